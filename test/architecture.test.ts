@@ -1,0 +1,126 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { join, normalize } from "node:path"
+import { describe, expect, it } from "vitest"
+
+/**
+ * The floors of `src`, from the ground up. A module imports only from floors below its own, which also rules out
+ * cycles. `index.ts` stands beside the table: it imports the public modules, and nobody imports it.
+ */
+const floors: ReadonlyArray<ReadonlyArray<string>> = [
+  [
+    "Dropped",
+    "internal/ages",
+    "internal/captured",
+    "internal/deadline",
+    "internal/failureLog",
+    "internal/feed",
+    "internal/node"
+  ],
+  ["internal/closing", "internal/reporter", "internal/sink", "internal/writes"],
+  ["internal/admission", "internal/combinators", "internal/drainer", "internal/effectful", "internal/stamp"],
+  ["internal/interop", "internal/queue", "internal/subscription"],
+  ["internal/broadcast"],
+  ["EventSink", "RetryStrategy"],
+  ["EventQueue", "RetryingSink", "Broadcaster", "EventFilter", "EventChannel", "Breaker", "ExponentialBackoff"],
+  ["SinkGraph"],
+  ["testing/TestSink"],
+  ["testing/SinkLaws"]
+]
+
+const maxLines = 320
+
+const root = join(import.meta.dirname, "..")
+const read = (path: string): string => readFileSync(join(root, path), "utf8")
+
+const modules = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".ts"))
+  .map((path) => path.slice(0, -".ts".length))
+  .toSorted()
+const inTable = modules.filter((module) => module !== "index")
+const publicModules = inTable.filter((module) => !module.startsWith("internal/"))
+const floorOf = (module: string): number => floors.findIndex((floor) => floor.includes(module))
+
+/** The last floor that must keep to the stable part of `effect`. */
+const stableUpTo = floorOf("EventQueue")
+
+/** Modules of the main `effect` entry that are allowed only above that floor. */
+const unstable = ["Graph", "RateLimiter"]
+
+interface Import {
+  readonly clause: string
+  readonly from: string
+}
+
+/** Every import, export-from and import type; type-only ones count as much as any other. */
+const importsOf = (module: string): ReadonlyArray<Import> => {
+  const code = read(`src/${module}.ts`).replaceAll(/\/\*[\s\S]*?\*\//g, "")
+  return [
+    ...code.matchAll(/^(?:import|export)\s+((?:type\s+)?[\w$*,\s]*(?:\{[^}]*\})?)\s*from\s+"([^"]+)"/gm),
+    ...code.matchAll(/^import()\s+"([^"]+)"/gm),
+    ...code.matchAll(/\bimport()\(\s*"([^"]+)"/g)
+  ].map(([, clause = "", from = ""]) => ({ clause, from }))
+}
+
+/** The path within `src` that a relative import means, without its extension. */
+const target = (module: string, from: string): string =>
+  normalize(join(module, "..", from))
+    .replaceAll("\\", "/")
+    .replace(/\.ts$/, "")
+
+describe("architecture", () => {
+  it("every module stands on exactly one floor", () => {
+    expect(floors.flat().toSorted()).toEqual(inTable)
+  })
+
+  describe.each(inTable)("%s", (module) => {
+    const imports = importsOf(module)
+
+    it("imports only from the floors below", () => {
+      const upwards = imports
+        .filter(({ from }) => from.startsWith("."))
+        .map(({ from }) => target(module, from))
+        .filter((path) => floorOf(path) === -1 || floorOf(path) >= floorOf(module))
+      expect(upwards).toEqual([])
+    })
+
+    it("imports no package but effect, on the lower floors its stable part only", () => {
+      const outside = imports.filter(({ from }) => !from.startsWith("."))
+      const isAllowed = ({ clause, from }: Import): boolean => {
+        if (floorOf(module) > stableUpTo) {
+          return /^effect(\/|$)/.test(from) && (!from.startsWith("effect/testing") || module.startsWith("testing/"))
+        }
+        const names = new Set(`${clause} ${from}`.match(/\w+/g))
+        return /^effect(\/[A-Z]\w*)?$/.test(from) && !unstable.some((name) => names.has(name))
+      }
+      expect(outside.filter((one) => !isAllowed(one))).toEqual([])
+    })
+
+    it(`has at most ${maxLines} lines`, () => {
+      expect(read(`src/${module}.ts`).split("\n").length).toBeLessThanOrEqual(maxLines)
+    })
+  })
+
+  it("index.ts exports every public module outside testing/, and nothing else", () => {
+    const lines = publicModules
+      .filter((module) => !module.includes("/"))
+      .map((module) => `export * as ${module} from "./${module}.ts"`)
+    const code = read("src/index.ts").replaceAll(/\/\*[\s\S]*?\*\//g, "")
+    const statements = code.split("\n").filter((line) => line.trim() !== "")
+    expect(statements.toSorted()).toEqual(lines.toSorted())
+  })
+
+  it("package.json exports every public module, and nothing else", () => {
+    const entry = (module: string) => ({
+      "@effect-events/source": `./src/${module}.ts`,
+      types: `./dist/${module}.d.ts`,
+      default: `./dist/${module}.js`
+    })
+    expect(JSON.parse(read("package.json")).exports).toEqual({
+      ".": entry("index"),
+      ...Object.fromEntries(publicModules.map((module) => [`./${module}`, entry(module)])),
+      "./internal/*": null,
+      "./package.json": "./package.json"
+    })
+  })
+})

@@ -1,0 +1,146 @@
+/**
+ * A queue in front of a sink: go-events' `Queue`. A write succeeds when the event is queued; a fiber of the queue's own
+ * delivers the events in order, one at a time or in groups where the sink takes them. It never delivers an event twice
+ * by itself, never reorders, and never drops without a report. What is queued is in memory: it is lost with the process.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { Dropped, Undelivered } from "./Dropped.ts"
+import type { EventSink, Reliable } from "./EventSink.ts"
+import { withoutConstruction } from "./internal/captured.ts"
+import { type AnyOptions, EventQueueImpl, type Overflow, type QueueFull } from "./internal/queue.ts"
+
+export { type Overflow, QueueFull } from "./internal/queue.ts"
+
+/**
+ * A sink that queues.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EventQueue<in out A, out E = never> extends EventSink<A, E> {
+  /** How many events are accepted and not yet settled, those being delivered included. */
+  readonly pending: Effect.Effect<number>
+  /** Waits until what was accepted before this call is delivered or given up. */
+  readonly flush: Effect.Effect<void>
+  /**
+   * Stops accepting, delivers until `drainTimeout`, and returns what could not be delivered. Memoised: every call waits
+   * for the same close and gets the same list. Interrupting a call interrupts only its waiting.
+   */
+  readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Its name in errors, logs, pictures and health. */
+  readonly name?: string | undefined
+  /**
+   * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
+   * unbounded by default. A group larger than it enters alone, when the queue is empty.
+   */
+  readonly capacity?: number | undefined
+  /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
+/**
+ * The overflow policies, lossy ones included: these need `onDropped`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Policy {
+  /** What happens when `capacity` is reached: `"suspend"` by default. */
+  readonly overflow?: Overflow | undefined
+}
+
+/**
+ * The overflow policies that lose nothing.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Lossless {
+  /** What happens when `capacity` is reached: `"suspend"` by default. */
+  readonly overflow?: "suspend" | "reject" | undefined
+}
+
+/**
+ * What a write to a queue with options `O` can fail with, besides `SinkClosed`.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export type QueueError<O> = O extends { readonly overflow: "reject" } ? QueueFull : never
+
+/**
+ * Puts a queue in front of a sink.
+ *
+ * **Details**
+ *
+ * The sink must be reliable, or `onDropped` takes what it fails on: put a `RetryingSink` between. A defect of the sink,
+ * or an interruption of its own making, costs the event, never the queue. A queue whose sink answers `SinkClosed` closes
+ * itself and reports its backlog. When the scope closes, the queue shuts down, and what no `shutdown` returned goes to
+ * `onDropped`, which has 5 seconds for it, and to the log as a count.
+ *
+ * A write from inside the queue's own delivery is admitted over capacity, since it cannot wait for itself.
+ *
+ * **Gotchas**
+ *
+ * Calling `flush` or `shutdown` from inside the queue's own delivery waits for that delivery, which waits for the call.
+ *
+ * **Example** (A queue over a slow sink)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { EventQueue, EventSink } from "effect-events"
+ *
+ * const slow = EventSink.make((n: number) => Effect.delay(Console.log("delivered", n), "10 millis"))
+ *
+ * const program = Effect.gen(function* () {
+ *   const queue = yield* slow.pipe(Effect.flatMap(EventQueue.make({ capacity: 100 })))
+ *   yield* queue.write(1)
+ *   yield* queue.write(2)
+ *   yield* Console.log("queued")
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: queued
+ * // prints: delivered 1
+ * // prints: delivered 2
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: {
+  <A, E, const O extends Policy = {}>(
+    options: Options & O & { readonly onDropped: (dropped: Dropped<A, NoInfer<E>>) => Effect.Effect<void> }
+  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<O>>, never, Scope.Scope>
+  <const O extends Lossless = {}>(
+    options?: Options & O & { readonly onDropped?: never }
+  ): <A, E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<O>>, never, Scope.Scope>
+} =
+  <A, E>(options: AnyOptions<A, E> = {}) =>
+  (dst: EventSink<A, E>): Effect.Effect<EventQueue<A, never>, never, Scope.Scope> =>
+    Effect.uninterruptible(
+      Effect.contextWith((context: Context.Context<never>) =>
+        Effect.flatMap(Queue.unbounded<A, Cause.Done>(), (queue) => {
+          const self = new EventQueueImpl<A, E>(dst, queue, options, withoutConstruction(context))
+          return Effect.as(
+            Effect.addFinalizer(() => self.close),
+            // It fails with `QueueFull` only under "reject", and then the overload says so.
+            self as EventQueue<A, QueueFull> as EventQueue<A, never>
+          )
+        })
+      )
+    )

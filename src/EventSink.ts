@@ -1,0 +1,99 @@
+/**
+ * The contract of every part: `write` commits an event or says why not. Here are the contract, the sinks over functions,
+ * and what turns one sink into another. A write that succeeds has committed its event; one that fails may be repeated;
+ * one after the close fails with `SinkClosed`. A sink never closes while a write is under way through it, up to its
+ * deadline, and never discards an event it has accepted without a report.
+ *
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { hasProperty } from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import { Node } from "./internal/node.ts"
+import { type EventSink as Contract, TypeId } from "./internal/sink.ts"
+
+export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
+export { make, makeGroup, type MakeOptions, sync } from "./internal/effectful.ts"
+export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
+export type { SinkCounts, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
+export { type EventSink, SinkClosed, TypeId } from "./internal/sink.ts"
+export { stamp, type Stamped } from "./internal/stamp.ts"
+
+/**
+ * A sink that never fails but by its close, which is what go-events' prose calls a reliable sink. For a sink that can
+ * fail it is a type that no sink has and that says what to do.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export type Reliable<A, E> = [E] extends [never]
+  ? Contract<A, E>
+  : Contract<A, E> & {
+      readonly "this sink can fail with": E
+      readonly fix: "wrap it in RetryingSink.make, or pass onDropped"
+    }
+
+/**
+ * A sink that can fail. For one that cannot it is a type that no sink has and that says so.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export type Fallible<A, E> = [E] extends [never]
+  ? Contract<A, E> & {
+      readonly "this sink never fails": "there is nothing to retry"
+      readonly fix: "leave RetryingSink.make out"
+    }
+  : Contract<A, E>
+
+/**
+ * Whether a value is a sink.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isEventSink = (u: unknown): u is Contract<never, unknown> => hasProperty(u, TypeId)
+
+/**
+ * The layer of a place in the graph: builds the sink of `tag` by `make`, with the tag's key as the node's name. When the
+ * layer's scope closes, the sink closes as its own finalizers say.
+ *
+ * **Details**
+ *
+ * A tag is itself an Effect of its sink, so tags and inline pipelines are written alike, and the layer of an inline
+ * pipeline needs exactly the services and sinks that the pipeline needs.
+ *
+ * **Example** (Two sinks and a graph of layers)
+ *
+ * ```ts
+ * import { Console, Context, Effect, Layer } from "effect"
+ * import { EventQueue, EventSink } from "effect-events"
+ *
+ * class Printer extends Context.Service<Printer, EventSink.EventSink<string>>()("app/Printer") {}
+ * class Lines extends Context.Service<Lines, EventSink.EventSink<string>>()("app/Lines") {}
+ *
+ * const PrinterLive = EventSink.layer(Printer, EventSink.make((line: string) => Console.log(line)))
+ * const LinesLive = EventSink.layer(Lines, Printer.pipe(Effect.flatMap(EventQueue.make())))
+ *
+ * const program = Lines.use((lines) => lines.write("hello"))
+ *
+ * Effect.runPromise(Effect.provide(program, LinesLive.pipe(Layer.provide(PrinterLive))))
+ * // prints: hello
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, S extends Contract<never, unknown>, E, R>(
+  tag: Context.Key<I, S>,
+  make: Effect.Effect<NoInfer<S>, E, R>
+): Layer.Layer<I, E, Exclude<R, Scope.Scope>> =>
+  Layer.effect(
+    tag,
+    Effect.map(make, (sink) => {
+      if (sink.node instanceof Node) sink.node.nameOnce(tag.key)
+      return sink
+    })
+  )

@@ -1,0 +1,282 @@
+/** The machinery of a broadcaster: a `PubSub`, and a subscription for each sink and each stream. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { OnDropped, Undelivered } from "../Dropped.ts"
+import { Ages } from "./ages.ts"
+import { defaultDrainTimeout } from "./deadline.ts"
+import { Feed } from "./feed.ts"
+import { Node } from "./node.ts"
+import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
+import { Subscription } from "./subscription.ts"
+
+/**
+ * An event that a sink of a closed broadcaster did not get.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UndeliveredTo<out A> extends Undelivered<A> {
+  /** The name of the sink. */
+  readonly sink: string
+}
+
+/**
+ * The subscriber fell further behind than its `maxLag`. What it had not read is gone for it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SubscriberLagged extends Data.TaggedError("SubscriberLagged")<{
+  readonly broadcaster: string
+  /** How many events it had not read. */
+  readonly missed: number
+}> {
+  override get message(): string {
+    return `a subscriber of "${this.broadcaster}" fell ${this.missed} events behind`
+  }
+}
+
+/** What `add` may be told, whichever its overload. */
+export interface AnyAddOptions<in A, in E> {
+  readonly drainTimeout?: Duration.Input | undefined
+  readonly maxLag?: number | undefined
+  readonly onDropped?: OnDropped<A, E> | undefined
+}
+
+/** A subscription, whatever its sink fails with. */
+type Member<A> = Pick<Subscription<A, never>, "node" | "closing" | "begin">
+
+/** A member that gets no more, and the fiber that ends when it has drained and what it left has been reported. */
+interface Leaving<A> {
+  readonly member: Member<A>
+  readonly gone: Fiber.Fiber<void>
+}
+
+/** Who the publisher judges at each write. */
+interface Limited {
+  readonly lags: boolean
+  readonly evict: () => void
+}
+
+export class BroadcasterImpl<in out A> extends Sink<A> {
+  private readonly pubsub: PubSub.PubSub<A>
+  private readonly context: Context.Context<never>
+  private readonly drainTimeout: Duration.Duration
+  private readonly ages: Ages
+  /** The sinks that get what is published, and those that still get what was. */
+  private readonly members = new Map<EventSink<A, unknown>, Member<A>>()
+  private readonly leaving = new Map<EventSink<A, unknown>, Leaving<A>>()
+  private readonly streams = new Set<Feed<A>>()
+  private readonly limited = new Map<object, Limited>()
+  /** Who was there when the close began. */
+  private last: ReadonlyArray<Leaving<A>> | undefined = undefined
+
+  constructor(
+    pubsub: PubSub.PubSub<A>,
+    options: { readonly name?: string | undefined; readonly drainTimeout?: Duration.Input | undefined },
+    context: Context.Context<never>
+  ) {
+    const node = new Node("Broadcaster", options.name, () => [...this.members.values()].map((member) => member.node))
+    super({
+      node,
+      write: operation("Broadcaster.write", (event: A) => {
+        if (node.state !== "open") return this.closed
+        this.count(1)
+        PubSub.publishUnsafe(pubsub, event)
+        if (this.limited.size > 0) this.judge()
+        return Effect.void
+      }),
+      writeSome: operation("Broadcaster.writeSome", (events: NonEmptyReadonlyArray<A>) => {
+        if (node.state !== "open") return this.closed
+        this.count(events.length)
+        for (const event of events) PubSub.publishUnsafe(pubsub, event)
+        if (this.limited.size > 0) this.judge()
+        return Effect.succeed(events.length)
+      })
+    })
+    this.pubsub = pubsub
+    this.context = context
+    this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
+    this.ages = new Ages(context, () => {
+      let most = 0
+      for (const { node } of this.members.values()) most = Math.max(most, node.pending)
+      return most
+    })
+  }
+
+  private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
+
+  /** A published event is delivered as far as the broadcaster goes: each sink keeps an account of its own. */
+  private count(n: number): void {
+    this.node.accepted += n
+    this.node.delivered += n
+    this.ages.enter(n)
+  }
+
+  private judge(): void {
+    for (const [key, one] of this.limited) {
+      if (!one.lags) continue
+      this.limited.delete(key)
+      one.evict()
+    }
+  }
+
+  /** Answers with the new member, or with nothing when the sink was there. */
+  add<E>(sink: EventSink<A, E>, options: AnyAddOptions<A, E>): Effect.Effect<Member<A> | undefined, SinkClosed> {
+    return Effect.suspend(() => {
+      if (this.node.state !== "open") return this.closed
+      if (this.members.has(sink)) return Effect.succeed(undefined)
+      const leaving = this.leaving.get(sink)
+      if (leaving !== undefined) return Effect.andThen(Fiber.await(leaving.gone), this.add(sink, options))
+      return Effect.uninterruptible(
+        Effect.map(Feed.make(this.pubsub, this.context), (feed) => this.join(sink, feed, options))
+      )
+    })
+  }
+
+  private join<E>(sink: EventSink<A, E>, feed: Feed<A>, options: AnyAddOptions<A, E>): Member<A> {
+    const { drainTimeout, maxLag = Number.POSITIVE_INFINITY, onDropped } = options
+    const member = new Subscription<A, E>(
+      sink,
+      feed,
+      {
+        drainTimeout: drainTimeout === undefined ? this.drainTimeout : Duration.fromInputUnsafe(drainTimeout),
+        onDropped
+      },
+      this.ages,
+      this.context,
+      () => this.leave(sink, member)
+    )
+    this.members.set(sink, member)
+    if (maxLag !== Number.POSITIVE_INFINITY) {
+      this.limited.set(sink, {
+        get lags() {
+          return member.node.pending > maxLag
+        },
+        evict: () => {
+          member.evict()
+          this.leave(sink, member)
+        }
+      })
+    }
+    return member
+  }
+
+  /** Takes a member out, and lets it drain unless it is ending already. */
+  private leave(sink: EventSink<A, unknown>, member: Member<A>): Leaving<A> {
+    this.members.delete(sink)
+    this.limited.delete(sink)
+    member.begin()
+    const gone = Effect.runForkWith(this.context)(member.closing.finished)
+    const leaving = { member, gone }
+    this.leaving.set(sink, leaving)
+    gone.addObserver(() => {
+      if (this.leaving.get(sink) === leaving) this.leaving.delete(sink)
+    })
+    return leaving
+  }
+
+  /** Removes what an `add` added, and waits until what it left has been reported. */
+  end(sink: EventSink<A, unknown>, member: Member<A>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const leaving = this.members.get(sink) === member ? this.leave(sink, member) : this.leaving.get(sink)
+      return leaving === undefined ? Effect.void : Effect.asVoid(Fiber.await(leaving.gone))
+    })
+  }
+
+  remove(sink: EventSink<A, unknown>): Effect.Effect<ReadonlyArray<Undelivered<A>>> {
+    return Effect.suspend(() => {
+      const member = this.members.get(sink)
+      const leaving = member === undefined ? this.leaving.get(sink) : this.leave(sink, member)
+      return leaving === undefined ? Effect.succeed([]) : leaving.member.closing.awaited
+    })
+  }
+
+  subscribe(
+    maxLag: number = Number.POSITIVE_INFINITY
+  ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope> {
+    return Effect.suspend(() => {
+      if (this.node.state !== "open") return this.closed
+      let missed = 0
+      const feed = Effect.acquireRelease(
+        Effect.tap(Feed.make(this.pubsub, this.context), (feed) =>
+          Effect.sync(() => {
+            this.streams.add(feed)
+            if (maxLag === Number.POSITIVE_INFINITY) return
+            this.limited.set(feed, {
+              get lags() {
+                return feed.size > maxLag
+              },
+              evict: () => {
+                feed.cut()
+                missed = feed.rest().length
+                this.streams.delete(feed)
+              }
+            })
+          })
+        ),
+        (feed) =>
+          Effect.sync(() => {
+            this.streams.delete(feed)
+            this.limited.delete(feed)
+            feed.cut()
+          })
+      )
+      const broadcaster = this.node.name
+      return Effect.map(feed, (feed) =>
+        Stream.fromPull(
+          Effect.succeed(
+            Effect.flatMap(
+              feed.take,
+              (events): Effect.Effect<NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> => {
+                // Not empty, by the comparison.
+                if (events.length > 0) return Effect.succeed(events as unknown as NonEmptyReadonlyArray<A>)
+                return missed > 0 ? Effect.fail(new SubscriberLagged({ broadcaster, missed })) : Cause.done()
+              }
+            )
+          )
+        )
+      )
+    })
+  }
+
+  private begin(): ReadonlyArray<Leaving<A>> {
+    if (this.last !== undefined) return this.last
+    this.node.state = "closing"
+    for (const feed of this.streams) feed.cut()
+    for (const [sink, member] of this.members) this.leave(sink, member)
+    const last = [...this.leaving.values()]
+    this.last = last
+    Effect.runForkWith(this.context)(
+      Effect.andThen(
+        Fiber.awaitAll(last.map(({ gone }) => gone)),
+        Effect.sync(() => void (this.node.state = "closed"))
+      )
+    )
+    return last
+  }
+
+  readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>> = Effect.suspend(() =>
+    Effect.map(
+      Effect.forEach(
+        this.begin(),
+        ({ member }) =>
+          Effect.map(member.closing.awaited, (left) => left.map((one) => ({ ...one, sink: member.node.name }))),
+        { concurrency: "unbounded" }
+      ),
+      (left) => left.flat()
+    )
+  )
+
+  readonly close: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.asVoid(Fiber.awaitAll(this.begin().map(({ gone }) => gone)))
+  )
+}

@@ -1,0 +1,41 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { Scope } from "effect/Scope"
+import { ParentSpan } from "effect/Tracer"
+
+/** A constructor's context as its sink may keep it: its span and its scope belong to the construction, not to writes. */
+export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) =>
+  // The two keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
+  Context.omit(Scope, ParentSpan)(context) as typeof context
+
+/** The services that a write needs, captured when its sink was made. */
+export class Captured<R> {
+  private readonly context: Context.Context<R>
+  private caller: Context.Context<never> | undefined = undefined
+  private merged: Context.Context<R> | undefined = undefined
+
+  constructor(context: Context.Context<R>) {
+    this.context = withoutConstruction(context)
+  }
+
+  /** Runs `self` in the captured context merged with the caller's, the caller's winning. */
+  provide<A, E>(self: Effect.Effect<A, E, R>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E> {
+    // Most writes come from the same fiber, so the merge of the last caller is kept.
+    if (fiber.context !== this.caller) {
+      this.caller = fiber.context
+      this.merged = this.holds(fiber.context) ? undefined : Context.merge(this.context, fiber.context)
+    }
+    // Where the caller has every service already, its context is the merge: the types cannot know that.
+    if (this.merged === undefined) return self as Effect.Effect<A, E>
+    const merged = this.merged
+    return Effect.updateContext(self, () => merged)
+  }
+
+  private holds(caller: Context.Context<never>): boolean {
+    for (const key of this.context.mapUnsafe.keys()) {
+      if (!caller.mapUnsafe.has(key)) return false
+    }
+    return true
+  }
+}

@@ -1,0 +1,61 @@
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { Undelivered } from "../Dropped.ts"
+
+/**
+ * The close of a part, which happens once: every call waits for the same one and gets the same list, and what no call
+ * returned is reported when the scope closes. It runs in a fiber of its own, so interrupting a call interrupts only the
+ * waiting.
+ */
+export class Closing<A> {
+  private readonly context: Context.Context<never>
+  private readonly report: (left: ReadonlyArray<Undelivered<A>>) => Effect.Effect<void>
+  private readonly left = Deferred.makeUnsafe<ReadonlyArray<Undelivered<A>>>()
+  private begun = false
+  /** A call returned the list, or it has been reported. */
+  private known = false
+
+  constructor(context: Context.Context<never>, report: (left: ReadonlyArray<Undelivered<A>>) => Effect.Effect<void>) {
+    this.context = context
+    this.report = report
+  }
+
+  /** Begins the close unless it has begun. */
+  begin(close: Effect.Effect<ReadonlyArray<Undelivered<A>>>): void {
+    if (this.begun) return
+    this.begun = true
+    Effect.runForkWith(this.context)(Effect.onExit(close, (exit) => Deferred.done(this.left, exit)))
+  }
+
+  /** Begins the close unless it has begun, and reports what it leaves without waiting for the scope. */
+  beginReported(
+    close: Effect.Effect<ReadonlyArray<Undelivered<A>>>,
+    report: (left: ReadonlyArray<Undelivered<A>>) => Effect.Effect<void> = this.report
+  ): void {
+    if (this.begun) return
+    this.known = true
+    this.begin(Effect.tap(close, report))
+  }
+
+  /** Waits for a close that has begun, and returns what it left. */
+  readonly awaited: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Effect.suspend(() =>
+    Effect.map(Deferred.await(this.left), (left) => {
+      this.known = true
+      return left
+    })
+  )
+
+  /** Waits for a close that has begun, and reports what no call returned. */
+  readonly finished: Effect.Effect<void> = Effect.suspend(() =>
+    Deferred.await(this.left).pipe(
+      // Calls that were waiting too get the list first.
+      Effect.tap(() => Effect.yieldNow),
+      Effect.flatMap((left) => {
+        if (this.known) return Effect.void
+        this.known = true
+        return this.report(left)
+      })
+    )
+  )
+}

@@ -1,0 +1,36 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Latch from "effect/Latch"
+
+/** How long a part waits at its close unless it is told otherwise: inside Kubernetes' usual grace of 30 seconds. */
+export const defaultDrainTimeout: Duration.Duration = Duration.seconds(20)
+
+/** How long `onDropped` has for all that a close leaves. */
+export const reportTimeout: Duration.Duration = Duration.seconds(5)
+
+/** Scheduler turns that an interrupted fiber gets to unwind before it counts as one that refuses. */
+const turnsToUnwind = 16
+
+/** Waits for `done` up to `timeout`. Answers whether it came; interruptible, whatever region it is called from. */
+export const within = (done: Effect.Effect<unknown>, timeout: Duration.Duration): Effect.Effect<boolean> =>
+  Effect.interruptible(
+    Duration.isFinite(timeout)
+      ? Effect.timeoutOrElse(Effect.as(done, true), { duration: timeout, orElse: () => Effect.succeed(false) })
+      : Effect.as(done, true)
+  )
+
+/**
+ * Waits for `ended` up to `timeout`, then interrupts by `interrupt`. Answers whether it ended: `false` means that it
+ * refuses interruption and must be abandoned.
+ */
+export const endWithin = (
+  ended: Latch.Latch,
+  timeout: Duration.Duration,
+  interrupt: () => void
+): Effect.Effect<boolean> =>
+  Effect.gen(function* () {
+    if (yield* within(ended.await, timeout)) return true
+    interrupt()
+    for (let turn = 0; turn < turnsToUnwind && !ended.isOpen(); turn++) yield* Effect.yieldNow
+    return ended.isOpen()
+  })

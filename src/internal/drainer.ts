@@ -1,0 +1,276 @@
+/**
+ * The fiber that takes events from a source and writes them to a sink, one at a time or in groups, through failures,
+ * defects and interruptions, until its source ends or its time is up. Behind every queue and every subscription.
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import type { DropReason, Undelivered } from "../Dropped.ts"
+import { endWithin } from "./deadline.ts"
+import { annotate } from "./failureLog.ts"
+import type { Node } from "./node.ts"
+import type { Reporter } from "./reporter.ts"
+import { type EventSink, sinkClosedOf } from "./sink.ts"
+
+/** Where a drainer takes its events from. */
+export interface Source<out A> {
+  /** Waits for events and takes some. Nothing taken means that there will be no more. */
+  readonly take: Effect.Effect<ReadonlyArray<A>>
+  /** Takes what is left, without waiting. */
+  readonly rest: () => ReadonlyArray<A>
+  /** Lets nothing more in: `take` answers with what is left, then with nothing. */
+  readonly end: () => void
+}
+
+/** What the part around a drainer wants to know. */
+export interface Hooks {
+  /** `n` more events of the source are settled: delivered or given up. */
+  readonly settled: (n: number) => void
+  /** The downstream is closed, or the drainer is: the part must close itself and report what is left. */
+  readonly downstreamClosed: () => void
+}
+
+/** Events handed to a group sink at once, at most: what a failure of unknown extent has to be taken apart. */
+const maxGroup = 1024
+/** Events given to a synchronous sink before other fibers get a turn. */
+const maxTurn = 2048
+
+export class Drainer<A, E> {
+  private readonly source: Source<A>
+  private readonly dst: EventSink<A, E>
+  private readonly node: Node
+  private readonly reporter: Reporter<A, E>
+  private readonly hooks: Hooks
+  private readonly context: Context.Context<never>
+
+  /** What was taken and from where on it is not settled. */
+  private hand: ReadonlyArray<A> = []
+  private next = 0
+  /** How many events a group may hold: halved by a failure, doubled by a success. */
+  private group = maxGroup
+  /** A failure was reported, and this many events had been delivered by then. */
+  private failing = false
+  private deliveredBefore = 0
+  private fiber: Fiber.Fiber<void> | undefined = undefined
+  /** No more turns: the source has ended, the downstream is closed, or the time is up. */
+  private over = false
+  private readonly ended = Latch.makeUnsafe()
+
+  constructor(
+    source: Source<A>,
+    dst: EventSink<A, E>,
+    node: Node,
+    reporter: Reporter<A, E>,
+    hooks: Hooks,
+    context: Context.Context<never>
+  ) {
+    this.source = source
+    this.dst = dst
+    this.node = node
+    this.reporter = reporter
+    this.hooks = hooks
+    this.context = context
+  }
+
+  /** Starts the fiber. It belongs to the part, which ends it by `close`, and not to the fiber that made the part. */
+  start(): void {
+    this.run(this.turns)
+  }
+
+  private run(effect: Effect.Effect<void>): void {
+    const fiber = Effect.runForkWith(this.context)(effect)
+    this.fiber = fiber
+    fiber.addObserver((exit) => this.exited(exit))
+  }
+
+  private exited(exit: Exit.Exit<void>): void {
+    if (this.over) {
+      this.ended.openUnsafe()
+      return
+    }
+    // A downstream write interrupted the very fiber it ran on: that costs the event, not the line.
+    const cause = exit._tag === "Failure" ? exit.cause : Cause.empty
+    this.run(Effect.andThen(this.failed(cause), this.turns))
+  }
+
+  private readonly turns: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.whileLoop({ while: () => !this.over, body: () => this.turn, step: () => {} })
+  )
+
+  private readonly turn: Effect.Effect<void> = Effect.suspend(() =>
+    this.next < this.hand.length ? this.deliver : this.take
+  )
+
+  private readonly take: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.failing && this.node.delivered > this.deliveredBefore) {
+      this.failing = false
+      return this.reporter.recovered()
+    }
+    return this.taken
+  })
+
+  private readonly taken: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.flatMap(this.source.take, (events) => {
+      this.hand = events
+      this.next = 0
+      if (events.length > 0) return this.deliver
+      this.over = true
+      return Effect.void
+    })
+  )
+
+  private readonly deliver: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.catchCause(
+      this.dst.writeUnsafe !== undefined
+        ? this.deliverAtOnce(this.dst.writeUnsafe)
+        : this.dst.writeSome !== undefined
+          ? this.deliverGroups(this.dst.writeSome)
+          : this.deliverEach,
+      (cause) => this.failed(cause)
+    )
+  )
+
+  private readonly deliverEach: Effect.Effect<void, unknown> = Effect.suspend(() =>
+    Effect.whileLoop({
+      while: () => this.next < this.hand.length && !this.over,
+      body: () => {
+        this.node.inFlight = 1
+        return this.dst.write(this.hand[this.next]!)
+      },
+      step: () => this.delivered(1)
+    })
+  )
+
+  private deliverGroups(
+    writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, unknown>
+  ): Effect.Effect<void, unknown> {
+    return Effect.whileLoop({
+      while: () => this.next < this.hand.length && !this.over,
+      body: () => {
+        const group =
+          this.next === 0 && this.hand.length <= this.group
+            ? this.hand
+            : this.hand.slice(this.next, this.next + this.group)
+        this.node.inFlight = group.length
+        // Not empty, by the condition of the loop.
+        return writeSome(group as unknown as NonEmptyReadonlyArray<A>)
+      },
+      step: (n) => {
+        this.group = Math.min(this.group * 2, maxGroup)
+        this.delivered(n)
+      }
+    })
+  }
+
+  private deliverAtOnce(write: (event: A) => boolean): Effect.Effect<void, unknown> {
+    return Effect.suspend(() => {
+      const { hand, next } = this
+      const end = Math.min(hand.length, next + maxTurn)
+      let at = next
+      let open = true
+      try {
+        while (at < end && (open = write(hand[at]!))) at++
+      } finally {
+        // Also when a write throws: what came before it is delivered, and only it has failed.
+        if (at > next) this.delivered(at - next)
+        if (at < end) this.node.inFlight = 1
+      }
+      if (!open) this.downstreamClosed()
+      return end < hand.length ? Effect.yieldNow : Effect.void
+    })
+  }
+
+  private delivered(n: number): void {
+    // Those of an interrupted write that ends late have been returned as undelivered.
+    if (this.over) return
+    this.node.inFlight = 0
+    this.node.delivered += n
+    this.next += n
+    if (this.next >= this.hand.length) this.hand = []
+    this.hooks.settled(n)
+  }
+
+  private failed(cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    if (this.over) return Effect.void
+    const { inFlight } = this.node
+    this.node.inFlight = 0
+    this.node.lastError = Cause.squash(cause)
+    if (sinkClosedOf(cause) !== undefined) {
+      this.downstreamClosed()
+      return Effect.void
+    }
+    if (inFlight === 0) return Effect.void
+    if (inFlight > 1) {
+      // None of the group was committed, and which event is to blame is not known: smaller groups find out.
+      this.group = Math.max(1, Math.floor(inFlight / 2))
+      return Effect.void
+    }
+    const event = this.hand[this.next]!
+    this.next++
+    if (this.next >= this.hand.length) this.hand = []
+    this.node.dropped++
+    this.failing = true
+    this.deliveredBefore = this.node.delivered
+    this.hooks.settled(1)
+    return this.reporter.dropped({ event, reason: reasonOf(cause) })
+  }
+
+  private downstreamClosed(): void {
+    this.node.inFlight = 0
+    this.over = true
+    this.hooks.downstreamClosed()
+  }
+
+  /** Lets nothing more in, delivers until `timeout`, and answers with what is left. Called once. */
+  close(timeout: Duration.Duration): Effect.Effect<ReadonlyArray<Undelivered<A>>> {
+    return Effect.suspend(() => {
+      this.source.end()
+      return Effect.map(
+        Effect.tap(
+          endWithin(this.ended, timeout, () => {
+            this.over = true
+            this.fiber?.interruptUnsafe()
+          }),
+          (ended) => (ended ? Effect.void : this.abandoned)
+        ),
+        () => this.left()
+      )
+    })
+  }
+
+  private readonly abandoned = Effect.suspend(() =>
+    Effect.logWarning(
+      `${this.node.kind} "${this.node.name}" closed without a downstream write that refuses interruption ("${this.dst.node.name}")`
+    ).pipe(annotate(this.node.kind, this.node.name))
+  )
+
+  private left(): ReadonlyArray<Undelivered<A>> {
+    const inHand = this.hand.slice(this.next)
+    const { inFlight } = this.node
+    const left = [
+      ...inHand.map((event, i) => ({ event, inFlight: i < inFlight })),
+      ...this.source.rest().map((event) => ({ event, inFlight: false }))
+    ]
+    this.over = true
+    this.hand = []
+    this.next = 0
+    this.node.inFlight = 0
+    this.node.undelivered += left.length
+    this.hooks.settled(left.length)
+    return left
+  }
+}
+
+const reasonOf = <E>(cause: Cause.Cause<unknown>): DropReason<E> => {
+  for (const reason of cause.reasons) {
+    // What the sink failed with, less `SinkClosed`: its own error type.
+    if (Cause.isFailReason(reason)) return { _tag: "Failed", error: reason.error as E }
+  }
+  // No failure among the reasons: nothing of the error type is left.
+  return { _tag: "Died", cause: cause as Cause.Cause<never> }
+}

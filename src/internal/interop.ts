@@ -1,0 +1,116 @@
+/** Between sinks and Effect's own `Queue`, `PubSub` and `Stream`. */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as EffectSink from "effect/Sink"
+import { writeAll } from "./combinators.ts"
+import { make } from "./effectful.ts"
+import { type EventSink, SinkClosed } from "./sink.ts"
+
+/**
+ * A bounded Effect `Queue` or `PubSub` of the dropping kind was full and did not take the event.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotTaken extends Data.TaggedError("NotTaken")<{
+  /** Which of them it was. */
+  readonly by: "Queue" | "PubSub"
+}> {
+  override get message(): string {
+    return `a dropping ${this.by} was full`
+  }
+}
+
+/**
+ * A sliding `Queue` or `PubSub` answers `true` for what it throws away, so it cannot be a sink that loses nothing.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SlidingRefused extends Data.TaggedError("SlidingRefused")<{
+  /** Which of them it was. */
+  readonly what: "Queue" | "PubSub"
+}> {
+  override get message(): string {
+    return `a sliding ${this.what} hides what it drops: use one that suspends or drops, or an EventQueue with "drop-oldest"`
+  }
+}
+
+/** An offer that was not taken, by one that is closed or by one that is full. */
+const refused = (by: "Queue" | "PubSub", closed: boolean) =>
+  closed ? Effect.fail(new SinkClosed({ sink: by })) : Effect.fail(new NotTaken({ by }))
+
+/**
+ * Lets an Effect `Queue` be a sink. A full suspending queue holds the write up, a full dropping one fails it with
+ * `NotTaken`, and a sliding one is refused. Once the queue has ended, writes fail with `SinkClosed`.
+ *
+ * **Details**
+ *
+ * The sink does not own the queue: closing the scope closes the sink and leaves the queue as it is.
+ *
+ * @category interop
+ * @since 0.1.0
+ */
+export const fromQueue = <A>(
+  queue: Queue.Enqueue<A>
+): Effect.Effect<EventSink<A, NotTaken>, SlidingRefused, Scope.Scope> =>
+  queue.strategy === "sliding"
+    ? Effect.fail(new SlidingRefused({ what: "Queue" }))
+    : make<A, NotTaken | SinkClosed>(
+        (event) =>
+          Effect.flatMap(Queue.offer(queue, event), (taken): Effect.Effect<void, NotTaken | SinkClosed> =>
+            taken ? Effect.void : refused("Queue", queue.state._tag !== "Open")
+          ),
+        { name: "Queue" }
+      )
+
+/**
+ * Lets an Effect `PubSub` be a sink, on the same terms as `fromQueue`.
+ *
+ * **Gotchas**
+ *
+ * A `PubSub` without subscribers takes every event and keeps none.
+ *
+ * @category interop
+ * @since 0.1.0
+ */
+export const fromPubSub = <A>(
+  pubsub: PubSub.PubSub<A>
+): Effect.Effect<EventSink<A, NotTaken>, SlidingRefused, Scope.Scope> =>
+  pubsub.strategy instanceof PubSub.SlidingStrategy
+    ? Effect.fail(new SlidingRefused({ what: "PubSub" }))
+    : make<A, NotTaken | SinkClosed>(
+        (event) =>
+          Effect.flatMap(PubSub.publish(pubsub, event), (taken): Effect.Effect<void, NotTaken | SinkClosed> =>
+            taken ? Effect.void : refused("PubSub", pubsub.shutdownFlag.current || pubsub.ended.current._tag === "Some")
+          ),
+        { name: "PubSub" }
+      )
+
+/**
+ * Lets a `Stream` be run into a sink, chunk by chunk. The stream fails with what a write fails with.
+ *
+ * **Example** (Running a stream into a sink)
+ *
+ * ```ts
+ * import { Console, Effect, Stream } from "effect"
+ * import { EventSink } from "effect-events"
+ *
+ * const program = Effect.gen(function* () {
+ *   const printer = yield* EventSink.make((n: number) => Console.log(n))
+ *   yield* Stream.run(Stream.range(1, 3), EventSink.toSink(printer))
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: 1
+ * // prints: 3
+ * ```
+ *
+ * @category interop
+ * @since 0.1.0
+ */
+export const toSink = <A, E>(self: EventSink<A, E>): EffectSink.Sink<void, A, never, E | SinkClosed> =>
+  EffectSink.forEachArray((events: ReadonlyArray<A>) => writeAll(self, events))

@@ -1,0 +1,126 @@
+/**
+ * What a sink tells of itself: its kind, its name, what lies downstream, and its account. The sinks write it, health
+ * checks and pictures read it.
+ */
+
+/**
+ * Where a sink is in its life: `closing` means that it accepts nothing more and is still delivering.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SinkState = "open" | "closing" | "closed"
+
+/**
+ * The account of a sink since it was made, in events. At rest `accepted` is the sum of the others; while it runs the
+ * difference is what is pending.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SinkCounts {
+  /** Writes that succeeded, each event of a group counted. */
+  readonly accepted: number
+  /** Downstream writes that succeeded. */
+  readonly delivered: number
+  /** Events that a filter kept back. */
+  readonly filtered: number
+  /** Events given up, each with a reason. */
+  readonly dropped: number
+  /** Events that the close could not deliver and returned or reported. */
+  readonly undelivered: number
+}
+
+/**
+ * The health of one node of a graph as a plain value.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SinkHealth {
+  readonly kind: string
+  readonly name: string
+  readonly state: SinkState
+  /** Events accepted and not yet settled. */
+  readonly pending: number
+  /** How long the oldest pending event has waited, in milliseconds (to about 10 ms); `undefined` when none waits. */
+  readonly oldestAge: number | undefined
+  /** Writes, or events of a group, that are with the downstream now. */
+  readonly inFlight: number
+  /** The breaker's state, for a sink that has one. */
+  readonly breaker: "closed" | "open" | "half-open" | undefined
+  /** The last error or defect that this node met; `undefined` when there was none. */
+  readonly lastError: unknown
+  readonly counts: SinkCounts
+}
+
+/**
+ * A sink's place in the graph. Two wrappers of one sink see the same node.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SinkNode {
+  readonly kind: string
+  /** The name given in the options, or the key of the tag of the layer that made it, or else the kind. */
+  readonly name: string
+  /** The nodes that this one writes to now. */
+  readonly downstream: () => ReadonlyArray<SinkNode>
+  /** The health at `now`, in milliseconds of the `Clock`. */
+  readonly health: (now: number) => SinkHealth
+}
+
+/** The mutable side of a `SinkNode`, kept by the part itself. */
+export class Node implements SinkNode {
+  readonly kind: string
+  readonly downstream: () => ReadonlyArray<SinkNode>
+  state: SinkState = "open"
+  accepted = 0
+  delivered = 0
+  filtered = 0
+  dropped = 0
+  undelivered = 0
+  inFlight = 0
+  lastError: unknown = undefined
+  /** Brings the counts up to date, for a part that does not keep them at every event. */
+  update: () => void = () => {}
+  oldestAge: (now: number) => number | undefined = () => undefined
+  breaker: () => SinkHealth["breaker"] = () => undefined
+  private given: string | undefined
+
+  constructor(kind: string, name: string | undefined, downstream: () => ReadonlyArray<SinkNode> = () => []) {
+    this.kind = kind
+    this.given = name
+    this.downstream = downstream
+  }
+
+  get name(): string {
+    return this.given ?? this.kind
+  }
+
+  /** Names a node that has no name yet: the first name stays, so that an alias does not rename its target. */
+  nameOnce(name: string): void {
+    this.given ??= name
+  }
+
+  get pending(): number {
+    this.update()
+    return this.accepted - this.delivered - this.filtered - this.dropped - this.undelivered
+  }
+
+  health(now: number): SinkHealth {
+    const { pending } = this
+    const { accepted, delivered, dropped, filtered, undelivered } = this
+    return {
+      kind: this.kind,
+      name: this.name,
+      state: this.state,
+      pending,
+      oldestAge: pending === 0 ? undefined : this.oldestAge(now),
+      inFlight: this.inFlight,
+      breaker: this.breaker(),
+      lastError: this.lastError,
+      counts: { accepted, delivered, filtered, dropped, undelivered }
+    }
+  }
+}

@@ -1,0 +1,245 @@
+/** The machinery of a queue: an Effect `Queue`, writers that wait in front of it, and a fiber that drains it. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import type { OnDropped } from "../Dropped.ts"
+import { Admission } from "./admission.ts"
+import { Ages } from "./ages.ts"
+import { Closing } from "./closing.ts"
+import { defaultDrainTimeout } from "./deadline.ts"
+import { Drainer } from "./drainer.ts"
+import { Node } from "./node.ts"
+import { Reporter } from "./reporter.ts"
+import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
+
+/**
+ * What a full queue does with a write. `suspend`: the write waits for room. `reject`: it fails with `QueueFull`.
+ * `drop-newest`: the new event is accepted and dropped. `drop-oldest`: the oldest event that is not being delivered is
+ * dropped; when there is none, the new one is.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Overflow = "suspend" | "reject" | "drop-newest" | "drop-oldest"
+
+/**
+ * The queue is full and its policy is `"reject"`: the event was not accepted.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class QueueFull extends Data.TaggedError("QueueFull")<{
+  readonly queue: string
+  readonly capacity: number
+}> {
+  override get message(): string {
+    return `the queue "${this.queue}" is full at ${this.capacity} events`
+  }
+}
+
+/** What `EventQueue.make` may be told, whichever its overload. */
+export interface AnyOptions<in A, in E> {
+  readonly name?: string | undefined
+  readonly capacity?: number | undefined
+  readonly overflow?: Overflow | undefined
+  readonly drainTimeout?: Duration.Input | undefined
+  readonly onDropped?: OnDropped<A, E> | undefined
+}
+
+/** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
+const Delivering = Context.Reference<object | undefined>("effect-events/EventQueue/Delivering", {
+  defaultValue: () => undefined
+})
+
+export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
+  private readonly queue: Queue.Queue<A, Cause.Done>
+  private readonly capacity: number
+  private readonly overflow: Overflow
+  private readonly drainTimeout: Duration.Duration
+  private readonly reporter: Reporter<A, E>
+  private readonly drainer: Drainer<A, E>
+  private readonly closing: Closing<A>
+  private readonly ages: Ages
+  private readonly admission: Admission<A>
+  private flushes: Array<{ ahead: number; readonly resume: (effect: Effect.Effect<void>) => void }> = []
+
+  constructor(
+    dst: EventSink<A, E>,
+    queue: Queue.Queue<A, Cause.Done>,
+    options: AnyOptions<A, E>,
+    context: Context.Context<never>
+  ) {
+    const node = new Node("EventQueue", options.name, () => [dst.node])
+    super({
+      node,
+      write: operation("EventQueue.write", (event: A, fiber) => this.accept(event, fiber)),
+      writeSome: operation("EventQueue.writeSome", (events: NonEmptyReadonlyArray<A>, fiber) =>
+        Effect.as(this.acceptGroup(events, fiber), events.length)
+      )
+    })
+    this.queue = queue
+    this.capacity = options.capacity ?? Number.POSITIVE_INFINITY
+    this.overflow = options.overflow ?? "suspend"
+    this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
+    this.ages = new Ages(context, () => node.pending)
+    node.oldestAge = (now) => this.ages.oldest(node.pending, now)
+    this.reporter = new Reporter(node, options.onDropped, context)
+    this.closing = new Closing(context, (left) => this.reporter.left(left, "Undelivered"))
+    this.admission = new Admission(
+      () => this.capacity - node.pending,
+      (events) => this.enterAll(events),
+      () => node.pending === 0
+    )
+    this.drainer = new Drainer(
+      { take: this.take(dst), rest: () => this.rest(), end: () => void Queue.endUnsafe(queue) },
+      dst,
+      node,
+      this.reporter,
+      { settled: (n) => this.settled(n), downstreamClosed: () => this.begin(true) },
+      Context.add(context, Delivering, this)
+    )
+    this.drainer.start()
+  }
+
+  private take(dst: EventSink<A, E>): Effect.Effect<ReadonlyArray<A>> {
+    // A bounded queue is asked only for what is handed on at once, so that the rest can still be dropped.
+    const one = this.capacity !== Number.POSITIVE_INFINITY && !dst.writeUnsafe && !dst.writeSome
+    const some: Effect.Effect<ReadonlyArray<A>, Cause.Done> = one
+      ? Effect.map(Queue.take(this.queue), (event) => [event])
+      : Queue.takeAll(this.queue)
+    return Effect.catch(some, () => Effect.succeed([]))
+  }
+
+  private accept(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, QueueFull | SinkClosed> {
+    if (this.node.state !== "open") return this.closed
+    if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(1)) {
+      this.node.accepted++
+      this.ages.enter(1)
+      Queue.offerUnsafe(this.queue, event)
+      return Effect.void
+    }
+    return this.overflown([event], fiber)
+  }
+
+  private acceptGroup(
+    events: NonEmptyReadonlyArray<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, QueueFull | SinkClosed> {
+    if (this.node.state !== "open") return this.closed
+    if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(events.length)) {
+      this.enterAll(events)
+      return Effect.void
+    }
+    return this.overflown(events, fiber)
+  }
+
+  private enterAll(events: NonEmptyReadonlyArray<A>): void {
+    this.node.accepted += events.length
+    this.ages.enter(events.length)
+    Queue.offerAllUnsafe(this.queue, events)
+  }
+
+  /** A group that does not fit: each policy takes it whole or not at all. */
+  private overflown(
+    events: NonEmptyReadonlyArray<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, QueueFull | SinkClosed> {
+    if (fiber.getRef(Delivering) === this) {
+      this.enterAll(events)
+      return Effect.void
+    }
+    switch (this.overflow) {
+      case "suspend":
+        return this.admission.wait(events)
+      case "reject":
+        return Effect.fail(new QueueFull({ queue: this.node.name, capacity: this.capacity }))
+      case "drop-newest":
+        return this.dropNewest(events)
+      case "drop-oldest": {
+        const dropped: Array<A> = []
+        while (!this.admission.fits(events.length)) {
+          const oldest = Queue.takeUnsafe(this.queue)
+          if (oldest === undefined || oldest._tag === "Failure") break
+          dropped.push(oldest.value)
+          this.node.dropped++
+          for (const flush of this.flushes) if (flush.ahead > this.node.inFlight) flush.ahead--
+        }
+        const fits = this.admission.fits(events.length)
+        if (fits) this.enterAll(events)
+        return Effect.andThen(this.reportOverflow(dropped), fits ? Effect.void : this.dropNewest(events))
+      }
+    }
+  }
+
+  private dropNewest(events: ReadonlyArray<A>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.node.accepted += events.length
+      this.node.dropped += events.length
+      return this.reportOverflow(events)
+    })
+  }
+
+  private reportOverflow(events: ReadonlyArray<A>): Effect.Effect<void> {
+    return Effect.forEach(events, (event) => this.reporter.dropped({ event, reason: { _tag: "Overflow" } }), {
+      discard: true
+    })
+  }
+
+  private settled(n: number): void {
+    this.admission.admit()
+    if (this.flushes.length > 0) {
+      for (const flush of this.flushes) flush.ahead -= n
+      const done = this.flushes.filter(({ ahead }) => ahead <= 0)
+      this.flushes = this.flushes.filter(({ ahead }) => ahead > 0)
+      for (const { resume } of done) resume(Effect.void)
+    }
+  }
+
+  private rest(): ReadonlyArray<A> {
+    const rest: Array<A> = []
+    let exit = Queue.takeUnsafe(this.queue)
+    while (exit?._tag === "Success") {
+      rest.push(exit.value)
+      exit = Queue.takeUnsafe(this.queue)
+    }
+    return rest
+  }
+
+  readonly pending = Effect.sync(() => this.node.pending)
+
+  readonly flush = Effect.callback<void>((resume) => {
+    if (this.node.pending === 0) return resume(Effect.void)
+    const flush = { ahead: this.node.pending, resume }
+    this.flushes.push(flush)
+    return Effect.sync(() => void (this.flushes = this.flushes.filter((other) => other !== flush)))
+  })
+
+  private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
+
+  private begin(report: boolean): void {
+    if (this.node.state === "open") {
+      this.node.state = "closing"
+      this.admission.close(this.closed)
+    }
+    const close = Effect.tap(this.drainer.close(this.drainTimeout), () =>
+      Effect.sync(() => void (this.node.state = "closed"))
+    )
+    if (report) this.closing.beginReported(close)
+    else this.closing.begin(close)
+  }
+
+  readonly shutdown = Effect.suspend(() => {
+    this.begin(false)
+    return this.closing.awaited
+  })
+
+  readonly close = Effect.suspend(() => {
+    this.begin(false)
+    return this.closing.finished
+  })
+}

@@ -1,0 +1,130 @@
+/** The contract of every sink, and the one class that implements it. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
+import type * as Fiber from "effect/Fiber"
+import * as Pipeable from "effect/Pipeable"
+import type { Node, SinkNode } from "./node.ts"
+
+/**
+ * The type id of every `EventSink`.
+ *
+ * @category symbols
+ * @since 0.1.0
+ */
+export const TypeId: TypeId = "~effect-events/EventSink"
+
+/**
+ * @category symbols
+ * @since 0.1.0
+ */
+export type TypeId = "~effect-events/EventSink"
+
+/**
+ * Commits events: go-events' `Sink`, with the delivery errors in the type and the close in the scope.
+ *
+ * **Details**
+ *
+ * A write that succeeds has committed its event; what "committed" means is each sink's own promise (a queue: it is
+ * queued; a receiver: it was received). After a failure the caller may write the event again, and whoever receives must
+ * then expect repeats: delivery is at least once. A write to a sink whose scope is closed fails with `SinkClosed`.
+ *
+ * A sink never closes itself by being collected and never swallows an error: what it cannot commit it answers with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
+  readonly [TypeId]: TypeId
+  /** Commits one event. Success means committed; after a failure the caller may write it again. */
+  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
+  /**
+   * For sinks that can commit a group as one act: commits a leading part and answers how many events that was, from 1
+   * to the group's length, as POSIX write(2) does; on failure, none. `EventSink.writeAll` is the loop around it.
+   */
+  readonly writeSome: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
+  /** Its place in the graph: kind, name, what is downstream, health. */
+  readonly node: SinkNode
+  /**
+   * Commits one event at once: `true` when committed, `false` when closed; what it throws is a defect. Only sinks over
+   * plain functions have it, and only wrappers that run a write at once may call it.
+   *
+   * @internal
+   */
+  readonly writeUnsafe: ((event: A) => boolean) | undefined
+}
+
+/**
+ * The sink, or one that it needs, is closed: go-events' `ErrSinkClosed`. The event was not accepted by it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SinkClosed extends Data.TaggedError("SinkClosed")<{
+  /** The name of the sink that is closed, which may be one further downstream. */
+  readonly sink: string
+}> {
+  override get message(): string {
+    return `the sink "${this.sink}" is closed`
+  }
+}
+
+/** The `SinkClosed` of a cause, if that is what it failed with. */
+export const sinkClosedOf = (cause: Cause.Cause<unknown>): SinkClosed | undefined => {
+  for (const reason of cause.reasons) {
+    if (Cause.isFailReason(reason) && reason.error instanceof SinkClosed) return reason.error
+  }
+  return undefined
+}
+
+/** What a sink is made of. */
+export interface Parts<A, E> {
+  readonly node: Node
+  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
+  readonly writeSome?: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
+  readonly writeUnsafe?: ((event: A) => boolean) | undefined
+}
+
+/** The sink of some parts. Queues and other parts with more to offer extend it. */
+export class Sink<in A, out E = never> extends Pipeable.Class implements EventSink<A, E> {
+  readonly [TypeId]: TypeId = TypeId
+  readonly node: Node
+  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
+  readonly writeSome: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
+  readonly writeUnsafe: ((event: A) => boolean) | undefined
+
+  constructor(parts: Parts<A, E>) {
+    super()
+    this.node = parts.node
+    this.write = parts.write
+    this.writeSome = parts.writeSome
+    this.writeUnsafe = parts.writeUnsafe
+  }
+}
+
+/** What an operation runs on: the part, which gets the argument and the fiber when the effect is run. */
+type Run<A, B, E> = (arg: A, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<B, E>
+
+/**
+ * Makes effects that are one small object each, with no closure and nothing done before they are run: what a write
+ * costs is most of what a queue costs. Calling the same effect twice does the act twice, as with any effect.
+ */
+export const operation = <A, B, E>(label: string, run: Run<A, B, E>): ((arg: A) => Effect.Effect<B, E>) => {
+  interface Operation extends Effect.Effect<B, E> {
+    arg: A
+  }
+  const Operation = function (this: Operation, arg: A) {
+    this.arg = arg
+  }
+  Operation.prototype = Effectable.Prototype<Operation>({
+    label,
+    evaluate(fiber) {
+      return run(this.arg, fiber)
+    }
+  })
+  // A function with a prototype is a constructor at run time; TypeScript knows that only of classes.
+  const Constructor = Operation as unknown as new (arg: A) => Effect.Effect<B, E>
+  return (arg) => new Constructor(arg)
+}

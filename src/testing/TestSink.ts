@@ -1,0 +1,219 @@
+/**
+ * Sinks for tests: each records what it committed and misbehaves in one way that real sinks do. They are for tests of
+ * pipelines and of sinks of one's own; `SinkLaws` uses them too.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as EventSink from "../EventSink.ts"
+
+/**
+ * A sink that tells what became of its writes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TestSink<in out A, out E = never> extends EventSink.EventSink<A, E> {
+  /** What it committed, in order: the live array. */
+  readonly received: ReadonlyArray<A>
+  /** The sizes of the groups it committed; single writes count as groups of one. */
+  readonly groups: ReadonlyArray<number>
+  /** How many writes began. */
+  readonly attempts: number
+  /** Ends all writes that hang, now and later: they commit. */
+  readonly release: Effect.Effect<void>
+}
+
+/**
+ * What a misbehaving test sink fails with.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TestError extends Data.TaggedError("TestError")<{
+  /** Which attempt of the sink this was, from 1. */
+  readonly attempt: number
+}> {}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options extends EventSink.MakeOptions {
+  /** Gives it a `writeSome` that takes groups of up to this many events. */
+  readonly group?: number | undefined
+}
+
+/**
+ * Makes a test sink of one's own: `act` runs before each write commits, with the attempt's number from 1.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A, E = never>(
+  act: (attempt: number, hold: Effect.Effect<void>, event: A) => Effect.Effect<unknown, E>,
+  options: Options = {}
+): Effect.Effect<TestSink<A, Exclude<E, EventSink.SinkClosed>>, never, Scope.Scope> =>
+  Effect.suspend(() => {
+    const received: Array<A> = []
+    const groups: Array<number> = []
+    const held = Latch.makeUnsafe()
+    let attempts = 0
+    const limit = options.group ?? 1
+    const commit = (events: NonEmptyReadonlyArray<A>) =>
+      Effect.suspend(() =>
+        Effect.map(act(++attempts, held.await, events[0]), () => {
+          const part = events.slice(0, limit)
+          received.push(...part)
+          groups.push(part.length)
+          return part.length
+        })
+      )
+    const sink =
+      options.group === undefined
+        ? EventSink.make((event: A) => commit([event]), options)
+        : EventSink.makeGroup(commit, options)
+    return Effect.map(sink, (self) =>
+      Object.defineProperty(
+        Object.assign(self, { received, groups, release: Effect.asVoid(held.open), attempts: 0 }),
+        "attempts",
+        { get: () => attempts }
+      )
+    )
+  })
+
+/**
+ * Commits everything.
+ *
+ * **Example** (What a pipeline delivers)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventFilter } from "effect-events"
+ * import * as TestSink from "effect-events/testing/TestSink"
+ *
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* TestSink.recording<number>()
+ *   yield* EventFilter.make((n: number) => n > 1)(sink).write(2)
+ *   console.log(sink.received)
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: [ 2 ]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const recording = <A>(options?: Options): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>(() => Effect.void, options)
+
+/**
+ * Fails a share of its attempts, by a seed, or those that `fails` says. The same seed fails the same attempts.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const flaky = <A>(
+  options: Options & { readonly rate: number; readonly seed: string | number }
+): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope> =>
+  Effect.flatMap(Random.withSeed(Effect.service(Random.Random), options.seed), (random) =>
+    make<A, TestError>(
+      (attempt) => (random.nextDoubleUnsafe() < options.rate ? Effect.fail(new TestError({ attempt })) : Effect.void),
+      options
+    )
+  )
+
+/**
+ * Fails the attempts from 1 to `times`, all of them by default.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const failing = <A>(
+  options: Options & { readonly times?: number | undefined } = {}
+): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope> =>
+  make<A, TestError>(
+    (attempt) =>
+      attempt <= (options.times ?? Number.POSITIVE_INFINITY) ? Effect.fail(new TestError({ attempt })) : Effect.void,
+    options
+  )
+
+/**
+ * Takes its time over each write.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const slow = <A>(duration: Duration.Input, options?: Options): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>(() => Effect.sleep(duration), options)
+
+/**
+ * Hangs in every write from attempt `from` on, 1 by default, until it is interrupted or released.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const hanging = <A>(
+  options: Options & { readonly from?: number | undefined } = {}
+): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : hold), options)
+
+/**
+ * Hangs as `hanging` does, and refuses interruption: only `release` ends its writes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const uninterruptible = <A>(
+  options: Options & { readonly from?: number | undefined } = {}
+): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : Effect.uninterruptible(hold)), options)
+
+/**
+ * Dies of a defect in the attempts that `when` holds for, in all by default.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const dying = <A>(
+  options: Options & { readonly when?: ((attempt: number) => boolean) | undefined } = {}
+): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>(
+    (attempt) => ((options.when?.(attempt) ?? true) ? Effect.die(new Error(`attempt ${attempt} died`)) : Effect.void),
+    options
+  )
+
+/**
+ * Ends in an interruption of its own making in the attempts that `when` holds for, in all by default.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const selfInterrupting = <A>(
+  options: Options & { readonly when?: ((attempt: number) => boolean) | undefined } = {}
+): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A>((attempt) => ((options.when?.(attempt) ?? true) ? Effect.interrupt : Effect.void), options)
+
+/**
+ * Is closed from attempt `from` on, 1 by default: it answers `SinkClosed`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const closing = <A>(
+  options: Options & { readonly from?: number | undefined } = {}
+): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+  make<A, EventSink.SinkClosed>(
+    (attempt) =>
+      attempt < (options.from ?? 1)
+        ? Effect.void
+        : Effect.fail(new EventSink.SinkClosed({ sink: options.name ?? "TestSink.closing" })),
+    options
+  )

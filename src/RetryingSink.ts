@@ -244,8 +244,12 @@ class Retrier<A, E, X> {
   }
 
   readonly close = Effect.suspend(() => {
-    const wait = this.writes.close(this.drainTimeout)
-    return Effect.andThen(Deferred.fail(this.closed, new SinkClosed({ sink: this.node.name })), wait)
+    // First the state, then the waiters: waking one runs it at once, and it may write again.
+    this.node.state = "closing"
+    return Effect.andThen(
+      Deferred.fail(this.closed, new SinkClosed({ sink: this.node.name })),
+      this.writes.close(this.drainTimeout)
+    )
   })
 }
 

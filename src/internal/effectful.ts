@@ -1,5 +1,6 @@
 /** Sinks over functions: the leaves of every graph. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -132,8 +133,8 @@ const leaf = <A, E, R>(
             const n = events(exit.value)
             node.accepted += n
             node.delivered += n
-          } else {
-            node.lastError = exit.cause
+          } else if (!Cause.hasInterruptsOnly(exit.cause)) {
+            node.lastError = Cause.squash(exit.cause)
           }
           writes.leave()
           return Effect.void

@@ -42,18 +42,17 @@ export class Feed<A> {
    * on, and then all that it published meanwhile is taken at once.
    */
   readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() => {
-    if (this.isCut || this.held.length > 0) return this.all
+    if (this.isCut || this.size > 0) return Effect.succeed(this.rest())
     return Effect.matchCauseEffect(PubSub.take(this.subscription), {
       onSuccess: (first) => {
         this.held.push(first)
-        return Effect.andThen(Effect.yieldNow, this.all)
+        // Another reader may be faster; then this one waits again.
+        return Effect.andThen(Effect.yieldNow, this.take)
       },
       // Cutting the feed off interrupts its waiting reader, which then takes what was left.
-      onFailure: (cause) => (this.isCut ? this.all : Effect.failCause(cause))
+      onFailure: (cause) => (this.isCut ? this.take : Effect.failCause(cause))
     })
   })
-
-  private readonly all = Effect.sync((): ReadonlyArray<A> => this.rest())
 
   /** Takes all there is, without waiting. */
   rest(): ReadonlyArray<A> {

@@ -132,31 +132,34 @@ export const combine =
  */
 export const fromDelays = <E, X>(
   start: () => (error: E, now: number) => Effect.Effect<Duration.Duration, X>
-): RetryStrategy<E, X> =>
-  make(() => {
-    const next = start()
-    let proceed: Effect.Effect<void> = Effect.void
-    return {
-      get proceed() {
-        return proceed
-      },
-      failure: (error) =>
-        Clock.clockWith((clock) => {
-          const now = clock.currentTimeMillisUnsafe()
-          return Effect.map(next(error, now), (delay) => {
-            const due = now + Duration.toMillis(delay)
-            proceed = Duration.isZero(delay)
-              ? Effect.void
-              : Effect.suspend(() => {
-                  const rest = due - clock.currentTimeMillisUnsafe()
-                  return rest <= 0 ? (proceed = Effect.void) : Effect.andThen(Effect.sleep(rest), proceed)
-                })
-          })
-        }),
-      success: Effect.void,
-      abandon: Effect.void
-    }
-  })
+): RetryStrategy<E, X> => make(() => new Delays(start()))
+
+class Delays<E, X> implements RetryAttempts<E, X> {
+  private readonly next: (error: E, now: number) => Effect.Effect<Duration.Duration, X>
+  readonly success = Effect.void
+  readonly abandon = Effect.void
+  proceed: Effect.Effect<void> = Effect.void
+
+  constructor(next: (error: E, now: number) => Effect.Effect<Duration.Duration, X>) {
+    this.next = next
+  }
+
+  failure(error: E): Effect.Effect<void, X> {
+    return Clock.clockWith((clock) => {
+      const now = clock.currentTimeMillisUnsafe()
+      return Effect.map(this.next(error, now), (delay) => {
+        const due = now + Duration.toMillis(delay)
+        const wait: Effect.Effect<void> = Effect.suspend(() => {
+          const rest = due - clock.currentTimeMillisUnsafe()
+          if (rest > 0) return Effect.andThen(Effect.sleep(rest), wait)
+          this.proceed = Effect.void
+          return Effect.void
+        })
+        this.proceed = Duration.isZero(delay) ? Effect.void : wait
+      })
+    })
+  }
+}
 
 /**
  * The schedule is at its end: the strategy gives the write up.

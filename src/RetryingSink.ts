@@ -165,27 +165,21 @@ class Retrier<A, E, X> {
     })
   }
 
-  private run<B>(event: unknown, attempt: Effect.Effect<B, E | SinkClosed>, events: (b: B) => number) {
+  private run<B>(event: unknown, write: Effect.Effect<B, E | SinkClosed>, events: (b: B) => number): Retried<B, E> {
     if (this.node.state !== "open") return Deferred.await(this.closed)
     const attempts = this.strategy.start(event)
     this.writes.enter()
-    return Effect.onExit(this.next(attempts, attempt, 1), (exit) => {
+    return Effect.onExitPrimitive(this.attempt(attempts, write, 1), (exit) => {
       this.writes.leave()
-      if (Exit.isFailure(exit)) return attempts.abandon
-      const n = events(exit.value)
-      this.node.accepted += n
-      this.node.delivered += n
-      return Effect.void
+      return Exit.isSuccess(exit) ? this.succeeded(attempts, events(exit.value)) : attempts.abandon
     })
   }
 
-  private next<B>(attempts: RetryAttempts<E, X>, attempt: Effect.Effect<B, E | SinkClosed>, n: number): Retried<B, E> {
+  private attempt<B>(attempts: RetryAttempts<E, X>, write: Effect.Effect<B, E | SinkClosed>, n: number): Retried<B, E> {
     const { proceed } = attempts
-    const now = Effect.matchEffect(attempt, {
-      onSuccess: (b) => this.succeeded(attempts, b),
-      onFailure: (error) => this.failed(attempts, attempt, n, error)
-    })
-    return proceed === Effect.void ? now : Effect.andThen(this.unlessClosed(proceed), now)
+    return Effect.catch(proceed === Effect.void ? write : Effect.andThen(this.unlessClosed(proceed), write), (error) =>
+      this.failed(attempts, write, n, error)
+    )
   }
 
   /** Waits, until the close wakes it. */
@@ -193,18 +187,20 @@ class Retrier<A, E, X> {
     return Effect.raceFirst(wait, Deferred.await(this.closed))
   }
 
-  private succeeded<B>(attempts: RetryAttempts<E, X>, b: B): Effect.Effect<B> {
+  /** Notes a success, and answers what is left to be run for it. */
+  private succeeded(attempts: RetryAttempts<E, X>, n: number): Effect.Effect<void> | undefined {
+    this.node.accepted += n
+    this.node.delivered += n
     const run = this.log.recovered()
     const { success } = attempts
-    if (run === 0 && success === Effect.void) return Effect.succeed(b)
-    const log =
-      run === 0 ? Effect.void : Effect.logInfo(`"${this.node.name}" delivers again after ${run} failed attempts`)
-    return Effect.as(Effect.andThen(success, annotate(this.node.kind, this.node.name)(log)), b)
+    if (run === 0) return success === Effect.void ? undefined : success
+    const line = `"${this.node.name}" delivers again after ${run} failed attempts`
+    return Effect.andThen(success, annotate(this.node.kind, this.node.name)(Effect.logInfo(line)))
   }
 
   private failed<B>(
     attempts: RetryAttempts<E, X>,
-    attempt: Effect.Effect<B, E | SinkClosed>,
+    write: Effect.Effect<B, E | SinkClosed>,
     n: number,
     error: E | SinkClosed
   ): Retried<B, E> {
@@ -217,7 +213,7 @@ class Retrier<A, E, X> {
         onFailure: () => Effect.fail(new RetriesExhausted<E>({ error, attempts: n, sink: this.node.name })),
         onSuccess: (asked) => {
           if (this.node.state !== "open") return Deferred.await(this.closed)
-          const next = Effect.suspend(() => this.next(attempts, attempt, n + 1))
+          const next = Effect.suspend(() => this.attempt(attempts, write, n + 1))
           return asked > 0 ? Effect.andThen(this.unlessClosed(Effect.sleep(asked)), next) : next
         }
       })

@@ -121,38 +121,39 @@ const leaf = <A, E, R>(
       const node = new Node("EventSink", options?.name)
       const writes = new Writes(node)
       const captured = new Captured(context)
-      // `SinkClosed` of a sink further down is part of every write's type already.
-      const run = <B>(
-        effect: Effect.Effect<B, E, R>,
-        fiber: Fiber.Fiber<unknown, unknown>,
-        events: (b: B) => number
-      ) => {
-        writes.enter()
-        return Effect.onExit(captured.provide(effect, fiber) as Effect.Effect<B, Own<E> | SinkClosed>, (exit) => {
-          if (Exit.isSuccess(exit)) {
-            const n = events(exit.value)
-            node.accepted += n
-            node.delivered += n
-          } else if (!Cause.hasInterruptsOnly(exit.cause)) {
-            node.lastError = Cause.squash(exit.cause)
-          }
-          writes.leave()
-          return Effect.void
-        })
-      }
       const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+      const ended = (exit: Exit.Exit<unknown, unknown>, n: number): undefined => {
+        if (Exit.isSuccess(exit)) {
+          node.accepted += n
+          node.delivered += n
+        } else if (!Cause.hasInterruptsOnly(exit.cause)) {
+          node.lastError = Cause.squash(exit.cause)
+        }
+        writes.leave()
+      }
+      const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(exit, 1)
+      const endedSome = (exit: Exit.Exit<number, unknown>) => ended(exit, Exit.isSuccess(exit) ? exit.value : 0)
+      // `SinkClosed` of a sink further down is part of every write's type already.
+      const provide = <B>(effect: Effect.Effect<B, E, R>, fiber: Fiber.Fiber<unknown, unknown>) =>
+        captured.provide(effect, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
       const { write, writeSome } = functions
       const sink = new Sink<A, Own<E>>({
         node,
-        write: operation("EventSink.write", (event: A, fiber) =>
+        write: operation("EventSink.write", (event: A, fiber) => {
+          if (node.state !== "open") return closed
+          const effect = provide(write(event), fiber)
+          writes.enter()
           // The value of the effect is nobody's business: a write answers with nothing.
-          node.state === "open" ? (run(write(event), fiber, one) as Effect.Effect<void, Own<E> | SinkClosed>) : closed
-        ),
+          return Effect.onExitPrimitive(effect, endedOne) as Effect.Effect<void, Own<E> | SinkClosed>
+        }),
         writeSome:
           writeSome &&
-          operation("EventSink.writeSome", (events: NonEmptyReadonlyArray<A>, fiber) =>
-            node.state === "open" ? run(writeSome(events), fiber, count) : closed
-          )
+          operation("EventSink.writeSome", (events: NonEmptyReadonlyArray<A>, fiber) => {
+            if (node.state !== "open") return closed
+            const effect = provide(writeSome(events), fiber)
+            writes.enter()
+            return Effect.onExitPrimitive(effect, endedSome)
+          })
       })
       const timeout = Duration.fromInputUnsafe(options?.drainTimeout ?? defaultDrainTimeout)
       return Effect.as(
@@ -161,9 +162,6 @@ const leaf = <A, E, R>(
       )
     })
   )
-
-const one = () => 1
-const count = (n: number) => n
 
 /**
  * Makes a sink from a plain function, such as a counter, a cache or an index in memory. What it throws is a defect.

@@ -37,10 +37,18 @@ export interface EventQueue<in out A, out E = never> extends EventSink<A, E> {
 }
 
 /**
+ * The overflow policies that lose nothing: the others need `onDropped`.
+ *
  * @category options
  * @since 0.1.0
  */
-export interface Options {
+export type Lossless = "suspend" | "reject"
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<out P extends Overflow = Overflow> {
   /** Its name in errors, logs, pictures and health. */
   readonly name?: string | undefined
   /**
@@ -48,39 +56,20 @@ export interface Options {
    * unbounded by default. A group larger than it enters alone, when the queue is empty.
    */
   readonly capacity?: number | undefined
+  /** What happens when `capacity` is reached: `"suspend"` by default. */
+  readonly overflow?: P | undefined
   /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
   readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
- * The overflow policies, lossy ones included: these need `onDropped`.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Policy {
-  /** What happens when `capacity` is reached: `"suspend"` by default. */
-  readonly overflow?: Overflow | undefined
-}
-
-/**
- * The overflow policies that lose nothing.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Lossless {
-  /** What happens when `capacity` is reached: `"suspend"` by default. */
-  readonly overflow?: "suspend" | "reject" | undefined
-}
-
-/**
- * What a write to a queue with options `O` can fail with, besides `SinkClosed`.
+ * What a write to a queue with the overflow policy `P` can fail with, besides `SinkClosed`: `QueueFull` if the policy may
+ * be `"reject"`.
  *
  * @category types
  * @since 0.1.0
  */
-export type QueueError<O> = O extends { readonly overflow: "reject" } ? QueueFull : never
+export type QueueError<P> = "reject" extends P ? QueueFull : never
 
 /**
  * Puts a queue in front of a sink.
@@ -123,12 +112,12 @@ export type QueueError<O> = O extends { readonly overflow: "reject" } ? QueueFul
  * @since 0.1.0
  */
 export const make: {
-  <A, E, const O extends Policy = {}>(
-    options: Options & O & { readonly onDropped: (dropped: Dropped<A, NoInfer<E>>) => Effect.Effect<void> }
-  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<O>>, never, Scope.Scope>
-  <const O extends Lossless = {}>(
-    options?: Options & O & { readonly onDropped?: never }
-  ): <A, E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<O>>, never, Scope.Scope>
+  <A, E, P extends Overflow = "suspend">(
+    options: Options<P> & { readonly onDropped: (dropped: Dropped<A, NoInfer<E>>) => Effect.Effect<void> }
+  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+  <P extends Lossless = "suspend">(
+    options?: Options<P> & { readonly onDropped?: never }
+  ): <A, E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
 } =
   <A, E>(options: AnyOptions<A, E> = {}) =>
   (dst: EventSink<A, E>): Effect.Effect<EventQueue<A, never>, never, Scope.Scope> =>

@@ -18,7 +18,7 @@ export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./inte
 export { make, makeGroup, type MakeOptions, sync } from "./internal/effectful.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
 export type { SinkCounts, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
-export { type EventSink, SinkClosed, TypeId } from "./internal/sink.ts"
+export { type EventSink, SinkClosed, TypeId, type Variance } from "./internal/sink.ts"
 export { stamp, type Stamped } from "./internal/stamp.ts"
 
 /**

@@ -5,7 +5,9 @@ import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import type * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
+import type * as Types from "effect/Types"
 import type { Node, SinkNode } from "./node.ts"
 
 /**
@@ -37,14 +39,16 @@ export type TypeId = "~effect-events/EventSink"
  * @since 0.1.0
  */
 export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
-  readonly [TypeId]: TypeId
+  // What sinks are inferred by: from `E | SinkClosed` alone the compiler takes `SinkClosed` for an error of the sink's.
+  readonly [TypeId]: Variance<A, E>
   /** Commits one event. Success means committed; after a failure the caller may write it again. */
-  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
+  readonly write: (event: NoInfer<A>) => Effect.Effect<void, NoInfer<E> | SinkClosed>
   /**
    * For sinks that can commit a group as one act: commits a leading part and answers how many events that was, from 1
    * to the group's length, as POSIX write(2) does; on failure, none. `EventSink.writeAll` is the loop around it.
    */
-  readonly writeSome: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
+  readonly writeSome:
+    ((events: NonEmptyReadonlyArray<NoInfer<A>>) => Effect.Effect<number, NoInfer<E> | SinkClosed>) | undefined
   /** Its place in the graph: kind, name, what is downstream, health. */
   readonly node: SinkNode
   /**
@@ -53,8 +57,19 @@ export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
    *
    * @internal
    */
-  readonly writeUnsafe: ((event: A) => boolean) | undefined
+  readonly writeUnsafe: ((event: NoInfer<A>) => boolean) | undefined
 }
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Variance<in A, out E> {
+  readonly _A: Types.Contravariant<A>
+  readonly _E: Types.Covariant<E>
+}
+
+const variance: Variance<unknown, never> = { _A: identity, _E: identity }
 
 /**
  * The sink, or one that it needs, is closed: go-events' `ErrSinkClosed`. The event was not accepted by it.
@@ -89,7 +104,7 @@ export interface Parts<A, E> {
 
 /** The sink of some parts. Queues and other parts with more to offer extend it. */
 export class Sink<in A, out E = never> extends Pipeable.Class implements EventSink<A, E> {
-  readonly [TypeId]: TypeId = TypeId
+  readonly [TypeId]: Variance<A, E> = variance
   readonly node: Node
   readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
   readonly writeSome: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined

@@ -65,6 +65,9 @@ export interface LossyAddOptions<in A, in E> extends AddOptions {
   readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void>
 }
 
+/** What no value has: the compiler names it where an option that can lose events comes without a taker for them. */
+type NeedsOnDropped = number & { readonly fix: "pass onDropped: an evicted sink leaves events" }
+
 /** A sink as an Effect: a tag, or an inline pipeline. */
 type SinkEffect = Effect.Effect<EventSink<never, unknown>, unknown, unknown>
 
@@ -166,6 +169,11 @@ const impl = <A>(self: Broadcaster<A>) => self as BroadcasterImpl<A>
  * Adding a sink that is there changes nothing, its options neither. A sink that is still draining after `remove` is added
  * when it has drained. A sink that answers `SinkClosed` is removed, and what waited for it is reported.
  *
+ * **Gotchas**
+ *
+ * A sink that was made after the broadcaster, in the same scope, closes before it, and what waits for it then is
+ * reported and not delivered. `addScoped` removes it, drained, before it closes.
+ *
  * @category sinks
  * @since 0.1.0
  */
@@ -178,7 +186,7 @@ export const add: {
   <A, E>(
     self: Broadcaster<A>,
     sink: Reliable<A, E>,
-    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: never }
+    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: NeedsOnDropped }
   ): Effect.Effect<void, SinkClosed>
 } = <A, E>(self: Broadcaster<A>, sink: EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
   Effect.asVoid(impl(self).add(sink, options))
@@ -198,7 +206,7 @@ export const addScoped: {
   <A, E>(
     self: Broadcaster<A>,
     sink: Reliable<A, E>,
-    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: never }
+    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: NeedsOnDropped }
   ): Effect.Effect<void, SinkClosed, Scope.Scope>
 } = <A, E>(self: Broadcaster<A>, sink: EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
   Effect.asVoid(

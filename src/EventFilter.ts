@@ -37,7 +37,7 @@ export interface Options {
  * import { Console, Effect } from "effect"
  * import { EventFilter, EventSink } from "effect-events"
  *
- * const even = EventSink.make((n: number) => Console.log(n)).pipe(Effect.map(EventFilter.make((n) => n % 2 === 0)))
+ * const even = EventSink.make((n: number) => Console.log(n)).pipe(Effect.map(EventFilter.make((n: number) => n % 2 === 0)))
  *
  * Effect.runPromise(Effect.scoped(Effect.flatMap(even, EventSink.writeAll([1, 2, 3, 4]))))
  * // prints: 2

@@ -112,8 +112,14 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * @since 0.1.0
  */
 export const make: {
+  // Inside a pipe the callback is inferred from the sink; outside of one, the sink from an annotated callback.
   <A, E, P extends Overflow = "suspend">(
-    options: Options<P> & { readonly onDropped: (dropped: Dropped<A, NoInfer<E>>) => Effect.Effect<void> }
+    options: Options<P> & {
+      readonly onDropped: (dropped: Dropped<NoInfer<A>, NoInfer<E>>) => Effect.Effect<void>
+    }
+  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+  <A, E, P extends Overflow = "suspend">(
+    options: Options<P> & { readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void> }
   ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
   <P extends Lossless = "suspend">(
     options?: Options<P> & { readonly onDropped?: never }

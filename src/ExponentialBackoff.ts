@@ -43,7 +43,8 @@ export const make = (options?: Options): RetryStrategy<unknown> =>
 
 /**
  * The longest delay after `failures` failures in a row. It never decreases with more failures and never exceeds `max`,
- * however many there are. (The original shifts a 64-bit integer, which is gone after 63 failures.)
+ * however many there are. (The original shifts a
+ * 64-bit integer of nanoseconds: with its defaults the bound falls back to `Base` at 56 failures.)
  *
  * **Example** (The bounds of the defaults)
  *

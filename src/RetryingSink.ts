@@ -36,8 +36,8 @@ export interface Options {
 }
 
 /**
- * An error may say how long the receiver wants to be left alone. It is honoured up to `maxRetryAfter`, on top of what
- * the strategy says.
+ * An error may say how long the receiver wants to be left alone. It is honoured up to `maxRetryAfter`; it
+ * counts from the failure as the strategy's delay does, so the longer of the two holds.
  *
  * @category models
  * @since 0.1.0

@@ -162,16 +162,18 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
         return this.dropNewest(events)
       case "drop-oldest": {
         const dropped: Array<A> = []
-        while (!this.admission.fits(events.length)) {
+        // Only what still waits can make room: when that is not enough, nothing is gained by dropping it.
+        const waiting = Queue.sizeUnsafe(this.queue)
+        const makesRoom = this.node.pending - waiting + events.length <= this.capacity || this.node.pending === waiting
+        while (makesRoom && !this.admission.fits(events.length)) {
           const oldest = Queue.takeUnsafe(this.queue)
           if (oldest === undefined || oldest._tag === "Failure") break
           dropped.push(oldest.value)
           this.node.dropped++
           for (const flush of this.flushes) if (flush.ahead > this.node.inFlight) flush.ahead--
         }
-        const fits = this.admission.fits(events.length)
-        if (fits) this.enterAll(events)
-        return Effect.andThen(this.reportOverflow(dropped), fits ? Effect.void : this.dropNewest(events))
+        if (makesRoom) this.enterAll(events)
+        return Effect.andThen(this.reportOverflow(dropped), makesRoom ? Effect.void : this.dropNewest(events))
       }
     }
   }

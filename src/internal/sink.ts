@@ -42,7 +42,7 @@ export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
   // What sinks are inferred by: from `E | SinkClosed` alone the compiler takes `SinkClosed` for an error of the sink's.
   readonly [TypeId]: Variance<A, E>
   /** Commits one event. Success means committed; after a failure the caller may write it again. */
-  readonly write: (event: NoInfer<A>) => Effect.Effect<void, NoInfer<E> | SinkClosed>
+  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
   /**
    * For sinks that can commit a group as one act: commits a leading part and answers how many events that was, from 1
    * to the group's length, as POSIX write(2) does; on failure, none. `EventSink.writeAll` is the loop around it.
@@ -57,7 +57,7 @@ export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
    *
    * @internal
    */
-  readonly writeUnsafe: ((event: NoInfer<A>) => boolean) | undefined
+  readonly writeUnsafe: ((event: A) => boolean) | undefined
 }
 
 /**

@@ -1,0 +1,524 @@
+import { Effect, Layer, Logger } from "effect"
+import { beforeAll, describe, expect, it } from "vitest"
+import { compile, type Diagnostic, isBroken } from "./types/compile.ts"
+import { Live, program, received } from "./types/graph.ts"
+
+// What the compiler is to refuse, and what it is to infer. Each snippet is a module of its own; all are compiled in one
+// run of the compiler, and what it says is read.
+
+const header = `
+import { Context, Effect, Layer, Predicate, Schedule, Scope, Stream } from "effect"
+import {
+  Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
+  RetryStrategy
+} from "effect-events"
+import * as Graph from "../../test/types/graph.ts"
+import {
+  Audit, check, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable, type Same,
+  Search, type Sink, Timeout, unreliable
+} from "../../test/types/prelude.ts"
+`
+
+/** A program that compiles, and what must not be written instead. */
+interface Mistake {
+  readonly title: string
+  readonly right: string
+  readonly wrong: string
+  /** What the compiler's message must contain: the culprit, and the fix where the library can say it. */
+  readonly says: ReadonlyArray<string>
+  /** Where the compiler must point to, for a message that names the culprit only so. */
+  readonly at?: string
+}
+
+const fix = "wrap it in RetryingSink.make, or pass onDropped"
+const refusedOrTimeout = "Refused | Timeout"
+
+/** The body of a generator that has a broadcaster, a sink that can fail and one that cannot. */
+const broadcasting = (body: string): string => `
+  Effect.gen(function* () {
+    const broadcaster = yield* Broadcaster.make<Order>()
+    const flaky = yield* unreliable
+    const sure = yield* reliable
+    ${body}
+  })`
+
+const mistakes: ReadonlyArray<Mistake> = [
+  {
+    title: "a place of the graph without a layer",
+    right: `
+      const live = EventSink.layer(Notifications, Broadcaster.make([Audit, Search])).pipe(
+        Layer.provide([EventSink.layer(Audit, reliable), EventSink.layer(Search, reliable)])
+      )
+      Effect.runPromise(Effect.provide(Notifications, live))`,
+    wrong: `
+      const live = EventSink.layer(Notifications, Broadcaster.make([Audit, Search])).pipe(
+        Layer.provide([EventSink.layer(Audit, reliable)])
+      )
+      Effect.runPromise(Effect.provide(Notifications, live))`,
+    says: ["'Search' is not assignable to type 'never'"]
+  },
+  {
+    title: "a graph of services without its receivers",
+    right: `Effect.runPromise(Effect.provide(Graph.program, Graph.Live))`,
+    wrong: `Effect.runPromise(Effect.provide(Graph.program, Graph.Graph))`,
+    says: ["AuditReceiver", "SearchReceiver", "is not assignable to type 'never'"]
+  },
+  {
+    title: "a layer whose sink takes other events than its tag",
+    right: `EventSink.layer(Audit, reliable)`,
+    wrong: `EventSink.layer(Numbers, reliable)`,
+    says: ["Sink<Order, never>", "Sink<number, never>", "'number' is not assignable to type 'Order'"]
+  },
+  {
+    title: "a broadcaster over sinks of different events",
+    right: `EventSink.layer(Notifications, Broadcaster.make([Audit, Search]))`,
+    wrong: `EventSink.layer(Notifications, Broadcaster.make([Audit, Numbers]))`,
+    says: ["Type 'Order' is not assignable to type 'number'"]
+  },
+  {
+    title: "a write of another event",
+    right: `Audit.use((audit) => audit.write({ id: "1", total: 1 }))`,
+    wrong: `Audit.use((audit) => audit.write(1))`,
+    says: ["'number'", "'Order'"]
+  },
+  {
+    title: "a filter that lets through what its sink does not take",
+    right: `reliable.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))`,
+    wrong: `reliable.pipe(Effect.map(EventFilter.make((n: number) => n > 1)))`,
+    says: ["'number'", "'Order'"]
+  },
+  {
+    title: "a sink that can fail, as a service that cannot",
+    right: `EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make()))))`,
+    wrong: `EventSink.layer(Audit, unreliable)`,
+    says: [`'${refusedOrTimeout}' is not assignable to type 'never'`]
+  },
+  {
+    title: "a retrier that may give up, as a service that cannot fail",
+    right: `
+      const strategy = RetryStrategy.forever(Schedule.spaced("1 second"))
+      EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy))))`,
+    wrong: `
+      const strategy = RetryStrategy.fromSchedule(Schedule.spaced("1 second"))
+      EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy))))`,
+    says: ["RetriesExhausted<Refused | Timeout>", "is not assignable to type 'never'"]
+  },
+  {
+    title: "a service that can fail, in a broadcaster",
+    right: `
+      const retrying = Flaky.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))
+      EventSink.layer(Notifications, Broadcaster.make([Audit, retrying]))`,
+    wrong: `EventSink.layer(Notifications, Broadcaster.make([Audit, Flaky]))`,
+    says: [`"this sink can fail with": Refused;`, fix]
+  },
+  {
+    title: "a pipeline that can fail, in a broadcaster",
+    right: `Broadcaster.make([reliable, unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))])`,
+    wrong: `Broadcaster.make([reliable, unreliable])`,
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: "a queue over a sink that can fail, without onDropped",
+    right: `unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))`,
+    wrong: `unreliable.pipe(Effect.flatMap(EventQueue.make()))`,
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: "a retrier over a sink that never fails",
+    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
+    wrong: `reliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
+    says: [`"this sink never fails": "there is nothing to retry"`, "leave RetryingSink.make out"]
+  },
+  {
+    title: "a retrier over a queue",
+    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())), Effect.flatMap(EventQueue.make()))`,
+    wrong: `queue.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
+    says: [`"this sink never fails": "there is nothing to retry"`, "leave RetryingSink.make out"]
+  },
+  {
+    title: "adding a sink that can fail, without onDropped",
+    right: broadcasting(`yield* Broadcaster.add(broadcaster, flaky, { onDropped: () => Effect.void })`),
+    wrong: broadcasting(`yield* Broadcaster.add(broadcaster, flaky)`),
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: "adding a sink that can fail for a scope, without onDropped",
+    right: broadcasting(`yield* Broadcaster.addScoped(broadcaster, flaky, { onDropped: () => Effect.void })`),
+    wrong: broadcasting(`yield* Broadcaster.addScoped(broadcaster, flaky)`),
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: `a queue that drops the newest, without onDropped`,
+    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped: () => Effect.void })))`,
+    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest" })))`,
+    says: [`"drop-newest"`],
+    at: `overflow: "drop-newest"`
+  },
+  {
+    title: `a queue that drops the oldest, without onDropped`,
+    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped: () => Effect.void })))`,
+    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest" })))`,
+    says: [`"drop-oldest"`],
+    at: `overflow: "drop-oldest"`
+  },
+  {
+    title: "a sink that is evicted for its lag, without onDropped",
+    right: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9, onDropped: () => Effect.void })`),
+    wrong: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9 })`),
+    says: ["No overload matches this call"],
+    at: "maxLag: 9"
+  },
+  {
+    title: "a strategy for fewer errors than the sink has",
+    right: `
+      declare const strategy: RetryStrategy.RetryStrategy<Refused | Timeout>
+      unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy)))`,
+    wrong: `
+      declare const strategy: RetryStrategy.RetryStrategy<Refused>
+      unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy)))`,
+    says: ["'Timeout' is not assignable to type 'Refused'"]
+  },
+  {
+    title: "a combination of which one strategy is for fewer errors than the sink has",
+    right: `
+      declare const strategy: RetryStrategy.RetryStrategy<Refused | Timeout>
+      const both = ExponentialBackoff.make().pipe(RetryStrategy.combine(strategy))
+      unreliable.pipe(Effect.flatMap(RetryingSink.make(both)))`,
+    wrong: `
+      declare const strategy: RetryStrategy.RetryStrategy<Refused>
+      const both = ExponentialBackoff.make().pipe(RetryStrategy.combine(strategy))
+      unreliable.pipe(Effect.flatMap(RetryingSink.make(both)))`,
+    says: ["'Timeout' is not assignable to type 'Refused'"]
+  },
+  {
+    title: "a `while` that cannot judge every error of the sink",
+    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused | Timeout) => true })))`,
+    wrong: `unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused) => true })))`,
+    says: ["'Timeout' is not assignable to type 'Refused'"]
+  },
+  {
+    title: "a sink of some events where one of all is asked for",
+    right: `const sink = (sink: Sink<unknown>): Sink<string> => sink`,
+    wrong: `const sink = (sink: Sink<string>): Sink<unknown> => sink`,
+    says: ["Type 'unknown' is not assignable to type 'string'"]
+  },
+  {
+    title: "a sink that can fail where one that cannot is asked for",
+    right: `const sink = (sink: Sink<string>): Sink<string, Refused> => sink`,
+    wrong: `const sink = (sink: Sink<string, Refused>): Sink<string> => sink`,
+    says: ["Type 'Refused' is not assignable to type 'never'"]
+  }
+]
+
+/** Programs that hold if they compile. */
+const facts: Readonly<Record<string, string>> = {
+  "a graph of services, fully provided, needs nothing and cannot fail": `
+    check<Same<typeof Graph.AuditLive, Layer.Layer<Graph.Audit, never, Graph.AuditReceiver>>>()
+    check<Same<typeof Graph.SearchLive, Layer.Layer<Graph.Search, never, Graph.SearchReceiver>>>()
+    check<Same<typeof Graph.NotificationsLive, Layer.Layer<Graph.Notifications, never, Graph.Audit | Graph.Search>>>()
+    check<Same<typeof Graph.Graph, Layer.Layer<Graph.Notifications, never, Graph.AuditReceiver | Graph.SearchReceiver>>>()
+    check<Same<typeof Graph.Live, Layer.Layer<Graph.Notifications, never, never>>>()
+    const run = Effect.provide(Graph.program, Graph.Live)
+    check<Same<typeof run, Effect.Effect<void, EventSink.SinkClosed, never>>>()`,
+
+  "Broadcaster.make of tags needs their services": `
+    const layer = EventSink.layer(Notifications, Broadcaster.make([Audit, Search]))
+    check<Same<typeof layer, Layer.Layer<Notifications, never, Audit | Search>>>()`,
+
+  "Broadcaster.make joins the errors and the services of its sinks' constructions": `
+    declare const a: Effect.Effect<Sink<Order>, Refused, Audit>
+    declare const b: Effect.Effect<Sink<Order>, Timeout, Search | Scope.Scope>
+    const made = Broadcaster.make([a, b])
+    check<Same<typeof made, Made<Broadcaster.Broadcaster<Order>, Refused | Timeout, Audit | Search>>>()`,
+
+  "Broadcaster.make takes the events that all of its sinks take": `
+    interface Placed { readonly _tag: "Placed"; readonly id: string }
+    interface Paid { readonly _tag: "Paid"; readonly cents: number }
+    declare const ids: Effect.Effect<Sink<{ readonly id: string }>>
+    declare const totals: Effect.Effect<Sink<{ readonly total: number }>>
+    declare const strings: Effect.Effect<Sink<number | string>>
+    declare const flags: Effect.Effect<Sink<string | boolean>>
+    declare const both: Effect.Effect<Sink<Placed | Paid>>
+    declare const paid: Effect.Effect<Sink<Paid>>
+    declare const all: Effect.Effect<Sink<unknown>>
+    const records = Broadcaster.make([ids, totals])
+    const texts = Broadcaster.make([strings, flags])
+    const payments = Broadcaster.make([both, paid])
+    const orders = Broadcaster.make([all, reliable])
+    type Input<T> = T extends Made<Broadcaster.Broadcaster<infer A>> ? A : "none"
+    check<Same<Input<typeof records>, { readonly id: string } & { readonly total: number }>>()
+    check<Same<Input<typeof texts>, string>>()
+    check<Same<Input<typeof orders>, Order>>()
+    const write = (broadcaster: Broadcaster.Broadcaster<Input<typeof payments>>, event: Paid) => broadcaster.write(event)
+    // an application's broadcaster is narrower than what its widest sink takes
+    const asOrders: Made<Sink<Order>> = Broadcaster.make([ids, totals])`,
+
+  "Broadcaster.make takes tags, pipelines, queues, channels and broadcasters alike": `
+    class Orders extends Context.Service<Orders, EventQueue.EventQueue<Order>>()("app/Orders") {}
+    const made = Broadcaster.make([
+      Audit,
+      Orders,
+      queue,
+      unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make()))),
+      queue.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1))),
+      EventChannel.make<Order>(),
+      Broadcaster.make([reliable])
+    ])
+    check<Same<typeof made, Made<Broadcaster.Broadcaster<Order>, never, Audit | Orders>>>()
+    const named = Broadcaster.make([Audit], { name: "orders" })
+    check<Same<typeof named, Made<Broadcaster.Broadcaster<Order>, never, Audit>>>()
+    const empty = Broadcaster.make<Order>()
+    check<Same<typeof empty, Made<Broadcaster.Broadcaster<Order>>>>()`,
+
+  "Broadcaster.add and addScoped take reliable sinks of the same or wider events": `
+    ${broadcasting(`
+      const wide = yield* EventSink.make((_: unknown) => Effect.void)
+      yield* Broadcaster.add(broadcaster, sure)
+      yield* Broadcaster.add(broadcaster, wide, { drainTimeout: "1 second" })
+      yield* Broadcaster.add(broadcaster, yield* queue)
+      yield* Broadcaster.addScoped(broadcaster, sure)
+      yield* Broadcaster.addScoped(broadcaster, yield* queue)
+      const added = Broadcaster.add(broadcaster, sure)
+      check<Same<typeof added, Effect.Effect<void, EventSink.SinkClosed>>>()
+      const scoped = Broadcaster.addScoped(broadcaster, sure)
+      check<Same<typeof scoped, Effect.Effect<void, EventSink.SinkClosed, Scope.Scope>>>()
+      const removed = Broadcaster.remove(broadcaster, flaky)
+      check<Same<typeof removed, Effect.Effect<ReadonlyArray<Dropped.Undelivered<Order>>>>>()
+      const stream = Broadcaster.subscribe(broadcaster, { maxLag: 9 })
+      check<Same<typeof stream, Effect.Effect<Stream.Stream<Order, Broadcaster.SubscriberLagged>, EventSink.SinkClosed, Scope.Scope>>>()`)}`,
+
+  'QueueFull appears for overflow "reject", and for nothing else': `
+    const onDropped = () => Effect.void
+    const unbounded = reliable.pipe(Effect.flatMap(EventQueue.make()))
+    const bounded = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9 })))
+    const suspending = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "suspend" })))
+    const newest = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped })))
+    const oldest = unreliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped })))
+    check<Same<typeof unbounded, Made<Queue<Order>>>>()
+    check<Same<typeof bounded, Made<Queue<Order>>>>()
+    check<Same<typeof suspending, Made<Queue<Order>>>>()
+    check<Same<typeof newest, Made<Queue<Order>>>>()
+    check<Same<typeof oldest, Made<Queue<Order>>>>()
+    const rejecting = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject" })))
+    const both = unreliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject", onDropped })))
+    check<Same<typeof rejecting, Made<Queue<Order, EventQueue.QueueFull>>>>()
+    check<Same<typeof both, Made<Queue<Order, EventQueue.QueueFull>>>>()`,
+
+  'QueueFull appears for an overflow that may be "reject", as one that is read from a config may': `
+    declare const lossless: "suspend" | "reject"
+    declare const any: EventQueue.Overflow
+    const onDropped = () => Effect.void
+    const one = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: lossless })))
+    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: any, onDropped })))
+    check<Same<typeof one, Made<Queue<Order, EventQueue.QueueFull>>>>()
+    check<Same<typeof two, Made<Queue<Order, EventQueue.QueueFull>>>>()`,
+
+  "onDropped gets the events and the errors of the sink": `
+    type Expected = Dropped.Dropped<Order, Refused | Timeout>
+    unreliable.pipe(Effect.flatMap(EventQueue.make({
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Expected>>()
+        return Effect.void
+      }
+    })))
+    unreliable.pipe(Effect.flatMap(EventQueue.make({
+      capacity: 9,
+      overflow: "drop-oldest",
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Expected>>()
+        return Effect.void
+      }
+    })))
+    reliable.pipe(Effect.flatMap(EventQueue.make({
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Dropped.Dropped<Order>>>()
+        return Effect.void
+      }
+    })))
+    ${broadcasting(`
+      yield* Broadcaster.add(broadcaster, flaky, {
+        maxLag: 9,
+        onDropped: (dropped) => {
+          check<Same<typeof dropped, Expected>>()
+          return Effect.void
+        }
+      })
+      yield* Broadcaster.addScoped(broadcaster, flaky, {
+        onDropped: (dropped) => {
+          check<Same<typeof dropped, Expected>>()
+          return Effect.void
+        }
+      })`)}`,
+
+  "one onDropped may serve every queue": `
+    declare const onDropped: (dropped: Dropped.Dropped<unknown, unknown>) => Effect.Effect<void>
+    const one = unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped })))
+    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ onDropped })))
+    check<Same<typeof one, Made<Queue<Order>>>>()
+    check<Same<typeof two, Made<Queue<Order>>>>()
+    ${broadcasting(`yield* Broadcaster.add(broadcaster, flaky, { onDropped })`)}`,
+
+  "a strategy that never gives up leaves no error, one that may leaves RetriesExhausted": `
+    const retry = <S, X>(strategy: RetryStrategy.RetryStrategy<S, X>) => strategy
+    const forever = unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.forever(Schedule.recurs(3)))))
+    const backoff = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))
+    const plain = unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.forever))))
+    check<Same<typeof forever, Made<Sink<Order>>>>()
+    check<Same<typeof backoff, Made<Sink<Order>>>>()
+    check<Same<typeof plain, Made<Sink<Order, RetryingSink.RetriesExhausted<Refused | Timeout>>>>>()
+    const underBreaker = Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 3, backoff: "1 second" })
+      return yield* unreliable.pipe(
+        Effect.flatMap(RetryingSink.make(ExponentialBackoff.make().pipe(RetryStrategy.combine(breaker))))
+      )
+    })
+    check<Same<typeof underBreaker, Made<Sink<Order>>>>()`,
+
+  "a combination gives up as either does, and judges what both can": `
+    declare const a: RetryStrategy.RetryStrategy<{ readonly a: 1 }, "a">
+    declare const b: RetryStrategy.RetryStrategy<{ readonly b: 1 }, "b">
+    const both = a.pipe(RetryStrategy.combine(b))
+    check<Same<typeof both, RetryStrategy.RetryStrategy<{ readonly a: 1 } & { readonly b: 1 }, "a" | "b">>>()
+    const limited = ExponentialBackoff.make().pipe(RetryStrategy.combine(RetryStrategy.fromSchedule(Schedule.recurs(3))))
+    check<Same<typeof limited, RetryStrategy.RetryStrategy<unknown, RetryStrategy.ScheduleEnded>>>()`,
+
+  "a `while` that is a refinement leaves the errors that it excludes": `
+    const isRefused = (error: Refused | Timeout): error is Refused => error._tag === "Refused"
+    const plain = RetryStrategy.fromSchedule(Schedule.recurs(3))
+    const one = unreliable.pipe(Effect.flatMap(RetryingSink.make(plain, { while: isRefused })))
+    check<Same<typeof one, Made<Sink<Order, Timeout | RetryingSink.RetriesExhausted<Refused>>>>>()
+    const two = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isRefused })))
+    check<Same<typeof two, Made<Sink<Order, Timeout>>>>()
+    const isEither = (error: Refused | Timeout): error is Refused | Timeout => true
+    const three = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isEither })))
+    check<Same<typeof three, Made<Sink<Order>>>>()
+    const four = unreliable.pipe(
+      Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: Predicate.isTagged("Refused") }))
+    )
+    check<Same<typeof four, Made<Sink<Order, Timeout>>>>()
+    // the compiler finds out by itself that this is a refinement
+    const five = unreliable.pipe(
+      Effect.flatMap(
+        RetryingSink.make(ExponentialBackoff.make(), { while: (error: Refused | Timeout) => error._tag === "Refused" })
+      )
+    )
+    check<Same<typeof five, Made<Sink<Order, Timeout>>>>()
+    declare const forRefused: RetryStrategy.RetryStrategy<Refused>
+    const six = unreliable.pipe(Effect.flatMap(RetryingSink.make(forRefused, { while: isRefused })))
+    check<Same<typeof six, Made<Sink<Order, Timeout>>>>()`,
+
+  "a `while` that is a predicate leaves every error": `
+    const transient = (error: Refused | Timeout): boolean => error._tag === "Refused"
+    const one = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: transient })))
+    check<Same<typeof one, Made<Sink<Order, Refused | Timeout>>>>()
+    const plain = RetryStrategy.fromSchedule(Schedule.recurs(3))
+    const two = unreliable.pipe(Effect.flatMap(RetryingSink.make(plain, { while: transient })))
+    check<Same<typeof two, Made<Sink<Order, Refused | Timeout | RetryingSink.RetriesExhausted<Refused | Timeout>>>>>()`,
+
+  "SinkClosed is in the type of every write, and in no sink's own errors": `
+    declare const string: Sink<string>
+    declare const refusing: Sink<string, Refused>
+    const sure = string.write("")
+    check<Same<typeof sure, Effect.Effect<void, EventSink.SinkClosed>>>()
+    const unsure = refusing.write("")
+    check<Same<typeof unsure, Effect.Effect<void, Refused | EventSink.SinkClosed>>>()
+    const all = EventSink.writeAll(refusing, [""])
+    check<Same<typeof all, Effect.Effect<void, Refused | EventSink.SinkClosed>>>()
+    const closed = EventSink.make((_: string) => Effect.fail(new EventSink.SinkClosed({ sink: "" })))
+    check<Same<typeof closed, Made<Sink<string>>>>()
+    const forwarding = EventSink.make((event: string) => refusing.write(event))
+    check<Same<typeof forwarding, Made<Sink<string, Refused>>>>()
+    const mapped = EventSink.mapError(refusing, () => new EventSink.SinkClosed({ sink: "" }))
+    check<Same<typeof mapped, Sink<string>>>()
+    const limited = refusing.pipe(EventSink.timeout("1 second"))
+    check<Same<typeof limited, Sink<string, Refused | EventSink.WriteTimeout>>>()`,
+
+  "what wraps a queue, a channel or a broadcaster is as reliable as they are": `
+    const mapped = queue.pipe(Effect.map(EventSink.mapInput((n: number): Order => ({ id: String(n), total: 1 }))))
+    check<Same<typeof mapped, Effect.Effect<Sink<number>>>>()
+    const filtered = queue.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))
+    check<Same<typeof filtered, Effect.Effect<Sink<Order>>>>()
+    const tapped = queue.pipe(Effect.map(EventSink.tap((order: Order) => Effect.log(order.id))))
+    check<Same<typeof tapped, Effect.Effect<Sink<Order>>>>()
+    const queued = queue.pipe(Effect.flatMap(EventQueue.make()))
+    check<Same<typeof queued, Made<Queue<Order>>>>()
+    const channel = EventChannel.make<Order>().pipe(Effect.flatMap(EventQueue.make()))
+    check<Same<typeof channel, Made<Queue<Order>>>>()
+    const broadcaster = Broadcaster.make<Order>().pipe(Effect.flatMap(EventQueue.make()))
+    check<Same<typeof broadcaster, Made<Queue<Order>>>>()
+    const rejecting = reliable.pipe(
+      Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject" })),
+      Effect.map(EventFilter.make((order: Order) => order.total > 1))
+    )
+    check<Same<typeof rejecting, Made<Sink<Order, EventQueue.QueueFull>>>>()`,
+
+  "a filter by a refinement widens the events of its sink": `
+    interface Paid extends Order { readonly paid: true }
+    declare const paid: Sink<Paid, Refused>
+    const filtered = paid.pipe(EventFilter.make((order: Order): order is Paid => "paid" in order))
+    check<Same<typeof filtered, Sink<Order, Refused>>>()`
+}
+
+/** Each kind of snippet and its place in its list, as a name of a file. */
+const name = (kind: "right" | "wrong" | "fact", index: number): string => `${kind}${index}`
+
+const snippets: Record<string, string> = {
+  control: `${header}check<Same<Sink<Order>, Sink<Order, Refused>>>()`
+}
+mistakes.forEach(({ right, wrong }, i) => {
+  snippets[name("right", i)] = header + right
+  snippets[name("wrong", i)] = header + wrong
+})
+Object.values(facts).forEach((code, i) => (snippets[name("fact", i)] = header + code))
+
+let found: ReadonlyMap<string, ReadonlyArray<Diagnostic>>
+const diagnostics = (snippet: string): ReadonlyArray<Diagnostic> => found.get(snippet) ?? []
+
+/** What the compiler says of a snippet. */
+const textOf = (snippet: string): string =>
+  diagnostics(snippet)
+    .map(({ text }) => text)
+    .join("\n")
+
+/** What the compiler says, and of which lines: nothing, where all is well. */
+const report = (snippet: string): string =>
+  diagnostics(snippet)
+    .map(({ at, text }) => `${at}\n  ${text}`)
+    .join("\n")
+
+describe("types", () => {
+  beforeAll(() => {
+    found = compile(snippets)
+  }, 60_000)
+
+  it("what the snippets import compiles", () => {
+    const imported = [...found.keys()].filter((file) => !(file in snippets))
+    expect(imported.map(report)).toEqual([])
+  })
+
+  it("the check for sameness tells types apart", () => {
+    expect(textOf("control")).toContain("does not satisfy the constraint 'true'")
+  })
+
+  describe("infers", () => {
+    it.each(Object.keys(facts).map((title, i) => [title, name("fact", i)] as const))("%s", (_, fact) => {
+      expect(report(fact)).toBe("")
+    })
+  })
+
+  describe("does not compile", () => {
+    it.each(mistakes.map((mistake, i) => [mistake.title, mistake, i] as const))("%s", (_, { at = "", says }, i) => {
+      expect(report(name("right", i))).toBe("")
+      const wrong = name("wrong", i)
+      expect(diagnostics(wrong).length, "it compiles").toBeGreaterThan(0)
+      expect(diagnostics(wrong).filter(isBroken)).toEqual([])
+      for (const part of says) expect(textOf(wrong)).toContain(part)
+      for (const one of diagnostics(wrong)) expect(one.at.slice(0, at.length)).toBe(at)
+    })
+  })
+
+  it("a graph of services, wired with layers only, runs and closes in order", async () => {
+    await Effect.runPromise(Effect.provide(program, Live.pipe(Layer.provide(Logger.layer([])))))
+    expect(received).toEqual({ audit: [1, 2, 3], search: [2, 3] })
+  })
+})

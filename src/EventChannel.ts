@@ -5,7 +5,7 @@
  *
  * @since 0.1.0
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -128,21 +128,22 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
     Queue.offerUnsafe(this.queue, event)
   }
 
-  /** Reads what is there, or waits for an event as a reader that a writer may meet. */
-  private readonly read: Effect.Effect<NonEmptyReadonlyArray<A>, Cause.Done> = Effect.suspend(() => {
+  /** Reads an event, or waits for one as a reader that a writer may meet. */
+  private readonly read: Effect.Effect<A, Cause.Done> = Effect.suspend(() => {
     this.readers++
     this.admission.admit()
-    return Effect.onExit(Queue.takeAll(this.queue), (exit) => {
+    return Effect.onExitPrimitive(Queue.take(this.queue), (exit) => {
       this.readers--
       if (Exit.isSuccess(exit)) {
-        this.node.delivered += exit.value.length
+        this.node.delivered++
         this.admission.admit()
       }
-      return Effect.void
+      return undefined
     })
   })
 
-  readonly stream = Stream.fromPull(Effect.succeed(this.read))
+  // One event at a pull: a run that stops early leaves what it did not read to the next.
+  readonly stream = Stream.fromPull(Effect.succeed(Effect.map(this.read, Arr.of)))
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
 

@@ -14,6 +14,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/deadline",
     "internal/failureLog",
     "internal/feed",
+    "internal/flushes",
     "internal/node"
   ],
   ["internal/closing", "internal/reporter", "internal/sink", "internal/writes"],

@@ -52,7 +52,7 @@ export interface AnyAddOptions<in A, in E> {
 }
 
 /** A subscription, whatever its sink fails with. */
-type Member<A> = Pick<Subscription<A, never>, "node" | "closing" | "begin">
+type Member<A> = Pick<Subscription<A, never>, "node" | "closing" | "begin" | "gone">
 
 /** A member that gets no more, and the fiber that ends when it has drained and what it left has been reported. */
 interface Leaving<A> {
@@ -175,7 +175,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     this.members.delete(sink)
     this.limited.delete(sink)
     member.begin()
-    const gone = Effect.runForkWith(this.context)(member.closing.finished)
+    const gone = Effect.runForkWith(this.context)(member.gone)
     const leaving = { member, gone }
     this.leaving.set(sink, leaving)
     gone.addObserver(() => {
@@ -235,7 +235,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
         Stream.fromPull(
           Effect.succeed(
             Effect.flatMap(
-              feed.take,
+              feed.takeOne,
               (events): Effect.Effect<NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> => {
                 // Not empty, by the comparison.
                 if (events.length > 0) return Effect.succeed(events as unknown as NonEmptyReadonlyArray<A>)

@@ -216,8 +216,11 @@ export class Drainer<A, E> {
     this.node.dropped++
     this.failing = true
     this.deliveredBefore = this.node.delivered
-    this.hooks.settled(1)
-    return this.reporter.dropped({ event, reason: reasonOf(cause) })
+    return Effect.ensuring(
+      this.reporter.dropped({ event, reason: reasonOf(cause) }),
+      // Who waits for the event finds its report made.
+      Effect.sync(() => this.hooks.settled(1))
+    )
   }
 
   private downstreamClosed(): void {

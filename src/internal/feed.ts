@@ -10,7 +10,8 @@ export class Feed<A> {
   private readonly scope: Scope.Closeable
   private readonly context: Context.Context<never>
   /** Taken from the `PubSub`, and not handed to the reader yet. */
-  private held: Array<A> = []
+  private held: ReadonlyArray<A> = []
+  private from = 0
   private isCut = false
 
   private constructor(subscription: PubSub.Subscription<A>, scope: Scope.Closeable, context: Context.Context<never>) {
@@ -32,7 +33,7 @@ export class Feed<A> {
 
   /** How many events wait here. */
   get size(): number {
-    return this.held.length + (this.isCut ? 0 : this.subscription.subscription.size())
+    return this.held.length - this.from + (this.isCut ? 0 : this.subscription.subscription.size())
   }
 
   /**
@@ -45,7 +46,8 @@ export class Feed<A> {
     if (this.isCut || this.size > 0) return Effect.succeed(this.rest())
     return Effect.matchCauseEffect(PubSub.take(this.subscription), {
       onSuccess: (first) => {
-        this.held.push(first)
+        this.held = [...this.held.slice(this.from), first]
+        this.from = 0
         // Another reader may be faster; then this one waits again.
         return Effect.andThen(Effect.yieldNow, this.take)
       },
@@ -54,19 +56,32 @@ export class Feed<A> {
     })
   })
 
+  /** Takes one event, and leaves the others for the next call; none as `take`. */
+  readonly takeOne: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() => {
+    if (this.from < this.held.length) return Effect.succeed([this.held[this.from++]!])
+    return Effect.flatMap(this.take, (events) => {
+      if (events.length === 0) return Effect.succeed(events)
+      this.held = events
+      this.from = 0
+      return this.takeOne
+    })
+  })
+
   /** Takes all there is, without waiting. */
   rest(): ReadonlyArray<A> {
     this.pull()
-    const { held } = this
+    const rest = this.from === 0 ? this.held : this.held.slice(this.from)
     this.held = []
-    return held
+    this.from = 0
+    return rest
   }
 
   private pull(): void {
     if (this.isCut) return
     const more = this.subscription.subscription.pollUpTo(Number.POSITIVE_INFINITY)
-    if (this.held.length === 0) this.held = more
-    else for (const event of more) this.held.push(event)
+    const held = this.held.length - this.from
+    this.held = held === 0 ? more : [...this.held.slice(this.from), ...more]
+    this.from = 0
   }
 
   /** Ends the subscription here: what was published before is kept for the reader, what comes later is not for it. */

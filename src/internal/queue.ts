@@ -13,6 +13,7 @@ import { Ages } from "./ages.ts"
 import { Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { Drainer } from "./drainer.ts"
+import { Flushes } from "./flushes.ts"
 import { Node } from "./node.ts"
 import { Reporter } from "./reporter.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
@@ -66,7 +67,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
   private readonly closing: Closing<A>
   private readonly ages: Ages
   private readonly admission: Admission<A>
-  private flushes: Array<{ ahead: number; readonly resume: (effect: Effect.Effect<void>) => void }> = []
+  private readonly flushes = new Flushes()
 
   constructor(
     dst: EventSink<A, E>,
@@ -160,46 +161,40 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
         return Effect.fail(new QueueFull({ queue: this.node.name, capacity: this.capacity }))
       case "drop-newest":
         return this.dropNewest(events)
-      case "drop-oldest": {
-        const dropped: Array<A> = []
-        // Only what still waits can make room: when that is not enough, nothing is gained by dropping it.
-        const waiting = Queue.sizeUnsafe(this.queue)
-        const makesRoom = this.node.pending - waiting + events.length <= this.capacity || this.node.pending === waiting
-        while (makesRoom && !this.admission.fits(events.length)) {
-          const oldest = Queue.takeUnsafe(this.queue)
-          if (oldest === undefined || oldest._tag === "Failure") break
-          dropped.push(oldest.value)
-          this.node.dropped++
-          for (const flush of this.flushes) if (flush.ahead > this.node.inFlight) flush.ahead--
-        }
-        if (makesRoom) this.enterAll(events)
-        return Effect.andThen(this.reportOverflow(dropped), makesRoom ? Effect.void : this.dropNewest(events))
-      }
+      case "drop-oldest":
+        return this.dropOldest(events)
     }
   }
 
   private dropNewest(events: ReadonlyArray<A>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.node.accepted += events.length
-      this.node.dropped += events.length
-      return this.reportOverflow(events)
-    })
+    this.node.accepted += events.length
+    this.node.dropped += events.length
+    return this.reporter.overflown(events)
   }
 
-  private reportOverflow(events: ReadonlyArray<A>): Effect.Effect<void> {
-    return Effect.forEach(events, (event) => this.reporter.dropped({ event, reason: { _tag: "Overflow" } }), {
-      discard: true
-    })
+  private dropOldest(events: NonEmptyReadonlyArray<A>): Effect.Effect<void> {
+    // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
+    const waiting = Queue.sizeUnsafe(this.queue)
+    const inHand = this.node.pending - waiting
+    if (inHand > 0 && inHand + events.length > this.capacity) return this.dropNewest(events)
+    const dropped: Array<A> = []
+    while (dropped.length < waiting && !this.admission.fits(events.length)) {
+      const oldest = Queue.takeUnsafe(this.queue)
+      if (oldest?._tag !== "Success") break
+      dropped.push(oldest.value)
+      this.node.dropped++
+    }
+    this.enterAll(events)
+    const report = this.reporter.overflown(dropped)
+    this.flushes.wake(this.flushes.settle(dropped.length, inHand))
+    return report
   }
 
   private settled(n: number): void {
+    // Who is let in may flush too, and that flush must not count what was settled before it.
+    const done = this.flushes.settle(n, 0)
     this.admission.admit()
-    if (this.flushes.length > 0) {
-      for (const flush of this.flushes) flush.ahead -= n
-      const done = this.flushes.filter(({ ahead }) => ahead <= 0)
-      this.flushes = this.flushes.filter(({ ahead }) => ahead > 0)
-      for (const { resume } of done) resume(Effect.void)
-    }
+    this.flushes.wake(done)
   }
 
   private rest(): ReadonlyArray<A> {
@@ -214,12 +209,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   readonly pending = Effect.sync(() => this.node.pending)
 
-  readonly flush = Effect.callback<void>((resume) => {
-    if (this.node.pending === 0) return resume(Effect.void)
-    const flush = { ahead: this.node.pending, resume }
-    this.flushes.push(flush)
-    return Effect.sync(() => void (this.flushes = this.flushes.filter((other) => other !== flush)))
-  })
+  readonly flush = Effect.suspend(() => this.flushes.wait(this.node.pending))
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
 
@@ -242,6 +232,6 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   readonly close = Effect.suspend(() => {
     this.begin(false)
-    return this.closing.finished
+    return Effect.andThen(this.closing.finished, this.reporter.finish)
   })
 }

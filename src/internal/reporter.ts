@@ -3,9 +3,10 @@ import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type { Dropped, OnDropped, Undelivered } from "../Dropped.ts"
-import { endWithin, reportTimeout } from "./deadline.ts"
+import { endWithin, reportTimeout, within } from "./deadline.ts"
 import { annotate, FailureLog } from "./failureLog.ts"
 import type { Node } from "./node.ts"
 
@@ -22,6 +23,10 @@ export class Reporter<A, E> {
   private readonly onDropped: OnDropped<A, E> | undefined
   private readonly context: Context.Context<never>
   private readonly log = new FailureLog()
+  /** How many events were given up since the last line in the log, and the ids of the first of them. */
+  private unlogged = 0
+  private ids: Array<string> = []
+  private readonly running = new Set<Fiber.Fiber<void>>()
 
   constructor(node: Node, onDropped: OnDropped<A, E> | undefined, context: Context.Context<never>) {
     this.node = node
@@ -32,17 +37,56 @@ export class Reporter<A, E> {
   /** Reports one event that was given up while the part runs. */
   dropped(dropped: Dropped<A, E>): Effect.Effect<void> {
     if (this.onDropped !== undefined) return this.hand(dropped)
-    const run = this.log.failed()
-    if (run === 0) return Effect.void
-    const cause = dropped.reason._tag === "Died" ? dropped.reason.cause : Cause.empty
-    return this.lost([dropped.event], `gave up ${run === 1 ? "an event" : `${run} events in a row`}`, cause)
+    this.note(dropped.event)
+    if (this.log.failed() === 0) return Effect.void
+    return this.logDropped(dropped.reason._tag === "Died" ? dropped.reason.cause : Cause.empty)
   }
+
+  /** Tells the log of all that was given up since its last line. */
+  private logDropped(cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    const { ids, unlogged } = this
+    this.unlogged = 0
+    this.ids = []
+    return this.line(ids, `gave up ${unlogged === 1 ? "an event" : `${unlogged} events`}`, cause)
+  }
+
+  /**
+   * Reports events that did not fit, in a fiber of its own: interrupting the writer that caused it, which waits for it,
+   * costs no report.
+   */
+  overflown(events: ReadonlyArray<A>): Effect.Effect<void> {
+    if (events.length === 0) return Effect.void
+    const fiber = Effect.runForkWith(this.context)(
+      Effect.forEach(events, (event) => this.dropped({ event, reason: { _tag: "Overflow" } }), { discard: true })
+    )
+    this.running.add(fiber)
+    fiber.addObserver(() => this.running.delete(fiber))
+    return Effect.asVoid(Fiber.await(fiber))
+  }
+
+  /**
+   * Tells the log what it has not been told. Waits for reports under way, in at most 5 seconds, and interrupts those
+   * that are not over by then.
+   */
+  readonly finish: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.unlogged > 0) return Effect.andThen(this.logDropped(Cause.empty), this.finish)
+    const fibers = [...this.running]
+    if (fibers.length === 0) return Effect.void
+    return Effect.flatMap(within(Fiber.awaitAll(fibers), reportTimeout), (over) =>
+      over ? Effect.void : Effect.sync(() => fibers.forEach((fiber) => fiber.interruptUnsafe()))
+    )
+  })
 
   /** Notes that events are delivered again. */
   recovered(): Effect.Effect<void> {
     const run = this.log.recovered()
-    if (run === 0 || this.onDropped !== undefined) return Effect.void
-    return Effect.logInfo(`delivers again, after ${run} given up`).pipe(annotate(this.node.kind, this.node.name))
+    if (run === 0) return Effect.void
+    const rest = this.unlogged > 0 ? this.logDropped(Cause.empty) : Effect.void
+    const { kind, name } = this.node
+    return Effect.andThen(
+      rest,
+      Effect.logInfo(`${kind} "${name}" delivers again, after ${run} given up`).pipe(annotate(kind, name))
+    )
   }
 
   /** Reports what a close or an eviction left, in at most 5 seconds, and logs the count. */
@@ -96,16 +140,25 @@ export class Reporter<A, E> {
     )
   }
 
+  private note(event: A): void {
+    this.unlogged++
+    const id = idOf(event)
+    if (id !== undefined && this.ids.length < idsNamed) this.ids.push(id)
+  }
+
   private lost(events: ReadonlyArray<A>, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    const ids = events
-      .slice(0, idsNamed)
-      .map(idOf)
-      .filter((id) => id !== undefined)
-    return Effect.logError(
-      `${this.node.kind} "${this.node.name}" ${what}`,
-      ...(cause.reasons.length > 0 ? [cause] : [])
-    ).pipe(
-      annotate(this.node.kind, this.node.name),
+    const ids = events.slice(0, idsNamed).map(idOf)
+    return this.line(
+      ids.filter((id) => id !== undefined),
+      what,
+      cause
+    )
+  }
+
+  private line(ids: ReadonlyArray<string>, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    const { kind, name } = this.node
+    return Effect.logError(`${kind} "${name}" ${what}`, ...(cause.reasons.length > 0 ? [cause] : [])).pipe(
+      annotate(kind, name),
       ids.length > 0 ? Effect.annotateLogs({ ids: ids.join(", ") }) : (self) => self
     )
   }

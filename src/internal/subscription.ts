@@ -20,6 +20,8 @@ export interface Options<in A, in E> {
 export class Subscription<A, E> {
   readonly node: Node
   readonly closing: Closing<A>
+  /** Ends when it has drained and all that it gave up has been reported. */
+  readonly gone: Effect.Effect<void>
   private readonly options: Options<A, E>
   private readonly feed: Feed<A>
   private readonly reporter: Reporter<A, E>
@@ -46,6 +48,7 @@ export class Subscription<A, E> {
     this.feed = feed
     this.reporter = new Reporter(node, options.onDropped, context)
     this.closing = new Closing(context, (left) => this.reporter.left(left, "Undelivered"))
+    this.gone = Effect.andThen(this.closing.finished, this.reporter.finish)
     this.drainer = new Drainer(
       { take: feed.take, rest: () => feed.rest(), end: () => feed.cut() },
       dst,

@@ -8,6 +8,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { flow } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
@@ -48,6 +49,8 @@ export class TestError extends Data.TaggedError("TestError")<{
 export interface Options extends EventSink.MakeOptions {
   /** Gives it a `writeSome` that takes groups of up to this many events. */
   readonly group?: number | undefined
+  /** Its writes refuse interruption. */
+  readonly uninterruptible?: boolean | undefined
 }
 
 /**
@@ -75,10 +78,12 @@ export const make = <A, E = never>(
           return part.length
         })
       )
+    // What is committed is noted inside the region: a pending interruption comes after it.
+    const write = options.uninterruptible === true ? flow(commit, Effect.uninterruptible) : commit
     const sink =
       options.group === undefined
-        ? EventSink.make((event: A) => commit([event]), options)
-        : EventSink.makeGroup(commit, options)
+        ? EventSink.make((event: A) => write([event]), options)
+        : EventSink.makeGroup(write, options)
     return Effect.map(sink, (self) =>
       Object.defineProperty(
         Object.assign(self, { received, groups, release: Effect.asVoid(held.open), attempts: 0 }),
@@ -174,7 +179,10 @@ export const hanging = <A>(
 export const uninterruptible = <A>(
   options: Options & { readonly from?: number | undefined } = {}
 ): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : Effect.uninterruptible(hold)), options)
+  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : hold), {
+    ...options,
+    uninterruptible: true
+  })
 
 /**
  * Dies of a defect in the attempts that `when` holds for, in all by default.

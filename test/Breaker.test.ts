@@ -1,0 +1,242 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Breaker, EventSink, RetryingSink } from "effect-events"
+import * as TestSink from "effect-events/testing/TestSink"
+
+/** Lets every other fiber run until it waits. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
+
+const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
+
+/** Attempts whose outcome the test decides. */
+const attempt = (breaker: Breaker.Breaker) => breaker.start("event")
+
+const failTimes = (breaker: Breaker.Breaker, n: number) =>
+  Effect.repeat(
+    Effect.suspend(() => attempt(breaker).failure("error")),
+    { times: n - 1 }
+  )
+
+const make = Breaker.make({ threshold: 3, backoff: "10 seconds" })
+
+describe("make", () => {
+  it.effect("after threshold failures in a row it opens, whichever writes they were of", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 2)
+      assert.strictEqual(breaker.breaker(), "closed")
+      assert.strictEqual(attempt(breaker).proceed, Effect.void)
+      yield* failTimes(breaker, 1)
+      assert.strictEqual(breaker.breaker(), "open")
+    })
+  )
+
+  it.effect("a success in between begins the count anew", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 2)
+      yield* attempt(breaker).success
+      yield* failTimes(breaker, 2)
+      assert.strictEqual(breaker.breaker(), "closed")
+    })
+  )
+
+  it.effect("open it holds every attempt back, those of new writes too, until the backoff is over", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 3)
+      yield* TestClock.adjust("4 seconds")
+      const late = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* TestClock.adjust("5999 millis")
+      assert.isUndefined(late.pollUnsafe())
+      assert.strictEqual(breaker.breaker(), "open")
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(late.pollUnsafe())
+      assert.strictEqual(breaker.breaker(), "half-open")
+    })
+  )
+
+  it.effect(
+    "after backoff one attempt probes while the others wait for its verdict; a success lets them all go on",
+    () =>
+      Effect.gen(function* () {
+        const breaker = yield* make
+        yield* failTimes(breaker, 3)
+        const attempts = Array.from({ length: 5 }, () => attempt(breaker))
+        const waiting = yield* Effect.forEach(attempts, (one) => Effect.forkChild(one.proceed))
+        yield* TestClock.adjust("10 seconds")
+        const begun = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
+        assert.strictEqual(begun(), 1)
+        // New writes wait too.
+        const late = yield* Effect.forkChild(attempt(breaker).proceed)
+        yield* TestClock.adjust("1 hour")
+        assert.strictEqual(begun(), 1)
+        assert.isUndefined(late.pollUnsafe())
+        const probe = waiting.findIndex((fiber) => fiber.pollUnsafe() !== undefined)
+        yield* attempts[probe]!.success
+        yield* settle
+        assert.strictEqual(breaker.breaker(), "closed")
+        assert.strictEqual(begun(), 5)
+        assert.isDefined(late.pollUnsafe())
+      })
+  )
+
+  it.effect("a probe that fails opens it again, for a whole backoff", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 3)
+      const probe = attempt(breaker)
+      const waiting = attempt(breaker)
+      yield* TestClock.adjust("10 seconds")
+      yield* probe.proceed
+      const fiber = yield* Effect.forkChild(waiting.proceed)
+      yield* settle
+      yield* probe.failure("error")
+      assert.strictEqual(breaker.breaker(), "open")
+      yield* TestClock.adjust("9999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(fiber.pollUnsafe())
+    })
+  )
+
+  it.effect("a probe that ends without a verdict frees its place for the next", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 3)
+      yield* TestClock.adjust("10 seconds")
+      const probe = attempt(breaker)
+      yield* probe.proceed
+      const next = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* settle
+      assert.isUndefined(next.pollUnsafe())
+      yield* probe.abandon
+      yield* settle
+      assert.isDefined(next.pollUnsafe())
+      assert.strictEqual(breaker.breaker(), "half-open")
+      // Abandoning twice, or after the place went to another, takes nothing from that one.
+      yield* probe.abandon
+      const third = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* settle
+      assert.isUndefined(third.pollUnsafe())
+    })
+  )
+
+  it.effect("a success closes it, whoever reports it", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      const early = attempt(breaker)
+      yield* failTimes(breaker, 3)
+      const waiting = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* settle
+      yield* early.success
+      assert.strictEqual(breaker.breaker(), "closed")
+      yield* TestClock.adjust("10 seconds")
+      assert.isDefined(waiting.pollUnsafe())
+    })
+  )
+
+  it.effect("a failure of an attempt that began before it opened says nothing about the probe", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      const early = attempt(breaker)
+      yield* failTimes(breaker, 3)
+      yield* TestClock.adjust("10 seconds")
+      const probe = attempt(breaker)
+      yield* probe.proceed
+      yield* early.failure("error")
+      assert.strictEqual(breaker.breaker(), "half-open")
+      yield* probe.success
+      assert.strictEqual(breaker.breaker(), "closed")
+    })
+  )
+
+  it.effect("one that succeeds has nothing to wait for and nothing to run: Effect.void itself", () =>
+    Effect.gen(function* () {
+      const attempts = attempt(yield* make)
+      assert.strictEqual(attempts.proceed, Effect.void)
+      assert.strictEqual(attempts.success, Effect.void)
+    })
+  )
+})
+
+describe("under a RetryingSink", () => {
+  it.effect("all writes of all sinks that it is given to share its state", () =>
+    quiet(
+      Effect.gen(function* () {
+        const breaker = yield* make
+        const first = yield* TestSink.failing<number>({ times: 3 })
+        const second = yield* TestSink.failing<number>({ times: 0 })
+        const one = yield* RetryingSink.make(breaker)(first)
+        const two = yield* RetryingSink.make(breaker)(second)
+        const failing = yield* Effect.forkChild(one.write(1))
+        yield* settle
+        assert.strictEqual(first.attempts, 3)
+        const held = yield* Effect.forkChild(two.write(2))
+        yield* TestClock.adjust("9 seconds")
+        assert.strictEqual(second.attempts, 0)
+        assert.strictEqual(one.node.health(0).breaker, "open")
+        assert.strictEqual(two.node.health(0).breaker, "open")
+        yield* TestClock.adjust("1 seconds")
+        yield* Fiber.join(failing)
+        yield* Fiber.join(held)
+        assert.strictEqual(one.node.health(0).breaker, "closed")
+        assert.deepStrictEqual([first.received, second.received], [[1], [2]])
+      })
+    )
+  )
+
+  it.effect.each(["interrupted", "dies", "is closed"] as const)(
+    "a probe that is abandoned frees its place: one that %s",
+    (how) =>
+      quiet(
+        Effect.gen(function* () {
+          const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+          const scope = yield* Scope.make()
+          const hold = yield* Scope.provide(TestSink.hanging<number>(), yield* Scope.make())
+          let attempts = 0
+          const sink = yield* EventSink.make((n: number): Effect.Effect<void, string | EventSink.SinkClosed> => {
+            switch (++attempts) {
+              case 1:
+                return Effect.fail("down")
+              case 2:
+                return how === "dies" ? Effect.die("dead") : how === "interrupted" ? hold.write(n) : closed
+              default:
+                return Effect.void
+            }
+          })
+          const retrying = yield* Scope.provide(RetryingSink.make(breaker)(sink), scope)
+          const first = yield* Effect.forkChild(retrying.write(1))
+          const second = yield* Effect.forkChild(retrying.write(2))
+          yield* TestClock.adjust("10 seconds")
+          if (how === "interrupted") {
+            assert.strictEqual(breaker.breaker(), "half-open")
+            yield* Fiber.interrupt(first)
+          }
+          yield* settle
+          assert.isTrue(Exit.isFailure(yield* Fiber.await(first)))
+          assert.isTrue(Exit.isSuccess(yield* Fiber.await(second)))
+          assert.strictEqual(breaker.breaker(), "closed")
+        })
+      )
+  )
+  const closed = Effect.fail(new EventSink.SinkClosed({ sink: "receiver" }))
+
+  it.effect("a permanent error counts as an answer of the receiver: it closes the breaker", () =>
+    quiet(
+      Effect.gen(function* () {
+        const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+        let attempts = 0
+        const sink = yield* EventSink.make((_: number) => Effect.fail(++attempts === 1 ? "transient" : "permanent"))
+        const retrying = yield* RetryingSink.make(breaker, { while: (error: string) => error === "transient" })(sink)
+        const write = yield* Effect.forkChild(Effect.flip(retrying.write(1)))
+        yield* settle
+        assert.strictEqual(breaker.breaker(), "open")
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual(yield* Fiber.join(write), "permanent")
+        assert.strictEqual(breaker.breaker(), "closed")
+      })
+    )
+  )
+})

@@ -1,0 +1,237 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Duration, Effect, Exit, Fiber, Schedule } from "effect"
+import { TestClock } from "effect/testing"
+import { Breaker, RetryStrategy } from "effect-events"
+
+/** What a scripted strategy does after each failure: waits so many milliseconds, or gives up. */
+type Script = ReadonlyArray<number | "give up">
+
+/** A strategy that follows a script, from its last line on for ever. Notes what it hears. */
+const scripted = (script: Script, heard: Array<string> = []) =>
+  RetryStrategy.fromDelays<unknown, "gave up">(() => {
+    let failures = 0
+    return () => {
+      heard.push("failure")
+      const line = script[Math.min(failures++, script.length - 1)]!
+      return line === "give up" ? Effect.fail("gave up" as const) : Effect.succeed(Duration.millis(line))
+    }
+  })
+
+/** Fails `n` attempts and answers when each attempt began, in milliseconds, and how it ended. */
+const run = <X>(strategy: RetryStrategy.RetryStrategy<unknown, X>, n: number) =>
+  Effect.gen(function* () {
+    const begin = yield* Clock.currentTimeMillis
+    const times: Array<number> = []
+    const fiber = yield* Effect.forkChild(
+      Effect.gen(function* () {
+        const attempts = strategy.start("event")
+        for (let i = 0; i < n; i++) {
+          yield* attempts.proceed
+          times.push((yield* Clock.currentTimeMillis) - begin)
+          yield* attempts.failure("error")
+        }
+      })
+    )
+    yield* TestClock.adjust("1 hour")
+    const exit = yield* Fiber.await(fiber)
+    return { times, gaveUp: Exit.isFailure(exit) }
+  })
+
+/** The cases are the same in every run. */
+const generator = (seed: number) => {
+  let state = seed
+  const below = (limit: number) => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
+    return Math.floor((state / 2_147_483_648) * limit)
+  }
+  const script = (): Script =>
+    Array.from({ length: 1 + below(6) }, () => {
+      const kind = below(10)
+      return kind === 0 ? ("give up" as const) : kind < 4 ? 0 : below(1000)
+    })
+  return { below, script }
+}
+
+describe("identity", () => {
+  it.effect("tries again at once and for ever", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* run(RetryStrategy.identity, 1000), {
+        times: Array.from({ length: 1000 }, () => 0),
+        gaveUp: false
+      })
+      assert.strictEqual(RetryStrategy.identity.start("event").proceed, Effect.void, "Effect.void itself")
+    })
+  )
+})
+
+describe("combine", () => {
+  it.effect("is associative", () =>
+    Effect.gen(function* () {
+      const { script } = generator(1)
+      for (let i = 0; i < 300; i++) {
+        const [a, b, c] = [scripted(script()), scripted(script()), scripted(script())]
+        const left = a.pipe(RetryStrategy.combine(b), RetryStrategy.combine(c))
+        const right = a.pipe(RetryStrategy.combine(b.pipe(RetryStrategy.combine(c))))
+        assert.deepStrictEqual(yield* run(left, 8), yield* run(right, 8))
+      }
+    })
+  )
+
+  it.effect("identity combined with a strategy is that strategy, on either side", () =>
+    Effect.gen(function* () {
+      const { script } = generator(2)
+      for (let i = 0; i < 300; i++) {
+        const strategy = scripted(script())
+        const alone = yield* run(strategy, 8)
+        assert.deepStrictEqual(yield* run(strategy.pipe(RetryStrategy.combine(RetryStrategy.identity)), 8), alone)
+        assert.deepStrictEqual(yield* run(RetryStrategy.identity.pipe(RetryStrategy.combine(strategy)), 8), alone)
+      }
+    })
+  )
+
+  it.effect("a combination waits for the longer of two delays and gives up when either does", () =>
+    Effect.gen(function* () {
+      const { script } = generator(3)
+      for (let i = 0; i < 300; i++) {
+        const [one, two] = [script(), script()]
+        const n = 8
+        const expected: { times: Array<number>; gaveUp: boolean } = { times: [], gaveUp: false }
+        let now = 0
+        for (let attempt = 0; attempt < n && !expected.gaveUp; attempt++) {
+          expected.times.push(now)
+          const a = one[Math.min(attempt, one.length - 1)]!
+          const b = two[Math.min(attempt, two.length - 1)]!
+          if (a === "give up" || b === "give up") expected.gaveUp = true
+          else now += Math.max(a, b)
+        }
+        assert.deepStrictEqual(yield* run(scripted(one).pipe(RetryStrategy.combine(scripted(two))), n), expected)
+      }
+    })
+  )
+
+  it.effect("both hear of a failure, of a success and of an abandoned attempt, also when the first gives up", () =>
+    Effect.gen(function* () {
+      const heard: Array<string> = []
+      const listening = (name: string, gives: "up" | "on") =>
+        RetryStrategy.make<unknown, string>(() => ({
+          proceed: Effect.void,
+          failure: () =>
+            Effect.andThen(
+              Effect.sync(() => heard.push(`${name} failure`)),
+              gives === "up" ? Effect.fail(name) : Effect.void
+            ),
+          success: Effect.sync(() => heard.push(`${name} success`)),
+          abandon: Effect.sync(() => heard.push(`${name} abandon`))
+        }))
+      const attempts = listening("a", "up")
+        .pipe(RetryStrategy.combine(listening("b", "on")))
+        .start("event")
+      assert.strictEqual(yield* Effect.flip(attempts.failure("error")), "a")
+      yield* attempts.success
+      yield* attempts.abandon
+      assert.deepStrictEqual(heard, ["a failure", "b failure", "a success", "b success", "a abandon", "b abandon"])
+    })
+  )
+
+  it.effect("has nothing to wait for when neither has: Effect.void itself", () =>
+    Effect.sync(() => {
+      const attempts = scripted([0])
+        .pipe(RetryStrategy.combine(scripted([0])))
+        .start("event")
+      assert.strictEqual(attempts.proceed, Effect.void)
+    })
+  )
+
+  it.effect("under a breaker every attempt waits for the breaker and for the backoff", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 2, backoff: "500 millis" })
+      const strategy = scripted([100]).pipe(RetryStrategy.combine(breaker))
+      // The first failure: 100. From the second on it is open: 500.
+      assert.deepStrictEqual((yield* run(strategy, 5)).times, [0, 100, 600, 1100, 1600])
+    })
+  )
+
+  it.effect("carries the breaker's state, whichever of the two has one", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 1, backoff: "1 seconds" })
+      assert.strictEqual(breaker.pipe(RetryStrategy.combine(RetryStrategy.identity)).breaker?.(), "closed")
+      assert.strictEqual(RetryStrategy.identity.pipe(RetryStrategy.combine(breaker)).breaker?.(), "closed")
+      assert.isUndefined(RetryStrategy.identity.pipe(RetryStrategy.combine(RetryStrategy.identity)).breaker)
+    })
+  )
+})
+
+describe("fromDelays", () => {
+  it.effect("delays count from the failure, not from when the next attempt is asked for", () =>
+    Effect.gen(function* () {
+      const attempts = scripted([1000]).start("event")
+      yield* attempts.failure("error")
+      yield* TestClock.adjust("400 millis")
+      const proceed = yield* Effect.forkChild(attempts.proceed)
+      yield* TestClock.adjust("599 millis")
+      assert.isUndefined(proceed.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(proceed.pollUnsafe())
+    })
+  )
+
+  it.effect("each write starts its own attempts", () =>
+    Effect.gen(function* () {
+      const strategy = scripted([0, 100, "give up"])
+      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], gaveUp: true })
+      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], gaveUp: true })
+    })
+  )
+})
+
+describe("fromSchedule", () => {
+  it.effect("follows the schedule and gives up when it ends, with ScheduleEnded", () =>
+    Effect.gen(function* () {
+      const strategy = RetryStrategy.fromSchedule(Schedule.spaced("1 seconds").pipe(Schedule.upTo({ times: 3 })))
+      assert.deepStrictEqual(yield* run(strategy, 10), { times: [0, 1000, 2000, 3000], gaveUp: true })
+      const attempts = RetryStrategy.fromSchedule(Schedule.recurs(0)).start("event")
+      assert.instanceOf(yield* Effect.flip(attempts.failure("error")), RetryStrategy.ScheduleEnded)
+    })
+  )
+
+  it.effect("each write from its beginning", () =>
+    Effect.gen(function* () {
+      const strategy = RetryStrategy.fromSchedule(Schedule.exponential("100 millis"))
+      const expected = { times: [0, 100, 300, 700], gaveUp: false }
+      assert.deepStrictEqual(yield* run(strategy, 4), expected)
+      assert.deepStrictEqual(yield* run(strategy, 4), expected)
+    })
+  )
+
+  it.effect("the schedule gets the error as its input", () =>
+    Effect.gen(function* () {
+      const inputs: Array<string> = []
+      const schedule = Schedule.recurs(5).pipe(
+        Schedule.setInputType<string>(),
+        Schedule.tap(({ input }) => Effect.sync(() => inputs.push(input)))
+      )
+      const attempts = RetryStrategy.fromSchedule(schedule).start("event")
+      yield* attempts.failure("first")
+      yield* attempts.failure("second")
+      assert.deepStrictEqual(inputs, ["first", "second"])
+    })
+  )
+})
+
+describe("forever", () => {
+  it.effect("starts the schedule again when it ends, and never gives up", () =>
+    Effect.gen(function* () {
+      const strategy = RetryStrategy.forever(Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 2 })))
+      assert.deepStrictEqual(yield* run(strategy, 7), { times: [0, 100, 300, 400, 600, 700, 900], gaveUp: false })
+    })
+  )
+
+  it.effect("a schedule that ends at once is no delay at all", () =>
+    Effect.gen(function* () {
+      const { gaveUp, times } = yield* run(RetryStrategy.forever(Schedule.recurs(0)), 100)
+      assert.isFalse(gaveUp)
+      assert.strictEqual(times.length, 100)
+      assert.isTrue(times.every((time) => time === 0))
+    })
+  )
+})

@@ -1,0 +1,306 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import {
+  Breaker,
+  Broadcaster,
+  EventChannel,
+  EventFilter,
+  EventQueue,
+  EventSink,
+  RetryingSink,
+  SinkGraph
+} from "effect-events"
+import * as TestSink from "effect-events/testing/TestSink"
+
+/** Lets every other fiber run until it waits. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 40 })
+
+const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
+
+/** Makes a part in a scope of its own, which the test does not close. */
+const made = <A, E, R>(make: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Scope.make(), (scope) => Scope.provide(make, scope))
+
+const no = { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0 }
+
+describe("toMermaid", () => {
+  it.effect("draws the graph downstream of a sink, each node with its kind and, where it has one, its name", () =>
+    Effect.gen(function* () {
+      const queue = yield* EventSink.make((_: string) => Effect.void, { name: "printer" }).pipe(
+        Effect.map(EventFilter.make((line: string) => line !== "")),
+        Effect.flatMap(EventQueue.make({ name: "lines" }))
+      )
+      assert.strictEqual(
+        SinkGraph.toMermaid(queue).trimEnd().split("\n").toSorted().join("\n"),
+        [
+          "  0 --> 1",
+          '  0["EventQueue lines"]',
+          "  1 --> 2",
+          '  1["EventFilter"]',
+          '  2["EventSink printer"]',
+          "flowchart TD"
+        ].join("\n")
+      )
+    })
+  )
+
+  it.effect("a sink with two wrappers is one node", () =>
+    Effect.gen(function* () {
+      const shared = yield* EventSink.make((_: number) => Effect.void, { name: "shared" })
+      const one = yield* EventQueue.make({ name: "one" })(shared)
+      const two = yield* EventQueue.make({ name: "two" })(shared)
+      const broadcaster = yield* Broadcaster.make([Effect.succeed(one), Effect.succeed(two)])
+      const drawn = SinkGraph.toMermaid(broadcaster)
+      assert.strictEqual(drawn.match(/EventSink shared/g)?.length, 1)
+      assert.strictEqual(drawn.match(/EventQueue one/g)?.length, 1)
+      const kinds = (yield* SinkGraph.health(broadcaster)).map(({ kind }) => kind)
+      assert.strictEqual(kinds.filter((kind) => kind === "EventSink").length, 1)
+      assert.strictEqual(kinds[0], "Broadcaster")
+    })
+  )
+
+  it.effect("a cycle is drawn as one", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* Broadcaster.make<number>()
+      const back = EventFilter.make((n: number) => n < 0)(broadcaster)
+      yield* Broadcaster.add(broadcaster, back)
+      const drawn = SinkGraph.toMermaid(broadcaster)
+      assert.strictEqual(drawn.match(/"Broadcaster"/g)?.length, 1)
+      assert.strictEqual(drawn.match(/"EventFilter"/g)?.length, 1)
+      assert.strictEqual(drawn.match(/-->/g)?.length, 3)
+    })
+  )
+
+  it.effect("maps, taps, stamps and timeouts stand at the place of the sink they wrap", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<string>({ name: "receiver" })
+      const wrapped = sink.pipe(
+        EventSink.timeout("1 seconds"),
+        EventSink.tap(() => Effect.void),
+        EventSink.mapInput((n: number) => String(n)),
+        EventSink.mapError(String)
+      )
+      assert.strictEqual(SinkGraph.toMermaid(wrapped), SinkGraph.toMermaid(sink))
+    })
+  )
+
+  it.effect("shows the sinks of a broadcaster that are there now", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* Broadcaster.make<number>()
+      const sink = yield* TestSink.recording<number>({ name: "guest" })
+      yield* Broadcaster.add(broadcaster, sink)
+      assert.include(SinkGraph.toMermaid(broadcaster), "guest")
+      yield* Broadcaster.remove(broadcaster, sink)
+      assert.notInclude(SinkGraph.toMermaid(broadcaster), "guest")
+    })
+  )
+})
+
+describe("health", () => {
+  it.effect("is a plain value for every node downstream, the sink's own first", () =>
+    Effect.gen(function* () {
+      const queue = yield* EventSink.make((_: number) => Effect.void, { name: "receiver" }).pipe(
+        Effect.map(EventFilter.make((n: number) => n > 1)),
+        Effect.flatMap(EventQueue.make({ name: "line" }))
+      )
+      yield* EventSink.writeAll(queue, [1, 2, 3])
+      yield* queue.flush
+      yield* settle
+      const healths = yield* SinkGraph.health(queue)
+      const rest = {
+        state: "open",
+        pending: 0,
+        oldestAge: undefined,
+        inFlight: 0,
+        breaker: undefined,
+        lastError: undefined
+      }
+      assert.deepStrictEqual(healths, [
+        { kind: "EventQueue", name: "line", ...rest, counts: { ...no, accepted: 3, delivered: 3 } },
+        {
+          kind: "EventFilter",
+          name: "EventFilter",
+          ...rest,
+          counts: { ...no, accepted: 3, delivered: 2, filtered: 1 }
+        },
+        { kind: "EventSink", name: "receiver", ...rest, counts: { ...no, accepted: 2, delivered: 2 } }
+      ] as ReadonlyArray<EventSink.SinkHealth>)
+      assert.deepStrictEqual(structuredClone(healths), healths)
+    })
+  )
+
+  it.effect(
+    "tells of a queue what is pending, how old the oldest is and what is in flight, by the caller's clock",
+    () =>
+      Effect.gen(function* () {
+        const sink = yield* made(TestSink.hanging<number>())
+        const queue = yield* made(EventQueue.make()(sink))
+        const own = Effect.map(SinkGraph.health(queue), ([health]) => health!)
+        assert.isUndefined((yield* own).oldestAge)
+        yield* queue.write(1)
+        yield* TestClock.adjust("3 seconds")
+        yield* queue.write(2)
+        yield* TestClock.adjust("2 seconds")
+        const health = yield* own
+        assert.strictEqual(health.pending, 2)
+        assert.strictEqual(health.oldestAge, 5000)
+        assert.strictEqual(health.inFlight, 1)
+        assert.deepStrictEqual(health.counts, { ...no, accepted: 2 })
+        yield* sink.release
+        yield* settle
+        const after = yield* own
+        assert.strictEqual(after.pending, 0)
+        assert.isUndefined(after.oldestAge)
+        assert.strictEqual(after.inFlight, 0)
+      })
+  )
+
+  it.effect("the oldest age is that of the oldest event which still waits", () =>
+    Effect.gen(function* () {
+      const queue = yield* made(Effect.flatMap(TestSink.slow<number>("4 seconds"), EventQueue.make()))
+      const age = Effect.map(SinkGraph.health(queue), ([health]) => health!.oldestAge)
+      for (const n of [1, 2, 3]) {
+        yield* queue.write(n)
+        yield* TestClock.adjust("1 seconds")
+      }
+      assert.strictEqual(yield* age, 3000)
+      // At 4 seconds the first is delivered; the second was written at 1.
+      yield* TestClock.adjust("1 seconds")
+      yield* settle
+      assert.strictEqual(yield* age, 3000)
+      yield* TestClock.adjust("4 seconds")
+      yield* settle
+      assert.strictEqual(yield* age, 6000)
+      yield* TestClock.adjust("4 seconds")
+      yield* settle
+      assert.isUndefined(yield* age)
+    })
+  )
+
+  it.effect("the age is right to about 10 ms after many events at many times", () =>
+    Effect.gen(function* () {
+      const queue = yield* made(Effect.flatMap(TestSink.slow<number>("7 millis"), EventQueue.make()))
+      const written: Array<number> = []
+      for (let at = 0; at < 3000; at += 3) {
+        yield* queue.write(at)
+        // The clock is read once for all that is written before the next microtask.
+        yield* Effect.promise(() => Promise.resolve())
+        written.push(at)
+        yield* TestClock.adjust("3 millis")
+        if (at % 300 !== 0) continue
+        const [health] = yield* SinkGraph.health(queue)
+        const oldest = written[written.length - health!.pending]
+        const expected = oldest === undefined ? undefined : at + 3 - oldest
+        if (expected === undefined) assert.isUndefined(health!.oldestAge)
+        else assert.isAtMost(Math.abs(health!.oldestAge! - expected), 10)
+      }
+    })
+  )
+
+  it.effect("tells of each sink of a broadcaster how far it is behind", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* made(Broadcaster.make<number>({ name: "news" }))
+      yield* Broadcaster.add(broadcaster, yield* made(TestSink.hanging<number>({ name: "slow" })))
+      yield* Broadcaster.add(broadcaster, yield* made(TestSink.recording<number>({ name: "fast" })))
+      yield* EventSink.writeAll(broadcaster, [1, 2])
+      yield* TestClock.adjust("4 seconds")
+      yield* broadcaster.write(3)
+      yield* settle
+      const healths = yield* SinkGraph.health(broadcaster)
+      const of = (kind: string, name: string) => healths.find((one) => one.kind === kind && one.name === name)!
+      assert.strictEqual(of("Broadcaster", "news").counts.accepted, 3)
+      const slow = of("Subscription", "slow")
+      assert.strictEqual(slow.pending, 3)
+      assert.strictEqual(slow.oldestAge, 4000)
+      assert.strictEqual(slow.inFlight, 1)
+      const fast = of("Subscription", "fast")
+      assert.strictEqual(fast.pending, 0)
+      assert.isUndefined(fast.oldestAge)
+      assert.deepStrictEqual(fast.counts, { ...no, accepted: 3, delivered: 3 })
+    })
+  )
+
+  it.effect("tells of a channel what was written and not read, and how old it is", () =>
+    Effect.gen(function* () {
+      const channel = yield* made(EventChannel.make<number>({ capacity: 5 }))
+      yield* channel.write(1)
+      yield* TestClock.adjust("2 seconds")
+      const [health] = yield* SinkGraph.health(channel)
+      assert.strictEqual(health!.pending, 1)
+      assert.strictEqual(health!.oldestAge, 2000)
+    })
+  )
+
+  it.effect("tells of a retrier its writes in flight, its breaker and its last error", () =>
+    quiet(
+      Effect.gen(function* () {
+        const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+        const sink = yield* made(TestSink.failing<number>({ times: 1 }))
+        const retrying = yield* made(RetryingSink.make(breaker)(sink))
+        const own = Effect.map(SinkGraph.health(retrying), ([health]) => health!)
+        assert.strictEqual((yield* own).breaker, "closed")
+        assert.isUndefined((yield* own).lastError)
+        const write = yield* Effect.forkChild(retrying.write(1))
+        yield* settle
+        const health = yield* own
+        assert.strictEqual(health.breaker, "open")
+        assert.strictEqual(health.inFlight, 1)
+        assert.instanceOf(health.lastError, TestSink.TestError)
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(write)
+        const after = yield* own
+        assert.strictEqual(after.breaker, "closed")
+        assert.strictEqual(after.inFlight, 0)
+        assert.deepStrictEqual(after.counts, { ...no, accepted: 1, delivered: 1 })
+      })
+    )
+  )
+
+  it.effect("tells of a queue the last error, and of its close what was dropped and undelivered", () =>
+    quiet(
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const sink = yield* made(
+          EventSink.make((n: number) => (n === 1 ? Effect.die("dead") : n === 2 ? Effect.void : Effect.never))
+        )
+        const queue = yield* Scope.provide(EventQueue.make({ drainTimeout: 0 })(sink), scope)
+        yield* EventSink.writeAll(queue, [1, 2, 3, 4])
+        yield* settle
+        const [before] = yield* SinkGraph.health(queue)
+        assert.strictEqual(before!.lastError, "dead")
+        assert.strictEqual(before!.state, "open")
+        yield* Scope.close(scope, Exit.void)
+        const [after] = yield* SinkGraph.health(queue)
+        assert.strictEqual(after!.state, "closed")
+        assert.strictEqual(after!.pending, 0)
+        assert.deepStrictEqual(after!.counts, { accepted: 4, delivered: 1, filtered: 0, dropped: 1, undelivered: 2 })
+      })
+    )
+  )
+
+  it.effect("a last error is the error itself, for a leaf as for a queue", () =>
+    quiet(
+      Effect.gen(function* () {
+        const sink = yield* made(TestSink.failing<number>())
+        yield* Effect.exit(sink.write(1))
+        const [health] = yield* SinkGraph.health(sink)
+        assert.instanceOf(health!.lastError, TestSink.TestError)
+      })
+    )
+  )
+})
+
+describe("toGraph", () => {
+  it.effect("only looks: it starts no fiber and changes nothing", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<number>()
+      const queue = yield* EventQueue.make()(sink)
+      yield* queue.write(1)
+      const before = queue.node.health(0)
+      SinkGraph.toGraph(queue)
+      SinkGraph.toMermaid(queue)
+      assert.deepStrictEqual(queue.node.health(0), before)
+    })
+  )
+})

@@ -194,7 +194,7 @@ class Retrier<A, E, X> {
     const run = this.log.recovered()
     const { success } = attempts
     if (run === 0) return success === Effect.void ? undefined : success
-    const line = `"${this.node.name}" delivers again after ${run} failed attempts`
+    const line = `"${this.node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
     return Effect.andThen(success, annotate(this.node.kind, this.node.name)(Effect.logInfo(line)))
   }
 
@@ -235,7 +235,7 @@ class Retrier<A, E, X> {
     const run = this.log.failed()
     if (run === 0) return Effect.void
     return Effect.logWarning(
-      `a write to "${this.dst.node.name}" failed at attempt ${n}, the ${run === 1 ? "first" : `${run}th`} failure in a row`
+      `a write to "${this.dst.node.name}" failed at attempt ${n}${run === 1 ? "" : `, with ${run} failures in a row`}`
     ).pipe(annotate(this.node.kind, this.node.name))
   }
 

@@ -27,10 +27,13 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
       if (known !== undefined) return known
       const index = Graph.addNode(graph, node)
       indexes.set(node, index)
-      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next), undefined)
       return index
     }
     visit(root.node)
+    // A map is iterated in the order of insertion, what is inserted meanwhile included: nearest first.
+    for (const [node, index] of indexes) {
+      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next), undefined)
+    }
   })
 
 /**

@@ -84,7 +84,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     options: { readonly name?: string | undefined; readonly drainTimeout?: Duration.Input | undefined },
     context: Context.Context<never>
   ) {
-    const node = new Node("Broadcaster", options.name, () => [...this.members.values()].map((member) => member.node))
+    const node = new Node("Broadcaster", options.name, () => this.all().map((member) => member.node))
     super({
       node,
       write: operation("Broadcaster.write", (event: A) => {
@@ -113,6 +113,12 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   }
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
+
+  /** Who is there, those that still drain included, and once it is closed, who was there then. */
+  private all(): ReadonlyArray<Member<A>> {
+    if (this.last !== undefined) return this.last.map(({ member }) => member)
+    return [...this.members.values(), ...Array.from(this.leaving.values(), ({ member }) => member)]
+  }
 
   /** A published event is delivered as far as the broadcaster goes: each sink keeps an account of its own. */
   private count(n: number): void {
@@ -196,7 +202,8 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     return Effect.suspend(() => {
       const member = this.members.get(sink)
       const leaving = member === undefined ? this.leaving.get(sink) : this.leave(sink, member)
-      return leaving === undefined ? Effect.succeed([]) : leaving.member.closing.awaited
+      if (leaving === undefined) return Effect.succeed([])
+      return Effect.tap(leaving.member.closing.awaited, () => Fiber.await(leaving.gone))
     })
   }
 

@@ -1,0 +1,49 @@
+/** The file of envelopes, one on a line, read as a stream: it may be larger than the memory. */
+import { Data, Effect, FileSystem, type PlatformError, Result, Schema, Stream } from "effect"
+import { CliError } from "effect/cli"
+import { type Envelope, EnvelopeJson } from "./Envelope.ts"
+
+/** The file cannot be read. */
+export class InputError extends Data.TaggedError("InputError")<{ readonly path: string; readonly reason: string }> {
+  override get message(): string {
+    return `cannot read ${this.path}: ${this.reason}`
+  }
+  // What the command prints.
+  override get [CliError.userMessage](): string {
+    return this.message
+  }
+}
+
+/** What a line turned out to be. A malformed one is a value and not an error: it must not end the stream. */
+export type Line = Data.TaggedEnum<{
+  Read: { readonly envelope: Envelope }
+  Malformed: { readonly number: number; readonly reason: string }
+}>
+export const Line = Data.taggedEnum<Line>()
+
+const decode = Schema.decodeUnknownResult(EnvelopeJson)
+
+/** Decodes one line; `index` counts from 0, line numbers count from 1. */
+export const decodeLine = (text: string, index: number): Line =>
+  Result.match(decode(text), {
+    onSuccess: (envelope) => Line.Read({ envelope }),
+    onFailure: ({ message }) => Line.Malformed({ number: index + 1, reason: message.replaceAll(/\s+/g, " ") })
+  })
+
+const failed = (path: string) => (error: PlatformError.PlatformError) =>
+  new InputError({ path, reason: error.reason._tag === "NotFound" ? "there is no such file" : error.message })
+
+/** Opens the file, so that a wrong name is told at once, and answers with its lines. Empty lines are left out. */
+export const open = Effect.fnUntraced(function* (path: string) {
+  const fs = yield* FileSystem.FileSystem
+  const { type } = yield* Effect.mapError(fs.stat(path), failed(path))
+  if (type === "Directory") return yield* new InputError({ path, reason: "it is a directory" })
+  return fs.stream(path).pipe(
+    Stream.mapError(failed(path)),
+    Stream.decodeText,
+    Stream.splitLines,
+    Stream.zipWithIndex,
+    Stream.filter(([text]) => text.trim() !== ""),
+    Stream.map(([text, index]) => decodeLine(text, index))
+  )
+})

@@ -1,0 +1,92 @@
+/**
+ * The four receivers, each an HTTP server on a port of its own at 127.0.0.1. They know nothing of the graph: what they
+ * write down is the other side's word, against which the example checks its own accounts.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Context, Effect, Layer, Random, Schedule } from "effect"
+import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { createServer } from "node:http"
+import { Envelope, mediaType } from "./Envelope.ts"
+
+/** What becomes of the receivers, in the order in which they are shown. */
+export const behaviour = {
+  healthy: "answers every request",
+  flaky: "fails 30% of the requests, half of those after it has kept the event",
+  late: "listens after two seconds; its endpoint ignores application/octet-stream",
+  absent: "never listens; each event has three attempts"
+}
+export type Name = keyof typeof behaviour
+export const names = ["healthy", "flaky", "late", "absent"] as const satisfies ReadonlyArray<Name>
+
+/** A receiver, and what it has seen. */
+export interface Receiver {
+  readonly url: string
+  /** The id of every event that it kept, in the order of arrival, repeated ones included. */
+  readonly kept: Array<string>
+  /** How many of those it acknowledged. */
+  acknowledged: number
+}
+
+/** What a receiver does with an event. To keep one and still answer with an error is why events are repeated. */
+type Verdict = "keep" | "refuse" | "keep and fail"
+
+const app = (receiver: Receiver, verdict: Effect.Effect<Verdict>) =>
+  Effect.gen(function* () {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    if (headers["content-type"] !== mediaType) return HttpServerResponse.empty({ status: 415 })
+    const { events } = yield* HttpServerRequest.schemaBodyJson(Envelope)
+    const decided = yield* verdict
+    if (decided !== "refuse") receiver.kept.push(...events.map(({ id }) => id))
+    if (decided !== "keep") return HttpServerResponse.empty({ status: 503 })
+    receiver.acknowledged += events.length
+    return HttpServerResponse.empty({ status: 204 })
+  }).pipe(Effect.catch(() => Effect.succeed(HttpServerResponse.empty({ status: 400 }))))
+
+const always = Effect.succeed<Verdict>("keep")
+const flaky = Effect.map(Random.next, (n): Verdict => (n < 0.15 ? "refuse" : n < 0.3 ? "keep and fail" : "keep"))
+
+const listen = (port: number) => NodeHttpServer.make(createServer, { host: "127.0.0.1", port })
+
+const receiverOf = ({ address }: HttpServer.HttpServer["Service"]): Receiver => ({
+  url: HttpServer.formatAddress(address),
+  kept: [],
+  acknowledged: 0
+})
+
+/** A receiver that listens from now on, until the scope closes. */
+const up = Effect.fnUntraced(function* (verdict: Effect.Effect<Verdict>) {
+  const server = yield* listen(0)
+  const receiver = receiverOf(server)
+  yield* server.serve(app(receiver, verdict))
+  return receiver
+})
+
+/** A receiver at a free port where nobody listens: connections are refused. */
+const down = Effect.map(Effect.scoped(listen(0)), receiverOf)
+
+/** Brings a receiver up that was down. */
+const start = Effect.fnUntraced(function* (receiver: Receiver) {
+  // Somebody else may have been given the port in the meantime: their turn will end.
+  const server = yield* Effect.retry(listen(Number(new URL(receiver.url).port)), Schedule.spaced("50 millis"))
+  yield* server.serve(app(receiver, always))
+})
+
+export class Receivers extends Context.Service<Receivers, Readonly<Record<Name, Receiver>>>()(
+  "registry-notifications/Receivers"
+) {
+  /** The same seed makes the flaky receiver fail the same requests. */
+  static readonly layer = (seed: number) =>
+    Layer.effect(
+      Receivers,
+      Effect.gen(function* () {
+        const late = yield* down
+        yield* start(late).pipe(Effect.delay("2 seconds"), Effect.forkScoped)
+        return {
+          healthy: yield* up(always),
+          flaky: yield* Random.withSeed(up(flaky), seed),
+          late,
+          absent: yield* down
+        }
+      })
+    )
+}

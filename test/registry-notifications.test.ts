@@ -1,0 +1,358 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect, FileSystem, Path, Result, Schema, Stream } from "effect"
+import type { EventSink } from "effect-events"
+import { spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, beforeAll } from "vitest"
+import { conservation, faults, sequence, total } from "../docs/examples/registry-notifications/Account.ts"
+import { EnvelopeJson, isBlob, type Notification } from "../docs/examples/registry-notifications/Envelope.ts"
+import * as Input from "../docs/examples/registry-notifications/Input.ts"
+import { Entry } from "../docs/examples/registry-notifications/Ledger.ts"
+
+const root = join(import.meta.dirname, "..")
+const example = join(root, "docs", "examples", "registry-notifications")
+const real = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
+const decode = Schema.decodeUnknownSync(EnvelopeJson)
+const encode = Schema.encodeSync(EnvelopeJson)
+const notifications = real.flatMap((line) => decode(line).events)
+
+/** The same event under another id. */
+const renamed = (at: number, id: string): Notification => {
+  const event = notifications[at]
+  if (event === undefined) throw new RangeError(`there are only ${notifications.length} events`)
+  return { ...event, id }
+}
+const lineOf = (...events: ReadonlyArray<Notification>): string => encode({ events })
+
+describe("the schema of envelopes", () => {
+  it("decodes the 60 real envelopes and encodes them to the same bytes", () => {
+    assert.strictEqual(real.length, 60)
+    assert.deepStrictEqual(
+      real.map((line) => encode(decode(line))),
+      real
+    )
+  })
+
+  it("knows what varies", () => {
+    const of = (action: string) => notifications.filter((event) => event.action === action)
+    assert.deepStrictEqual(
+      ["push", "pull", "delete"].map((action) => of(action).length),
+      [38, 18, 4]
+    )
+    for (const { target } of of("delete")) {
+      assert.isUndefined(target.mediaType)
+      assert.isTrue((target.digest === undefined) !== (target.tag === undefined))
+    }
+    assert.strictEqual(notifications.filter(isBlob).length, 42)
+  })
+
+  it("keeps what it does not know", () => {
+    const line = real[0]?.replace('"actor":{}', '"actor":{"name":"ci","team":7},"extra":{"a":[1]}') ?? ""
+    assert.include(line, "extra")
+    assert.deepStrictEqual(JSON.parse(encode(decode(line))), JSON.parse(line))
+  })
+})
+
+layer(NodeServices.layer)("the input", (it) => {
+  const read = Effect.fnUntraced(function* (content: string) {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const file = path.join(yield* fs.makeTempDirectoryScoped(), "in.ndjson")
+    yield* fs.writeFileString(file, content)
+    return yield* Stream.runCollect(yield* Input.open(file))
+  })
+  const idsOf = (lines: ReadonlyArray<Input.Line>): ReadonlyArray<ReadonlyArray<string>> =>
+    lines.flatMap((line) => (line._tag === "Read" ? [line.envelope.events.map(({ id }) => id)] : []))
+
+  it.effect("is one envelope on a line, each with many events, one or none", () =>
+    Effect.gen(function* () {
+      const lines = yield* read(
+        [lineOf(renamed(0, "a"), renamed(2, "b")), lineOf(), lineOf(renamed(4, "c"))].join("\n")
+      )
+      assert.deepStrictEqual(idsOf(lines), [["a", "b"], [], ["c"]])
+    })
+  )
+
+  it.effect("reports malformed lines by number and reason, and loses nothing else", () =>
+    Effect.gen(function* () {
+      const content = [
+        real[0],
+        "not json",
+        "",
+        `${real[1]}\r`,
+        real[2]?.slice(0, 100),
+        '{"events":"many"}',
+        "{}",
+        real[3]?.replace('"pull"', '"explode"'),
+        '{"events":[{"id":"","timestamp":"2026-11-22T16:14:12Z","action":"push","target":{"repository":"a"}}]}',
+        real[4]?.replace("2026-11-22T", "yesterday "),
+        real[5]
+      ].join("\n")
+      const lines = yield* read(content)
+      assert.deepStrictEqual(
+        idsOf(lines).flat(),
+        [0, 1, 5].map((i) => notifications[i]?.id ?? "")
+      )
+      const malformed = lines.flatMap((line) => (line._tag === "Malformed" ? [`${line.number}: ${line.reason}`] : []))
+      assert.deepStrictEqual(malformed, [
+        "2: Expected a valid JSON string",
+        "5: Expected a valid JSON string",
+        '6: Expected array at ["events"]',
+        '7: Missing key at ["events"]',
+        '8: Expected "push" | "pull" | "mount" | "delete" at ["events"][0]["action"]',
+        '9: Expected a value with a length of at least 1 at ["events"][0]["id"]',
+        '10: Expected an RFC 3339 timestamp at ["events"][0]["timestamp"]'
+      ])
+    })
+  )
+
+  it.effect("may be larger than one read, with characters across its borders", () =>
+    Effect.gen(function* () {
+      const events = Array.from({ length: 3000 }, (_, i) => renamed(i % 60, `ünïcödé ✓ ${i}`))
+      const lines = yield* read(events.map((event) => lineOf(event)).join("\n") + "\n")
+      assert.deepStrictEqual(
+        idsOf(lines).flat(),
+        events.map(({ id }) => id)
+      )
+    })
+  )
+
+  it.effect("fails typed when there is no file", () =>
+    Effect.gen(function* () {
+      const missing = yield* Effect.result(Input.open(join(example, "nothing.ndjson")))
+      assert.isTrue(Result.isFailure(missing) && missing.failure instanceof Input.InputError)
+      const folder = yield* Effect.flip(Input.open(example))
+      assert.strictEqual(folder.reason, "it is a directory")
+    })
+  )
+})
+
+describe("the checks", () => {
+  const node = (kind: string, counts: Partial<EventSink.SinkCounts>): EventSink.SinkHealth => ({
+    kind,
+    name: kind,
+    state: "closed",
+    pending: 0,
+    oldestAge: undefined,
+    inFlight: 0,
+    breaker: undefined,
+    lastError: undefined,
+    counts: { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, ...counts }
+  })
+
+  /** An endpoint that got a and b delivered, ignores blobs, and gave up c: all of it true. */
+  const evidence = () => {
+    const entry = new Entry({ wants: (event) => !isBlob(event), mayGiveUp: true })
+    for (const [at, id] of [
+      [2, "a"],
+      [0, "blob"],
+      [3, "b"],
+      [2, "c"]
+    ] as const)
+      entry.sent(renamed(at, id))
+    Effect.runSync(entry.giveUp({ event: renamed(2, "c"), reason: { _tag: "Overflow" } }))
+    return {
+      path: [
+        node("Subscription", { accepted: 4, delivered: 4 }),
+        node("EventFilter", { accepted: 4, delivered: 3, filtered: 1 }),
+        node("EventQueue", { accepted: 3, delivered: 2, dropped: 1 }),
+        node("EventSink", { accepted: 2, delivered: 2 })
+      ],
+      entry,
+      receiver: { url: "", kept: ["a", "a", "b"], acknowledged: 2 }
+    }
+  }
+  const check = ({ entry, path, receiver }: ReturnType<typeof evidence>) => faults(4, path, entry, receiver)
+
+  it("find nothing wrong where nothing is", () => {
+    assert.deepStrictEqual(check(evidence()), [])
+    assert.deepStrictEqual(total(evidence().path), {
+      accepted: 4,
+      delivered: 2,
+      filtered: 1,
+      dropped: 1,
+      undelivered: 0
+    })
+  })
+
+  it("find a gap", () => {
+    assert.deepStrictEqual(sequence(["a", "b", "c"], ["a", "c"]), ["event b never came"])
+    assert.deepStrictEqual(sequence(["a", "b", "c"], ["a"]), ["event b and 1 more never came"])
+    const { entry, path } = evidence()
+    assert.include(check({ entry, path, receiver: { url: "", kept: ["b"], acknowledged: 2 } }), "event a never came")
+  })
+
+  it("find a reordering", () => {
+    assert.deepStrictEqual(sequence(["a", "b", "c"], ["a", "c", "b"]), ["event b came out of order"])
+    const { entry, path } = evidence()
+    assert.deepStrictEqual(check({ entry, path, receiver: { url: "", kept: ["b", "a"], acknowledged: 2 } }), [
+      "event a came out of order"
+    ])
+  })
+
+  it("find what should not have come", () => {
+    assert.deepStrictEqual(sequence(["a"], ["a", "blob"]), ["event blob should not have come"])
+  })
+
+  it("forgive repeats, and the loss only of what may be given up", () => {
+    assert.deepStrictEqual(sequence(["a", "b", "a"], ["a", "a", "b", "a", "b"]), [])
+    assert.deepStrictEqual(sequence(["a", "b"], ["b"], new Set(["a"])), [])
+    assert.deepStrictEqual(sequence(["a", "b"], ["b", "a"], new Set(["a"])), [])
+    const { entry, path, receiver } = evidence()
+    const strict = Object.assign(new Entry(), { ...entry, mayGiveUp: false })
+    assert.deepStrictEqual(check({ entry: strict, path, receiver }), ["event c never came"])
+  })
+
+  it("find a broken equation, in one node and between two", () => {
+    const { path } = evidence()
+    assert.deepStrictEqual(conservation([...path, node("RetryingSink", { accepted: 2, delivered: 1 })]), [
+      "RetryingSink accepted 2 events and accounts for 1"
+    ])
+    // each node is right by itself, and one event got lost between them
+    const between = path.with(2, node("EventQueue", { accepted: 2, delivered: 1, dropped: 1 }))
+    assert.deepStrictEqual(conservation(between), ["the endpoint accepted 4 events and accounts for 3"])
+  })
+
+  it("find accounts that others contradict", () => {
+    const { entry, path, receiver } = evidence()
+    assert.deepStrictEqual(faults(5, path, entry, receiver), [
+      "5 events were sent, and it accepted 4",
+      "2 events are not for it, and it filtered 1"
+    ])
+    assert.deepStrictEqual(check({ entry, path, receiver: { ...receiver, acknowledged: 1 } }), [
+      "it delivered 2 events, and the receiver acknowledged 1"
+    ])
+    entry.reports = 0
+    assert.deepStrictEqual(check({ entry, path, receiver }), ["1 events were given up, and 0 of them reported"])
+  })
+})
+
+describe("the main job", () => {
+  const temporary = { path: "" }
+  beforeAll(() => void (temporary.path = mkdtempSync(join(tmpdir(), "registry-notifications-"))))
+  afterAll(() => rmSync(temporary.path, { recursive: true, force: true }))
+
+  interface Run {
+    readonly code: number | null
+    readonly stdout: string
+    readonly stderr: string
+    readonly seconds: number
+  }
+
+  /** Runs what `npm start` runs, called from the temporary folder. */
+  const start = (args: ReadonlyArray<string> = [], preload: ReadonlyArray<string> = []): Promise<Run> =>
+    new Promise((resolve, reject) => {
+      const began = performance.now()
+      const child = spawn(
+        process.execPath,
+        ["--conditions=@effect-events/source", ...preload, join(example, "main.ts"), ...args],
+        { cwd: root, env: { ...process.env, INIT_CWD: temporary.path }, stdio: ["ignore", "pipe", "pipe"] }
+      )
+      let stdout = ""
+      let stderr = ""
+      child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk))
+      child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk))
+      child.on("error", reject)
+      child.on("close", (code) => resolve({ code, stdout, stderr, seconds: (performance.now() - began) / 1000 }))
+    })
+
+  const columns = ["accepted", "delivered", "filtered", "dropped", "undelivered", "attempts", "repeats"] as const
+
+  /** The line of one endpoint in the table. */
+  const row = ({ stdout }: Run, endpoint: string): Record<(typeof columns)[number], number> => {
+    const [, numbers = ""] = new RegExp(`^${endpoint}((?: +\\d+){${columns.length}})$`, "m").exec(stdout) ?? []
+    const cells = numbers.trim().split(/ +/).map(Number)
+    return Object.fromEntries(columns.map((column, i) => [column, cells[i]])) as ReturnType<typeof row>
+  }
+
+  it(
+    "delivers the 60 real events within 20 seconds, and accounts for each",
+    { timeout: 30_000 },
+    async ({ expect }) => {
+      const run = await start()
+      expect(run).toMatchObject({ code: 0, stderr: "" })
+      expect(run.seconds).toBeLessThan(20)
+      expect(row(run, "healthy")).toMatchObject({
+        accepted: 60,
+        delivered: 60,
+        filtered: 0,
+        dropped: 0,
+        undelivered: 0
+      })
+      expect(row(run, "flaky")).toMatchObject({ accepted: 60, delivered: 60, filtered: 0, dropped: 0, undelivered: 0 })
+      expect(row(run, "late")).toMatchObject({ accepted: 60, delivered: 18, filtered: 42, dropped: 0, undelivered: 0 })
+      // on a machine that is too slow for 180 attempts the time is up first
+      const absent = row(run, "absent")
+      expect(absent).toMatchObject({ accepted: 60, delivered: 0, filtered: 0, repeats: 0 })
+      expect(absent.dropped + absent.undelivered).toBe(60)
+      expect(run.stdout).toMatch(/^ {2}absent: \d+ events: gave up after 3 attempts: ECONNREFUSED$/m)
+      // the flaky one failed, the late one was not there
+      expect(row(run, "flaky").attempts).toBeGreaterThan(70)
+      expect(row(run, "flaky").repeats).toBeGreaterThan(0)
+      expect(row(run, "late").attempts).toBeGreaterThan(18)
+      expect(run.stdout).toContain("flowchart TD")
+      expect(run.stdout).toContain("seed 42")
+      expect(run.stdout).toMatch(/^checked: /m)
+      // plain lines of progress, since this is no terminal
+      expect(run.stdout.match(/^ +\d+\.\ds {2}healthy \d+\/\d+ .*$/gm)?.length).toBeGreaterThan(2)
+      expect(run.stdout).not.toContain("\u001B")
+    }
+  )
+
+  it.concurrent(
+    "takes another file, and loses nothing but its malformed lines",
+    { timeout: 30_000 },
+    async ({ expect }) => {
+      const ids = (n: number, at: number, prefix: string) =>
+        Array.from({ length: n }, (_, i) => renamed(at, `${prefix}${i}`))
+      const content = [
+        lineOf(...ids(7, 0, "blob"), ...ids(5, 2, "manifest")),
+        "{",
+        lineOf(),
+        lineOf(...ids(1, 56, "delete")),
+        '{"events":[{}]}'
+      ].join("\n")
+      writeFileSync(join(temporary.path, "many.ndjson"), content)
+      const run = await start(["many.ndjson", "--seed", "7"])
+      expect(run).toMatchObject({ code: 0, stderr: "" })
+      const manifests = 5 + (notifications[56] && isBlob(notifications[56]) ? 0 : 1)
+      expect(row(run, "healthy")).toMatchObject({ accepted: 13, delivered: 13, attempts: 13 })
+      expect(row(run, "flaky")).toMatchObject({ accepted: 13, delivered: 13 })
+      expect(row(run, "late")).toMatchObject({ accepted: 13, delivered: manifests, filtered: 13 - manifests })
+      expect(row(run, "absent")).toMatchObject({ accepted: 13, delivered: 0, dropped: 13 })
+      expect(run.stdout).toContain("seed 7")
+      expect(run.stdout).toMatch(/^line 2 is malformed: Expected a valid JSON string$/m)
+      expect(run.stdout).toMatch(/^line 5 is malformed: Missing key at \["events"\]\[0\]\["id"\]$/m)
+      expect(run.stdout).toMatch(/^read: 3 envelopes with 13 events$/m)
+      expect(run.stdout).toMatch(/^LEFT OUT: 2 malformed lines/m)
+    }
+  )
+
+  it.concurrent(
+    "notices a network that says an event has arrived when it has not",
+    { timeout: 30_000 },
+    async ({ expect }) => {
+      writeFileSync(join(temporary.path, "three.ndjson"), lineOf(...[0, 2, 3].map((at) => renamed(at, `event-${at}`))))
+      const lie = `const { fetch } = globalThis
+      let requests = 0
+      globalThis.fetch = (...args) => ++requests === 1 ? Promise.resolve(new Response(null, { status: 204 })) : fetch(...args)`
+      const run = await start(["three.ndjson"], ["--import", `data:text/javascript,${encodeURIComponent(lie)}`])
+      expect(run.code).toBe(1)
+      expect(run.stderr).toContain("the checks failed")
+      expect(run.stderr).toContain("the receiver acknowledged")
+      expect(run.stdout).not.toMatch(/^checked: /m)
+    }
+  )
+
+  it.concurrent("says in one line that there is no such file", { timeout: 30_000 }, async ({ expect }) => {
+    const run = await start(["nowhere.ndjson"])
+    expect(run).toMatchObject({ code: 1, stdout: "" })
+    expect(run.stderr.trim().split("\n")).toEqual([
+      "ERROR",
+      `  cannot read ${join(temporary.path, "nowhere.ndjson")}: there is no such file`
+    ])
+  })
+})

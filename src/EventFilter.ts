@@ -1,6 +1,6 @@
 /**
  * Lets a part of the events through: go-events' `Filter` and `Matcher`. A write of an event that does not match succeeds
- * and goes nowhere. It never holds an event and never changes one.
+ * and goes nowhere, as long as the sink behind the filter is open. It never holds an event and never changes one.
  *
  * The matcher algebra is `effect/Predicate`: `and`, `or`, `not`, `compose`.
  *
@@ -10,8 +10,8 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { Predicate, Refinement } from "effect/Predicate"
 import type { EventSink } from "./EventSink.ts"
-import { Node } from "./internal/node.ts"
-import { operation, Sink } from "./internal/sink.ts"
+import { PassingNode } from "./internal/node.ts"
+import { operation, Sink, SinkClosed } from "./internal/sink.ts"
 
 /**
  * @category options
@@ -53,8 +53,9 @@ export const make: {
 } =
   <A>(matches: Predicate<A>, options?: Options) =>
   <E>(dst: EventSink<A, E>): EventSink<A, E> => {
-    const node = new Node("EventFilter", options?.name, () => [dst.node])
+    const node = new PassingNode("EventFilter", options?.name, dst.node)
     const { writeSome, writeUnsafe } = dst
+    const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: dst.node.name })))
     const filtered = (n: number) => {
       node.accepted += n
       node.filtered += n
@@ -68,6 +69,7 @@ export const make: {
       node,
       write: operation("EventFilter.write", (event: A) => {
         if (matches(event)) return Effect.map(dst.write(event), deliveredOne)
+        if (dst.node.state !== "open") return closed
         filtered(1)
         return Effect.void
       }),
@@ -82,6 +84,7 @@ export const make: {
             places.push(i)
           })
           if (matching.length === 0) {
+            if (dst.node.state !== "open") return closed
             filtered(events.length)
             return Effect.succeed(events.length)
           }
@@ -97,6 +100,7 @@ export const make: {
         writeUnsafe &&
         ((event) => {
           if (!matches(event)) {
+            if (dst.node.state !== "open") return false
             filtered(1)
             return true
           }

@@ -81,7 +81,8 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * itself and reports its backlog. When the scope closes, the queue shuts down, and what no `shutdown` returned goes to
  * `onDropped`, which has 5 seconds for it, and to the log as a count.
  *
- * A write from inside the queue's own delivery is admitted over capacity, since it cannot wait for itself.
+ * A write from inside the queue's own delivery, or that of a queue behind it, is admitted over capacity: it cannot wait
+ * for itself.
  *
  * **Gotchas**
  *

@@ -64,6 +64,7 @@ export interface SinkNode {
   readonly kind: string
   /** The name given in the options, or the key of the tag of the layer that made it, or else the kind. */
   readonly name: string
+  readonly state: SinkState
   /** The nodes that this one writes to now. */
   readonly downstream: () => ReadonlyArray<SinkNode>
   /** The health at `now`, in milliseconds of the `Clock`. */
@@ -74,7 +75,6 @@ export interface SinkNode {
 export class Node implements SinkNode {
   readonly kind: string
   readonly downstream: () => ReadonlyArray<SinkNode>
-  state: SinkState = "open"
   accepted = 0
   delivered = 0
   filtered = 0
@@ -87,6 +87,7 @@ export class Node implements SinkNode {
   oldestAge: (now: number) => number | undefined = () => undefined
   breaker: () => SinkHealth["breaker"] = () => undefined
   private given: string | undefined
+  private ownState: SinkState = "open"
 
   constructor(kind: string, name: string | undefined, downstream: () => ReadonlyArray<SinkNode> = () => []) {
     this.kind = kind
@@ -96,6 +97,13 @@ export class Node implements SinkNode {
 
   get name(): string {
     return this.given ?? this.kind
+  }
+
+  get state(): SinkState {
+    return this.ownState
+  }
+  set state(state: SinkState) {
+    this.ownState = state
   }
 
   /** Names a node that has no name yet: the first name stays, so that an alias does not rename its target. */
@@ -123,4 +131,28 @@ export class Node implements SinkNode {
       counts: { accepted, delivered, filtered, dropped, undelivered }
     }
   }
+}
+
+/** A node of a part without a lifetime of its own: it is as open as what it writes to. */
+export class PassingNode extends Node {
+  private readonly dst: SinkNode
+
+  constructor(kind: string, name: string | undefined, dst: SinkNode) {
+    super(kind, name, () => [dst])
+    this.dst = dst
+  }
+
+  override get state(): SinkState {
+    return this.dst.state
+  }
+}
+
+/** Whether `to` is `from` itself or somewhere downstream of it. */
+export const reaches = (from: SinkNode, to: SinkNode): boolean => {
+  const seen = new Set<SinkNode>([from])
+  for (const node of seen) {
+    if (node === to) return true
+    for (const next of node.downstream()) seen.add(next)
+  }
+  return false
 }

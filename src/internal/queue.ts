@@ -14,7 +14,7 @@ import { Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { Drainer } from "./drainer.ts"
 import { Flushes } from "./flushes.ts"
-import { Node } from "./node.ts"
+import { Node, reaches, type SinkNode } from "./node.ts"
 import { Reporter } from "./reporter.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
 
@@ -53,7 +53,7 @@ export interface AnyOptions<in A, in E> {
 }
 
 /** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
-const Delivering = Context.Reference<object | undefined>("effect-events/EventQueue/Delivering", {
+const Delivering = Context.Reference<SinkNode | undefined>("effect-events/EventQueue/Delivering", {
   defaultValue: () => undefined
 })
 
@@ -102,7 +102,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
       node,
       this.reporter,
       { settled: (n) => this.settled(n), downstreamClosed: () => this.begin(true) },
-      Context.add(context, Delivering, this)
+      Context.add(context, Delivering, node)
     )
     this.drainer.start()
   }
@@ -150,7 +150,9 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     events: NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> {
-    if (fiber.getRef(Delivering) === this) {
+    const delivering = fiber.getRef(Delivering)
+    // It would wait for room that only its own end can make: it is in the delivery of this queue, or of one behind it.
+    if (delivering !== undefined && reaches(this.node, delivering)) {
       this.enterAll(events)
       return Effect.void
     }

@@ -112,7 +112,7 @@ class Attempts implements RetryAttempts<unknown> {
         return Effect.andThen(state.verdict.await, this.wait)
       case "open": {
         const rest = state.until - clock.currentTimeMillisUnsafe()
-        if (rest > 0) return Effect.andThen(Effect.sleep(rest), this.wait)
+        if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
         this.probing = true
         return Ref.set(this.ref, { _tag: "half-open", verdict: Latch.makeUnsafe() })
       }

@@ -151,7 +151,8 @@ class Delays<E, X> implements RetryAttempts<E, X> {
         const due = now + Duration.toMillis(delay)
         const wait: Effect.Effect<void> = Effect.suspend(() => {
           const rest = due - clock.currentTimeMillisUnsafe()
-          if (rest > 0) return Effect.andThen(Effect.sleep(rest), wait)
+          // Whole milliseconds: a fraction may be less than the clock can move.
+          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
           this.proceed = Effect.void
           return Effect.void
         })

@@ -240,3 +240,25 @@ describe("under a RetryingSink", () => {
     )
   )
 })
+
+describe("waiting", () => {
+  // A sleep of less than the clock can move would come back at once, for ever: the test would not end.
+  it.effect("ends when the backoff is over by a fraction of a millisecond", () =>
+    Effect.forEach(
+      Array.from({ length: 200 }, (_, i) => i),
+      (i) =>
+        Effect.gen(function* () {
+          const backoff = 2 * (1 + (i % 10))
+          yield* TestClock.setTime(i / 7)
+          const attempts = (yield* Breaker.make({ threshold: 1, backoff })).start("event")
+          yield* attempts.failure("error")
+          const wait = Effect.andThen(Effect.sleep(backoff / 3), attempts.proceed)
+          const fiber = yield* Effect.forkChild(wait, { startImmediately: true })
+          yield* TestClock.adjust(backoff / 3)
+          yield* TestClock.adjust(100)
+          assert.isDefined(fiber.pollUnsafe())
+        }).pipe(Effect.provide(TestClock.layer())),
+      { discard: true }
+    )
+  )
+})

@@ -1,8 +1,9 @@
 /** The machinery of a broadcaster: a `PubSub`, and a subscription for each sink and each stream. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -60,6 +61,14 @@ interface Leaving<A> {
   readonly gone: Fiber.Fiber<void>
 }
 
+/** The close of a broadcaster. */
+interface Last<A> {
+  readonly members: ReadonlyArray<Member<A>>
+  readonly drained: Deferred.Deferred<void>
+  /** Ends when what they left has been reported. */
+  gone: Fiber.Fiber<void> | undefined
+}
+
 /** Who the publisher judges at each write. */
 interface Limited {
   readonly lags: boolean
@@ -77,7 +86,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   private readonly streams = new Set<Feed<A>>()
   private readonly limited = new Map<object, Limited>()
   /** Who was there when the close began. */
-  private last: ReadonlyArray<Leaving<A>> | undefined = undefined
+  private last: Last<A> | undefined = undefined
 
   constructor(
     pubsub: PubSub.PubSub<A>,
@@ -94,7 +103,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
         if (this.limited.size > 0) this.judge()
         return Effect.void
       }),
-      writeSome: operation("Broadcaster.writeSome", (events: NonEmptyReadonlyArray<A>) => {
+      writeSome: operation("Broadcaster.writeSome", (events: Arr.NonEmptyReadonlyArray<A>) => {
         if (node.state !== "open") return this.closed
         this.count(events.length)
         for (const event of events) PubSub.publishUnsafe(pubsub, event)
@@ -116,7 +125,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
 
   /** Who is there, those that still drain included, and once it is closed, who was there then. */
   private all(): ReadonlyArray<Member<A>> {
-    if (this.last !== undefined) return this.last.map(({ member }) => member)
+    if (this.last !== undefined) return this.last.members
     return [...this.members.values(), ...Array.from(this.leaving.values(), ({ member }) => member)]
   }
 
@@ -243,9 +252,9 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
           Effect.succeed(
             Effect.flatMap(
               feed.takeOne,
-              (events): Effect.Effect<NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> => {
+              (events): Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> => {
                 // Not empty, by the comparison.
-                if (events.length > 0) return Effect.succeed(events as unknown as NonEmptyReadonlyArray<A>)
+                if (events.length > 0) return Effect.succeed(events as unknown as Arr.NonEmptyReadonlyArray<A>)
                 return missed > 0 ? Effect.fail(new SubscriberLagged({ broadcaster, missed })) : Cause.done()
               }
             )
@@ -255,35 +264,41 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     })
   }
 
-  private begin(): ReadonlyArray<Leaving<A>> {
+  /** Begins the close, once: all drain side by side, and when the last has, what no call took is reported. */
+  private begin(): Last<A> {
     if (this.last !== undefined) return this.last
     this.node.state = "closing"
     for (const feed of this.streams) feed.cut()
-    for (const [sink, member] of this.members) this.leave(sink, member)
-    const last = [...this.leaving.values()]
-    this.last = last
-    Effect.runForkWith(this.context)(
-      Effect.andThen(
-        Fiber.awaitAll(last.map(({ gone }) => gone)),
-        Effect.sync(() => void (this.node.state = "closed"))
+    const staying = [...this.members.values()]
+    const leaving = [...this.leaving.values()]
+    for (const member of staying) member.begin()
+    const members = [...staying, ...leaving.map(({ member }) => member)]
+    const drained = Deferred.makeUnsafe<void>()
+    this.last = { members, drained, gone: undefined }
+    this.last.gone = Effect.runForkWith(this.context)(
+      Effect.forEach(members, (member) => member.closing.left, { discard: true }).pipe(
+        Effect.andThen(Deferred.succeed(drained, undefined)),
+        // A call that was waiting takes all lists or, when it was interrupted, none.
+        Effect.andThen(Effect.yieldNow),
+        Effect.andThen(Effect.forEach(staying, (member) => member.gone, { concurrency: "unbounded", discard: true })),
+        Effect.andThen(Fiber.awaitAll(leaving.map(({ gone }) => gone))),
+        Effect.andThen(Effect.sync(() => void (this.node.state = "closed")))
       )
     )
-    return last
+    return this.last
   }
 
-  readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>> = Effect.suspend(() =>
-    Effect.map(
-      Effect.forEach(
-        this.begin(),
-        ({ member }) =>
-          Effect.map(member.closing.awaited, (left) => left.map((one) => ({ ...one, sink: member.node.name }))),
-        { concurrency: "unbounded" }
-      ),
-      (left) => left.flat()
+  readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>> = Effect.suspend(() => {
+    const { drained, members } = this.begin()
+    const lists = Effect.forEach(members, (member) =>
+      Effect.map(member.closing.awaited, (left) => left.map((one) => ({ ...one, sink: member.node.name })))
     )
-  )
+    // The lists are there by then: taking them all is one step.
+    return Effect.andThen(Deferred.await(drained), Effect.uninterruptible(Effect.map(lists, Arr.flatten)))
+  })
 
-  readonly close: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.asVoid(Fiber.awaitAll(this.begin().map(({ gone }) => gone)))
-  )
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    const { gone } = this.begin()
+    return gone === undefined ? Effect.void : Effect.asVoid(Fiber.await(gone))
+  })
 }

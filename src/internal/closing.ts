@@ -11,7 +11,9 @@ import type { Undelivered } from "../Dropped.ts"
 export class Closing<A> {
   private readonly context: Context.Context<never>
   private readonly report: (left: ReadonlyArray<Undelivered<A>>) => Effect.Effect<void>
-  private readonly left = Deferred.makeUnsafe<ReadonlyArray<Undelivered<A>>>()
+  private readonly result = Deferred.makeUnsafe<ReadonlyArray<Undelivered<A>>>()
+  /** Waits for a close that has begun, and tells what it left without taking charge of it. */
+  readonly left: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Deferred.await(this.result)
   private begun = false
   /** A call returned the list, or it has been reported. */
   private known = false
@@ -25,7 +27,7 @@ export class Closing<A> {
   begin(close: Effect.Effect<ReadonlyArray<Undelivered<A>>>): void {
     if (this.begun) return
     this.begun = true
-    Effect.runForkWith(this.context)(Effect.onExit(close, (exit) => Deferred.done(this.left, exit)))
+    Effect.runForkWith(this.context)(Effect.onExit(close, (exit) => Deferred.done(this.result, exit)))
   }
 
   /** Begins the close unless it has begun, and reports what it leaves without waiting for the scope. */
@@ -38,17 +40,22 @@ export class Closing<A> {
     this.begin(Effect.tap(close, report))
   }
 
-  /** Waits for a close that has begun, and returns what it left. */
+  /** Somebody has the list, and it need not be reported. */
+  taken(): void {
+    this.known = true
+  }
+
+  /** Waits for a close that has begun, and hands over what it left. */
   readonly awaited: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Effect.suspend(() =>
-    Effect.map(Deferred.await(this.left), (left) => {
-      this.known = true
+    Effect.map(this.left, (left) => {
+      this.taken()
       return left
     })
   )
 
   /** Waits for a close that has begun, and reports what no call returned. */
   readonly finished: Effect.Effect<void> = Effect.suspend(() =>
-    Deferred.await(this.left).pipe(
+    this.left.pipe(
       // Calls that were waiting too get the list first.
       Effect.tap(() => Effect.yieldNow),
       Effect.flatMap((left) => {

@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
 
 /** How long a part waits at its close unless it is told otherwise: inside Kubernetes' usual grace of 30 seconds. */
@@ -11,13 +12,20 @@ export const reportTimeout: Duration.Duration = Duration.seconds(5)
 /** Scheduler turns that an interrupted fiber gets to unwind before it counts as one that refuses. */
 const turnsToUnwind = 16
 
-/** Waits for `done` up to `timeout`. Answers whether it came; interruptible, whatever region it is called from. */
-export const within = (done: Effect.Effect<unknown>, timeout: Duration.Duration): Effect.Effect<boolean> =>
-  Effect.interruptible(
-    Duration.isFinite(timeout)
-      ? Effect.timeoutOrElse(Effect.as(done, true), { duration: timeout, orElse: () => Effect.succeed(false) })
-      : Effect.as(done, true)
+/**
+ * Waits for `done` up to `timeout`, and answers whether it came. The wait has a fiber of its own, so that neither an
+ * uninterruptible region stretches it nor an interruption that the caller has pending, as at the close of an interrupted
+ * scope, cuts it short.
+ */
+export const within = (done: Effect.Effect<unknown>, timeout: Duration.Duration): Effect.Effect<boolean> => {
+  const came = Effect.as(done, true)
+  const wait = Duration.isFinite(timeout)
+    ? Effect.timeoutOrElse(came, { duration: timeout, orElse: () => Effect.succeed(false) })
+    : came
+  return Effect.uninterruptible(
+    Effect.flatMap(Effect.forkDetach(wait, { startImmediately: true, uninterruptible: false }), Fiber.join)
   )
+}
 
 /**
  * Waits for `ended` up to `timeout`, then interrupts by `interrupt`. Answers whether it ended: `false` means that it

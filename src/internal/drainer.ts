@@ -213,13 +213,15 @@ export class Drainer<A, E> {
     const event = this.hand[this.next]!
     this.next++
     if (this.next >= this.hand.length) this.hand = []
-    this.node.dropped++
     this.failing = true
     this.deliveredBefore = this.node.delivered
     return Effect.ensuring(
       this.reporter.dropped({ event, reason: reasonOf(cause) }),
-      // Who waits for the event finds its report made.
-      Effect.sync(() => this.hooks.settled(1))
+      // It is pending until its report is made: who waits for it finds it there.
+      Effect.sync(() => {
+        this.node.dropped++
+        this.hooks.settled(1)
+      })
     )
   }
 

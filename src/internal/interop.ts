@@ -1,5 +1,6 @@
 /** Between sinks and Effect's own `Queue`, `PubSub` and `Stream`. */
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
@@ -39,9 +40,36 @@ export class SlidingRefused extends Data.TaggedError("SlidingRefused")<{
   }
 }
 
-/** An offer that was not taken, by one that is closed or by one that is full. */
-const refused = (by: "Queue" | "PubSub", closed: boolean) =>
-  closed ? Effect.fail(new SinkClosed({ sink: by })) : Effect.fail(new NotTaken({ by }))
+/**
+ * A sink over one of them. `atOnce` tries without waiting; `wait` is for one that suspends, and is given up at the close,
+ * since it may never have room again.
+ */
+const over = <A>(
+  by: "Queue" | "PubSub",
+  target: {
+    readonly atOnce: (event: A) => boolean
+    readonly wait: ((event: A) => Effect.Effect<boolean>) | undefined
+    readonly isClosed: () => boolean
+  }
+): Effect.Effect<EventSink<A, NotTaken>, never, Scope.Scope> =>
+  Effect.suspend(() => {
+    const closed = Deferred.makeUnsafe<never, SinkClosed>()
+    const close = Deferred.fail(closed, new SinkClosed({ sink: by }))
+    const refused = Effect.suspend((): Effect.Effect<never, NotTaken | SinkClosed> =>
+      target.isClosed() ? Effect.fail(new SinkClosed({ sink: by })) : Effect.fail(new NotTaken({ by }))
+    )
+    const sink = make<A, NotTaken | SinkClosed>(
+      (event) => {
+        if (target.atOnce(event)) return Effect.void
+        if (target.wait === undefined || target.isClosed()) return refused
+        const offered = Effect.flatMap(target.wait(event), (taken) => (taken ? Effect.void : refused))
+        return Effect.raceFirst(offered, Deferred.await(closed))
+      },
+      { name: by }
+    )
+    // After the sink is made, so that who waits is woken before the close waits for writes under way.
+    return Effect.tap(sink, () => Effect.addFinalizer(() => close))
+  })
 
 /**
  * Lets an Effect `Queue` be a sink. A full suspending queue holds the write up, a full dropping one fails it with
@@ -59,13 +87,11 @@ export const fromQueue = <A>(
 ): Effect.Effect<EventSink<A, NotTaken>, SlidingRefused, Scope.Scope> =>
   queue.strategy === "sliding"
     ? Effect.fail(new SlidingRefused({ what: "Queue" }))
-    : make<A, NotTaken | SinkClosed>(
-        (event) =>
-          Effect.flatMap(Queue.offer(queue, event), (taken): Effect.Effect<void, NotTaken | SinkClosed> =>
-            taken ? Effect.void : refused("Queue", queue.state._tag !== "Open")
-          ),
-        { name: "Queue" }
-      )
+    : over("Queue", {
+        atOnce: (event) => Queue.offerUnsafe(queue, event),
+        wait: queue.strategy === "suspend" ? (event) => Queue.offer(queue, event) : undefined,
+        isClosed: () => queue.state._tag !== "Open"
+      })
 
 /**
  * Lets an Effect `PubSub` be a sink, on the same terms as `fromQueue`.
@@ -82,13 +108,12 @@ export const fromPubSub = <A>(
 ): Effect.Effect<EventSink<A, NotTaken>, SlidingRefused, Scope.Scope> =>
   pubsub.strategy instanceof PubSub.SlidingStrategy
     ? Effect.fail(new SlidingRefused({ what: "PubSub" }))
-    : make<A, NotTaken | SinkClosed>(
-        (event) =>
-          Effect.flatMap(PubSub.publish(pubsub, event), (taken): Effect.Effect<void, NotTaken | SinkClosed> =>
-            taken ? Effect.void : refused("PubSub", pubsub.shutdownFlag.current || pubsub.ended.current._tag === "Some")
-          ),
-        { name: "PubSub" }
-      )
+    : over("PubSub", {
+        atOnce: (event) => PubSub.publishUnsafe(pubsub, event),
+        wait:
+          pubsub.strategy instanceof PubSub.BackPressureStrategy ? (event) => PubSub.publish(pubsub, event) : undefined,
+        isClosed: () => pubsub.shutdownFlag.current || pubsub.ended.current._tag === "Some"
+      })
 
 /**
  * Lets a `Stream` be run into a sink, chunk by chunk. The stream fails with what a write fails with.

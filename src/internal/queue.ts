@@ -234,6 +234,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   readonly close = Effect.suspend(() => {
     this.begin(false)
-    return Effect.andThen(this.closing.finished, this.reporter.finish)
+    // Side by side, so that the time for reports is one.
+    return Effect.all([this.closing.finished, this.reporter.finish], { concurrency: "unbounded", discard: true })
   })
 }

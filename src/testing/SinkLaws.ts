@@ -36,10 +36,12 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { account } from "./laws/account.ts"
 import { admission } from "./laws/admission.ts"
 import { closing } from "./laws/closing.ts"
 import { delivery } from "./laws/delivery.ts"
 import type { Law } from "./laws/law.ts"
+import { release } from "./laws/release.ts"
 import { run } from "./laws/run.ts"
 import type { Subject } from "./laws/subject.ts"
 
@@ -78,7 +80,9 @@ export interface CheckOptions {
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...closing, ...delivery, ...admission].toSorted((a, b) => a.number - b.number)
+export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...delivery, ...admission].toSorted(
+  (a, b) => a.number - b.number
+)
 
 /**
  * Answers which of the laws that concern a sink it breaks: nothing for a good sink.

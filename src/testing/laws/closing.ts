@@ -1,12 +1,11 @@
-/** The laws of closing: 1, 2, 3, 5 and 11. */
+/** The laws of closing: 1 and 2. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
 import { type Law, range, same, show, writeEach } from "./law.ts"
 import type { Mode } from "./receiver.ts"
 import type { Scenario } from "./run.ts"
-import type { Call, Left, World } from "./world.ts"
+import type { Call, Left, World, Write } from "./world.ts"
 
 type Shutdown = Call<ReadonlyArray<Left>>
 
@@ -26,8 +25,14 @@ const fillBehindHanging = (world: World) => {
   return writeEach(world, range(1, 5))
 }
 
-/** What was accepted and is not delivered. */
-const backlog = (world: World) => world.accepted.filter((label) => !world.receiver.received.includes(label))
+/** What was accepted, and is neither delivered nor given up already. */
+const backlog = (world: World) => {
+  const settled = new Set([
+    ...world.receiver.received,
+    ...labelsOf(world.dropped.filter(({ reason }) => reason !== "Undelivered"))
+  ])
+  return world.accepted.filter((label) => !settled.has(label))
+}
 
 const manyCalls: Scenario = (world) =>
   Effect.gen(function* () {
@@ -59,7 +64,7 @@ const manyCalls: Scenario = (world) =>
         () => `another call came back ${first!.ended - call.ended} ms before the first, while the flush was going on`
       )
     }
-    const again = labelsOf(lists[0] ?? []).filter((label) => world.dropped.some((one) => Object.is(one.label, label)))
+    const again = labelsOf(lists[0] ?? []).filter((label) => labelsOf(world.dropped).includes(label))
     world.expect(again.length === 0, () => `${show(again)} was returned by shutdown and reported by the close too`)
   })
 
@@ -71,9 +76,11 @@ const slowFlush: Scenario = (world) =>
     const first = world.call(world.part.shutdown)
     yield* Effect.sleep(20)
     const second = world.call(world.part.shutdown)
-    const close = world.beginClose()
+    const close = world.beginClose("interruption")
     for (const call of [second, close, first]) {
       if (!(yield* world.ends(call, world.closeLimit))) return
+      // The reader of a stream has taken the last event by now, and looks at it next.
+      if (world.subject.hasStream) yield* world.rest
       const rest = backlog(world)
       world.expect(rest.length === 0, () => `a close came back before ${show(rest)} was delivered`)
     }
@@ -97,12 +104,12 @@ const interruptedCalls: Scenario = (world) =>
     if (!(yield* world.ends(close ?? world.beginClose(), world.closeLimit))) return
     yield* world.rest
     const left = backlog(world)
-    const reported = labelsOf(world.dropped)
+    const reported = labelsOf(world.dropped.filter(({ reason }) => reason === "Undelivered"))
     if (cut.exit !== undefined && Exit.isSuccess(cut.exit)) {
       world.expect(reported.length === 0, () => `${show(reported)} was returned by shutdown and reported by the close`)
     } else {
       world.expect(
-        same(reported, left) || (reported.length === 0 && world.logged(left)),
+        same(reported, left) || (reported.length === 0 && world.admits(left.length)),
         () => `no call returned ${show(left)} (interrupted after ${at} ms), and the close reported ${show(reported)}`
       )
     }
@@ -115,7 +122,7 @@ const afterClose: Scenario = (world) =>
     yield* world.rest
     const close = world.beginClose()
     yield* world.rest
-    const refused = [["during the close", world.write(10)] as const]
+    const refused: Array<readonly [when: string, write: Write]> = [["during the close", world.write(10)]]
     yield* world.ends(close, world.closeLimit)
     refused.push(["after the close", world.write(11)], ["after the close, as a group", world.writeGroup([12, 13])])
     yield* Effect.sleep(5_000)
@@ -151,107 +158,6 @@ const waiting =
       }
     })
 
-const releasedInOrder: Scenario = (world) =>
-  Effect.gen(function* () {
-    const { receiver } = world
-    const trouble = world.subject.delays !== undefined && world.pick(0, 1) === 0
-    receiver.mode = (attempt) => (trouble && attempt % 2 === 0 ? "fail" : 50)
-    for (const label of range(1, 4)) world.write(label)
-    yield* Effect.sleep(world.pick(1, 120))
-    if (!(yield* world.ends(world.beginClose(), world.closeLimit))) return
-    yield* Effect.sleep("1 minute")
-    const { attempts, attemptsAtRelease, inFlightAtRelease, receivedAtRelease, received, releases } = receiver
-    world.expect(releases === 1, () => `the receiver was released ${releases} times`)
-    world.expect(inFlightAtRelease === 0, () => `the receiver was released with ${inFlightAtRelease} writes in flight`)
-    const late = attempts.length - attemptsAtRelease
-    world.expect(late === 0, () => `${late} writes came to the receiver after it was released`)
-    world.expect(
-      received.length === receivedAtRelease,
-      () => `the receiver was released before the flush: ${received.length - receivedAtRelease} events came later`
-    )
-  })
-
-const twoWrappers: Scenario = (world) =>
-  Effect.gen(function* () {
-    const { receiver } = world
-    receiver.mode = () => 50
-    const scope = yield* Scope.make()
-    const other = yield* world.make(receiver, scope)
-    for (const label of range(1, 3)) {
-      world.write(label)
-      world.write(label + 10, other)
-    }
-    yield* world.rest
-    // The one above the receiver in another scope closes, and the receiver goes on for the first.
-    const closed = world.call(Scope.close(scope, Exit.void))
-    if (!(yield* world.ends(closed, world.closeLimit))) return
-    world.expect(receiver.releases === 0, () => "the receiver was released with the first of its two wrappers")
-    const after = world.write(4)
-    yield* Effect.sleep(1_000)
-    world.expect(
-      receiver.received.includes(4),
-      () => `one of two wrappers closed, and then a write through the other ${after.call.outcome} and came to nobody`
-    )
-    yield* world.close
-    world.expect(receiver.releases === 1, () => `the receiver was released ${receiver.releases} times`)
-  })
-
-const closeUnder =
-  (mode: Mode, report: "taken" | "hangs" | "refuses" = "taken"): Scenario =>
-  (world) =>
-    Effect.gen(function* () {
-      const { receiver, subject } = world
-      receiver.mode = () => mode
-      if (report === "hangs") world.onDropped = Effect.never
-      if (report === "refuses") world.onDropped = Effect.uninterruptible(Effect.never)
-      for (const label of range(1, 3)) world.write(label)
-      yield* Effect.sleep(20)
-      const held = mode === "refuse" && subject.queued && !subject.hasStream ? [...receiver.inFlight] : []
-      const began = world.now
-      const close = world.beginClose()
-      if (!(yield* world.ends(close, world.closeLimit))) {
-        return world.violate(`the close ${close.outcome} after ${world.now - began} ms`)
-      }
-      if (held.length === 0) return
-      const names = world.counts.map(({ name }) => name).concat("receiver")
-      const named = world.logs.some(({ level, text }) => level === "Warn" && names.some((name) => text.includes(name)))
-      world.expect(named, () => `no warning names the write that refuses interruption; the log: ${show(world.logs)}`)
-      const marked = world.dropped.filter(({ inFlight }) => inFlight).map(({ label }) => label)
-      world.expect(
-        world.dropped.length === 0 || same(marked, held),
-        () => `${show(held)} was in flight, and ${show(marked)} was reported so`
-      )
-    })
-
-const leavesNoFiber =
-  (mode: Mode, before = 20): Scenario =>
-  (world) =>
-    Effect.gen(function* () {
-      const { receiver } = world
-      receiver.mode = () => mode
-      for (const label of range(1, 4)) world.write(label)
-      yield* Effect.sleep(before)
-      world.writes[3]?.call.fiber.interruptUnsafe()
-      if (world.subject.hasSinks && mode !== "refuse") {
-        const extra = world.record("extra").sink.reliable
-        for (let n = 0; n < 3; n++) {
-          yield* world.part.add(extra)
-          yield* world.part.remove(extra)
-        }
-      }
-      if (!(yield* world.close)) return
-      for (const { call } of world.writes) call.fiber.interruptUnsafe()
-      yield* world.rest
-      const abandoned = mode === "refuse" ? receiver.inFlight.length : 0
-      world.expect(
-        world.live <= abandoned,
-        () => `${world.live} fibers are left after the close, and ${abandoned} writes that refuse interruption`
-      )
-      receiver.release()
-      yield* world.rest
-      world.expect(world.live === 0, () => `${world.live} fibers are left after the last write has ended`)
-    })
-
 export const closing: ReadonlyArray<Law> = [
   {
     number: 1,
@@ -262,7 +168,7 @@ export const closing: ReadonlyArray<Law> = [
       { title: "shutdown and close while a flush goes on", play: slowFlush },
       ...(subject.synchronous
         ? []
-        : [{ title: "calls of shutdown are interrupted", play: interruptedCalls, times: 24 }])
+        : [{ title: "calls of shutdown are interrupted", play: interruptedCalls, times: 12 }])
     ]
   },
   {
@@ -274,44 +180,6 @@ export const closing: ReadonlyArray<Law> = [
       { title: "writes wait behind a receiver that hangs", play: waiting("hang") },
       { title: "writes wait behind a receiver that is slow", play: waiting(100) },
       { title: "writes wait behind a receiver that fails", play: waiting("fail") }
-    ]
-  },
-  {
-    number: 3,
-    title: "a close releases each part once, after its own flush and before what it wraps",
-    concerns: () => true,
-    scenarios: () => [
-      { title: "the close comes while writes are under way", play: releasedInOrder, times: 8 },
-      { title: "two parts stand over one receiver", play: twoWrappers }
-    ]
-  },
-  {
-    number: 5,
-    title: "a close returns within its deadline, whatever the receiver does",
-    concerns: () => true,
-    scenarios: (subject) => [
-      ...(["commit", 50, "hang", "refuse", "fail", "die", "interrupt", "kill", "closed"] as const).map((mode) => ({
-        title: `the receiver's way is "${mode}"`,
-        play: closeUnder(mode)
-      })),
-      ...(subject.queued
-        ? (["hangs", "refuses"] as const).map((report) => ({
-            title: `the receiver hangs, and onDropped ${report}`,
-            play: closeUnder("hang", report)
-          }))
-        : [])
-    ]
-  },
-  {
-    number: 11,
-    title: "no fiber is left after the close, but one whose write refuses interruption",
-    concerns: () => true,
-    scenarios: () => [
-      ...(["commit", 50, "hang", "refuse", "fail", "die", "interrupt", "kill", "closed"] as const).map((mode) => ({
-        title: `the receiver's way is "${mode}"`,
-        play: leavesNoFiber(mode)
-      })),
-      { title: "the receiver hangs for two minutes", play: leavesNoFiber("hang", 120_000) }
     ]
   }
 ]

@@ -7,7 +7,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Formatter from "effect/Formatter"
 import * as Metric from "effect/Metric"
 import type * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
@@ -18,8 +17,8 @@ import { sinkClosedOf } from "../../internal/sink.ts"
 import { Record } from "./receiver.ts"
 import type { Part, Subject } from "./subject.ts"
 
-/** What a close may take beyond the deadline: `onDropped` has 5 seconds of its own. */
-const slack = 5_500
+/** What a close may take beyond its deadline: `onDropped` has 5 seconds of its own in each part. */
+const reportLimit = 5_000
 
 /** A call that was begun, and what became of it. */
 export class Call<out A> {
@@ -226,16 +225,24 @@ export class World {
 
   /** How long a close may take, in milliseconds. */
   get closeLimit(): number {
-    return Duration.toMillis(this.subject.deadline) + slack
+    return Duration.toMillis(this.subject.deadline) + Math.max(1, this.counts.length) * reportLimit + 100
   }
 
-  /** Begins the close of the scope. */
-  beginClose(): Call<void> {
-    return this.call(Scope.close(this.scope, Exit.void))
+  /** Begins the close of the scope: by a fiber of its own, or by one that is interrupted, as a program is by a signal. */
+  beginClose(by: "call" | "interruption" = "call"): Call<unknown> {
+    const close = Scope.close(this.scope, Exit.void)
+    if (by === "call") return this.call(close)
+    const program = this.call(Effect.ensuring(Effect.never, close))
+    program.fiber.interruptUnsafe()
+    return program
   }
 
   /** Closes the scope and lets everything come to rest. Answers whether the close came back in time. */
-  readonly close = Effect.suspend(() => Effect.tap(this.ends(this.beginClose(), this.closeLimit), () => this.rest))
+  readonly close = Effect.suspend(() => this.closeBy("call"))
+
+  closeBy(by: "call" | "interruption"): Effect.Effect<boolean> {
+    return Effect.tap(this.ends(this.beginClose(by), this.closeLimit), () => this.rest)
+  }
 
   /** Lets everything that can go on without time passing go on. */
   readonly rest = Effect.sleep(1)
@@ -255,11 +262,15 @@ export class World {
     return this.accepted.filter((label) => !settled.has(label))
   }
 
-  /** Whether `labels` are in the log at error, by id or as a count. */
-  logged(labels: ReadonlyArray<unknown>): boolean {
-    const errors = this.logs.filter(({ level }) => level === "Error" || level === "Fatal")
-    const says = (what: string) => errors.some(({ text }) => new RegExp(`(?<![\\w-])${what}(?![\\w-])`).test(text))
-    return says(String(labels.length)) || labels.every((label) => says(idOf(label) ?? String(label)))
+  /** The lines of the log at error. */
+  get errors(): ReadonlyArray<string> {
+    return this.logs.filter(({ level }) => level === "Error" || level === "Fatal").map(({ text }) => text)
+  }
+
+  /** Whether the books of the nodes and the log say that `n` events were given up, by a part without `onDropped`. */
+  admits(n: number): boolean {
+    const lost = this.counts.reduce((sum, { counts }) => sum + counts.dropped + counts.undelivered, 0)
+    return lost >= n && this.errors.length > 0
   }
 
   /** Ends what the scenario has begun. */
@@ -268,9 +279,3 @@ export class World {
     for (const { call } of this.writes) call.fiber.interruptUnsafe()
   }
 }
-
-const idOf = (label: unknown): string | undefined =>
-  typeof label === "object" && label !== null && "id" in label ? String(label.id) : undefined
-
-/** How a value looks in evidence. */
-export const show = (value: unknown): string => (typeof value === "symbol" ? String(value) : Formatter.format(value))

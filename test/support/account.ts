@@ -1,0 +1,304 @@
+/**
+ * The account of a part that holds events: a queue, one subscription of a broadcaster, a channel. `violations` compares
+ * what the probes saw with what the part reported, event by event, and with what the part counted.
+ */
+import type { Dropped, EventSink } from "effect-events"
+import type { Edge, Event } from "./ledger.ts"
+
+export interface Report {
+  readonly dropped: Dropped.Dropped<Event, unknown>
+  /** When the report was begun. */
+  readonly at: number
+}
+
+/** A call of `shutdown` or `remove`: its list is there when it returned one. */
+export interface Call {
+  readonly begin: number
+  end: number
+  left: ReadonlyArray<Dropped.Undelivered<Event>> | undefined
+}
+
+/** A line that the part wrote to the log. */
+export interface Line {
+  /** Kind and name of the part. */
+  readonly by: string
+  readonly text: string
+}
+
+export class Account {
+  readonly reports: Array<Report> = []
+  readonly calls: Array<Call> = []
+  readonly flushes: Array<Call> = []
+  /** From when on and until when a write is surely, and possibly, on this account. */
+  since: readonly [possibly: number, surely: number] = [0, 0]
+  until: readonly [surely: number, possibly: number] = [Infinity, Infinity]
+  /** It may be evicted at any write. */
+  evictable = false
+  /** What a channel's reader got; other parts deliver over an edge. */
+  reads: Array<{ readonly event: Event; readonly at: number }> | undefined = undefined
+
+  readonly by: string
+  readonly label: string
+  readonly node: EventSink.SinkNode
+  readonly inbound: ReadonlyArray<Edge>
+  readonly below: Edge | undefined
+  /** There is an `onDropped`. */
+  readonly taker: boolean
+
+  constructor(
+    node: EventSink.SinkNode,
+    label: string,
+    inbound: ReadonlyArray<Edge>,
+    below: Edge | undefined,
+    taker: boolean
+  ) {
+    this.node = node
+    this.by = `${node.kind} ${node.name}`
+    this.label = label
+    this.inbound = inbound
+    this.below = below
+    this.taker = taker
+  }
+
+  /** What a call returned, if one did. */
+  get returned(): ReadonlyArray<Dropped.Undelivered<Event>> | undefined {
+    return this.calls.find(({ left }) => left !== undefined)?.left
+  }
+
+  /** Every event that was reported or returned as given up. */
+  get givenUp(): ReadonlySet<number> {
+    return new Set([
+      ...this.reports.map(({ dropped }) => dropped.event.n),
+      ...(this.returned ?? []).map(({ event }) => event.n)
+    ])
+  }
+
+  /** Events that a receiver may have got although they were given up. */
+  get inFlight(): ReadonlyArray<number> {
+    const reported = this.reports.flatMap(({ dropped: { event, reason } }) =>
+      "inFlight" in reason && reason.inFlight ? [event.n] : []
+    )
+    return [...reported, ...(this.returned ?? []).filter(({ inFlight }) => inFlight).map(({ event }) => event.n)]
+  }
+
+  /** The events that were surely accepted, those that possibly were, and the groups that were so whole or not at all. */
+  accepted() {
+    const surely = new Set<number>()
+    const possibly = new Set<number>()
+    const groups: Array<ReadonlyArray<number>> = []
+    const attempts = this.inbound.flatMap((edge) => edge.attempts)
+    const closed = this.below?.attempts.find(({ begin, outcome }) => outcome === "closed" && begin > this.since[1])
+    let until = Math.min(this.until[0], closed?.end ?? Infinity)
+    if (this.evictable) {
+      // What was accepted is a leading part: up to the last event that there is any trace of.
+      const traced = new Set([...this.givenUp, ...(this.below?.committed ?? []).map(({ event }) => event.n)])
+      const last = attempts.filter(
+        ({ begin, events }) => begin < this.until[1] && events.some(({ n }) => traced.has(n))
+      )
+      until = Math.min(until, Math.max(0, ...last.map(({ begin }) => begin)))
+    }
+    for (const { begin, committed, end, events, outcome } of attempts) {
+      if (end < this.since[0] || begin > this.until[1]) continue
+      const sure = outcome === "committed" && begin > this.since[1] && end < until
+      const some = outcome === "committed" ? events.slice(0, committed) : events
+      if (outcome !== "committed" && outcome !== "interrupted" && outcome !== "running") continue
+      for (const { n } of some) {
+        possibly.add(n)
+        if (sure) surely.add(n)
+      }
+      if (!sure) groups.push(some.map(({ n }) => n))
+    }
+    return { surely, possibly, groups }
+  }
+
+  /** How many events it counts as given up that it neither reported nor returned. */
+  get anonymous(): number {
+    const { dropped, undelivered } = this.counts
+    return dropped + undelivered - this.givenUp.size
+  }
+
+  get counts(): EventSink.SinkCounts {
+    return this.node.health(0).counts
+  }
+
+  violations(): ReadonlyArray<string> {
+    const found: Array<string> = []
+    const check = (holds: boolean, what: string) => {
+      if (!holds) found.push(`${this.label}: ${what}`)
+    }
+    const { accepted, delivered, dropped, undelivered } = this.counts
+    const { groups, possibly, surely } = this.accepted()
+    const { anonymous, givenUp } = this
+    const inFlight = new Set(this.inFlight)
+    const window = ({ event }: { readonly event: Event }) => possibly.has(event.n)
+
+    // By its own counts.
+    check(accepted === delivered + dropped + undelivered, `counts do not balance: ${JSON.stringify(this.counts)}`)
+    check(accepted >= surely.size, `counts ${accepted} accepted of ${surely.size} writes that succeeded`)
+    check(accepted <= possibly.size, `counts ${accepted} accepted of ${possibly.size} that were written`)
+
+    // No event twice.
+    const committed = (this.reads ?? this.below?.committed ?? []).filter(
+      (one) => this.reads !== undefined || window(one)
+    )
+    const repeated = twice(committed.map(({ event }) => event.n))
+    check(repeated.length === 0, `delivered again after it was acknowledged: ${repeated}`)
+    const dropReports = this.reports.filter(({ dropped }) => !isLeft(dropped))
+    const leftReports = this.reports.filter(({ dropped }) => isLeft(dropped))
+    const reportedTwice = twice(this.reports.map(({ dropped }) => dropped.event.n))
+    check(reportedTwice.length === 0, `reported twice: ${reportedTwice}`)
+
+    // One list, and one way for it.
+    const { returned } = this
+    for (const { left } of this.calls) {
+      if (left === undefined || returned === undefined) continue
+      check(
+        same(numbers(left), numbers(returned)),
+        `one close returned two lists: ${numbers(left)} and ${numbers(returned)}`
+      )
+    }
+    if (returned !== undefined) {
+      const dropped = dropReports.map(({ dropped }) => dropped.event.n)
+      check(
+        numbers(returned).every((n) => !dropped.includes(n)),
+        `returned what it had reported as dropped: ${dropped}`
+      )
+      check(twice(numbers(returned)).length === 0, `returned twice: ${twice(numbers(returned))}`)
+      const first = Math.min(...this.calls.filter(({ left }) => left !== undefined).map(({ end }) => end))
+      const late = leftReports.length > 0 && leftReports.every(({ at }) => at > first)
+      check(
+        this.closedFromBelow || !late,
+        `reported what a call had returned: ${leftReports.map(({ dropped }) => dropped.event.n)}`
+      )
+      check(returned.length >= undelivered, `returned ${returned.length} of ${undelivered} undelivered events`)
+    }
+
+    // Each accepted event in exactly one place.
+    const arrived = new Set(committed.map(({ event }) => event.n))
+    const both = [...arrived].filter((n) => givenUp.has(n) && !inFlight.has(n))
+    check(both.length === 0, `delivered and given up, and not marked in flight: ${both}`)
+    const unknown = [...givenUp].filter((n) => !possibly.has(n))
+    check(unknown.length === 0, `gave up what it had not accepted: ${unknown}`)
+    const missing = [...surely].filter((n) => !arrived.has(n) && !givenUp.has(n))
+    check(
+      missing.length <= Math.max(0, anonymous),
+      `neither delivered nor reported: ${missing}, ${anonymous} of them counted`
+    )
+    check(anonymous >= 0, `gave up ${givenUp.size} events and counts ${dropped} + ${undelivered}`)
+    const deliveries = [...arrived].filter((n) => !inFlight.has(n)).length
+    check(
+      this.reads !== undefined || (deliveries >= delivered && deliveries <= delivered + Math.max(0, anonymous)),
+      `counts ${delivered} delivered of ${deliveries}`
+    )
+
+    // A group whole or not at all.
+    for (const group of groups) {
+      const traces = group.filter((n) => arrived.has(n) || givenUp.has(n)).length
+      check(traces === 0 || traces + anonymous >= group.length, `took a part of the group ${group}`)
+    }
+
+    // What is marked in flight had been handed on, and what had been handed on and not answered is marked.
+    const attempts = this.below?.attempts ?? []
+    for (const { event, inFlight } of [
+      ...(returned ?? []),
+      ...leftReports.map(({ dropped }) => ({ event: dropped.event, inFlight: isInFlight(dropped) }))
+    ]) {
+      const last = attempts.findLast(({ events }) => events.some(({ n }) => n === event.n))
+      if (inFlight) check(last !== undefined, `marked in flight and never handed on: ${event.n}`)
+      else check(last?.outcome !== "running", `with the receiver, and not marked in flight: ${event.n}`)
+    }
+
+    // A drop's reason is what happened.
+    for (const {
+      dropped: { event, reason }
+    } of dropReports) {
+      const last = attempts.findLast(({ events }) => events.some(({ n }) => n === event.n))
+      const expected =
+        reason._tag === "Overflow"
+          ? undefined
+          : reason._tag === "Failed"
+            ? "failed"
+            : last?.outcome === "interrupted"
+              ? "interrupted"
+              : "died"
+      check(last?.outcome === expected, `dropped ${event.n} as ${reason._tag}, and its write had ${last?.outcome}`)
+    }
+
+    // Nothing is accepted once it closes.
+    const closing = Math.min(...this.calls.map(({ begin }) => begin), this.until[1])
+    const afterwards = this.inbound.flatMap((edge) =>
+      edge.attempts.filter(({ begin, outcome }) => begin > closing && outcome === "committed")
+    )
+    check(
+      this.node.kind === "Subscription" || afterwards.length === 0,
+      `accepted after its close began: ${afterwards.flatMap(({ events }) => events.map(({ n }) => n))}`
+    )
+
+    for (const { begin, end, left } of this.flushes) {
+      if (left === undefined) continue
+      for (const write of this.inbound.flatMap((edge) => edge.attempts)) {
+        if (write.outcome !== "committed" || write.end > begin) continue
+        for (const { n } of write.events.slice(0, write.committed)) {
+          const report = this.reports.find(({ dropped }) => dropped.event.n === n)
+          if (report?.dropped.reason._tag === "Overflow" || (report !== undefined && isLeft(report.dropped))) continue
+          if (returned?.some(({ event }) => event.n === n)) continue
+          const last = attempts.findLast(({ events }) => events.some((event) => event.n === n))
+          check(anonymous > 0 || (last !== undefined && last.end < end), `flush returned before ${n} was settled`)
+        }
+      }
+    }
+    return found
+  }
+
+  /** Its downstream answered `SinkClosed`: it closes by itself, and reports for itself. */
+  private get closedFromBelow(): boolean {
+    return this.below?.attempts.some(({ begin, outcome }) => outcome === "closed" && begin > this.since[1]) ?? false
+  }
+}
+
+/**
+ * What parts counted as given up without an `onDropped` that took it is in the log, as a count. Parts of one name share
+ * their lines.
+ */
+export const unlogged = (accounts: ReadonlyArray<Account>, lines: ReadonlyArray<Line>): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  for (const by of new Set(accounts.map((account) => account.by))) {
+    const own = accounts.filter((account) => account.by === by)
+    const text = lines.filter((line) => line.by === by).map((line) => line.text)
+    const sum = (pattern: RegExp) =>
+      text.reduce((n, line) => {
+        const match = pattern.exec(line)
+        return match === null ? n : n + Number(match[1] ?? 1)
+      }, 0)
+    const takers = own.filter(({ taker }) => taker)
+    const anonymous = takers.reduce((n, account) => n + account.anonymous, 0)
+    const failed = sum(/could not report an event/) + sum(/had no time to report (\d+)/)
+    // A call that came after the report returned the list all the same.
+    const told = own.some(({ returned }) => returned !== undefined)
+    if (told ? failed < anonymous : failed !== anonymous)
+      found.push(`${by}: ${anonymous} events were not taken by onDropped, and ${failed} of them logged`)
+    // What was left at the close, as far as nobody was told by a call.
+    const left = own
+      .filter(({ returned }) => returned === undefined)
+      .reduce(
+        (n, { counts, reports, taker }) =>
+          n +
+          counts.undelivered +
+          (taker ? reports.filter(({ dropped }) => dropped.reason._tag === "Lagged").length : 0),
+        0
+      )
+    const logged = sum(/(?:closed|evicted) with (\d+) undelivered/)
+    if (logged < left) found.push(`${by}: ${left} events were left at the close, and ${logged} of them logged`)
+    const dropped = own.filter(({ taker }) => !taker).reduce((n, { counts }) => n + counts.dropped, 0)
+    if (dropped > 0 && sum(/gave up/) === 0) found.push(`${by}: ${dropped} events were dropped, and no line says so`)
+  }
+  return found
+}
+
+const isLeft = ({ reason }: Dropped.Dropped<Event, unknown>) =>
+  reason._tag === "Undelivered" || reason._tag === "Lagged"
+const isInFlight = ({ reason }: Dropped.Dropped<Event, unknown>) => "inFlight" in reason && reason.inFlight
+const numbers = (left: ReadonlyArray<{ readonly event: Event }>) => left.map(({ event }) => event.n)
+const same = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) =>
+  a.length === b.length && a.every((n, i) => n === b[i])
+export const twice = (ns: ReadonlyArray<number>) => [...new Set(ns.filter((n, i) => ns.indexOf(n) !== i))]

@@ -1,0 +1,115 @@
+/** Probes on the edges of a graph: what was written over each edge, when, and how it ended. It knows no part of the library. */
+import { Cause, Effect, Exit } from "effect"
+import { EventSink } from "effect-events"
+
+/** A written event: `n` tells it apart, and grows in each writer. The id is what the log may name. */
+export interface Event {
+  readonly id: string
+  readonly n: number
+  readonly writer: number
+}
+
+/** Any sink of events: what it fails with is looked at when it does. */
+export type AnySink = EventSink.EventSink<Event, unknown>
+
+export type Outcome = "running" | "committed" | "failed" | "closed" | "died" | "interrupted"
+
+export interface Attempt {
+  readonly events: ReadonlyArray<Event>
+  readonly begin: number
+  end: number
+  outcome: Outcome
+  /** How many leading events were committed. */
+  committed: number
+}
+
+/** The order of all that is noted, which virtual time is too coarse for. */
+export class Ticks {
+  private last = 0
+  readonly next = (): number => ++this.last
+}
+
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): Outcome => {
+  if (Exit.isSuccess(exit)) return "committed"
+  const { cause } = exit
+  for (const reason of cause.reasons) {
+    if (Cause.isFailReason(reason)) return reason.error instanceof EventSink.SinkClosed ? "closed" : "failed"
+  }
+  return Cause.hasDies(cause) ? "died" : "interrupted"
+}
+
+/** From one wrapper, or the writers, to one part. */
+export class Edge {
+  readonly attempts: Array<Attempt> = []
+  readonly name: string
+  readonly sink: AnySink
+  private readonly ticks: Ticks
+
+  constructor(name: string, ticks: Ticks, to: AnySink) {
+    this.name = name
+    this.ticks = ticks
+    const { writeSome, writeUnsafe } = to
+    // The same sink in everything else: node, pipe and type id are inherited.
+    this.sink = Object.assign(Object.create(to) as AnySink, {
+      write: (event: Event) =>
+        Effect.suspend(() => {
+          const attempt = this.begin([event])
+          return Effect.onExit(to.write(event), (exit) => Effect.sync(() => this.end(attempt, outcomeOf(exit), 1)))
+        }),
+      writeSome:
+        writeSome &&
+        ((events: readonly [Event, ...Array<Event>]) =>
+          Effect.suspend(() => {
+            const attempt = this.begin([...events])
+            return Effect.onExit(writeSome(events), (exit) =>
+              Effect.sync(() => this.end(attempt, outcomeOf(exit), Exit.isSuccess(exit) ? exit.value : 0))
+            )
+          })),
+      writeUnsafe:
+        writeUnsafe &&
+        ((event: Event) => {
+          const attempt = this.begin([event])
+          let outcome: Outcome = "died"
+          try {
+            const open = writeUnsafe(event)
+            outcome = open ? "committed" : "closed"
+            return open
+          } finally {
+            this.end(attempt, outcome, 1)
+          }
+        })
+    })
+  }
+
+  private begin(events: ReadonlyArray<Event>): Attempt {
+    const attempt: Attempt = { events, begin: this.ticks.next(), end: Infinity, outcome: "running", committed: 0 }
+    this.attempts.push(attempt)
+    return attempt
+  }
+
+  private end(attempt: Attempt, outcome: Outcome, n: number): void {
+    attempt.outcome = outcome
+    attempt.end = this.ticks.next()
+    attempt.committed = outcome === "committed" ? n : 0
+  }
+
+  /** The committed events in the order in which their writes ended, with when. */
+  get committed(): ReadonlyArray<{ readonly event: Event; readonly at: number }> {
+    return this.attempts
+      .filter(({ outcome }) => outcome === "committed")
+      .toSorted((a, b) => a.end - b.end)
+      .flatMap(({ committed, end, events }) => events.slice(0, committed).map((event) => ({ event, at: end })))
+  }
+
+  /** How many events a part must, and how many it may, have accepted over this edge. */
+  get bounds(): readonly [least: number, most: number] {
+    let least = 0
+    let most = 0
+    for (const { committed, events, outcome } of this.attempts) {
+      least += committed
+      if (outcome === "committed") most += committed
+      else if (outcome === "interrupted" || outcome === "running") most += events.length
+    }
+    return [least, most]
+  }
+}

@@ -15,7 +15,7 @@ import { endWithin } from "./deadline.ts"
 import { annotate } from "./failureLog.ts"
 import type { Node } from "./node.ts"
 import type { Reporter } from "./reporter.ts"
-import { type EventSink, sinkClosedOf } from "./sink.ts"
+import { type Direct, type EventSink, sinkClosedOf } from "./sink.ts"
 
 /** Where a drainer takes its events from. */
 export interface Source<out A> {
@@ -56,6 +56,8 @@ export class Drainer<A, E> {
   /** A failure was reported, and this many events had been delivered by then. */
   private failing = false
   private deliveredBefore = 0
+  /** The sink that waits to be told of the end of a write. */
+  private begun: Direct<A, E> | undefined = undefined
   private fiber: Fiber.Fiber<void> | undefined = undefined
   /** No more turns: the source has ended, the downstream is closed, or the time is up. */
   private over = false
@@ -89,6 +91,7 @@ export class Drainer<A, E> {
   }
 
   private exited(exit: Exit.Exit<void>): void {
+    this.endDirect(exit._tag === "Failure" ? exit.cause : undefined)
     if (this.over) {
       this.ended.openUnsafe()
       return
@@ -130,7 +133,9 @@ export class Drainer<A, E> {
         ? this.deliverAtOnce(this.dst.writeUnsafe)
         : this.dst.writeSome !== undefined
           ? this.deliverGroups(this.dst.writeSome)
-          : this.deliverEach,
+          : this.dst.direct !== undefined
+            ? this.deliverDirect(this.dst.direct)
+            : this.deliverEach,
       (cause) => this.failed(cause)
     )
   )
@@ -145,6 +150,33 @@ export class Drainer<A, E> {
       step: () => this.delivered(1)
     })
   )
+
+  private deliverDirect(direct: Direct<A, E>): Effect.Effect<void, unknown> {
+    return Effect.withFiber((fiber) =>
+      Effect.whileLoop<unknown, unknown, never>({
+        while: () => this.next < this.hand.length && !this.over,
+        body: () => {
+          this.node.inFlight = 1
+          const event = this.hand[this.next]!
+          const write = direct.begin(event, fiber)
+          // It is closed, and says so.
+          if (write === undefined) return this.dst.write(event)
+          this.begun = direct
+          return write
+        },
+        step: () => {
+          this.endDirect(undefined)
+          this.delivered(1)
+        }
+      })
+    )
+  }
+
+  private endDirect(cause: Cause.Cause<unknown> | undefined): void {
+    const { begun } = this
+    this.begun = undefined
+    begun?.end(cause)
+  }
 
   private deliverGroups(
     writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, unknown>
@@ -196,6 +228,7 @@ export class Drainer<A, E> {
   }
 
   private failed(cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    this.endDirect(cause)
     if (this.over) return Effect.void
     const { inFlight } = this.node
     this.node.inFlight = 0

@@ -122,27 +122,33 @@ const leaf = <A, E, R>(
       const writes = new Writes(node)
       const captured = new Captured(context)
       const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
-      const ended = (exit: Exit.Exit<unknown, unknown>, n: number): undefined => {
-        if (Exit.isSuccess(exit)) {
+      const ended = (cause: Cause.Cause<unknown> | undefined, n: number): undefined => {
+        if (cause === undefined) {
           node.accepted += n
           node.delivered += n
-        } else if (!Cause.hasInterruptsOnly(exit.cause)) {
-          node.lastError = Cause.squash(exit.cause)
+        } else if (!Cause.hasInterruptsOnly(cause)) {
+          node.lastError = Cause.squash(cause)
         }
         writes.leave()
       }
-      const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(exit, 1)
-      const endedSome = (exit: Exit.Exit<number, unknown>) => ended(exit, Exit.isSuccess(exit) ? exit.value : 0)
+      const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(Exit.isFailure(exit) ? exit.cause : undefined, 1)
+      const endedSome = (exit: Exit.Exit<number, unknown>) =>
+        Exit.isFailure(exit) ? ended(exit.cause, 0) : ended(undefined, exit.value)
       // `SinkClosed` of a sink further down is part of every write's type already.
       const provide = <B>(effect: Effect.Effect<B, E, R>, fiber: Fiber.Fiber<unknown, unknown>) =>
         captured.provide(effect, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
       const { write, writeSome } = functions
+      const begin = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => {
+        if (node.state !== "open") return undefined
+        const effect = provide(write(event), fiber)
+        writes.enter()
+        return effect
+      }
       const sink = new Sink<A, Own<E>>({
         node,
         write: operation("EventSink.write", (event: A, fiber) => {
-          if (node.state !== "open") return closed
-          const effect = provide(write(event), fiber)
-          writes.enter()
+          const effect = begin(event, fiber)
+          if (effect === undefined) return closed
           // The value of the effect is nobody's business: a write answers with nothing.
           return Effect.onExitPrimitive(effect, endedOne) as Effect.Effect<void, Own<E> | SinkClosed>
         }),
@@ -153,7 +159,8 @@ const leaf = <A, E, R>(
             const effect = provide(writeSome(events), fiber)
             writes.enter()
             return Effect.onExitPrimitive(effect, endedSome)
-          })
+          }),
+        direct: { begin, end: (cause) => ended(cause, 1) }
       })
       const timeout = Duration.fromInputUnsafe(options?.drainTimeout ?? defaultDrainTimeout)
       return Effect.as(

@@ -1,5 +1,5 @@
 /** Probes on the edges of a graph: what was written over each edge, when, and how it ended. It knows no part of the library. */
-import { Cause, Effect, Exit } from "effect"
+import { Cause, Effect, Exit, type Fiber } from "effect"
 import { EventSink } from "effect-events"
 
 /** A written event: `n` tells it apart, and grows in each writer. The id is what the log may name. */
@@ -44,11 +44,13 @@ export class Edge {
   readonly name: string
   readonly sink: AnySink
   private readonly ticks: Ticks
+  /** The attempt that was begun last in halves: a wrapper writes one at a time. */
+  private direct: Attempt | undefined = undefined
 
   constructor(name: string, ticks: Ticks, to: AnySink) {
     this.name = name
     this.ticks = ticks
-    const { writeSome, writeUnsafe } = to
+    const { direct, writeSome, writeUnsafe } = to
     // The same sink in everything else: node, pipe and type id are inherited.
     this.sink = Object.assign(Object.create(to) as AnySink, {
       write: (event: Event) =>
@@ -77,7 +79,20 @@ export class Edge {
           } finally {
             this.end(attempt, outcome, 1)
           }
-        })
+        }),
+      direct: direct && {
+        begin: (event: Event, fiber: Fiber.Fiber<unknown, unknown>) => {
+          this.direct = this.begin([event])
+          const write = direct.begin(event, fiber)
+          // It is closed: the caller goes on to `write`, which is an attempt of its own.
+          if (write === undefined) this.attempts.pop()
+          return write
+        },
+        end: (cause: Cause.Cause<unknown> | undefined) => {
+          direct.end(cause)
+          if (this.direct !== undefined) this.end(this.direct, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
+        }
+      }
     })
   }
 

@@ -1,0 +1,63 @@
+/** What a benchmark is made of: rows, each a question, and in each row the sides that answer it. */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+/** How much a process is asked to do in one sample. */
+export interface Load {
+  /** Events at a time. */
+  readonly n: number
+  /** A sample repeats its `n` events for at least so many milliseconds. */
+  readonly millis: number
+}
+
+/** One measurement: a figure for each metric of the row. */
+export type Figures = Readonly<Record<string, number>>
+
+export type Sample = Effect.Effect<Figures>
+
+/** A goal for the ratio of a side, or for its value itself. Ratios are "this side divided by what it stands against". */
+export type Goal = {
+  readonly of: "ratio" | "value"
+  readonly limit: "at least" | "at most"
+  readonly is: number
+}
+
+export const atLeast = (is: number): Goal => ({ of: "ratio", limit: "at least", is })
+export const atMost = (is: number): Goal => ({ of: "ratio", limit: "at most", is })
+export const valueAtMost = (is: number): Goal => ({ of: "value", limit: "at most", is })
+
+/** One contestant of a row. It is measured in processes of its own. */
+export interface Side {
+  readonly label: string
+  /** Prepares, and answers with what is to be measured; or the name of a case of the Go program. */
+  readonly run: ((load: Load) => Effect.Effect<Sample, never, Scope.Scope>) | string
+  /** Goals by metric. */
+  readonly goals?: Readonly<Record<string, Goal>> | undefined
+  /** The label of the side that it is compared with: the first of the row by default. */
+  readonly against?: string | undefined
+}
+
+export interface Metric {
+  readonly key: string
+  readonly label: string
+  readonly unit: "ns" | "us" | "ms" | "bytes" | "per s"
+}
+
+export interface Row {
+  readonly name: string
+  readonly question: string
+  readonly n: number
+  readonly metrics: ReadonlyArray<Metric>
+  readonly sides: ReadonlyArray<Side>
+  readonly note?: string | undefined
+  /** Neither warmed up nor repeated in one process: for what is about memory and not about time. */
+  readonly cold?: boolean | undefined
+}
+
+export const goSide = (name: string, goals?: Side["goals"], label = "go-events"): Side => ({ label, run: name, goals })
+
+/** The metrics of most rows. */
+export const wallAndCpu: ReadonlyArray<Metric> = [
+  { key: "wall", label: "wall per event", unit: "ns" },
+  { key: "cpu", label: "CPU per event", unit: "ns" }
+]

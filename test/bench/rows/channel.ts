@@ -1,0 +1,54 @@
+/** A channel: what does handing an event over to a reader cost? */
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import * as EventChannel from "effect-events/EventChannel"
+import { event, Meter, throughput, times } from "../measure.ts"
+import { atLeast, goSide, type Row, type Side, wallAndCpu } from "../model.ts"
+import { loop } from "./peers.ts"
+
+const ours = (label: string, capacity: number, read: typeof groups): Side => ({
+  label,
+  run: (load) =>
+    Effect.gen(function* () {
+      const meter = new Meter()
+      const channel = yield* EventChannel.make<string>({ capacity })
+      yield* Effect.forkScoped(read(channel.stream, meter))
+      const writes = times(load.n, () => channel.write(event))
+      return throughput(load, meter.delivered(load.n, writes))
+    })
+})
+
+const byHand = (label: string, capacity: number, read: (queue: Queue.Queue<string>, meter: Meter) => Run): Side => ({
+  label,
+  run: (load) =>
+    Effect.gen(function* () {
+      const meter = new Meter()
+      const queue = yield* Queue.bounded<string>(capacity)
+      yield* Effect.forkScoped(read(queue, meter))
+      const writes = times(load.n, () => Queue.offer(queue, event))
+      return throughput(load, meter.delivered(load.n, writes))
+    })
+})
+
+type Run = Effect.Effect<void>
+
+const groups = (stream: Stream.Stream<string>, meter: Meter): Run =>
+  Stream.runForEachArray(stream, (events) => Effect.sync(() => meter.countAll(events)))
+const each = (stream: Stream.Stream<string>, meter: Meter): Run => Stream.runForEach(stream, meter.counted)
+
+const channelOf = (capacity: number, goal?: number): Row => ({
+  name: `channel-${capacity}`,
+  question: `A channel of capacity ${capacity.toLocaleString("en")}: one writer, one reader`,
+  n: 20_000,
+  metrics: wallAndCpu,
+  sides: [
+    ours("ours, read in groups", capacity, groups),
+    { ...ours("ours, read one by one", capacity, each), against: "ours, read in groups" },
+    goSide(`channel ${capacity}`, goal === undefined ? undefined : { wall: atLeast(goal) }),
+    byHand("Effect Queue, take", capacity, (queue, meter) => loop(Effect.map(Queue.take(queue), meter.count))),
+    byHand("Effect Queue, a Stream in groups", capacity, (queue, meter) => groups(Stream.fromQueue(queue), meter))
+  ]
+})
+
+export const channel: ReadonlyArray<Row> = [channelOf(0), channelOf(1024, 1)]

@@ -32,8 +32,13 @@ import { operation, Sink, SinkClosed } from "./internal/sink.ts"
  * @since 0.1.0
  */
 export interface EventChannel<in out A> extends EventSink<A> {
-  /** The events, in order. It ends when the channel is closed and what was accepted has been read. */
+  /**
+   * The events, in order, one at a pull. It ends when the channel is closed and what was accepted has been read. A run
+   * that stops early leaves what it did not read to the next.
+   */
   readonly stream: Stream.Stream<A>
+  /** Waits for an event and reads all there are, for readers that take groups. Fails with `Done` where `stream` ends. */
+  readonly takeAll: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, Cause.Done>
   /** Stops accepting, waits until `drainTimeout` for the readers, and returns what was not read. Memoised. */
   readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
 }
@@ -103,6 +108,10 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
     super({ node, write: operation("EventChannel.write", (event: A) => this.accept(event)) })
     const capacity = options.capacity ?? 0
     this.queue = queue
+    this.takeAll = this.read(Queue.takeAll(queue), (events) => events.length)
+    // One event at a pull: a run that stops early leaves what it did not read to the next.
+    const one = this.read(Queue.take(queue), () => 1)
+    this.stream = Stream.fromPull(Effect.succeed(Effect.map(one, Arr.of)))
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     this.ages = new Ages(context, () => node.pending)
     node.oldestAge = (now) => this.ages.oldest(node.pending, now)
@@ -128,22 +137,28 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
     Queue.offerUnsafe(this.queue, event)
   }
 
-  /** Reads an event, or waits for one as a reader that a writer may meet. */
-  private readonly read: Effect.Effect<A, Cause.Done> = Effect.suspend(() => {
-    this.readers++
-    this.admission.admit()
-    return Effect.onExitPrimitive(Queue.take(this.queue), (exit) => {
-      this.readers--
-      if (Exit.isSuccess(exit)) {
-        this.node.delivered++
+  /** What is there, taken by `take`; or, when there is nothing, a wait as a reader that a writer may meet. */
+  private read<B>(take: Effect.Effect<B, Cause.Done>, count: (b: B) => number): Effect.Effect<B, Cause.Done> {
+    return Effect.suspend(() => {
+      const waits = Queue.sizeUnsafe(this.queue) === 0
+      if (waits) {
+        this.readers++
         this.admission.admit()
       }
-      return undefined
+      return Effect.onExitPrimitive(take, (exit) => {
+        if (waits) this.readers--
+        if (Exit.isSuccess(exit)) {
+          this.node.delivered += count(exit.value)
+          this.admission.admit()
+        }
+        return undefined
+      })
     })
-  })
+  }
 
-  // One event at a pull: a run that stops early leaves what it did not read to the next.
-  readonly stream = Stream.fromPull(Effect.succeed(Effect.map(this.read, Arr.of)))
+  readonly takeAll: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, Cause.Done>
+
+  readonly stream: Stream.Stream<A>
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
 

@@ -7,13 +7,15 @@ import { event, Meter, throughput, times } from "../measure.ts"
 import { atLeast, goSide, type Row, type Side, wallAndCpu } from "../model.ts"
 import { loop } from "./peers.ts"
 
-const ours = (label: string, capacity: number, read: typeof groups): Side => ({
+type Channel = EventChannel.EventChannel<string>
+
+const ours = (label: string, capacity: number, read: (channel: Channel, meter: Meter) => Run): Side => ({
   label,
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
       const channel = yield* EventChannel.make<string>({ capacity })
-      yield* Effect.forkScoped(read(channel.stream, meter))
+      yield* Effect.forkScoped(read(channel, meter))
       const writes = times(load.n, () => channel.write(event))
       return throughput(load, meter.delivered(load.n, writes))
     })
@@ -35,7 +37,10 @@ type Run = Effect.Effect<void>
 
 const groups = (stream: Stream.Stream<string>, meter: Meter): Run =>
   Stream.runForEachArray(stream, (events) => Effect.sync(() => meter.countAll(events)))
-const each = (stream: Stream.Stream<string>, meter: Meter): Run => Stream.runForEach(stream, meter.counted)
+const all = (channel: Channel, meter: Meter): Run =>
+  // It fails when the channel ends, which is after the measurement.
+  Effect.catch(loop(Effect.map(channel.takeAll, (events) => meter.countAll(events))), () => Effect.void)
+const each = (channel: Channel, meter: Meter): Run => Stream.runForEach(channel.stream, meter.counted)
 
 const channelOf = (capacity: number, goal?: number): Row => ({
   name: `channel-${capacity}`,
@@ -43,7 +48,7 @@ const channelOf = (capacity: number, goal?: number): Row => ({
   n: 20_000,
   metrics: wallAndCpu,
   sides: [
-    ours("ours, read in groups", capacity, groups),
+    ours("ours, read in groups", capacity, all),
     { ...ours("ours, read one by one", capacity, each), against: "ours, read in groups" },
     goSide(`channel ${capacity}`, goal === undefined ? undefined : { wall: atLeast(goal) }),
     byHand("Effect Queue, take", capacity, (queue, meter) => loop(Effect.map(Queue.take(queue), meter.count))),

@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Ref from "effect/Ref"
+import { count } from "./internal/options.ts"
 import { make as makeStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
 /**
@@ -70,9 +71,10 @@ const closed: State = { _tag: "closed", failures: 0 }
  */
 export const make = (options: Options): Effect.Effect<Breaker> =>
   Effect.map(Ref.make<State>(closed), (ref) => {
+    const threshold = count("Breaker.make", "threshold", options.threshold, 1)
     const backoff = Duration.toMillis(Duration.fromInputUnsafe(options.backoff))
     const breaker = () => Ref.getUnsafe(ref)._tag
-    return { ...makeStrategy(() => new Attempts(ref, options.threshold, backoff)), breaker }
+    return { ...makeStrategy(() => new Attempts(ref, threshold, backoff)), breaker }
   })
 
 class Attempts implements RetryAttempts<unknown> {

@@ -22,6 +22,7 @@ import { withoutConstruction } from "./internal/captured.ts"
 import { Closing } from "./internal/closing.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
 import { Node } from "./internal/node.ts"
+import { count } from "./internal/options.ts"
 import { Reporter } from "./internal/reporter.ts"
 import { operation, Sink, SinkClosed } from "./internal/sink.ts"
 
@@ -106,7 +107,7 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
   constructor(queue: Queue.Queue<A, Cause.Done>, options: Options<A>, context: Context.Context<never>) {
     const node = new Node("EventChannel", options.name)
     super({ node, write: operation("EventChannel.write", (event: A) => this.accept(event)) })
-    const capacity = options.capacity ?? 0
+    const capacity = count("EventChannel.make", "capacity", options.capacity ?? 0, 0)
     this.queue = queue
     this.takeAll = this.read(Queue.takeAll(queue), (events) => events.length)
     // One event at a pull: a run that stops early leaves what it did not read to the next.

@@ -15,7 +15,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/failureLog",
     "internal/feed",
     "internal/flushes",
-    "internal/node"
+    "internal/node",
+    "internal/options"
   ],
   ["internal/closing", "internal/reporter", "internal/sink", "internal/writes"],
   ["internal/admission", "internal/combinators", "internal/drainer", "internal/effectful", "internal/stamp"],

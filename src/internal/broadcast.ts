@@ -15,6 +15,7 @@ import { Ages } from "./ages.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { Feed } from "./feed.ts"
 import { Node } from "./node.ts"
+import { count } from "./options.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
 import { Subscription } from "./subscription.ts"
 
@@ -98,14 +99,14 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
       node,
       write: operation("Broadcaster.write", (event: A) => {
         if (node.state !== "open") return this.closed
-        this.count(1)
+        this.published(1)
         PubSub.publishUnsafe(pubsub, event)
         if (this.limited.size > 0) this.judge()
         return Effect.void
       }),
       writeSome: operation("Broadcaster.writeSome", (events: Arr.NonEmptyReadonlyArray<A>) => {
         if (node.state !== "open") return this.closed
-        this.count(events.length)
+        this.published(events.length)
         for (const event of events) PubSub.publishUnsafe(pubsub, event)
         if (this.limited.size > 0) this.judge()
         return Effect.succeed(events.length)
@@ -130,7 +131,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   }
 
   /** A published event is delivered as far as the broadcaster goes: each sink keeps an account of its own. */
-  private count(n: number): void {
+  private published(n: number): void {
     this.node.accepted += n
     this.node.delivered += n
     this.ages.enter(n)
@@ -149,16 +150,17 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     return Effect.suspend(() => {
       if (this.node.state !== "open") return this.closed
       if (this.members.has(sink)) return Effect.succeed(undefined)
+      const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? Number.POSITIVE_INFINITY, 0)
       const leaving = this.leaving.get(sink)
       if (leaving !== undefined) return Effect.andThen(Fiber.await(leaving.gone), this.add(sink, options))
       return Effect.uninterruptible(
-        Effect.map(Feed.make(this.pubsub, this.context), (feed) => this.join(sink, feed, options))
+        Effect.map(Feed.make(this.pubsub, this.context), (feed) => this.join(sink, feed, maxLag, options))
       )
     })
   }
 
-  private join<E>(sink: EventSink<A, E>, feed: Feed<A>, options: AnyAddOptions<A, E>): Member<A> {
-    const { drainTimeout, maxLag = Number.POSITIVE_INFINITY, onDropped } = options
+  private join<E>(sink: EventSink<A, E>, feed: Feed<A>, maxLag: number, options: AnyAddOptions<A, E>): Member<A> {
+    const { drainTimeout, onDropped } = options
     const member = new Subscription<A, E>(
       sink,
       feed,
@@ -221,6 +223,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope> {
     return Effect.suspend(() => {
       if (this.node.state !== "open") return this.closed
+      count("Broadcaster.subscribe", "maxLag", maxLag, 0)
       let missed = 0
       const feed = Effect.acquireRelease(
         Effect.tap(Feed.make(this.pubsub, this.context), (feed) =>

@@ -15,6 +15,7 @@ import { defaultDrainTimeout } from "./deadline.ts"
 import { Drainer } from "./drainer.ts"
 import { Flushes } from "./flushes.ts"
 import { Node, reaches, type SinkNode } from "./node.ts"
+import { count } from "./options.ts"
 import { Reporter } from "./reporter.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
 
@@ -84,7 +85,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
       )
     })
     this.queue = queue
-    this.capacity = options.capacity ?? Number.POSITIVE_INFINITY
+    this.capacity = count("EventQueue.make", "capacity", options.capacity ?? Number.POSITIVE_INFINITY, 1)
     this.overflow = options.overflow ?? "suspend"
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     this.ages = new Ages(context, () => node.pending)

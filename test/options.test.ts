@@ -45,7 +45,7 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
     Effect.scoped(
       Effect.gen(function* () {
         const broadcaster = yield* Broadcaster.make<number>()
-        yield* Broadcaster.subscribe(broadcaster, { maxLag: Number.NaN })
+        return yield* Broadcaster.subscribe(broadcaster, { maxLag: Number.NaN })
       })
     ),
     "Broadcaster.subscribe: maxLag must be a whole number from 0 on, and is NaN"

@@ -81,13 +81,19 @@ class Attempts implements RetryAttempts<unknown> {
   private readonly ref: Ref.Ref<State>
   private readonly threshold: number
   private readonly backoff: number
-  /** This write's attempt is the one that probes. */
-  private probing = false
+  /** The verdict that this write's attempt is to bring, if it probes. */
+  private verdict: Latch.Latch | undefined = undefined
 
   constructor(ref: Ref.Ref<State>, threshold: number, backoff: number) {
     this.ref = ref
     this.threshold = threshold
     this.backoff = backoff
+  }
+
+  /** Whether this write's attempt is the one that probes now: another may have closed the breaker meanwhile. */
+  private get probing(): boolean {
+    const { state } = this
+    return state._tag === "half-open" && state.verdict === this.verdict
   }
 
   private get state(): State {
@@ -97,7 +103,7 @@ class Attempts implements RetryAttempts<unknown> {
   /** Moves on, and then wakes who waited for the verdict: waking runs them at once. */
   private become(next: State): Effect.Effect<void> {
     const { state } = this
-    this.probing = false
+    this.verdict = undefined
     return Effect.andThen(Ref.set(this.ref, next), state._tag === "half-open" ? state.verdict.open : Effect.void)
   }
 
@@ -115,8 +121,8 @@ class Attempts implements RetryAttempts<unknown> {
       case "open": {
         const rest = state.until - clock.currentTimeMillisUnsafe()
         if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
-        this.probing = true
-        return Ref.set(this.ref, { _tag: "half-open", verdict: Latch.makeUnsafe() })
+        this.verdict = Latch.makeUnsafe()
+        return Ref.set(this.ref, { _tag: "half-open", verdict: this.verdict })
       }
     }
   })

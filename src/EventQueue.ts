@@ -1,7 +1,8 @@
 /**
  * A queue in front of a sink: go-events' `Queue`. A write succeeds when the event is queued; a fiber of the queue's own
- * delivers the events in order, one at a time or in groups where the sink takes them. It never delivers an event twice
- * by itself, never reorders, and never drops without a report. What is queued is in memory: it is lost with the process.
+ * delivers the events in order, one at a time or in groups where the sink takes them. It never reorders, never drops
+ * without a report, and writes an event again only where a group that it was in failed, which commits nothing: a group
+ * sink under a timeout may see repeats. What is queued is in memory: it is lost with the process.
  *
  * @since 0.1.0
  */
@@ -85,6 +86,9 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * for itself.
  *
  * **Gotchas**
+ *
+ * Bounded queues that feed each other through functions of one's own can wait for each other for ever: leave one of them
+ * unbounded.
  *
  * Calling `flush` or `shutdown` from inside the queue's own delivery waits for that delivery, which waits for the call.
  *

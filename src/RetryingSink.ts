@@ -65,6 +65,9 @@ export class RetriesExhausted<out E> extends Data.TaggedError("RetriesExhausted"
   }
 }
 
+/** The errors of `E` that a refinement to `T` holds for, also where it narrows one by its fields. */
+type Refined<E, T> = [Extract<E, T>] extends [never] ? E & T : Extract<E, T>
+
 /** What is left of the errors `E` when a strategy that gives up with `X` retries them. */
 type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
 
@@ -110,14 +113,14 @@ export const make: {
     options: Options & { readonly while: Refinement<F, T> }
   ): <A, E extends F>(
     dst: Fallible<A, E>
-  ) => Effect.Effect<EventSink<A, Exclude<E, T> | GivenUp<Extract<E, T>, X>>, never, Scope.Scope>
+  ) => Effect.Effect<EventSink<A, Exclude<E, T> | GivenUp<Refined<E, T>, X>>, never, Scope.Scope>
   <S, X, F extends S>(
     strategy: RetryStrategy<S, X>,
     options: Options & { readonly while: Predicate<F> }
   ): <A, E extends F>(dst: Fallible<A, E>) => Effect.Effect<EventSink<A, E | GivenUp<E, X>>, never, Scope.Scope>
   <S, X>(
     strategy: RetryStrategy<S, X>,
-    options?: Options & { readonly while?: never }
+    options?: Options & { readonly while?: undefined }
   ): <A, E extends S>(dst: Fallible<A, E>) => Effect.Effect<EventSink<A, GivenUp<E, X>>, never, Scope.Scope>
 } =
   <E, X>(strategy: RetryStrategy<E, X>, options: Options & { readonly while?: Predicate<E> | undefined } = {}) =>

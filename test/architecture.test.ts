@@ -10,7 +10,6 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "Dropped",
     "internal/ages",
-    "internal/captured",
     "internal/deadline",
     "internal/failureLog",
     "internal/feed",
@@ -18,7 +17,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/node",
     "internal/options"
   ],
-  ["internal/closing", "internal/reporter", "internal/sink", "internal/writes"],
+  ["internal/captured", "internal/closing", "internal/reporter", "internal/sink", "internal/writes"],
   ["internal/admission", "internal/combinators", "internal/drainer", "internal/effectful", "internal/stamp"],
   ["internal/interop", "internal/queue", "internal/subscription"],
   ["internal/broadcast"],

@@ -38,7 +38,7 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
         yield* Broadcaster.add(broadcaster, yield* sink, { maxLag: -1, onDropped })
       })
     ),
-    "Broadcaster.add: maxLag must be a whole number from 0 on, and is -1"
+    "Broadcaster.add: maxLag must be a whole number from 1 on, and is -1"
   ],
   [
     "a subscription with maxLag NaN",
@@ -48,7 +48,7 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
         return yield* Broadcaster.subscribe(broadcaster, { maxLag: Number.NaN })
       })
     ),
-    "Broadcaster.subscribe: maxLag must be a whole number from 0 on, and is NaN"
+    "Broadcaster.subscribe: maxLag must be a whole number from 1 on, and is NaN"
   ]
 ]
 

@@ -54,7 +54,7 @@ export interface AnyAddOptions<in A, in E> {
 }
 
 /** A subscription, whatever its sink fails with. */
-type Member<A> = Pick<Subscription<A, never>, "node" | "closing" | "begin" | "gone">
+type Member<A> = Pick<Subscription<A, never>, "node" | "closing" | "begin" | "gone" | "behind">
 
 /** A member that gets no more, and the fiber that ends when it has drained and what it left has been reported. */
 interface Leaving<A> {
@@ -117,7 +117,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     this.ages = new Ages(context, () => {
       let most = 0
-      for (const { node } of this.members.values()) most = Math.max(most, node.pending)
+      for (const member of this.all()) most = Math.max(most, member.behind)
       return most
     })
   }
@@ -150,7 +150,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
     return Effect.suspend(() => {
       if (this.node.state !== "open") return this.closed
       if (this.members.has(sink)) return Effect.succeed(undefined)
-      const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? Number.POSITIVE_INFINITY, 0)
+      const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? Number.POSITIVE_INFINITY, 1)
       const leaving = this.leaving.get(sink)
       if (leaving !== undefined) return Effect.andThen(Fiber.await(leaving.gone), this.add(sink, options))
       return Effect.uninterruptible(
@@ -223,7 +223,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope> {
     return Effect.suspend(() => {
       if (this.node.state !== "open") return this.closed
-      count("Broadcaster.subscribe", "maxLag", maxLag, 0)
+      count("Broadcaster.subscribe", "maxLag", maxLag, 1)
       let missed = 0
       const feed = Effect.acquireRelease(
         Effect.tap(Feed.make(this.pubsub, this.context), (feed) =>

@@ -3,11 +3,20 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
+import type { SinkNode } from "./node.ts"
 
-/** A constructor's context as its sink may keep it: its span and its scope belong to the construction, not to writes. */
+/** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
+export const Delivering = Context.Reference<SinkNode | undefined>("effect-events/internal/captured/Delivering", {
+  defaultValue: () => undefined
+})
+
+/**
+ * A constructor's context as its sink may keep it: its span, its scope and the delivery that it may be in belong to the
+ * construction, not to writes.
+ */
 export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) =>
-  // The two keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
-  Context.omit(Scope, ParentSpan)(context) as typeof context
+  // The keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
+  Context.omit(Scope, ParentSpan, Delivering)(context) as typeof context
 
 /** The services that a write needs, captured when its sink was made. */
 export class Captured<R> {

@@ -1,11 +1,10 @@
 /** Sinks from sinks, value to value: nothing here has a lifetime of its own. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type { Node } from "./node.ts"
-import { type EventSink, Sink, SinkClosed } from "./sink.ts"
+import { commitAll, type EventSink, Sink, SinkClosed } from "./sink.ts"
 
 /** A node that stands for the sink it wraps: same place in the graph, same health. */
 const sameNode = (self: EventSink<never, unknown>): Node => self.node as Node
@@ -80,9 +79,8 @@ export const tap: {
 } = dual(2, <A, E>(self: EventSink<A, E>, f: (event: A) => Effect.Effect<void>): EventSink<A, E> => {
   const look = (event: A) =>
     Effect.suspend(() => f(event)).pipe(
-      Effect.catchCause((cause) =>
-        Effect.logError(`a tap on "${self.node.name}" failed after the event was committed`, cause)
-      )
+      // The cause may carry the event, which is not for the log.
+      Effect.catchCause(() => Effect.logError(`a tap on "${self.node.name}" failed after the event was committed`))
     )
   const { writeSome } = self
   return new Sink({
@@ -154,15 +152,8 @@ export const writeAll: {
 } = dual(2, <A, E>(self: EventSink<A, E>, events: ReadonlyArray<A>): Effect.Effect<void, E | SinkClosed> =>
   Effect.suspend(() => {
     const { writeSome } = self
-    let next = 0
-    if (writeSome === undefined) {
-      return Effect.forEach(events, (event) => self.write(event), { discard: true })
-    }
-    return Effect.whileLoop({
-      while: () => next < events.length,
-      // Not empty, by the condition of the loop.
-      body: () => writeSome((next === 0 ? events : events.slice(next)) as NonEmptyReadonlyArray<A>),
-      step: (n) => void (next += n)
-    })
+    return writeSome === undefined
+      ? Effect.forEach(events, (event) => self.write(event), { discard: true })
+      : commitAll(writeSome, events, () => {})
   })
 )

@@ -10,7 +10,7 @@ export const defaultDrainTimeout: Duration.Duration = Duration.seconds(20)
 export const reportTimeout: Duration.Duration = Duration.seconds(5)
 
 /** Scheduler turns that an interrupted fiber gets to unwind before it counts as one that refuses. */
-const turnsToUnwind = 16
+const turnsToUnwind = 256
 
 /**
  * Waits for `done` up to `timeout`, and answers whether it came. The wait has a fiber of its own, so that neither an

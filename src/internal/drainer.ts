@@ -10,9 +10,8 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { DropReason, Undelivered } from "../Dropped.ts"
+import type { Undelivered } from "../Dropped.ts"
 import { endWithin } from "./deadline.ts"
-import { annotate } from "./failureLog.ts"
 import type { Node } from "./node.ts"
 import type { Reporter } from "./reporter.ts"
 import { type Direct, type EventSink, sinkClosedOf } from "./sink.ts"
@@ -36,7 +35,9 @@ export interface Hooks {
 }
 
 /** Events handed to a group sink at once, at most: what a failure of unknown extent has to be taken apart. */
-const maxGroup = 1024
+export const maxGroup = 1024
+/** What a sink that commits little of each group is offered, at least. */
+const leastGroup = 64
 /** Events given to a synchronous sink before other fibers get a turn. */
 const maxTurn = 2048
 
@@ -56,6 +57,8 @@ export class Drainer<A, E> {
   /** A failure was reported, and this many events had been delivered by then. */
   private failing = false
   private deliveredBefore = 0
+  /** What was given up, while its report is being made. */
+  private reporting: { readonly event: A } | undefined = undefined
   /** The sink that waits to be told of the end of a write. */
   private begun: Direct<A, E> | undefined = undefined
   private fiber: Fiber.Fiber<void> | undefined = undefined
@@ -193,7 +196,8 @@ export class Drainer<A, E> {
         return writeSome(group as unknown as NonEmptyReadonlyArray<A>)
       },
       step: (n) => {
-        this.group = Math.min(this.group * 2, maxGroup)
+        // A sink that takes a few at a time is not offered a thousand each time.
+        this.group = n < this.node.inFlight ? Math.max(leastGroup, 16 * n) : Math.min(this.group * 2, maxGroup)
         this.delivered(n)
       }
     })
@@ -240,7 +244,7 @@ export class Drainer<A, E> {
     if (inFlight === 0) return Effect.void
     if (inFlight > 1) {
       // None of the group was committed, and which event is to blame is not known: smaller groups find out.
-      this.group = Math.max(1, Math.floor(inFlight / 2))
+      this.group = Math.floor(inFlight / 2)
       return Effect.void
     }
     const event = this.hand[this.next]!
@@ -248,14 +252,20 @@ export class Drainer<A, E> {
     if (this.next >= this.hand.length) this.hand = []
     this.failing = true
     this.deliveredBefore = this.node.delivered
+    // It is pending until its report is made: who waits for it finds it there.
+    this.reporting = { event }
     return Effect.ensuring(
-      this.reporter.dropped({ event, reason: reasonOf(cause) }),
-      // It is pending until its report is made: who waits for it finds it there.
-      Effect.sync(() => {
-        this.node.dropped++
-        this.hooks.settled(1)
-      })
+      this.reporter.failed(event, cause),
+      Effect.sync(() => this.reported())
     )
+  }
+
+  private reported(): void {
+    // The close counts the one whose report it could not wait for.
+    if (this.reporting === undefined) return
+    this.reporting = undefined
+    this.node.dropped++
+    this.hooks.settled(1)
   }
 
   private downstreamClosed(): void {
@@ -281,11 +291,14 @@ export class Drainer<A, E> {
     })
   }
 
-  private readonly abandoned = Effect.suspend(() =>
-    Effect.logWarning(
-      `${this.node.kind} "${this.node.name}" closed without a downstream write that refuses interruption ("${this.dst.node.name}")`
-    ).pipe(annotate(this.node.kind, this.node.name))
-  )
+  private readonly abandoned = Effect.suspend(() => {
+    if (this.reporting !== undefined) {
+      const { event } = this.reporting
+      this.reported()
+      return this.reporter.unreported(event)
+    }
+    return this.reporter.abandoned(this.dst.node.name)
+  })
 
   private left(): ReadonlyArray<Undelivered<A>> {
     const inHand = this.hand.slice(this.next)
@@ -302,13 +315,4 @@ export class Drainer<A, E> {
     this.hooks.settled(left.length)
     return left
   }
-}
-
-const reasonOf = <E>(cause: Cause.Cause<unknown>): DropReason<E> => {
-  for (const reason of cause.reasons) {
-    // What the sink failed with, less `SinkClosed`: its own error type.
-    if (Cause.isFailReason(reason)) return { _tag: "Failed", error: reason.error as E }
-  }
-  // No failure among the reasons: nothing of the error type is left.
-  return { _tag: "Died", cause: cause as Cause.Cause<never> }
 }

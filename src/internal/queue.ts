@@ -10,11 +10,12 @@ import * as Queue from "effect/Queue"
 import type { OnDropped } from "../Dropped.ts"
 import { Admission } from "./admission.ts"
 import { Ages } from "./ages.ts"
+import { Delivering } from "./captured.ts"
 import { Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { Drainer } from "./drainer.ts"
+import { Drainer, maxGroup } from "./drainer.ts"
 import { Flushes } from "./flushes.ts"
-import { Node, reaches, type SinkNode } from "./node.ts"
+import { Node, reaches } from "./node.ts"
 import { count } from "./options.ts"
 import { Reporter } from "./reporter.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
@@ -52,11 +53,6 @@ export interface AnyOptions<in A, in E> {
   readonly drainTimeout?: Duration.Input | undefined
   readonly onDropped?: OnDropped<A, E> | undefined
 }
-
-/** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
-const Delivering = Context.Reference<SinkNode | undefined>("effect-events/EventQueue/Delivering", {
-  defaultValue: () => undefined
-})
 
 export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
   private readonly queue: Queue.Queue<A, Cause.Done>
@@ -110,10 +106,11 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   private take(dst: EventSink<A, E>): Effect.Effect<ReadonlyArray<A>> {
     // A bounded queue is asked only for what is handed on at once, so that the rest can still be dropped.
-    const one = this.capacity !== Number.POSITIVE_INFINITY && !dst.writeUnsafe && !dst.writeSome
+    const bounded = this.capacity !== Number.POSITIVE_INFINITY
+    const one = bounded && !dst.writeUnsafe && !dst.writeSome
     const some: Effect.Effect<ReadonlyArray<A>, Cause.Done> = one
       ? Effect.map(Queue.take(this.queue), (event) => [event])
-      : Queue.takeAll(this.queue)
+      : Queue.takeBetween(this.queue, 1, bounded ? maxGroup : Number.POSITIVE_INFINITY)
     return Effect.catch(some, () => Effect.succeed([]))
   }
 

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { Dropped, OnDropped, Undelivered } from "../Dropped.ts"
+import type { Dropped, DropReason, OnDropped, Undelivered } from "../Dropped.ts"
 import { endWithin, reportTimeout, within } from "./deadline.ts"
 import { annotate, FailureLog } from "./failureLog.ts"
 import type { Node } from "./node.ts"
@@ -14,8 +14,20 @@ import type { Node } from "./node.ts"
 const idsNamed = 10
 
 /** The event's own id, if it carries one: the one thing of an event that may be logged. */
-const idOf = (event: unknown): string | undefined =>
-  typeof event === "object" && event !== null && "id" in event && typeof event.id === "string" ? event.id : undefined
+const idOf = (event: unknown): string | undefined => {
+  try {
+    return typeof event === "object" && event !== null && "id" in event && typeof event.id === "string"
+      ? event.id
+      : undefined
+  } catch {
+    // A getter that throws, a proxy that was revoked: any value is an event, and this one has no id to tell.
+    return undefined
+  }
+}
+
+/** What of a cause may be logged: errors, whose messages are their authors' own, and no other value, which may be the event. */
+const loggable = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
+  Cause.fromReasons(cause.reasons.filter((reason) => Cause.isDieReason(reason) && reason.defect instanceof Error))
 
 /** Hands what a part gave up to its `onDropped`, or to the log: an accepted event is never lost without one of them. */
 export class Reporter<A, E> {
@@ -40,6 +52,19 @@ export class Reporter<A, E> {
     this.note(dropped.event)
     if (this.log.failed() === 0) return Effect.void
     return this.logDropped(dropped.reason._tag === "Died" ? dropped.reason.cause : Cause.empty)
+  }
+
+  /** Reports an event whose delivery ended in `cause`. */
+  failed(event: A, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    return this.dropped({ event, reason: reasonOf(cause) })
+  }
+
+  /** Tells the log of a write that the close left to itself. */
+  abandoned(downstream: string): Effect.Effect<void> {
+    const { kind, name } = this.node
+    return Effect.logWarning(
+      `${kind} "${name}" closed without a downstream write that refuses interruption ("${downstream}")`
+    ).pipe(annotate(kind, name))
   }
 
   /** Tells the log of all that was given up since its last line. */
@@ -76,6 +101,15 @@ export class Reporter<A, E> {
       over ? Effect.void : Effect.sync(() => fibers.forEach((fiber) => fiber.interruptUnsafe()))
     )
   })
+
+  /** Tells the log of an event whose report refuses to end. */
+  unreported(event: A): Effect.Effect<void> {
+    return this.lost(
+      [event],
+      "closed while onDropped held the report of an event and refused interruption",
+      Cause.empty
+    )
+  }
 
   /** Notes that events are delivered again. */
   recovered(): Effect.Effect<void> {
@@ -157,9 +191,19 @@ export class Reporter<A, E> {
 
   private line(ids: ReadonlyArray<string>, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> {
     const { kind, name } = this.node
-    return Effect.logError(`${kind} "${name}" ${what}`, ...(cause.reasons.length > 0 ? [cause] : [])).pipe(
+    const told = loggable(cause)
+    return Effect.logError(`${kind} "${name}" ${what}`, ...(told.reasons.length > 0 ? [told] : [])).pipe(
       annotate(kind, name),
       ids.length > 0 ? Effect.annotateLogs({ ids: ids.join(", ") }) : (self) => self
     )
   }
+}
+
+const reasonOf = <E>(cause: Cause.Cause<unknown>): DropReason<E> => {
+  for (const reason of cause.reasons) {
+    // What the sink failed with, less `SinkClosed`: its own error type.
+    if (Cause.isFailReason(reason)) return { _tag: "Failed", error: reason.error as E }
+  }
+  // No failure among the reasons: nothing of the error type is left.
+  return { _tag: "Died", cause: cause as Cause.Cause<never> }
 }

@@ -2,7 +2,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
@@ -166,3 +166,25 @@ export const operation = <A, B, E>(label: string, run: Run<A, B, E>): ((arg: A) 
   const Constructor = Operation as unknown as new (arg: A) => Effect.Effect<B, E>
   return (arg) => new Constructor(arg)
 }
+
+/** Commits all events in order, group by group, and tells of each group how many of it were committed. */
+export const commitAll = <A, E>(
+  writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
+  events: ReadonlyArray<A>,
+  committed: (n: number) => void
+): Effect.Effect<void, E> =>
+  Effect.suspend(() => {
+    let next = 0
+    let offered = events.length
+    return Effect.whileLoop({
+      while: () => next < events.length,
+      // Not empty, by the condition of the loop.
+      body: () => writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>),
+      step: (n) => {
+        next += n
+        // Offering all the rest each time would cost the square of it.
+        offered = Math.max(64, 16 * n)
+        committed(n)
+      }
+    })
+  })

@@ -1,8 +1,9 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { Node } from "./node.ts"
-import { type EventSink, operation, Sink } from "./sink.ts"
+import { commitAll, type EventSink, operation, Sink } from "./sink.ts"
 
 // Every runtime that Effect runs on has it; the types of the language alone do not know.
 const { crypto: webCrypto } = globalThis as unknown as { readonly crypto: { readonly randomUUID: () => string } }
@@ -75,7 +76,18 @@ export const stamp = <A, E>(
     writeSome:
       writeSome &&
       operation("EventSink.stamp", ([head, ...tail]: NonEmptyReadonlyArray<A>, fiber) =>
-        writeSome([stamped(head, fiber), ...tail.map((event) => stamped(event, fiber))])
+        Effect.suspend(() => {
+          // All of the group is committed here, so that none of it comes back to be stamped again.
+          let done = 0
+          const all = [stamped(head, fiber), ...tail.map((event) => stamped(event, fiber))]
+          return Effect.matchEffect(
+            commitAll(writeSome, all, (n) => void (done += n)),
+            {
+              onSuccess: () => Effect.succeed(done),
+              onFailure: (error) => (done === 0 ? Effect.fail(error) : Effect.succeed(done))
+            }
+          )
+        })
       )
   })
 }

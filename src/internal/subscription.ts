@@ -22,6 +22,9 @@ export class Subscription<A, E> {
   readonly closing: Closing<A>
   /** Ends when it has drained and all that it gave up has been reported. */
   readonly gone: Effect.Effect<void>
+  private readonly ages: Ages
+  /** How many events had been published when it got its last. */
+  private until = Number.POSITIVE_INFINITY
   private readonly options: Options<A, E>
   private readonly feed: Feed<A>
   private readonly reporter: Reporter<A, E>
@@ -42,7 +45,8 @@ export class Subscription<A, E> {
     node.update = () => {
       if (node.state === "open") node.accepted = ages.entered - begun
     }
-    node.oldestAge = (now) => ages.oldest(node.pending, now)
+    node.oldestAge = (now) => ages.oldest(this.behind, now)
+    this.ages = ages
     this.node = node
     this.options = options
     this.feed = feed
@@ -67,9 +71,16 @@ export class Subscription<A, E> {
     this.drainer.start()
   }
 
+  /** How many events ago the oldest that it waits for was published. */
+  get behind(): number {
+    const { entered } = this.ages
+    return this.node.pending === 0 ? 0 : this.node.pending + entered - Math.min(entered, this.until)
+  }
+
   /** Fixes the boundary: what is published from here on is not this sink's. */
   private end(): void {
     this.node.update()
+    this.until = Math.min(this.until, this.ages.entered)
     if (this.node.state === "open") this.node.state = "closing"
     this.feed.cut()
   }

@@ -1,0 +1,354 @@
+/** Cases that once broke a promise of the documentation, each by the sentence that it broke. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import {
+  Breaker,
+  Broadcaster,
+  type Dropped,
+  EventQueue,
+  EventSink,
+  RetryingSink,
+  RetryStrategy,
+  SinkGraph
+} from "effect-events"
+import * as TestSink from "effect-events/testing/TestSink"
+
+/** Lets every other fiber run until it waits. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 300 })
+
+/** Collects the lines of the log, as text. */
+const withLogs = <A, E, R>(use: (lines: ReadonlyArray<string>) => Effect.Effect<A, E, R>) => {
+  const lines: Array<string> = []
+  const logger = Logger.map(Logger.formatJson, (line) => void lines.push(line))
+  return Effect.provide(
+    Effect.suspend(() => use(lines)),
+    Logger.layer([logger])
+  )
+}
+
+const close = (scope: Scope.Closeable) => Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+
+describe("every accepted event is accounted for", () => {
+  it.effect("an onDropped that refuses interruption costs its event a line in the log, and no more", () =>
+    withLogs((lines) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const sink = yield* TestSink.failing<{ readonly id: string }>({ name: "receiver" })
+        const onDropped = () => Effect.uninterruptible(Effect.never)
+        const making = Effect.succeed(sink).pipe(
+          Effect.flatMap(EventQueue.make({ drainTimeout: "1 second", onDropped }))
+        )
+        const queue = yield* Scope.provide(making, scope)
+        yield* queue.write({ id: "event-1" })
+        yield* settle
+        const closing = yield* close(scope)
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.isDefined(closing.pollUnsafe())
+        const [health] = yield* SinkGraph.health(queue)
+        assert.strictEqual(health?.pending, 0)
+        assert.strictEqual(health?.counts.dropped, 1)
+        assert.isTrue(lines.some((line) => line.includes("event-1") && line.includes("ERROR")))
+        assert.isFalse(lines.some((line) => line.includes("downstream write that refuses")))
+      })
+    )
+  )
+
+  it.effect("any value is an event, also one whose id cannot be read", () =>
+    withLogs(() =>
+      Effect.gen(function* () {
+        const { proxy, revoke } = Proxy.revocable<{ readonly id?: string }>({}, {})
+        revoke()
+        const scope = yield* Scope.make()
+        const sink = yield* TestSink.dying<{ readonly id?: string }>()
+        const queue = yield* Scope.provide(EventQueue.make({ capacity: 1 })(sink), scope)
+        yield* queue.write(proxy)
+        yield* queue.flush
+        const hanging = yield* TestSink.hanging<{ readonly id?: string }>()
+        const stuck = yield* Scope.provide(EventQueue.make({ drainTimeout: 0 })(hanging), scope)
+        yield* stuck.write(proxy)
+        const closing = yield* close(scope)
+        yield* settle
+        yield* TestClock.adjust("20 seconds")
+        assert.isTrue(Exit.isSuccess(yield* Fiber.await(closing)))
+      })
+    )
+  )
+
+  it.effect("a late success of a write that the close left to itself is not counted again", () =>
+    withLogs(() =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const sink = yield* TestSink.uninterruptible<number>()
+        const queue = yield* Scope.provide(EventQueue.make({ drainTimeout: "1 second" })(sink), scope)
+        yield* queue.write(1)
+        yield* settle
+        const left = yield* Effect.forkChild(queue.shutdown, { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* Fiber.join(left), [{ event: 1, inFlight: true }])
+        yield* sink.release
+        yield* settle
+        const [health] = yield* SinkGraph.health(queue)
+        assert.deepInclude(health?.counts, { delivered: 0, undelivered: 1 })
+        yield* Scope.close(scope, Exit.void)
+      })
+    )
+  )
+})
+
+describe("the log", () => {
+  it.effect("never has the content of an event, though a defect is the event itself", () =>
+    withLogs((lines) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const sink = yield* EventSink.make((event: { readonly card: string }) => Effect.die(event))
+        const failing = yield* EventSink.make((_: { readonly card: string }) => Effect.fail("no"))
+        const logging = yield* Scope.provide(EventQueue.make()(sink), scope)
+        const onDropped = ({ event }: Dropped.Dropped<{ readonly card: string }, string>) => Effect.die(event)
+        const dying = yield* Scope.provide(EventQueue.make({ onDropped })(failing), scope)
+        const committed = yield* TestSink.recording<{ readonly card: string }>()
+        const tapped = EventSink.tap(committed, (event) => Effect.die(event))
+        for (const one of [logging, dying, tapped]) yield* one.write({ card: "4111" })
+        yield* settle
+        yield* Scope.close(scope, Exit.void)
+        assert.isAtLeast(lines.length, 3)
+        assert.notInclude(lines.join("\n"), "4111")
+      })
+    )
+  )
+})
+
+describe("groups", () => {
+  it.effect("writeAll of many events to a sink that takes few of each group is not quadratic", () =>
+    Effect.gen(function* () {
+      let offered = 0
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+        Effect.sync(() => {
+          offered += events.length
+          return Math.min(10, events.length)
+        })
+      )
+      const n = 20_000
+      yield* EventSink.writeAll(
+        sink,
+        Array.from({ length: n }, (_, i) => i)
+      )
+      // The first offer is the whole, the others are in proportion to what is taken.
+      assert.isBelow(offered, n + (n / 10) * 170)
+    })
+  )
+
+  it.effect("a stamp is the same on every offer of a group that is committed in parts", () =>
+    Effect.gen(function* () {
+      const ids = new Map<number, Set<string>>()
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<EventSink.Stamped<number>>) =>
+        Effect.sync(() => {
+          for (const { event, id } of events) ids.set(event, (ids.get(event) ?? new Set()).add(id))
+          return 1
+        })
+      )
+      yield* EventSink.writeAll(EventSink.stamp(sink), [1, 2, 3, 4])
+      assert.deepStrictEqual(
+        [...ids.values()].map((set) => set.size),
+        [1, 1, 1, 1]
+      )
+    })
+  )
+
+  it.effect(
+    "a group that fails is halved until the event that is to blame is alone, and groups grow again after it",
+    () =>
+      Effect.gen(function* () {
+        const sizes: Array<number> = []
+        const dropped: Array<number> = []
+        const sink = EventSink.makeGroup((events: ReadonlyArray<number>) =>
+          Effect.suspend((): Effect.Effect<number, string> => {
+            sizes.push(events.length)
+            return events.includes(0) ? Effect.fail("poison") : Effect.succeed(events.length)
+          })
+        )
+        const scope = yield* Scope.make()
+        const queue = yield* sink.pipe(
+          Effect.flatMap(EventQueue.make({ onDropped: ({ event }) => Effect.sync(() => void dropped.push(event)) })),
+          Scope.provide(scope)
+        )
+        yield* EventSink.writeAll(
+          queue,
+          Array.from({ length: 512 }, (_, i) => i)
+        )
+        yield* queue.flush
+        assert.deepStrictEqual(dropped, [0])
+        // 512, 256, ... 1: nine halvings; then 1, 2, 4 ... up again.
+        assert.deepStrictEqual(sizes.slice(0, 10), [512, 256, 128, 64, 32, 16, 8, 4, 2, 1])
+        assert.isBelow(sizes.length, 22)
+        yield* Scope.close(scope, Exit.void)
+      })
+  )
+})
+
+describe("capacity", () => {
+  it.effect("holds for a sink that was made inside a delivery, once the delivery is over", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const made: Array<EventSink.EventSink<number>> = []
+      const self: { queue?: EventQueue.EventQueue<number> } = {}
+      const sink = yield* EventSink.make((n: number) =>
+        n === 0
+          ? Effect.map(
+              Scope.provide(
+                EventSink.make((m: number) => self.queue!.write(m)),
+                scope
+              ),
+              (inner) => void made.push(inner)
+            )
+          : Effect.never
+      )
+      const queue = yield* Scope.provide(EventQueue.make({ capacity: 2, drainTimeout: 0 })(sink), scope)
+      self.queue = queue
+      yield* queue.write(0)
+      yield* queue.flush
+      for (let i = 1; i < 10; i++) yield* Effect.forkChild(Effect.exit(made[0]!.write(i)), { startImmediately: true })
+      yield* settle
+      assert.strictEqual(yield* queue.pending, 2)
+      // The inner sink waits for its writes, which wait for room.
+      yield* close(scope)
+      yield* TestClock.adjust("1 minute")
+    })
+  )
+
+  it.effect('"drop-oldest" over a group sink drops what is not being delivered, and keeps the newest', () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const dropped: Array<number> = []
+      const sink = yield* TestSink.hanging<number>({ group: 1024 })
+      const queue = yield* Effect.succeed(sink).pipe(
+        Effect.flatMap(
+          EventQueue.make({
+            capacity: 2000,
+            overflow: "drop-oldest",
+            drainTimeout: 0,
+            onDropped: ({ event, reason }) =>
+              Effect.sync(() => void (reason._tag === "Overflow" && dropped.push(event)))
+          })
+        ),
+        Scope.provide(scope)
+      )
+      yield* EventSink.writeAll(
+        queue,
+        Array.from({ length: 2000 }, (_, i) => i)
+      )
+      yield* settle
+      yield* queue.write(2000)
+      assert.deepStrictEqual(dropped, [1024])
+      yield* withLogs(() => Scope.close(scope, Exit.void))
+    })
+  )
+})
+
+describe("a breaker", () => {
+  it.effect("has one probe at a time, also when a success closed it while one was out", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+      const old = breaker.start(0)
+      yield* breaker.start(1).failure("error")
+      yield* TestClock.adjust("10 seconds")
+      const first = breaker.start(2)
+      yield* first.proceed
+      yield* old.success
+      yield* breaker.start(3).failure("error")
+      yield* TestClock.adjust("10 seconds")
+      const second = breaker.start(4)
+      yield* second.proceed
+      yield* first.abandon
+      assert.strictEqual(breaker.breaker(), "half-open")
+      const third = yield* Effect.forkChild(breaker.start(5).proceed, { startImmediately: true })
+      yield* settle
+      assert.isUndefined(third.pollUnsafe())
+      yield* second.success
+      yield* Fiber.join(third)
+    })
+  )
+})
+
+describe("a broadcaster", () => {
+  it.effect("addScoped does not remove what somebody else added after a removal", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* Broadcaster.make<number>()
+      const sink = yield* TestSink.recording<number>()
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Broadcaster.addScoped(broadcaster, sink), scope)
+      yield* Broadcaster.remove(broadcaster, sink)
+      yield* Broadcaster.add(broadcaster, sink)
+      yield* Scope.close(scope, Exit.void)
+      yield* broadcaster.write(1)
+      yield* settle
+      assert.deepStrictEqual(sink.received, [1])
+    })
+  )
+
+  it.effect("a sink that was removed is not judged by its maxLag any more", () =>
+    Effect.gen(function* () {
+      const reasons: Array<string> = []
+      const broadcaster = yield* Broadcaster.make<number>()
+      const sink = yield* TestSink.slow<number>("1 second")
+      yield* Broadcaster.add(broadcaster, sink, {
+        maxLag: 2,
+        onDropped: ({ reason }) => Effect.sync(() => void reasons.push(reason._tag))
+      })
+      yield* broadcaster.write(1)
+      yield* broadcaster.write(2)
+      const removal = yield* Effect.forkChild(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
+      for (const n of [3, 4, 5, 6]) yield* broadcaster.write(n)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(removal), [])
+      assert.deepStrictEqual(sink.received, [1, 2])
+      assert.deepStrictEqual(reasons, [])
+    })
+  )
+
+  it.effect("the oldest age of a sink that drains goes on growing, whatever is published meanwhile", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* Broadcaster.make<number>({ drainTimeout: "1 hour" })
+      const sink = yield* TestSink.hanging<number>()
+      yield* Broadcaster.add(broadcaster, sink)
+      yield* broadcaster.write(1)
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      const removal = yield* Effect.forkChild(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
+      for (const n of [2, 3]) {
+        yield* broadcaster.write(n)
+        yield* TestClock.adjust("1 minute")
+      }
+      const health = yield* SinkGraph.health(broadcaster)
+      assert.deepInclude(
+        health.find(({ kind }) => kind === "Subscription"),
+        { pending: 1, oldestAge: 180_000 }
+      )
+      yield* sink.release
+      yield* Fiber.join(removal)
+    })
+  )
+})
+
+describe("a retrier", () => {
+  it.effect("names the error of a refinement by the fields of an error", () =>
+    withLogs(() =>
+      Effect.gen(function* () {
+        interface Response {
+          readonly status: number
+        }
+        const sink = yield* EventSink.make((_: number) => Effect.fail<Response>({ status: 503 }))
+        const unavailable = (e: Response): e is Response & { readonly status: 503 } => e.status === 503
+        const never = RetryStrategy.fromDelays(() => () => Effect.fail("enough"))
+        const retrying = yield* RetryingSink.make(never, { while: unavailable })(sink)
+        const error = yield* Effect.flip(retrying.write(1))
+        if (error instanceof RetryingSink.RetriesExhausted) {
+          const status: 503 = error.error.status
+          assert.strictEqual(status, 503)
+        } else assert.fail("it was retried")
+      })
+    )
+  )
+})

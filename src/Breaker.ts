@@ -111,21 +111,23 @@ class Attempts implements RetryAttempts<unknown> {
     return this.probing || this.state._tag === "closed" ? Effect.void : this.wait
   }
 
-  private readonly wait: Effect.Effect<void> = Clock.clockWith((clock) => {
-    const { state } = this
-    switch (state._tag) {
-      case "closed":
-        return Effect.void
-      case "half-open":
-        return Effect.andThen(state.verdict.await, this.wait)
-      case "open": {
-        const rest = state.until - clock.currentTimeMillisUnsafe()
-        if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
-        this.verdict = Latch.makeUnsafe()
-        return Ref.set(this.ref, { _tag: "half-open", verdict: this.verdict })
+  private get wait(): Effect.Effect<void> {
+    return Clock.clockWith((clock) => {
+      const { state } = this
+      switch (state._tag) {
+        case "closed":
+          return Effect.void
+        case "half-open":
+          return Effect.andThen(state.verdict.await, this.wait)
+        case "open": {
+          const rest = state.until - clock.currentTimeMillisUnsafe()
+          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
+          this.verdict = Latch.makeUnsafe()
+          return Ref.set(this.ref, { _tag: "half-open", verdict: this.verdict })
+        }
       }
-    }
-  })
+    })
+  }
 
   failure(): Effect.Effect<void> {
     return Clock.clockWith((clock) => {
@@ -140,10 +142,10 @@ class Attempts implements RetryAttempts<unknown> {
   }
 
   get success(): Effect.Effect<void> {
-    return this.state === closed && !this.probing ? Effect.void : this.close
+    return this.state === closed ? Effect.void : Effect.suspend(() => this.become(closed))
   }
 
-  private readonly close = Effect.suspend(() => this.become(closed))
-
-  readonly abandon = Effect.suspend(() => (this.probing ? this.become({ _tag: "open", until: 0 }) : Effect.void))
+  get abandon(): Effect.Effect<void> {
+    return Effect.suspend(() => (this.probing ? this.become({ _tag: "open", until: 0 }) : Effect.void))
+  }
 }

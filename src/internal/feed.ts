@@ -80,7 +80,7 @@ export class Feed<A> {
     if (this.isCut) return
     const more = this.subscription.subscription.pollUpTo(Number.POSITIVE_INFINITY)
     const held = this.held.length - this.from
-    this.held = held === 0 ? more : [...this.held.slice(this.from), ...more]
+    this.held = held === 0 ? more : this.held.slice(this.from).concat(more)
     this.from = 0
   }
 

@@ -35,6 +35,11 @@ export type TypeId = "~effect-events/EventSink"
  *
  * A sink never closes itself by being collected and never swallows an error: what it cannot commit it answers with.
  *
+ * **Gotchas**
+ *
+ * Wrap a sink by the functions of this module or by a `make` that writes to it, not by copying its fields: wrappers that
+ * run a write at once may take a shorter way than `write`.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -108,20 +108,27 @@ class Attempts implements RetryAttempts<unknown> {
   }
 
   get proceed(): Effect.Effect<void> {
-    return this.probing || this.state._tag === "closed" ? Effect.void : this.wait
+    return this.probing || this.state._tag === "closed" ? Effect.void : this.wait()
   }
 
-  private get wait(): Effect.Effect<void> {
+  private wait(): Effect.Effect<void> {
     return Clock.clockWith((clock) => {
       const { state } = this
       switch (state._tag) {
         case "closed":
           return Effect.void
         case "half-open":
-          return Effect.andThen(state.verdict.await, this.wait)
+          return Effect.andThen(
+            state.verdict.await,
+            Effect.suspend(() => this.wait())
+          )
         case "open": {
           const rest = state.until - clock.currentTimeMillisUnsafe()
-          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
+          if (rest > 0)
+            return Effect.andThen(
+              Effect.sleep(Math.ceil(rest)),
+              Effect.suspend(() => this.wait())
+            )
           this.verdict = Latch.makeUnsafe()
           return Ref.set(this.ref, { _tag: "half-open", verdict: this.verdict })
         }

@@ -1,13 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, EventSink, RetryingSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
-
-const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
+import { quiet, settle } from "./support/virtual.ts"
 
 /** Attempts whose outcome the test decides. */
 const attempt = (breaker: Breaker.Breaker) => breaker.start("event")

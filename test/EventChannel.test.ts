@@ -1,30 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Scope, Stream } from "effect"
+import { Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
 import { EventChannel, EventSink } from "effect-events"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
-
-interface Log {
-  readonly level: string
-  readonly line: string
-}
-
-const withLogs = <A, E, R>(f: (logs: Array<Log>) => Effect.Effect<A, E, R>) => {
-  const logs: Array<Log> = []
-  const logger = Logger.map(Logger.formatJson, (line) => void logs.push({ level: JSON.parse(line).level, line }))
-  return Effect.provideService(f(logs), Logger.CurrentLoggers, new Set([logger]))
-}
-
-/** Makes a part in a scope of its own, which a test closes itself, or not at all. */
-const open = <A, E, R>(make: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const scope = yield* Scope.make()
-    const part = yield* Scope.provide(make, scope)
-    return { part, close: Scope.close(scope, Exit.void) }
-  })
+import { open, settle, withLogs } from "./support/virtual.ts"
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 

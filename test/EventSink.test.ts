@@ -1,31 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Context,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Logger,
-  PubSub,
-  Queue,
-  References,
-  Result,
-  Scope,
-  Stream
-} from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Layer, PubSub, Queue, References, Result, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { EventFilter, EventQueue, EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
-
-const withLogs = <A, E, R>(f: (logs: Array<{ level: string; line: string }>) => Effect.Effect<A, E, R>) => {
-  const logs: Array<{ level: string; line: string }> = []
-  const logger = Logger.map(Logger.formatJson, (line) => void logs.push({ level: JSON.parse(line).level, line }))
-  return Effect.provideService(f(logs), Logger.CurrentLoggers, new Set([logger]))
-}
+import { settle, withLogs } from "./support/virtual.ts"
 
 const countsOf = (sink: EventSink.EventSink<never, unknown>) => sink.node.health(0).counts
 

@@ -1,29 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Data, Duration, Effect, Exit, Fiber, Logger, Schedule, Scope } from "effect"
+import { Cause, Clock, Data, Duration, Effect, Exit, Fiber, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, EventQueue, EventSink, ExponentialBackoff, RetryingSink, RetryStrategy } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
-
-interface Log {
-  readonly level: string
-  readonly line: string
-}
-
-const withLogs = <A, E, R>(f: (logs: Array<Log>) => Effect.Effect<A, E, R>) => {
-  const logs: Array<Log> = []
-  const logger = Logger.map(Logger.formatJson, (line) => void logs.push({ level: JSON.parse(line).level, line }))
-  return Effect.provideService(f(logs), Logger.CurrentLoggers, new Set([logger]))
-}
-
-const open = <A, E, R>(make: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const scope = yield* Scope.make()
-    const part = yield* Scope.provide(make, scope)
-    return { part, close: Scope.close(scope, Exit.void) }
-  })
+import { open, settle, withLogs } from "./support/virtual.ts"
 
 const everySecond = RetryStrategy.forever(Schedule.spaced("1 seconds"))
 const times = (n: number) => RetryStrategy.fromSchedule(Schedule.spaced("1 seconds").pipe(Schedule.upTo({ times: n })))

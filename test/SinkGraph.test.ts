@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Breaker,
@@ -12,11 +12,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 40 })
-
-const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
+import { quiet, settle } from "./support/virtual.ts"
 
 /** Makes a part in a scope of its own, which the test does not close. */
 const made = <A, E, R>(make: Effect.Effect<A, E, R>) =>

@@ -3,9 +3,7 @@ import { Cause, Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
+import { settle } from "./support/virtual.ts"
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 

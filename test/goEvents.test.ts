@@ -3,7 +3,7 @@
  * time.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Logger, Random, Scope, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Random, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { RetryStrategy } from "effect-events"
 import {
@@ -17,6 +17,7 @@ import {
   RetryingSink
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
+import { quiet } from "./support/virtual.ts"
 
 const events = (n: number) => Array.from({ length: n }, (_, i) => `event-${i + 1}`)
 
@@ -25,8 +26,6 @@ const writeConcurrently = <E>(sink: EventSink.EventSink<string, E>, n: number) =
   Effect.forEach(events(n), (event) => sink.write(event), { concurrency: "unbounded", discard: true })
 
 const sorted = (received: ReadonlyArray<string>) => received.toSorted((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
-
-const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
 
 const inScope = <A, E, R>(make: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {

@@ -13,9 +13,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-
-/** Lets every other fiber run until it waits. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 300 })
+import { settle } from "./support/virtual.ts"
 
 /** Collects the lines of the log, as text. */
 const withLogs = <A, E, R>(use: (lines: ReadonlyArray<string>) => Effect.Effect<A, E, R>) => {

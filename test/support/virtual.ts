@@ -1,0 +1,29 @@
+/** What tests on virtual time share: settling, logs, and parts in scopes of their own. */
+import { Effect, Exit, Logger, Scope } from "effect"
+
+/** Lets every other fiber run until it waits. */
+export const settle = Effect.repeat(Effect.yieldNow, { times: 300 })
+
+export interface Log {
+  readonly level: string
+  /** The whole line, as JSON. */
+  readonly line: string
+}
+
+/** Collects the log, in place of printing it. */
+export const withLogs = <A, E, R>(use: (logs: Array<Log>) => Effect.Effect<A, E, R>) => {
+  const logs: Array<Log> = []
+  const logger = Logger.map(Logger.formatJson, (line) => void logs.push({ level: JSON.parse(line).level, line }))
+  return Effect.provideService(use(logs), Logger.CurrentLoggers, new Set([logger]))
+}
+
+/** Leaves the log out. */
+export const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
+
+/** Makes a part in a scope of its own, which a test closes itself, or not at all. */
+export const open = <A, E, R>(make: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.make()
+    const part = yield* Scope.provide(make, scope)
+    return { part, close: Scope.close(scope, Exit.void) }
+  })

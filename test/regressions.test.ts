@@ -1,11 +1,12 @@
 /** Cases that once broke a promise of the documentation, each by the sentence that it broke. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Breaker,
   Broadcaster,
   type Dropped,
+  EventFilter,
   EventQueue,
   EventSink,
   RetryingSink,
@@ -13,7 +14,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-import { settle } from "./support/virtual.ts"
+import { open, quiet, settle } from "./support/virtual.ts"
 
 /** Collects the lines of the log, as text. */
 const withLogs = <A, E, R>(use: (lines: ReadonlyArray<string>) => Effect.Effect<A, E, R>) => {
@@ -346,6 +347,73 @@ describe("a retrier", () => {
           const status: 503 = error.error.status
           assert.strictEqual(status, 503)
         } else assert.fail("it was retried")
+      })
+    )
+  )
+})
+
+describe("found by breaking the code", () => {
+  it.effect("a writer that the retrier's close wakes, and that writes again at once, finds it closed", () =>
+    quiet(
+      Effect.gen(function* () {
+        const forever = RetryStrategy.forever(Schedule.spaced("1 hour"))
+        const sink = yield* TestSink.failing<number>()
+        const scope = yield* Scope.make()
+        const retrying = yield* Scope.provide(RetryingSink.make(forever)(sink), scope)
+        const twice = Effect.catchTag(retrying.write(1), "SinkClosed", () => retrying.write(2))
+        const writer = yield* Effect.forkChild(Effect.exit(twice), { startImmediately: true })
+        yield* settle
+        yield* Scope.close(scope, Exit.void)
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(writer)))
+        assert.strictEqual(sink.attempts, 1)
+      })
+    )
+  )
+
+  it.effect("an attempt that may begin does not wait again, as the probe of a breaker would for itself", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+      const attempts = breaker.start("event")
+      yield* attempts.failure("error")
+      const proceeding = yield* Effect.forkChild(attempts.proceed, { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(proceeding)
+      assert.strictEqual(attempts.proceed, Effect.void)
+    })
+  )
+
+  it.effect("a combination waits for the first again when it closed while the second was waited for", () =>
+    Effect.gen(function* () {
+      const first = yield* Breaker.make({ threshold: 1, backoff: "1 minute" })
+      const second = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+      const attempts = first.pipe(RetryStrategy.combine(second)).start("event")
+      yield* second.start("other").failure("error")
+      const proceeding = yield* Effect.forkChild(attempts.proceed, { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* first.start("other").failure("error")
+      yield* TestClock.adjust("5 seconds")
+      yield* settle
+      assert.isUndefined(proceeding.pollUnsafe())
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(proceeding)
+    })
+  )
+
+  it.effect("a filter over a closed plain function is closed for what it filters too, in a queue's delivery", () =>
+    quiet(
+      Effect.gen(function* () {
+        const below = yield* Scope.make()
+        const sink = yield* Scope.provide(
+          EventSink.sync((_: number) => {}),
+          below
+        )
+        const { part: queue, close } = yield* open(EventQueue.make()(EventFilter.make((n: number) => n > 0)(sink)))
+        yield* Scope.close(below, Exit.void)
+        yield* queue.write(0)
+        yield* settle
+        assert.strictEqual((yield* Effect.flip(queue.write(0)))._tag, "SinkClosed")
+        assert.deepStrictEqual(yield* queue.shutdown, [{ event: 0, inFlight: false }])
+        yield* close
       })
     )
   )

@@ -44,7 +44,7 @@ export class Edge {
   readonly name: string
   readonly sink: AnySink
   private readonly ticks: Ticks
-  /** The attempt that was begun last in halves: a wrapper writes one at a time. */
+  /** The attempt that was begun in halves and is not over. */
   private direct: Attempt | undefined = undefined
 
   constructor(name: string, ticks: Ticks, to: AnySink) {
@@ -82,15 +82,18 @@ export class Edge {
         }),
       direct: direct && {
         begin: (event: Event, fiber: Fiber.Fiber<unknown, unknown>) => {
-          this.direct = this.begin([event])
+          // One that a removal abandoned may be out still; `end` does not tell which it ends, so this one goes by `write`.
+          if (this.direct !== undefined) return undefined
           const write = direct.begin(event, fiber)
           // It is closed: the caller goes on to `write`, which is an attempt of its own.
-          if (write === undefined) this.attempts.pop()
+          if (write !== undefined) this.direct = this.begin([event])
           return write
         },
         end: (cause: Cause.Cause<unknown> | undefined) => {
           direct.end(cause)
-          if (this.direct !== undefined) this.end(this.direct, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
+          const attempt = this.direct
+          this.direct = undefined
+          if (attempt !== undefined) this.end(attempt, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
         }
       }
     })

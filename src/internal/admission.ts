@@ -38,11 +38,6 @@ export class Admission<A> {
     return n <= this.room() || this.empty()
   }
 
-  /** How many writers wait. */
-  get waiting(): number {
-    return this.waiters.size
-  }
-
   /** Waits in line. An interrupted writer leaves it, and its group with it. */
   wait(events: NonEmptyReadonlyArray<A>): Effect.Effect<void, SinkClosed> {
     return Effect.callback<void, SinkClosed>((resume) => {

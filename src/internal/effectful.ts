@@ -175,8 +175,7 @@ const leaf = <A, E, R>(
  *
  * **Details**
  *
- * Queues, filters and broadcasters call the function directly, which costs a tenth of running an effect; `write` itself
- * stays lazy.
+ * Queues, filters and broadcasters call the function directly, without running an effect; `write` itself stays lazy.
  *
  * **Example** (Collecting events)
  *

@@ -74,7 +74,7 @@ export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
 
 /**
  * A write in two halves, for a caller that is sure to notice the end of each: it saves the frame that `write` needs to
- * notice it, which is half of what a delivery to a cheap sink costs.
+ * notice it.
  */
 export interface Direct<in A, out E> {
   /** Begins a write: the effect to be run now, after which `end` must be called. Nothing when the sink is closed. */

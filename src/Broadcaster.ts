@@ -8,7 +8,6 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Dropped, Undelivered } from "./Dropped.ts"
@@ -143,15 +142,13 @@ const assemble = Effect.fnUntraced(function* (
   // Its sinks first, so that they close after it.
   const made = yield* Effect.all(sinks)
   const self = yield* Effect.uninterruptible(
-    Effect.contextWith((context: Context.Context<never>) =>
-      Effect.flatMap(PubSub.unbounded<unknown>(), (pubsub) => {
-        const self = new BroadcasterImpl(pubsub, options, withoutConstruction(context))
-        return Effect.as(
-          Effect.addFinalizer(() => self.close),
-          self
-        )
-      })
-    )
+    Effect.contextWith((context: Context.Context<never>) => {
+      const self = new BroadcasterImpl<unknown>(options, withoutConstruction(context))
+      return Effect.as(
+        Effect.addFinalizer(() => self.close),
+        self
+      )
+    })
   )
   // It is open: nobody else has it yet.
   yield* Effect.orDie(Effect.forEach(made, (sink) => self.add(sink, {}), { discard: true }))

@@ -65,9 +65,23 @@ export const make: {
       node.delivered += n
     }
     const deliveredOne = () => delivered(1)
+    const filterUnsafe =
+      writeUnsafe &&
+      ((event: A): boolean => {
+        if (!matches(event)) {
+          if (dst.node.state !== "open") return false
+          filtered(1)
+          return true
+        }
+        const open = writeUnsafe(event)
+        if (open) delivered(1)
+        return open
+      })
     return new Sink<A, E>({
       node,
       write: operation("EventFilter.write", (event: A) => {
+        // Half of the time of a write whose effect is mapped.
+        if (filterUnsafe !== undefined) return filterUnsafe(event) ? Effect.void : closed
         if (matches(event)) return Effect.map(dst.write(event), deliveredOne)
         if (dst.node.state !== "open") return closed
         filtered(1)
@@ -96,17 +110,6 @@ export const make: {
             return leading
           })
         }),
-      writeUnsafe:
-        writeUnsafe &&
-        ((event) => {
-          if (!matches(event)) {
-            if (dst.node.state !== "open") return false
-            filtered(1)
-            return true
-          }
-          const open = writeUnsafe(event)
-          if (open) delivered(1)
-          return open
-        })
+      writeUnsafe: filterUnsafe
     })
   }

@@ -1,4 +1,4 @@
-/** The machinery of a broadcaster: a `PubSub`, and a subscription for each sink and each stream. */
+/** The machinery of a broadcaster: what was published, and a subscription for each sink and each stream. */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -7,13 +7,12 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../Dropped.ts"
 import { Ages } from "./ages.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { Feed } from "./feed.ts"
+import { Feed, Topic } from "./feed.ts"
 import { Node } from "./node.ts"
 import { count } from "./options.ts"
 import { type EventSink, operation, Sink, SinkClosed } from "./sink.ts"
@@ -77,7 +76,7 @@ interface Limited {
 }
 
 export class BroadcasterImpl<in out A> extends Sink<A> {
-  private readonly pubsub: PubSub.PubSub<A>
+  private readonly topic: Topic<A>
   private readonly context: Context.Context<never>
   private readonly drainTimeout: Duration.Duration
   private readonly ages: Ages
@@ -90,29 +89,29 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
   private last: Last<A> | undefined = undefined
 
   constructor(
-    pubsub: PubSub.PubSub<A>,
     options: { readonly name?: string | undefined; readonly drainTimeout?: Duration.Input | undefined },
     context: Context.Context<never>
   ) {
+    const topic = new Topic<A>()
     const node = new Node("Broadcaster", options.name, () => this.all().map((member) => member.node))
     super({
       node,
       write: operation("Broadcaster.write", (event: A) => {
         if (node.state !== "open") return this.closed
         this.published(1)
-        PubSub.publishUnsafe(pubsub, event)
+        topic.publish(event)
         if (this.limited.size > 0) this.judge()
         return Effect.void
       }),
       writeSome: operation("Broadcaster.writeSome", (events: Arr.NonEmptyReadonlyArray<A>) => {
         if (node.state !== "open") return this.closed
         this.published(events.length)
-        for (const event of events) PubSub.publishUnsafe(pubsub, event)
+        topic.publishAll(events)
         if (this.limited.size > 0) this.judge()
         return Effect.succeed(events.length)
       })
     })
-    this.pubsub = pubsub
+    this.topic = topic
     this.context = context
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     this.ages = new Ages(context, () => {
@@ -153,17 +152,15 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
       const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? Number.POSITIVE_INFINITY, 1)
       const leaving = this.leaving.get(sink)
       if (leaving !== undefined) return Effect.andThen(Fiber.await(leaving.gone), this.add(sink, options))
-      return Effect.uninterruptible(
-        Effect.map(Feed.make(this.pubsub, this.context), (feed) => this.join(sink, feed, maxLag, options))
-      )
+      return Effect.succeed(this.join(sink, maxLag, options))
     })
   }
 
-  private join<E>(sink: EventSink<A, E>, feed: Feed<A>, maxLag: number, options: AnyAddOptions<A, E>): Member<A> {
+  private join<E>(sink: EventSink<A, E>, maxLag: number, options: AnyAddOptions<A, E>): Member<A> {
     const { drainTimeout, onDropped } = options
     const member = new Subscription<A, E>(
       sink,
-      feed,
+      new Feed(this.topic),
       {
         drainTimeout: drainTimeout === undefined ? this.drainTimeout : Duration.fromInputUnsafe(drainTimeout),
         onDropped
@@ -226,22 +223,22 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
       count("Broadcaster.subscribe", "maxLag", maxLag, 1)
       let missed = 0
       const feed = Effect.acquireRelease(
-        Effect.tap(Feed.make(this.pubsub, this.context), (feed) =>
-          Effect.sync(() => {
-            this.streams.add(feed)
-            if (maxLag === Number.POSITIVE_INFINITY) return
-            this.limited.set(feed, {
-              get lags() {
-                return feed.size > maxLag
-              },
-              evict: () => {
-                feed.cut()
-                missed = feed.rest().length
-                this.streams.delete(feed)
-              }
-            })
+        Effect.sync(() => {
+          const feed = new Feed(this.topic)
+          this.streams.add(feed)
+          if (maxLag === Number.POSITIVE_INFINITY) return feed
+          this.limited.set(feed, {
+            get lags() {
+              return feed.size > maxLag
+            },
+            evict: () => {
+              feed.cut()
+              missed = feed.rest().length
+              this.streams.delete(feed)
+            }
           })
-        ),
+          return feed
+        }),
         (feed) =>
           Effect.sync(() => {
             this.streams.delete(feed)

@@ -1,59 +1,122 @@
-import type * as Context from "effect/Context"
+/** What a broadcaster keeps: each published event once, and for each reader its place among them. */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as PubSub from "effect/PubSub"
-import * as Scope from "effect/Scope"
 
-/** One subscription to a `PubSub`, read in batches, that can be cut off without losing what was published to it. */
+/** Events on a page, at most: what a feed that is slow keeps from the collector although others have read it. */
+const fullPage = 1024
+/** A page with this many events is closed when a feed takes them, so that all feeds share the array. */
+const worthSharing = 32
+/** Pages smaller than this are taken several at once, for sinks that take groups. */
+const enough = 512
+
+/** An open page is written to, and the last. A closed one does not change any more. */
+interface Page<A> {
+  readonly events: Array<A>
+  next: Page<A> | undefined
+}
+
+const emptyPage = <A>(): Page<A> => ({ events: [], next: undefined })
+
+/**
+ * Published events, each until the last of the feeds has read it. A `PubSub` does the same with an object and a count of
+ * readers for each event, which each reader touches; here a reader mostly gets an array that is there already.
+ */
+export class Topic<A> {
+  /** How many events were published. */
+  published = 0
+  /** The open page. */
+  page: Page<A> = emptyPage()
+  private feeds = 0
+  private readonly waiting = new Set<Feed<A>>()
+
+  publish(event: A): void {
+    this.add(event)
+    if (this.waiting.size > 0) this.wake()
+  }
+
+  publishAll(events: ReadonlyArray<A>): void {
+    for (const event of events) this.add(event)
+    if (this.waiting.size > 0) this.wake()
+  }
+
+  private add(event: A): void {
+    this.published++
+    if (this.feeds === 0) return
+    if (this.page.events.length === fullPage) this.turn()
+    this.page.events.push(event)
+  }
+
+  /** Closes the open page, and opens another. */
+  turn(): void {
+    const page = emptyPage<A>()
+    this.page.next = page
+    this.page = page
+  }
+
+  private wake(): void {
+    const feeds = [...this.waiting]
+    this.waiting.clear()
+    for (const feed of feeds) feed.wake()
+  }
+
+  join(): void {
+    this.feeds++
+  }
+
+  leave(feed: Feed<A>): void {
+    this.feeds--
+    this.waiting.delete(feed)
+    this.release()
+  }
+
+  /** Wakes the feed at the next event. Only for one that has read all there is. */
+  wait(feed: Feed<A>): void {
+    this.waiting.add(feed)
+    this.release()
+  }
+
+  unwait(feed: Feed<A>): void {
+    this.waiting.delete(feed)
+  }
+
+  /** Lets go of events that all feeds have read. */
+  private release(): void {
+    if (this.waiting.size < this.feeds || this.page.events.length === 0) return
+    this.turn()
+    for (const feed of this.waiting) feed.skip()
+  }
+}
+
+/** One reader of a topic, from where it joined: by groups, or one at a time. */
 export class Feed<A> {
-  private readonly subscription: PubSub.Subscription<A>
-  private readonly scope: Scope.Closeable
-  private readonly context: Context.Context<never>
-  /** Taken from the `PubSub`, and not handed to the reader yet. */
+  private readonly topic: Topic<A>
+  /** Its place: the next event to be read, and how many were published before it. */
+  private page: Page<A>
+  private at: number
+  private before: number
+  /** Taken from the topic, and not handed to the reader yet. */
   private held: ReadonlyArray<A> = []
   private from = 0
   private isCut = false
+  private waiters: Array<(effect: Effect.Effect<void>) => void> = []
 
-  private constructor(subscription: PubSub.Subscription<A>, scope: Scope.Closeable, context: Context.Context<never>) {
-    this.subscription = subscription
-    this.scope = scope
-    this.context = context
-  }
-
-  /** Subscribes now: what is published after this is read. */
-  static make<A>(pubsub: PubSub.PubSub<A>, context: Context.Context<never>): Effect.Effect<Feed<A>> {
-    return Effect.suspend(() => {
-      const scope = Scope.makeUnsafe()
-      return Effect.map(
-        Scope.provide(PubSub.subscribe(pubsub), scope),
-        (subscription) => new Feed(subscription, scope, context)
-      )
-    })
+  /** Joins now: what is published after this is read. */
+  constructor(topic: Topic<A>) {
+    this.topic = topic
+    this.page = topic.page
+    this.at = topic.page.events.length
+    this.before = topic.published
+    topic.join()
   }
 
   /** How many events wait here. */
   get size(): number {
-    return this.held.length - this.from + (this.isCut ? 0 : this.subscription.subscription.size())
+    return this.held.length - this.from + (this.isCut ? 0 : this.topic.published - this.before)
   }
 
-  /**
-   * Waits for events and takes all there are; none when the feed has been cut off and is read out.
-   *
-   * A `PubSub` wakes its readers at every event, from inside the publisher: one event is taken, the publisher is let go
-   * on, and then all that it published meanwhile is taken at once.
-   */
+  /** Waits for events and takes what there is; none when the feed has been cut off and is read out. */
   readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() => {
-    if (this.isCut || this.size > 0) return Effect.succeed(this.rest())
-    return Effect.matchCauseEffect(PubSub.take(this.subscription), {
-      onSuccess: (first) => {
-        this.held = [...this.held.slice(this.from), first]
-        this.from = 0
-        // Another reader may be faster; then this one waits again.
-        return Effect.andThen(Effect.yieldNow, this.take)
-      },
-      // Cutting the feed off interrupts its waiting reader, which then takes what was left.
-      onFailure: (cause) => (this.isCut ? this.take : Effect.failCause(cause))
-    })
+    if (this.isCut || this.size > 0) return Effect.succeed(this.some(enough))
+    return Effect.andThen(this.woken, this.take)
   })
 
   /** Takes one event, and leaves the others for the next call; none as `take`. */
@@ -67,28 +130,78 @@ export class Feed<A> {
     })
   })
 
+  /**
+   * The waiter is resumed inside the publisher, which may have more to publish: it is let go on first, and then all of it
+   * is taken at once.
+   */
+  private readonly woken: Effect.Effect<void> = Effect.andThen(
+    Effect.callback<void>((resume) => {
+      this.waiters.push(resume)
+      this.topic.wait(this)
+      return Effect.sync(() => {
+        this.waiters = this.waiters.filter((other) => other !== resume)
+        if (this.waiters.length === 0) this.topic.unwait(this)
+      })
+    }),
+    Effect.yieldNow
+  )
+
+  wake(): void {
+    const { waiters } = this
+    this.waiters = []
+    for (const resume of waiters) resume(Effect.void)
+  }
+
+  /** Forgets the page that it has read to its end. */
+  skip(): void {
+    this.page = this.topic.page
+    this.at = 0
+  }
+
   /** Takes all there is, without waiting. */
   rest(): ReadonlyArray<A> {
-    this.pull()
-    const rest = this.from === 0 ? this.held : this.held.slice(this.from)
+    return this.some(Number.POSITIVE_INFINITY)
+  }
+
+  private some(atLeast: number): ReadonlyArray<A> {
+    this.pull(atLeast)
+    const some = this.from === 0 ? this.held : this.held.slice(this.from)
     this.held = []
     this.from = 0
-    return rest
+    return some
   }
 
-  private pull(): void {
+  private pull(atLeast: number): void {
     if (this.isCut) return
-    const more = this.subscription.subscription.pollUpTo(Number.POSITIVE_INFINITY)
-    const held = this.held.length - this.from
-    this.held = held === 0 ? more : this.held.slice(this.from).concat(more)
+    const parts: Array<ReadonlyArray<A>> = this.from < this.held.length ? [this.held.slice(this.from)] : []
+    for (let n = 0; n < atLeast && this.before < this.topic.published; ) {
+      const part = this.part()
+      n += part.length
+      this.before += part.length
+      parts.push(part)
+    }
+    this.held = parts.length === 1 ? parts[0]! : parts.flat()
     this.from = 0
   }
 
-  /** Ends the subscription here: what was published before is kept for the reader, what comes later is not for it. */
+  /** What it has not read of its page; a closed one is left for the next, so as not to hold on to it. */
+  private part(): ReadonlyArray<A> {
+    const { at, page, topic } = this
+    const { events } = page
+    if (page.next === undefined && events.length >= worthSharing) topic.turn()
+    const part = at === 0 && page.next !== undefined ? events : events.slice(at)
+    this.page = page.next ?? page
+    this.at = page.next === undefined ? events.length : 0
+    return part
+  }
+
+  /** Ends the feed here: what was published before is kept for the reader, what comes later is not for it. */
   cut(): void {
     if (this.isCut) return
-    this.pull()
+    this.pull(Number.POSITIVE_INFINITY)
     this.isCut = true
-    Effect.runForkWith(this.context)(Scope.close(this.scope, Exit.void))
+    this.page = emptyPage()
+    this.topic.leave(this)
+    this.wake()
   }
 }

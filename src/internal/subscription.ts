@@ -39,8 +39,7 @@ export class Subscription<A, E> {
     onClosed: () => void
   ) {
     const node = new Node("Subscription", dst.node.name, () => [dst.node])
-    // What has come in already, between the subscription and here, is part of the account.
-    const begun = ages.entered - feed.size
+    const begun = ages.entered
     // What has been published since is this subscription's account; nothing is counted at each publish.
     node.update = () => {
       if (node.state === "open") node.accepted = ages.entered - begun

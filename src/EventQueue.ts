@@ -6,11 +6,9 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { Dropped, Undelivered } from "./Dropped.ts"
 import type { EventSink, Reliable } from "./EventSink.ts"
@@ -133,14 +131,12 @@ export const make: {
   <A, E>(options: AnyOptions<A, E> = {}) =>
   (dst: EventSink<A, E>): Effect.Effect<EventQueue<A, never>, never, Scope.Scope> =>
     Effect.uninterruptible(
-      Effect.contextWith((context: Context.Context<never>) =>
-        Effect.flatMap(Queue.unbounded<A, Cause.Done>(), (queue) => {
-          const self = new EventQueueImpl<A, E>(dst, queue, options, withoutConstruction(context))
-          return Effect.as(
-            Effect.addFinalizer(() => self.close),
-            // It fails with `QueueFull` only under "reject", and then the overload says so.
-            self as EventQueue<A, QueueFull> as EventQueue<A, never>
-          )
-        })
-      )
+      Effect.contextWith((context: Context.Context<never>) => {
+        const self = new EventQueueImpl<A, E>(dst, options, withoutConstruction(context))
+        return Effect.as(
+          Effect.addFinalizer(() => self.close),
+          // It fails with `QueueFull` only under "reject", and then the overload says so.
+          self as EventQueue<A, QueueFull> as EventQueue<A, never>
+        )
+      })
     )

@@ -251,7 +251,7 @@ export class BroadcasterImpl<in out A> extends Sink<A> {
         Stream.fromPull(
           Effect.succeed(
             Effect.flatMap(
-              feed.takeOne,
+              feed.takeUpTo(1),
               (events): Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> => {
                 // Not empty, by the comparison.
                 if (events.length > 0) return Effect.succeed(events as unknown as Arr.NonEmptyReadonlyArray<A>)

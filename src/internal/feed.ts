@@ -34,8 +34,13 @@ export class Topic<A> {
   }
 
   publishAll(events: ReadonlyArray<A>): void {
-    for (const event of events) this.add(event)
+    if (events.length < worthSharing) for (const event of events) this.add(event)
+    else this.addPage(events.slice())
     if (this.waiting.size > 0) this.wake()
+  }
+
+  get isShared(): boolean {
+    return this.feeds > 1
   }
 
   private add(event: A): void {
@@ -45,9 +50,15 @@ export class Topic<A> {
     this.page.events.push(event)
   }
 
+  private addPage(events: Array<A>): void {
+    this.published += events.length
+    if (this.feeds === 0) return
+    this.turn({ events, next: undefined })
+    this.turn()
+  }
+
   /** Closes the open page, and opens another. */
-  turn(): void {
-    const page = emptyPage<A>()
+  turn(page: Page<A> = emptyPage()): void {
     this.page.next = page
     this.page = page
   }
@@ -114,21 +125,21 @@ export class Feed<A> {
   }
 
   /** Waits for events and takes what there is; none when the feed has been cut off and is read out. */
-  readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() => {
-    if (this.isCut || this.size > 0) return Effect.succeed(this.some(enough))
-    return Effect.andThen(this.woken, this.take)
-  })
+  readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() =>
+    this.isReady ? Effect.succeed(this.some(enough)) : Effect.andThen(this.woken, this.take)
+  )
 
-  /** Takes one event, and leaves the others for the next call; none as `take`. */
-  readonly takeOne: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() => {
-    if (this.from < this.held.length) return Effect.succeed([this.held[this.from++]!])
-    return Effect.flatMap(this.take, (events) => {
-      if (events.length === 0) return Effect.succeed(events)
-      this.held = events
-      this.from = 0
-      return this.takeOne
-    })
-  })
+  /** Takes at most `n` events, and leaves the others for the next call; none as `take`. */
+  takeUpTo(n: number): Effect.Effect<ReadonlyArray<A>> {
+    const take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() =>
+      this.isReady ? Effect.succeed(this.poll(n)) : Effect.andThen(this.woken, take)
+    )
+    return take
+  }
+
+  private get isReady(): boolean {
+    return this.isCut || this.size > 0
+  }
 
   /**
    * The waiter is resumed inside the publisher, which may have more to publish: it is let go on first, and then all of it
@@ -163,6 +174,15 @@ export class Feed<A> {
     return this.some(Number.POSITIVE_INFINITY)
   }
 
+  /** Takes at most `n` events, without waiting. */
+  poll(n: number): ReadonlyArray<A> {
+    const left = Math.min(n, this.size)
+    while (this.held.length - this.from < left) this.pull(left)
+    const events = this.held.slice(this.from, this.from + left)
+    this.from += left
+    return events
+  }
+
   private some(atLeast: number): ReadonlyArray<A> {
     this.pull(atLeast)
     const some = this.from === 0 ? this.held : this.held.slice(this.from)
@@ -171,16 +191,18 @@ export class Feed<A> {
     return some
   }
 
+  /** Holds `atLeast` events, if there are that many. */
   private pull(atLeast: number): void {
-    if (this.isCut) return
     const parts: Array<ReadonlyArray<A>> = this.from < this.held.length ? [this.held.slice(this.from)] : []
-    for (let n = 0; n < atLeast && this.before < this.topic.published; ) {
+    for (let n = this.held.length - this.from; n < atLeast && !this.isCut && this.before < this.topic.published;) {
       const part = this.part()
       n += part.length
       this.before += part.length
       parts.push(part)
     }
-    this.held = parts.length === 1 ? parts[0]! : parts.flat()
+    // `concat` copies whole arrays at once, and `flat` one event after the other; but a call takes only so many arguments.
+    const [first = [], ...others] = parts
+    this.held = others.length > 32 ? parts.flat() : others.length > 0 ? first.concat(...others) : first
     this.from = 0
   }
 
@@ -188,7 +210,7 @@ export class Feed<A> {
   private part(): ReadonlyArray<A> {
     const { at, page, topic } = this
     const { events } = page
-    if (page.next === undefined && events.length >= worthSharing) topic.turn()
+    if (page.next === undefined && (topic.isShared ? events.length >= worthSharing : events.length > at)) topic.turn()
     const part = at === 0 && page.next !== undefined ? events : events.slice(at)
     this.page = page.next ?? page
     this.at = page.next === undefined ? events.length : 0

@@ -1,12 +1,10 @@
-/** The machinery of a queue: an Effect `Queue`, writers that wait in front of it, and a fiber that drains it. */
+/** The machinery of a queue: a feed, writers that wait in front of it, and a fiber that drains it. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Queue from "effect/Queue"
 import type { OnDropped } from "../Dropped.ts"
 import { Admission } from "./admission.ts"
 import { Ages } from "./ages.ts"
@@ -14,6 +12,7 @@ import { Delivering } from "./captured.ts"
 import { Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { Drainer, maxGroup } from "./drainer.ts"
+import { Feed, Topic } from "./feed.ts"
 import { Flushes } from "./flushes.ts"
 import { Node, reaches } from "./node.ts"
 import { count } from "./options.ts"
@@ -55,7 +54,8 @@ export interface AnyOptions<in A, in E> {
 }
 
 export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
-  private readonly queue: Queue.Queue<A, Cause.Done>
+  private readonly topic = new Topic<A>()
+  private readonly feed = new Feed(this.topic)
   private readonly capacity: number
   private readonly overflow: Overflow
   private readonly drainTimeout: Duration.Duration
@@ -66,12 +66,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
   private readonly admission: Admission<A>
   private readonly flushes = new Flushes()
 
-  constructor(
-    dst: EventSink<A, E>,
-    queue: Queue.Queue<A, Cause.Done>,
-    options: AnyOptions<A, E>,
-    context: Context.Context<never>
-  ) {
+  constructor(dst: EventSink<A, E>, options: AnyOptions<A, E>, context: Context.Context<never>) {
     const node = new Node("EventQueue", options.name, () => [dst.node])
     super({
       node,
@@ -80,7 +75,6 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
         Effect.as(this.acceptGroup(events, fiber), events.length)
       )
     })
-    this.queue = queue
     this.capacity = count("EventQueue.make", "capacity", options.capacity ?? Number.POSITIVE_INFINITY, 1)
     this.overflow = options.overflow ?? "suspend"
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
@@ -94,7 +88,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
       () => node.pending === 0
     )
     this.drainer = new Drainer(
-      { take: this.take(dst), rest: () => this.rest(), end: () => void Queue.endUnsafe(queue) },
+      { take: this.take(dst), rest: () => this.feed.rest(), end: () => this.feed.cut() },
       dst,
       node,
       this.reporter,
@@ -105,13 +99,9 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
   }
 
   private take(dst: EventSink<A, E>): Effect.Effect<ReadonlyArray<A>> {
-    // A bounded queue is asked only for what is handed on at once, so that the rest can still be dropped.
-    const bounded = this.capacity !== Number.POSITIVE_INFINITY
-    const one = bounded && !dst.writeUnsafe && !dst.writeSome
-    const some: Effect.Effect<ReadonlyArray<A>, Cause.Done> = one
-      ? Effect.map(Queue.take(this.queue), (event) => [event])
-      : Queue.takeBetween(this.queue, 1, bounded ? maxGroup : Number.POSITIVE_INFINITY)
-    return Effect.catch(some, () => Effect.succeed([]))
+    if (this.capacity === Number.POSITIVE_INFINITY) return this.feed.take
+    // Only what is handed on at once, so that the rest can still be dropped.
+    return this.feed.takeUpTo(dst.writeUnsafe !== undefined || dst.writeSome !== undefined ? maxGroup : 1)
   }
 
   private accept(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, QueueFull | SinkClosed> {
@@ -119,7 +109,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(1)) {
       this.node.accepted++
       this.ages.enter(1)
-      Queue.offerUnsafe(this.queue, event)
+      this.topic.publish(event)
       return Effect.void
     }
     return this.overflown([event], fiber)
@@ -140,7 +130,7 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
   private enterAll(events: NonEmptyReadonlyArray<A>): void {
     this.node.accepted += events.length
     this.ages.enter(events.length)
-    Queue.offerAllUnsafe(this.queue, events)
+    this.topic.publishAll(events)
   }
 
   /** A group that does not fit: each policy takes it whole or not at all. */
@@ -174,14 +164,12 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   private dropOldest(events: NonEmptyReadonlyArray<A>): Effect.Effect<void> {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
-    const waiting = Queue.sizeUnsafe(this.queue)
+    const waiting = this.feed.size
     const inHand = this.node.pending - waiting
     if (inHand > 0 && inHand + events.length > this.capacity) return this.dropNewest(events)
     const dropped: Array<A> = []
     while (dropped.length < waiting && !this.admission.fits(events.length)) {
-      const oldest = Queue.takeUnsafe(this.queue)
-      if (oldest?._tag !== "Success") break
-      dropped.push(oldest.value)
+      dropped.push(...this.feed.poll(1))
       this.node.dropped++
     }
     this.enterAll(events)
@@ -195,16 +183,6 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     const done = this.flushes.settle(n, 0)
     this.admission.admit()
     this.flushes.wake(done)
-  }
-
-  private rest(): ReadonlyArray<A> {
-    const rest: Array<A> = []
-    let exit = Queue.takeUnsafe(this.queue)
-    while (exit?._tag === "Success") {
-      rest.push(exit.value)
-      exit = Queue.takeUnsafe(this.queue)
-    }
-    return rest
   }
 
   readonly pending = Effect.sync(() => this.node.pending)

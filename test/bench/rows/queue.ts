@@ -60,6 +60,23 @@ const rxjs = {
     })
 } satisfies Side
 
+/** What an effect costs that counts and nothing else: no write can cost less, and a delivery by an effect is one more. */
+const floor: Side = {
+  label: "Effect.sync, and no queue",
+  run: (load) => {
+    const meter = new Meter()
+    return Effect.succeed(
+      throughput(
+        load,
+        meter.delivered(
+          load.n,
+          times(load.n, () => meter.counted(event))
+        )
+      )
+    )
+  }
+}
+
 const n = 100_000
 
 export const queue: ReadonlyArray<Row> = [
@@ -80,6 +97,7 @@ export const queue: ReadonlyArray<Row> = [
         undefined,
         Effect.forever
       ),
+      floor,
       rxjs
     ]
   },

@@ -99,7 +99,7 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
   private readonly queue: Queue.Queue<A, Cause.Done>
   private readonly drainTimeout: Duration.Duration
   private readonly ages: Ages
-  private readonly admission: Admission<A>
+  private readonly admission: Admission
   private readonly closing: Closing<A>
   /** Readers that wait: each is room for one event. */
   private readers = 0
@@ -120,14 +120,13 @@ class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
     this.closing = new Closing(context, (left) => reporter.left(left, "Undelivered"))
     this.admission = new Admission(
       () => capacity + this.readers - node.pending,
-      ([event]) => this.enter(event),
       () => false
     )
   }
 
   private accept(event: A): Effect.Effect<void, SinkClosed> {
     if (this.node.state !== "open") return this.closed
-    if (!this.admission.fits(1)) return this.admission.wait([event])
+    if (!this.admission.fits(1)) return this.admission.wait(1, () => this.enter(event))
     this.enter(event)
     return Effect.void
   }

@@ -59,6 +59,26 @@ export interface Options<out P extends Overflow = Overflow> {
   readonly overflow?: P | undefined
   /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
   readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * How many writes, or writes of groups, may be under way at once; a finite whole number from 1, and 1 by default, which
+   * keeps all events in order. With more, only `partitionBy` keeps an order.
+   */
+  readonly concurrency?: number | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Partitioned<in A> {
+  /**
+   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
+   * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
+   * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
+   * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
+   * memory while events of it wait.
+   */
+  readonly partitionBy?: ((event: A) => unknown) | undefined
 }
 
 /**
@@ -115,18 +135,25 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * @since 0.1.0
  */
 export const make: {
-  // Inside a pipe the callback is inferred from the sink; outside of one, the sink from an annotated callback.
+  // Inside a pipe the callbacks are inferred from the sink; outside of one, the sink from annotated callbacks.
   <A, E, P extends Overflow = "suspend">(
-    options: Options<P> & {
-      readonly onDropped: (dropped: Dropped<NoInfer<A>, NoInfer<E>>) => Effect.Effect<void>
-    }
+    options: Options<P> &
+      Partitioned<NoInfer<A>> & {
+        readonly onDropped: (dropped: Dropped<NoInfer<A>, NoInfer<E>>) => Effect.Effect<void>
+      }
   ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
   <A, E, P extends Overflow = "suspend">(
-    options: Options<P> & { readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void> }
+    options: Options<P> & Partitioned<A> & { readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void> }
   ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
   <P extends Lossless = "suspend">(
-    options?: Options<P> & { readonly onDropped?: never }
+    options?: Options<P> & { readonly onDropped?: never; readonly partitionBy?: never }
   ): <A, E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+  <A, E, P extends Lossless = "suspend">(
+    options: Options<P> & Partitioned<NoInfer<A>> & { readonly onDropped?: never }
+  ): (dst: EventSink<A, E> & Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+  <A, P extends Lossless = "suspend">(
+    options: Options<P> & Partitioned<A> & { readonly onDropped?: never }
+  ): <E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
 } =
   <A, E>(options: AnyOptions<A, E> = {}) =>
   (dst: EventSink<A, E>): Effect.Effect<EventQueue<A, never>, never, Scope.Scope> =>

@@ -1,31 +1,29 @@
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { SinkClosed } from "./sink.ts"
 
-interface Waiter<A> {
-  readonly events: NonEmptyReadonlyArray<A>
+interface Waiter {
+  /** How many events it wants to bring in, and what brings them in. */
+  readonly n: number
+  readonly enter: () => void
   readonly resume: (effect: Effect.Effect<void, SinkClosed>) => void
 }
 
 const admitted: Effect.Effect<void> = Effect.void
 
 /**
- * The line in front of a bounded part: writers that wait for room, first come, first in. It stands in front of the
- * Effect `Queue` and not in it, since a `Queue` that ends admits the writers that wait, and these must fail.
+ * The line in front of a bounded part: writers that wait for room, first come, first in. It stands in front of what
+ * keeps the events and not in it (an Effect `Queue` that ends admits the writers that wait, and these must fail).
  */
-export class Admission<A> {
+export class Admission {
   /** How many events there is room for now; 0 or less for none. */
   private readonly room: () => number
-  /** Lets a group in, whole. */
-  private readonly enter: (events: NonEmptyReadonlyArray<A>) => void
   /** A group larger than any room enters when this holds: it would wait for ever. */
   private readonly empty: () => boolean
-  private readonly waiters = new Set<Waiter<A>>()
+  private readonly waiters = new Set<Waiter>()
   private closed: Effect.Effect<never, SinkClosed> | undefined = undefined
 
-  constructor(room: () => number, enter: (events: NonEmptyReadonlyArray<A>) => void, empty: () => boolean) {
+  constructor(room: () => number, empty: () => boolean) {
     this.room = room
-    this.enter = enter
     this.empty = empty
   }
 
@@ -38,11 +36,11 @@ export class Admission<A> {
     return n <= this.room() || this.empty()
   }
 
-  /** Waits in line. An interrupted writer leaves it, and its group with it. */
-  wait(events: NonEmptyReadonlyArray<A>): Effect.Effect<void, SinkClosed> {
+  /** Waits in line until `n` events fit, which `enter` then brings in, whole. An interrupted writer leaves the line. */
+  wait(n: number, enter: () => void): Effect.Effect<void, SinkClosed> {
     return Effect.callback<void, SinkClosed>((resume) => {
       if (this.closed !== undefined) return resume(this.closed)
-      const waiter = { events, resume }
+      const waiter = { n, enter, resume }
       this.waiters.add(waiter)
       this.admit()
       return Effect.sync(() => {
@@ -55,11 +53,11 @@ export class Admission<A> {
   /** Lets in who fits, in order. To be called whenever room came. */
   admit(): void {
     if (this.waiters.size === 0) return
-    const entered: Array<Waiter<A>> = []
+    const entered: Array<Waiter> = []
     for (const waiter of this.waiters) {
-      if (!this.hasRoom(waiter.events.length)) break
+      if (!this.hasRoom(waiter.n)) break
       this.waiters.delete(waiter)
-      this.enter(waiter.events)
+      waiter.enter()
       entered.push(waiter)
     }
     // Resuming a writer runs it inside this call, and it may write again: the state is whole by now.

@@ -1,5 +1,6 @@
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Undelivered } from "../Dropped.ts"
 
@@ -66,3 +67,20 @@ export class Closing<A> {
     )
   )
 }
+
+/** What ends when its source has ended, and then gives up what it has in hand. */
+export interface Drain<out A> {
+  readonly close: (timeout: Duration.Duration) => Effect.Effect<void>
+  readonly left: () => ReadonlyArray<Undelivered<A>>
+}
+
+/** Closes drainers side by side, and answers with what they had in hand, then with the `rest` that none of them took. */
+export const closeAll = <A>(
+  drainers: ReadonlyArray<Drain<A>>,
+  timeout: Duration.Duration,
+  rest: () => ReadonlyArray<A>
+): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
+  Effect.map(
+    Effect.forEach(drainers, (drainer) => drainer.close(timeout), { concurrency: "unbounded", discard: true }),
+    () => [...drainers.flatMap((drainer) => drainer.left()), ...rest().map((event) => ({ event, inFlight: false }))]
+  )

@@ -16,14 +16,12 @@ import type { Node } from "./node.ts"
 import type { Reporter } from "./reporter.ts"
 import { type Direct, type EventSink, sinkClosedOf } from "./sink.ts"
 
-/** Where a drainer takes its events from. */
+/** Where a drainer takes its events from. Taking is no effect, so that no interruption comes between it and the hand. */
 export interface Source<out A> {
-  /** Waits for events and takes some. Nothing taken means that there will be no more. */
-  readonly take: Effect.Effect<ReadonlyArray<A>>
-  /** Takes what is left, without waiting. */
-  readonly rest: () => ReadonlyArray<A>
-  /** Lets nothing more in: `take` answers with what is left, then with nothing. */
-  readonly end: () => void
+  /** Takes some events without waiting: none when there will be no more, `undefined` when there are none now. */
+  readonly poll: () => ReadonlyArray<A> | undefined
+  /** Waits until there may be some, or no more. */
+  readonly wait: Effect.Effect<void>
 }
 
 /** What the part around a drainer wants to know. */
@@ -49,9 +47,10 @@ export class Drainer<A, E> {
   private readonly hooks: Hooks
   private readonly context: Context.Context<never>
 
-  /** What was taken and from where on it is not settled. */
+  /** What was taken, from where on it is not settled, and how many of that are being written. */
   private hand: ReadonlyArray<A> = []
   private next = 0
+  private inFlight = 0
   /** How many events a group may hold: halved by a failure, doubled by a success. */
   private group = maxGroup
   /** A failure was reported, and this many events had been delivered by then. */
@@ -120,15 +119,15 @@ export class Drainer<A, E> {
     return this.taken
   })
 
-  private readonly taken: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.flatMap(this.source.take, (events) => {
-      this.hand = events
-      this.next = 0
-      if (events.length > 0) return this.deliver
-      this.over = true
-      return Effect.void
-    })
-  )
+  private readonly taken: Effect.Effect<void> = Effect.suspend(() => {
+    const events = this.source.poll()
+    if (events === undefined) return this.source.wait
+    this.hand = events
+    this.next = 0
+    if (events.length > 0) return this.deliver
+    this.over = true
+    return Effect.void
+  })
 
   private readonly deliver: Effect.Effect<void> = Effect.suspend(() =>
     Effect.catchCause(
@@ -147,7 +146,7 @@ export class Drainer<A, E> {
     Effect.whileLoop({
       while: () => this.next < this.hand.length && !this.over,
       body: () => {
-        this.node.inFlight = 1
+        this.flying(1)
         return this.dst.write(this.hand[this.next]!)
       },
       step: () => this.delivered(1)
@@ -159,7 +158,7 @@ export class Drainer<A, E> {
       Effect.whileLoop<unknown, unknown, never>({
         while: () => this.next < this.hand.length && !this.over,
         body: () => {
-          this.node.inFlight = 1
+          this.flying(1)
           const event = this.hand[this.next]!
           const write = direct.begin(event, fiber)
           // It is closed, and says so.
@@ -191,13 +190,13 @@ export class Drainer<A, E> {
           this.next === 0 && this.hand.length <= this.group
             ? this.hand
             : this.hand.slice(this.next, this.next + this.group)
-        this.node.inFlight = group.length
+        this.flying(group.length)
         // Not empty, by the condition of the loop.
         return writeSome(group as unknown as NonEmptyReadonlyArray<A>)
       },
       step: (n) => {
         // A sink that takes a few at a time is not offered a thousand each time.
-        this.group = n < this.node.inFlight ? Math.max(leastGroup, 16 * n) : Math.min(this.group * 2, maxGroup)
+        this.group = n < this.inFlight ? Math.max(leastGroup, 16 * n) : Math.min(this.group * 2, maxGroup)
         this.delivered(n)
       }
     })
@@ -214,17 +213,23 @@ export class Drainer<A, E> {
       } finally {
         // Also when a write throws: what came before it is delivered, and only it has failed.
         if (at > next) this.delivered(at - next)
-        if (at < end) this.node.inFlight = 1
+        if (at < end) this.flying(1)
       }
       if (!open) this.downstreamClosed()
       return end < hand.length ? Effect.yieldNow : Effect.void
     })
   }
 
+  /** Notes how many events are being written; other drainers of the part have theirs. */
+  private flying(n: number): void {
+    this.node.inFlight += n - this.inFlight
+    this.inFlight = n
+  }
+
   private delivered(n: number): void {
     // Those of an interrupted write that ends late have been returned as undelivered.
     if (this.over) return
-    this.node.inFlight = 0
+    this.flying(0)
     this.node.delivered += n
     this.next += n
     if (this.next >= this.hand.length) this.hand = []
@@ -234,8 +239,8 @@ export class Drainer<A, E> {
   private failed(cause: Cause.Cause<unknown>): Effect.Effect<void> {
     this.endDirect(cause)
     if (this.over) return Effect.void
-    const { inFlight } = this.node
-    this.node.inFlight = 0
+    const { inFlight } = this
+    this.flying(0)
     this.node.lastError = Cause.squash(cause)
     if (sinkClosedOf(cause) !== undefined) {
       this.downstreamClosed()
@@ -269,26 +274,20 @@ export class Drainer<A, E> {
   }
 
   private downstreamClosed(): void {
-    this.node.inFlight = 0
+    this.flying(0)
     this.over = true
     this.hooks.downstreamClosed()
   }
 
-  /** Lets nothing more in, delivers until `timeout`, and answers with what is left. Called once. */
-  close(timeout: Duration.Duration): Effect.Effect<ReadonlyArray<Undelivered<A>>> {
-    return Effect.suspend(() => {
-      this.source.end()
-      return Effect.map(
-        Effect.tap(
-          endWithin(this.ended, timeout, () => {
-            this.over = true
-            this.fiber?.interruptUnsafe()
-          }),
-          (ended) => (ended ? Effect.void : this.abandoned)
-        ),
-        () => this.left()
-      )
-    })
+  /** Waits until `timeout` for the end of its source, then stops. Called once, when the source has been told to end. */
+  close(timeout: Duration.Duration): Effect.Effect<void> {
+    return Effect.flatMap(
+      endWithin(this.ended, timeout, () => {
+        this.over = true
+        this.fiber?.interruptUnsafe()
+      }),
+      (ended) => (ended ? Effect.void : this.abandoned)
+    )
   }
 
   private readonly abandoned = Effect.suspend(() => {
@@ -300,19 +299,14 @@ export class Drainer<A, E> {
     return this.reporter.abandoned(this.dst.node.name)
   })
 
-  private left(): ReadonlyArray<Undelivered<A>> {
-    const inHand = this.hand.slice(this.next)
-    const { inFlight } = this.node
-    const left = [
-      ...inHand.map((event, i) => ({ event, inFlight: i < inFlight })),
-      ...this.source.rest().map((event) => ({ event, inFlight: false }))
-    ]
+  /** Gives up what it has in hand. Called once, when it is closed. */
+  left(): ReadonlyArray<Undelivered<A>> {
+    const { inFlight } = this
+    const left = this.hand.slice(this.next).map((event, i) => ({ event, inFlight: i < inFlight }))
     this.over = true
     this.hand = []
     this.next = 0
-    this.node.inFlight = 0
-    this.node.undelivered += left.length
-    this.hooks.settled(left.length)
+    this.flying(0)
     return left
   }
 }

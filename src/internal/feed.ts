@@ -126,7 +126,7 @@ export class Feed<A> {
 
   /** Waits for events and takes what there is; none when the feed has been cut off and is read out. */
   readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() =>
-    this.isReady ? Effect.succeed(this.some(enough)) : Effect.andThen(this.woken, this.take)
+    this.isReady ? Effect.succeed(this.some()) : Effect.andThen(this.woken, this.take)
   )
 
   /** Takes at most `n` events, and leaves the others for the next call; none as `take`. */
@@ -137,15 +137,21 @@ export class Feed<A> {
     return take
   }
 
-  private get isReady(): boolean {
+  /** Whether `take` would not wait. */
+  get isReady(): boolean {
     return this.isCut || this.size > 0
   }
 
+  /** How many events were published before the next one that is taken. */
+  get position(): number {
+    return this.before - (this.held.length - this.from)
+  }
+
   /**
-   * The waiter is resumed inside the publisher, which may have more to publish: it is let go on first, and then all of it
+   * Waits until something is published or the feed is cut off. It is resumed inside the publisher, which may have more to publish: it is let go on first, and then all of it
    * is taken at once.
    */
-  private readonly woken: Effect.Effect<void> = Effect.andThen(
+  readonly woken: Effect.Effect<void> = Effect.andThen(
     Effect.callback<void>((resume) => {
       this.waiters.push(resume)
       this.topic.wait(this)
@@ -169,9 +175,14 @@ export class Feed<A> {
     this.at = 0
   }
 
+  /** Takes what there is, a page or more, without waiting. */
+  some(): ReadonlyArray<A> {
+    return this.pulled(enough)
+  }
+
   /** Takes all there is, without waiting. */
   rest(): ReadonlyArray<A> {
-    return this.some(Number.POSITIVE_INFINITY)
+    return this.pulled(Number.POSITIVE_INFINITY)
   }
 
   /** Takes at most `n` events, without waiting. */
@@ -183,7 +194,7 @@ export class Feed<A> {
     return events
   }
 
-  private some(atLeast: number): ReadonlyArray<A> {
+  private pulled(atLeast: number): ReadonlyArray<A> {
     this.pull(atLeast)
     const some = this.from === 0 ? this.held : this.held.slice(this.from)
     this.held = []

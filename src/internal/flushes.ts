@@ -1,7 +1,9 @@
 import * as Effect from "effect/Effect"
 
 interface Flush {
-  /** How many events are still ahead of it. */
+  /** It waits for the events before this position. */
+  readonly until: number
+  /** How many of them are not settled yet. */
   ahead: number
   readonly resume: (effect: Effect.Effect<void>) => void
 }
@@ -12,20 +14,29 @@ const none: ReadonlyArray<Flush> = []
 export class Flushes {
   private waiting: Array<Flush> = []
 
-  /** Waits until the `pending` events that are ahead now are settled. */
-  wait(pending: number): Effect.Effect<void> {
+  /** Waits until the `pending` events are settled that have entered before the position `until`. */
+  wait(pending: number, until: number): Effect.Effect<void> {
     if (pending === 0) return Effect.void
     return Effect.callback<void>((resume) => {
-      const flush: Flush = { ahead: pending, resume }
+      const flush: Flush = { until, ahead: pending, resume }
       this.waiting.push(flush)
       return Effect.sync(() => void (this.waiting = this.waiting.filter((other) => other !== flush)))
     })
   }
 
-  /** Notes that `n` events are settled that have `before` others ahead of them. Answers who is done, for `wake`. */
-  settle(n: number, before: number): ReadonlyArray<Flush> {
+  /** Notes that the `n` events from the position `from` on are settled. */
+  readonly settle = (from: number, n: number): void => {
+    for (const flush of this.waiting) flush.ahead -= Math.max(0, Math.min(from + n, flush.until) - from)
+  }
+
+  /** Notes that nothing is left to be settled. */
+  settleAll(): void {
+    for (const flush of this.waiting) flush.ahead = 0
+  }
+
+  /** Takes out who is done, for `wake`. */
+  done(): ReadonlyArray<Flush> {
     if (this.waiting.length === 0) return none
-    for (const flush of this.waiting) if (flush.ahead > before) flush.ahead = Math.max(before, flush.ahead - n)
     const done = this.waiting.filter(({ ahead }) => ahead === 0)
     if (done.length > 0) this.waiting = this.waiting.filter(({ ahead }) => ahead > 0)
     return done

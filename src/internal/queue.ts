@@ -1,4 +1,4 @@
-/** The machinery of a queue: a feed, writers that wait in front of it, and a fiber that drains it. */
+/** The machinery of a queue: a backlog, writers that wait in front of it, and fibers that drain it. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -8,12 +8,13 @@ import type * as Fiber from "effect/Fiber"
 import type { OnDropped } from "../Dropped.ts"
 import { Admission } from "./admission.ts"
 import { Ages } from "./ages.ts"
+import { type Backlog, type Line, Sequence } from "./backlog.ts"
 import { Delivering } from "./captured.ts"
-import { Closing } from "./closing.ts"
+import { closeAll, Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { Drainer, maxGroup } from "./drainer.ts"
-import { Feed, Topic } from "./feed.ts"
 import { Flushes } from "./flushes.ts"
+import { Lanes } from "./lanes.ts"
 import { Node, reaches } from "./node.ts"
 import { count } from "./options.ts"
 import { Reporter } from "./reporter.ts"
@@ -50,20 +51,23 @@ export interface AnyOptions<in A, in E> {
   readonly capacity?: number | undefined
   readonly overflow?: Overflow | undefined
   readonly drainTimeout?: Duration.Input | undefined
+  readonly concurrency?: number | undefined
+  readonly partitionBy?: ((event: A) => unknown) | undefined
   readonly onDropped?: OnDropped<A, E> | undefined
 }
 
 export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
-  private readonly topic = new Topic<A>()
-  private readonly feed = new Feed(this.topic)
+  private readonly backlog: Backlog<A>
   private readonly capacity: number
   private readonly overflow: Overflow
   private readonly drainTimeout: Duration.Duration
   private readonly reporter: Reporter<A, E>
-  private readonly drainer: Drainer<A, E>
+  private readonly drainers: ReadonlyArray<Drainer<A, E>>
+  private readonly concurrency: number
+  private readonly keyOf: ((event: A) => unknown) | undefined
   private readonly closing: Closing<A>
   private readonly ages: Ages
-  private readonly admission: Admission<A>
+  private readonly admission: Admission
   private readonly flushes = new Flushes()
 
   constructor(dst: EventSink<A, E>, options: AnyOptions<A, E>, context: Context.Context<never>) {
@@ -77,6 +81,10 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     })
     this.capacity = count("EventQueue.make", "capacity", options.capacity ?? Number.POSITIVE_INFINITY, 1)
     this.overflow = options.overflow ?? "suspend"
+    this.concurrency = count("EventQueue.make", "concurrency", options.concurrency ?? 1, 1)
+    if (!Number.isFinite(this.concurrency)) throw new RangeError("EventQueue.make: concurrency must be finite")
+    // In a single line all keys are in order anyway.
+    this.keyOf = this.concurrency > 1 ? options.partitionBy : undefined
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     this.ages = new Ages(context, () => node.pending)
     node.oldestAge = (now) => this.ages.oldest(node.pending, now)
@@ -84,35 +92,43 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     this.closing = new Closing(context, (left) => this.reporter.left(left, "Undelivered"))
     this.admission = new Admission(
       () => this.capacity - node.pending,
-      (events) => this.enterAll(events),
       () => node.pending === 0
     )
-    this.drainer = new Drainer(
-      { take: this.take(dst), rest: () => this.feed.rest(), end: () => this.feed.cut() },
-      dst,
-      node,
-      this.reporter,
-      { settled: (n) => this.settled(n), downstreamClosed: () => this.begin(true) },
-      Context.add(context, Delivering, node)
+    this.backlog = this.backlogFor(dst)
+    this.drainers = this.backlog.lines.map(
+      (line) =>
+        new Drainer(
+          line,
+          dst,
+          node,
+          this.reporter,
+          { settled: (n) => this.settled(line, n), downstreamClosed: () => this.begin(true) },
+          Context.add(context, Delivering, node)
+        )
     )
-    this.drainer.start()
+    for (const drainer of this.drainers) drainer.start()
   }
 
-  private take(dst: EventSink<A, E>): Effect.Effect<ReadonlyArray<A>> {
-    if (this.capacity === Number.POSITIVE_INFINITY) return this.feed.take
-    // Only what is handed on at once, so that the rest can still be dropped.
-    return this.feed.takeUpTo(dst.writeUnsafe !== undefined || dst.writeSome !== undefined ? maxGroup : 1)
+  private backlogFor(dst: EventSink<A, E>): Backlog<A> {
+    const { capacity, concurrency, keyOf, overflow } = this
+    if (concurrency === 1 && capacity === Number.POSITIVE_INFINITY) return new Sequence(1, capacity)
+    // Only what is handed on at once: the rest can still be dropped, or taken by another drainer.
+    const most = dst.writeUnsafe !== undefined || dst.writeSome !== undefined ? maxGroup : 1
+    return keyOf === undefined
+      ? new Sequence(concurrency, most)
+      : new Lanes(concurrency, most, overflow === "drop-oldest")
   }
 
   private accept(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, QueueFull | SinkClosed> {
     if (this.node.state !== "open") return this.closed
+    const key = this.keyOf === undefined ? undefined : this.keyOf(event)
     if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(1)) {
       this.node.accepted++
       this.ages.enter(1)
-      this.topic.publish(event)
+      this.backlog.enter(event, key)
       return Effect.void
     }
-    return this.overflown([event], fiber)
+    return this.overflown([event], [key], fiber)
   }
 
   private acceptGroup(
@@ -120,39 +136,41 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> {
     if (this.node.state !== "open") return this.closed
+    const keys = this.keyOf === undefined ? [] : events.map(this.keyOf)
     if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(events.length)) {
-      this.enterAll(events)
+      this.enterAll(events, keys)
       return Effect.void
     }
-    return this.overflown(events, fiber)
+    return this.overflown(events, keys, fiber)
   }
 
-  private enterAll(events: NonEmptyReadonlyArray<A>): void {
+  private enterAll(events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>): void {
     this.node.accepted += events.length
     this.ages.enter(events.length)
-    this.topic.publishAll(events)
+    this.backlog.enterAll(events, keys)
   }
 
   /** A group that does not fit: each policy takes it whole or not at all. */
   private overflown(
     events: NonEmptyReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> {
     const delivering = fiber.getRef(Delivering)
     // It would wait for room that only its own end can make: it is in the delivery of this queue, or of one behind it.
     if (delivering !== undefined && reaches(this.node, delivering)) {
-      this.enterAll(events)
+      this.enterAll(events, keys)
       return Effect.void
     }
     switch (this.overflow) {
       case "suspend":
-        return this.admission.wait(events)
+        return this.admission.wait(events.length, () => this.enterAll(events, keys))
       case "reject":
         return Effect.fail(new QueueFull({ queue: this.node.name, capacity: this.capacity }))
       case "drop-newest":
         return this.dropNewest(events)
       case "drop-oldest":
-        return this.dropOldest(events)
+        return this.dropOldest(events, keys)
     }
   }
 
@@ -162,32 +180,33 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     return this.reporter.overflown(events)
   }
 
-  private dropOldest(events: NonEmptyReadonlyArray<A>): Effect.Effect<void> {
+  private dropOldest(events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>): Effect.Effect<void> {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
-    const waiting = this.feed.size
-    const inHand = this.node.pending - waiting
+    const inHand = this.node.pending - this.backlog.size
     if (inHand > 0 && inHand + events.length > this.capacity) return this.dropNewest(events)
     const dropped: Array<A> = []
-    while (dropped.length < waiting && !this.admission.fits(events.length)) {
-      dropped.push(...this.feed.poll(1))
+    while (this.backlog.size > 0 && !this.admission.fits(events.length)) {
+      dropped.push(this.backlog.takeOldest(this.flushes.settle))
       this.node.dropped++
     }
-    this.enterAll(events)
+    const done = this.flushes.done()
+    this.enterAll(events, keys)
     const report = this.reporter.overflown(dropped)
-    this.flushes.wake(this.flushes.settle(dropped.length, inHand))
+    this.flushes.wake(done)
     return report
   }
 
-  private settled(n: number): void {
+  private settled(line: Line<A>, n: number): void {
+    line.settled(n, this.flushes.settle)
     // Who is let in may flush too, and that flush must not count what was settled before it.
-    const done = this.flushes.settle(n, 0)
+    const done = this.flushes.done()
     this.admission.admit()
     this.flushes.wake(done)
   }
 
   readonly pending = Effect.sync(() => this.node.pending)
 
-  readonly flush = Effect.suspend(() => this.flushes.wait(this.node.pending))
+  readonly flush = Effect.suspend(() => this.flushes.wait(this.node.pending, this.backlog.entered))
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
 
@@ -196,8 +215,16 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
       this.node.state = "closing"
       this.admission.close(this.closed)
     }
-    const close = Effect.tap(this.drainer.close(this.drainTimeout), () =>
-      Effect.sync(() => void (this.node.state = "closed"))
+    this.backlog.end()
+    const close = Effect.tap(
+      closeAll(this.drainers, this.drainTimeout, () => this.backlog.rest()),
+      (left) =>
+        Effect.sync(() => {
+          this.node.undelivered += left.length
+          this.node.state = "closed"
+          this.flushes.settleAll()
+          this.flushes.wake(this.flushes.done())
+        })
     )
     if (report) this.closing.beginReported(close)
     else this.closing.begin(close)

@@ -3,7 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { OnDropped } from "../Dropped.ts"
 import type { Ages } from "./ages.ts"
-import { Closing } from "./closing.ts"
+import { closeAll, Closing } from "./closing.ts"
 import { Drainer } from "./drainer.ts"
 import type { Feed } from "./feed.ts"
 import { Node } from "./node.ts"
@@ -53,7 +53,7 @@ export class Subscription<A, E> {
     this.closing = new Closing(context, (left) => this.reporter.left(left, "Undelivered"))
     this.gone = Effect.andThen(this.closing.finished, this.reporter.finish)
     this.drainer = new Drainer(
-      { take: feed.take, rest: () => feed.rest(), end: () => feed.cut() },
+      { poll: () => (feed.isReady ? feed.some() : undefined), wait: feed.woken },
       dst,
       node,
       this.reporter,
@@ -85,7 +85,14 @@ export class Subscription<A, E> {
   }
 
   private close(timeout: Duration.Duration) {
-    return Effect.tap(this.drainer.close(timeout), () => Effect.sync(() => void (this.node.state = "closed")))
+    return Effect.tap(
+      closeAll([this.drainer], timeout, () => this.feed.rest()),
+      (left) =>
+        Effect.sync(() => {
+          this.node.undelivered += left.length
+          this.node.state = "closed"
+        })
+    )
   }
 
   /** Begins the close; `closing` tells when it is over and what it left. */

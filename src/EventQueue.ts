@@ -76,7 +76,7 @@ export interface Partitioned<in A> {
    * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
    * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
    * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
-   * memory while events of it wait.
+   * memory while events of it wait. With a `concurrency` of 1 all events are in order, and this does nothing.
    */
   readonly partitionBy?: ((event: A) => unknown) | undefined
 }

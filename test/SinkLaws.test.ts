@@ -30,6 +30,11 @@ const { subject } = SinkLaws
 const backoff = { base: "20 millis", factor: "20 millis", max: "200 millis" } as const
 const delays = { max: backoff.max, bound: (failures: number) => ExponentialBackoff.maxDelay(failures, backoff) }
 
+/** Two keys for numbers, and one for all that is not a number. */
+function half(event: unknown): unknown {
+  return typeof event === "number" ? [event % 2] : "other"
+}
+
 /** Each sink of the library, and pipelines of them. */
 const subjects: ReadonlyArray<SinkLaws.Subject> = [
   subject({
@@ -173,6 +178,93 @@ const subjects: ReadonlyArray<SinkLaws.Subject> = [
     capacity: 1,
     make: (receiver) => EventQueue.make({ capacity: 1 })(receiver.reliable),
     shutdown: (queue) => queue.shutdown
+  }),
+
+  ...(["none", half] as const).flatMap((order) => {
+    const keys = order === "none" ? {} : { partitionBy: order }
+    const how = `3 at a time, ${order === "none" ? "without keys" : "by keys"}`
+    const options = { concurrency: 3, ...keys }
+    return [
+      subject({
+        name: `EventQueue, ${how}`,
+        queued: true,
+        order,
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, over a group sink`,
+        queued: true,
+        order,
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver.group),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, over a synchronous sink`,
+        queued: true,
+        synchronous: true,
+        order,
+        make: (receiver, onDropped) =>
+          Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make({ ...options, onDropped })),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, that logs what it gives up`,
+        queued: true,
+        order,
+        make: (receiver) =>
+          EventQueue.make<unknown, never>({ ...options, drainTimeout: "1 second" })(receiver.reliable),
+        deadline: "1 second",
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `queue, ${how} | retry | receiver`,
+        queued: true,
+        order,
+        delays,
+        deadline: "40 seconds",
+        make: (receiver, onDropped) =>
+          receiver.pipe(
+            RetryingSink.make(ExponentialBackoff.make(backoff)),
+            Effect.flatMap(EventQueue.make({ ...options, onDropped }))
+          ),
+        shutdown: (queue) => queue.shutdown
+      }),
+      ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+        ...[2, 3].map((capacity) =>
+          subject({
+            name: `EventQueue of ${capacity}, ${how}, "${overflow}"`,
+            queued: true,
+            capacity,
+            order,
+            make: (receiver, onDropped) => EventQueue.make({ ...options, capacity, overflow, onDropped })(receiver),
+            shutdown: (queue) => queue.shutdown
+          })
+        ),
+        subject({
+          name: `EventQueue of 3, ${how}, "${overflow}", over a group sink`,
+          queued: true,
+          capacity: 3,
+          order,
+          make: (receiver, onDropped) =>
+            EventQueue.make({ ...options, capacity: 3, overflow, onDropped })(receiver.group),
+          shutdown: (queue) => queue.shutdown
+        }),
+        subject({
+          name: `EventQueue of 3, ${how}, "${overflow}", over a synchronous sink`,
+          queued: true,
+          synchronous: true,
+          capacity: 3,
+          order,
+          make: (receiver, onDropped) =>
+            Effect.flatMap(
+              EventSink.sync(receiver.record),
+              EventQueue.make({ ...options, capacity: 3, overflow, onDropped })
+            ),
+          shutdown: (queue) => queue.shutdown
+        })
+      ])
+    ]
   }),
 
   subject({
@@ -354,6 +446,19 @@ const handmade = (name: string, capacity: number | undefined, flaw?: Flaw) =>
     shutdown: (sink) => sink.shutdown
   })
 
+const odd = (event: unknown): boolean => typeof event === "number" && event % 2 === 1
+
+const keyed = (name: string, capacity: number | undefined, flaw?: Flaw) =>
+  subject({
+    name,
+    queued: true,
+    capacity,
+    order: odd,
+    make: (receiver, onDropped) =>
+      queue(receiver, onDropped, { ...(capacity === undefined ? {} : { capacity }), keyOf: odd, flaw }),
+    shutdown: (sink) => sink.shutdown
+  })
+
 const fanning = (name: string, shifts: boolean) =>
   subject({
     name,
@@ -425,13 +530,59 @@ const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: Read
   [11, subject({ name: "a timeout that leaves the write behind", make: leakyTimeout })],
   [12, handmade("a queue that waits for itself", 2, "a delivery waits for itself")],
   [16, handmade("a queue with room for no large group", 2, "a group waits for more room than there is")],
-  [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")]
+  [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
+  [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],
+  [
+    17,
+    subject({
+      name: "a queue that is said to keep the order of keys, and does not know them",
+      queued: true,
+      order: odd,
+      make: (receiver, onDropped) => EventQueue.make({ concurrency: 3, onDropped })(receiver),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  [
+    17,
+    subject({
+      name: "a queue that is said to keep all in order, and keeps the order of keys",
+      queued: true,
+      make: (receiver, onDropped) => EventQueue.make({ concurrency: 3, partitionBy: odd, onDropped })(receiver),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  // What is lost is missed without an order too.
+  [
+    8,
+    subject({
+      name: "a queue without an order that drops what fails",
+      queued: true,
+      order: "none",
+      make: (receiver, onDropped) => queue(receiver, onDropped, { flaw: "what fails is dropped in silence" }),
+      shutdown: (sink) => sink.shutdown
+    }),
+    [0]
+  ],
+  [
+    8,
+    subject({
+      name: "a queue by keys that drops what is left",
+      queued: true,
+      order: odd,
+      make: (receiver, onDropped) =>
+        queue(receiver, onDropped, { keyOf: odd, flaw: "what is left is dropped in silence" }),
+      shutdown: (sink) => sink.shutdown
+    }),
+    [0, 1]
+  ]
 ]
 
 const honest = [
   handmade("a queue made by hand", undefined),
   handmade("a queue of 2 made by hand", 2),
   handmade("a queue of 3 made by hand", 3),
+  keyed("a queue by keys made by hand", undefined),
+  keyed("a queue of 2 by keys made by hand", 2),
   fanning("a broadcaster made by hand", false)
 ]
 

@@ -22,6 +22,7 @@ const hanging = (drain: number): GraphSpec => ({
   drain
 })
 const member = (drain: number) => ({ below: hanging(0), taker: "record", maxLag: 0, drain, later: false }) as const
+const inOrder = { concurrency: 1, keys: 0 } as const
 const one = { pause: 0, size: 1, how: "each" } as const
 
 /** Cases that the search found, made small. */
@@ -40,7 +41,15 @@ const onceBroken: ReadonlyArray<{ readonly when: string; readonly spec: CaseSpec
   {
     when: "a writer is interrupted while it reports the first of a group that overflows",
     spec: {
-      graph: { part: "queue", capacity: 3, overflow: "drop-newest", taker: "slow", drain: 0, below: hanging(0) },
+      graph: {
+        part: "queue",
+        ...inOrder,
+        capacity: 3,
+        overflow: "drop-newest",
+        taker: "slow",
+        drain: 0,
+        below: hanging(0)
+      },
       writers: [{ writes: [3, 3].map((size) => ({ pause: 0, size, how: "some" })), interruptAt: 1 }],
       operations: [],
       closeAt: 5,
@@ -53,6 +62,7 @@ const onceBroken: ReadonlyArray<{ readonly when: string; readonly spec: CaseSpec
     spec: {
       graph: {
         part: "queue",
+        ...inOrder,
         capacity: 0,
         overflow: "suspend",
         taker: "slow",

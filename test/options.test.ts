@@ -14,6 +14,19 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
         `EventQueue.make: capacity must be a whole number from 1 on, and is ${capacity}`
       ] as const
   ),
+  ...[0, -1, 1.5, Number.NaN].map(
+    (concurrency) =>
+      [
+        `a queue with a concurrency of ${concurrency}`,
+        Effect.scoped(sink.pipe(Effect.flatMap(EventQueue.make({ concurrency })))),
+        `EventQueue.make: concurrency must be a whole number from 1 on, and is ${concurrency}`
+      ] as const
+  ),
+  [
+    "a queue with a concurrency of Infinity",
+    Effect.scoped(sink.pipe(Effect.flatMap(EventQueue.make({ concurrency: Number.POSITIVE_INFINITY })))),
+    "EventQueue.make: concurrency must be finite"
+  ],
   ...[-1, 0.5, Number.NaN].map(
     (capacity) =>
       [

@@ -28,6 +28,8 @@ interface Mistake {
   readonly says: ReadonlyArray<string>
   /** Where the compiler must point to, for a message that names the culprit only so. */
   readonly at?: string
+  /** The code of a message that elsewhere would only say that the snippet is not a program. */
+  readonly code?: number
 }
 
 const fix = "wrap it in RetryingSink.make, or pass onDropped"
@@ -154,6 +156,71 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: [`"drop-newest"`],
     at: `overflow: "drop-newest"`
   },
+  {
+    title: "a queue by keys over a sink that can fail, without onDropped",
+    right: `
+      unreliable.pipe(Effect.flatMap(EventQueue.make({
+        concurrency: 2,
+        partitionBy: (order) => order.id,
+        onDropped: () => Effect.void
+      })))`,
+    wrong: `unreliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: "a queue by keys over a sink that can fail, without onDropped, outside of a pipe",
+    right: `
+      const partitionBy = (order: Order) => order.id
+      Effect.flatMap(unreliable, (sink) =>
+        EventQueue.make({ concurrency: 2, partitionBy, onDropped: (_: Dropped.Dropped<Order, unknown>) => Effect.void })(sink)
+      )`,
+    wrong: `
+      const partitionBy = (order: Order) => order.id
+      Effect.flatMap(unreliable, (sink) => EventQueue.make({ concurrency: 2, partitionBy })(sink))`,
+    says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
+  },
+  {
+    title: "a key from a field that the events do not have",
+    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.tenant })))`,
+    says: ["Property 'tenant' does not exist on type 'Order'"],
+    at: "tenant",
+    code: 2339
+  },
+  {
+    title: "a key from a field that the events do not have, with onDropped",
+    right: `
+      unreliable.pipe(Effect.flatMap(EventQueue.make({
+        concurrency: 2, partitionBy: (order) => order.id, onDropped: () => Effect.void
+      })))`,
+    wrong: `
+      unreliable.pipe(Effect.flatMap(EventQueue.make({
+        concurrency: 2, partitionBy: (order) => order.tenant, onDropped: () => Effect.void
+      })))`,
+    says: ["Property 'tenant' does not exist on type 'Order'"],
+    at: "tenant",
+    code: 2339
+  },
+  {
+    title: "a key of other events",
+    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order: Order) => order.id })))`,
+    wrong: `
+      interface Tenanted { readonly tenant: string }
+      reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (event: Tenanted) => event.tenant })))`,
+    says: ["Tenanted", "Order"]
+  },
+  ...(["drop-newest", "drop-oldest"] as const).map((overflow) => ({
+    title: `a queue by keys with "${overflow}", without onDropped`,
+    right: `
+      reliable.pipe(Effect.flatMap(EventQueue.make({
+        capacity: 9, overflow: "${overflow}", concurrency: 2, partitionBy: (order) => order.id, onDropped: () => Effect.void
+      })))`,
+    wrong: `
+      reliable.pipe(Effect.flatMap(EventQueue.make({
+        capacity: 9, overflow: "${overflow}", concurrency: 2, partitionBy: (order: Order) => order.id
+      })))`,
+    says: [`"${overflow}"`]
+  })),
   {
     title: `a queue that drops the oldest, without onDropped`,
     right: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped: () => Effect.void })))`,
@@ -350,6 +417,54 @@ const facts: Readonly<Record<string, string>> = {
         }
       })`)}`,
 
+  "partitionBy gets the events of the sink": `
+    const key = (order: Order): string => {
+      return order.id
+    }
+    const one = reliable.pipe(Effect.flatMap(EventQueue.make({
+      concurrency: 2,
+      partitionBy: (order) => {
+        check<Same<typeof order, Order>>()
+        return order.id
+      }
+    })))
+    check<Same<typeof one, Made<Queue<Order>>>>()
+    const two = unreliable.pipe(Effect.flatMap(EventQueue.make({
+      concurrency: 2,
+      capacity: 9,
+      overflow: "reject",
+      partitionBy: (order) => {
+        check<Same<typeof order, Order>>()
+        return order.id
+      },
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Dropped.Dropped<Order, Refused | Timeout>>>()
+        return Effect.void
+      }
+    })))
+    check<Same<typeof two, Made<Queue<Order, EventQueue.QueueFull>>>>()
+    const three = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, overflow: "reject", partitionBy: key })))
+    check<Same<typeof three, Made<Queue<Order, EventQueue.QueueFull>>>>()
+    declare const sure: Sink<Order>
+    const four = EventQueue.make({ concurrency: 2, partitionBy: key })(sure)
+    check<Same<typeof four, Made<Queue<Order>>>>()
+    const five = EventQueue.make({ concurrency: 2, partitionBy: (order: { readonly id: string }) => order.id })
+    check<Same<ReturnType<typeof five<never>>, Made<Queue<{ readonly id: string }>>>>()
+    const six = EventQueue.make({ concurrency: 2 })(sure)
+    check<Same<typeof six, Made<Queue<Order>>>>()`,
+
+  "partitionBy may be undefined, and may know less of the events": `
+    declare const maybe: ((order: Order) => string) | undefined
+    const one = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: maybe })))
+    check<Same<typeof one, Made<Queue<Order>>>>()
+    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ partitionBy: undefined })))
+    check<Same<typeof two, Made<Queue<Order>>>>()
+    const three = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: () => "key" })))
+    check<Same<typeof three, Made<Queue<Order>>>>()
+    declare const less: (event: { readonly id: string }) => string
+    const four = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: less })))
+    check<Same<typeof four, Made<Queue<Order>>>>()`,
+
   "one onDropped may serve every queue": `
     declare const onDropped: (dropped: Dropped.Dropped<unknown, unknown>) => Effect.Effect<void>
     const one = unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped })))
@@ -507,14 +622,17 @@ describe("types", () => {
   })
 
   describe("does not compile", () => {
-    it.each(mistakes.map((mistake, i) => [mistake.title, mistake, i] as const))("%s", (_, { at = "", says }, i) => {
-      expect(report(name("right", i))).toBe("")
-      const wrong = name("wrong", i)
-      expect(diagnostics(wrong).length, "it compiles").toBeGreaterThan(0)
-      expect(diagnostics(wrong).filter(isBroken)).toEqual([])
-      for (const part of says) expect(textOf(wrong)).toContain(part)
-      for (const one of diagnostics(wrong)) expect(one.at.slice(0, at.length)).toBe(at)
-    })
+    it.each(mistakes.map((mistake, i) => [mistake.title, mistake, i] as const))(
+      "%s",
+      (_, { at = "", code, says }, i) => {
+        expect(report(name("right", i))).toBe("")
+        const wrong = name("wrong", i)
+        expect(diagnostics(wrong).length, "it compiles").toBeGreaterThan(0)
+        expect(diagnostics(wrong).filter((one) => isBroken(one) && one.code !== code)).toEqual([])
+        for (const part of says) expect(textOf(wrong)).toContain(part)
+        for (const one of diagnostics(wrong)) expect(one.at.slice(0, at.length)).toBe(at)
+      }
+    )
   })
 
   it("a graph of services, wired with layers only, runs and closes in order", async () => {

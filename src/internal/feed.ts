@@ -153,6 +153,8 @@ export class Feed<A> {
    */
   readonly woken: Effect.Effect<void> = Effect.andThen(
     Effect.callback<void>((resume) => {
+      // Between the look that found nothing and here the scheduler may have let others publish.
+      if (this.isReady) return resume(Effect.void)
       this.waiters.push(resume)
       this.topic.wait(this)
       return Effect.sync(() => {

@@ -14,11 +14,12 @@ const none: ReadonlyArray<Flush> = []
 export class Flushes {
   private waiting: Array<Flush> = []
 
-  /** Waits until the `pending` events are settled that have entered before the position `until`. */
-  wait(pending: number, until: number): Effect.Effect<void> {
-    if (pending === 0) return Effect.void
+  /** Waits until all that is pending now is settled: `pending` events, all of them before the position `until`. */
+  wait(pending: () => number, until: () => number): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
-      const flush: Flush = { until, ahead: pending, resume }
+      // Counted in the step in which it is noted: what is settled in between would be waited for, for ever.
+      const flush: Flush = { until: until(), ahead: pending(), resume }
+      if (flush.ahead === 0) return resume(Effect.void)
       this.waiting.push(flush)
       return Effect.sync(() => void (this.waiting = this.waiting.filter((other) => other !== flush)))
     })

@@ -5,17 +5,18 @@ import * as Option from "effect/Option"
 import type { Backlog, Line, Settle } from "./backlog.ts"
 
 interface Entry<A> {
-  readonly event: A
+  /** Nothing once it is settled: an event that has been delivered is not held on to. */
+  event: A | undefined
   readonly position: number
   readonly lane: Lane<A>
-  waits: boolean
+  state: "waits" | "given" | "settled"
 }
 
 /** The events of one key. Only one drainer has any of them at a time, which is what keeps them in order. */
 interface Lane<A> {
   readonly key: unknown
   readonly entries: MutableList.MutableList<Entry<A>>
-  state: "idle" | "ready" | "taken"
+  isTaken: boolean
 }
 
 /**
@@ -26,16 +27,27 @@ export class Lanes<A> implements Backlog<A> {
   entered = 0
   size = 0
   readonly lines: ReadonlyArray<Line<A>>
+  readonly keyOf: (event: A) => unknown
   private readonly lanes = MutableHashMap.empty<unknown, Lane<A>>()
-  /** Each lane once whose events nobody has in hand; it may have become empty meanwhile. */
-  private readonly ready = MutableList.make<Lane<A>>()
-  /** All entries by position, for those who ask for the oldest; taken ones are swept out now and then. */
-  private order: Array<Entry<A>> | undefined
+  /** The lanes that have events and are in nobody's hand, the one that has waited longest first. */
+  private readonly ready = new Set<Lane<A>>()
+  /** All entries that are not settled, by position, with settled ones between them that are swept out now and then. */
+  private order: Array<Entry<A>> = []
+  private first = 0
+  /** Before this place in it nothing waits. */
+  private waiting = 0
+  private unsettled = 0
   private ended = false
+  private stopped = false
   private waiters: Array<() => void> = []
 
-  constructor(lines: number, most: number, keepsOrder: boolean) {
-    this.order = keepsOrder ? [] : undefined
+  constructor(lines: number, most: number, partitionBy: (event: A) => unknown) {
+    this.keyOf = (event) => {
+      const key = partitionBy(event)
+      // One that cannot be compared throws here and not when it has been accepted.
+      MutableHashMap.has(this.lanes, key)
+      return key
+    }
     this.lines = Array.from({ length: lines }, () => this.line(most))
   }
 
@@ -48,61 +60,77 @@ export class Lanes<A> implements Backlog<A> {
       poll: () => {
         // It polls when all that it was given is settled.
         if (lane !== undefined) this.release(lane)
-        lane = this.next()
+        lane = this.stopped ? undefined : this.next()
         if (lane === undefined) return this.isOver ? [] : undefined
         given = MutableList.takeN(lane.entries, most)
         settled = 0
-        for (const entry of given) this.take(entry)
+        for (const entry of given) this.give(entry)
         if (this.isOver) this.wake()
-        return given.map(({ event }) => event)
+        // None of them is settled.
+        return given.map(({ event }) => event as A)
       },
       settled: (n, settle) => {
-        for (const end = settled + n; settled < end; settled++) settle(given[settled]!.position, 1)
+        for (const end = settled + n; settled < end; settled++) this.settle(given[settled]!, settle)
       }
     }
   }
 
-  /** Nothing waits, and nothing will. */
+  /** Nothing is given out any more. */
   private get isOver(): boolean {
-    return this.ended && this.size === 0
+    return this.stopped || (this.ended && this.size === 0)
   }
 
-  private take(entry: Entry<A>): void {
-    entry.waits = false
+  private give(entry: Entry<A>): void {
+    entry.state = "given"
     this.size--
   }
 
+  private settle(entry: Entry<A>, settle: Settle): void {
+    entry.state = "settled"
+    entry.event = undefined
+    this.unsettled--
+    this.forward()
+    settle(entry.position, 1)
+  }
+
+  /** Goes on to the first entry that is not settled. */
+  private forward(): void {
+    while (this.order[this.first]?.state === "settled") this.first++
+    if (this.order.length <= 2 * this.unsettled + 1024) return
+    this.order = this.order.filter(({ state }) => state !== "settled")
+    this.first = 0
+    this.waiting = 0
+  }
+
+  get oldest(): number {
+    return this.order[this.first]?.position ?? this.entered
+  }
+
   private release(lane: Lane<A>): void {
+    lane.isTaken = false
     if (lane.entries.length > 0) this.makeReady(lane)
-    else this.forget(lane)
+    else MutableHashMap.remove(this.lanes, lane.key)
   }
 
   private makeReady(lane: Lane<A>): void {
-    lane.state = "ready"
-    MutableList.append(this.ready, lane)
+    this.ready.add(lane)
     if (this.waiters.length > 0) this.wake()
   }
 
-  private forget(lane: Lane<A>): void {
-    lane.state = "idle"
-    MutableHashMap.remove(this.lanes, lane.key)
-  }
-
   private next(): Lane<A> | undefined {
-    for (;;) {
-      const lane = MutableList.take(this.ready)
-      if (lane === MutableList.Empty) return undefined
-      if (lane.entries.length > 0) {
-        lane.state = "taken"
-        return lane
-      }
-      this.forget(lane)
+    for (const lane of this.ready) {
+      this.ready.delete(lane)
+      lane.isTaken = true
+      return lane
     }
+    return undefined
   }
 
   /** The waiter is resumed inside a writer, which may have more to write: it is let go on first. */
   private readonly wait: Effect.Effect<void> = Effect.andThen(
     Effect.callback<void>((resume) => {
+      // Between the look that found nothing and here the scheduler may have let others write.
+      if (this.ready.size > 0 || this.isOver) return resume(Effect.void)
       const waiter = () => resume(Effect.void)
       this.waiters.push(waiter)
       return Effect.sync(() => void (this.waiters = this.waiters.filter((other) => other !== waiter)))
@@ -118,31 +146,34 @@ export class Lanes<A> implements Backlog<A> {
 
   enter(event: A, key: unknown): void {
     const found = MutableHashMap.get(this.lanes, key)
-    const lane: Lane<A> = Option.isSome(found) ? found.value : { key, entries: MutableList.make(), state: "idle" }
+    const lane: Lane<A> = Option.isSome(found) ? found.value : { key, entries: MutableList.make(), isTaken: false }
     if (Option.isNone(found)) MutableHashMap.set(this.lanes, key, lane)
-    const entry: Entry<A> = { event, position: this.entered++, lane, waits: true }
+    const entry: Entry<A> = { event, position: this.entered++, lane, state: "waits" }
     MutableList.append(lane.entries, entry)
+    this.order.push(entry)
     this.size++
-    if (this.order !== undefined) this.note(entry, this.order)
-    if (lane.state === "idle") this.makeReady(lane)
+    this.unsettled++
+    if (!lane.isTaken) this.makeReady(lane)
   }
 
   enterAll(events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>): void {
     events.forEach((event, i) => this.enter(event, keys[i]))
   }
 
-  private note(entry: Entry<A>, order: Array<Entry<A>>): void {
-    order.push(entry)
-    if (order.length > 2 * this.size + 1024) this.order = order.filter(({ waits }) => waits)
-  }
-
   takeOldest(settle: Settle): A {
+    while (this.order[this.waiting]?.state !== "waits") this.waiting++
     // There is one, says the caller, and it is the first of its lane.
-    const oldest = this.order!.find(({ waits }) => waits)!
-    MutableList.take(oldest.lane.entries)
-    this.take(oldest)
-    settle(oldest.position, 1)
-    return oldest.event
+    const oldest = this.order[this.waiting]!
+    const event = oldest.event as A
+    const { lane } = oldest
+    MutableList.take(lane.entries)
+    this.give(oldest)
+    if (lane.entries.length === 0 && !lane.isTaken) {
+      this.ready.delete(lane)
+      MutableHashMap.remove(this.lanes, lane.key)
+    }
+    this.settle(oldest, settle)
+    return event
   }
 
   end(): void {
@@ -150,14 +181,17 @@ export class Lanes<A> implements Backlog<A> {
     this.wake()
   }
 
+  stop(): void {
+    this.stopped = true
+    this.end()
+  }
+
   rest(): ReadonlyArray<A> {
-    const entries: Array<Entry<A>> = []
-    for (const [, lane] of this.lanes) {
-      for (const entry of MutableList.takeAll(lane.entries)) {
-        this.take(entry)
-        entries.push(entry)
-      }
-    }
-    return entries.sort((a, b) => a.position - b.position).map(({ event }) => event)
+    const entries = this.order.slice(this.first).filter(({ state }) => state === "waits")
+    for (const entry of entries) this.give(entry)
+    for (const [, lane] of this.lanes) MutableList.clear(lane.entries)
+    for (const lane of this.ready) MutableHashMap.remove(this.lanes, lane.key)
+    this.ready.clear()
+    return entries.map(({ event }) => event as A)
   }
 }

@@ -83,18 +83,20 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     this.overflow = options.overflow ?? "suspend"
     this.concurrency = count("EventQueue.make", "concurrency", options.concurrency ?? 1, 1)
     if (!Number.isFinite(this.concurrency)) throw new RangeError("EventQueue.make: concurrency must be finite")
-    // In a single line all keys are in order anyway.
-    this.keyOf = this.concurrency > 1 ? options.partitionBy : undefined
     this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
-    this.ages = new Ages(context, () => node.pending)
-    node.oldestAge = (now) => this.ages.oldest(node.pending, now)
+    this.backlog = this.backlogFor(dst, options.partitionBy)
+    this.keyOf = this.backlog.keyOf
+    const since = () => this.backlog.entered - this.backlog.oldest
+    this.ages = new Ages(context, since)
+    node.oldestAge = (now) => this.ages.oldest(since(), now)
     this.reporter = new Reporter(node, options.onDropped, context)
     this.closing = new Closing(context, (left) => this.reporter.left(left, "Undelivered"))
     this.admission = new Admission(
       () => this.capacity - node.pending,
       () => node.pending === 0
     )
-    this.backlog = this.backlogFor(dst)
+    // One for all of them: what a sink keeps by its caller's context is then kept once.
+    const delivering = Context.add(context, Delivering, node)
     this.drainers = this.backlog.lines.map(
       (line) =>
         new Drainer(
@@ -103,25 +105,27 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
           node,
           this.reporter,
           { settled: (n) => this.settled(line, n), downstreamClosed: () => this.begin(true) },
-          Context.add(context, Delivering, node)
+          delivering
         )
     )
     for (const drainer of this.drainers) drainer.start()
   }
 
-  private backlogFor(dst: EventSink<A, E>): Backlog<A> {
-    const { capacity, concurrency, keyOf, overflow } = this
+  private backlogFor(dst: EventSink<A, E>, partitionBy: ((event: A) => unknown) | undefined): Backlog<A> {
+    const { capacity, concurrency } = this
     if (concurrency === 1 && capacity === Number.POSITIVE_INFINITY) return new Sequence(1, capacity)
     // Only what is handed on at once: the rest can still be dropped, or taken by another drainer.
     const most = dst.writeUnsafe !== undefined || dst.writeSome !== undefined ? maxGroup : 1
-    return keyOf === undefined
+    // In a single line all keys are in order anyway.
+    return concurrency === 1 || partitionBy === undefined
       ? new Sequence(concurrency, most)
-      : new Lanes(concurrency, most, overflow === "drop-oldest")
+      : new Lanes(concurrency, most, partitionBy)
   }
 
   private accept(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, QueueFull | SinkClosed> {
     if (this.node.state !== "open") return this.closed
-    const key = this.keyOf === undefined ? undefined : this.keyOf(event)
+    const { keyOf } = this
+    const key = keyOf === undefined ? undefined : keyOf(event)
     if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(1)) {
       this.node.accepted++
       this.ages.enter(1)
@@ -136,7 +140,8 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> {
     if (this.node.state !== "open") return this.closed
-    const keys = this.keyOf === undefined ? [] : events.map(this.keyOf)
+    const { keyOf } = this
+    const keys = keyOf === undefined ? [] : events.map((event) => keyOf(event))
     if (this.capacity === Number.POSITIVE_INFINITY || this.admission.fits(events.length)) {
       this.enterAll(events, keys)
       return Effect.void
@@ -206,7 +211,12 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
 
   readonly pending = Effect.sync(() => this.node.pending)
 
-  readonly flush = Effect.suspend(() => this.flushes.wait(this.node.pending, this.backlog.entered))
+  readonly flush = Effect.suspend(() =>
+    this.flushes.wait(
+      () => this.node.pending,
+      () => this.backlog.entered
+    )
+  )
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
 
@@ -215,7 +225,8 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
       this.node.state = "closing"
       this.admission.close(this.closed)
     }
-    this.backlog.end()
+    if (report) this.backlog.stop()
+    else this.backlog.end()
     const close = Effect.tap(
       closeAll(this.drainers, this.drainTimeout, () => this.backlog.rest()),
       (left) =>

@@ -55,7 +55,12 @@ export interface HandmadeQueue extends EventSink.EventSink<unknown, unknown> {
 export const queue = (
   dst: EventSink.EventSink<unknown, unknown>,
   onDropped: Dropped.OnDropped<unknown, unknown>,
-  options: { readonly capacity?: number; readonly flaw?: Flaw | undefined } = {}
+  options: {
+    readonly capacity?: number
+    readonly flaw?: Flaw | undefined
+    /** Events of two keys are delivered at a time. */
+    readonly keyOf?: ((event: unknown) => unknown) | undefined
+  } = {}
 ): Effect.Effect<HandmadeQueue, never, Scope.Scope> =>
   Effect.gen(function* () {
     const has = (flaw: Flaw) => options.flaw === flaw
@@ -133,6 +138,15 @@ export const queue = (
       })
     }
 
+    const { keyOf } = options
+    const next = () => {
+      if (has("two are delivered at a time")) return waiting.splice(0, 2)
+      const one = waiting.splice(0, 1)
+      if (keyOf === undefined) return one
+      const other = waiting.findIndex((event) => keyOf(event) !== keyOf(one[0]))
+      return other < 0 ? one : [...one, ...waiting.splice(other, 1)]
+    }
+
     const drain = Effect.gen(function* () {
       while (true) {
         if (waiting.length === 0) {
@@ -140,7 +154,7 @@ export const queue = (
           yield* changed
           continue
         }
-        hand = waiting.splice(0, has("two are delivered at a time") ? 2 : 1).map((event) => ({ event }))
+        hand = next().map((event) => ({ event }))
         if (has("undefined ends it") && hand[0]?.event === undefined) return
         yield* Effect.forEach([...hand], deliver, { concurrency: "unbounded", discard: true })
         if (abandoned) return

@@ -34,6 +34,9 @@ export class Account {
   until: readonly [surely: number, possibly: number] = [Infinity, Infinity]
   /** It may be evicted at any write. */
   evictable = false
+  /** How many writes may be under way, and how many keys there are: one write of a key at a time. */
+  lanes: { readonly concurrency: number; readonly keys: number } | undefined = undefined
+  timeOf: (tick: number) => number = () => 0
   /** What a channel's reader got; other parts deliver over an edge. */
   reads: Array<{ readonly event: Event; readonly at: number }> | undefined = undefined
 
@@ -246,6 +249,37 @@ export class Account {
           check(anonymous > 0 || (last !== undefined && last.end < end), `flush returned before ${n} was settled`)
         }
       }
+      const due = this.timeOf(Math.max(begin, this.settledBy(begin)))
+      check(this.timeOf(end) <= due, `flush returned at ${this.timeOf(end)}, and all was settled at ${due}`)
+    }
+    for (const what of this.crowded()) check(false, what)
+    return found
+  }
+
+  /** When all was settled that may have been accepted before; never, where some of it was not just delivered. */
+  private settledBy(before: number): number {
+    let last = 0
+    for (const { begin, events, outcome } of this.inbound.flatMap((edge) => edge.attempts)) {
+      if (begin > before || outcome === "failed" || outcome === "closed" || outcome === "died") continue
+      for (const { n } of events) last = Math.max(last, this.below?.committedAt(n) ?? Infinity)
+    }
+    return last
+  }
+
+  /** Where more writes were under way than there should be, or two of a key. */
+  private crowded(): ReadonlyArray<string> {
+    const { below, lanes } = this
+    if (below === undefined || lanes === undefined) return []
+    const found: Array<string> = []
+    const keyOf = ({ n }: Event) => (lanes.keys === 0 ? n : n % lanes.keys)
+    for (const { begin, events } of below.attempts) {
+      const others = below.attempts.filter((other) => other.begin < begin && other.end > begin)
+      if (others.length >= lanes.concurrency) found.push(`${others.length + 1} writes under way`)
+      if (lanes.keys === 0) continue
+      const keys = new Set(events.map(keyOf))
+      if (keys.size > 1) found.push(`a group of ${keys.size} keys: ${events.map(({ n }) => n)}`)
+      const same = others.flatMap(({ events }) => events).filter((event) => keys.has(keyOf(event)))
+      if (same.length > 0) found.push(`${events.map(({ n }) => n)} beside ${same.map(({ n }) => n)} of its key`)
     }
     return found
   }

@@ -25,8 +25,15 @@ export interface Attempt {
 
 /** The order of all that is noted, which virtual time is too coarse for. */
 export class Ticks {
-  private last = 0
-  readonly next = (): number => ++this.last
+  /** The virtual time. */
+  now: () => number = () => 0
+  private readonly times: Array<number> = [0]
+  readonly next = (): number => this.times.push(this.now()) - 1
+
+  /** When it was, in virtual milliseconds. */
+  timeOf(tick: number): number {
+    return this.times[tick] ?? Infinity
+  }
 }
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): Outcome => {
@@ -109,6 +116,13 @@ export class Edge {
     attempt.outcome = outcome
     attempt.end = this.ticks.next()
     attempt.committed = outcome === "committed" ? n : 0
+  }
+
+  /** When the event was committed, if the last attempt to write it did that. */
+  committedAt(n: number): number | undefined {
+    const last = this.attempts.findLast(({ events }) => events.some((event) => event.n === n))
+    const at = last?.events.findIndex((event) => event.n === n)
+    return last !== undefined && at! < last.committed ? last.end : undefined
   }
 
   /** The committed events in the order in which their writes ended, with when. */

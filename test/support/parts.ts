@@ -48,7 +48,8 @@ export interface Member {
 
 /** How queues are made: the library's, or one with a defect. */
 export type MakeQueue = (
-  options: EventQueue.Options & { readonly onDropped?: Dropped.OnDropped<Event, unknown> | undefined }
+  options: EventQueue.Options &
+    EventQueue.Partitioned<Event> & { readonly onDropped?: Dropped.OnDropped<Event, unknown> | undefined }
 ) => (dst: AnySink) => Effect.Effect<EventQueue.EventQueue<Event, unknown>, never, Scope.Scope>
 
 // What the types would check is checked here by `fallible`, since a random graph is not known to the compiler.
@@ -147,13 +148,17 @@ export class Builder {
             name: label,
             capacity: spec.capacity || undefined,
             overflow: spec.overflow,
-            drainTimeout: spec.drain
+            drainTimeout: spec.drain,
+            concurrency: spec.concurrency,
+            partitionBy: spec.keys > 0 ? (event: Event) => [event.n % spec.keys] : undefined
           }
           let account: Account | undefined
           const onDropped = this.onDropped(taker, () => account!)
           const sink = yield* this.makeQueue(onDropped === undefined ? options : { ...options, onDropped })(edge.sink)
           const part = add(sink, { fallible: spec.overflow === "reject" && spec.capacity > 0, holds: true })
           account = new Account(sink.node, label, part.inbound, edge, onDropped !== undefined)
+          account.lanes = { concurrency: spec.concurrency, keys: spec.concurrency > 1 ? spec.keys : 0 }
+          account.timeOf = (tick) => this.ticks.timeOf(tick)
           return Object.assign(part, { account })
         })
     }

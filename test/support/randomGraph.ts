@@ -43,6 +43,9 @@ export type GraphSpec =
       readonly part: "queue"
       readonly capacity: number
       readonly overflow: "suspend" | "reject" | "drop-newest" | "drop-oldest"
+      readonly concurrency: number
+      /** An event's key is the rest of its number by this; 0 for no keys. */
+      readonly keys: number
       readonly taker: Taker
       readonly drain: number
       readonly below: GraphSpec
@@ -177,6 +180,8 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
       part: constant("queue"),
       capacity,
       overflow: fc.constantFrom("suspend", "reject", "drop-newest", "drop-oldest"),
+      concurrency: fc.constantFrom(1, 1, 2, 3, 4),
+      keys: fc.constantFrom(0, 1, 2, 3, 5),
       taker,
       drain,
       below
@@ -239,6 +244,8 @@ export const queueCases: fc.Arbitrary<CaseSpec> = around(
     part: fc.constant("queue" as const),
     capacity,
     overflow: fc.constant("reject" as const),
+    concurrency: fc.constant(1),
+    keys: fc.constant(0),
     taker: fc.constant<Taker>("record"),
     drain,
     below: record({

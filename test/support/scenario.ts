@@ -3,7 +3,7 @@ import { Cause, Clock, Effect, Exit, type Fiber, Layer, Logger, Random, Referenc
 import { Broadcaster, type EventChannel, type EventQueue, EventSink } from "effect-events"
 import { TestClock } from "effect/testing"
 import { type Account, type Call, type Line, twice, unlogged } from "./account.ts"
-import { type Attempt, type Event, Ticks } from "./ledger.ts"
+import { type Attempt, type Edge, type Event, Ticks } from "./ledger.ts"
 import { Builder, type MakeQueue, type Part, passes } from "./parts.ts"
 import type { CaseSpec, OperationSpec, WriterSpec } from "./randomGraph.ts"
 
@@ -194,6 +194,8 @@ class Run {
 
   readonly program = Effect.gen({ self: this }, function* () {
     const { builder, found, spec } = this
+    const clock = yield* Effect.service(Clock.Clock)
+    this.ticks.now = () => clock.currentTimeMillisUnsafe()
     const scope = yield* Scope.make()
     const root = yield* Scope.provide(builder.build(spec.graph), scope)
     const entry = builder.connect(root, "writers")
@@ -277,17 +279,21 @@ class Run {
     found.push(...unlogged(accounts, lines))
     const exempt = new Set(accounts.flatMap((account) => account.inFlight))
     const anonymous = accounts.some((account) => account.anonymous > 0)
+    const orders = this.orders(root)
     for (const part of builder.parts) {
       found.push(...this.passed(part))
       for (const edge of part.inbound) {
-        const last = new Map<number, number>()
+        const moduli = orders.get(edge)
+        const last = new Map<string, number>()
         const seen = new Set<number>()
         for (const { event } of edge.committed) {
           if (seen.has(event.n) || exempt.has(event.n)) continue
           seen.add(event.n)
-          if (!anonymous && (last.get(event.writer) ?? 0) > event.n)
-            found.push(`${edge.name}: ${event.n} came after ${last.get(event.writer)}`)
-          last.set(event.writer, event.n)
+          if (moduli === undefined) continue
+          const line = [event.writer, ...moduli.map((modulus) => event.n % modulus)].join()
+          if (!anonymous && (last.get(line) ?? 0) > event.n)
+            found.push(`${edge.name}: ${event.n} came after ${last.get(line)}`)
+          last.set(line, event.n)
         }
       }
     }
@@ -297,6 +303,28 @@ class Run {
       if (!this.accounted(root, event, charged))
         found.push(`${event.n} was accepted at ${root.label} and is in no account`)
     }
+  }
+
+  /**
+   * Which of a writer's events stay in order on their way to each edge: those whose numbers leave the same rests by all of
+   * these; for an edge that is not there, none.
+   */
+  private orders(root: Part): ReadonlyMap<Edge, ReadonlyArray<number>> {
+    const orders = new Map<Edge, ReadonlyArray<number>>(root.inbound.map((edge) => [edge, []]))
+    const visit = ({ below, edge, members, spec }: Part, order: ReadonlyArray<number>): void => {
+      for (const member of members) {
+        orders.set(member.edge, order)
+        visit(member.part, order)
+      }
+      if (edge === undefined || below === undefined) return
+      const mixes = spec.part === "queue" && spec.concurrency > 1
+      if (mixes && spec.keys === 0) return
+      const kept = mixes ? [...order, spec.keys] : order
+      orders.set(edge, kept)
+      visit(below, kept)
+    }
+    visit(root, [])
+    return orders
   }
 
   /** The account of a part that holds nothing: what it took went through it. */

@@ -1,7 +1,7 @@
 /** The file of envelopes, one on a line, read as a stream: it may be larger than the memory. */
-import { Data, Effect, FileSystem, type PlatformError, Result, Schema, Stream } from "effect"
+import { Data, Effect, FileSystem, type PlatformError, Stream } from "effect"
+import { Envelope, RegistryEvent } from "effect-events/http"
 import { CliError } from "effect/cli"
-import { type Envelope, EnvelopeJson } from "./Envelope.ts"
 
 /** The file cannot be read. */
 export class InputError extends Data.TaggedError("InputError")<{ readonly path: string; readonly reason: string }> {
@@ -16,17 +16,17 @@ export class InputError extends Data.TaggedError("InputError")<{ readonly path: 
 
 /** What a line turned out to be. A malformed one is a value and not an error: it must not end the stream. */
 export type Line = Data.TaggedEnum<{
-  Read: { readonly envelope: Envelope }
+  Read: { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> }
   Malformed: { readonly number: number; readonly reason: string }
 }>
 export const Line = Data.taggedEnum<Line>()
 
-const decode = Schema.decodeUnknownResult(EnvelopeJson)
+const headers = { "content-type": RegistryEvent.mediaType }
 
-/** Decodes one line; `index` counts from 0, line numbers count from 1. */
-export const decodeLine = (text: string, index: number): Line =>
-  Result.match(decode(text), {
-    onSuccess: (envelope) => Line.Read({ envelope }),
+/** Decodes one line as if it had come as the body of a request; `index` counts from 0, line numbers count from 1. */
+export const decodeLine = (text: string, index: number): Effect.Effect<Line> =>
+  Effect.match(Envelope.registry.decode({ headers, body: new TextEncoder().encode(text) }), {
+    onSuccess: (events) => Line.Read({ events }),
     onFailure: ({ message }) => Line.Malformed({ number: index + 1, reason: message.replaceAll(/\s+/g, " ") })
   })
 
@@ -44,6 +44,6 @@ export const open = Effect.fnUntraced(function* (path: string) {
     Stream.splitLines,
     Stream.zipWithIndex,
     Stream.filter(([text]) => text.trim() !== ""),
-    Stream.map(([text, index]) => decodeLine(text, index))
+    Stream.mapEffect(([text, index]) => decodeLine(text, index))
   )
 })

@@ -4,11 +4,13 @@
  */
 import { Context, Effect, Layer, type Predicate } from "effect"
 import type { Dropped, RetryingSink } from "effect-events"
-import { isBlob, type Notification } from "./Envelope.ts"
+import { type HttpSink, RegistryEvent } from "effect-events/http"
 import type { Name } from "./Receivers.ts"
 
-/** What a pipeline fails with when its retries are limited. */
-export type GaveUp = RetryingSink.RetriesExhausted<Error>
+type Notification = RegistryEvent.RegistryEvent
+
+/** What a pipeline may give an event up for: no attempt can deliver it, or, where retries are limited, none has. */
+export type GaveUp = HttpSink.HttpSinkError | RetryingSink.RetriesExhausted<HttpSink.HttpSinkError>
 
 /** The page of one endpoint. */
 export class Entry {
@@ -38,22 +40,39 @@ export class Entry {
     if (this.wants(event)) this.wanted.push(event.id)
   }
 
+  /** A request is over. */
+  readonly attempted = ({ error }: HttpSink.Attempt): void => {
+    this.attempts++
+    if (error?.unsure) this.unsure++
+  }
+
   /** The `onDropped` of the endpoint's queue. */
   readonly giveUp = ({ event, reason }: Dropped.Dropped<Notification, GaveUp>) =>
     Effect.sync(() => {
       this.reports++
-      this.lost.add(event.id)
       if ("inFlight" in reason && reason.inFlight) this.inFlight++
-      const why = describe(reason)
-      this.reasons.set(why, (this.reasons.get(why) ?? 0) + 1)
+      this.lose(event, describe(reason))
     })
+
+  /** The `onDisabled` of the endpoint. Here no receiver says that it is gone. */
+  readonly setAside = (event: Notification) => Effect.sync(() => this.lose(event, "the endpoint was disabled"))
+
+  private lose(event: Notification, why: string): void {
+    this.lost.add(event.id)
+    this.reasons.set(why, (this.reasons.get(why) ?? 0) + 1)
+  }
 }
+
+/** In the shortest text there is, such as `status 503`. */
+const shortly = (error: HttpSink.HttpSinkError): string => error.reason.message
 
 /** Every reason there is. A new one would be a compile error here. */
 const describe = (reason: Dropped.DropReason<GaveUp>): string => {
   switch (reason._tag) {
     case "Failed":
-      return `gave up after ${reason.error.attempts} attempts: ${reason.error.error.message}`
+      return reason.error._tag === "RetriesExhausted"
+        ? `gave up after ${reason.error.attempts} attempts: ${shortly(reason.error.error)}`
+        : shortly(reason.error)
     case "Died":
       return "a defect of the sink"
     case "Overflow":
@@ -70,7 +89,7 @@ export class Ledger extends Context.Service<Ledger, Readonly<Record<Name, Entry>
     healthy: new Entry(),
     flaky: new Entry(),
     // Said here once more, so that the check does not ask the filter that it checks.
-    late: new Entry({ wants: (event) => !isBlob(event) }),
+    late: new Entry({ wants: (event) => !RegistryEvent.isBlob(event) }),
     absent: new Entry({ mayGiveUp: true })
   }))
 }

@@ -5,8 +5,8 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Context, Effect, Layer, Random, Schedule } from "effect"
 import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Envelope } from "effect-events/http"
 import { createServer } from "node:http"
-import { Envelope, mediaType } from "./Envelope.ts"
 
 /** What becomes of the receivers, in the order in which they are shown. */
 export const behaviour = {
@@ -32,9 +32,9 @@ type Verdict = "keep" | "refuse" | "keep and fail"
 
 const app = (receiver: Receiver, verdict: Effect.Effect<Verdict>) =>
   Effect.gen(function* () {
-    const { headers } = yield* HttpServerRequest.HttpServerRequest
-    if (headers["content-type"] !== mediaType) return HttpServerResponse.empty({ status: 415 })
-    const { events } = yield* HttpServerRequest.schemaBodyJson(Envelope)
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const body = new Uint8Array(yield* request.arrayBuffer)
+    const events = yield* Envelope.registry.decode({ headers: request.headers, body })
     const decided = yield* verdict
     if (decided !== "refuse") receiver.kept.push(...events.map(({ id }) => id))
     if (decided !== "keep") return HttpServerResponse.empty({ status: 503 })

@@ -77,7 +77,7 @@ const program = Effect.fnUntraced(function* (file: string, seed: number) {
           read.malformed++
           return Screen.print(`line ${number} is malformed: ${reason}`)
         },
-        Read: ({ envelope: { events } }) => {
+        Read: ({ events }) => {
           read.envelopes++
           read.events += events.length
           return Effect.andThen(EventSink.writeAll(send, events), caughtUp)

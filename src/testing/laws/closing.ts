@@ -2,7 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { type Law, range, same, show, writeEach } from "./law.ts"
+import { type Law, range, sameInOrder, show, writeEach } from "./law.ts"
 import type { Mode } from "./receiver.ts"
 import type { Scenario } from "./run.ts"
 import type { Call, Left, World, Write } from "./world.ts"
@@ -53,7 +53,7 @@ const manyCalls: Scenario = (world) =>
     for (const list of lists) {
       if (list === undefined) continue
       world.expect(
-        same(labelsOf(list), backlog(world)),
+        sameInOrder(world.subject, labelsOf(list), backlog(world)),
         () => `a call of shutdown returned ${show(labelsOf(list))} when ${show(backlog(world))} was not delivered`
       )
     }
@@ -109,7 +109,7 @@ const interruptedCalls: Scenario = (world) =>
       world.expect(reported.length === 0, () => `${show(reported)} was returned by shutdown and reported by the close`)
     } else {
       world.expect(
-        same(reported, left) || (reported.length === 0 && world.admits(left.length)),
+        sameInOrder(world.subject, reported, left) || (reported.length === 0 && world.admits(left.length)),
         () => `no call returned ${show(left)} (interrupted after ${at} ms), and the close reported ${show(reported)}`
       )
     }

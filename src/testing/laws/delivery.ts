@@ -3,7 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { SinkClosed } from "../../internal/sink.ts"
-import { expectNothingLost, type Law, range, same, show, writeEach } from "./law.ts"
+import { expectNothingLost, type Law, range, sameInOrder, show, writeEach } from "./law.ts"
 import type { Mode, Record } from "./receiver.ts"
 import type { Scenario } from "./run.ts"
 import type { World } from "./world.ts"
@@ -35,7 +35,7 @@ const siblings: Scenario = (world) =>
     yield* Effect.sleep("5 seconds")
     const expected = (name: string, record: Record, labels: ReadonlyArray<unknown>) =>
       world.expect(
-        same(record.received, labels),
+        sameInOrder(world.subject, record.received, labels),
         () => `${name} got ${show(record.received)} of ${show(labels)} that were written for it`
       )
     expected("a sink that stayed", world.receiver, written)
@@ -86,7 +86,7 @@ const anyValue: Scenario = (world) =>
     )
     const expected = [...anything, ...anything.slice(0, group.accepted)]
     world.expect(
-      same(world.receiver.received, expected),
+      sameInOrder(world.subject, world.receiver.received, expected),
       () => `written were ${show(expected)}, and received ${show(world.receiver.received)}`
     )
   })
@@ -157,12 +157,12 @@ const defects: Scenario = (world) =>
     yield* Effect.sleep(1_000)
     const { received } = receiver
     world.expect(
-      same(received, [1, 3, 5, 7, 8]),
+      sameInOrder(world.subject, received, [1, 3, 5, 7, 8]),
       () => `2, 4 and 6 met a defect, and of the others only ${show(received)} arrived`
     )
     if (!world.subject.hasSinks) return
     world.expect(
-      same(sibling.received, range(1, 8)),
+      sameInOrder(world.subject, sibling.received, range(1, 8)),
       () => `one sink had defects, and its sibling got ${show(sibling.received)}`
     )
   })

@@ -43,6 +43,14 @@ export const range = (from: number, to: number): ReadonlyArray<number> =>
 export const same = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>): boolean =>
   a.length === b.length && a.every((value, i) => Object.is(value, b[i]))
 
+/** Whether two sequences hold the same values, in the same order where the part keeps one. */
+export const sameInOrder = (subject: Subject, a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>): boolean =>
+  a.length === b.length &&
+  a.every((one) => {
+    const together = (other: unknown) => subject.together(one, other)
+    return same(a.filter(together), b.filter(together))
+  })
+
 /** Writes one after the other, whatever becomes of each. */
 export const writeEach = (world: World, labels: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Write>> =>
   Effect.forEach(labels, (label) =>

@@ -1,6 +1,7 @@
 /** What the law suite must know of a part to judge it. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
@@ -28,6 +29,11 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
   readonly capacity?: number | undefined
   /** It calls the receiver's `record`, which can neither hang nor take its time. */
   readonly synchronous?: boolean | undefined
+  /**
+   * Which events it delivers in the order in which they were written: `"all"` by default; those with the same key, which
+   * is compared by `Equal`; or `"none"`. It may have several writes under way unless it is `"all"`.
+   */
+  readonly order?: "all" | "none" | ((event: A) => unknown) | undefined
   /** How long its close may take: its drain timeouts added up; 20 seconds by default. */
   readonly deadline?: Duration.Input | undefined
   /** The explicit close, with what it leaves. */
@@ -78,6 +84,8 @@ export interface Subject {
   readonly synchronous: boolean
   readonly capacity: number | undefined
   readonly deadline: Duration.Duration
+  /** It keeps some events in order. */
+  readonly ordered: boolean
   /** Any value is an event for it. */
   readonly takesAnything: boolean
   readonly hasShutdown: boolean
@@ -89,6 +97,12 @@ export interface Subject {
   readonly event: (label: unknown) => unknown
   /** @internal */
   readonly label: (event: unknown) => unknown
+  /**
+   * Whether two events stay in order.
+   *
+   * @internal
+   */
+  readonly together: (one: unknown, other: unknown) => boolean
   /** @internal */
   readonly make: (
     receiver: Receiver<unknown>,
@@ -112,8 +126,10 @@ export const subject: {
 } = (typed: unknown): Subject => {
   // The overloads say that `event`, `read` and the part fit each other; the suite has labels only.
   const options = typed as SubjectOptions<unknown, EventSink<unknown, unknown>, unknown>
-  const { event, make, read = (received) => received, shutdown, sinks, stream } = options
+  const { event, make, order = "all", read = (received) => received, shutdown, sinks, stream } = options
   const none = Effect.succeed([])
+  // With `event` the labels are numbers.
+  const eventOf = event === undefined ? (label: unknown) => label : (label: unknown) => event(label as number)
   return {
     name: options.name,
     queued: options.queued === true,
@@ -126,8 +142,11 @@ export const subject: {
     hasSinks: sinks !== undefined,
     filtered: options.filtered,
     delays: options.delays,
-    // With `event` the labels are numbers.
-    event: event === undefined ? (label) => label : (label) => event(label as number),
+    ordered: order !== "none",
+    event: eventOf,
+    together: (one, other) =>
+      order === "all" ||
+      (order === "none" ? Object.is(one, other) : Equal.equals(order(eventOf(one)), order(eventOf(other)))),
     label: read,
     make: (receiver, onDropped) =>
       Effect.map(make(receiver, onDropped), (sink) => ({

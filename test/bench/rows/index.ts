@@ -5,6 +5,7 @@ import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
 import { directBroadcast } from "./direct.ts"
 import { filter } from "./filter.ts"
+import { http } from "./http.ts"
 import { latency } from "./latency.ts"
 import { membership } from "./membership.ts"
 import { memory } from "./memory.ts"
@@ -24,5 +25,6 @@ export const rows: ReadonlyArray<Row> = [
   ...backlog,
   ...membership,
   ...latency,
-  ...closing
+  ...closing,
+  ...http
 ]

@@ -1,0 +1,83 @@
+/**
+ * The metrics of endpoints, under the names that distribution's users know: events, pending, successes, failures, errors,
+ * and statuses by code. This module only defines the handles; each endpoint registers a series of each under its name, as
+ * the attribute `endpoint`, which is read when metrics are snapshotted and removed when the endpoint has closed.
+ *
+ * @since 0.1.0
+ */
+import * as Metric from "effect/Metric"
+
+/**
+ * Events that were accepted. What the endpoint ignores is none of them.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const events = Metric.counter("effect_events_endpoint_events", {
+  description: "Events accepted by the endpoint",
+  incremental: true
+})
+
+/**
+ * Events that are accepted and not yet settled, those being delivered included.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const pending = Metric.gauge("effect_events_endpoint_pending", {
+  description: "Events accepted by the endpoint and not yet delivered or given up"
+})
+
+/**
+ * Events in requests that the receiver accepted.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const successes = Metric.counter("effect_events_endpoint_successes", {
+  description: "Events that the receiver accepted",
+  incremental: true
+})
+
+/**
+ * Events in requests that the receiver answered otherwise. An event that is tried again counts each time.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const failures = Metric.counter("effect_events_endpoint_failures", {
+  description: "Events in requests that the receiver did not accept",
+  incremental: true
+})
+
+/**
+ * Events in requests that got no answer, and events that could not be made into one.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const errors = Metric.counter("effect_events_endpoint_errors", {
+  description: "Events in requests that got no answer, or could not be sent",
+  incremental: true
+})
+
+/**
+ * Answers by status, which is the attribute `code`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const statuses = Metric.counter("effect_events_endpoint_statuses", {
+  description: "Answers of the receiver by status",
+  incremental: true
+})
+
+/**
+ * 1 while the endpoint is disabled, else 0.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const disabled = Metric.gauge("effect_events_endpoint_disabled", {
+  description: "Whether the endpoint is disabled"
+})

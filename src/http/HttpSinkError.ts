@@ -1,0 +1,164 @@
+/**
+ * Why an event was not delivered over HTTP: one error with a reason. Nothing here shows a header, a body, or more of a url
+ * than its origin and path; the client's own errors, which quote requests, are left behind.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import type { EnvelopeError } from "./Envelope.ts"
+import type { InvalidMessage } from "./WebhookSignature.ts"
+
+/**
+ * The exchange was not over within the time given. The receiver may have the event all the same.
+ *
+ * @category reasons
+ * @since 0.1.0
+ */
+export class Timeout extends Data.TaggedError("Timeout")<{
+  /** How long the sink waited. */
+  readonly after: Duration.Duration
+}> {
+  override get message(): string {
+    return `no answer within ${Duration.format(this.after)}`
+  }
+}
+
+/**
+ * No answer came: the connection could not be made, or ended, or what came over it was no HTTP.
+ *
+ * @category reasons
+ * @since 0.1.0
+ */
+export class Transport extends Data.TaggedError("Transport")<{
+  /** What the innermost cause calls itself: a system's code such as `ECONNREFUSED`, or else the name of the error. */
+  readonly code: string
+  /** Whether the receiver may have the event all the same: `false` only if the connection was certainly never made. */
+  readonly unsure: boolean
+}> {
+  override get message(): string {
+    return this.unsure ? `no answer (${this.code})` : `no connection (${this.code})`
+  }
+}
+
+/**
+ * The receiver answered, and its answer does not count as accepted.
+ *
+ * @category reasons
+ * @since 0.1.0
+ */
+export class Status extends Data.TaggedError("Status")<{
+  readonly status: number
+  /** How long the receiver asks to be left alone, counted from the failure, if it says so. */
+  readonly retryAfter: Duration.Duration | undefined
+}> {
+  override get message(): string {
+    return `status ${this.status}`
+  }
+}
+
+/**
+ * The event could not be made into a request: its envelope refused it, or its id cannot be signed. Nothing was sent.
+ *
+ * @category reasons
+ * @since 0.1.0
+ */
+export class Encode extends Data.TaggedError("Encode")<{
+  readonly cause: EnvelopeError | InvalidMessage
+}> {
+  override get message(): string {
+    return this.cause.message
+  }
+}
+
+/**
+ * The event alone makes a request larger than the limit. Nothing was sent.
+ *
+ * @category reasons
+ * @since 0.1.0
+ */
+export class TooLarge extends Data.TaggedError("TooLarge")<{
+  /** The size of the request's body, and what it may be. */
+  readonly bytes: number
+  readonly maxBytes: number
+}> {
+  override get message(): string {
+    return `the event takes ${this.bytes} bytes, of at most ${this.maxBytes}`
+  }
+}
+
+/**
+ * @category reasons
+ * @since 0.1.0
+ */
+export type Reason = Timeout | Transport | Status | Encode | TooLarge
+
+/**
+ * An event, or a group, was not delivered. The reason is handled with `Effect.catchReason`.
+ *
+ * **Details**
+ *
+ * A sink sets `transient`: answers as its classification says, `Timeout` and `Transport` always, `Encode` and `TooLarge`
+ * never.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
+  /** The name of the sink. */
+  readonly sink: string
+  /** Where it posts to, without credentials, query and fragment. */
+  readonly url: string
+  readonly reason: Reason
+  /** Whether another attempt may succeed. */
+  readonly transient: boolean
+}> {
+  /** How long the receiver asks to be left alone: `RetryingSink` waits for that. */
+  get retryAfter(): Duration.Duration | undefined {
+    return this.reason._tag === "Status" ? this.reason.retryAfter : undefined
+  }
+  /** Whether the receiver may have the event although it did not say so. */
+  get unsure(): boolean {
+    return this.reason._tag === "Timeout" || (this.reason._tag === "Transport" && this.reason.unsure)
+  }
+  override get message(): string {
+    return `"${this.sink}" could not post to ${this.url}: ${this.reason.message}`
+  }
+}
+
+/**
+ * Whether another attempt may succeed: the `while` of a `RetryingSink`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isTransient = (error: HttpSinkError): boolean => error.transient
+
+/**
+ * A url that no event can be posted to, and why. The url itself is left out: it may hold a password in any place.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the url ${this.problem}`
+  }
+}
+
+/**
+ * A header that cannot be sent, and why; never its value.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
+  readonly header: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the header ${JSON.stringify(this.header)} ${this.problem}`
+  }
+}

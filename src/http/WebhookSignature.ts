@@ -1,0 +1,270 @@
+/**
+ * Standard Webhooks 1.0.0 signatures, the symmetric scheme: HMAC-SHA256 over the id, the time of the attempt and the exact
+ * bytes of the body, in the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`. A receiver that verifies
+ * one knows who sent a request, that nobody changed it, and that it is not an old one played again.
+ *
+ * Everything runs on Web Crypto (`effect/crypto/WebCrypto`, by default `globalThis.crypto`): nothing has to be provided.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { Secret } from "../internal/http/webhookSecret.ts"
+import {
+  MalformedHeader,
+  MissingHeader,
+  NoMatch,
+  type Reason,
+  type SignatureHeaders,
+  TooNew,
+  TooOld,
+  WebhookSignatureError
+} from "../internal/http/webhookSignatureError.ts"
+
+export { InvalidSecret, type Secret, secret } from "../internal/http/webhookSecret.ts"
+export {
+  MalformedHeader,
+  MissingHeader,
+  NoMatch,
+  type Reason,
+  type SignatureHeaders,
+  TooNew,
+  TooOld,
+  WebhookSignatureError
+} from "../internal/http/webhookSignatureError.ts"
+
+/**
+ * What is signed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Unsigned {
+  /** The event's id, the same at every attempt: receivers recognise repeats by it. */
+  readonly id: string
+  /** The time of this attempt in whole seconds since 1970: now, by the `Clock`, unless given. */
+  readonly timestamp?: number | undefined
+  /** The exact bytes that are sent. */
+  readonly body: Uint8Array
+}
+
+/**
+ * An id or a timestamp that cannot be signed, and why.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
+  readonly field: "id" | "timestamp"
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the ${this.field} of a webhook ${this.problem}`
+  }
+}
+
+const maxIdLength = 1024
+// Visible ASCII without the full stop, and spaces within.
+const goodId = /^[!-\-/-~](?:[ -\-/-~]*[!-\-/-~])?$/
+
+/** What is wrong with an id, if anything. */
+const idProblem = (id: string): string | undefined => {
+  if (id.length <= maxIdLength && goodId.test(id)) return undefined
+  if (id === "") return "is empty"
+  if (id.length > maxIdLength) return `is longer than ${maxIdLength} characters`
+  if (id.includes(".")) return "contains a full stop, which separates the parts of the signed text"
+  if (id.startsWith(" ") || id.endsWith(" ")) return "begins or ends with a space, which a header does not carry"
+  return "contains a character outside printable ASCII, which a header does not carry"
+}
+
+/** As many digits as a number holds exactly. */
+const maxTimestamp = 999_999_999_999_999
+
+/** `id.timestamp.body`: ASCII without full stops, digits, bytes. So no two messages have the same signed text. */
+const signedText = (id: string, timestamp: number, body: Uint8Array): Uint8Array => {
+  const start = `${id}.${timestamp}.`
+  const text = new Uint8Array(start.length + body.length)
+  for (let i = 0; i < start.length; i++) text[i] = start.charCodeAt(i)
+  text.set(body, start.length)
+  return text
+}
+
+const secondsNow = (clock: Clock.Clock): number => Math.floor(clock.currentTimeMillisUnsafe() / 1000)
+
+/**
+ * Signs one attempt of a request: one signature for each secret, so that receivers that know only the old or only the
+ * new one both accept it while a secret is being replaced.
+ *
+ * **Details**
+ *
+ * An id may not contain a full stop: the specification asks for that ("Signature scheme") where ids come from users, and
+ * a verifier could otherwise be shown another id, time and body under the same signature. It is printable ASCII of at most
+ * 1,024 characters, and neither begins nor ends with a space.
+ *
+ * **Gotchas**
+ *
+ * Sign again at every attempt: the timestamp is the attempt's, and receivers refuse old ones.
+ *
+ * **Example** (Signing and verifying)
+ *
+ * ```ts
+ * import { Effect, Redacted } from "effect"
+ * import * as WebhookSignature from "effect-events/http/WebhookSignature"
+ *
+ * const program = Effect.gen(function* () {
+ *   const secret = yield* WebhookSignature.secret(Redacted.make("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+ *   const body = Uint8Array.from("{}", (c) => c.charCodeAt(0))
+ *   const headers = yield* WebhookSignature.sign({ id: "msg_1", timestamp: 1674087231, body }, [secret])
+ *   console.log(headers["webhook-signature"])
+ *
+ *   const { id } = yield* WebhookSignature.verify({ headers, body }, [secret], { tolerance: "36500 days" })
+ *   console.log(`${id} is genuine`)
+ *   yield* WebhookSignature.verify({ headers, body }, [secret]).pipe(
+ *     Effect.catchReason("WebhookSignatureError", "TooOld", (reason) => Effect.sync(() => console.log(reason._tag)))
+ *   )
+ * })
+ *
+ * Effect.runPromise(program)
+ * // prints: v1,QCc1C0FgUpxfSJy5BvEGVPJ/27RP8AwadWr57Nd93Gc=
+ * // prints: msg_1 is genuine
+ * // prints: TooOld
+ * ```
+ *
+ * @category signing
+ * @since 0.1.0
+ */
+export const sign = (
+  { body, id, timestamp }: Unsigned,
+  secrets: NonEmptyReadonlyArray<Secret>
+): Effect.Effect<SignatureHeaders, InvalidMessage> =>
+  Clock.clockWith((clock) => {
+    const wrongId = idProblem(id)
+    if (wrongId !== undefined) return Effect.fail(new InvalidMessage({ field: "id", problem: wrongId }))
+    const seconds = timestamp ?? secondsNow(clock)
+    if (!Number.isInteger(seconds) || seconds < 0 || seconds > maxTimestamp) {
+      const problem = `must be whole seconds since 1970, and is ${seconds}`
+      return Effect.fail(new InvalidMessage({ field: "timestamp", problem }))
+    }
+    return Effect.map(Secret.signatures(secrets, signedText(id, seconds, body)), (signatures) => ({
+      "webhook-id": id,
+      "webhook-timestamp": String(seconds),
+      "webhook-signature": signatures.map((signature) => `v1,${signature}`).join(" ")
+    }))
+  })
+
+/**
+ * A request as it came.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Signed {
+  /** Names in lower case, as Node and `effect/http` give them. Headers beside the three do not matter. */
+  readonly headers: Readonly<Record<string, string | undefined>>
+  /** The exact bytes that came: what was parsed and serialized again does not match. */
+  readonly body: Uint8Array
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface VerifyOptions {
+  /** How far the timestamp may be from now, back and ahead: 5 minutes by default, as in the reference library. */
+  readonly tolerance?: Duration.Input | undefined
+}
+
+/**
+ * What a genuine request says of itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Verified {
+  /** The event's id, by which a repeat is recognised. */
+  readonly id: string
+  /** The time of the attempt in whole seconds since 1970. */
+  readonly timestamp: number
+}
+
+const fiveMinutes = Duration.minutes(5)
+/** As long as Node lets all headers of a request be. */
+const maxSignatureLength = 16_384
+
+/**
+ * Verifies a request: one of its `v1` signatures must be of one of the secrets, and its time within the tolerance of now,
+ * by the `Clock`. Signatures of other versions, such as `v1a`, are passed over.
+ *
+ * **Details**
+ *
+ * Times are compared in whole seconds, and a request that is exactly as old as the tolerance is accepted. The headers and
+ * the time are judged first, so that what is malformed or old costs no cryptography; then each secret signs once, however
+ * many signatures came. Signatures are compared in constant time. Ids follow the rules of `sign`. A `webhook-signature` of
+ * more than 16,384 characters is malformed.
+ *
+ * **Gotchas**
+ *
+ * A request that is played again within the tolerance is as genuine as the first: keep the ids that were taken, for as
+ * long as twice the tolerance, and refuse them the second time.
+ *
+ * @category verifying
+ * @since 0.1.0
+ */
+export const verify = (
+  { body, headers }: Signed,
+  secrets: NonEmptyReadonlyArray<Secret>,
+  options?: VerifyOptions
+): Effect.Effect<Verified, WebhookSignatureError> =>
+  Clock.clockWith((clock) => {
+    const id = headers["webhook-id"]
+    const time = headers["webhook-timestamp"]
+    const signature = headers["webhook-signature"]
+    if (id === undefined) return refuse(new MissingHeader({ header: "webhook-id" }))
+    if (time === undefined) return refuse(new MissingHeader({ header: "webhook-timestamp" }))
+    if (signature === undefined) return refuse(new MissingHeader({ header: "webhook-signature" }))
+
+    const wrongId = idProblem(id)
+    if (wrongId !== undefined) return refuse(new MalformedHeader({ header: "webhook-id", problem: wrongId }))
+    // Up to `maxTimestamp`, in the one form that signing gives it.
+    if (!/^(?:0|[1-9]\d{0,14})$/.test(time)) {
+      return refuse(new MalformedHeader({ header: "webhook-timestamp", problem: "is not whole seconds since 1970" }))
+    }
+    if (signature.length > maxSignatureLength) {
+      const problem = `is longer than ${maxSignatureLength} characters`
+      return refuse(new MalformedHeader({ header: "webhook-signature", problem }))
+    }
+
+    const timestamp = Number(time)
+    const now = secondsNow(clock)
+    const tolerance = Duration.toSeconds(Duration.fromInputUnsafe(options?.tolerance ?? fiveMinutes))
+    if (now - timestamp > tolerance) return refuse(new TooOld({ timestamp, now, tolerance }))
+    if (timestamp - now > tolerance) return refuse(new TooNew({ timestamp, now, tolerance }))
+
+    const candidates = signaturesIn(signature)
+    if (candidates.length === 0) return refuse(new NoMatch())
+    return Effect.flatMap(Secret.signatures(secrets, signedText(id, timestamp, body)), (expected) =>
+      expected.some((signature) => candidates.some((candidate) => isSame(candidate, signature)))
+        ? Effect.succeed({ id, timestamp })
+        : refuse(new NoMatch())
+    )
+  })
+
+const refuse = (reason: Reason) => Effect.fail(new WebhookSignatureError({ reason }))
+
+/** The `v1` signatures of a header. A comma ends one: that is how several lines of a header are joined. */
+const signaturesIn = (header: string): ReadonlyArray<string> =>
+  header.split(" ").flatMap((entry) => {
+    const [version, signature] = entry.split(",", 2)
+    return version === "v1" && signature !== undefined ? [signature] : []
+  })
+
+/** Takes as long wherever two texts of one length differ. */
+const isSame = (a: string, b: string): boolean => {
+  if (a.length !== b.length) return false
+  let difference = 0
+  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i)
+  return difference === 0
+}

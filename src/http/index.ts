@@ -1,0 +1,10 @@
+/** Everything about HTTP, on modules of `effect` that it calls unstable. */
+export * as Classification from "./Classification.ts"
+export * as CloudEvent from "./CloudEvent.ts"
+export * as Endpoint from "./Endpoint.ts"
+export * as EndpointMetrics from "./EndpointMetrics.ts"
+export * as Envelope from "./Envelope.ts"
+export * as HttpSink from "./HttpSink.ts"
+export * as HttpSinkError from "./HttpSinkError.ts"
+export * as RegistryEvent from "./RegistryEvent.ts"
+export * as WebhookSignature from "./WebhookSignature.ts"

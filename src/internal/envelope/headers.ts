@@ -1,0 +1,24 @@
+/** The values of `ce-` headers, as section 3.1.3.2 of the CloudEvents HTTP protocol binding has them. */
+
+// A space, a double quote, a percent sign, and whatever is outside of U+0021 to U+007E.
+const encoded = /[^\x21\x23\x24\x26-\x7e]/gu
+const plain = /^[\x21\x23\x24\x26-\x7e]*$/
+
+export const encode = (value: string): string =>
+  plain.test(value) ? value : value.replaceAll(encoded, (char) => encodeURIComponent(char))
+
+/**
+ * A value of a header, or nothing when it has what no header should: octets outside of ASCII, or encoded ones that are
+ * no UTF-8. A percent sign that begins no octet stands for itself, as a space does: there are senders that encode nothing.
+ */
+export const decode = (value: string): string | undefined => {
+  if (!/^[\x20-\x7e]*$/.test(value)) return undefined
+  const unquoted = /^"(?:[^"\\]|\\.)*"$/.test(value) ? value.slice(1, -1).replaceAll(/\\(.)/g, "$1") : value
+  if (!unquoted.includes("%")) return unquoted
+  try {
+    return decodeURIComponent(unquoted.replaceAll(/%(?![\dA-Fa-f]{2})/g, "%25"))
+  } catch {
+    // A URIError: octets that are no UTF-8.
+    return undefined
+  }
+}

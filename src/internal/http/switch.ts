@@ -1,0 +1,153 @@
+/** What turns an endpoint off, and sends its events elsewhere while it is. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { HttpSinkError } from "../../http/HttpSinkError.ts"
+import { annotate } from "../failureLog.ts"
+import type { Node } from "../node.ts"
+import { type EventSink, Sink, type SinkClosed } from "../sink.ts"
+
+/**
+ * Whether an endpoint delivers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type State =
+  | {
+      readonly _tag: "Enabled"
+      /** Since when every request has failed, in milliseconds of the `Clock`; nothing when the last one succeeded. */
+      readonly failingSince: number | undefined
+    }
+  | {
+      readonly _tag: "Disabled"
+      /** Since when, in milliseconds of the `Clock`. */
+      readonly since: number
+      /** What the receiver had answered, or why it had not. */
+      readonly error: HttpSinkError
+    }
+
+/** Its endpoint is off: nothing is sent, and nothing is tried again. */
+export class IsDisabled extends Data.TaggedError("IsDisabled") {
+  readonly transient = false
+}
+
+type Judged = HttpSinkError | IsDisabled
+
+const enabled: State = { _tag: "Enabled", failingSince: undefined }
+
+/** A receiver that is gone for good says so (RFC 9110, section 15.5.11; Standard Webhooks, "status codes"). */
+export const gone = 410
+
+/** A wrapper that is the sink itself for pictures and health. */
+const alike = <A, E, B, F>(
+  self: EventSink<A, E>,
+  parts: Pick<EventSink<B, F>, "write" | "writeSome">
+): EventSink<B, F> => new Sink<B, F>({ ...parts, node: self.node as Node })
+
+export class Switch<in A> {
+  private readonly name: string
+  private readonly disableAfter: Duration.Duration
+  private readonly onDisabled: (event: A) => Effect.Effect<void>
+  state: State = enabled
+
+  constructor(name: string, disableAfter: Duration.Duration, onDisabled: (event: A) => Effect.Effect<void>) {
+    this.name = name
+    this.disableAfter = disableAfter
+    this.onDisabled = onDisabled
+  }
+
+  get isDisabled(): boolean {
+    return this.state._tag === "Disabled"
+  }
+
+  readonly enable: Effect.Effect<void> = Effect.suspend(() => {
+    if (!this.isDisabled) return Effect.void
+    this.state = enabled
+    return Effect.logInfo(`the endpoint "${this.name}" is enabled again`).pipe(annotate("Endpoint", this.name))
+  })
+
+  /** The lower half, below all retries: lets each request through and judges how it went, or lets none through. */
+  judging<B extends A>(http: EventSink<B, HttpSinkError>): EventSink<B, Judged> {
+    const judged = <C>(write: Effect.Effect<C, HttpSinkError | SinkClosed>) =>
+      Effect.suspend((): Effect.Effect<C, Judged | SinkClosed> => {
+        if (this.isDisabled) return Effect.fail(new IsDisabled())
+        return Effect.matchEffect(write, {
+          onFailure: (error): Effect.Effect<never, Judged | SinkClosed> =>
+            error instanceof HttpSinkError ? this.failed(error) : Effect.fail(error),
+          onSuccess: (answer) => {
+            // A request may have been under way when another was the last straw.
+            if (!this.isDisabled) this.state = enabled
+            return Effect.succeed(answer)
+          }
+        })
+      })
+    const { writeSome } = http
+    return alike(http, {
+      write: (event: B) => judged(http.write(event)),
+      writeSome: writeSome && ((events: NonEmptyReadonlyArray<B>) => judged(writeSome(events)))
+    })
+  }
+
+  private failed(error: HttpSinkError): Effect.Effect<never, Judged> {
+    const { reason } = error
+    // The receiver has no part in these.
+    if (reason._tag === "Encode" || reason._tag === "TooLarge") return Effect.fail(error)
+    return Clock.clockWith((clock): Effect.Effect<never, Judged> => {
+      if (this.state._tag === "Disabled") return Effect.fail(new IsDisabled())
+      const now = clock.currentTimeMillisUnsafe()
+      const failingSince = this.state.failingSince ?? now
+      const isGone = reason._tag === "Status" && reason.status === gone
+      // If it will not have this event for good, it works all the same.
+      this.state = isGone || error.transient ? { _tag: "Enabled", failingSince } : enabled
+      if (!isGone && !error.transient) return Effect.fail(error)
+      if (!isGone && now - failingSince < Duration.toMillis(this.disableAfter)) return Effect.fail(error)
+      this.state = { _tag: "Disabled", since: now, error }
+      const why = isGone ? "its receiver is gone" : `it has failed for ${Duration.format(this.disableAfter)}`
+      return Effect.andThen(
+        Effect.logWarning(`the endpoint "${this.name}" is disabled: ${why} (${reason.message})`).pipe(
+          annotate("Endpoint", this.name)
+        ),
+        Effect.fail(new IsDisabled())
+      )
+    })
+  }
+
+  /** The upper half, above all retries: hands what is not to be sent to `onDisabled`. */
+  diverting<B extends A, E>(retrying: EventSink<B, E>): EventSink<B, Exclude<E, IsDisabled>> {
+    const diverted = <C>(
+      write: Effect.Effect<C, E | SinkClosed>,
+      divert: Effect.Effect<C>
+    ): Effect.Effect<C, Exclude<E, IsDisabled> | SinkClosed> =>
+      Effect.suspend(() =>
+        this.isDisabled
+          ? divert
+          : Effect.catch(write, (error): Effect.Effect<C, Exclude<E, IsDisabled> | SinkClosed> =>
+              error instanceof IsDisabled
+                ? divert
+                : // It is not the one that is left out.
+                  Effect.fail(error as Exclude<E, IsDisabled> | SinkClosed)
+            )
+      )
+    const { writeSome } = retrying
+    return alike(retrying, {
+      write: (event: B) =>
+        diverted(
+          retrying.write(event),
+          Effect.suspend(() => this.onDisabled(event))
+        ),
+      writeSome:
+        writeSome &&
+        ((events: NonEmptyReadonlyArray<B>) =>
+          diverted(
+            writeSome(events),
+            Effect.as(
+              Effect.forEach(events, (event) => this.onDisabled(event), { discard: true }),
+              events.length
+            )
+          ))
+    })
+  }
+}

@@ -1,0 +1,119 @@
+/** The secrets of webhook signatures, and the one thing that is done with them. */
+import { WebCrypto } from "effect/crypto/WebCrypto"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as Equal from "effect/Equal"
+import { NodeInspectSymbol } from "effect/Inspectable"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+
+/** What is used of `SubtleCrypto`, whose type is the platform's: the library itself needs no platform's types. */
+interface Subtle {
+  importKey(
+    format: "raw",
+    key: Uint8Array,
+    algorithm: { readonly name: "HMAC"; readonly hash: "SHA-256" },
+    extractable: false,
+    usages: ReadonlyArray<"sign">
+  ): Promise<object>
+  sign(algorithm: "HMAC", key: object, data: Uint8Array): Promise<ArrayBuffer>
+}
+
+const shown = "<webhook secret>"
+
+/**
+ * A key, ready for use. It shows nothing of itself in logs, in JSON or under inspection, and its bytes cannot be read
+ * back. Two secrets are equal only if they are the same object.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Secret {
+  readonly #subtle: Subtle
+  readonly #key: object
+
+  constructor(subtle: Subtle, key: object) {
+    this.#subtle = subtle
+    this.#key = key
+    // Structurally, two objects that show nothing are equal.
+    Equal.byReferenceUnsafe(this)
+  }
+
+  /** The signature of a text, in base64, by each of the secrets. */
+  static signatures(secrets: ReadonlyArray<Secret>, text: Uint8Array): Effect.Effect<ReadonlyArray<string>> {
+    return Effect.promise(() =>
+      Promise.all(
+        secrets.map((secret) =>
+          secret.#subtle.sign("HMAC", secret.#key, text).then((mac) => Base64.encode(new Uint8Array(mac)))
+        )
+      )
+    )
+  }
+
+  toString(): string {
+    return shown
+  }
+
+  toJSON(): string {
+    return shown
+  }
+
+  [NodeInspectSymbol](): string {
+    return shown
+  }
+}
+
+const problems = {
+  empty: "is empty",
+  asymmetric: 'is an asymmetric key, which this does not support: a symmetric secret begins with "whsec_"',
+  "not-base64": 'is not base64 with padding, with or without "whsec_" before it',
+  "too-short": "has fewer than 24 bytes",
+  "too-long": "has more than 64 bytes"
+} as const
+
+/**
+ * A secret that cannot be used, and why; never the secret itself.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidSecret extends Data.TaggedError("InvalidSecret")<{
+  readonly problem: keyof typeof problems
+}> {
+  override get message(): string {
+    return `a webhook secret ${problems[this.problem]}`
+  }
+}
+
+const prefix = "whsec_"
+
+/**
+ * Reads a secret as Standard Webhooks serializes it ("Signature scheme"): `whsec_` and the base64 of 24 to 64 random
+ * bytes. The key is imported here, once.
+ *
+ * **Details**
+ *
+ * The prefix may be missing, as the reference library allows. The base64 is that of RFC 4648, section 4, with its padding
+ * and without line breaks.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const secret = (value: Redacted.Redacted<string>): Effect.Effect<Secret, InvalidSecret> =>
+  WebCrypto.use((crypto) => {
+    const text = Redacted.value(value)
+    const invalid = (problem: InvalidSecret["problem"]) => Effect.fail(new InvalidSecret({ problem }))
+    if (/^wh[sp]k_/.test(text)) return invalid("asymmetric")
+    const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
+    if (base64 === "") return invalid("empty")
+    // The decoder passes over line breaks. Its error quotes the input and goes no further than this line.
+    const bytes = /[\r\n]/.test(base64) ? undefined : Result.getOrUndefined(Base64.decode(base64))
+    if (bytes === undefined) return invalid("not-base64")
+    if (bytes.length < 24) return invalid("too-short")
+    if (bytes.length > 64) return invalid("too-long")
+    const subtle: Subtle | undefined = crypto?.subtle
+    if (subtle === undefined) return Effect.die(new Error("crypto.subtle is missing: see effect/crypto/WebCrypto"))
+    const key = Effect.promise(() => subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]))
+    return Effect.map(key, (key) => new Secret(subtle, key))
+  })

@@ -1,0 +1,150 @@
+/** Events over HTTP to a process that only answers: what does a request cost beside the client's own? */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { Agent } from "@effect/platform-node/Undici"
+import * as Effect from "effect/Effect"
+import type { HttpClient } from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as EventSink from "effect-events/EventSink"
+import { Endpoint, Envelope, HttpSink } from "effect-events/http"
+import { spawn } from "node:child_process"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { throughput, times } from "../measure.ts"
+import { atLeast, type Row, type Side, wallAndCpu } from "../model.ts"
+
+const event = {
+  id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11",
+  type: "order.placed",
+  customer: "customer-1234",
+  lines: Array.from({ length: 4 }, (_, i) => ({ sku: `sku-${i}`, quantity: i + 1, price: 19.99 }))
+}
+const Order = Schema.Struct({
+  id: Schema.String,
+  type: Schema.String,
+  customer: Schema.String,
+  lines: Schema.Array(Schema.Struct({ sku: Schema.String, quantity: Schema.Int, price: Schema.Number }))
+})
+
+/** Starts the receiver, and answers with its url. */
+const receiver = Effect.acquireRelease(
+  Effect.sync(() =>
+    spawn(process.execPath, [fileURLToPath(new URL("../receiver.ts", import.meta.url))], {
+      stdio: ["pipe", "pipe", "inherit"]
+    })
+  ),
+  (child) => Effect.sync(() => child.kill())
+).pipe(
+  Effect.flatMap((child) =>
+    Effect.promise(async () => {
+      for await (const port of createInterface({ input: child.stdout })) return `http://127.0.0.1:${port}/events`
+      throw new Error("the receiver did not start")
+    })
+  )
+)
+
+const client = (connections: number) =>
+  Effect.flatMap(Scope.Scope, (scope) =>
+    Layer.buildWithScope(NodeHttpClient.layerUndiciOptions({ connections }), scope)
+  )
+
+const overHttp = (
+  label: string,
+  connections: number,
+  run: (url: string, n: number) => Effect.Effect<Effect.Effect<unknown, unknown>, unknown, HttpClient | Scope.Scope>,
+  goals?: Side["goals"]
+): Side => ({
+  label,
+  goals,
+  run: (load) =>
+    Effect.gen(function* () {
+      const writes = yield* run(yield* receiver, load.n).pipe(Effect.provide(yield* client(connections)))
+      return throughput(load, Effect.orDie(Effect.asVoid(writes)))
+    }).pipe(Effect.orDie)
+})
+
+/** What one would write with undici alone. */
+const raw = (connections: number, goal: number): Side => ({
+  label: "undici, by hand",
+  goals: { wall: atLeast(goal) },
+  run: (load) =>
+    Effect.map(receiver, (url) => {
+      const dispatcher = new Agent({ connections })
+      const { origin, pathname: path } = new URL(url)
+      const headers = { "content-type": "application/json" }
+      const post = async (n: number) => {
+        for (let i = 0; i < n; i++) {
+          const body = JSON.stringify(event)
+          const answer = await dispatcher.request({ origin, path, method: "POST", headers, body })
+          await answer.body.dump()
+          if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`)
+        }
+      }
+      const all = Effect.promise(() =>
+        Promise.all(Array.from({ length: connections }, () => post(load.n / connections)))
+      )
+      return throughput(load, Effect.asVoid(all))
+    })
+})
+
+const json = Envelope.json(Order, { id: ({ id }) => id })
+const onDisabled = () => Effect.void
+
+const endpoint = (connections: number, label = "ours"): Side =>
+  overHttp(label, connections, (url, n) =>
+    Effect.map(
+      Endpoint.make({ name: "bench", url, envelope: json, concurrency: connections, onDisabled }),
+      (endpoint) =>
+        Effect.andThen(
+          times(n, () => endpoint.write(event)),
+          endpoint.flush
+        )
+    )
+  )
+
+export const http: ReadonlyArray<Row> = [
+  {
+    name: "http-endpoint-16",
+    question: "One event a request at 16 connections, through `Endpoint` with `concurrency: 16`",
+    n: 1600,
+    metrics: wallAndCpu,
+    sides: [endpoint(16), raw(16, 0.6)]
+  },
+  {
+    name: "http-sink-1",
+    question: "One event a request at one connection, `HttpSink` alone",
+    n: 400,
+    metrics: wallAndCpu,
+    sides: [
+      overHttp("ours", 1, (url, n) =>
+        Effect.map(HttpSink.make({ url, envelope: json }), (sink) => times(n, () => sink.write(event)))
+      ),
+      raw(1, 0.85)
+    ]
+  },
+  {
+    name: "http-batches",
+    question: "A hundred events a request at one connection, through `Endpoint`",
+    n: 20_000,
+    metrics: wallAndCpu,
+    sides: [
+      overHttp("ours, 100 a request", 1, (url, n) =>
+        Effect.map(
+          Endpoint.make({ name: "bench", url, envelope: Envelope.ndjson(Order), maxEvents: 100, onDisabled }),
+          (endpoint) =>
+            Effect.andThen(
+              times(n / 100, () =>
+                EventSink.writeAll(
+                  endpoint,
+                  Array.from({ length: 100 }, () => event)
+                )
+              ),
+              endpoint.flush
+            )
+        )
+      ),
+      { ...endpoint(1, "ours, one a request"), goals: { wall: atLeast(30) } }
+    ]
+  }
+]

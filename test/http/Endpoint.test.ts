@@ -1,0 +1,421 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Config, ConfigProvider, Context, Duration, Effect, Exit, Fiber, Layer, Metric, Redacted, Scope } from "effect"
+import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
+import { PrometheusMetrics } from "effect/observability"
+import { TestClock } from "effect/testing"
+import { EventSink, SinkGraph } from "effect-events"
+import * as Endpoint from "effect-events/http/Endpoint"
+import * as Envelope from "effect-events/http/Envelope"
+import { quiet, settle, withLogs } from "../support/virtual.ts"
+import { Schema } from "effect"
+
+const Order = Schema.Struct({ id: Schema.String, customer: Schema.String })
+type Order = typeof Order.Type
+const orders = Envelope.json(Order, { id: ({ id }) => id })
+const order = (n: number, customer = "one"): Order => ({ id: `order-${n}`, customer })
+
+/** What a receiver does with the n-th request, from 1: a status, or no answer at all. */
+type Answer = (n: number, body: Order) => number | "no answer" | "hang" | { readonly retryAfter: string }
+
+/** A receiver without a network: a client that answers as told. */
+const receiver = (answer: Answer) => {
+  const requests: Array<{ readonly at: number; readonly body: Order }> = []
+  const accepted: Array<string> = []
+  const client = HttpClient.make((request) =>
+    Effect.gen(function* () {
+      const at = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+      const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : ""
+      const body: Order = JSON.parse(text.split("\n")[0]!)
+      requests.push({ at, body })
+      const what = answer(requests.length, body)
+      if (what === "hang") return yield* Effect.never
+      if (what === "no answer") {
+        const reason = new HttpClientError.TransportError({ request })
+        return yield* Effect.fail(new HttpClientError.HttpClientError({ reason }))
+      }
+      if (typeof what === "object") {
+        const headers = { "retry-after": what.retryAfter }
+        return HttpClientResponse.fromWeb(request, new Response(null, { status: 429, headers }))
+      }
+      if (what < 400) accepted.push(body.id)
+      return HttpClientResponse.fromWeb(request, new Response(null, { status: what }))
+    })
+  )
+  return { requests, accepted, layer: Layer.succeed(HttpClient.HttpClient, client) }
+}
+
+const url = "http://user:secret@receiver.test/hook?token=secret"
+
+/** An endpoint in a scope of its own, and what it gave to `onDisabled`. */
+const opened = (answer: Answer, options: Partial<Endpoint.Options<Order>> = {}) =>
+  Effect.gen(function* () {
+    const diverted: Array<string> = []
+    const { layer, ...receiving } = receiver(answer)
+    const scope = yield* Scope.make()
+    const endpoint = yield* Endpoint.make<Order>({
+      name: "orders",
+      url,
+      envelope: orders,
+      onDisabled: ({ id }) => Effect.sync(() => void diverted.push(id)),
+      ...options
+    }).pipe(Scope.provide(scope), Effect.provide(layer))
+    return { endpoint, diverted, ...receiving, close: Scope.close(scope, Exit.void) }
+  })
+
+const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `order-${from + i}`)
+
+describe("an endpoint", () => {
+  it.effect("posts each event, one a request, in order, and leaves out what it ignores", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint } = yield* opened(() => 202, { ignore: ({ customer }) => customer === "test" })
+      yield* EventSink.writeAll(endpoint, [order(1), order(2, "test"), order(3)])
+      yield* endpoint.flush
+      assert.deepStrictEqual(accepted, ["order-1", "order-3"])
+      assert.strictEqual(yield* endpoint.pending, 0)
+      yield* close
+      assert.strictEqual((yield* Effect.flip(endpoint.write(order(4))))._tag, "SinkClosed")
+    })
+  )
+
+  it.effect("has distribution's defaults: a timeout of 1 s, 3xx accepted, a breaker of 10 failures and 1 s", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint, requests } = yield* opened((n) => (n === 1 ? "hang" : n <= 11 ? 404 : 302))
+      yield* endpoint.write(order(1))
+      yield* settle
+      yield* TestClock.adjust("999 millis")
+      assert.strictEqual(requests.length, 1)
+      yield* TestClock.adjust("1 millis")
+      // The tenth failure opened it.
+      assert.strictEqual(requests.length, 10)
+      yield* TestClock.adjust("999 millis")
+      assert.strictEqual(requests.length, 10)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 11)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(requests.length, 12)
+      assert.deepStrictEqual(accepted, ["order-1"])
+      yield* close
+    })
+  )
+
+  it.effect(
+    "is disabled by an answer of 410, hands on what it holds and what comes, in order, and can be enabled",
+    () =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          let gone = false
+          const { accepted, close, diverted, endpoint, requests } = yield* opened(() => (gone ? 410 : 200))
+          yield* endpoint.write(order(1))
+          yield* endpoint.flush
+          gone = true
+          yield* EventSink.writeAll(
+            endpoint,
+            [2, 3, 4].map((n) => order(n))
+          )
+          yield* endpoint.flush
+          yield* endpoint.write(order(5))
+          yield* endpoint.flush
+          assert.deepStrictEqual(accepted, ["order-1"])
+          assert.deepStrictEqual(diverted, ids(2, 5))
+          assert.strictEqual(requests.length, 2)
+          const state = yield* endpoint.state
+          assert.strictEqual(state._tag, "Disabled")
+          if (state._tag === "Disabled") {
+            assert.deepInclude({ ...state.error.reason }, { _tag: "Status", status: 410 })
+            assert.strictEqual(state.since, 0)
+          }
+          gone = false
+          yield* endpoint.enable
+          assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: undefined })
+          yield* endpoint.write(order(6))
+          yield* endpoint.flush
+          assert.deepStrictEqual(accepted, ["order-1", "order-6"])
+          yield* close
+          const lines = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
+          assert.deepStrictEqual(lines, [
+            'WARN the endpoint "orders" is disabled: its receiver is gone (status 410)',
+            'INFO the endpoint "orders" is enabled again'
+          ])
+          assert.notInclude(JSON.stringify(logs), "secret")
+        })
+      )
+  )
+
+  it.effect("is disabled when it has failed for the configured time, and a success starts that anew", () =>
+    Effect.gen(function* () {
+      let works = false
+      const { accepted, close, diverted, endpoint, requests } = yield* opened(() => (works ? 200 : "no answer"), {
+        threshold: 1,
+        disableAfter: "1 minute"
+      })
+      yield* endpoint.write(order(1))
+      yield* settle
+      yield* TestClock.adjust("59 seconds")
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: 0 })
+      works = true
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(accepted, ["order-1"])
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: undefined })
+      works = false
+      yield* EventSink.writeAll(endpoint, [order(2), order(3)])
+      yield* settle
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual((yield* endpoint.state)._tag, "Enabled")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* endpoint.state)._tag, "Disabled")
+      assert.deepStrictEqual(diverted, ids(2, 3))
+      const sent = requests.length
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(requests.length, sent)
+      yield* close
+    })
+  )
+
+  it.effect("is not disabled by answers that refuse an event for good, nor by a failure long ago", () =>
+    Effect.gen(function* () {
+      const { accepted, close, diverted, endpoint } = yield* opened((n) => [503, 422, 503, 200][n - 1] ?? 200, {
+        disableAfter: "5 days",
+        classification: ({ status }) => (status === 422 ? "permanent" : status === 200 ? "accepted" : "transient"),
+        onDropped: () => Effect.void
+      })
+      yield* endpoint.write(order(1))
+      yield* endpoint.flush
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: undefined })
+      yield* TestClock.adjust("5 days")
+      yield* endpoint.write(order(2))
+      yield* endpoint.flush
+      assert.deepStrictEqual([accepted, diverted], [["order-2"], []])
+      yield* close
+    })
+  )
+
+  it.effect("is disabled by 410 also where the classification takes that for an acceptance", () =>
+    Effect.gen(function* () {
+      const { close, diverted, endpoint } = yield* opened(() => 410, { classification: () => "accepted" })
+      yield* endpoint.write(order(1))
+      yield* endpoint.flush
+      assert.deepStrictEqual(diverted, ["order-1"])
+      yield* close
+    })
+  )
+
+  it.effect("leaves a receiver alone for as long as it asks, up to maxRetryAfter", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, requests } = yield* opened((n) => (n < 3 ? { retryAfter: "7200" } : 200), {
+        maxRetryAfter: "1 hour"
+      })
+      yield* endpoint.write(order(1))
+      yield* settle
+      yield* TestClock.adjust("59 minutes")
+      assert.strictEqual(requests.length, 1)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(requests.length, 2)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(requests.length, 3)
+      yield* close
+    })
+  )
+
+  it.effect("has as many requests under way as concurrency says, also with an envelope that holds many events", () =>
+    Effect.gen(function* () {
+      for (const maxEvents of [undefined, 2]) {
+        const { close, endpoint, requests } = yield* opened(() => "hang", {
+          envelope: Envelope.ndjson(Order),
+          concurrency: 5,
+          maxEvents,
+          drainTimeout: 0
+        })
+        yield* EventSink.writeAll(
+          endpoint,
+          Array.from({ length: 100 }, (_, i) => order(i))
+        )
+        yield* settle
+        assert.strictEqual(requests.length, 5)
+        yield* close
+      }
+    }).pipe(quiet)
+  )
+
+  it.effect("sends nothing more for the other keys once it is disabled", () =>
+    Effect.gen(function* () {
+      const { close, diverted, endpoint, requests } = yield* opened((n) => (n === 4 ? 410 : "no answer"), {
+        threshold: 3,
+        concurrency: 3,
+        partitionBy: ({ customer }) => customer
+      })
+      for (let n = 1; n <= 6; n++) yield* endpoint.write(order(n, `customer ${n % 3}`))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(requests.length, 4)
+      assert.sameMembers(diverted, ids(1, 6))
+      yield* close
+    })
+  )
+
+  it.effect("hands what no attempt can deliver to onDropped, and goes on", () =>
+    Effect.gen(function* () {
+      const dropped: Array<string> = []
+      const { accepted, close, endpoint } = yield* opened(() => 200, {
+        maxBytes: 100,
+        onDropped: ({ event, reason }) =>
+          Effect.sync(() => {
+            const why = reason._tag === "Failed" ? reason.error.reason._tag : reason._tag
+            dropped.push(`${event.customer.slice(0, 1)} ${why}`)
+          })
+      })
+      yield* EventSink.writeAll(endpoint, [order(1), order(2, "x".repeat(200)), order(3)])
+      yield* endpoint.flush
+      assert.deepStrictEqual(accepted, ["order-1", "order-3"])
+      assert.deepStrictEqual(dropped, ["x TooLarge"])
+      assert.strictEqual((yield* endpoint.state)._tag, "Enabled")
+      yield* close
+    })
+  )
+
+  it.effect("gives up what is left at its close, in time", () =>
+    Effect.gen(function* () {
+      const { close, endpoint } = yield* opened(() => "no answer", { drainTimeout: "3 seconds" })
+      yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+      yield* settle
+      const left = yield* Effect.forkChild(endpoint.shutdown)
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(
+        (yield* Fiber.join(left)).map(({ event }) => event.id),
+        ids(1, 2)
+      )
+      yield* close
+    })
+  )
+
+  it.effect("shows itself in pictures and health", () =>
+    Effect.gen(function* () {
+      const { close, endpoint } = yield* opened(() => 200, { ignore: () => false })
+      const picture = SinkGraph.toMermaid(endpoint)
+      for (const kind of ["EventFilter", "EventQueue", "RetryingSink", "EventSink"]) assert.include(picture, kind)
+      assert.notInclude(picture, "secret")
+      yield* close
+    })
+  )
+})
+
+describe("metrics of endpoints", () => {
+  it.effect("count events, pending, successes, failures, errors and statuses, and are gone after the close", () =>
+    Effect.gen(function* () {
+      const answers: ReadonlyArray<number | "no answer"> = [503, "no answer", 503, 202, 200]
+      const { close, endpoint } = yield* opened((n) => answers[n - 1] ?? "hang", { timeout: "1 hour", threshold: 100 })
+      yield* EventSink.writeAll(
+        endpoint,
+        [1, 2, 3, 4].map((n) => order(n))
+      )
+      yield* settle
+      const text = yield* PrometheusMetrics.format()
+      const value = (name: string, labels = "") =>
+        text.match(new RegExp(`^effect_events_endpoint_${name}\\{endpoint="orders"${labels}\\} (\\d+)$`, "m"))?.[1]
+      assert.deepStrictEqual(
+        {
+          events: value("events"),
+          pending: value("pending"),
+          successes: value("successes"),
+          failures: value("failures"),
+          errors: value("errors"),
+          disabled: value("disabled"),
+          "503": text.match(/statuses\{.*code="503".*\} (\d+)/)?.[1],
+          "202": text.match(/statuses\{.*code="202".*\} (\d+)/)?.[1]
+        },
+        {
+          events: "4",
+          pending: "2",
+          successes: "2",
+          failures: "2",
+          errors: "1",
+          disabled: "0",
+          "503": "2",
+          "202": "1"
+        }
+      )
+      const closed = yield* Effect.forkChild(close)
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(closed)
+      assert.notInclude(yield* PrometheusMetrics.format(), "endpoint")
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+})
+
+describe("an endpoint's layers", () => {
+  class Orders extends Context.Service<Orders, Endpoint.Endpoint<Order>>()("test/Orders") {}
+
+  it.effect("are made from options, under the tag's name", () =>
+    Effect.gen(function* () {
+      const { accepted, layer } = receiver(() => 200)
+      const program = Effect.gen(function* () {
+        const endpoint = yield* Orders
+        yield* endpoint.write(order(1))
+        yield* endpoint.flush
+        return endpoint.node.name
+      })
+      const live = Endpoint.layer(Orders, { url, envelope: orders, onDisabled: () => Effect.void })
+      assert.strictEqual(yield* Effect.provide(program, Layer.provide(live, layer)), "test/Orders")
+      assert.deepStrictEqual(accepted, ["order-1"])
+    })
+  )
+
+  const read = (env: Record<string, string>) =>
+    Endpoint.settings
+      .pipe(Config.nested("HOOK"))
+      .parse(ConfigProvider.fromEnv({ env: Object.fromEntries(Object.entries(env).map(([k, v]) => [`HOOK_${k}`, v])) }))
+
+  it.effect("read all settings from the environment", () =>
+    Effect.gen(function* () {
+      const settings = yield* read({
+        URL: url,
+        HEADERS: "authorization: Bearer x, y=z\nx-tenant: 7",
+        SECRETS: "whsec_a,whsec_b",
+        TIMEOUT: "3 seconds",
+        BACKOFF: "2 seconds",
+        DISABLE_AFTER: "1 day",
+        MAX_RETRY_AFTER: "1 hour",
+        DRAIN_TIMEOUT: "5 seconds",
+        THRESHOLD: "3",
+        CAPACITY: "100",
+        CONCURRENCY: "4",
+        MAX_EVENTS: "50",
+        MAX_BYTES: "1000",
+        IGNORED_MEDIA_TYPES: "application/octet-stream",
+        IGNORED_ACTIONS: "pull,mount"
+      })
+      assert.notInclude(JSON.stringify(settings.headers), "Bearer")
+      assert.strictEqual(Redacted.value(settings.headers!["authorization"]!), "Bearer x, y=z")
+      assert.strictEqual(Redacted.value(settings.headers!["x-tenant"]!), "7")
+      assert.strictEqual(Duration.toMinutes(settings.maxRetryAfter!), 60)
+      assert.deepStrictEqual(settings.signing?.secrets.map(Redacted.value), ["whsec_a", "whsec_b"])
+      assert.deepStrictEqual(
+        [settings.threshold, settings.capacity, settings.concurrency, settings.maxEvents, settings.maxBytes],
+        [3, 100, 4, 50, 1000]
+      )
+      assert.deepStrictEqual(settings.ignored, {
+        mediaTypes: ["application/octet-stream"],
+        actions: ["pull", "mount"]
+      })
+      const ignored = Endpoint.ignoring(settings.ignored)
+      const event = (action: string, mediaType?: string) => ({ action, target: mediaType ? { mediaType } : {} })
+      assert.deepStrictEqual(
+        [event("push"), event("pull"), event("push", "application/octet-stream"), event("push", "text/plain")].map(
+          ignored
+        ),
+        [false, true, true, false]
+      )
+    })
+  )
+
+  it.effect("need only a url, and say what is missing or wrong", () =>
+    Effect.gen(function* () {
+      const settings = yield* read({ URL: url })
+      assert.deepStrictEqual([settings.timeout, settings.signing], [undefined, undefined])
+      assert.include(String(yield* Effect.flip(read({}))), "URL")
+      assert.include(String(yield* Effect.flip(read({ URL: url, THRESHOLD: "many" }))), "THRESHOLD")
+      const noHeader = String(yield* Effect.flip(read({ URL: url, HEADERS: "x-token=hidden" })))
+      assert.include(noHeader, "HEADERS")
+      assert.notInclude(noHeader, "hidden")
+    })
+  )
+})

@@ -514,7 +514,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
     })
   )
 
-  // FAILS: what is given up is out of the hand before its report has begun, and an interruption that comes between the
+  // Before it was mended: what is given up was out of the hand before its report has begun, and an interruption that comes between the
   // two, at the end of a close's time, finds it in neither place.
   it.effect.each(["fails", "dies", "interrupts itself"] as const)(
     "costs no event whose report is cut off before it begins: the sink %s",

@@ -259,9 +259,12 @@ export class Drainer<A, E> {
     this.deliveredBefore = this.node.delivered
     // It is pending until its report is made: who waits for it finds it there.
     this.reporting = { event }
-    return Effect.ensuring(
-      this.reporter.failed(event, cause),
-      Effect.sync(() => this.reported())
+    // An interruption comes before the report, and `left` has the event, or its own end notices it.
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.ensuring(
+        this.reporter.failed(event, cause, restore),
+        Effect.sync(() => this.reported())
+      )
     )
   }
 
@@ -302,7 +305,11 @@ export class Drainer<A, E> {
   /** Gives up what it has in hand. Called once, when it is closed. */
   left(): ReadonlyArray<Undelivered<A>> {
     const { inFlight } = this
-    const left = this.hand.slice(this.next).map((event, i) => ({ event, inFlight: i < inFlight }))
+    // The fiber was interrupted before the report began: that makes it one more that is left.
+    const unreported = this.reporting === undefined ? [] : [{ event: this.reporting.event, inFlight: false }]
+    this.reporting = undefined
+    const inHand = this.hand.slice(this.next).map((event, i) => ({ event, inFlight: i < inFlight }))
+    const left = [...unreported, ...inHand]
     this.over = true
     this.hand = []
     this.next = 0

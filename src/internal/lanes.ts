@@ -17,7 +17,18 @@ interface Lane<A> {
   readonly key: unknown
   readonly entries: MutableList.MutableList<Entry<A>>
   isTaken: boolean
+  /** Its neighbours in the line of those that are ready, if it stands there. */
+  before: Lane<A> | undefined
+  after: Lane<A> | undefined
 }
+
+const newLane = <A>(key: unknown): Lane<A> => ({
+  key,
+  entries: MutableList.make(),
+  isTaken: false,
+  before: undefined,
+  after: undefined
+})
 
 /**
  * Events in order within a key, and keys side by side: a drainer takes from the key that has waited longest for its
@@ -29,8 +40,9 @@ export class Lanes<A> implements Backlog<A> {
   readonly lines: ReadonlyArray<Line<A>>
   readonly keyOf: (event: A) => unknown
   private readonly lanes = MutableHashMap.empty<unknown, Lane<A>>()
-  /** The lanes that have events and are in nobody's hand, the one that has waited longest first. */
-  private readonly ready = new Set<Lane<A>>()
+  /** The lanes that have events and are in nobody's hand stand in a line: who has waited longest is first. */
+  private firstReady: Lane<A> | undefined = undefined
+  private lastReady: Lane<A> | undefined = undefined
   /** All entries that are not settled, by position, with settled ones between them that are swept out now and then. */
   private order: Array<Entry<A>> = []
   private first = 0
@@ -113,24 +125,34 @@ export class Lanes<A> implements Backlog<A> {
   }
 
   private makeReady(lane: Lane<A>): void {
-    this.ready.add(lane)
+    lane.before = this.lastReady
+    if (this.lastReady === undefined) this.firstReady = lane
+    else this.lastReady.after = lane
+    this.lastReady = lane
     if (this.waiters.length > 0) this.wake()
   }
 
+  private unready(lane: Lane<A>): void {
+    if (lane.before === undefined) this.firstReady = lane.after
+    else lane.before.after = lane.after
+    if (lane.after === undefined) this.lastReady = lane.before
+    else lane.after.before = lane.before
+    lane.before = lane.after = undefined
+  }
+
   private next(): Lane<A> | undefined {
-    for (const lane of this.ready) {
-      this.ready.delete(lane)
-      lane.isTaken = true
-      return lane
-    }
-    return undefined
+    const lane = this.firstReady
+    if (lane === undefined) return undefined
+    this.unready(lane)
+    lane.isTaken = true
+    return lane
   }
 
   /** The waiter is resumed inside a writer, which may have more to write: it is let go on first. */
   private readonly wait: Effect.Effect<void> = Effect.andThen(
     Effect.callback<void>((resume) => {
       // Between the look that found nothing and here the scheduler may have let others write.
-      if (this.ready.size > 0 || this.isOver) return resume(Effect.void)
+      if (this.firstReady !== undefined || this.isOver) return resume(Effect.void)
       const waiter = () => resume(Effect.void)
       this.waiters.push(waiter)
       return Effect.sync(() => void (this.waiters = this.waiters.filter((other) => other !== waiter)))
@@ -146,14 +168,15 @@ export class Lanes<A> implements Backlog<A> {
 
   enter(event: A, key: unknown): void {
     const found = MutableHashMap.get(this.lanes, key)
-    const lane: Lane<A> = Option.isSome(found) ? found.value : { key, entries: MutableList.make(), isTaken: false }
+    const lane = Option.isSome(found) ? found.value : newLane<A>(key)
     if (Option.isNone(found)) MutableHashMap.set(this.lanes, key, lane)
+    const isReady = lane.entries.length > 0
     const entry: Entry<A> = { event, position: this.entered++, lane, state: "waits" }
     MutableList.append(lane.entries, entry)
     this.order.push(entry)
     this.size++
     this.unsettled++
-    if (!lane.isTaken) this.makeReady(lane)
+    if (!isReady && !lane.isTaken) this.makeReady(lane)
   }
 
   enterAll(events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>): void {
@@ -169,7 +192,7 @@ export class Lanes<A> implements Backlog<A> {
     MutableList.take(lane.entries)
     this.give(oldest)
     if (lane.entries.length === 0 && !lane.isTaken) {
-      this.ready.delete(lane)
+      this.unready(lane)
       MutableHashMap.remove(this.lanes, lane.key)
     }
     this.settle(oldest, settle)
@@ -190,8 +213,7 @@ export class Lanes<A> implements Backlog<A> {
     const entries = this.order.slice(this.first).filter(({ state }) => state === "waits")
     for (const entry of entries) this.give(entry)
     for (const [, lane] of this.lanes) MutableList.clear(lane.entries)
-    for (const lane of this.ready) MutableHashMap.remove(this.lanes, lane.key)
-    this.ready.clear()
+    for (let lane = this.next(); lane !== undefined; lane = this.next()) MutableHashMap.remove(this.lanes, lane.key)
     return entries.map(({ event }) => event as A)
   }
 }

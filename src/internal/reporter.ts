@@ -4,6 +4,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
 import type { Dropped, DropReason, OnDropped, Undelivered } from "../Dropped.ts"
 import { endWithin, reportTimeout, within } from "./deadline.ts"
@@ -29,6 +30,9 @@ const idOf = (event: unknown): string | undefined => {
 const loggable = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
   Cause.fromReasons(cause.reasons.filter((reason) => Cause.isDieReason(reason) && reason.defect instanceof Error))
 
+/** Makes an effect interruptible again where a report is not. */
+type Restore = (effect: Effect.Effect<void>) => Effect.Effect<void>
+
 /** Hands what a part gave up to its `onDropped`, or to the log: an accepted event is never lost without one of them. */
 export class Reporter<A, E> {
   private readonly node: Node
@@ -46,17 +50,17 @@ export class Reporter<A, E> {
     this.context = context
   }
 
-  /** Reports one event that was given up while the part runs. */
-  dropped(dropped: Dropped<A, E>): Effect.Effect<void> {
-    if (this.onDropped !== undefined) return this.hand(dropped)
+  /** Reports one event that was given up while the part runs. Only `onDropped` itself runs as `restore` makes it run. */
+  dropped(dropped: Dropped<A, E>, restore: Restore = identity): Effect.Effect<void> {
+    if (this.onDropped !== undefined) return this.hand(dropped, restore)
     this.note(dropped.event)
     if (this.log.failed() === 0) return Effect.void
     return this.logDropped(dropped.reason._tag === "Died" ? dropped.reason.cause : Cause.empty)
   }
 
   /** Reports an event whose delivery ended in `cause`. */
-  failed(event: A, cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    return this.dropped({ event, reason: reasonOf(cause) })
+  failed(event: A, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
+    return this.dropped({ event, reason: reasonOf(cause) }, restore)
   }
 
   /** Tells the log of a write that the close left to itself. */
@@ -162,8 +166,8 @@ export class Reporter<A, E> {
     })
   }
 
-  private hand(dropped: Dropped<A, E>): Effect.Effect<void> {
-    return Effect.suspend(() => this.onDropped!(dropped)).pipe(
+  private hand(dropped: Dropped<A, E>, restore: Restore = identity): Effect.Effect<void> {
+    return restore(Effect.suspend(() => this.onDropped!(dropped))).pipe(
       Effect.onExit((exit) =>
         Exit.isFailure(exit)
           ? this.lost([dropped.event], "could not report an event it gave up", exit.cause)

@@ -2102,7 +2102,27 @@ describe("concurrency", () => {
       }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
     )
 
-    // Before it was mended: the drainer that met `SinkClosed` keeps its key, and the others wait for that key until the drain timeout.
+    it.effect.each(sideBySide)("by a downstream that is closed: nothing more is handed on: %s", ([, options]) =>
+      Effect.gen(function* () {
+        const { begun, letGo, sink } = yield* gated()
+        const { part: closed } = yield* open(
+          EventSink.make((n: number) =>
+            n === 2 ? Effect.fail(new EventSink.SinkClosed({ sink: "below" })) : Effect.orDie(sink.write(n))
+          )
+        )
+        const { dropped, queue } = yield* queueOf(closed, { ...options, concurrency: 2 })
+        yield* EventSink.writeAll(queue, range(5))
+        yield* settle
+        assert.strictEqual(healthOf(queue).state, "closing")
+        yield* letGo(1)
+        assert.deepStrictEqual(begun, [1])
+        assert.strictEqual(healthOf(queue).state, "closed")
+        assert.deepStrictEqual(eventsOf(dropped).toSorted(byNumber), [2, 3, 4, 5])
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+    )
+
+    // Before it was mended: the drainer that met `SinkClosed` kept its key, and the others waited for that key until the
+    // drain timeout.
     it.effect("by a downstream that is closed, at once, also when a key has more that waits", () =>
       Effect.gen(function* () {
         const { dropped, queue } = yield* closing({ concurrency: 2, partitionBy: () => "key" }, () => true)

@@ -2102,6 +2102,18 @@ describe("concurrency", () => {
       }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
     )
 
+    it.effect.each(sideBySide)("by a downstream that is closed, at once, also with idle drainers: %s", ([, options]) =>
+      Effect.gen(function* () {
+        const { part: sink } = yield* open(TestSink.closing<number>())
+        const { dropped, queue } = yield* queueOf(sink, { ...options, concurrency: 3 })
+        yield* settle
+        yield* queue.write(1)
+        yield* settle
+        assert.strictEqual(healthOf(queue).state, "closed")
+        assert.deepStrictEqual(eventsOf(dropped), [1])
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+    )
+
     it.effect.each(sideBySide)("by a downstream that is closed: nothing more is handed on: %s", ([, options]) =>
       Effect.gen(function* () {
         const { begun, letGo, sink } = yield* gated()

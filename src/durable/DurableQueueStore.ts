@@ -1,0 +1,259 @@
+/**
+ * What keeps the events of durable queues: the operations that a `DurableQueue` needs, and no policy. A store is a layer,
+ * so that a queue in a test, in one process and on many machines is the same code over another layer.
+ *
+ * An operation that succeeds is committed: it outlives the process, unless the store says otherwise. One that fails has
+ * changed nothing, unless its error is `unsure`. A store never gives the events of a queue to an owner whose lease another
+ * has taken, and never takes an acknowledgement from it.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+
+/**
+ * Names an event in its queue's line: keys grow in the order in which events were appended. They are no cursor: an event
+ * whose transaction commits late may turn up before others that have been given out.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Key = number
+
+/**
+ * An event as a store gives it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Stored {
+  readonly key: Key
+  readonly payload: Uint8Array
+  /** How many times it was delivered in vain before it was replayed; 0 for one that was never parked. */
+  readonly attempts: number
+  /** When it was appended, in milliseconds since 1970 of the store's clock. */
+  readonly writtenAt: number
+}
+
+/**
+ * Why an event was parked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ParkReason = "Failed" | "Died" | "Undecodable"
+
+/**
+ * What is told of an event that is parked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Parked {
+  readonly key: Key
+  readonly reason: ParkReason
+  /** What went wrong, as text. */
+  readonly cause: string
+  /** All attempts, those before an earlier replay included. */
+  readonly attempts: number
+}
+
+/**
+ * A dead letter as a store gives it: the raw bytes, and what was told when it was parked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredLetter extends Parked {
+  readonly payload: Uint8Array
+  readonly writtenAt: number
+  readonly parkedAt: number
+}
+
+/**
+ * The right to deliver a queue's events. A greater epoch has taken it from all smaller ones.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lease {
+  readonly queue: string
+  readonly epoch: number
+}
+
+/**
+ * What asking for a lease comes to: it is given, or somebody has it for so many more milliseconds of the store's clock.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Acquired =
+  { readonly _tag: "Acquired"; readonly lease: Lease } | { readonly _tag: "Held"; readonly remaining: number }
+
+/**
+ * How much a queue may hold. An append that would pass one of them is not admitted, unless the queue is empty.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  readonly rows: number
+  /** Of payloads. */
+  readonly bytes: number
+}
+
+/**
+ * How much a queue holds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Size extends Limits {
+  readonly deadLetters: number
+  /** The keys of the first and the last event in line; nothing when there is none. */
+  readonly first: Key | undefined
+  readonly last: Key | undefined
+}
+
+/**
+ * A page of dead letters: those after a key, in the order in which they were parked; their keys are those of the events.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Page {
+  /** The last letter of the page before: its place is where this one begins. */
+  readonly after?: Pick<StoredLetter, "key" | "parkedAt"> | undefined
+  readonly limit: number
+}
+
+/**
+ * The operations of a store. Queues are told apart by their name; a queue exists as soon as something is appended to it or
+ * its lease is asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Operations {
+  /**
+   * Commits payloads, whole or not at all, at the end of a queue's line and in order. Answers `false`, and changes
+   * nothing, when they do not fit the limits.
+   */
+  readonly append: (
+    queue: string,
+    payloads: NonEmptyReadonlyArray<Uint8Array>,
+    limits: Limits | undefined
+  ) => Effect.Effect<boolean, DurableQueueStoreError>
+  /**
+   * Whether the fiber that asks is in a transaction of this store's own database: an `append` in that fiber is then part
+   * of the transaction.
+   */
+  readonly inTransaction: Effect.Effect<boolean>
+  /**
+   * The first events of the line, from the head, never by a cursor: at most `rows`, and no more than fit `bytes`, but one
+   * at least. They stay where they are.
+   */
+  readonly next: (
+    lease: Lease,
+    limits: Limits
+  ) => Effect.Effect<ReadonlyArray<Stored>, DurableQueueStoreError | LeaseLost>
+  /** Removes events that have been delivered. Those that are gone already are passed over. */
+  readonly acknowledge: (
+    lease: Lease,
+    keys: NonEmptyReadonlyArray<Key>
+  ) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+  /** Moves events from the line to the dead letters, in one step. Those that are gone already are passed over. */
+  readonly park: (
+    lease: Lease,
+    events: NonEmptyReadonlyArray<Parked>
+  ) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+  /** The dead letters of a queue, page by page. */
+  readonly list: (queue: string, page: Page) => Effect.Effect<ReadonlyArray<StoredLetter>, DurableQueueStoreError>
+  /**
+   * Moves dead letters to the end of the line, in the order given, with new keys and with their attempts. Answers how many
+   * that were: those that are gone already are passed over.
+   */
+  readonly replay: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, DurableQueueStoreError>
+  /** Forgets dead letters. Answers how many that were. */
+  readonly purge: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, DurableQueueStoreError>
+  readonly size: (queue: string) => Effect.Effect<Size, DurableQueueStoreError>
+  /**
+   * Asks for a queue's lease, for `ttl` of the store's clock. It is given, with an epoch greater than any before, when
+   * nobody has it, when it was released, and when it has run out.
+   */
+  readonly acquire: (queue: string, ttl: Duration.Duration) => Effect.Effect<Acquired, DurableQueueStoreError>
+  /** Keeps a lease for another `ttl` from now; one that has run out too, as long as nobody has taken it. */
+  readonly renew: (lease: Lease, ttl: Duration.Duration) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+  /** Gives a lease back. Nothing happens when it is lost already. */
+  readonly release: (lease: Lease) => Effect.Effect<void, DurableQueueStoreError>
+  /**
+   * Has an element after each commit, of this process or another, that appended to the queue, replayed to it, removed from
+   * it or released its lease; one for several is enough, and one too many does no harm. Listening has begun once its first
+   * element is there, which comes at once. When it fails, whoever listens looks for himself, and listens again.
+   */
+  readonly changes: (queue: string) => Stream.Stream<void, DurableQueueStoreError>
+}
+
+/**
+ * The store of the durable queues in its context.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class DurableQueueStore extends Context.Service<DurableQueueStore, Operations>()(
+  "effect-events/durable/DurableQueueStore"
+) {}
+
+/**
+ * The lease is lost: another owner has taken it, and nothing was done.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LeaseLost extends Data.TaggedError("LeaseLost")<{
+  readonly queue: string
+  readonly epoch: number
+}> {
+  override get message(): string {
+    return `the lease ${this.epoch} of the queue "${this.queue}" has been taken by another owner`
+  }
+}
+
+/**
+ * Why a store could not do something. `Locked`: another process held the database for longer than the store waits.
+ * `NoSpace`: the disk, or what the store may use of it, is full. `ReadOnly`: the database cannot be written. `Corrupt`: it
+ * is damaged, or no database. `Disconnected`: it cannot be reached, or the connection broke. `NewerSchema`: a newer version of
+ * this library has migrated it. `Other`: what the database said.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type StoreProblem = "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disconnected" | "NewerSchema" | "Other"
+
+/**
+ * An operation of a store failed. What it was asked to do is not done, unless `unsure`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DurableQueueStoreError extends Data.TaggedError("DurableQueueStoreError")<{
+  /** The kind of store, such as `sqlite`. */
+  readonly store: string
+  /** What it was asked to do, such as `append`. */
+  readonly operation: string
+  readonly problem: StoreProblem
+  /** What happened, in words, without an event's content. */
+  readonly detail: string
+  /** The connection broke while the database had the statement: it may have been committed all the same. */
+  readonly unsure: boolean
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    const doubt = this.unsure ? ", and may have done it all the same" : ""
+    return `the ${this.store} store could not ${this.operation} (${this.problem}: ${this.detail})${doubt}`
+  }
+}

@@ -1,0 +1,2 @@
+/** Queues that survive their process. Stores that need a platform have an entry of their own. */
+export * as DurableQueueStore from "./DurableQueueStore.ts"

@@ -339,7 +339,9 @@ describe('overflow "drop-newest"', () => {
         delivered: 0,
         filtered: 0,
         dropped: 3,
-        undelivered: 0
+        undelivered: 0,
+        deadLettered: 0,
+        kept: 0
       })
       yield* sink.release
       yield* queue.flush
@@ -693,7 +695,9 @@ describe("shutdown", () => {
         delivered: 1,
         filtered: 0,
         dropped: 0,
-        undelivered: 2
+        undelivered: 2,
+        deadLettered: 0,
+        kept: 0
       })
       yield* close
       assert.deepStrictEqual(dropped, [], "the scope reports only what no call returned")
@@ -1562,7 +1566,9 @@ describe("plain functions", () => {
           delivered: 2,
           filtered: 0,
           dropped: 0,
-          undelivered: 2
+          undelivered: 2,
+          deadLettered: 0,
+          kept: 0
         })
       })
     )
@@ -1745,7 +1751,9 @@ describe("concurrency", () => {
         delivered: 4,
         filtered: 0,
         dropped: 1,
-        undelivered: 0
+        undelivered: 0,
+        deadLettered: 0,
+        kept: 0
       })
     }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
   )

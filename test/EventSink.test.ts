@@ -35,7 +35,15 @@ describe("make", () => {
       yield* sink.write(1)
       yield* sink.write(2)
       assert.deepStrictEqual(seen, [1, 2])
-      assert.deepStrictEqual(countsOf(sink), { accepted: 2, delivered: 2, filtered: 0, dropped: 0, undelivered: 0 })
+      assert.deepStrictEqual(countsOf(sink), {
+        accepted: 2,
+        delivered: 2,
+        filtered: 0,
+        dropped: 0,
+        undelivered: 0,
+        deadLettered: 0,
+        kept: 0
+      })
     })
   )
 

@@ -18,7 +18,7 @@ import { quiet, settle } from "./support/virtual.ts"
 const made = <A, E, R>(make: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Scope.make(), (scope) => Scope.provide(make, scope))
 
-const no = { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0 }
+const no = { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, deadLettered: 0, kept: 0 }
 
 describe("toMermaid", () => {
   it.effect("draws the graph downstream of a sink, each node with its kind and, where it has one, its name", () =>
@@ -270,7 +270,15 @@ describe("health", () => {
         const [after] = yield* SinkGraph.health(queue)
         assert.strictEqual(after!.state, "closed")
         assert.strictEqual(after!.pending, 0)
-        assert.deepStrictEqual(after!.counts, { accepted: 4, delivered: 1, filtered: 0, dropped: 1, undelivered: 2 })
+        assert.deepStrictEqual(after!.counts, {
+          accepted: 4,
+          delivered: 1,
+          filtered: 0,
+          dropped: 1,
+          undelivered: 2,
+          deadLettered: 0,
+          kept: 0
+        })
       })
     )
   )

@@ -113,7 +113,7 @@ describe("the checks", () => {
     inFlight: 0,
     breaker: undefined,
     lastError: undefined,
-    counts: { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, ...counts }
+    counts: { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, deadLettered: 0, kept: 0, ...counts }
   })
 
   /** An endpoint that got a and b delivered, ignores blobs, and gave up c: all of it true. */
@@ -147,7 +147,9 @@ describe("the checks", () => {
       delivered: 2,
       filtered: 1,
       dropped: 1,
-      undelivered: 0
+      undelivered: 0,
+      deadLettered: 0,
+      kept: 0
     })
   })
 
@@ -255,8 +257,20 @@ describe("the main job", () => {
         dropped: 0,
         undelivered: 0
       })
-      expect(row(run, "flaky")).toMatchObject({ accepted: 60, delivered: 60, filtered: 0, dropped: 0, undelivered: 0 })
-      expect(row(run, "late")).toMatchObject({ accepted: 60, delivered: 18, filtered: 42, dropped: 0, undelivered: 0 })
+      expect(row(run, "flaky")).toMatchObject({
+        accepted: 60,
+        delivered: 60,
+        filtered: 0,
+        dropped: 0,
+        undelivered: 0
+      })
+      expect(row(run, "late")).toMatchObject({
+        accepted: 60,
+        delivered: 18,
+        filtered: 42,
+        dropped: 0,
+        undelivered: 0
+      })
       // on a machine that is too slow for 180 attempts the time is up first
       const absent = row(run, "absent")
       expect(absent).toMatchObject({ accepted: 60, delivered: 0, filtered: 0, repeats: 0 })

@@ -13,7 +13,6 @@ import * as Latch from "effect/Latch"
 import type { Undelivered } from "../Dropped.ts"
 import { endWithin } from "./deadline.ts"
 import type { Node } from "./node.ts"
-import type { Reporter } from "./reporter.ts"
 import { type Direct, type EventSink, sinkClosedOf } from "./sink.ts"
 
 /** Where a drainer takes its events from. Taking is no effect, so that no interruption comes between it and the hand. */
@@ -24,13 +23,36 @@ export interface Source<out A> {
   readonly wait: Effect.Effect<void>
 }
 
-/** What the part around a drainer wants to know. */
+/** What the part around a drainer wants to know, and has a say in. */
 export interface Hooks {
   /** `n` more events of the source are settled: delivered or given up. */
   readonly settled: (n: number) => void
-  /** The downstream is closed, or the drainer is: the part must close itself and report what is left. */
+  /** One event that could not be delivered has been taken care of: it is to be counted as what became of it. */
+  readonly gaveUp: () => void
+  /** Whether a failure ends the line, and leaves its event in hand, in place of costing that event. */
+  readonly ends: (cause: Cause.Cause<unknown>) => boolean
+  /** The downstream is closed, or the line ends: the part must close itself and report what is left. */
   readonly downstreamClosed: () => void
 }
+
+/** Takes care of what a drainer cannot deliver. */
+export interface Reports<in A> {
+  /** An event's delivery ended in `cause`. Only what may be interrupted runs as `restore` makes it run. */
+  readonly failed: (
+    event: A,
+    cause: Cause.Cause<unknown>,
+    restore: (effect: Effect.Effect<void>) => Effect.Effect<void>
+  ) => Effect.Effect<void>
+  /** Events are delivered again. */
+  readonly recovered: () => Effect.Effect<void>
+  /** The close left a write to itself, and its event is among what is left. */
+  readonly abandoned: (downstream: string) => Effect.Effect<void>
+  /** The close left `failed` of this event to itself. */
+  readonly unreported: (event: A) => Effect.Effect<void>
+}
+
+/** The end of most lines: what lies below is closed. */
+export const endsClosed = (cause: Cause.Cause<unknown>): boolean => sinkClosedOf(cause) !== undefined
 
 /** Events handed to a group sink at once, at most: what a failure of unknown extent has to be taken apart. */
 export const maxGroup = 1024
@@ -43,7 +65,7 @@ export class Drainer<A, E> {
   private readonly source: Source<A>
   private readonly dst: EventSink<A, E>
   private readonly node: Node
-  private readonly reporter: Reporter<A, E>
+  private readonly reporter: Reports<A>
   private readonly hooks: Hooks
   private readonly context: Context.Context<never>
 
@@ -69,7 +91,7 @@ export class Drainer<A, E> {
     source: Source<A>,
     dst: EventSink<A, E>,
     node: Node,
-    reporter: Reporter<A, E>,
+    reporter: Reports<A>,
     hooks: Hooks,
     context: Context.Context<never>
   ) {
@@ -242,7 +264,7 @@ export class Drainer<A, E> {
     const { inFlight } = this
     this.flying(0)
     this.node.lastError = Cause.squash(cause)
-    if (sinkClosedOf(cause) !== undefined) {
+    if (this.hooks.ends(cause)) {
       this.downstreamClosed()
       return Effect.void
     }
@@ -272,7 +294,7 @@ export class Drainer<A, E> {
     // The close counts the one whose report it could not wait for.
     if (this.reporting === undefined) return
     this.reporting = undefined
-    this.node.dropped++
+    this.hooks.gaveUp()
     this.hooks.settled(1)
   }
 

@@ -29,6 +29,10 @@ export interface SinkCounts {
   readonly dropped: number
   /** Events that the close could not deliver and returned or reported. */
   readonly undelivered: number
+  /** Events of a durable queue that were moved to its dead letters. */
+  readonly deadLettered: number
+  /** Events that the close of a durable queue left on disk. */
+  readonly kept: number
 }
 
 /**
@@ -80,6 +84,8 @@ export class Node implements SinkNode {
   filtered = 0
   dropped = 0
   undelivered = 0
+  deadLettered = 0
+  kept = 0
   inFlight = 0
   lastError: unknown = undefined
   /** Brings the counts up to date, for a part that does not keep them at every event. */
@@ -113,12 +119,13 @@ export class Node implements SinkNode {
 
   get pending(): number {
     this.update()
-    return this.accepted - this.delivered - this.filtered - this.dropped - this.undelivered
+    const settled = this.delivered + this.filtered + this.dropped + this.undelivered + this.deadLettered + this.kept
+    return this.accepted - settled
   }
 
   health(now: number): SinkHealth {
     const { pending } = this
-    const { accepted, delivered, dropped, filtered, undelivered } = this
+    const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = this
     return {
       kind: this.kind,
       name: this.name,
@@ -128,7 +135,7 @@ export class Node implements SinkNode {
       inFlight: this.inFlight,
       breaker: this.breaker(),
       lastError: this.lastError,
-      counts: { accepted, delivered, filtered, dropped, undelivered }
+      counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, kept }
     }
   }
 }

@@ -12,7 +12,7 @@ import { type Backlog, type Line, Sequence } from "./backlog.ts"
 import { Delivering } from "./captured.ts"
 import { closeAll, Closing } from "./closing.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { Drainer, maxGroup } from "./drainer.ts"
+import { Drainer, endsClosed, maxGroup } from "./drainer.ts"
 import { Flushes } from "./flushes.ts"
 import { Lanes } from "./lanes.ts"
 import { Node, reaches } from "./node.ts"
@@ -104,7 +104,12 @@ export class EventQueueImpl<in out A, E> extends Sink<A, QueueFull> {
           dst,
           node,
           this.reporter,
-          { settled: (n) => this.settled(line, n), downstreamClosed: () => this.begin(true) },
+          {
+            settled: (n) => this.settled(line, n),
+            gaveUp: () => void node.dropped++,
+            ends: endsClosed,
+            downstreamClosed: () => this.begin(true)
+          },
           delivering
         )
     )

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type { OnDropped } from "../Dropped.ts"
 import type { Ages } from "./ages.ts"
 import { closeAll, Closing } from "./closing.ts"
-import { Drainer } from "./drainer.ts"
+import { Drainer, endsClosed } from "./drainer.ts"
 import type { Feed } from "./feed.ts"
 import { Node } from "./node.ts"
 import { Reporter } from "./reporter.ts"
@@ -59,6 +59,8 @@ export class Subscription<A, E> {
       this.reporter,
       {
         settled: () => {},
+        gaveUp: () => void node.dropped++,
+        ends: endsClosed,
         downstreamClosed: () => {
           this.end()
           this.closing.beginReported(this.close(this.options.drainTimeout))

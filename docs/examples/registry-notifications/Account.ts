@@ -18,12 +18,14 @@ export const total = (path: ReadonlyArray<EventSink.SinkHealth>): EventSink.Sink
     delivered: path.findLast(({ kind }) => kind === "EventQueue")?.counts.delivered ?? 0,
     filtered: sum("filtered"),
     dropped: sum("dropped"),
-    undelivered: sum("undelivered")
+    undelivered: sum("undelivered"),
+    deadLettered: sum("deadLettered"),
+    kept: sum("kept")
   }
 }
 
-const settled = ({ delivered, dropped, filtered, undelivered }: EventSink.SinkCounts): number =>
-  delivered + filtered + dropped + undelivered
+const settled = (counts: EventSink.SinkCounts): number =>
+  counts.delivered + counts.filtered + counts.dropped + counts.undelivered + counts.deadLettered + counts.kept
 
 /** The conservation equation, for every node and for the endpoint as a whole. */
 export const conservation = (path: ReadonlyArray<EventSink.SinkHealth>): ReadonlyArray<string> => {

@@ -1,2 +1,3 @@
 /** Queues that survive their process. Stores that need a platform have an entry of their own. */
+export * as DurableQueue from "./DurableQueue.ts"
 export * as DurableQueueStore from "./DurableQueueStore.ts"

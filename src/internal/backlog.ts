@@ -1,5 +1,5 @@
 /** What a queue keeps: events that wait, and the lines in which its drainers take them. */
-import type { Source } from "./drainer.ts"
+import type { Source } from "./draining.ts"
 import { Feed, Topic } from "./feed.ts"
 
 /** Tells that the `n` events from the position `from` on, counted by their entry, are settled. */

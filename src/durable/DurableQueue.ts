@@ -1,0 +1,249 @@
+/**
+ * An `EventQueue` that survives: a write succeeds when the event is in a store, and whatever happens to the process after
+ * that, it is delivered. At least once, in order, by one process at a time.
+ *
+ * It never gives an event up but to its dead letters, or under an overflow policy that says so. It does not deliver exactly
+ * once: what was delivered and not yet acknowledged when a process died is delivered again, at most one group. What the
+ * store promises about a power cut is the store's to say.
+ *
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { OnDropped } from "../Dropped.ts"
+import type { Lossless, QueueError } from "../EventQueue.ts"
+import type { EventSink, Stamped } from "../EventSink.ts"
+import { withoutConstruction } from "../internal/captured.ts"
+import { defaultDrainTimeout } from "../internal/deadline.ts"
+import { makeCodec } from "../internal/durable/codec.ts"
+import type { DurableQueueError } from "../internal/durable/error.ts"
+import { type DeadLetters, makeLetters } from "../internal/durable/letters.ts"
+import { DurableQueueImpl, type Kept } from "../internal/durable/queue.ts"
+import { count } from "../internal/options.ts"
+import type { Overflow, QueueFull } from "../internal/queue.ts"
+import { DurableQueueStore, type DurableQueueStoreError } from "./DurableQueueStore.ts"
+
+export { DurableQueueError, Unencodable } from "../internal/durable/error.ts"
+export type { DeadLetter, DeadLetters, Letters } from "../internal/durable/letters.ts"
+export type { Kept } from "../internal/durable/queue.ts"
+
+/**
+ * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableQueueError` when the event is not stored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableQueueError> {
+  /** How many events are stored and not yet acknowledged, whichever process wrote them. */
+  readonly pending: Effect.Effect<number, DurableQueueStoreError>
+  /** Waits until what was stored before this call is delivered or among the dead letters, whichever process does that. */
+  readonly flush: Effect.Effect<void, DurableQueueStoreError>
+  /**
+   * Stops accepting, waits for what is being delivered until `drainTimeout`, gives the lease back, and says how much is
+   * kept. Memoised: every call waits for the same close. Interrupting a call interrupts only its waiting.
+   */
+  readonly shutdown: Effect.Effect<Kept<A>>
+  readonly deadLetters: DeadLetters<A>
+}
+
+/**
+ * What names a queue, and says what its events look like in the store.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Identity<in out A> {
+  /** Its name in the store, and in errors, logs, pictures and health. Queues of one name are one queue. */
+  readonly name: string
+  /** The events, as JSON. What was written under an older schema must decode under this one. */
+  readonly schema: Schema.ConstraintCodec<A, unknown>
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<in out A, out P extends Overflow = Overflow> extends Identity<A> {
+  /**
+   * How many events the store may hold of this queue; a whole number from 1, unbounded by default. A group larger than it
+   * enters alone, when the queue is empty.
+   */
+  readonly capacity?: number | undefined
+  /** How many bytes of them it may hold, in the same way: unbounded by default. */
+  readonly capacityBytes?: number | undefined
+  /**
+   * What happens when one of them is reached: `"suspend"` by default. `"drop-oldest"` admits all, and the process that
+   * delivers then drops what is too much from the front, but for what it is delivering.
+   */
+  readonly overflow?: P | undefined
+  /** How long the close waits for what is being delivered: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * For how long an owner that is not heard of keeps the queue to itself: 10 seconds by default. After a crash nothing is
+   * delivered for that long at most. It is renewed at every third of it.
+   */
+  readonly leaseTtl?: Duration.Input | undefined
+  /**
+   * What becomes of an event that does not decode: `"park"`, the default, moves it to the dead letters. `"stop"` stops the
+   * line in front of it in this process, until that is started anew, and lets another process have it: during a rolling
+   * deployment an old owner meets new events.
+   */
+  readonly onUndecodable?: "park" | "stop" | undefined
+  /**
+   * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a whole
+   * number from 1, and 500 by default.
+   */
+  readonly groupSize?: number | undefined
+}
+
+/**
+ * Puts a queue that survives in front of a sink, on the store of the context.
+ *
+ * **Details**
+ *
+ * Writes that come together share a transaction. A write in a transaction of the store's own database (see
+ * `PostgresStore`) is part of that transaction, and shares none.
+ *
+ * The sink may fail: what it fails on is moved to the dead letters, with its cause, and the line moves on. Put a
+ * `RetryingSink` between for what is worth another attempt. A sink that takes groups is given groups. While the queue
+ * closes, and when the sink below is closed, a failure costs nothing: the event stays where it is.
+ *
+ * One process at a time delivers, the one with the queue's lease; the writes of all others work, and one of them takes over
+ * when the owner gives the lease back or is not heard of for `leaseTtl`. An owner that was paused for longer finds its
+ * lease taken, and can acknowledge nothing any more.
+ *
+ * A store that fails stops nothing for good: writes fail with its error, and the delivery tries again.
+ *
+ * **Gotchas**
+ *
+ * The id by which a receiver recognises a repeat must be part of the event: put `EventSink.stamp` above the queue, whose
+ * schema is then `DurableQueue.stamped`.
+ *
+ * A write that is interrupted while its commit is under way may be stored all the same.
+ *
+ * Events of one writer are in order if each write begins after the last has ended; of writes side by side, in the order in
+ * which they were committed. A replayed event is at the end of the line.
+ *
+ * **Example** (A queue over a slow sink)
+ *
+ * ```ts
+ * import { Console, Effect, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ *
+ * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const orders = yield* EventSink.make((order: typeof Order.Type) => Console.log("delivered", order.id)).pipe(
+ *     Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order }))
+ *   )
+ *   yield* orders.write({ id: "a1", total: 120 })
+ *   yield* orders.flush
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory)))
+ * // prints: delivered a1
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: {
+  <A, P extends Overflow = "suspend">(
+    options: Options<A, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
+  ): <E>(dst: EventSink<A, E>) => Effect.Effect<DurableQueue<A, QueueError<P>>, never, DurableQueueStore | Scope.Scope>
+  <A, P extends Lossless = "suspend">(
+    options: Options<A, P> & { readonly onDropped?: never }
+  ): <E>(dst: EventSink<A, E>) => Effect.Effect<DurableQueue<A, QueueError<P>>, never, DurableQueueStore | Scope.Scope>
+} =
+  <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) =>
+  <E>(dst: EventSink<A, E>): Effect.Effect<DurableQueue<A, never>, never, DurableQueueStore | Scope.Scope> =>
+    Effect.uninterruptible(
+      Effect.contextWith((context: Context.Context<DurableQueueStore>) =>
+        Effect.flatMap(DurableQueueStore, (store) => {
+          const self = new DurableQueueImpl<A, E>(
+            dst,
+            makeCodec(options.schema),
+            store,
+            settingsOf(options),
+            withoutConstruction(context)
+          )
+          return Effect.as(
+            Effect.addFinalizer(() => self.close),
+            // It fails with `QueueFull` only under "reject", and then the overload says so.
+            self as DurableQueue<A, QueueFull> as DurableQueue<A, never>
+          )
+        })
+      )
+    )
+
+const unbounded = Number.POSITIVE_INFINITY
+/** As many bytes as are read or written in one go at most: what one transaction keeps in memory. */
+const groupBytes = 4 * 1024 * 1024
+
+const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) => {
+  const rows = count("DurableQueue.make", "capacity", options.capacity ?? unbounded, 1)
+  const bytes = count("DurableQueue.make", "capacityBytes", options.capacityBytes ?? unbounded, 1)
+  return {
+    name: options.name,
+    overflow: options.overflow ?? "suspend",
+    limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
+    drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
+    leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
+    onUndecodable: options.onUndecodable ?? "park",
+    groupEvents: count("DurableQueue.make", "groupSize", options.groupSize ?? 500, 1),
+    groupBytes,
+    onDropped: options.onDropped
+  } as const
+}
+
+/**
+ * The dead letters of a queue, without the queue: for a command or a page that looks after them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, DurableQueueStore> =>
+  DurableQueueStore.useSync((store) => makeLetters(identity.name, store, makeCodec(identity.schema)))
+
+/**
+ * The schema of what `EventSink.stamp` makes of events: their ids are then as durable as they are.
+ *
+ * **Example** (Ids that survive)
+ *
+ * ```ts
+ * import { Console, Effect, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ *
+ * const Order = Schema.Struct({ total: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const receiver = yield* EventSink.make((stamped: EventSink.Stamped<typeof Order.Type>) =>
+ *     Console.log(stamped.id.length, stamped.event.total)
+ *   )
+ *   const queue = yield* DurableQueue.make({ name: "orders", schema: DurableQueue.stamped(Order) })(receiver)
+ *   const orders = EventSink.stamp(queue)
+ *   yield* orders.write({ total: 120 })
+ *   yield* queue.flush
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory)))
+ * // prints: 36 120
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const stamped = <A>(schema: Schema.ConstraintCodec<A, unknown>): Schema.ConstraintCodec<Stamped<A>, unknown> =>
+  Schema.Struct({
+    id: Schema.String,
+    time: Schema.Number,
+    trace: Schema.UndefinedOr(
+      Schema.Struct({ traceId: Schema.String, spanId: Schema.String, sampled: Schema.Boolean })
+    ),
+    event: schema
+  })

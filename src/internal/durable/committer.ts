@@ -1,0 +1,167 @@
+/** Group commit: writers that come while a commit is under way share the next one. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
+import * as Latch from "effect/Latch"
+import type { SinkClosed } from "../sink.ts"
+
+type Payloads = NonEmptyReadonlyArray<Uint8Array>
+type Answer = Effect.Effect<boolean, DurableQueueStoreError | SinkClosed>
+
+interface Writer {
+  readonly payloads: Payloads
+  readonly bytes: number
+  readonly resume: (answer: Answer) => void
+  /** It was interrupted: nothing of it is to be stored any more. */
+  gone: boolean
+}
+
+export interface CommitterOptions {
+  /** Stores payloads whole, or answers that they do not fit. */
+  readonly append: (payloads: Payloads) => Effect.Effect<boolean, DurableQueueStoreError>
+  /** How many events, and bytes of them, share a commit at most; a writer that has more commits alone. */
+  readonly events: number
+  readonly bytes: number
+  /** Whether a writer waits for room, first come, first in; otherwise it is told that there is none. */
+  readonly patient: boolean
+  readonly context: Context.Context<never>
+}
+
+/** How long a writer that waits for room does not look whether another process has made some. */
+const lookForRoom = "100 millis"
+
+const yes: Answer = Effect.succeed(true)
+const no: Answer = Effect.succeed(false)
+
+export class Committer {
+  private readonly options: CommitterOptions
+  private waiting: Array<Writer> = []
+  private running = false
+  private closed: Effect.Effect<never, SinkClosed> | undefined = undefined
+  /** How many writers may share a commit: fewer after one that did not fit as a whole. */
+  private most = Number.POSITIVE_INFINITY
+  private readonly room = Latch.makeUnsafe()
+  /** Open while no commit is under way. */
+  private readonly idle = Latch.makeUnsafe(true)
+
+  constructor(options: CommitterOptions) {
+    this.options = options
+  }
+
+  /** Stores payloads whole. Answers `false` when they do not fit. An interruption that comes late leaves them stored. */
+  commit(payloads: Payloads): Answer {
+    return Effect.callback((resume) => {
+      if (this.closed !== undefined) return resume(this.closed)
+      const bytes = payloads.reduce((n, { length }) => n + length, 0)
+      const writer: Writer = { payloads, bytes, resume, gone: false }
+      this.waiting.push(writer)
+      this.start()
+      return Effect.sync(() => {
+        writer.gone = true
+        // It may be the one that the others wait behind.
+        this.room.openUnsafe()
+      })
+    })
+  }
+
+  /** There may be room for who waits for it. */
+  readonly wake = (): void => void this.room.openUnsafe()
+
+  /** Turns away who waits and who comes, and waits for the commit that is under way. */
+  close(closed: Effect.Effect<never, SinkClosed>): Effect.Effect<void> {
+    this.closed = closed
+    const { waiting } = this
+    this.waiting = []
+    this.room.openUnsafe()
+    for (const { resume } of waiting) resume(closed)
+    return this.idle.await
+  }
+
+  private start(): void {
+    if (this.running) return
+    this.running = true
+    const fiber = Effect.runForkWith(this.options.context)(this.rounds)
+    fiber.addObserver(() => {
+      this.running = false
+      // Between its last look and its end somebody may have come.
+      if (this.waiting.length > 0) this.start()
+    })
+  }
+
+  /** The first turn is the writers': those that run now are in the first commit together. */
+  private readonly rounds: Effect.Effect<void> = Effect.andThen(
+    Effect.yieldNow,
+    Effect.suspend(() =>
+      Effect.whileLoop({ while: () => this.waiting.length > 0, body: () => this.round, step: () => {} })
+    )
+  )
+
+  private readonly round: Effect.Effect<void> = Effect.suspend(() => {
+    const writers = this.group()
+    const [first, ...others] = writers
+    if (first === undefined) return Effect.void
+    this.room.closeUnsafe()
+    this.idle.closeUnsafe()
+    const payloads = others.length === 0 ? first.payloads : writers.flatMap((writer) => writer.payloads)
+    // Not empty, since no writer's are.
+    const commit = this.options.append(payloads as unknown as Payloads)
+    return Effect.matchCauseEffect(commit, {
+      onFailure: (cause) => Effect.sync(() => this.answer(writers, Effect.failCause(cause))),
+      onSuccess: (fits) => {
+        if (fits) {
+          this.most *= 2
+          return Effect.sync(() => this.answer(writers, yes))
+        }
+        return this.full(writers)
+      }
+    }).pipe(Effect.ensuring(Effect.sync(() => this.idle.openUnsafe())))
+  })
+
+  /** Takes the writers out whose events share the next commit. */
+  private group(): ReadonlyArray<Writer> {
+    const group: Array<Writer> = []
+    let events = 0
+    let bytes = 0
+    let taken = 0
+    for (const writer of this.waiting) {
+      events += writer.payloads.length
+      bytes += writer.bytes
+      const fits = events <= this.options.events && bytes <= this.options.bytes && group.length < this.most
+      if (!writer.gone && group.length > 0 && !fits) break
+      taken++
+      if (writer.gone) {
+        events -= writer.payloads.length
+        bytes -= writer.bytes
+      } else group.push(writer)
+    }
+    this.waiting.splice(0, taken)
+    return group
+  }
+
+  /** Some of them may fit where all of them do not. */
+  private full(writers: ReadonlyArray<Writer>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { closed } = this
+      if (closed !== undefined) {
+        this.answer(writers, closed)
+        return Effect.void
+      }
+      if (writers.length === 1 && !this.options.patient) {
+        this.answer(writers, no)
+        return Effect.void
+      }
+      this.waiting.unshift(...writers)
+      if (writers.length > 1) {
+        this.most = Math.ceil(writers.length / 2)
+        return Effect.void
+      }
+      return Effect.asVoid(Effect.timeoutOption(this.room.await, lookForRoom))
+    })
+  }
+
+  /** Each goes on inside this call, and may write again. */
+  private answer(writers: ReadonlyArray<Writer>, answer: Answer): void {
+    for (const { resume } of writers) resume(answer)
+  }
+}

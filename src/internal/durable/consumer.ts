@@ -1,0 +1,269 @@
+/**
+ * What a drainer takes its events from when they are in a store: it reads from the head of the line under a lease, and
+ * acknowledges what has been delivered, in groups.
+ */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Semaphore from "effect/Semaphore"
+import type {
+  DurableQueueStoreError,
+  Key,
+  Lease,
+  LeaseLost,
+  Operations,
+  Parked,
+  Stored
+} from "../../durable/DurableQueueStore.ts"
+import type { Source } from "../draining.ts"
+import type { EnvelopeError } from "../envelope/error.ts"
+import type { QueueLog } from "./log.ts"
+import { Ownership } from "./ownership.ts"
+import type { Settings } from "./settings.ts"
+
+/** What the queue around it does, and wants to know. */
+export interface ConsumerHooks<out A> {
+  readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>
+  /** It has the lease, or somebody else does: what it knows of the store's content is old. */
+  readonly refresh: Effect.Effect<void, DurableQueueStoreError>
+  /** So many events at least are in the store. */
+  readonly seen: (n: number) => void
+  /** Events were removed from the line. */
+  readonly removed: () => void
+  readonly undecodable: (n: number) => Effect.Effect<void>
+  readonly log: Pick<QueueLog, "halted" | "leaseLost" | "troubled" | "recovered">
+}
+
+/** An event in hand. */
+export interface Row<out A> extends Stored {
+  readonly event: A
+  /** It stays in the store, or has left it by another way: it is not to be acknowledged. */
+  exempt: boolean
+}
+
+/** How long what was delivered may wait for its acknowledgement while the next event is delivered, in milliseconds. */
+const acknowledgeAfter = 100
+/** How often a queue that stands by asks for the lease at most, in milliseconds. */
+const standbyPause = 250
+/** How long it waits after a failure of the store, at first and at most, in milliseconds. */
+const [leastPause, mostPause] = [100, 5_000]
+
+export class Consumer<A> implements Source<A> {
+  private readonly settings: Settings<never>
+  private readonly store: Operations
+  private readonly hooks: ConsumerHooks<A>
+  private readonly clock: Clock.Clock
+  readonly ownership: Ownership
+  /** Hands on all that was read at once, for sinks that take groups or are plain functions; otherwise one event. */
+  private readonly whole: boolean
+  private rows: Array<Row<A>> = []
+  /** How many of the rows the drainer has been given, and how many of these are settled. */
+  private handed = 0
+  private settledTo = 0
+  /** What was delivered and is not acknowledged yet, and since when. */
+  private delivered: Array<Key> = []
+  private deliveredAt = 0
+  private stopped = false
+  private halted = false
+  private pause = leastPause
+  /** Who reads from the line and is not done with what was read. */
+  readonly reading = Semaphore.makeUnsafe(1)
+  private readonly changed = Latch.makeUnsafe()
+  private readonly ended = Latch.makeUnsafe()
+
+  constructor(
+    settings: Settings<never>,
+    store: Operations,
+    whole: boolean,
+    hooks: ConsumerHooks<A>,
+    context: Context.Context<never>
+  ) {
+    this.settings = settings
+    this.store = store
+    this.whole = whole
+    this.hooks = hooks
+    this.clock = Context.get(context, Clock.Clock)
+    this.ownership = new Ownership(settings.name, store, settings.leaseTtl, this.lost, context)
+  }
+
+  /** The keys of what the drainer has, and of what it has delivered and is not acknowledged yet. */
+  get inHand(): ReadonlySet<Key> {
+    return new Set([...this.delivered, ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)])
+  }
+
+  get unacknowledged(): number {
+    return this.delivered.length
+  }
+
+  /** The event that the drainer is at. */
+  get row(): Row<A> | undefined {
+    return this.rows[this.settledTo]
+  }
+
+  readonly poll = (): ReadonlyArray<A> | undefined => {
+    if (this.stopped) return []
+    const { isStale, lease } = this.ownership
+    if (lease === undefined || isStale || this.handed === this.rows.length || this.isDue) return undefined
+    const from = this.handed
+    this.handed = this.whole ? this.rows.length : from + 1
+    return this.rows.slice(from, this.handed).map(({ event }) => event)
+  }
+
+  /** The next `n` events that it gave are settled. */
+  readonly settled = (n: number): void => {
+    if (this.delivered.length === 0) this.deliveredAt = this.clock.currentTimeMillisUnsafe()
+    for (const row of this.rows.slice(this.settledTo, this.settledTo + n)) if (!row.exempt) this.delivered.push(row.key)
+    this.settledTo += n
+  }
+
+  /** Forgets events that it has read and the drainer does not have. */
+  skip(keys: ReadonlySet<Key>): void {
+    this.rows = this.rows.filter(({ key }, i) => i < this.handed || !keys.has(key))
+  }
+
+  /** Another look is worth it. */
+  readonly wake = (): void => void this.changed.openUnsafe()
+
+  /** Gives nothing more out. */
+  stop(): void {
+    this.stopped = true
+    this.ended.openUnsafe()
+    this.changed.openUnsafe()
+  }
+
+  private get isDue(): boolean {
+    return this.delivered.length > 0 && this.clock.currentTimeMillisUnsafe() - this.deliveredAt >= acknowledgeAfter
+  }
+
+  /** One step towards the next event. The drainer looks after each, and comes back. */
+  readonly wait: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.matchEffect(this.step, {
+      onSuccess: () => {
+        if (this.pause === leastPause) return Effect.void
+        this.pause = leastPause
+        return this.hooks.log.recovered
+      },
+      onFailure: (error) => (error._tag === "LeaseLost" ? this.ownership.lose(error.epoch) : this.troubled(error))
+    })
+  )
+
+  private readonly step: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+    if (this.stopped) return Effect.void
+    if (this.halted) return this.ended.await
+    const { isStale, lease } = this.ownership
+    if (lease === undefined) return this.acquire
+    if (isStale) return this.ownership.renew
+    if (this.delivered.length > 0) return this.acknowledge(lease)
+    if (this.handed < this.rows.length) return Effect.void
+    return this.fetch(lease)
+  })
+
+  private troubled(error: DurableQueueStoreError): Effect.Effect<void> {
+    const { pause } = this
+    this.pause = Math.min(pause * 2, mostPause)
+    return Effect.andThen(this.hooks.log.troubled(error), Effect.timeoutOption(this.ended.await, pause))
+  }
+
+  private readonly acquire: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() => {
+    this.changed.closeUnsafe()
+    return Effect.tap(this.ownership.acquire, (held) => {
+      if (held === 0 || this.stopped) return this.hooks.refresh
+      // Its own writes are changes too: each of them is no reason to ask.
+      const pause = Math.min(standbyPause, held)
+      return this.hooks.refresh.pipe(
+        Effect.andThen(Effect.timeoutOption(this.ended.await, pause)),
+        Effect.andThen(Effect.timeoutOption(this.changed.await, held - pause))
+      )
+    })
+  })
+
+  private readonly lost: Effect.Effect<void> = Effect.suspend(() => {
+    this.delivered = []
+    this.rows.length = this.handed
+    this.wake()
+    return this.hooks.log.leaseLost
+  })
+
+  private acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+    const keys = this.delivered
+    if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
+    return Effect.map(this.store.acknowledge(lease, keys), () => {
+      if (this.delivered === keys) this.delivered = []
+      this.hooks.removed()
+    })
+  }
+
+  private fetch(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+    this.changed.closeUnsafe()
+    const { groupBytes, groupEvents } = this.settings
+    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) =>
+      stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+    )
+    return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
+      some || this.stopped ? Effect.void : this.changed.await
+    )
+  }
+
+  /** Takes what was read into its hand, and keeps out what does not decode. */
+  private read(lease: Lease, stored: ReadonlyArray<Stored>): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+    const stops = this.settings.onUndecodable === "stop"
+    const rows: Array<Row<A>> = []
+    const bad: Array<Parked> = []
+    let at = 0
+    const decoding = Effect.whileLoop({
+      while: () => at < stored.length && (bad.length === 0 || !stops),
+      // Not out of bounds, by the condition of the loop.
+      body: () => Effect.exit(this.hooks.decode(stored[at]!.payload)),
+      step: (exit) => {
+        const one = stored[at++]!
+        if (exit._tag === "Success") rows.push({ ...one, event: exit.value, exempt: false })
+        else bad.push({ ...toPark(one, "Undecodable", exit.cause), attempts: one.attempts })
+      }
+    })
+    const took = Effect.sync(() => {
+      this.rows = rows
+      this.handed = 0
+      this.settledTo = 0
+    })
+    return Effect.flatMap(decoding, () => {
+      this.hooks.seen(stored.length)
+      const [first] = bad
+      if (stops && first !== undefined && rows.length === 0) return this.halt(first)
+      if (stops || !isReadonlyArrayNonEmpty(bad)) return took
+      // First: what was parked once is not to be found again.
+      return this.store.park(lease, bad).pipe(Effect.andThen(this.hooks.undecodable(bad.length)), Effect.andThen(took))
+    })
+  }
+
+  /** Stops the line in front of an event, and lets another process have it. */
+  private halt({ cause, key }: Parked): Effect.Effect<void, DurableQueueStoreError> {
+    this.halted = true
+    return Effect.andThen(this.hooks.log.halted(`event ${key}: ${cause}`), this.ownership.release)
+  }
+
+  /** Acknowledges what has been delivered and gives the lease back, when the drainer has ended. */
+  readonly finish: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+    this.ownership.stop()
+    const { lease } = this.ownership
+    if (lease === undefined) return Effect.void
+    return Effect.ensuring(
+      this.acknowledge(lease),
+      // It runs out by itself.
+      Effect.catch(this.ownership.release, () => Effect.void)
+    )
+  })
+}
+
+/** As long as the text of a cause may be that is kept with an event. */
+const maxCause = 8_192
+
+/** What is told of an event that is parked. */
+export const toPark = ({ attempts, key }: Stored, reason: Parked["reason"], cause: Cause.Cause<unknown>): Parked => ({
+  key,
+  reason,
+  cause: Cause.pretty(cause).slice(0, maxCause),
+  attempts: attempts + 1
+})

@@ -1,0 +1,18 @@
+import type * as Duration from "effect/Duration"
+import type { OnDropped } from "../../Dropped.ts"
+import type { Limits } from "../../durable/DurableQueueStore.ts"
+import type { Overflow } from "../queue.ts"
+
+/** The options of a durable queue, with their defaults in place. */
+export interface Settings<in A> {
+  readonly name: string
+  readonly overflow: Overflow
+  readonly limits: Limits | undefined
+  readonly drainTimeout: Duration.Duration
+  readonly leaseTtl: Duration.Duration
+  readonly onUndecodable: "park" | "stop"
+  /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
+  readonly groupEvents: number
+  readonly groupBytes: number
+  readonly onDropped: OnDropped<A> | undefined
+}

@@ -1,0 +1,134 @@
+/** The side of a durable queue that is written to: encodes, commits in groups, and does as the overflow policy says. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { DurableQueueStoreError, Limits, Operations } from "../../durable/DurableQueueStore.ts"
+import { Delivering } from "../captured.ts"
+import { reaches } from "../node.ts"
+import { QueueFull } from "../queue.ts"
+import type { Reporter } from "../reporter.ts"
+import { SinkClosed } from "../sink.ts"
+import type { Account } from "./account.ts"
+import type { Codec } from "./codec.ts"
+import { Committer } from "./committer.ts"
+import { DurableQueueError, Unencodable } from "./error.ts"
+import type { Settings } from "./settings.ts"
+
+/** Everything that a write can fail with; the types of the constructor leave out what its policy excludes. */
+export type WriteError = DurableQueueError | QueueFull
+
+type Payloads = NonEmptyReadonlyArray<Uint8Array>
+
+export class Writing<in out A> {
+  private readonly settings: Settings<A>
+  private readonly account: Account
+  private readonly store: Operations
+  private readonly codec: Codec<A>
+  private readonly reporter: Reporter<A, never>
+  /** To be run after each append, which has been committed by then. */
+  private readonly appended: Effect.Effect<void>
+  private readonly committer: Committer
+  private readonly limits: Limits | undefined
+
+  constructor(
+    settings: Settings<A>,
+    account: Account,
+    store: Operations,
+    codec: Codec<A>,
+    reporter: Reporter<A, never>,
+    appended: Effect.Effect<void>,
+    context: Context.Context<never>
+  ) {
+    this.settings = settings
+    this.account = account
+    this.store = store
+    this.codec = codec
+    this.reporter = reporter
+    this.appended = appended
+    // Under "drop-oldest" everything enters, and what is over is dropped from the other end.
+    this.limits = settings.overflow === "drop-oldest" ? undefined : settings.limits
+    this.committer = new Committer({
+      append: (payloads) => this.append(payloads, this.limits),
+      events: settings.groupEvents,
+      bytes: settings.groupBytes,
+      patient: settings.overflow === "suspend",
+      context
+    })
+  }
+
+  one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
+    return Effect.flatMap(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
+  }
+
+  /** As many leading events as share a commit, whole or not at all. */
+  some(
+    group: NonEmptyReadonlyArray<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<number, WriteError | SinkClosed> {
+    const events = group.slice(0, this.settings.groupEvents)
+    return Effect.flatMap(
+      Effect.forEach(events, (event) => this.encoded(event)),
+      (payloads) =>
+        // As many as events, and there is one at least.
+        Effect.as(this.accept(events, payloads as unknown as Payloads, fiber), events.length)
+    )
+  }
+
+  /** There may be room for who waits for it. */
+  readonly wake = (): void => this.committer.wake()
+
+  /** Turns away who waits, and waits for the commit that is under way. */
+  close(): Effect.Effect<void> {
+    return this.committer.close(this.closed)
+  }
+
+  private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.account.node.name })))
+
+  private encoded(event: A): Effect.Effect<Uint8Array, DurableQueueError> {
+    return Effect.mapErrorEager(this.codec.encode(event), (cause) => this.failure(new Unencodable({ cause })))
+  }
+
+  private failure(reason: DurableQueueError["reason"]): DurableQueueError {
+    return new DurableQueueError({ queue: this.settings.name, reason })
+  }
+
+  private accept(
+    events: ReadonlyArray<A>,
+    payloads: Payloads,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, WriteError | SinkClosed> {
+    if (this.account.node.state !== "open") return this.closed
+    const delivering = fiber.getRef(Delivering)
+    // It would wait for room that only its own end can make.
+    const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
+    const admitted = Effect.flatMap(this.store.inTransaction, (inside) => {
+      if (!inside && !cannotWait) return this.committer.commit(payloads)
+      // A transaction that waited for room would keep others from what it has locked.
+      const over = cannotWait || this.settings.overflow === "suspend"
+      return this.append(payloads, over ? undefined : this.limits)
+    })
+    return Effect.matchEffect(admitted, {
+      onFailure: (error): Effect.Effect<never, WriteError | SinkClosed> =>
+        Effect.fail(error._tag === "SinkClosed" ? error : this.failure(error)),
+      onSuccess: (admitted) => (admitted ? Effect.void : this.overflown(events))
+    })
+  }
+
+  private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {
+    return Effect.flatMap(this.store.append(this.settings.name, payloads, limits), (admitted) => {
+      if (!admitted) return Effect.succeed(false)
+      this.account.entered(payloads.length)
+      return Effect.as(this.appended, true)
+    })
+  }
+
+  private overflown(events: ReadonlyArray<A>): Effect.Effect<void, QueueFull> {
+    const { limits, name, overflow } = this.settings
+    if (overflow !== "drop-newest") {
+      return Effect.fail(new QueueFull({ queue: name, capacity: limits?.rows ?? Number.POSITIVE_INFINITY }))
+    }
+    this.account.node.dropped += events.length
+    return this.reporter.overflown(events)
+  }
+}

@@ -4,6 +4,7 @@ import { broadcast } from "./broadcast.ts"
 import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
 import { directBroadcast } from "./direct.ts"
+import { durable } from "./durable.ts"
 import { filter } from "./filter.ts"
 import { http } from "./http.ts"
 import { latency } from "./latency.ts"
@@ -26,5 +27,6 @@ export const rows: ReadonlyArray<Row> = [
   ...membership,
   ...latency,
   ...closing,
-  ...http
+  ...http,
+  ...durable
 ]

@@ -1,0 +1,189 @@
+/** Events through a SQLite file: written, delivered to a counting sink, acknowledged; beside a loop over `node:sqlite` by hand. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as EventSink from "effect-events/EventSink"
+import { DurableQueue } from "effect-events/durable"
+import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import { DatabaseSync } from "node:sqlite"
+import { Meter, throughput, times } from "../measure.ts"
+import { atLeast, atMost, type Metric, type Row, type Sample, type Side, valueAtMost, wallAndCpu } from "../model.ts"
+
+/** 300 bytes as JSON. */
+const event = { id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11", type: "order.placed", note: "x".repeat(214) }
+const Order = Schema.Struct({ id: Schema.String, type: Schema.String, note: Schema.String })
+const payload = new TextEncoder().encode(JSON.stringify(event))
+
+const group = 100
+const events = Array.from({ length: group }, () => event)
+
+/** A folder of its own, gone when the scope closes. */
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-bench-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+)
+
+/** How long the event loop was held up, beside the times: the 99th percentile in milliseconds. */
+const withDelay = (sample: Sample): Sample =>
+  Effect.suspend(() => {
+    const histogram = monitorEventLoopDelay({ resolution: 1 })
+    histogram.enable()
+    return Effect.map(sample, (figures) => {
+      histogram.disable()
+      // It counts from one tick of its timer to the next, of which one is due each millisecond.
+      return { ...figures, delay: Math.max(0, histogram.percentile(99) / 1e6 - 1) }
+    })
+  })
+
+const metrics: ReadonlyArray<Metric> = [
+  ...wallAndCpu,
+  { key: "delay", label: "event-loop delay, 99th percentile", unit: "ms" }
+]
+
+type Orders = DurableQueue.DurableQueue<typeof Order.Type>
+
+/** A queue over a sink that counts, with some events waiting behind those that are written. */
+const queued = (
+  label: string,
+  write: (orders: Orders, n: number) => Effect.Effect<unknown, unknown>,
+  goals?: Side["goals"]
+): Side => ({
+  label,
+  goals,
+  run: (load) =>
+    Effect.gen(function* () {
+      const filename = join(yield* folder, "orders.db")
+      const context = yield* Layer.buildWithScope(layerSqlite({ filename }), yield* Scope.Scope)
+      const meter = new Meter()
+      const orders = yield* EventSink.sync<typeof Order.Type>(meter.count).pipe(
+        Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order })),
+        Effect.provide(context)
+      )
+      const all = Effect.andThen(meter.delivered(load.n, write(orders, load.n)), Effect.orDie(orders.flush))
+      return withDelay(throughput(load, all))
+    }).pipe(Effect.orDie)
+})
+
+/** The same commits by hand: a group in, the group read, the group out. What a store does beside that is not here. */
+const raw = (goals?: Side["goals"]): Side => ({
+  label: "node:sqlite, by hand",
+  goals,
+  run: (load) =>
+    Effect.gen(function* () {
+      const db = new DatabaseSync(join(yield* folder, "raw.db"))
+      db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+      db.exec("CREATE TABLE events (key INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL) STRICT")
+      const insert = db.prepare("INSERT INTO events (payload) VALUES (?)")
+      const select = db.prepare("SELECT key, payload FROM events ORDER BY key LIMIT ?")
+      const remove = db.prepare("DELETE FROM events WHERE key <= ?")
+      const meter = new Meter()
+      const round = Effect.sync(() => {
+        db.exec("BEGIN IMMEDIATE")
+        for (let i = 0; i < group; i++) insert.run(payload)
+        db.exec("COMMIT")
+        const rows = select.all(group)
+        for (const row of rows) meter.count(row)
+        db.exec("BEGIN IMMEDIATE")
+        remove.run(rows.at(-1)?.["key"] ?? 0)
+        db.exec("COMMIT")
+      })
+      const all = Effect.andThen(
+        Effect.sync(() => meter.expect(load.n)),
+        times(load.n / group, () => Effect.andThen(round, Effect.yieldNow))
+      )
+      return withDelay(throughput(load, all))
+    })
+})
+
+const n = 10_000
+const writers = (orders: Orders, n: number) =>
+  Effect.all(
+    Array.from({ length: group }, () => times(n / group, () => orders.write(event))),
+    { concurrency: "unbounded", discard: true }
+  )
+const groups = (orders: Orders, n: number) => times(n / group, () => EventSink.writeAll(orders, events))
+
+const goal: Side["goals"] = { wall: atLeast(0.5) }
+
+/** The line is as long as it is told to be, and stays so: as many are written as are delivered. */
+const behind = (waiting: number): Side => ({
+  label: `ours, ${waiting.toLocaleString("en")} waiting`,
+  goals: waiting === 1_000_000 ? { wall: atMost(1.3) } : undefined,
+  run: (load) =>
+    Effect.gen(function* () {
+      const filename = join(yield* folder, "orders.db")
+      const context = yield* Layer.buildWithScope(layerSqlite({ filename }), yield* Scope.Scope)
+      const gate = new Gate()
+      const orders = yield* EventSink.makeGroup(gate.take).pipe(
+        Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order })),
+        Effect.provide(context)
+      )
+      yield* times(waiting / 500, () =>
+        EventSink.writeAll(
+          orders,
+          Array.from({ length: 500 }, () => event)
+        )
+      )
+      return throughput(load, Effect.orDie(Effect.andThen(groups(orders, load.n), gate.pass(load.n))))
+    }).pipe(Effect.orDie)
+})
+
+/** A receiver that takes as many events as it is let. */
+class Gate {
+  private allowed = 0
+  private resume: () => void = () => {}
+  private readonly meter = new Meter()
+
+  pass(n: number): Effect.Effect<void> {
+    return this.meter.delivered(
+      n,
+      Effect.sync(() => {
+        this.allowed += n
+        this.resume()
+      })
+    )
+  }
+
+  readonly take = (events: ReadonlyArray<unknown>): Effect.Effect<number> =>
+    Effect.callback((resume) => {
+      this.resume = () => {
+        if (this.allowed === 0) return
+        const n = Math.min(this.allowed, events.length)
+        this.allowed -= n
+        this.resume = () => {}
+        for (let i = 0; i < n; i++) this.meter.count()
+        resume(Effect.succeed(n))
+      }
+      this.resume()
+    })
+}
+
+export const durable: ReadonlyArray<Row> = [
+  {
+    name: "durable-writers",
+    question: "100 writers, one event at a time each, through a `DurableQueue` on SQLite",
+    n,
+    metrics,
+    sides: [{ ...queued("ours", writers), goals: { delay: valueAtMost(20) } }, raw(goal)]
+  },
+  {
+    name: "durable-groups",
+    question: "Groups of 100 through a `DurableQueue` on SQLite",
+    n,
+    metrics,
+    sides: [{ ...queued("ours", groups), goals: { delay: valueAtMost(20) } }, raw(goal)]
+  },
+  {
+    name: "durable-backlog",
+    question: "Groups of 100 through a `DurableQueue` on SQLite with 1,000 and 1,000,000 events waiting",
+    n: 5_000,
+    metrics: wallAndCpu,
+    note: "The ratio is to the same queue with 1,000 waiting.",
+    sides: [behind(1_000), { ...behind(1_000_000), against: "ours, 1,000 waiting" }]
+  }
+]

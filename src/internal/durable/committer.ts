@@ -89,12 +89,16 @@ export class Committer {
     })
   }
 
-  /** The first turn is the writers': those that run now are in the first commit together. */
-  private readonly rounds: Effect.Effect<void> = Effect.andThen(
-    Effect.yieldNow,
-    Effect.suspend(() =>
-      Effect.whileLoop({ while: () => this.waiting.length > 0, body: () => this.round, step: () => {} })
-    )
+  /**
+   * Before each commit it is the others' turn: the writers that run now share it, and a store that works on this thread
+   * leaves the event loop its timers and sockets.
+   */
+  private readonly rounds: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.whileLoop({
+      while: () => this.waiting.length > 0,
+      body: () => Effect.andThen(Effect.yieldNow, this.round),
+      step: () => {}
+    })
   )
 
   private readonly round: Effect.Effect<void> = Effect.suspend(() => {

@@ -142,7 +142,8 @@ export class Consumer<A> implements Source<A> {
   readonly wait: Effect.Effect<void> = Effect.suspend(() =>
     Effect.matchEffect(this.step, {
       onSuccess: () => {
-        if (this.pause === leastPause) return Effect.void
+        // A store that works on this thread leaves the event loop its timers and sockets.
+        if (this.pause === leastPause) return Effect.yieldNow
         this.pause = leastPause
         return this.hooks.log.recovered
       },

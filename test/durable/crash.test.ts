@@ -1,0 +1,38 @@
+/** Whatever is killed, what was acknowledged arrives. `npm run test:crash` is the long form. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { describe, expect, it } from "vitest"
+import { crashes, type Outcome, type Plan } from "./support/crashes.ts"
+
+const rounds = Number(process.env["EFFECT_EVENTS_KILLS"] ?? 5)
+const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 1_000_000)
+const timeout = 60_000 + rounds * 3_000
+
+const judge = async (plan: Omit<Plan, "rounds" | "seed">): Promise<Outcome> => {
+  const outcome = await crashes({ ...plan, rounds, seed })
+  if (rounds >= 100) console.log(plan, outcome)
+  expect(outcome.problems, `EFFECT_EVENTS_SEED=${seed} EFFECT_EVENTS_KILLS=${rounds}`).toEqual([])
+  // Something was at stake.
+  expect(outcome.acknowledged).toBeGreaterThan(rounds)
+  return outcome
+}
+
+describe("SIGKILL at any moment, on SQLite", () => {
+  const onFile = async (plan: Pick<Plan, "processes" | "pauses">) => {
+    const folder = mkdtempSync(join(tmpdir(), "effect-events-crash-"))
+    try {
+      return await judge({ ...plan, store: { sqlite: join(folder, "events.db") } })
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+
+  it("loses nothing that was acknowledged, with one process", { timeout }, async () => {
+    await onFile({ processes: 1 })
+  })
+
+  it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
+    await onFile({ processes: 2, pauses: true })
+  })
+})

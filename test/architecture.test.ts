@@ -41,8 +41,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ],
   ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType", "internal/http/specialRanges"],
   ["http/AddressPolicy", "internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
-  ["http/Envelope", "http/WebhookSignature"],
-  ["http/CloudEvent", "http/HttpSinkError"],
+  ["http/Envelope", "http/WebhookSignature", "internal/http/guard"],
+  ["http/CloudEvent", "http/GuardedHttpClient", "http/HttpSinkError"],
   ["internal/http/answer", "internal/http/switch", "internal/http/target"],
   ["internal/http/exchange", "internal/http/fill"],
   ["internal/http/signer"],
@@ -64,6 +64,13 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ],
   ["testing/SinkLaws"]
 ]
+
+/**
+ * Modules for Node alone. They are entries of their own, and no other module knows them: only who imports one needs its
+ * platform, which is an optional peer dependency.
+ */
+const forNode: ReadonlyArray<string> = ["http/GuardedHttpClient"]
+const platform = /^@effect\/platform-node\//
 
 const maxLines = 320
 
@@ -118,13 +125,14 @@ describe("architecture", () => {
       const upwards = imports
         .filter(({ from }) => from.startsWith("."))
         .map(({ from }) => target(module, from))
-        .filter((path) => floorOf(path) === -1 || floorOf(path) >= floorOf(module))
+        .filter((path) => floorOf(path) === -1 || floorOf(path) >= floorOf(module) || forNode.includes(path))
       expect(upwards).toEqual([])
     })
 
-    it("imports no package but effect, on the lower floors its stable part only", () => {
+    it("imports no package but effect, on the lower floors its stable part only, and a platform only if for it", () => {
       const outside = imports.filter(({ from }) => !from.startsWith("."))
       const isAllowed = ({ clause, from }: Import): boolean => {
+        if (platform.test(from)) return forNode.includes(module)
         if (floorOf(module) > stableUpTo) {
           return /^effect(\/|$)/.test(from) && (!from.startsWith("effect/testing") || module.startsWith("testing/"))
         }
@@ -139,14 +147,24 @@ describe("architecture", () => {
     })
   })
 
-  it.each(["", "http/"])("%sindex.ts exports every public module beside it, and nothing else", (room) => {
-    const lines = publicModules
-      .filter((module) => module.startsWith(room) && !module.slice(room.length).includes("/"))
-      .map((module) => module.slice(room.length))
-      .map((module) => `export * as ${module} from "./${module}.ts"`)
-    const code = read(`src/${room}index.ts`).replaceAll(/\/\*[\s\S]*?\*\//g, "")
-    const statements = code.split("\n").filter((line) => line.trim() !== "")
-    expect(statements.toSorted()).toEqual(lines.toSorted())
+  it.each(["", "http/"])(
+    "%sindex.ts exports every public module beside it that runs anywhere, and nothing else",
+    (room) => {
+      const lines = publicModules
+        .filter((module) => !forNode.includes(module))
+        .filter((module) => module.startsWith(room) && !module.slice(room.length).includes("/"))
+        .map((module) => module.slice(room.length))
+        .map((module) => `export * as ${module} from "./${module}.ts"`)
+      const code = read(`src/${room}index.ts`).replaceAll(/\/\*[\s\S]*?\*\//g, "")
+      const statements = code.split("\n").filter((line) => line.trim() !== "")
+      expect(statements.toSorted()).toEqual(lines.toSorted())
+    }
+  )
+
+  it("only what a module for Node needs is a peer dependency beside effect, and that is optional", () => {
+    const { peerDependencies, peerDependenciesMeta } = JSON.parse(read("package.json"))
+    expect(Object.keys(peerDependencies)).toEqual(["@effect/platform-node", "effect"])
+    expect(peerDependenciesMeta).toEqual({ "@effect/platform-node": { optional: true } })
   })
 
   it("package.json exports every public module, and nothing else", () => {

@@ -38,6 +38,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/json",
     "internal/envelope/timestamp",
     "internal/envelope/utf8",
+    "internal/http/forbiddenAddress",
     "internal/http/settings",
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
@@ -46,10 +47,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/durable/sqlite/statements"],
   ["internal/durable/sqlite/database"],
   ["durable/SqliteStore"],
-  ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType"],
-  ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
-  ["http/Envelope", "http/WebhookSignature"],
-  ["http/CloudEvent", "http/HttpSinkError"],
+  ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType", "internal/http/specialRanges"],
+  ["http/AddressPolicy", "internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
+  ["http/Envelope", "http/WebhookSignature", "internal/http/guard"],
+  ["http/CloudEvent", "http/GuardedHttpClient", "http/HttpSinkError"],
   [
     "internal/durable/codec",
     "internal/durable/error",
@@ -94,13 +95,20 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["testing/StoreLaws"]
 ]
 
-/** What needs more than `effect`, and what that is. It is an entry of its own and in no index. */
+/**
+ * Modules that need more than `effect`, and what that is. The public ones are entries of their own and in no index: only
+ * who imports one needs its platform, which is Node itself or an optional peer dependency.
+ */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "durable/SqliteStore": ["node:path"],
   "internal/durable/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
   "internal/durable/sqlite/schema": ["node:sqlite"],
   "internal/durable/sqlite/statements": ["node:sqlite"],
-  "durable/PostgresStore": ["@effect/sql-pg/PgClient"]
+  "http/GuardedHttpClient": [
+    "@effect/platform-node/NodeHttpClient",
+    "@effect/platform-node/NodeDns",
+    "@effect/platform-node/Undici"
+  ]
 }
 
 const maxLines = 320
@@ -156,11 +164,16 @@ describe("architecture", () => {
       const upwards = imports
         .filter(({ from }) => from.startsWith("."))
         .map(({ from }) => target(module, from))
-        .filter((path) => floorOf(path) === -1 || floorOf(path) >= floorOf(module))
+        .filter(
+          (path) =>
+            floorOf(path) === -1 ||
+            floorOf(path) >= floorOf(module) ||
+            (platforms[path] !== undefined && publicModules.includes(path))
+        )
       expect(upwards).toEqual([])
     })
 
-    it("imports no package but effect, on the lower floors its stable part only", () => {
+    it("imports no package but effect, on the lower floors its stable part only, and a platform only if for it", () => {
       const outside = imports.filter(({ from }) => !from.startsWith("."))
       const isAllowed = ({ clause, from }: Import): boolean => {
         if (platforms[module]?.includes(from) === true) return true
@@ -191,6 +204,12 @@ describe("architecture", () => {
       expect(statements.toSorted()).toEqual(lines.toSorted())
     }
   )
+
+  it("only what a module for Node needs is a peer dependency beside effect, and that is optional", () => {
+    const { peerDependencies, peerDependenciesMeta } = JSON.parse(read("package.json"))
+    expect(Object.keys(peerDependencies)).toEqual(["@effect/platform-node", "effect"])
+    expect(peerDependenciesMeta).toEqual({ "@effect/platform-node": { optional: true } })
+  })
 
   it("package.json exports every public module, and nothing else", () => {
     const entry = (module: string) => ({

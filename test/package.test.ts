@@ -10,6 +10,8 @@ import { comments, fences, firstMissing, root } from "./support/fences.ts"
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const entries = Object.keys(manifest.exports).filter((key) => !key.includes("*") && !key.endsWith(".json"))
 const specifiers = entries.map((key) => key.replace(/^\./, manifest.name))
+/** What needs `@effect/platform-node`, which this package does not bring. */
+const forNode = specifiers.filter((specifier) => /\/http\/Guarded/.test(specifier))
 const program = fences.find(({ file, mark }) => file === "README.md" && mark === "")
 
 const folder = mkdtempSync(join(tmpdir(), "effect-events-"))
@@ -46,8 +48,11 @@ describe("the package", () => {
     expect(names.filter((name) => !wanted.includes(name))).toEqual([])
   })
 
-  it("every entry can be imported", () => {
-    write("entries.js", specifiers.map((specifier) => `await import("${specifier}")`).join("\n"))
+  const importing = (list: ReadonlyArray<string>): void =>
+    write("entries.js", list.map((specifier) => `await import("${specifier}")`).join("\n"))
+
+  it("every entry can be imported, those for Node aside", () => {
+    importing(specifiers.filter((specifier) => !forNode.includes(specifier)))
     command(folder, process.execPath, "entries.js")
   })
 
@@ -63,6 +68,17 @@ describe("the package", () => {
   it("its declarations are complete: they compile without skipLibCheck", () => {
     write("declarations.ts", specifiers.map((specifier, at) => `export * as m${at} from "${specifier}"`).join("\n"))
     command(folder, join(folder, "node_modules", ".bin", "tsc"), ...compilerOptions, "declarations.ts")
+  })
+
+  // After the one above: declarations need no platform.
+  it("those for Node say what they need, and can be imported once it is there", () => {
+    expect(forNode.length).toBeGreaterThan(0)
+    importing(forNode)
+    const { stderr } = spawnSync(process.execPath, ["entries.js"], { cwd: folder, encoding: "utf8" })
+    expect(stderr).toContain("Cannot find package '@effect/platform-node'")
+    const platform = `@effect/platform-node@${manifest.devDependencies["@effect/platform-node"]}`
+    command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", platform)
+    command(folder, process.execPath, "entries.js")
   })
 
   it.skipIf(program === undefined)("the README's first program compiles and runs", () => {

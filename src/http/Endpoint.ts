@@ -90,8 +90,8 @@ export interface Options<in out A> extends HttpSink.Options<A> {
   /** Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. */
   readonly onDisabled: (event: A) => Effect.Effect<void>
   /**
-   * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification. And what
-   * is left at the close. Without it they are logged at error, as a count.
+   * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification, or bound
+   * for an address that a guard forbids. And what is left at the close. Without it they are logged at error, as a count.
    */
   readonly onDropped?: OnDropped<A, HttpSink.HttpSinkError> | undefined
 }

@@ -6,8 +6,11 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import type { ForbiddenAddress } from "../internal/http/forbiddenAddress.ts"
 import type { EnvelopeError } from "./Envelope.ts"
 import type { InvalidMessage } from "./WebhookSignature.ts"
+
+export { ForbiddenAddress, type Range } from "../internal/http/forbiddenAddress.ts"
 
 /**
  * The exchange was not over within the time given. The receiver may have the event all the same.
@@ -91,7 +94,7 @@ export class TooLarge extends Data.TaggedError("TooLarge")<{
  * @category reasons
  * @since 0.1.0
  */
-export type Reason = Timeout | Transport | Status | Encode | TooLarge
+export type Reason = Timeout | Transport | ForbiddenAddress | Status | Encode | TooLarge
 
 /**
  * An event, or a group, was not delivered. The reason is handled with `Effect.catchReason`.
@@ -99,7 +102,8 @@ export type Reason = Timeout | Transport | Status | Encode | TooLarge
  * **Details**
  *
  * A sink sets `transient`: answers as its classification says, `Timeout` and `Transport` always, `Encode` and `TooLarge`
- * never.
+ * never. `ForbiddenAddress`, which only a `GuardedHttpClient` gives, is transient unless the sink's own url has the address:
+ * a name may be at another one tomorrow.
  *
  * @category errors
  * @since 0.1.0

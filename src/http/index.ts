@@ -1,4 +1,5 @@
 /** Everything about HTTP, on modules of `effect` that it calls unstable. */
+export * as AddressPolicy from "./AddressPolicy.ts"
 export * as Classification from "./Classification.ts"
 export * as CloudEvent from "./CloudEvent.ts"
 export * as Endpoint from "./Endpoint.ts"

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import { EventSink, SinkGraph } from "effect-events"
 import * as Endpoint from "effect-events/http/Endpoint"
 import * as Envelope from "effect-events/http/Envelope"
+import { ForbiddenAddress } from "effect-events/http/HttpSinkError"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { Schema } from "effect"
 
@@ -15,7 +16,14 @@ const orders = Envelope.json(Order, { id: ({ id }) => id })
 const order = (n: number, customer = "one"): Order => ({ id: `order-${n}`, customer })
 
 /** What a receiver does with the n-th request, from 1: a status, or no answer at all. */
-type Answer = (n: number, body: Order) => number | "no answer" | "hang" | { readonly retryAfter: string }
+type Answer = (n: number, body: Order) => number | "no answer" | "forbidden" | "hang" | { readonly retryAfter: string }
+
+/** What a guarded client fails with at a url with this address. */
+const forbidden = new ForbiddenAddress({
+  host: "10.0.0.1",
+  address: "10.0.0.1",
+  range: { name: "private", network: "10.0.0.0/8", reference: "RFC 1918" }
+})
 
 /** A receiver without a network: a client that answers as told. */
 const receiver = (answer: Answer) => {
@@ -29,8 +37,9 @@ const receiver = (answer: Answer) => {
       requests.push({ at, body })
       const what = answer(requests.length, body)
       if (what === "hang") return yield* Effect.never
-      if (what === "no answer") {
-        const reason = new HttpClientError.TransportError({ request })
+      if (what === "no answer" || what === "forbidden") {
+        const cause = what === "forbidden" ? forbidden : undefined
+        const reason = new HttpClientError.TransportError({ request, cause })
         return yield* Effect.fail(new HttpClientError.HttpClientError({ reason }))
       }
       if (typeof what === "object") {
@@ -270,6 +279,38 @@ describe("an endpoint", () => {
       assert.strictEqual((yield* endpoint.state)._tag, "Enabled")
       yield* close
     })
+  )
+
+  it.effect("gives up what is bound for a forbidden address, and counts that against its receiver", () =>
+    Effect.gen(function* () {
+      const dropped: Array<string> = []
+      const { close, diverted, endpoint, requests } = yield* opened(() => "forbidden", {
+        url: "http://10.0.0.1/hook",
+        disableAfter: "1 hour",
+        onDropped: ({ event, reason }) =>
+          Effect.sync(() => {
+            dropped.push(`${event.id} ${reason._tag === "Failed" ? reason.error.reason._tag : reason._tag}`)
+          })
+      })
+      for (let n = 1; n <= 3; n++) {
+        yield* endpoint.write(order(n))
+        yield* endpoint.flush
+        yield* TestClock.adjust("20 minutes")
+      }
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: 0 })
+      yield* EventSink.writeAll(endpoint, [order(4), order(5)])
+      yield* endpoint.flush
+      // Each was tried once.
+      assert.strictEqual(requests.length, 4)
+      assert.deepStrictEqual(
+        dropped,
+        ids(1, 3).map((id) => `${id} ForbiddenAddress`)
+      )
+      assert.deepStrictEqual(diverted, ids(4, 5))
+      const state = yield* endpoint.state
+      assert.strictEqual(state._tag === "Disabled" && state.error.reason, forbidden)
+      yield* close
+    }).pipe(quiet)
   )
 
   it.effect("gives up what is left at its close, in time", () =>

@@ -8,7 +8,7 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { Transport } from "../../http/HttpSinkError.ts"
+import { ForbiddenAddress, Transport } from "../../http/HttpSinkError.ts"
 
 /** How much of an answer's body is read so that its connection can be used again. */
 const drained = 64 * 1024
@@ -61,13 +61,17 @@ export const retryAfter = (
 const beforeSending =
   /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_CERT_ALTNAME_INVALID|CERT_\w+|UNABLE_TO_\w+|(?:\w+_)?SELF_SIGNED_CERT\w*)$/
 
-/** Says what went wrong in one word. Only a code or a name is taken from the client's error: the rest may quote secrets. */
-export const transport = ({ reason }: HttpClientError): Transport => {
+/**
+ * Says what went wrong: that a guard refused to connect, or else in one word. Only a code or a name is taken from the
+ * client's error: the rest may quote secrets.
+ */
+export const transport = ({ reason }: HttpClientError): Transport | ForbiddenAddress => {
   // A client's error often only says that it failed, and the one of the socket is its cause.
   const causes: Array<unknown> = [reason]
   for (let cause = reason.cause; cause !== undefined && causes.length < 10; cause = causeOf(cause))
     causes.unshift(cause)
   for (const cause of causes) {
+    if (cause instanceof ForbiddenAddress) return cause
     if (!hasProperty(cause, "code") || !isWord(cause.code)) continue
     const isConnecting = hasProperty(cause, "syscall") && cause.syscall === "connect"
     return new Transport({ code: cause.code, unsure: !isConnecting && !beforeSending.test(cause.code) })

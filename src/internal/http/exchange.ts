@@ -13,7 +13,7 @@ import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import type { Classification } from "../../http/Classification.ts"
-import { type Reason, Status, Timeout } from "../../http/HttpSinkError.ts"
+import { type ForbiddenAddress, type Reason, Status, Timeout, type Transport } from "../../http/HttpSinkError.ts"
 import { drain, retryAfter, transport } from "./answer.ts"
 import type { Target } from "./target.ts"
 
@@ -79,9 +79,7 @@ export class Exchange {
       onSuccess: answered,
       onFailure: (error) =>
         // A client may have a view of its own on what is an answer; here the classification decides.
-        "response" in error.reason
-          ? answered(error.reason.response)
-          : Effect.fail({ reason: transport(error), transient: true })
+        "response" in error.reason ? answered(error.reason.response) : Effect.fail(this.unanswered(transport(error)))
     })
     const inContext = Effect.updateContext(exchange, (caller: Context.Context<never>) => this.contextOf(caller))
     if (!Duration.isFinite(timeout)) return inContext
@@ -90,6 +88,12 @@ export class Exchange {
       // The status was the verdict: a body that never ends does not change it.
       orElse: () => verdict ?? Effect.fail({ reason: new Timeout({ after: timeout }), transient: true })
     })
+  }
+
+  private unanswered(reason: Transport | ForbiddenAddress): Failed {
+    // An address in the url stays what it is. One that a redirect led to may not.
+    const isForGood = reason._tag === "ForbiddenAddress" && reason.isLiteral && reason.host === this.options.target.host
+    return { reason, transient: !isForGood }
   }
 
   private judge(status: number, headers: Headers.Headers): Effect.Effect<number, Failed> {

@@ -100,9 +100,10 @@ export class Switch<in A> {
       const now = clock.currentTimeMillisUnsafe()
       const failingSince = this.state.failingSince ?? now
       const isGone = reason._tag === "Status" && reason.status === gone
-      // If it will not have this event for good, it works all the same.
-      this.state = isGone || error.transient ? { _tag: "Enabled", failingSince } : enabled
-      if (!isGone && !error.transient) return Effect.fail(error)
+      // If it will not have this event for good, it works all the same. That nobody may connect to it says no such thing.
+      const isAnswer = !error.transient && reason._tag !== "ForbiddenAddress"
+      this.state = isGone || !isAnswer ? { _tag: "Enabled", failingSince } : enabled
+      if (!isGone && isAnswer) return Effect.fail(error)
       if (!isGone && now - failingSince < Duration.toMillis(this.disableAfter)) return Effect.fail(error)
       this.state = { _tag: "Disabled", since: now, error }
       const why = isGone ? "its receiver is gone" : `it has failed for ${Duration.format(this.disableAfter)}`

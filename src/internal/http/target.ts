@@ -12,6 +12,8 @@ export interface Target {
   readonly href: string
   /** The query with its values hidden: an error of the client, which ends up in a span, shows `href`, but not this. */
   readonly params: UrlParams.UrlParams
+  /** Its host, an IPv6 address without brackets. */
+  readonly host: string
   /** What may be shown of that: without the query, and of a redacted url without the path. */
   readonly shown: string
   readonly headers: Readonly<Record<string, string>>
@@ -28,6 +30,7 @@ export interface TargetOptions {
 interface ParsedUrl {
   readonly protocol: string
   readonly origin: string
+  readonly hostname: string
   readonly pathname: string
   readonly search: string
   readonly searchParams: Iterable<readonly [string, string]>
@@ -85,7 +88,8 @@ export const makeTarget = (options: TargetOptions): Effect.Effect<Target, Invali
     // Receivers may compare a query letter by letter: one that would not come out as it was written stays in the text.
     const isSame = `?${UrlParams.toString(UrlParams.make(pairs))}` === url.search
     const params = isSame ? UrlParams.make(pairs.map(([name, value]) => [name, Redacted.make(value)])) : UrlParams.empty
-    return Effect.succeed({ href: isSame ? target : target + url.search, params, shown, headers, hidden })
+    const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
+    return Effect.succeed({ href: isSame ? target : target + url.search, params, host, shown, headers, hidden })
   })
 
 const textOf = (url: TargetOptions["url"]): string => {

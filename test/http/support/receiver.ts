@@ -2,6 +2,7 @@
 import { NodeHttpClient } from "@effect/platform-node"
 import { Effect, type Layer } from "effect"
 import { FetchHttpClient, HttpClient, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import * as GuardedHttpClient from "../../../src/http/GuardedHttpClient.ts"
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http"
 import { type AddressInfo, createServer as createSocketServer, type Server, type Socket } from "node:net"
 
@@ -26,9 +27,16 @@ export interface Receiver {
   readonly sent: () => number
 }
 
-const listen = (server: Server) =>
+/** Where to listen: on a free port of 127.0.0.1 unless it says otherwise. */
+export interface Place {
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+}
+
+const listen = (server: Server, { host = "127.0.0.1", port = 0 }: Place = {}) =>
   Effect.callback<number>((resume) => {
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed((server.address() as AddressInfo).port)))
+    server.once("error", (error) => resume(Effect.die(error)))
+    server.listen(port, host, () => resume(Effect.succeed((server.address() as AddressInfo).port)))
   })
 
 /** Counts the connections of a server, and ends them with it. */
@@ -65,7 +73,7 @@ const read = async (request: IncomingMessage): Promise<Received> => {
 }
 
 /** An HTTP server that gives the same answer to every request. */
-export const receiver = Effect.fnUntraced(function* (answer: Answer) {
+export const receiver = Effect.fnUntraced(function* (answer: Answer, place: Place = {}) {
   const requests: Array<Received> = []
   const server = createServer((request, response) => {
     read(request).then(
@@ -78,9 +86,9 @@ export const receiver = Effect.fnUntraced(function* (answer: Answer) {
     )
   })
   const { close, ...counts } = counting(server)
-  const port = yield* listen(server)
+  const port = yield* listen(server, place)
   yield* Effect.addFinalizer(() => close)
-  return { port, url: `http://127.0.0.1:${port}/hook`, requests, ...counts } satisfies Receiver
+  return { port, url: `http://${place.host ?? "127.0.0.1"}:${port}/hook`, requests, ...counts } satisfies Receiver
 })
 
 /** A server that speaks no HTTP: `talk` gets each connection when its first bytes come. */
@@ -148,7 +156,8 @@ export const endless =
 export const clients: ReadonlyArray<readonly [string, Layer.Layer<HttpClient.HttpClient>]> = [
   ["undici", NodeHttpClient.layerUndici],
   ["fetch", FetchHttpClient.layer],
-  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })]
+  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })],
+  ["guarded undici", GuardedHttpClient.layer({ allow: ["127.0.0.0/8"] })]
 ]
 
 /** A client without sockets, which answers what a test says. */

@@ -1,0 +1,147 @@
+/**
+ * An `HttpClient` for Node that connects to no address that its `AddressPolicy` refuses, whatever a url, a name or a
+ * redirect says: a guard against server-side request forgery, for urls that come from outside.
+ *
+ * It judges where a connection is made. A name is resolved once for each connection, every address in the answer is judged,
+ * and those that were judged are connected to: there is no second answer that could differ.
+ *
+ * It needs `@effect/platform-node`, which this library does not install.
+ *
+ * @since 0.1.0
+ */
+import * as NodeDns from "@effect/platform-node/NodeDns"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { buildConnector } from "@effect/platform-node/Undici"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import type { HttpClient } from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Dns from "effect/net/Dns"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { Guard, LookupFailed, type Resolved } from "../internal/http/guard.ts"
+import * as AddressPolicy from "./AddressPolicy.ts"
+
+/**
+ * What TLS is told beside its defaults. All of it is PEM. The receiver's certificate and its name are always verified.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Tls {
+  /** Whom to trust in place of the authorities that Node trusts. */
+  readonly ca?: string | ReadonlyArray<string> | undefined
+  /** The certificate to show, with its chain. */
+  readonly cert?: string | undefined
+  /** The key of `cert`. */
+  readonly key?: Redacted.Redacted<string> | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options extends AddressPolicy.Options {
+  readonly tls?: Tls | undefined
+}
+
+/** What Node calls back with: all addresses of a name, or the first. */
+interface Answered {
+  (error: Error | null, addresses: string | Array<Resolved>, family?: number): void
+}
+
+/** Makes connections for undici, and only those that the guard lets through. */
+const makeConnector = Effect.fnUntraced(function* ({ tls = {}, ...options }: Options) {
+  const guard = new Guard(AddressPolicy.make(options), yield* Dns.Dns)
+  const run = yield* FiberSet.makeRuntime<never>()
+
+  const lookup = (hostname: string, { all }: { readonly all?: boolean | undefined }, answered: Answered): void => {
+    run(Effect.result(guard.resolve(hostname))).addObserver((exit) => {
+      if (Exit.isFailure(exit)) {
+        return answered(new LookupFailed({ host: hostname, code: "EAI_FAIL", cause: exit.cause }), [])
+      }
+      if (Result.isFailure(exit.value)) return answered(exit.value.failure, [])
+      const addresses = exit.value.success
+      if (all === true) return answered(null, [...addresses])
+      const [{ address, family }] = addresses
+      answered(null, address, family)
+    })
+  }
+
+  const connect = buildConnector({
+    lookup,
+    // Or the environment could turn it off.
+    rejectUnauthorized: true,
+    ...(tls.ca !== undefined && { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] }),
+    ...(tls.cert !== undefined && { cert: tls.cert }),
+    ...(tls.key !== undefined && { key: Redacted.value(tls.key) })
+  })
+  const guarded: buildConnector.connector = (to, callback) => {
+    const unreachable = guard.literal(to.hostname)
+    if (unreachable === undefined) return connect(to, callback)
+    // As undici's own connector, this calls back after it has returned.
+    void Promise.resolve().then(() => callback(unreachable, null))
+  }
+  return guarded
+})
+
+/**
+ * The guarded client over a `Dns` of one's own: a static one in a test, say.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never, Dns.Dns> =>
+  Layer.provide(
+    // Layers are shared by identity: an ordinary client made elsewhere in the program would be taken for this one.
+    Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher),
+    Layer.effect(
+      NodeHttpClient.Dispatcher,
+      Effect.flatMap(makeConnector(options), (connect) => NodeHttpClient.makeDispatcherOptions({ connect }))
+    )
+  )
+
+/**
+ * The guarded client, over the system's own resolver: `NodeHttpClient.layerUndici` with a judge at every connection.
+ *
+ * **Details**
+ *
+ * A connection that is refused fails the request with a `TransportError` whose cause is a `ForbiddenAddress`. In an
+ * `HttpSinkError` that is the reason itself.
+ *
+ * A name is refused if any of its addresses is. A redirect that is followed is a connection like any other. Variables of the
+ * environment that name a proxy are ignored, and so is a dispatcher that is global to the process. Connections are kept and
+ * used again: those were judged when they were made.
+ *
+ * **Gotchas**
+ *
+ * Only requests through this client are guarded. A guard in the process does not replace a firewall around it: see the
+ * guide for what it cannot know.
+ *
+ * **Example** (Refusing to post to one's own network)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import * as Envelope from "effect-events/http/Envelope"
+ * import * as GuardedHttpClient from "effect-events/http/GuardedHttpClient"
+ * import * as HttpSink from "effect-events/http/HttpSink"
+ *
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* HttpSink.make({
+ *     name: "customer-7",
+ *     url: "http://[::ffff:7f00:1]:9200/_search",
+ *     envelope: Envelope.json(Schema.String)
+ *   })
+ *   const error = yield* Effect.flip(sink.write("hello"))
+ *   console.log(error._tag === "HttpSinkError" && error.reason.message)
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(GuardedHttpClient.layer())))
+ * // prints: ::ffff:7f00:1 is not allowed: loopback (127.0.0.0/8, RFC 1122, section 3.2.1.3)
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<HttpClient> => Layer.provide(layerNoDns(options), NodeDns.layer)

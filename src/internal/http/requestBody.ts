@@ -2,6 +2,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { type Refused, refused } from "./refused.ts"
 
@@ -61,6 +62,8 @@ export const read = (
 ): Effect.Effect<Uint8Array, Refused> =>
   Effect.suspend(() => {
     const bytes = new Bytes()
+    // A request of the web platform that has no body has no stream of one either.
+    if (hasProperty(request.source, "body") && request.source.body === null) return Effect.succeed(bytes.all)
     return request.stream.pipe(
       // What the server says quotes the request, and the sender knows that: the connection ended, or the framing is wrong.
       Stream.mapError(() => refused(400, "The body ended too early")),

@@ -244,11 +244,10 @@ export const make = <A, E = never, X = never, R = never>(
  * **Example** (A route over a sink)
  *
  * ```ts
- * import { NodeHttpServer } from "@effect/platform-node"
- * import { Console, Context, Effect, Layer, Schema } from "effect"
+ * import { Console, Context, Layer, Schema } from "effect"
  * import { EventSink } from "effect-events"
  * import { Envelope, EventIngress } from "effect-events/http"
- * import { HttpBody, HttpClient, HttpRouter } from "effect/http"
+ * import { HttpRouter } from "effect/http"
  *
  * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
  *
@@ -258,24 +257,19 @@ export const make = <A, E = never, X = never, R = never>(
  *   Orders,
  *   EventSink.make((order) => Console.log("took", order.id))
  * )
- * const OrdersRoute = EventIngress.layer(Orders, {
+ * const Route = EventIngress.layer(Orders, {
  *   path: "/orders",
  *   envelopes: [Envelope.json(Order, { id: (order) => order.id })]
  * })
  *
- * const program = Effect.gen(function* () {
- *   for (const order of ['{"id":"a","total":1}', '{"id":"a","total":1}', '{"id":"b","total":"1"}']) {
- *     const answer = yield* HttpClient.post("/orders", { body: HttpBody.text(order, "application/json") })
- *     yield* Console.log(answer.status, yield* answer.text)
- *   }
- * })
- *
- * Effect.runPromise(
- *   program.pipe(
- *     Effect.provide(HttpRouter.serve(OrdersRoute, { disableLogger: true, disableListenLog: true })),
- *     Effect.provide(Layer.merge(OrdersLive, NodeHttpServer.layerTest))
- *   )
- * )
+ * // HttpRouter.serve(Route) is the layer of a server
+ * const { dispose, handler } = HttpRouter.toWebHandler(Layer.provide(Route, OrdersLive), { disableLogger: true })
+ * for (const body of ['{"id":"a","total":1}', '{"id":"a","total":1}', '{"id":"b","total":"1"}']) {
+ *   const headers = { "content-type": "application/json" }
+ *   const answer = await handler(new Request("http://receiver.test/orders", { method: "POST", headers, body }))
+ *   console.log(answer.status, await answer.text())
+ * }
+ * await dispose()
  * // prints: took a
  * // prints: 202
  * // prints: 202

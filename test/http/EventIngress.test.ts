@@ -834,9 +834,18 @@ describe("an ingress", () => {
   )
 })
 
-// The types of the defaults are what the options take.
+// The types. The defaults are what the options take:
 const _defaults: Pick<
   EventIngress.Options<Order>,
   "maxBytes" | "bodyTimeout" | "writeTimeout" | "retryAfter"
 > = EventIngress.defaults
 const _window: Duration.Input = EventIngress.defaults.window
+
+// A sink of more is one of these events, and no sink of others is.
+const _more = (sink: EventSink.EventSink<unknown>) => EventIngress.make(sink, { envelopes: [one] })
+// @ts-expect-error
+const _others = (sink: EventSink.EventSink<number>) => EventIngress.make(sink, { envelopes: [one] })
+
+// What `refusal` is told is the error of the sink.
+const _refusal = (sink: EventSink.EventSink<Order, Full>) =>
+  EventIngress.layer(sink, { path: "/", envelopes: [one], refusal: ({ secret }) => ({ status: secret.length }) })

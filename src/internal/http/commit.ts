@@ -9,13 +9,13 @@ import type { Repeats } from "./repeats.ts"
 
 /** Commits all events in order, and tells of each that was committed. */
 const writeAll = <A, E>(
-  { write, writeSome }: EventSink<A, E>,
+  sink: EventSink<A, E>,
   events: ReadonlyArray<A>,
   committed: (n: number) => void
 ): Effect.Effect<void, E | SinkClosed> =>
-  writeSome !== undefined
-    ? commitAll(writeSome, events, committed)
-    : Effect.forEach(events, (event) => Effect.map(write(event), () => committed(1)), { discard: true })
+  sink.writeSome !== undefined
+    ? commitAll(sink.writeSome, events, committed)
+    : Effect.forEach(events, (event) => Effect.map(sink.write(event), () => committed(1)), { discard: true })
 
 /** Commits the events of a request, less those whose id was committed before, and answers how many those are. */
 export const commit = <A, E>(

@@ -239,8 +239,8 @@ describe("503", () => {
   it.effect("is the answer to any error of the sink, whose name alone is logged", () =>
     Effect.gen(function* () {
       const sink = yield* EventSink.make((_: Order) => Effect.fail(new Full({ secret: "hunter2" })))
-      const { answer, logs } = yield* asked(sink, { retryAfter: "90 millis" })
-      assert.deepStrictEqual([answer.status, answer.headers["retry-after"]], [503, "1"])
+      const { answer, logs } = yield* asked(sink, { retryAfter: "1200 millis" })
+      assert.deepStrictEqual([answer.status, answer.headers["retry-after"]], [503, "2"])
       assert.include(logs[0]?.line, "the sink failed with Full")
       clean([...logs, { level: "", line: answer.text }])
     })
@@ -344,6 +344,8 @@ describe("503", () => {
       assert.deepStrictEqual([limited.answer.status, limited.answer.headers["retry-after"]], [429, "5"])
       const waits = yield* asked<Full>(sink, { refusal: () => ({ status: 500, retryAfter: "2 minutes" }) })
       assert.deepStrictEqual([waits.answer.status, waits.answer.headers["retry-after"]], [500, "120"])
+      const atOnce = yield* asked<Full>(sink, { refusal: () => ({ status: 503, retryAfter: 0 }) })
+      assert.strictEqual(atOnce.answer.headers["retry-after"], "1")
     })
   )
 
@@ -776,6 +778,20 @@ describe("an ingress", () => {
         body: '{"events":[]}'
       })
       assert.deepStrictEqual([status, sink.attempts], [202, 0])
+    })
+  )
+
+  it.effect("takes a request without a body, where an event can be without data", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number | undefined>>()
+      const data = CloudEvent.optional(CloudEvent.json(Schema.Int))
+      const handle = yield* EventIngress.make(sink, { envelopes: [CloudEvent.binary(data)] })
+      const headers = { "ce-specversion": "1.0", "ce-type": "t", "ce-source": "/a", "ce-id": "1" }
+      assert.strictEqual((yield* asking(handle)({ headers })).status, 202)
+      assert.deepStrictEqual(
+        sink.received.map(({ data, id }) => [id, data]),
+        [["1", undefined]]
+      )
     })
   )
 

@@ -175,7 +175,7 @@ export const make = <A, E = never, X = never, R = never>(
       let [events, repeated] = [0, 0]
       const receive = Effect.gen(function* () {
         if (method === "OPTIONS" && handshake !== undefined) return handshake(headers, allow)
-        if (method !== "POST") return yield* refused(405, `Expected ${allow}, got ${method}`, { allow })
+        if (method !== "POST") return yield* Effect.fail(refused(405, `Expected ${allow}, got ${method}`, { allow }))
         yield* RequestBody.judge(request, maxBytes)
         const envelope = yield* choose(headers)
         const message = { headers, body: yield* RequestBody.read(request, maxBytes, bodyTimeout) }

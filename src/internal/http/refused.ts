@@ -25,7 +25,8 @@ const titles: Readonly<Record<number, string>> = {
   504: "Gateway Timeout"
 }
 
-export class Refused extends Data.TaggedError("Refused")<{
+/** No `Error`: its stack, which nobody sees, is most of what a refusal would cost, and whoever sends has many of them. */
+export class Refused extends Data.TaggedClass("Refused")<{
   readonly status: number
   readonly detail: string
   /** Names in lower case. */

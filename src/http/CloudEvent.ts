@@ -27,7 +27,7 @@ import { atPath, type EnvelopeError, quoted } from "../internal/envelope/error.t
 import * as Header from "../internal/envelope/headers.ts"
 import * as MediaType from "../internal/envelope/mediaType.ts"
 import * as Utf8 from "../internal/envelope/utf8.ts"
-import type { Envelope } from "./Envelope.ts"
+import type { Accepts, Envelope } from "./Envelope.ts"
 
 export type { Attributes, Data, Extension }
 export { bytes, json, optional, text } from "../internal/envelope/cloudEventData.ts"
@@ -110,6 +110,9 @@ export const schema = <D, E, RD, RE>(
 
 const idOf = (event: Attributes): string => event.id
 
+/** CloudEvents, "id": of two events with one source and one id, the second is a repeat of the first. */
+const identityOf = ({ id, source }: Attributes): string => `${source.length}:${source}${id}`
+
 /** Where a fault is in a body. */
 const inBody = ({ name }: Fault, path: ReadonlyArray<PropertyKey>): string => atPath([...path, name])
 
@@ -118,6 +121,15 @@ const inEvent = ({ extension, name }: Fault): string => atPath(extension ? ["ext
 
 const describe = (fault: Fault, where: string): string =>
   `${fault.expected === undefined ? "Missing attribute" : `Expected ${fault.expected}`}${where}`
+
+const isCloudEvents = (contentType: string): boolean =>
+  MediaType.essence(contentType).startsWith("application/cloudevents")
+
+/** HTTP protocol binding, section 3: what is in no other mode is in this one. */
+const binaryMode: Accepts = {
+  test: (headers) => headers["ce-specversion"] !== undefined && !isCloudEvents(headers["content-type"] ?? ""),
+  expected: 'a header "ce-specversion"'
+}
 
 const invalid = <D>(kind: Data<D>, event: CloudEvent<D>): Effect.Effect<never, EnvelopeError> | undefined => {
   const fault = Rules.faultOf(event)
@@ -143,6 +155,8 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
   contentType: data.contentType,
   join: undefined,
   id: idOf,
+  identity: identityOf,
+  accepts: binaryMode,
   encode: (event) =>
     guarded("encode", () => {
       const wrong = invalid(data, event)
@@ -156,7 +170,7 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
   decode: ({ body, headers }) =>
     guarded("decode", () => {
       const contentType = headers["content-type"]
-      if (contentType !== undefined && MediaType.essence(contentType).startsWith("application/cloudevents")) {
+      if (contentType !== undefined && isCloudEvents(contentType)) {
         return failed(
           "decode",
           'Expected an event in binary mode, got application/cloudevents in header "content-type"'
@@ -242,6 +256,7 @@ export const structured = <D>(data: Data<D>): Envelope<CloudEvent<D>> => {
     contentType: `${structuredType}${utf8}`,
     join: undefined,
     id: idOf,
+    identity: identityOf,
     encode: encodeJson(data),
     decode: (message) =>
       guarded("decode", () =>
@@ -264,6 +279,7 @@ export const batched = <D>(data: Data<D>): Envelope<CloudEvent<D>> => {
     contentType: `${batchedType}${utf8}`,
     join: { prefix: Utf8.encode("["), separator: Utf8.encode(","), suffix: Utf8.encode("]") },
     id: idOf,
+    identity: identityOf,
     encode: encodeJson(data),
     decode: (message) =>
       guarded("decode", () =>

@@ -42,10 +42,27 @@ export interface Envelope<in out A> {
   readonly join: Join | undefined
   /** The id of an event, the same at every attempt; nothing when the envelope does not know where events have theirs. */
   readonly id: ((event: A) => string) | undefined
+  /** What tells an event from all others, by which a receiver knows a repeat: the `id` unless given. */
+  readonly identity?: ((event: A) => string) | undefined
+  /** Which requests are of this envelope: those of its media type, in UTF-8, unless given. */
+  readonly accepts?: Accepts | undefined
   /** One event's part of a request. */
   readonly encode: (event: A) => Effect.Effect<Part, EnvelopeError>
   /** The events of a request, in order. A request with one bad event is refused whole. */
   readonly decode: (message: Message) => Effect.Effect<ReadonlyArray<A>, EnvelopeError>
+}
+
+/**
+ * How a receiver of several envelopes finds the one that a request is of.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Accepts {
+  /** Whether these are the headers of such a request. Names are in lower case. */
+  readonly test: (headers: Message["headers"]) => boolean
+  /** What such a request has, for the answer to one that nobody accepts. */
+  readonly expected: string
 }
 
 /**

@@ -27,7 +27,7 @@ const idOf = (event: unknown): string | undefined => {
 }
 
 /** What of a cause may be logged: errors, whose messages are their authors' own, and no other value, which may be the event. */
-const loggable = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
+export const loggable = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
   Cause.fromReasons(cause.reasons.filter((reason) => Cause.isDieReason(reason) && reason.defect instanceof Error))
 
 /** Makes an effect interruptible again where a report is not. */

@@ -189,6 +189,69 @@ describe("an endpoint", () => {
     })
   )
 
+  describe("with many events a request, hands on one event at a time", () => {
+    const many = { envelope: Envelope.ndjson(Order), maxEvents: 100 }
+    const slowly = (diverted: Array<string>) => ({
+      onDisabled: ({ id }: Order) =>
+        Effect.delay(
+          Effect.sync(() => void diverted.push(id)),
+          "1 second"
+        )
+    })
+    const events = Array.from({ length: 10 }, (_, i) => order(i + 1))
+
+    it.effect("so that a defect of onDisabled costs its event and doubles none", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        const dropped: Array<string> = []
+        const { close, endpoint } = yield* opened(() => 410, {
+          ...many,
+          onDisabled: ({ id }) => (id === "order-5" ? Effect.die("boom") : Effect.sync(() => void diverted.push(id))),
+          onDropped: ({ event, reason }) => Effect.sync(() => void dropped.push(`${event.id} ${reason._tag}`))
+        })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* endpoint.flush
+        assert.deepStrictEqual(diverted, [...ids(1, 4), ...ids(6, 10)])
+        assert.deepStrictEqual(dropped, ["order-5 Died"])
+        yield* close
+      })
+    )
+
+    it.effect("so that enabling it counts from the next event on", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        let gone = true
+        const { close, endpoint, requests } = yield* opened(() => (gone ? 410 : 200), { ...many, ...slowly(diverted) })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* settle
+        yield* TestClock.adjust("2500 millis")
+        gone = false
+        yield* endpoint.enable
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(diverted, ids(1, 3))
+        assert.strictEqual(requests[1]?.body.id, "order-4")
+        yield* close
+      })
+    )
+
+    it.effect("so that the close counts none that onDisabled has", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        const { close, endpoint } = yield* opened(() => 410, { ...many, ...slowly(diverted), drainTimeout: 2500 })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* settle
+        const left = yield* Effect.forkChild(endpoint.shutdown)
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(diverted, ids(1, 2))
+        assert.deepStrictEqual(
+          (yield* Fiber.join(left)).map(({ event }) => event.id),
+          ids(3, 10)
+        )
+        yield* close
+      })
+    )
+  })
+
   it.effect("is disabled by 410 also where the classification takes that for an acceptance", () =>
     Effect.gen(function* () {
       const { close, diverted, endpoint } = yield* opened(() => 410, { classification: () => "accepted" })

@@ -131,23 +131,14 @@ export class Switch<in A> {
                   Effect.fail(error as Exclude<E, IsDisabled> | SinkClosed)
             )
       )
+    const divert = (event: B) => Effect.suspend(() => this.onDisabled(event))
     const { writeSome } = retrying
     return alike(retrying, {
-      write: (event: B) =>
-        diverted(
-          retrying.write(event),
-          Effect.suspend(() => this.onDisabled(event))
-        ),
+      write: (event: B) => diverted(retrying.write(event), divert(event)),
+      // One at a time: a defect or the close then costs one, and a group would be handed on again from its beginning.
       writeSome:
         writeSome &&
-        ((events: NonEmptyReadonlyArray<B>) =>
-          diverted(
-            writeSome(events),
-            Effect.as(
-              Effect.forEach(events, (event) => this.onDisabled(event), { discard: true }),
-              events.length
-            )
-          ))
+        ((events: NonEmptyReadonlyArray<B>) => diverted(writeSome(events), Effect.as(divert(events[0]), 1)))
     })
   }
 }

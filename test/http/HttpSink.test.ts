@@ -8,7 +8,7 @@ import { EnvelopeError } from "../../src/http/Envelope.ts"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { many, type Note, note, notes, one } from "./support/envelopes.ts"
-import { clients, fakeClient, ok, receiver, status } from "./support/receiver.ts"
+import { clients, eventually, fakeClient, ok, receiver, status } from "./support/receiver.ts"
 
 const answering = (answer: () => Response) =>
   Effect.provideService(
@@ -110,6 +110,18 @@ describe.each(clients)("over %s", (_, client) => {
         assert.strictEqual(server.requests.length, 2)
       }
       assert.strictEqual(elsewhere.requests.length, 0)
+    }).pipe(Effect.provide(client))
+  )
+
+  it.live("leaves no connection behind when the classification throws", () =>
+    Effect.gen(function* () {
+      const server = yield* receiver(status(500, "x".repeat(200_000)))
+      const bug = () => {
+        throw new Error("a bug")
+      }
+      const sink = yield* HttpSink.make({ ...options, url: server.url, classification: bug })
+      for (let i = 0; i < 5; i++) assert.include(String(yield* Effect.exit(sink.write(note("x")))), "a bug")
+      assert.strictEqual(yield* eventually(server.open, (open) => open === 0), 0)
     }).pipe(Effect.provide(client))
   )
 })

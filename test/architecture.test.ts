@@ -43,7 +43,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],
   ["internal/http/answer", "internal/http/switch", "internal/http/target"],
-  ["internal/http/exchange", "internal/http/fill"],
+  ["internal/http/exchange", "internal/http/fill", "internal/http/hold"],
   ["internal/http/signer"],
   ["http/HttpSink"],
   ["internal/http/counts"],

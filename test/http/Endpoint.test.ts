@@ -18,7 +18,7 @@ const order = (n: number, customer = "one"): Order => ({ id: `order-${n}`, custo
 type Answer = (n: number, body: Order) => number | "no answer" | "hang" | { readonly retryAfter: string }
 
 /** A receiver without a network: a client that answers as told. */
-const receiver = (answer: Answer) => {
+const receiver = (answer: Answer, latency?: (n: number) => Duration.Input) => {
   const requests: Array<{ readonly at: number; readonly body: Order }> = []
   const accepted: Array<string> = []
   const client = HttpClient.make((request) =>
@@ -28,6 +28,7 @@ const receiver = (answer: Answer) => {
       const body: Order = JSON.parse(text.split("\n")[0]!)
       requests.push({ at, body })
       const what = answer(requests.length, body)
+      if (latency !== undefined) yield* Effect.sleep(latency(requests.length))
       if (what === "hang") return yield* Effect.never
       if (what === "no answer") {
         const reason = new HttpClientError.TransportError({ request })
@@ -47,10 +48,13 @@ const receiver = (answer: Answer) => {
 const url = "http://user:secret@receiver.test/hook?token=secret"
 
 /** An endpoint in a scope of its own, and what it gave to `onDisabled`. */
-const opened = (answer: Answer, options: Partial<Endpoint.Options<Order>> = {}) =>
+const opened = (
+  answer: Answer,
+  { latency, ...options }: Partial<Endpoint.Options<Order>> & { readonly latency?: (n: number) => Duration.Input } = {}
+) =>
   Effect.gen(function* () {
     const diverted: Array<string> = []
-    const { layer, ...receiving } = receiver(answer)
+    const { layer, ...receiving } = receiver(answer, latency)
     const scope = yield* Scope.make()
     const endpoint = yield* Endpoint.make<Order>({
       name: "orders",
@@ -121,7 +125,7 @@ describe("an endpoint", () => {
           const state = yield* endpoint.state
           assert.strictEqual(state._tag, "Disabled")
           if (state._tag === "Disabled") {
-            assert.deepInclude({ ...state.error.reason }, { _tag: "Status", status: 410 })
+            assert.deepInclude({ ...state.error?.reason }, { _tag: "Status", status: 410 })
             assert.strictEqual(state.since, 0)
           }
           gone = false
@@ -278,6 +282,135 @@ describe("an endpoint", () => {
       yield* close
     })
   )
+
+  it.effect("leaves it alone with all requests, also when others are answered well meanwhile", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint, requests } = yield* opened(
+        (n) => (n === 2 ? { retryAfter: "30" } : n === 3 ? { retryAfter: "10" } : 200),
+        { concurrency: 3, latency: () => "1 second", timeout: "1 minute" }
+      )
+      yield* EventSink.writeAll(
+        endpoint,
+        Array.from({ length: 9 }, (_, i) => order(i + 1))
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      // The first was answered just before, and made room for another.
+      assert.strictEqual(requests.length, 4)
+      yield* TestClock.adjust("29 seconds")
+      // The shorter of two does not end the longer, and nor does a success.
+      assert.deepStrictEqual(accepted, ["order-1", "order-4"])
+      assert.strictEqual(requests.length, 4)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(requests.length, 7)
+      yield* TestClock.adjust("10 seconds")
+      assert.sameMembers(accepted, ids(1, 9))
+      yield* close
+    })
+  )
+
+  it.effect("leaves it alone for the longer of what it asks and its breaker, also when it asks later", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, requests } = yield* opened(
+        (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
+        {
+          concurrency: 2,
+          threshold: 1,
+          latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
+          timeout: "1 minute"
+        }
+      )
+      yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+      yield* settle
+      // Half a second after its breaker opened for a second.
+      yield* TestClock.adjust("1500 millis")
+      yield* TestClock.adjust("9999 millis")
+      assert.strictEqual(requests.length, 2)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 3)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(requests.length, 4)
+      yield* close
+    })
+  )
+
+  it.effect("waits as before once it is enabled again", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, requests } = yield* opened(() => 500, { threshold: 1, drainTimeout: 0 })
+      yield* endpoint.disable
+      yield* endpoint.enable
+      yield* endpoint.write(order(1))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(requests.length, 11)
+      yield* close
+    }).pipe(quiet)
+  )
+
+  describe("disabled by hand", () => {
+    const waiting: ReadonlyArray<readonly [string, Answer, Partial<Endpoint.Options<Order>>]> = [
+      ["its breaker", () => 500, { threshold: 1, backoff: "1 hour" }],
+      ["its receiver, which asked for that", () => ({ retryAfter: "3600" }), { maxRetryAfter: "1 hour" }],
+      [
+        "both",
+        () => ({ retryAfter: "1800" }),
+        { threshold: 1, backoff: "1 hour", maxRetryAfter: "1 hour", concurrency: 2 }
+      ]
+    ]
+    it.effect.each(waiting)("hands on what waits for %s, at once", ([, answer, options]) =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          let works = false
+          const { accepted, close, diverted, endpoint, requests } = yield* opened(
+            (n, body) => (works ? 200 : answer(n, body)),
+            options
+          )
+          yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+          yield* settle
+          yield* TestClock.adjust("1 minute")
+          const sent = requests.length
+          yield* endpoint.disable
+          yield* endpoint.disable
+          yield* endpoint.flush
+          assert.deepStrictEqual(yield* endpoint.state, { _tag: "Disabled", since: 60_000, error: undefined })
+          assert.deepStrictEqual(diverted, ids(1, 2))
+          yield* endpoint.write(order(3))
+          yield* endpoint.flush
+          assert.deepStrictEqual(diverted, ids(1, 3))
+          assert.strictEqual(requests.length, sent)
+          works = true
+          yield* endpoint.enable
+          yield* endpoint.write(order(4))
+          yield* TestClock.adjust("1 hour")
+          assert.deepStrictEqual(accepted, ["order-4"])
+          const line = 'INFO the endpoint "orders" is disabled by hand'
+          const lines = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
+          assert.strictEqual(lines.filter((other) => other === line).length, 1)
+          yield* close
+        })
+      )
+    )
+
+    it.effect("lets the request that is under way end, and judges it no more", () =>
+      Effect.gen(function* () {
+        const { accepted, close, diverted, endpoint } = yield* opened((n) => (n === 1 ? 200 : 500), {
+          concurrency: 2,
+          latency: () => "1 second",
+          timeout: "1 minute"
+        })
+        yield* EventSink.writeAll(endpoint, [order(1), order(2), order(3)])
+        yield* settle
+        yield* endpoint.disable
+        yield* TestClock.adjust("999 millis")
+        assert.deepStrictEqual([accepted, diverted], [[], []])
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(accepted, ["order-1"])
+        assert.sameMembers(diverted, ids(2, 3))
+        assert.deepStrictEqual(yield* endpoint.state, { _tag: "Disabled", since: 0, error: undefined })
+        yield* close
+      })
+    )
+  })
 
   it.effect("has as many requests under way as concurrency says, also with an envelope that holds many events", () =>
     Effect.gen(function* () {

@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import { HttpSinkError } from "../../http/HttpSinkError.ts"
 import { annotate } from "../failureLog.ts"
 import type { Node } from "../node.ts"
@@ -25,8 +26,8 @@ export type State =
       readonly _tag: "Disabled"
       /** Since when, in milliseconds of the `Clock`. */
       readonly since: number
-      /** What the receiver had answered, or why it had not. */
-      readonly error: HttpSinkError
+      /** What the receiver had answered, or why it had not; nothing when it was disabled by hand. */
+      readonly error: HttpSinkError | undefined
     }
 
 /** Its endpoint is off: nothing is sent, and nothing is tried again. */
@@ -34,7 +35,8 @@ export class IsDisabled extends Data.TaggedError("IsDisabled") {
   readonly transient = false
 }
 
-type Judged = HttpSinkError | IsDisabled
+/** How a request ends that was not accepted. */
+export type Judged = HttpSinkError | IsDisabled
 
 const enabled: State = { _tag: "Enabled", failingSince: undefined }
 
@@ -51,6 +53,7 @@ export class Switch<in A> {
   private readonly name: string
   private readonly disableAfter: Duration.Duration
   private readonly onDisabled: (event: A) => Effect.Effect<void>
+  private readonly latch = Latch.makeUnsafe()
   state: State = enabled
 
   constructor(name: string, disableAfter: Duration.Duration, onDisabled: (event: A) => Effect.Effect<void>) {
@@ -63,11 +66,29 @@ export class Switch<in A> {
     return this.state._tag === "Disabled"
   }
 
+  /** Waits until it is disabled. */
+  get disabled(): Effect.Effect<void> {
+    return this.latch.await
+  }
+
   readonly enable: Effect.Effect<void> = Effect.suspend(() => {
     if (!this.isDisabled) return Effect.void
+    this.latch.closeUnsafe()
     this.state = enabled
     return Effect.logInfo(`the endpoint "${this.name}" is enabled again`).pipe(annotate("Endpoint", this.name))
   })
+
+  readonly disable: Effect.Effect<void> = Clock.clockWith((clock) => {
+    if (this.isDisabled) return Effect.void
+    this.turnOff(clock.currentTimeMillisUnsafe(), undefined)
+    return Effect.logInfo(`the endpoint "${this.name}" is disabled by hand`).pipe(annotate("Endpoint", this.name))
+  })
+
+  private turnOff(since: number, error: HttpSinkError | undefined): void {
+    this.state = { _tag: "Disabled", since, error }
+    // Who waits for the receiver need not any more.
+    this.latch.openUnsafe()
+  }
 
   /** The lower half, below all retries: lets each request through and judges how it went, or lets none through. */
   judging<B extends A>(http: EventSink<B, HttpSinkError>): EventSink<B, Judged> {
@@ -104,7 +125,7 @@ export class Switch<in A> {
       this.state = isGone || error.transient ? { _tag: "Enabled", failingSince } : enabled
       if (!isGone && !error.transient) return Effect.fail(error)
       if (!isGone && now - failingSince < Duration.toMillis(this.disableAfter)) return Effect.fail(error)
-      this.state = { _tag: "Disabled", since: now, error }
+      this.turnOff(now, error)
       const why = isGone ? "its receiver is gone" : `it has failed for ${Duration.format(this.disableAfter)}`
       return Effect.andThen(
         Effect.logWarning(`the endpoint "${this.name}" is disabled: ${why} (${reason.message})`).pipe(

@@ -34,7 +34,6 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/json",
     "internal/envelope/timestamp",
     "internal/envelope/utf8",
-    "internal/http/settings",
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
@@ -43,7 +42,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],
   ["internal/http/answer", "internal/http/switch", "internal/http/target"],
-  ["internal/http/exchange", "internal/http/fill", "internal/http/hold"],
+  ["internal/http/exchange", "internal/http/fill", "internal/http/hold", "internal/http/settings"],
   ["internal/http/signer"],
   ["http/HttpSink"],
   ["internal/http/counts"],

@@ -47,9 +47,10 @@ export interface Options<in out A> extends MakeOptions {
   /**
    * Where to post to: absolute, http or https. Credentials in it become a header, a fragment is left out. Errors show its
    * origin and path, and spans the names in its query too; a span may show all of a query with other escapes than those of
-   * a form, so a secret belongs into a header.
+   * a form, so a secret belongs into a header. Of a `Redacted` one, such as that of a service that has a secret in the path,
+   * errors show the origin alone.
    */
-  readonly url: string | { readonly href: string }
+  readonly url: string | { readonly href: string } | Redacted.Redacted<string>
   /** What an event looks like on the wire. */
   readonly envelope: Envelope<A>
   /** Headers of every request. An envelope's header takes the place of one with the same name. */

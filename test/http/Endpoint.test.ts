@@ -488,7 +488,7 @@ describe("an endpoint", () => {
     Effect.gen(function* () {
       const { close, endpoint } = yield* opened(() => 200, { ignore: () => false })
       const picture = SinkGraph.toMermaid(endpoint)
-      for (const kind of ["EventFilter", "EventQueue", "RetryingSink", "EventSink"]) assert.include(picture, kind)
+      for (const kind of ["EventFilter", "EventQueue", "RetryingSink", "HttpSink"]) assert.include(picture, kind)
       assert.notInclude(picture, "secret")
       yield* close
     })

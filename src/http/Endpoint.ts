@@ -200,7 +200,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       while: (error: Judged) => error.transient,
       // It is not for one event to wait for.
       maxRetryAfter: Duration.zero
-    })(off.judging(http))
+    })(off.judging(http, counts.unsendable))
     const queue = yield* EventQueue.make<A, HttpSink.HttpSinkError, "suspend">({
       name,
       capacity: rest.capacity,

@@ -536,6 +536,30 @@ describe("metrics of endpoints", () => {
       assert.notInclude(yield* PrometheusMetrics.format(), "endpoint")
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
   )
+
+  it.effect("count an event that cannot be sent once, also when it was tried with others", () =>
+    Effect.gen(function* () {
+      for (const maxEvents of [1, 100]) {
+        const { close, endpoint } = yield* opened(() => 200, {
+          envelope: Envelope.ndjson(Order),
+          maxEvents,
+          maxBytes: 200,
+          onDropped: () => Effect.void
+        })
+        const large = "x".repeat(300)
+        yield* EventSink.writeAll(
+          endpoint,
+          Array.from({ length: 100 }, (_, i) => order(i, i === 0 || i === 60 ? large : "one"))
+        )
+        yield* endpoint.flush
+        const text = yield* PrometheusMetrics.format()
+        const value = (name: string) =>
+          text.match(new RegExp(`^effect_events_endpoint_${name}\\{.*\\} (\\d+)$`, "m"))?.[1]
+        assert.deepStrictEqual([value("events"), value("successes"), value("errors")], ["100", "98", "2"])
+        yield* close
+      }
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
 })
 
 describe("an endpoint's layers", () => {

@@ -90,14 +90,23 @@ export class Switch<in A> {
     this.latch.openUnsafe()
   }
 
-  /** The lower half, below all retries: lets each request through and judges how it went, or lets none through. */
-  judging<B extends A>(http: EventSink<B, HttpSinkError>): EventSink<B, Judged> {
-    const judged = <C>(write: Effect.Effect<C, HttpSinkError | SinkClosed>) =>
+  /**
+   * The lower half, below all retries: lets each request through and judges how it went, or lets none through. `unsendable`
+   * is told of each event that cannot be made into a request.
+   */
+  judging<B extends A>(http: EventSink<B, HttpSinkError>, unsendable: () => void): EventSink<B, Judged> {
+    const judged = <C>(write: Effect.Effect<C, HttpSinkError | SinkClosed>, n: number) =>
       Effect.suspend((): Effect.Effect<C, Judged | SinkClosed> => {
         if (this.isDisabled) return Effect.fail(new IsDisabled())
         return Effect.matchEffect(write, {
-          onFailure: (error): Effect.Effect<never, Judged | SinkClosed> =>
-            error instanceof HttpSinkError ? this.failed(error) : Effect.fail(error),
+          onFailure: (error): Effect.Effect<never, Judged | SinkClosed> => {
+            if (!(error instanceof HttpSinkError)) return Effect.fail(error)
+            // The receiver has no part in these.
+            if (error.reason._tag !== "Encode" && error.reason._tag !== "TooLarge") return this.failed(error)
+            // A group with it is tried again as ever smaller ones until it stands alone.
+            if (n === 1) unsendable()
+            return Effect.fail(error)
+          },
           onSuccess: (answer) => {
             // A request may have been under way when another was the last straw.
             if (!this.isDisabled) this.state = enabled
@@ -107,15 +116,13 @@ export class Switch<in A> {
       })
     const { writeSome } = http
     return alike(http, {
-      write: (event: B) => judged(http.write(event)),
-      writeSome: writeSome && ((events: NonEmptyReadonlyArray<B>) => judged(writeSome(events)))
+      write: (event: B) => judged(http.write(event), 1),
+      writeSome: writeSome && ((events: NonEmptyReadonlyArray<B>) => judged(writeSome(events), events.length))
     })
   }
 
   private failed(error: HttpSinkError): Effect.Effect<never, Judged> {
     const { reason } = error
-    // The receiver has no part in these.
-    if (reason._tag === "Encode" || reason._tag === "TooLarge") return Effect.fail(error)
     return Clock.clockWith((clock): Effect.Effect<never, Judged> => {
       if (this.state._tag === "Disabled") return Effect.fail(new IsDisabled())
       const now = clock.currentTimeMillisUnsafe()

@@ -297,6 +297,16 @@ describe("an event that makes no request", () => {
     })
   )
 
+  it.effect.each(["bad name", "x-a:", "", "transfer-encoding", "content-length"])(
+    "is an Encode when its header has a name that the client refuses: %j",
+    (name) =>
+      Effect.gen(function* () {
+        const envelope = { ...one, encode: () => Effect.succeed({ body: new Uint8Array(), headers: { [name]: "1" } }) }
+        const { reason, transient } = yield* errorOf(() => new Response(), { envelope })
+        assert.deepStrictEqual([reason._tag, transient], ["Encode", false])
+      })
+  )
+
   it.effect.each(["a\nb", "a\r\nx-evil: 1", "\0", "€"])(
     "fails with Encode for a header that cannot be sent: %j",
     (value) =>

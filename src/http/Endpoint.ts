@@ -176,12 +176,15 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { classification = defaults.classification, drainTimeout, ignore, name, ...rest } = options
+    const { classification = defaults.classification, ignore, name, ...rest } = options
     const counts = yield* Counts.make(name)
     const off = new Switch<A>(name, Duration.fromInputUnsafe(rest.disableAfter ?? Duration.infinity), rest.onDisabled)
+    // All they wait for is what the queue, whose close comes first, has waited for and given up.
+    const drainTimeout = Duration.zero
     const http = yield* HttpSink.make<A>({
       ...rest,
       name,
+      drainTimeout,
       timeout: rest.timeout ?? defaults.timeout,
       classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
       maxEvents: rest.maxEvents ?? defaults.maxEvents,
@@ -197,6 +200,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
     })
     const retrying = yield* RetryingSink.make(holding(breaker, off), {
       name,
+      drainTimeout,
       while: (error: Judged) => error.transient,
       // It is not for one event to wait for.
       maxRetryAfter: Duration.zero
@@ -206,7 +210,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       capacity: rest.capacity,
       concurrency: rest.concurrency,
       partitionBy: rest.partitionBy,
-      drainTimeout,
+      drainTimeout: rest.drainTimeout,
       // Without it the queue logs what it gives up, which its types only allow where nothing can fail.
       onDropped: rest.onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })(off.diverting(retrying))

@@ -138,7 +138,8 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
  * **Details**
  *
  * A request that fails, or is answered by what the classification calls transient, is made again, at once and then after
- * each `backoff` while the breaker is open. A receiver that asks to be left alone gets no request before its time is over.
+ * each `backoff` while the breaker is open. An event that has failed as often as opens a breaker waits for that long too,
+ * when others that were taken have kept it closed. A receiver that asks to be left alone gets no request before its time is over.
  * Nothing else is sent meanwhile, unless `concurrency` lets other requests be under way.
  *
  * A receiver that answers 410 disables the endpoint whatever the classification.
@@ -194,11 +195,9 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
         rest.onAttempt?.(attempt)
       }
     })
-    const breaker = yield* Breaker.make({
-      threshold: rest.threshold ?? defaults.threshold,
-      backoff: rest.backoff ?? defaults.backoff
-    })
-    const retrying = yield* RetryingSink.make(holding(breaker, off), {
+    const { backoff = defaults.backoff, threshold = defaults.threshold } = rest
+    const breaker = yield* Breaker.make({ threshold, backoff })
+    const retrying = yield* RetryingSink.make(holding(breaker, { threshold, backoff }, off), {
       name,
       drainTimeout,
       while: (error: Judged) => error.transient,

@@ -43,22 +43,19 @@ const clientTo = (receiver: SinkLaws.Receiver<number>): HttpClient.HttpClient =>
 interface Kind {
   readonly name: string
   readonly options?: Partial<Endpoint.Options<number>>
-  readonly order?: "none" | ((n: number) => unknown)
+  readonly order?: (n: number) => unknown
   readonly groups?: boolean
 }
 
 const kinds: ReadonlyArray<Kind> = [
-  { name: "one at a time" },
+  { name: "one at a time", options: { capacity: 2, ignore: (n) => n < 0 } },
   { name: "groups", groups: true, options: { maxEvents: 10 } },
-  { name: "of 2", options: { capacity: 2 } },
-  { name: "several at once", order: "none", options: { concurrency: 3 } },
   {
     name: "groups of a key, several at once",
     order: (n) => n % 2,
     groups: true,
     options: { concurrency: 3, maxEvents: 10, partitionBy: (n) => n % 2 }
-  },
-  { name: "that ignores some", options: { ignore: (n) => n < 0 } }
+  }
 ]
 
 const made = (

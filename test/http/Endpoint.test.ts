@@ -433,6 +433,32 @@ describe("an endpoint", () => {
     }).pipe(quiet)
   )
 
+  it.effect("does not try an event again and again while others are taken: it waits for the backoff too", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint, requests } = yield* opened(
+        (_, { customer }) => (customer === "bad" ? 500 : 200),
+        {
+          concurrency: 2,
+          partitionBy: ({ customer }) => customer,
+          threshold: 3,
+          latency: () => "10 millis",
+          drainTimeout: 0,
+          onDropped: () => Effect.void
+        }
+      )
+      const good = Array.from({ length: 2000 }, (_, i) => order(i, "good"))
+      yield* EventSink.writeAll(endpoint, [order(0, "bad"), ...good])
+      yield* settle
+      yield* TestClock.adjust("30 millis")
+      const bad = () => requests.filter(({ body }) => body.customer === "bad").length
+      assert.strictEqual(bad(), 3)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(bad(), 12)
+      assert.isAtLeast(accepted.length, 900)
+      yield* close
+    }).pipe(quiet)
+  )
+
   it.effect("sends nothing more for the other keys once it is disabled", () =>
     Effect.gen(function* () {
       const { close, diverted, endpoint, requests } = yield* opened((n) => (n === 4 ? 410 : "no answer"), {

@@ -42,17 +42,28 @@ class Attempts implements RetryAttempts<Judged> {
   get proceed(): Effect.Effect<void> {
     const { hold, inner } = this
     if (hold.until === 0 && this.due === 0 && inner.proceed === Effect.void) return Effect.void
-    return Effect.raceFirst(this.wait, hold.off.disabled)
+    return Effect.raceFirst(this.wait(), hold.off.disabled)
   }
 
-  private readonly wait: Effect.Effect<void> = Clock.clockWith((clock) => {
-    const { hold, inner } = this
-    const rest = Math.max(hold.until, this.due) - clock.currentTimeMillisUnsafe()
-    if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), this.wait)
-    hold.until = this.due = 0
-    // It may have asked for more while the breaker was waited for.
-    return inner.proceed === Effect.void ? Effect.void : Effect.andThen(inner.proceed, this.wait)
-  })
+  /** Made when it is needed: most writes never wait. */
+  private wait(): Effect.Effect<void> {
+    return Clock.clockWith((clock) => {
+      const { hold, inner } = this
+      const rest = Math.max(hold.until, this.due) - clock.currentTimeMillisUnsafe()
+      if (rest > 0)
+        return Effect.andThen(
+          Effect.sleep(Math.ceil(rest)),
+          Effect.suspend(() => this.wait())
+        )
+      hold.until = this.due = 0
+      // It may have asked for more while the breaker was waited for.
+      if (inner.proceed === Effect.void) return Effect.void
+      return Effect.andThen(
+        inner.proceed,
+        Effect.suspend(() => this.wait())
+      )
+    })
+  }
 
   failure(error: Judged): Effect.Effect<void> {
     return Clock.clockWith((clock) => {

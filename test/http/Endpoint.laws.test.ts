@@ -68,7 +68,7 @@ const made = (
   // A timeout gives each request a fiber beside the queue's, and law 11 counts one for a write that refuses to end.
   timeout: Duration.infinity,
   threshold: 1,
-  backoff: "50 millis",
+  backoff: "500 millis",
   // What is closed below an endpoint is a bug of whoever wired it.
   onDisabled: (n) => Effect.orDie(receiver.reliable.write(n)),
   ...options
@@ -82,7 +82,7 @@ const subjects = kinds.flatMap((kind) => [
     queued: true,
     order: kind.order,
     capacity: kind.options?.capacity,
-    delays: { max: "50 millis" },
+    delays: { max: "500 millis" },
     shutdown: (endpoint: Endpoint.Endpoint<number>) => endpoint.shutdown,
     make: (receiver: SinkLaws.Receiver<number>, onDropped) =>
       Effect.provideService(

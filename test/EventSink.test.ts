@@ -254,6 +254,8 @@ describe("make", () => {
       assert.strictEqual((yield* EventSink.make(() => Effect.void, { name: "mine" })).node.name, "mine")
       assert.strictEqual((yield* EventSink.sync(() => {}, { name: "mine" })).node.name, "mine")
       assert.strictEqual((yield* EventSink.make(() => Effect.void)).node.kind, "EventSink")
+      const { kind, name } = (yield* EventSink.makeGroup(() => Effect.succeed(1), { kind: "SqlSink" })).node
+      assert.deepStrictEqual([kind, name], ["SqlSink", "SqlSink"])
     })
   )
 })

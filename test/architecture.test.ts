@@ -42,7 +42,6 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/ingressLog",
     "internal/http/refused",
     "internal/http/repeats",
-    "internal/http/settings",
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
@@ -87,8 +86,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/durable/queue"],
   ["durable/DurableQueue"],
   ["internal/http/answer", "internal/http/switch", "internal/http/target"],
-  ["http/EventIngress", "internal/http/exchange", "internal/http/fill"],
-  ["internal/http/signer"],
+  ["http/EventIngress", "internal/http/exchange", "internal/http/fill", "internal/http/hold"],
+  ["internal/http/settings", "internal/http/signer"],
   ["http/HttpSink"],
   ["internal/http/counts"],
   ["http/Endpoint"],

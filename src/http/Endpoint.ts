@@ -25,7 +25,8 @@ import * as Classification from "./Classification.ts"
 import * as HttpSink from "./HttpSink.ts"
 import type { InvalidSecret } from "./WebhookSignature.ts"
 import { Counts } from "../internal/http/counts.ts"
-import { gone, type State, Switch } from "../internal/http/switch.ts"
+import { holding } from "../internal/http/hold.ts"
+import { gone, type Judged, type State, Switch } from "../internal/http/switch.ts"
 import { Sink } from "../internal/sink.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 
@@ -43,6 +44,11 @@ export interface Endpoint<in out A> extends EventQueue.EventQueue<A> {
   readonly state: Effect.Effect<State>
   /** Lets a disabled endpoint deliver again, from the next event on. Does nothing to one that is enabled. */
   readonly enable: Effect.Effect<void>
+  /**
+   * Disables it: no request is begun, and what waits, for its turn or for its next attempt, goes to `onDisabled`. A request
+   * that is under way ends first. Does nothing to one that is disabled.
+   */
+  readonly disable: Effect.Effect<void>
 }
 
 /**
@@ -61,7 +67,9 @@ export const defaults = {
   /** 2xx and 3xx are accepted, all else is tried again. */
   classification: Classification.distribution,
   /** Events in a request. */
-  maxEvents: 1
+  maxEvents: 1,
+  /** How long a receiver may ask to be left alone. */
+  maxRetryAfter: "1 minute"
 } as const
 
 /**
@@ -83,7 +91,7 @@ export interface Options<in out A> extends HttpSink.Options<A> {
   readonly concurrency?: number | undefined
   /** With `concurrency`: the events of one key stay in order. See `EventQueue.Partitioned`. */
   readonly partitionBy?: ((event: A) => unknown) | undefined
-  /** The longest that a receiver may ask to be left alone: 1 minute by default. */
+  /** The longest that a receiver may ask to be left alone, by all requests: 1 minute by default. */
   readonly maxRetryAfter?: Duration.Input | undefined
   /** For how long no request may have been answered well for the endpoint to be disabled: without it, that never happens. */
   readonly disableAfter?: Duration.Input | undefined
@@ -110,6 +118,7 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
   readonly shutdown: EventQueue.EventQueue<A>["shutdown"]
   readonly state: Effect.Effect<State>
   readonly enable: Effect.Effect<void>
+  readonly disable: Effect.Effect<void>
 
   constructor(filtered: EventSink.EventSink<A>, queue: EventQueue.EventQueue<A>, off: Switch<A>) {
     // Every sink of this library has a `Node`.
@@ -119,6 +128,7 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
     this.shutdown = queue.shutdown
     this.state = Effect.sync(() => off.state)
     this.enable = off.enable
+    this.disable = off.disable
   }
 }
 
@@ -128,8 +138,9 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
  * **Details**
  *
  * A request that fails, or is answered by what the classification calls transient, is made again, at once and then after
- * each `backoff` while the breaker is open, and when the receiver asked to be left alone, not before. Nothing else is
- * sent meanwhile, unless `concurrency` lets other requests be under way.
+ * each `backoff` while the breaker is open. An event that has failed as often as opens a breaker waits for that long too,
+ * when others that were taken have kept it closed. A receiver that asks to be left alone gets no request before its time is over.
+ * Nothing else is sent meanwhile, unless `concurrency` lets other requests be under way.
  *
  * A receiver that answers 410 disables the endpoint whatever the classification.
  *
@@ -166,35 +177,39 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { classification = defaults.classification, drainTimeout, ignore, name, ...rest } = options
+    const { classification = defaults.classification, ignore, name, ...rest } = options
     const counts = yield* Counts.make(name)
     const off = new Switch<A>(name, Duration.fromInputUnsafe(rest.disableAfter ?? Duration.infinity), rest.onDisabled)
+    // All they wait for is what the queue, whose close comes first, has waited for and given up.
+    const drainTimeout = Duration.zero
     const http = yield* HttpSink.make<A>({
       ...rest,
       name,
+      drainTimeout,
       timeout: rest.timeout ?? defaults.timeout,
       classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
       maxEvents: rest.maxEvents ?? defaults.maxEvents,
+      maxRetryAfter: rest.maxRetryAfter ?? defaults.maxRetryAfter,
       onAttempt: (attempt) => {
         counts.attempt(attempt)
         rest.onAttempt?.(attempt)
       }
     })
-    const breaker = yield* Breaker.make({
-      threshold: rest.threshold ?? defaults.threshold,
-      backoff: rest.backoff ?? defaults.backoff
-    })
-    const retrying = yield* RetryingSink.make(breaker, {
+    const { backoff = defaults.backoff, threshold = defaults.threshold } = rest
+    const breaker = yield* Breaker.make({ threshold, backoff })
+    const retrying = yield* RetryingSink.make(holding(breaker, { threshold, backoff }, off), {
       name,
-      while: (error: { readonly transient: boolean }) => error.transient,
-      maxRetryAfter: rest.maxRetryAfter
-    })(off.judging(http))
+      drainTimeout,
+      while: (error: Judged) => error.transient,
+      // It is not for one event to wait for.
+      maxRetryAfter: Duration.zero
+    })(off.judging(http, counts.unsendable))
     const queue = yield* EventQueue.make<A, HttpSink.HttpSinkError, "suspend">({
       name,
       capacity: rest.capacity,
       concurrency: rest.concurrency,
       partitionBy: rest.partitionBy,
-      drainTimeout,
+      drainTimeout: rest.drainTimeout,
       // Without it the queue logs what it gives up, which its types only allow where nothing can fail.
       onDropped: rest.onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })(off.diverting(retrying))

@@ -43,13 +43,14 @@ export interface Signing<in A> {
  * @category options
  * @since 0.1.0
  */
-export interface Options<in out A> extends MakeOptions {
+export interface Options<in out A> extends Omit<MakeOptions, "kind"> {
   /**
    * Where to post to: absolute, http or https. Credentials in it become a header, a fragment is left out. Errors show its
    * origin and path, and spans the names in its query too; a span may show all of a query with other escapes than those of
-   * a form, so a secret belongs into a header.
+   * a form, so a secret belongs into a header. Of a `Redacted` one, such as that of a service that has a secret in the path,
+   * errors show the origin alone.
    */
-  readonly url: string | { readonly href: string }
+  readonly url: string | { readonly href: string } | Redacted.Redacted<string>
   /** What an event looks like on the wire. */
   readonly envelope: Envelope<A>
   /** Headers of every request. An envelope's header takes the place of one with the same name. */
@@ -205,11 +206,12 @@ export const make = <A>(
       )
 
     const { join } = envelope
+    const leaf = { ...options, kind: "HttpSink" }
     // What never fills a request with more than one event is offered them one by one.
     const sink: EventSink<A, HttpSinkError> = yield* join === undefined
-      ? makeSink((event: A) => post(filler.one(event), [event]), options)
+      ? makeSink((event: A) => post(filler.one(event), [event]), leaf)
       : maxEvents === 1
-        ? makeSink((event: A) => post(filler.some(join, [event]), [event]), options)
-        : makeGroup((events: NonEmptyReadonlyArray<A>) => post(filler.some(join, events), events), options)
+        ? makeSink((event: A) => post(filler.some(join, [event]), [event]), leaf)
+        : makeGroup((events: NonEmptyReadonlyArray<A>) => post(filler.some(join, events), events), leaf)
     return sink
   })

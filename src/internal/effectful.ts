@@ -22,6 +22,8 @@ import { Writes } from "./writes.ts"
 export interface MakeOptions {
   /** Its name in errors, logs, pictures and health. */
   readonly name?: string | undefined
+  /** What it is called in logs, pictures and health, such as `SqlSink`: `EventSink` by default. */
+  readonly kind?: string | undefined
   /** How long the close waits for writes that are under way; 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -118,7 +120,7 @@ const leaf = <A, E, R>(
 ): Leaf<A, E, R> =>
   Effect.uninterruptible(
     Effect.contextWith((context: Context.Context<R>) => {
-      const node = new Node("EventSink", options?.name)
+      const node = new Node(options?.kind ?? "EventSink", options?.name)
       const writes = new Writes(node)
       const captured = new Captured(context)
       const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))

@@ -7,6 +7,7 @@ import { EventSink, SinkGraph } from "effect-events"
 import * as Endpoint from "effect-events/http/Endpoint"
 import * as Envelope from "effect-events/http/Envelope"
 import { ForbiddenAddress } from "effect-events/http/HttpSinkError"
+import { inspect } from "node:util"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { Schema } from "effect"
 
@@ -26,7 +27,7 @@ const forbidden = new ForbiddenAddress({
 })
 
 /** A receiver without a network: a client that answers as told. */
-const receiver = (answer: Answer) => {
+const receiver = (answer: Answer, latency?: (n: number) => Duration.Input) => {
   const requests: Array<{ readonly at: number; readonly body: Order }> = []
   const accepted: Array<string> = []
   const client = HttpClient.make((request) =>
@@ -36,6 +37,7 @@ const receiver = (answer: Answer) => {
       const body: Order = JSON.parse(text.split("\n")[0]!)
       requests.push({ at, body })
       const what = answer(requests.length, body)
+      if (latency !== undefined) yield* Effect.sleep(latency(requests.length))
       if (what === "hang") return yield* Effect.never
       if (what === "no answer" || what === "forbidden") {
         const cause = what === "forbidden" ? forbidden : undefined
@@ -56,10 +58,13 @@ const receiver = (answer: Answer) => {
 const url = "http://user:secret@receiver.test/hook?token=secret"
 
 /** An endpoint in a scope of its own, and what it gave to `onDisabled`. */
-const opened = (answer: Answer, options: Partial<Endpoint.Options<Order>> = {}) =>
+const opened = (
+  answer: Answer,
+  { latency, ...options }: Partial<Endpoint.Options<Order>> & { readonly latency?: (n: number) => Duration.Input } = {}
+) =>
   Effect.gen(function* () {
     const diverted: Array<string> = []
-    const { layer, ...receiving } = receiver(answer)
+    const { layer, ...receiving } = receiver(answer, latency)
     const scope = yield* Scope.make()
     const endpoint = yield* Endpoint.make<Order>({
       name: "orders",
@@ -130,7 +135,7 @@ describe("an endpoint", () => {
           const state = yield* endpoint.state
           assert.strictEqual(state._tag, "Disabled")
           if (state._tag === "Disabled") {
-            assert.deepInclude({ ...state.error.reason }, { _tag: "Status", status: 410 })
+            assert.deepInclude({ ...state.error?.reason }, { _tag: "Status", status: 410 })
             assert.strictEqual(state.since, 0)
           }
           gone = false
@@ -198,6 +203,69 @@ describe("an endpoint", () => {
     })
   )
 
+  describe("with many events a request, hands on one event at a time", () => {
+    const many = { envelope: Envelope.ndjson(Order), maxEvents: 100 }
+    const slowly = (diverted: Array<string>) => ({
+      onDisabled: ({ id }: Order) =>
+        Effect.delay(
+          Effect.sync(() => void diverted.push(id)),
+          "1 second"
+        )
+    })
+    const events = Array.from({ length: 10 }, (_, i) => order(i + 1))
+
+    it.effect("so that a defect of onDisabled costs its event and doubles none", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        const dropped: Array<string> = []
+        const { close, endpoint } = yield* opened(() => 410, {
+          ...many,
+          onDisabled: ({ id }) => (id === "order-5" ? Effect.die("boom") : Effect.sync(() => void diverted.push(id))),
+          onDropped: ({ event, reason }) => Effect.sync(() => void dropped.push(`${event.id} ${reason._tag}`))
+        })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* endpoint.flush
+        assert.deepStrictEqual(diverted, [...ids(1, 4), ...ids(6, 10)])
+        assert.deepStrictEqual(dropped, ["order-5 Died"])
+        yield* close
+      })
+    )
+
+    it.effect("so that enabling it counts from the next event on", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        let gone = true
+        const { close, endpoint, requests } = yield* opened(() => (gone ? 410 : 200), { ...many, ...slowly(diverted) })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* settle
+        yield* TestClock.adjust("2500 millis")
+        gone = false
+        yield* endpoint.enable
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(diverted, ids(1, 3))
+        assert.strictEqual(requests[1]?.body.id, "order-4")
+        yield* close
+      })
+    )
+
+    it.effect("so that the close counts none that onDisabled has", () =>
+      Effect.gen(function* () {
+        const diverted: Array<string> = []
+        const { close, endpoint } = yield* opened(() => 410, { ...many, ...slowly(diverted), drainTimeout: 2500 })
+        yield* EventSink.writeAll(endpoint, events)
+        yield* settle
+        const left = yield* Effect.forkChild(endpoint.shutdown)
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(diverted, ids(1, 2))
+        assert.deepStrictEqual(
+          (yield* Fiber.join(left)).map(({ event }) => event.id),
+          ids(3, 10)
+        )
+        yield* close
+      })
+    )
+  })
+
   it.effect("is disabled by 410 also where the classification takes that for an acceptance", () =>
     Effect.gen(function* () {
       const { close, diverted, endpoint } = yield* opened(() => 410, { classification: () => "accepted" })
@@ -225,6 +293,135 @@ describe("an endpoint", () => {
     })
   )
 
+  it.effect("leaves it alone with all requests, also when others are answered well meanwhile", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint, requests } = yield* opened(
+        (n) => (n === 2 ? { retryAfter: "30" } : n === 3 ? { retryAfter: "10" } : 200),
+        { concurrency: 3, latency: () => "1 second", timeout: "1 minute" }
+      )
+      yield* EventSink.writeAll(
+        endpoint,
+        Array.from({ length: 9 }, (_, i) => order(i + 1))
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      // The first was answered just before, and made room for another.
+      assert.strictEqual(requests.length, 4)
+      yield* TestClock.adjust("29 seconds")
+      // The shorter of two does not end the longer, and nor does a success.
+      assert.deepStrictEqual(accepted, ["order-1", "order-4"])
+      assert.strictEqual(requests.length, 4)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(requests.length, 7)
+      yield* TestClock.adjust("10 seconds")
+      assert.sameMembers(accepted, ids(1, 9))
+      yield* close
+    })
+  )
+
+  it.effect("leaves it alone for the longer of what it asks and its breaker, also when it asks later", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, requests } = yield* opened(
+        (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
+        {
+          concurrency: 2,
+          threshold: 1,
+          latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
+          timeout: "1 minute"
+        }
+      )
+      yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+      yield* settle
+      // Half a second after its breaker opened for a second.
+      yield* TestClock.adjust("1500 millis")
+      yield* TestClock.adjust("9999 millis")
+      assert.strictEqual(requests.length, 2)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 3)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(requests.length, 4)
+      yield* close
+    })
+  )
+
+  it.effect("waits as before once it is enabled again", () =>
+    Effect.gen(function* () {
+      const { close, endpoint, requests } = yield* opened(() => 500, { threshold: 1, drainTimeout: 0 })
+      yield* endpoint.disable
+      yield* endpoint.enable
+      yield* endpoint.write(order(1))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(requests.length, 11)
+      yield* close
+    }).pipe(quiet)
+  )
+
+  describe("disabled by hand", () => {
+    const waiting: ReadonlyArray<readonly [string, Answer, Partial<Endpoint.Options<Order>>]> = [
+      ["its breaker", () => 500, { threshold: 1, backoff: "1 hour" }],
+      ["its receiver, which asked for that", () => ({ retryAfter: "3600" }), { maxRetryAfter: "1 hour" }],
+      [
+        "both",
+        () => ({ retryAfter: "1800" }),
+        { threshold: 1, backoff: "1 hour", maxRetryAfter: "1 hour", concurrency: 2 }
+      ]
+    ]
+    it.effect.each(waiting)("hands on what waits for %s, at once", ([, answer, options]) =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          let works = false
+          const { accepted, close, diverted, endpoint, requests } = yield* opened(
+            (n, body) => (works ? 200 : answer(n, body)),
+            options
+          )
+          yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+          yield* settle
+          yield* TestClock.adjust("1 minute")
+          const sent = requests.length
+          yield* endpoint.disable
+          yield* endpoint.disable
+          yield* endpoint.flush
+          assert.deepStrictEqual(yield* endpoint.state, { _tag: "Disabled", since: 60_000, error: undefined })
+          assert.deepStrictEqual(diverted, ids(1, 2))
+          yield* endpoint.write(order(3))
+          yield* endpoint.flush
+          assert.deepStrictEqual(diverted, ids(1, 3))
+          assert.strictEqual(requests.length, sent)
+          works = true
+          yield* endpoint.enable
+          yield* endpoint.write(order(4))
+          yield* TestClock.adjust("1 hour")
+          assert.deepStrictEqual(accepted, ["order-4"])
+          const line = 'INFO the endpoint "orders" is disabled by hand'
+          const lines = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
+          assert.strictEqual(lines.filter((other) => other === line).length, 1)
+          yield* close
+        })
+      )
+    )
+
+    it.effect("lets the request that is under way end, and judges it no more", () =>
+      Effect.gen(function* () {
+        const { accepted, close, diverted, endpoint } = yield* opened((n) => (n === 1 ? 200 : 500), {
+          concurrency: 2,
+          latency: () => "1 second",
+          timeout: "1 minute"
+        })
+        yield* EventSink.writeAll(endpoint, [order(1), order(2), order(3)])
+        yield* settle
+        yield* endpoint.disable
+        yield* TestClock.adjust("999 millis")
+        assert.deepStrictEqual([accepted, diverted], [[], []])
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(accepted, ["order-1"])
+        assert.sameMembers(diverted, ids(2, 3))
+        assert.deepStrictEqual(yield* endpoint.state, { _tag: "Disabled", since: 0, error: undefined })
+        yield* close
+      })
+    )
+  })
+
   it.effect("has as many requests under way as concurrency says, also with an envelope that holds many events", () =>
     Effect.gen(function* () {
       for (const maxEvents of [undefined, 2]) {
@@ -242,6 +439,32 @@ describe("an endpoint", () => {
         assert.strictEqual(requests.length, 5)
         yield* close
       }
+    }).pipe(quiet)
+  )
+
+  it.effect("does not try an event again and again while others are taken: it waits for the backoff too", () =>
+    Effect.gen(function* () {
+      const { accepted, close, endpoint, requests } = yield* opened(
+        (_, { customer }) => (customer === "bad" ? 500 : 200),
+        {
+          concurrency: 2,
+          partitionBy: ({ customer }) => customer,
+          threshold: 3,
+          latency: () => "100 millis",
+          drainTimeout: 0,
+          onDropped: () => Effect.void
+        }
+      )
+      const good = Array.from({ length: 200 }, (_, i) => order(i, "good"))
+      yield* EventSink.writeAll(endpoint, [order(0, "bad"), ...good])
+      yield* settle
+      yield* TestClock.adjust("300 millis")
+      const bad = () => requests.filter(({ body }) => body.customer === "bad").length
+      assert.strictEqual(bad(), 3)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(bad(), 12)
+      assert.isAtLeast(accepted.length, 90)
+      yield* close
     }).pipe(quiet)
   )
 
@@ -308,7 +531,7 @@ describe("an endpoint", () => {
       )
       assert.deepStrictEqual(diverted, ids(4, 5))
       const state = yield* endpoint.state
-      assert.strictEqual(state._tag === "Disabled" && state.error.reason, forbidden)
+      assert.strictEqual(state._tag === "Disabled" && state.error?.reason, forbidden)
       yield* close
     }).pipe(quiet)
   )
@@ -332,7 +555,7 @@ describe("an endpoint", () => {
     Effect.gen(function* () {
       const { close, endpoint } = yield* opened(() => 200, { ignore: () => false })
       const picture = SinkGraph.toMermaid(endpoint)
-      for (const kind of ["EventFilter", "EventQueue", "RetryingSink", "EventSink"]) assert.include(picture, kind)
+      for (const kind of ["EventFilter", "EventQueue", "RetryingSink", "HttpSink"]) assert.include(picture, kind)
       assert.notInclude(picture, "secret")
       yield* close
     })
@@ -380,6 +603,30 @@ describe("metrics of endpoints", () => {
       assert.notInclude(yield* PrometheusMetrics.format(), "endpoint")
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
   )
+
+  it.effect("count an event that cannot be sent once, also when it was tried with others", () =>
+    Effect.gen(function* () {
+      for (const maxEvents of [1, 100]) {
+        const { close, endpoint } = yield* opened(() => 200, {
+          envelope: Envelope.ndjson(Order),
+          maxEvents,
+          maxBytes: 200,
+          onDropped: () => Effect.void
+        })
+        const large = "x".repeat(300)
+        yield* EventSink.writeAll(
+          endpoint,
+          Array.from({ length: 100 }, (_, i) => order(i, i === 0 || i === 60 ? large : "one"))
+        )
+        yield* endpoint.flush
+        const text = yield* PrometheusMetrics.format()
+        const value = (name: string) =>
+          text.match(new RegExp(`^effect_events_endpoint_${name}\\{.*\\} (\\d+)$`, "m"))?.[1]
+        assert.deepStrictEqual([value("events"), value("successes"), value("errors")], ["100", "98", "2"])
+        yield* close
+      }
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
 })
 
 describe("an endpoint's layers", () => {
@@ -405,12 +652,14 @@ describe("an endpoint's layers", () => {
       .pipe(Config.nested("HOOK"))
       .parse(ConfigProvider.fromEnv({ env: Object.fromEntries(Object.entries(env).map(([k, v]) => [`HOOK_${k}`, v])) }))
 
+  const secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
+
   it.effect("read all settings from the environment", () =>
     Effect.gen(function* () {
       const settings = yield* read({
         URL: url,
-        HEADERS: "authorization: Bearer x, y=z\nx-tenant: 7",
-        SECRETS: "whsec_a,whsec_b",
+        HEADERS: "\nauthorization: Bearer x, y=z\r\n\n  x-tenant:7 \n",
+        SECRETS: ` ${secrets[0]},${secrets[1]} `,
         TIMEOUT: "3 seconds",
         BACKOFF: "2 seconds",
         DISABLE_AFTER: "1 day",
@@ -422,13 +671,14 @@ describe("an endpoint's layers", () => {
         MAX_EVENTS: "50",
         MAX_BYTES: "1000",
         IGNORED_MEDIA_TYPES: "application/octet-stream",
-        IGNORED_ACTIONS: "pull,mount"
+        IGNORED_ACTIONS: "pull, mount "
       })
       assert.notInclude(JSON.stringify(settings.headers), "Bearer")
       assert.strictEqual(Redacted.value(settings.headers!["authorization"]!), "Bearer x, y=z")
       assert.strictEqual(Redacted.value(settings.headers!["x-tenant"]!), "7")
       assert.strictEqual(Duration.toMinutes(settings.maxRetryAfter!), 60)
-      assert.deepStrictEqual(settings.signing?.secrets.map(Redacted.value), ["whsec_a", "whsec_b"])
+      assert.deepStrictEqual(settings.signing?.secrets.map(Redacted.value), secrets)
+      assert.strictEqual(Redacted.value(settings.url), url)
       assert.deepStrictEqual(
         [settings.threshold, settings.capacity, settings.concurrency, settings.maxEvents, settings.maxBytes],
         [3, 100, 4, 50, 1000]
@@ -448,15 +698,47 @@ describe("an endpoint's layers", () => {
     })
   )
 
+  const wrong: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
+    ["URL", ["hidden", "ftp://hidden", "http://hidden:%zz@x/", "http://"]],
+    [
+      "HEADERS",
+      [
+        "x-token=hidden",
+        "x-token: hidden\nhidden",
+        "content-length: hidden",
+        "content-type: hidden",
+        "x-a: hidden\nX-A: hidden",
+        "x-a: hidden\u0100"
+      ]
+    ],
+    ["SECRETS", ["hidden", "whsk_hidden", `${secrets[0]},whsec_hidden`, `${secrets[0]},`]],
+    ["TIMEOUT", ["soon", "-1 seconds", "0 seconds"]],
+    ...["BACKOFF", "MAX_RETRY_AFTER", "DISABLE_AFTER", "DRAIN_TIMEOUT"].map(
+      (key) => [key, ["soon", "-1 seconds"]] as const
+    ),
+    ...["THRESHOLD", "CAPACITY", "CONCURRENCY", "MAX_EVENTS", "MAX_BYTES"].map(
+      (key) => [key, ["many", "1.5", "0", "-1"]] as const
+    )
+  ]
+  it.effect.each(wrong.flatMap(([key, values]) => values.map((value) => [key, value] as const)))(
+    "say that %s is wrong: %j",
+    ([key, value]) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(read({ URL: url, [key]: value }))
+        assert.strictEqual(error._tag, "ConfigError")
+        for (const text of [String(error), JSON.stringify(error), inspect(error, { depth: 9 })]) {
+          assert.include(text, key)
+          assert.notInclude(text, "hidden")
+        }
+      })
+  )
+
   it.effect("need only a url, and say what is missing or wrong", () =>
     Effect.gen(function* () {
       const settings = yield* read({ URL: url })
       assert.deepStrictEqual([settings.timeout, settings.signing], [undefined, undefined])
       assert.include(String(yield* Effect.flip(read({}))), "URL")
       assert.include(String(yield* Effect.flip(read({ URL: url, THRESHOLD: "many" }))), "THRESHOLD")
-      const noHeader = String(yield* Effect.flip(read({ URL: url, HEADERS: "x-token=hidden" })))
-      assert.include(noHeader, "HEADERS")
-      assert.notInclude(noHeader, "hidden")
     })
   )
 })

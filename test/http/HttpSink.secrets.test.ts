@@ -90,6 +90,17 @@ describe.each(clients)("over %s", (_, client) => {
     )
   )
 
+  it.live("of a redacted url errors show the origin alone", () =>
+    Effect.gen(function* () {
+      const bad = yield* receiver(status(500))
+      const sink = yield* HttpSink.make({ url: Redacted.make(`${bad.url}/pa55word`), envelope: one })
+      const error = yield* Effect.flip(sink.write(note("x")))
+      shown(error).forEach(assertNoSecret)
+      assert.strictEqual(error._tag === "HttpSinkError" && error.url, new URL(bad.url).origin)
+      assert.strictEqual(bad.requests[0]!.path, "/hook/pa55word")
+    }).pipe(Effect.provide(client))
+  )
+
   it.live("a write in a span carries its trace, and no secret is in a span", () =>
     Effect.gen(function* () {
       const { spans, tracer } = tracing()

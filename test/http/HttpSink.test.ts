@@ -8,7 +8,7 @@ import { EnvelopeError } from "../../src/http/Envelope.ts"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { many, type Note, note, notes, one } from "./support/envelopes.ts"
-import { clients, fakeClient, ok, receiver, status } from "./support/receiver.ts"
+import { clients, eventually, fakeClient, ok, receiver, status } from "./support/receiver.ts"
 
 const answering = (answer: () => Response) =>
   Effect.provideService(
@@ -110,6 +110,18 @@ describe.each(clients)("over %s", (_, client) => {
         assert.strictEqual(server.requests.length, 2)
       }
       assert.strictEqual(elsewhere.requests.length, 0)
+    }).pipe(Effect.provide(client))
+  )
+
+  it.live("leaves no connection behind when the classification throws", () =>
+    Effect.gen(function* () {
+      const server = yield* receiver(status(500, "x".repeat(200_000)))
+      const bug = () => {
+        throw new Error("a bug")
+      }
+      const sink = yield* HttpSink.make({ ...options, url: server.url, classification: bug })
+      for (let i = 0; i < 5; i++) assert.include(String(yield* Effect.exit(sink.write(note("x")))), "a bug")
+      assert.strictEqual(yield* eventually(server.open, (open) => open === 0), 0)
     }).pipe(Effect.provide(client))
   )
 })
@@ -283,6 +295,16 @@ describe("an event that makes no request", () => {
       assert.include(error.message, "the text is unspeakable")
       assert.strictEqual(sent, 0)
     })
+  )
+
+  it.effect.each(["bad name", "x-a:", "", "transfer-encoding", "content-length"])(
+    "is an Encode when its header has a name that the client refuses: %j",
+    (name) =>
+      Effect.gen(function* () {
+        const envelope = { ...one, encode: () => Effect.succeed({ body: new Uint8Array(), headers: { [name]: "1" } }) }
+        const { reason, transient } = yield* errorOf(() => new Response(), { envelope })
+        assert.deepStrictEqual([reason._tag, transient], ["Encode", false])
+      })
   )
 
   it.effect.each(["a\nb", "a\r\nx-evil: 1", "\0", "€"])(

@@ -43,10 +43,13 @@ export class Counts {
     this.gauge(EndpointMetrics.disabled, () => (isDisabled() ? 1 : 0))
   }
 
+  /** Counts an event that no request could be made of: once, however many groups it was tried with. */
+  readonly unsendable = (): void => void this.errors++
+
   readonly attempt = ({ error, events, status }: Attempt): void => {
     if (error === undefined) this.successes += events
-    else if (status === undefined) this.errors += events
-    else this.failures += events
+    else if (status !== undefined) this.failures += events
+    else if (error.reason._tag !== "Encode" && error.reason._tag !== "TooLarge") this.errors += events
     if (status === undefined) return
     const answers = this.statuses.get(status)
     this.statuses.set(status, (answers ?? 0) + 1)

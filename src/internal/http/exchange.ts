@@ -71,7 +71,8 @@ export class Exchange {
     let verdict: Effect.Effect<number, Failed> | undefined
     const answered = (response: HttpClientResponse): Effect.Effect<number, Failed> => {
       const { headers } = response
-      const judged = this.judge(response.status, headers)
+      // Not before the body is read: what a classification throws would leave the connection neither used nor ended.
+      const judged = Effect.suspend(() => this.judge(response.status, headers))
       verdict = judged
       return Effect.andThen(drain(response, headers), judged)
     }

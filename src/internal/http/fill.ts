@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { type Envelope, EnvelopeError, type Join, type Part } from "../../http/Envelope.ts"
 import { TooLarge } from "../../http/HttpSinkError.ts"
-import { isFieldValue } from "./target.ts"
+import { headerProblem, isFieldValue } from "./target.ts"
 
 /** A request's content, and how many events it is of. */
 export interface Filled extends Part {
@@ -87,9 +87,9 @@ export class Filler<A> {
     return Effect.flatMap(this.envelope.encode(event), (part) => {
       for (const [name, value] of Object.entries(part.headers)) {
         // The client would refuse the request each time as if the connection had failed.
-        if (isFieldValue(value)) continue
-        const message = `the header ${name} has a line break or another character that no header carries`
-        return Effect.fail(new EnvelopeError({ direction: "encode", message }))
+        const problem = headerProblem(name, value)
+        if (problem === undefined || (name === "content-type" && isFieldValue(value))) continue
+        return Effect.fail(new EnvelopeError({ direction: "encode", message: `the header ${name} ${problem}` }))
       }
       return Effect.succeed(part)
     })

@@ -92,12 +92,21 @@ export const makeTarget = (options: TargetOptions): Effect.Effect<Target, Invali
     return Effect.succeed({ href: isSame ? target : target + url.search, params, host, shown, headers, hidden })
   })
 
+/** Why nothing can be posted to this url; nothing when something can. */
+export const urlProblem = (text: string): string | undefined => {
+  const url = parse(text)
+  if (typeof url === "string") return url
+  const credentials = basic(url)
+  return Result.isFailure(credentials) ? credentials.failure.problem : undefined
+}
+
 const textOf = (url: TargetOptions["url"]): string => {
   if (Redacted.isRedacted(url)) return Redacted.value(url)
   return typeof url === "string" ? url : url.href
 }
 
-const headerProblem = (header: string, value: unknown): string | undefined => {
+/** Why requests cannot have this header, its name in lower case; nothing when they can. */
+export const headerProblem = (header: string, value: unknown): string | undefined => {
   if (!token.test(header)) return "has a name that is no token (RFC 9110, section 5.6.2)"
   if (header === "content-type") return "is the envelope's"
   if (reserved.has(header)) return "is the client's: it frames the request or the connection"

@@ -88,6 +88,24 @@ export class InvalidSecret extends Data.TaggedError("InvalidSecret")<{
 
 const prefix = "whsec_"
 
+/** The bytes of a secret, or what is wrong with it. */
+const bytesOf = (text: string): Uint8Array | InvalidSecret["problem"] => {
+  if (/^wh[sp]k_/.test(text)) return "asymmetric"
+  const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
+  if (base64 === "") return "empty"
+  // The decoder passes over line breaks. Its error quotes the input and goes no further than this line.
+  const bytes = /[\r\n]/.test(base64) ? undefined : Result.getOrUndefined(Base64.decode(base64))
+  if (bytes === undefined) return "not-base64"
+  if (bytes.length < 24) return "too-short"
+  return bytes.length > 64 ? "too-long" : bytes
+}
+
+/** What is wrong with a secret, if anything. */
+export const secretProblem = (text: string): string | undefined => {
+  const bytes = bytesOf(text)
+  return typeof bytes === "string" ? problems[bytes] : undefined
+}
+
 /**
  * Reads a secret as Standard Webhooks serializes it ("Signature scheme"): `whsec_` and the base64 of 24 to 64 random
  * bytes. The key is imported here, once.
@@ -102,16 +120,8 @@ const prefix = "whsec_"
  */
 export const secret = (value: Redacted.Redacted<string>): Effect.Effect<Secret, InvalidSecret> =>
   WebCrypto.use((crypto) => {
-    const text = Redacted.value(value)
-    const invalid = (problem: InvalidSecret["problem"]) => Effect.fail(new InvalidSecret({ problem }))
-    if (/^wh[sp]k_/.test(text)) return invalid("asymmetric")
-    const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
-    if (base64 === "") return invalid("empty")
-    // The decoder passes over line breaks. Its error quotes the input and goes no further than this line.
-    const bytes = /[\r\n]/.test(base64) ? undefined : Result.getOrUndefined(Base64.decode(base64))
-    if (bytes === undefined) return invalid("not-base64")
-    if (bytes.length < 24) return invalid("too-short")
-    if (bytes.length > 64) return invalid("too-long")
+    const bytes = bytesOf(Redacted.value(value))
+    if (typeof bytes === "string") return Effect.fail(new InvalidSecret({ problem: bytes }))
     const subtle: Subtle | undefined = crypto?.subtle
     if (subtle === undefined) return Effect.die(new Error("crypto.subtle is missing: see effect/crypto/WebCrypto"))
     const key = Effect.promise(() => subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]))

@@ -127,10 +127,17 @@ describe("malformed requests", () => {
           const arrived = new Map<string, number>()
           const statuses = new Map<number, number>()
           const { port } = yield* serving(yield* routes(arrived, statuses))
-          const heap = (): number => {
-            collect()
-            return process.memoryUsage().heapUsed
-          }
+          /** The least of several looks, with what buffers hold outside of the heap: those are let go of in the background. */
+          const held = Effect.promise(async () => {
+            let least = Number.POSITIVE_INFINITY
+            for (let look = 0; look < 10; look++) {
+              await new Promise((resolve) => setTimeout(resolve, 50))
+              collect()
+              const { external, heapUsed } = process.memoryUsage()
+              least = Math.min(least, heapUsed + external)
+            }
+            return least
+          })
           const senders = Array.from({ length: concurrency }, () => new Sender(port))
           let next = 0
           const run = (until: number) =>
@@ -149,9 +156,9 @@ describe("malformed requests", () => {
             )
           // What is made once is not what is looked for.
           yield* run(2000)
-          const before = heap()
+          const before = yield* held
           yield* run(count)
-          const after = heap()
+          const after = yield* held
           for (const sender of senders) sender.end()
 
           const violations = senders.flatMap((sender) => sender.violations)
@@ -168,7 +175,7 @@ describe("malformed requests", () => {
             [202, 400, 401, 405, 413, 415],
             `answers with the seed ${seed}`
           )
-          assert.isBelow(after - before, 4 * 1024 * 1024, `bytes of heap after ${count - 2000} requests`)
+          assert.isBelow(after - before, 4 * 1024 * 1024, `more bytes held after ${count - 2000} requests`)
           // Nothing died, and of the refused signatures there is a line at doubling counts alone.
           assert.deepStrictEqual([...new Set(logs.map(({ level }) => level))], ["WARN"])
           assert.isBelow(logs.length, 20)

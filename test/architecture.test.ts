@@ -30,6 +30,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "http/Classification",
     "http/EndpointMetrics",
     "durable/DurableQueueStore",
+    "internal/durable/listeners",
     "internal/envelope/error",
     "internal/envelope/headers",
     "internal/envelope/json",
@@ -40,6 +41,16 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSignatureError"
   ],
   ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType"],
+  [
+    "internal/postgres/head",
+    "internal/postgres/names",
+    "internal/postgres/problem",
+    "internal/postgres/room",
+    "internal/postgres/rows"
+  ],
+  ["internal/postgres/runner", "internal/postgres/statements"],
+  ["internal/postgres/changes", "internal/postgres/operations", "internal/postgres/schema"],
+  ["durable/PostgresStore"],
   ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],
@@ -67,8 +78,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 /** What needs more than `effect`, and what that is. It is an entry of its own and in no index. */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
-  "durable/SqliteStore": ["node:sqlite"],
-  "durable/PostgresStore": ["@effect/sql-pg/PgClient"]
+  "durable/SqliteStore": ["node:sqlite"]
 }
 
 const maxLines = 320

@@ -1,2 +1,3 @@
 /** Queues that survive their process. Stores that need a platform have an entry of their own. */
 export * as DurableQueueStore from "./DurableQueueStore.ts"
+export * as PostgresStore from "./PostgresStore.ts"

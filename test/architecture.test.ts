@@ -26,6 +26,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["EventSink", "RetryStrategy"],
   ["EventQueue", "RetryingSink", "Broadcaster", "EventFilter", "EventChannel", "Breaker", "ExponentialBackoff"],
   ["SinkGraph"],
+  ["internal/durable/listeners"],
+  ["internal/durable/memory"],
+  ["internal/durable/memoryStore"],
   [
     "http/Classification",
     "http/EndpointMetrics",

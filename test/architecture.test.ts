@@ -26,6 +26,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["EventSink", "RetryStrategy"],
   ["EventQueue", "RetryingSink", "Broadcaster", "EventFilter", "EventChannel", "Breaker", "ExponentialBackoff"],
   ["SinkGraph"],
+  ["internal/durable/listeners"],
+  ["internal/durable/memory"],
+  ["internal/durable/memoryStore"],
   [
     "http/Classification",
     "http/EndpointMetrics",
@@ -73,7 +76,18 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "testing/laws/delivery",
     "testing/laws/release"
   ],
-  ["testing/SinkLaws"]
+  ["testing/SinkLaws"],
+  ["testing/laws/store/subject"],
+  ["testing/laws/store/scene"],
+  ["testing/laws/store/law"],
+  [
+    "testing/laws/store/handles",
+    "testing/laws/store/leases",
+    "testing/laws/store/letters",
+    "testing/laws/store/line",
+    "testing/laws/store/room"
+  ],
+  ["testing/StoreLaws"]
 ]
 
 /** What needs more than `effect`, and what that is. It is an entry of its own and in no index. */

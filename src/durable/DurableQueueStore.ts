@@ -12,8 +12,11 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
+import { Memory } from "../internal/durable/memory.ts"
+import { operations } from "../internal/durable/memoryStore.ts"
 
 /**
  * Names an event in its queue's line: keys grow in the order in which events were appended. They are no cursor: an event
@@ -257,3 +260,55 @@ export class DurableQueueStoreError extends Data.TaggedError("DurableQueueStoreE
     return `the ${this.store} store could not ${this.operation} (${this.problem}: ${this.detail})${doubt}`
   }
 }
+
+/**
+ * What the memory store keeps. Whoever holds it holds the queues: stores over it come and go as processes do over a file.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type { Memory }
+
+/**
+ * An empty memory, for `layerMemoryOver`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
+
+/**
+ * A store over a memory that outlives it, for tests: two stores over one memory are as two processes over one file, and
+ * the next one finds what the one before has left.
+ *
+ * **Example** (Finding what the store before has left)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DurableQueueStore } from "effect-events/durable"
+ *
+ * const program = Effect.gen(function* () {
+ *   const memory = yield* DurableQueueStore.makeMemory
+ *   const store = Effect.provide(DurableQueueStore.DurableQueueStore, DurableQueueStore.layerMemoryOver(memory))
+ *   yield* (yield* store).append("orders", [new TextEncoder().encode("1")], undefined)
+ *   console.log((yield* (yield* store).size("orders")).rows)
+ * })
+ *
+ * Effect.runPromise(program)
+ * // prints: 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemoryOver = (memory: Memory): Layer.Layer<DurableQueueStore> =>
+  Layer.sync(DurableQueueStore, () => operations(memory, (lease) => new LeaseLost(lease)))
+
+/**
+ * A store in memory, for tests: empty each time the layer is built. It tells the time by Effect's `Clock`, so that a
+ * `TestClock` moves its leases.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<DurableQueueStore> = Layer.unwrap(Effect.map(makeMemory, layerMemoryOver))

@@ -1,0 +1,95 @@
+/**
+ * The laws that every store of durable queues must keep, as a suite that runs anywhere: given a way to make a store's data,
+ * it answers which laws the store breaks. It belongs to no test runner. A store that goes by Effect's `Clock` is checked in
+ * virtual time, one with a clock of its own in real time: the suite waits for it some seconds in all.
+ *
+ * **Example** (Checking a store of one's own)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DurableQueueStore } from "effect-events/durable"
+ * import * as StoreLaws from "effect-events/testing/StoreLaws"
+ *
+ * const memory = StoreLaws.subject({
+ *   name: "the store in memory",
+ *   time: "virtual",
+ *   make: Effect.map(DurableQueueStore.makeMemory, (memory) => ({ layer: DurableQueueStore.layerMemoryOver(memory) }))
+ * })
+ *
+ * Effect.runPromise(StoreLaws.check(memory)).then((violations) => console.log(violations))
+ * // prints: []
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { handles } from "./laws/store/handles.ts"
+import type { Law } from "./laws/store/law.ts"
+import { leases } from "./laws/store/leases.ts"
+import { deadLetters } from "./laws/store/letters.ts"
+import { line } from "./laws/store/line.ts"
+import { room } from "./laws/store/room.ts"
+import { run } from "./laws/store/scene.ts"
+import type { Subject } from "./laws/store/subject.ts"
+
+export type { Law } from "./laws/store/law.ts"
+export { type Data, type Subject, subject, type SubjectOptions } from "./laws/store/subject.ts"
+
+/**
+ * A law that a store breaks.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Violation {
+  /** The number of the law. */
+  readonly law: number
+  readonly title: string
+  /** What was seen: the scenario, and what went wrong in it. */
+  readonly what: string
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface CheckOptions {
+  /** The numbers of the laws to check: all that concern the store by default. */
+  readonly laws?: ReadonlyArray<number> | undefined
+  /** What the random scenarios begin from: the same by default, so that every run is the same. */
+  readonly seed?: string | undefined
+}
+
+/**
+ * The laws, in order.
+ *
+ * @category laws
+ * @since 0.1.0
+ */
+export const laws: ReadonlyArray<Law> = [...line, ...room, ...deadLetters, ...leases, ...handles]
+
+/**
+ * Answers which of the laws that concern a store it breaks: nothing for a good store. Of each scenario the first violation
+ * is told, with its evidence and the seed. Each scenario has data of its own.
+ *
+ * @category checking
+ * @since 0.1.0
+ */
+export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Violation>> =>
+  Effect.map(
+    Effect.forEach(
+      laws.filter((law) => (options.laws?.includes(law.number) ?? true) && law.concerns(subject)),
+      (law) => checkLaw(subject, law, options.seed ?? "effect-events")
+    ),
+    (violations) => violations.flat()
+  )
+
+const checkLaw = (subject: Subject, { number, scenarios, title }: Law, seed: string) =>
+  Effect.map(
+    Effect.forEach(Object.entries(scenarios), ([name, play]) =>
+      Effect.map(run(subject, play, seed), (found) =>
+        found.map((what): Violation => ({ law: number, title, what: `${name}: ${what} (seed "${seed}")` }))
+      )
+    ),
+    (violations) => violations.flat()
+  )

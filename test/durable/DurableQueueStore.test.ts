@@ -1,0 +1,128 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Fiber, Layer, Stream } from "effect"
+import { DurableQueueStore } from "effect-events/durable"
+import { TestClock } from "effect/testing"
+import * as StoreLaws from "effect-events/testing/StoreLaws"
+
+const Store = DurableQueueStore.DurableQueueStore
+const rows = (queue: string) => Store.use((store) => Effect.map(store.size(queue), ({ rows }) => rows))
+const append = (queue: string, ...texts: readonly [string, ...ReadonlyArray<string>]) =>
+  Store.use((store) =>
+    store.append(queue, [Buffer.from(texts[0]), ...texts.slice(1).map((text) => Buffer.from(text))], undefined)
+  )
+const make = Effect.map(DurableQueueStore.makeMemory, (memory) => ({
+  layer: DurableQueueStore.layerMemoryOver(memory)
+}))
+
+describe("the store in memory", () => {
+  for (const time of ["virtual", "real"] as const) {
+    describe(`in ${time} time`, () => {
+      const subject = StoreLaws.subject({ name: "memory", time, make })
+      for (const law of StoreLaws.laws) {
+        it.live(`${law.number}: ${law.title}`, () =>
+          Effect.gen(function* () {
+            const violations = yield* StoreLaws.check(subject, { laws: [law.number] })
+            assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+          })
+        )
+      }
+    })
+  }
+
+  it.effect("layerMemory is empty each time it is built", () =>
+    Effect.gen(function* () {
+      const { layerMemory } = DurableQueueStore
+      yield* Effect.provide(append("line", "e"), layerMemory)
+      assert.strictEqual(yield* Effect.provide(rows("line"), layerMemory), 0)
+    })
+  )
+
+  it.effect("two stores over one memory see each other, and the next finds what they left", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const layer = DurableQueueStore.layerMemoryOver(memory)
+      const build = Layer.build(Layer.fresh(layer))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const one = yield* build
+          const other = yield* build
+          yield* Effect.provide(append("line", "a", "b"), one)
+          assert.strictEqual(yield* Effect.provide(rows("line"), other), 2)
+        })
+      )
+      assert.strictEqual(yield* Effect.provide(rows("line"), layer), 2)
+    })
+  )
+
+  it.effect("its leases go by the TestClock", () =>
+    Effect.gen(function* () {
+      const store = yield* Store
+      const first = yield* store.acquire("line", Duration.seconds(30))
+      assert.strictEqual(first._tag, "Acquired")
+      yield* TestClock.adjust("29 seconds")
+      assert.deepStrictEqual(yield* store.acquire("line", Duration.seconds(30)), { _tag: "Held", remaining: 1000 })
+      yield* TestClock.adjust("1 second")
+      const second = yield* store.acquire("line", Duration.seconds(30))
+      assert.deepStrictEqual(second, { _tag: "Acquired", lease: { queue: "line", epoch: 2 } })
+    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+  )
+
+  it.effect("who listens slowly is told of many changes at once, and misses none", () =>
+    Effect.gen(function* () {
+      const store = yield* Store
+      let elements = 0
+      let seen = 0
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(store.changes("line"), () =>
+          Effect.andThen(
+            Effect.sleep("1 second"),
+            Effect.map(store.size("line"), ({ rows }) => {
+              elements++
+              seen = rows
+            })
+          )
+        )
+      )
+      yield* TestClock.adjust("500 millis")
+      for (let n = 0; n < 100; n++) yield* append("line", "e")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(seen, 100)
+      assert.isAtMost(elements, 3)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+  )
+
+  it.live("a long line costs no more a step than a short one", () =>
+    Effect.gen(function* () {
+      const store = yield* Store
+      const hundred = Array.from({ length: 100 }, () => new Uint8Array(1))
+      const [first = new Uint8Array(), ...others] = hundred
+      for (let n = 0; n < 2000; n++) yield* store.append("line", [first, ...others], undefined)
+      const answer = yield* store.acquire("line", Duration.hours(1))
+      assert.isTrue(answer._tag === "Acquired")
+      if (answer._tag !== "Acquired") return
+      const began = performance.now()
+      // The first stays where it is, so that what is acknowledged leaves from behind it.
+      for (let n = 0; n < 1000; n++) {
+        const [, ...events] = yield* store.next(answer.lease, { rows: 101, bytes: 1000 })
+        const [key = 0, ...keys] = events.map(({ key }) => key)
+        yield* store.acknowledge(answer.lease, [key, ...keys])
+      }
+      // In steps as long as the line it would be minutes.
+      assert.isBelow(performance.now() - began, 5000)
+      assert.strictEqual(yield* rows("line"), 100_000)
+    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+  )
+})
+
+describe("the errors of a store", () => {
+  it("say what and where, and whether it may have happened", () => {
+    const error = { store: "sqlite", operation: "append", problem: "NoSpace", detail: "the disk is full" } as const
+    const sure = new DurableQueueStore.DurableQueueStoreError({ ...error, unsure: false })
+    assert.strictEqual(sure.message, "the sqlite store could not append (NoSpace: the disk is full)")
+    const unsure = new DurableQueueStore.DurableQueueStoreError({ ...error, unsure: true })
+    assert.include(unsure.message, "and may have done it all the same")
+    const lost = new DurableQueueStore.LeaseLost({ queue: "orders", epoch: 3 })
+    assert.include(lost.message, 'the lease 3 of the queue "orders"')
+  })
+})

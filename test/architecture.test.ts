@@ -33,7 +33,6 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "http/Classification",
     "http/EndpointMetrics",
     "durable/DurableQueueStore",
-    "internal/durable/listeners",
     "internal/envelope/error",
     "internal/envelope/headers",
     "internal/envelope/json",

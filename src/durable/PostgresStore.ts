@@ -72,7 +72,7 @@ export interface Options {
  * keeps notifications to itself.
  *
  * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut after
- * 16,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is `maxMessageSize`,
+ * 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is `maxMessageSize`,
  * 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.
  *
  * With asynchronous replication a standby that takes the server's place may lack the last commits, and its leases too.

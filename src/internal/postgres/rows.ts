@@ -82,16 +82,20 @@ export const sizeOf = (rows: ReadonlyArray<SizeRow>): Size => {
 /** An array of whole numbers as Postgres writes it: clients differ in how they tell small ones from large ones. */
 export const array = (numbers: ReadonlyArray<number>): string => `{${numbers.join(",")}}`
 
-/** In characters. */
-const longestCause = 16_000
+/** In characters: with what else comes with a payload it takes less than 64 KiB. */
+const longestCause = 20_000
 
-/** What is told of events, an array for each column. A text of Postgres has no NUL. */
-export const parkedOf = (events: ReadonlyArray<Parked>): ReadonlyArray<string | ReadonlyArray<string>> => [
-  array(events.map(({ key }) => key)),
-  events.map(({ reason }) => reason),
-  events.map(({ cause }) => cause.slice(0, longestCause).replaceAll("\0", "\uFFFD")),
-  array(events.map(({ attempts }) => attempts))
-]
+/** What is told of events, an array for each column; of one that is named twice the first. A text of Postgres has no NUL. */
+export const parkedOf = (events: ReadonlyArray<Parked>): ReadonlyArray<string | ReadonlyArray<string>> => {
+  const byKey = new Map(events.toReversed().map((event) => [event.key, event]))
+  const each = Array.from(byKey.values())
+  return [
+    array(each.map(({ key }) => key)),
+    each.map(({ reason }) => reason),
+    each.map(({ cause }) => cause.slice(0, longestCause).replaceAll("\0", "\uFFFD")),
+    array(each.map(({ attempts }) => attempts))
+  ]
+}
 
 /** Of a duration, whole, and so that a time it is added to is one still. */
 export const milliseconds = (duration: Duration.Duration): number =>

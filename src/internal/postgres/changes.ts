@@ -47,6 +47,9 @@ export interface Settings {
 const firstDelay = 100
 const maxDelay = 5_000
 
+/** How long to wait until a connection is given back. One that is dead is given back when the client finds that. */
+const leaving = Duration.seconds(1)
+
 /**
  * The changes of queues, over one connection for all streams: it is there while somebody listens. A stream begins when the
  * server has confirmed, and fails if it does not. After that it is never silent for long: when the connection breaks it
@@ -126,7 +129,7 @@ const session = (
     // to leave a channel takes an answer too, which may never come
     (scope) =>
       Effect.flatMap(Effect.forkDetach(Scope.close(scope, Exit.void)), (closing) =>
-        Effect.timeoutOption(Fiber.await(closing), timeout)
+        Effect.timeoutOption(Fiber.await(closing), leaving)
       )
   )
 }

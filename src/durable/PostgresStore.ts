@@ -71,6 +71,10 @@ export interface Options {
  * `changes: "look"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
  * keeps notifications to itself.
  *
+ * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
+ * queue's own writes are committed in groups, which makes up for it; the application's transactions that write to a queue
+ * are bound by how fast the disk takes one commit after the other.
+ *
  * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut after
  * 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is `maxMessageSize`,
  * 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.

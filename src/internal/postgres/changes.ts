@@ -79,9 +79,9 @@ const begin = Effect.fnUntraced(function* (sql: Listening, runner: Runner, setti
     return Deferred.succeed(confirmed, undefined)
   })
   const again = Effect.gen(function* () {
-    const error = yield* Effect.flip(attempt)
-    // of interest to nobody once listening has begun: everybody looks, and so do we
-    yield* Deferred.fail(confirmed, error)
+    const exit = yield* Effect.exit(attempt)
+    // of interest to nobody once listening has begun: everybody looks, and this listens again
+    yield* Deferred.done(confirmed, exit)
     yield* Effect.sleep(delay)
     delay = Math.min(maxDelay, delay * 2)
     listeners.notifyAll()

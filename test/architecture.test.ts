@@ -42,6 +42,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
+  ["internal/durable/sqlite/problems", "internal/durable/sqlite/schema"],
+  ["internal/durable/sqlite/statements"],
+  ["internal/durable/sqlite/database"],
+  ["durable/SqliteStore"],
   ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType"],
   ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
@@ -81,7 +85,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 /** What needs more than `effect`, and what that is. It is an entry of its own and in no index. */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
-  "durable/SqliteStore": ["node:sqlite"],
+  "durable/SqliteStore": ["node:path"],
+  "internal/durable/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
+  "internal/durable/sqlite/schema": ["node:sqlite"],
+  "internal/durable/sqlite/statements": ["node:sqlite"],
   "durable/PostgresStore": ["@effect/sql-pg/PgClient"]
 }
 

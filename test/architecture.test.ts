@@ -42,16 +42,20 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
+  ["internal/durable/sqlite/problems", "internal/durable/sqlite/schema"],
+  ["internal/durable/sqlite/statements"],
+  ["internal/durable/sqlite/database"],
+  ["durable/SqliteStore"],
   ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType"],
   [
-    "internal/postgres/head",
-    "internal/postgres/names",
-    "internal/postgres/problem",
-    "internal/postgres/room",
-    "internal/postgres/rows"
+    "internal/durable/postgres/head",
+    "internal/durable/postgres/names",
+    "internal/durable/postgres/problem",
+    "internal/durable/postgres/room",
+    "internal/durable/postgres/rows"
   ],
-  ["internal/postgres/runner", "internal/postgres/statements"],
-  ["internal/postgres/changes", "internal/postgres/operations", "internal/postgres/schema"],
+  ["internal/durable/postgres/runner", "internal/durable/postgres/statements"],
+  ["internal/durable/postgres/changes", "internal/durable/postgres/operations", "internal/durable/postgres/schema"],
   ["durable/PostgresStore"],
   ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
@@ -91,7 +95,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 
 /** What needs more than `effect`, and what that is. It is an entry of its own and in no index. */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
-  "durable/SqliteStore": ["node:sqlite"]
+  "durable/SqliteStore": ["node:path"],
+  "internal/durable/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
+  "internal/durable/sqlite/schema": ["node:sqlite"],
+  "internal/durable/sqlite/statements": ["node:sqlite"]
 }
 
 const maxLines = 320

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import type { DurableQueueStoreError } from "effect-events/durable/DurableQueueStore"
-import { told } from "../../src/internal/postgres/problem.ts"
+import { told } from "../../src/internal/durable/postgres/problem.ts"
 import { all, append, describePostgres, leaseOf, openStore, texts } from "./support/postgres.ts"
 
 /** What an error says, without its words. */

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
-import { DurableQueueStoreError, type StoreProblem } from "../../durable/DurableQueueStore.ts"
+import { DurableQueueStoreError, type StoreProblem } from "../../../durable/DurableQueueStore.ts"
 import { told } from "./problem.ts"
 
 export const problem = (operation: string, problem: StoreProblem, detail: string, unsure = false) =>

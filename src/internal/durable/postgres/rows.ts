@@ -1,6 +1,6 @@
 /** Rows as Postgres gives them, what they are to a store, and what a store gives to Postgres. */
 import * as Duration from "effect/Duration"
-import type { Parked, ParkReason, Size, Stored, StoredLetter } from "../../durable/DurableQueueStore.ts"
+import type { Parked, ParkReason, Size, Stored, StoredLetter } from "../../../durable/DurableQueueStore.ts"
 
 /** A number as clients give it: `bigint`s come as such, or as text. */
 export type Numeric = number | bigint | string

@@ -1,7 +1,7 @@
 /** The tables of a store, made and migrated under a lock. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
+import type { DurableQueueStoreError } from "../../../durable/DurableQueueStore.ts"
 import type { Names } from "./names.ts"
 import type { Numeric } from "./rows.ts"
 import { problem, type Runner } from "./runner.ts"

@@ -1,7 +1,7 @@
 /** The operations of a store, over its statements. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { type Acquired, type Lease, LeaseLost, type Operations } from "../../durable/DurableQueueStore.ts"
+import { type Acquired, type Lease, LeaseLost, type Operations } from "../../../durable/DurableQueueStore.ts"
 import { Head } from "./head.ts"
 import { Room } from "./room.ts"
 import {

@@ -1,0 +1,214 @@
+/**
+ * A store of durable queues in a SQLite file, by `node:sqlite`: nothing to install and nothing to build.
+ *
+ * What has succeeded is on the disk (a write-ahead log with `synchronous=FULL`) and outlives the process, a `SIGKILL` and a
+ * loss of power. Several processes of one machine may share a file: one of them delivers, all may write.
+ *
+ * @since 0.1.0
+ */
+/// <reference types="node" />
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { resolve } from "node:path"
+import { Listeners } from "../internal/durable/listeners.ts"
+import { Database } from "../internal/durable/sqlite/database.ts"
+import type { Statements } from "../internal/durable/sqlite/statements.ts"
+import {
+  DurableQueueStore,
+  DurableQueueStoreError,
+  type Lease,
+  LeaseLost,
+  type Operations
+} from "./DurableQueueStore.ts"
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface SqliteOptions {
+  /** The file. It is made when it does not exist; its directory is not. */
+  readonly filename: string
+  /** How long an operation waits while another process has the file locked, before it fails; 5 seconds by default. */
+  readonly busyTimeout?: Duration.Input | undefined
+  /**
+   * How often the file is looked at for commits of other processes, while somebody listens for changes; 100 milliseconds
+   * by default.
+   */
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+/**
+ * Keeps durable queues in a SQLite file.
+ *
+ * **Details**
+ *
+ * The file is made and migrated when the layer is built; several processes may begin at once. A file of a newer version
+ * of this library is refused (`NewerSchema`), as is one of another program. Each operation is one transaction. It waits
+ * for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
+ * store goes on as soon as the cause is gone, and after one that its connection may be to blame for it opens the file again.
+ *
+ * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share.
+ *
+ * **Gotchas**
+ *
+ * Node 22 and 24 print an `ExperimentalWarning` when `node:sqlite` is loaded. It is Node's, and an application that does
+ * not want to see it says so itself: `node --disable-warning=ExperimentalWarning`.
+ *
+ * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it.
+ *
+ * The file must be on a disk of this machine. On a network file system processes do not see each other's locks.
+ * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while nobody has the
+ * file open, or copy it with `VACUUM INTO`. While the file is away, or another is in its place, every operation fails as
+ * `Disconnected`: what is written to a file that is deleted would be lost.
+ *
+ * A database in memory (`":memory:"`) is refused. `DurableQueueStore.layerMemory` is for that.
+ *
+ * **Example** (Events that outlive the process)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DurableQueueStore } from "effect-events/durable"
+ * import { layerSqlite } from "effect-events/durable/SqliteStore"
+ * import { mkdtempSync, rmSync } from "node:fs"
+ * import { tmpdir } from "node:os"
+ * import { join } from "node:path"
+ *
+ * const directory = mkdtempSync(join(tmpdir(), "events-"))
+ * const layer = layerSqlite({ filename: join(directory, "events.db") })
+ * const { DurableQueueStore: Store } = DurableQueueStore
+ *
+ * const write = Store.use((store) => store.append("orders", [new TextEncoder().encode("1")], undefined))
+ * const size = Store.use((store) => store.size("orders"))
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Effect.provide(write, layer)
+ *   // the file is closed, and opened again
+ *   console.log((yield* Effect.provide(size, layer)).rows)
+ * })
+ *
+ * Effect.runPromise(program).finally(() => rmSync(directory, { recursive: true }))
+ * // prints: 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueStore, DurableQueueStoreError> =>
+  Layer.effect(
+    DurableQueueStore,
+    Effect.gen(function* () {
+      const { filename } = options
+      if (filename === "" || filename === ":memory:") return yield* notInAFile
+      const busyTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
+      const database = new Database(resolve(filename), busyTimeout)
+      const listeners = new Listeners<DurableQueueStoreError>()
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          listeners.end()
+          database.close()
+        })
+      )
+      // A file that cannot be used is told at once, and not by the first write.
+      yield* database.run("open its file", "none", () => undefined)
+      return make(database, listeners, Duration.fromInputUnsafe(options.pollInterval ?? "100 millis"))
+    })
+  )
+
+const notInAFile = new DurableQueueStoreError({
+  store: "sqlite",
+  operation: "open its file",
+  problem: "Other",
+  detail: "a database in memory keeps nothing: DurableQueueStore.layerMemory is for tests",
+  unsure: false
+})
+
+const make = (
+  database: Database,
+  listeners: Listeners<DurableQueueStoreError>,
+  pollInterval: Duration.Duration
+): Operations => {
+  /** Tells who listens, after the commit of a change. */
+  const telling = <A, E>(queue: string, effect: Effect.Effect<A, E>, changed: (answer: A) => boolean) =>
+    Effect.map(effect, (answer) => {
+      if (changed(answer)) listeners.notify(queue)
+      return answer
+    })
+  /** For an owner: the work answers nothing when the lease is lost. */
+  const owning = <A>(
+    operation: string,
+    kind: "read" | "write",
+    { epoch, queue }: Lease,
+    work: (statements: Statements, now: number) => A | undefined
+  ): Effect.Effect<A, DurableQueueStoreError | LeaseLost> =>
+    Effect.flatMap(database.run(operation, kind, work), (answer) =>
+      answer === undefined ? Effect.fail(new LeaseLost({ queue, epoch })) : Effect.succeed(answer)
+    )
+
+  /** What the file was at when it was last looked at, by whoever listens. */
+  let seen: string | undefined
+  const look = Effect.map(
+    database.run("look for changes", "none", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
+    (found) => {
+      if (found !== seen && seen !== undefined) listeners.notifyAll()
+      seen = found
+    }
+  )
+  const poll = Effect.forever(Effect.andThen(Effect.sleep(pollInterval), look))
+
+  return {
+    append: (queue, payloads, limits) =>
+      telling(
+        queue,
+        database.run("append", "write", (statements, now) => statements.append(queue, payloads, limits, now)),
+        (admitted) => admitted
+      ),
+    inTransaction: Effect.succeed(false),
+    next: (lease, limits) =>
+      owning("read the next events", "read", lease, (statements) => statements.next(lease.queue, lease.epoch, limits)),
+    acknowledge: (lease, keys) =>
+      Effect.asVoid(
+        telling(
+          lease.queue,
+          owning("acknowledge", "write", lease, (statements) => statements.acknowledge(lease.queue, lease.epoch, keys)),
+          (changed) => changed
+        )
+      ),
+    park: (lease, events) =>
+      Effect.asVoid(
+        telling(
+          lease.queue,
+          owning("park", "write", lease, (statements, now) => statements.park(lease.queue, lease.epoch, events, now)),
+          (changed) => changed
+        )
+      ),
+    list: (queue, page) => database.run("list", "read", (statements) => statements.list(queue, page)),
+    replay: (queue, keys) =>
+      telling(
+        queue,
+        database.run("replay", "write", (statements) => statements.replay(queue, keys)),
+        (count) => count > 0
+      ),
+    purge: (queue, keys) => database.run("purge", "write", (statements) => statements.purge(queue, keys)),
+    size: (queue) => database.run("read the size", "read", (statements) => statements.size(queue)),
+    acquire: (queue, ttl) =>
+      database.run("acquire a lease", "write", (statements, now) =>
+        statements.acquire(queue, Duration.toMillis(ttl), now)
+      ),
+    renew: (lease, ttl) =>
+      Effect.asVoid(
+        owning("renew a lease", "write", lease, (statements, now) =>
+          statements.renew(lease.queue, lease.epoch, Duration.toMillis(ttl), now)
+        )
+      ),
+    release: (lease) =>
+      Effect.asVoid(
+        telling(
+          lease.queue,
+          database.run("release a lease", "write", (statements) => statements.release(lease.queue, lease.epoch)),
+          (released) => released
+        )
+      ),
+    changes: (queue) => listeners.stream(queue, look, poll)
+  }
+}

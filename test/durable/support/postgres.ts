@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe } from "vitest"
 
 /** Debian's place; elsewhere what is on the path. The newest version comes last. */
 const bin = [...(process.env["PATH"] ?? "").split(":"), ...globSync("/usr/lib/postgresql/*/bin").toSorted()].findLast(
-  (folder) => existsSync(join(folder, "initdb")) && existsSync(join(folder, "postgres"))
+  (folder) => ["initdb", "postgres", "psql"].every((name) => existsSync(join(folder, name)))
 )
 
 /** Postgres refuses to run as root: somebody else who is always there. */
@@ -29,7 +29,7 @@ const owner = (): { readonly uid: number; readonly gid: number } | undefined => 
 
 /** What to say of tests that need a server: nothing, or that they are skipped, and why. */
 export const skipped: string =
-  bin === undefined ? " (skipped: no initdb and postgres in PATH or /usr/lib/postgresql/*/bin)" : ""
+  bin === undefined ? " (skipped: no initdb, postgres and psql in PATH or /usr/lib/postgresql/*/bin)" : ""
 
 export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, "127.0.0.1")

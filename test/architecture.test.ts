@@ -59,6 +59,16 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/specialRanges"
   ],
   [
+    "internal/durable/postgres/head",
+    "internal/durable/postgres/names",
+    "internal/durable/postgres/problem",
+    "internal/durable/postgres/room",
+    "internal/durable/postgres/rows"
+  ],
+  ["internal/durable/postgres/runner", "internal/durable/postgres/statements"],
+  ["internal/durable/postgres/changes", "internal/durable/postgres/operations", "internal/durable/postgres/schema"],
+  ["durable/PostgresStore"],
+  [
     "http/AddressPolicy",
     "internal/envelope/attributes",
     "internal/envelope/body",
@@ -230,8 +240,11 @@ describe("architecture", () => {
 
   it("only what a module for Node needs is a peer dependency beside effect, and that is optional", () => {
     const { peerDependencies, peerDependenciesMeta } = JSON.parse(read("package.json"))
-    expect(Object.keys(peerDependencies)).toEqual(["@effect/platform-node", "effect"])
-    expect(peerDependenciesMeta).toEqual({ "@effect/platform-node": { optional: true } })
+    expect(Object.keys(peerDependencies)).toEqual(["@effect/platform-node", "@effect/sql-pg", "effect"])
+    expect(peerDependenciesMeta).toEqual({
+      "@effect/platform-node": { optional: true },
+      "@effect/sql-pg": { optional: true }
+    })
   })
 
   it("package.json exports every public module, and nothing else", () => {

@@ -13,7 +13,6 @@ type Listener<E> = Queue.Queue<void, E | Cause.Done>
  */
 export class Listeners<E = never> {
   private readonly byQueue = new Map<string, Set<Listener<E>>>()
-  private isOpen = true
 
   /** Tells that a queue has changed. For after the commit, when whoever looks finds it. */
   notify(queue: string): void {
@@ -25,9 +24,8 @@ export class Listeners<E = never> {
     for (const queue of this.byQueue.keys()) this.notify(queue)
   }
 
-  /** Ends the streams there are, and those that begin later. */
+  /** Ends the streams there are. */
   end(): void {
-    this.isOpen = false
     for (const listeners of this.byQueue.values()) for (const listener of listeners) Queue.endUnsafe(listener)
   }
 
@@ -50,7 +48,6 @@ export class Listeners<E = never> {
           begin,
           Effect.suspend(() => {
             Queue.offerUnsafe(listener, undefined)
-            if (!this.isOpen) Queue.endUnsafe(listener)
             return meanwhile
           })
         )

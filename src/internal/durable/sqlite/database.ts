@@ -56,15 +56,12 @@ export class Database {
   connections = 0
   private readonly filename: string
   private readonly busyTimeout: number
-  /** For tests: what else is done to a new connection. */
-  private readonly prepare: ((db: DatabaseSync) => void) | undefined
   private current: Open | undefined
   private isClosed = false
 
-  constructor(filename: string, busyTimeout: number, prepare?: (db: DatabaseSync) => void) {
+  constructor(filename: string, busyTimeout: number) {
     this.filename = filename
     this.busyTimeout = busyTimeout
-    this.prepare = prepare
   }
 
   /** Runs some work in a transaction of its own. It is done whole or not at all, and repeated while the file is locked. */
@@ -183,7 +180,6 @@ export class Database {
       if (mode !== "wal")
         return closing(db, { problem: "Other", detail: `no write-ahead log can be kept beside ${this.filename}` })
       db.exec(`PRAGMA journal_size_limit = ${logLimit}`)
-      this.prepare?.(db)
       if (found) {
         db.exec("BEGIN IMMEDIATE")
         const refused = migrate(db)

@@ -19,6 +19,7 @@ const busy = 5
 const locked = 6
 const readOnly = 8
 const ioError = 10
+const ioWrite = 0x30a
 const corrupt = 11
 const full = 13
 const cantOpen = 14
@@ -31,8 +32,11 @@ const shmSize = 0x130a
 /** Another connection is in the way, and may be gone in a moment. */
 export const isBusy = ({ code }: Failure): boolean => [busy, locked, protocol].includes(primary(code))
 
-/** It came from the disk: what had been written when it came is not known. */
-export const isUnsure = ({ code }: Failure): boolean => primary(code) === ioError
+/**
+ * It came from the disk when the transaction was written already and only had to stay there. One that could not be written
+ * is not committed: its last page is what commits it.
+ */
+export const isUnsure = ({ code }: Failure): boolean => primary(code) === ioError && code !== ioWrite
 
 /** The connection may be to blame, and a new one may do better. */
 export const isBroken = ({ code }: Failure): boolean =>

@@ -102,7 +102,7 @@ export const room: ReadonlyArray<Law> = [
       }),
       "many at once": Effect.fnUntraced(function* (scene) {
         const one = yield* scene.open
-        const other = yield* scene.another(one)
+        const other = scene.subject.limitsAll ? yield* scene.another(one) : one
         yield* append(one, "line", ["first"])
         const limits = { rows: 11, bytes: infinite }
         const answers = yield* Effect.forEach(

@@ -42,6 +42,11 @@ export interface SubjectOptions {
   readonly keeps?: boolean | undefined
   /** How long after a commit of any handle `changes` may have its element, on the store's clock; 1 second by default. */
   readonly within?: Duration.Input | undefined
+  /**
+   * Whose appends a limit counts exactly: `"all"` by default, or only those of one handle (`"own"`), for a store that learns
+   * what other processes append after a while.
+   */
+  readonly limits?: "all" | "own" | undefined
   /** How much real time a scenario has; 30 seconds by default. */
   readonly limit?: Duration.Input | undefined
 }
@@ -58,6 +63,7 @@ export interface Subject {
   readonly hasManyHandles: boolean
   readonly keeps: boolean
   readonly within: Duration.Duration
+  readonly limitsAll: boolean
   readonly limit: Duration.Duration
   /** @internal */
   readonly make: Effect.Effect<Data, unknown, Scope.Scope>
@@ -75,6 +81,7 @@ export const subject = (options: SubjectOptions): Subject => ({
   hasManyHandles: options.handles !== "one",
   keeps: options.keeps !== false,
   within: Duration.fromInputUnsafe(options.within ?? "1 second"),
+  limitsAll: options.limits !== "own",
   limit: Duration.fromInputUnsafe(options.limit ?? "30 seconds"),
   make: options.make
 })

@@ -1,0 +1,145 @@
+/**
+ * Keeps the events of durable queues in Postgres, on the application's own client. A write that succeeded is on the
+ * server's disk. Several machines may share the queues: one delivers those of a name, and when it is gone another does.
+ * Within a transaction of the application a write is part of it: it commits or rolls back with it.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as SqlClient from "effect/sql/SqlClient"
+import { canListen, largestPayload, listening, looking } from "../internal/durable/postgres/changes.ts"
+import { names } from "../internal/durable/postgres/names.ts"
+import { operations } from "../internal/durable/postgres/operations.ts"
+import { milliseconds } from "../internal/durable/postgres/rows.ts"
+import { Runner } from "../internal/durable/postgres/runner.ts"
+import { migrate } from "../internal/durable/postgres/schema.ts"
+import { statements } from "../internal/durable/postgres/statements.ts"
+import { DurableQueueStore, type DurableQueueStoreError, type Operations } from "./DurableQueueStore.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The schema of the tables, made if it is not there; by default the first one of the connection's `search_path`. */
+  readonly schema?: string | undefined
+  /** What the names of the tables begin with: a to z, 0 to 9 and `_`, at most 40. Default `"durable_queue_"`. */
+  readonly prefix?: string | undefined
+  /** How long an operation waits for the server's answer. Default 10 seconds. */
+  readonly timeout?: Duration.Input | undefined
+  /** How long an operation waits for a row that somebody else has locked. Default 3 seconds. */
+  readonly lockTimeout?: Duration.Input | undefined
+  /**
+   * How changes are heard of. `"listen"`: by `LISTEN` and `NOTIFY`, at once, on a connection kept for that. `"look"`: by
+   * looking every `lookInterval`. Default `"listen"` on a client of `@effect/sql-pg`, and `"look"` on any other.
+   */
+  readonly changes?: "listen" | "look" | undefined
+  /** Default 250 milliseconds. */
+  readonly lookInterval?: Duration.Input | undefined
+  /** How often who listens looks without having been told, and whether it still hears is tested. Default 30 seconds. */
+  readonly checkInterval?: Duration.Input | undefined
+}
+
+/**
+ * Keeps the events in the database of the `SqlClient` in the context, which may be any for Postgres 12 or later.
+ *
+ * **Details**
+ *
+ * The tables are made and migrated when the layer is built, under an advisory lock, so that processes may start together.
+ * Where they are up to date nothing is changed, and no right to make tables is needed. Tables of a newer version of this
+ * library are refused with `NewerSchema`.
+ *
+ * Each operation is one statement that commits itself, with a `lock_timeout` for itself alone: no setting of the
+ * connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where the
+ * database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of the caller's.
+ *
+ * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners hear of it
+ * when it commits. The application's transactions keep the settings they have: set
+ * `idle_in_transaction_session_timeout` for the client, with `startupParameters` for one of `@effect/sql-pg`, so that a
+ * process paused within a transaction does not keep its locks.
+ *
+ * Limits are counted at most every second, since a row with the count would make all transactions wait for each other.
+ * What this process adds and removes in between is kept with the count; what other processes write within that second, or
+ * have not committed, may pass a limit.
+ *
+ * **Gotchas**
+ *
+ * Listening keeps one connection of the client's pool. A pool of one has none left for statements: use
+ * `changes: "look"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
+ * keeps notifications to itself.
+ *
+ * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
+ * queue's own writes are committed in groups, which makes up for it; the application's transactions that write to a queue
+ * are bound by how fast the disk takes one commit after the other.
+ *
+ * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut after
+ * 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is `maxMessageSize`,
+ * 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.
+ *
+ * With asynchronous replication a standby that takes the server's place may lack the last commits, and its leases too.
+ *
+ * **Example** (Writing in the application's transaction)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { DurableQueueStore, PostgresStore } from "effect-events/durable"
+ * import { SqlClient } from "effect/sql"
+ *
+ * const { DurableQueueStore: Store } = DurableQueueStore
+ *
+ * const order = (id: number) =>
+ *   Effect.gen(function* () {
+ *     const sql = yield* SqlClient.SqlClient
+ *     const store = yield* Store
+ *     const insert = sql`INSERT INTO orders (id) VALUES (${id})`
+ *     const event = store.append("orders", [new TextEncoder().encode(JSON.stringify({ id }))], undefined)
+ *     // both or none
+ *     yield* sql.withTransaction(Effect.andThen(insert, event))
+ *   })
+ *
+ * // over the application's own client, such as PgClient.layer({ url })
+ * const program = Effect.provide(order(1), PostgresStore.layerPostgres())
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerPostgres = (
+  options?: Options
+): Layer.Layer<DurableQueueStore, DurableQueueStoreError, SqlClient.SqlClient> =>
+  Layer.effect(DurableQueueStore, make(options))
+
+/**
+ * The store that `layerPostgres` provides.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: (
+  options?: Options
+) => Effect.Effect<Operations, DurableQueueStoreError, SqlClient.SqlClient | Scope.Scope> = Effect.fnUntraced(
+  function* (options: Options = {}) {
+    const sql = yield* SqlClient.SqlClient
+    const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
+    const lockTimeout = Duration.fromInputUnsafe(options.lockTimeout ?? "3 seconds")
+    const naming = names(options.schema, options.prefix ?? "durable_queue_")
+    const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
+    const run = new Runner(sql, timeout)
+    yield* migrate(run, naming)
+
+    const changes =
+      canListen(sql) && options.changes !== "look"
+        ? yield* listening(sql, run, {
+            channel: naming.channel,
+            ping: run.write("listen", text.ping, []),
+            check: Duration.fromInputUnsafe(options.checkInterval ?? "30 seconds"),
+            timeout
+          })
+        : looking(Duration.fromInputUnsafe(options.lookInterval ?? "250 millis"))
+
+    return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
+  }
+)

@@ -1,0 +1,38 @@
+/** What a store calls its tables and its channel. */
+
+export interface Names {
+  readonly schema: string | undefined
+  readonly version: string
+  readonly leases: string
+  readonly events: string
+  readonly letters: string
+  readonly lettersOrder: string
+  /** Of `NOTIFY`: one for all queues. Stores of two schemas may share it, and then look once too often. */
+  readonly channel: string
+}
+
+const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
+
+export const names = (schema: string | undefined, prefix: string): Names => {
+  // a name of Postgres has 63 bytes, and what is longer is cut off: the prefix leaves room for the rest
+  if (!/^[a-z_][a-z0-9_]{0,39}$/.test(prefix)) {
+    throw new RangeError(`PostgresStore: prefix must be 1 to 40 of a-z, 0-9 and _, and is ${JSON.stringify(prefix)}`)
+  }
+  const table = (name: string) => (schema === undefined ? "" : `${quoted(schema)}.`) + quoted(prefix + name)
+  return {
+    schema: schema === undefined ? undefined : quoted(schema),
+    version: table("version"),
+    leases: table("leases"),
+    events: table("events"),
+    letters: table("letters"),
+    lettersOrder: quoted(`${prefix}letters_order`),
+    channel: `${prefix}changes`
+  }
+}
+
+/**
+ * What stands for a queue in a notification, whose payload Postgres limits to 8,000 bytes: its name, of a long one the
+ * first thousand characters. Queues whose names begin alike wake each other, which does no harm.
+ */
+export const topic = (queue: string): string =>
+  queue.length <= 1_000 ? queue : Array.from(queue).slice(0, 1_000).join("")

@@ -1,0 +1,210 @@
+import { assert, it } from "@effect/vitest"
+import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Stream } from "effect"
+import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
+
+class Refused extends Data.TaggedError("Refused")<{}> {}
+const refuse = Effect.fail(new Refused())
+
+describePostgres("the outbox of PostgresStore", (server) => {
+  const setUp = Effect.fnUntraced(function* (queue: string) {
+    const writer = yield* openStore(server())
+    const owner = yield* openStore(server())
+    const lease = yield* leaseOf(owner.store, queue)
+    yield* writer.sql.unsafe("CREATE TABLE IF NOT EXISTS orders (id text)")
+    const order = (id: string) =>
+      Effect.andThen(writer.sql.unsafe("INSERT INTO orders VALUES ($1)", [id]), append(writer.store, queue, id))
+    const line = Effect.map(owner.store.next(lease, all), texts)
+    const orders = Effect.map(
+      owner.sql.unsafe<{ id: string }>("SELECT id FROM orders WHERE id LIKE $1 ORDER BY id", [`${queue}%`]),
+      (rows) => rows.map(({ id }) => id)
+    )
+    return { ...writer, owner: owner.store, lease, line, order, orders }
+  })
+
+  it.live("a write commits with the transaction, and is not there before", () =>
+    Effect.gen(function* () {
+      const { line, order, orders, sql, store } = yield* setUp("commit")
+      assert.isFalse(yield* store.inTransaction)
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          assert.isTrue(yield* store.inTransaction)
+          yield* order("commit 1")
+          yield* order("commit 2")
+          assert.deepStrictEqual(yield* line, [])
+        })
+      )
+      assert.deepStrictEqual(yield* line, ["commit 1", "commit 2"])
+      assert.deepStrictEqual(yield* orders, ["commit 1", "commit 2"])
+    })
+  )
+
+  it.live("a transaction that rolls back leaves neither, and lost nothing of what others wrote", () =>
+    Effect.gen(function* () {
+      const { line, order, orders, sql, store } = yield* setUp("rollback")
+      const exit = yield* Effect.exit(sql.withTransaction(Effect.andThen(order("rollback 1"), refuse)))
+      assert.isTrue(Exit.isFailure(exit))
+      yield* append(store, "rollback", "rollback 2")
+      assert.deepStrictEqual(yield* line, ["rollback 2"])
+      assert.deepStrictEqual(yield* orders, [])
+    })
+  )
+
+  it.live("a write in a savepoint goes with it", () =>
+    Effect.gen(function* () {
+      const { line, order, orders, sql, store } = yield* setUp("savepoint")
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* order("savepoint 1")
+          const inner = sql.withTransaction(
+            Effect.gen(function* () {
+              assert.isTrue(yield* store.inTransaction)
+              yield* order("savepoint 2")
+              return yield* refuse
+            })
+          )
+          yield* Effect.exit(inner)
+          yield* sql.withTransaction(order("savepoint 3"))
+        })
+      )
+      assert.deepStrictEqual(yield* line, ["savepoint 1", "savepoint 3"])
+      assert.deepStrictEqual(yield* orders, ["savepoint 1", "savepoint 3"])
+    })
+  )
+
+  it.live("a listener hears of it when it commits, and not before; of one that rolls back never", () =>
+    Effect.gen(function* () {
+      const { order, owner, sql } = yield* setUp("heard")
+      const changes = yield* Stream.toQueue(owner.changes("heard"), { capacity: "unbounded" })
+      yield* Queue.take(changes)
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* order("heard 1")
+          yield* Effect.sleep("200 millis")
+          assert.strictEqual(yield* Queue.size(changes), 0)
+        })
+      )
+      yield* Effect.timeout(Queue.take(changes), "2 seconds")
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(order("heard 2"), refuse)))
+      yield* Effect.sleep("200 millis")
+      assert.strictEqual(yield* Queue.size(changes), 0)
+    })
+  )
+
+  it.live("a transaction that commits late is not skipped, and its events come first", () =>
+    Effect.gen(function* () {
+      const { lease, line, order, owner, sql, store } = yield* setUp("late")
+      const written = yield* Deferred.make<void>()
+      const commit = yield* Deferred.make<void>()
+      const late = yield* Effect.forkChild(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* order("late")
+            yield* Deferred.succeed(written, undefined)
+            yield* Deferred.await(commit)
+          })
+        )
+      )
+      yield* Deferred.await(written)
+      // far more than are removed before the owner remembers where the line begins
+      for (let group = 0; group < 10; group++) {
+        yield* append(store, "late", ...Array.map(Array.range(1, 1_000), (n) => `${group} ${n}`))
+        const events = yield* owner.next(lease, all)
+        assert.strictEqual(events.length, 1_000)
+        yield* owner.acknowledge(
+          lease,
+          Array.map(Array.range(0, 999), (at) => events[at]?.key ?? 0)
+        )
+      }
+      yield* append(store, "late", "after")
+      assert.deepStrictEqual(yield* line, ["after"])
+      yield* Deferred.succeed(commit, undefined)
+      yield* Fiber.join(late)
+      assert.deepStrictEqual(yield* line, ["late", "after"])
+    })
+  )
+
+  it.live("what is behind is not passed over while a report keeps it from being vacuumed", () =>
+    Effect.gen(function* () {
+      const { lease, owner, sql, store } = yield* setUp("behind")
+      const report = Effect.andThen(
+        sql.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+        sql.unsafe("SELECT count(*) FROM durable_queue_events")
+      )
+      const blocks = () => {
+        server().psql("SELECT pg_stat_force_next_flush()")
+        return Number(
+          server().psql(
+            "SELECT idx_blks_read + idx_blks_hit + heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relname = 'durable_queue_events'"
+          )
+        )
+      }
+      const reader = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      yield* reader.sql.withTransaction(
+        Effect.gen(function* () {
+          yield* report
+          for (let group = 0; group < 20; group++) {
+            yield* append(store, "behind", ...Array.map(Array.range(1, 1_000), (n) => `${group} ${n}`))
+            const events = yield* owner.next(lease, all)
+            yield* owner.acknowledge(
+              lease,
+              Array.map(Array.range(0, 999), (at) => events[at]?.key ?? 0)
+            )
+          }
+          // a session tells what it did at most every second
+          const told = Effect.gen(function* () {
+            yield* Effect.sleep("1200 millis")
+            yield* append(store, "behind", "last")
+            yield* owner.next(lease, all)
+            return blocks()
+          })
+          const before = yield* told
+          for (let look = 0; look < 20; look++) yield* owner.next(lease, all)
+          const touched = (yield* told) - before
+          // the 20,000 dead rows are on hundreds of pages
+          assert.isBelow(touched / 21, 100)
+        })
+      )
+    })
+  )
+
+  it.live("no other operation takes part in the caller's transaction", () =>
+    Effect.gen(function* () {
+      const { order, sql, store } = yield* setUp("outside")
+      yield* append(store, "apart", "1", "2")
+      const exit = yield* Effect.exit(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* order("outside 1")
+            const lease = yield* leaseOf(store, "apart")
+            const [one] = yield* store.next(lease, all)
+            yield* store.acknowledge(lease, [one?.key ?? 0])
+            return yield* refuse
+          })
+        )
+      )
+      assert.isTrue(Exit.isFailure(exit))
+      const held = yield* store.acquire("apart", Duration.seconds(1))
+      assert.strictEqual(held._tag, "Held")
+      assert.strictEqual((yield* store.size("apart")).rows, 1)
+    })
+  )
+
+  it.live("it leaves the transaction's settings as they are, and needs no second connection", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      const settings = sql.unsafe(
+        "SELECT current_setting('lock_timeout') AS a, current_setting('synchronous_commit') AS b"
+      )
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* sql.unsafe("SET LOCAL lock_timeout = 7")
+          yield* sql.unsafe("SET LOCAL synchronous_commit = off")
+          assert.isTrue(yield* store.append("alone", [payload("1"), payload("2")], { rows: 2, bytes: 100 }))
+          assert.isFalse(yield* store.append("alone", [payload("3")], { rows: 2, bytes: 100 }))
+          assert.deepStrictEqual(yield* settings, [{ a: "7ms", b: "off" }])
+        })
+      )
+      assert.strictEqual((yield* store.size("alone")).rows, 2)
+    })
+  )
+})

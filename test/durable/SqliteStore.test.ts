@@ -1,0 +1,466 @@
+import { assert, describe, it, vi } from "@effect/vitest"
+import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
+import { DurableQueueStore } from "effect-events/durable"
+import { layerSqlite, type SqliteOptions } from "effect-events/durable/SqliteStore"
+import * as StoreLaws from "effect-events/testing/StoreLaws"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import * as fs from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { DatabaseSync } from "node:sqlite"
+
+// Files, processes and a disk that others use too.
+vi.setConfig({ testTimeout: 60_000 })
+
+const Store = DurableQueueStore.DurableQueueStore
+type Operations = DurableQueueStore.Operations
+const all = { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "effect-events-"))),
+  (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true }))
+)
+const file = Effect.map(directory, (directory) => join(directory, "events.db"))
+
+const open = (filename: string, options: Omit<SqliteOptions, "filename"> = {}) =>
+  Effect.map(Layer.build(layerSqlite({ filename, ...options })), Context.get(Store))
+/** Uses a store that is closed afterwards. */
+const using = <A, E>(filename: string, use: (store: Operations) => Effect.Effect<A, E>) =>
+  Effect.scoped(Effect.flatMap(open(filename), use))
+const append = (store: Operations, from: number, count: number, bytes = 1) =>
+  store.append(
+    "line",
+    [
+      Buffer.from(`${from}`.padEnd(bytes)),
+      ...Array.from({ length: count - 1 }, (_, i) => Buffer.from(`${from + 1 + i}`.padEnd(bytes)))
+    ],
+    undefined
+  )
+const own = (store: Operations) =>
+  Effect.map(store.acquire("line", Duration.hours(1)), (answer) => {
+    if (answer._tag === "Held") throw new Error("somebody has the lease")
+    return answer.lease
+  })
+const texts = (events: ReadonlyArray<DurableQueueStore.Stored>) =>
+  events.map(({ payload }) => Buffer.from(payload).toString().trim())
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}`)
+/** What is in line, whoever has the lease. */
+const line = (filename: string) =>
+  Effect.sync(() => {
+    const db = new DatabaseSync(filename)
+    const rows = db.prepare("SELECT payload FROM events ORDER BY id").all()
+    db.close()
+    return rows.map(({ payload }) =>
+      Buffer.from(payload as Uint8Array)
+        .toString()
+        .trim()
+    )
+  })
+type StoreError = DurableQueueStore.DurableQueueStoreError | DurableQueueStore.LeaseLost
+const problemOf = <A, R>(effect: Effect.Effect<A, StoreError, R>) =>
+  Effect.map(Effect.flip(effect), (error) => (error._tag === "LeaseLost" ? "LeaseLost" : error.problem))
+
+const child = (what: string, filename: string, ...wrap: ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const script = join(import.meta.dirname, "sqliteChild.ts")
+      const args = [process.execPath, "--conditions=@effect-events/source", "--no-warnings", script, what, filename]
+      const [command = "", ...others] = [...wrap, ...args]
+      const process_ = spawn(command, others, {
+        stdio: ["pipe", "pipe", "inherit"],
+        // loading effect is most of what a process costs
+        env: { ...process.env, NODE_COMPILE_CACHE: join(import.meta.dirname, "../../.cache/compiled") }
+      })
+      return { process: process_, lines: createInterface(process_.stdout)[Symbol.asyncIterator]() }
+    }),
+    ({ process }) => Effect.sync(() => process.kill("SIGKILL"))
+  )
+const nextLine = ({ lines }: { readonly lines: AsyncIterator<string> }) =>
+  Effect.map(
+    Effect.promise(() => lines.next()),
+    ({ value }) => String(value)
+  )
+const ended = ({ process }: { readonly process: ChildProcess }) =>
+  Effect.promise(async () => {
+    if (process.exitCode === null && process.signalCode === null) await once(process, "exit")
+    return process.exitCode
+  })
+
+/** Another process that has the file locked, until the scope closes. */
+const locked = (filename: string, how = "BEGIN IMMEDIATE") =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const code = `const { DatabaseSync } = require("node:sqlite")
+        const db = new DatabaseSync(process.argv[1]); db.exec(process.argv[2]); console.log("locked"); process.stdin.resume()`
+      const locker = spawn(process.execPath, ["--no-warnings", "-e", code, filename, how])
+      await once(locker.stdout, "data")
+      return locker
+    }),
+    (locker) =>
+      Effect.promise(async () => {
+        locker.kill("SIGKILL")
+        await once(locker, "exit")
+      })
+  )
+
+/** A small disk of its own, where that is possible. */
+const canMount = (() => {
+  const at = fs.mkdtempSync(join(tmpdir(), "effect-events-"))
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", at]).status === 0
+  if (mounted) spawnSync("umount", [at])
+  fs.rmdirSync(at)
+  return mounted
+})()
+const disk = (size: string) =>
+  Effect.tap(directory, (at) =>
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        assert.strictEqual(spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", at]).status, 0)
+      ),
+      () => Effect.sync(() => spawnSync("umount", ["-l", at]))
+    )
+  )
+
+describe("layerSqlite", () => {
+  for (const time of ["real", "virtual"] as const) {
+    describe(`in ${time} time`, () => {
+      const subject = StoreLaws.subject({
+        name: "sqlite",
+        time,
+        make: Effect.map(file, (filename) => ({ layer: layerSqlite({ filename }) }))
+      })
+      for (const law of StoreLaws.laws) {
+        it.live(`${law.number}: ${law.title}`, () =>
+          Effect.gen(function* () {
+            const violations = yield* StoreLaws.check(subject, { laws: [law.number] })
+            assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+          })
+        )
+      }
+    })
+  }
+
+  it.live("keeps what was committed before a SIGKILL, and no half of a group", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      let from = 0
+      for (let round = 0; round < 3; round++) {
+        let last = -1
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const writer = yield* child("write", filename)
+            for (let n = 0; n <= round * 7; n++) last = Number(yield* nextLine(writer))
+            writer.process.kill("SIGKILL")
+            yield* ended(writer)
+          })
+        )
+        const found = (yield* line(filename)).slice(from)
+        assert.strictEqual(found.length % 10, 0)
+        const groups = Array.from({ length: found.length / 10 }, (_, n) => n)
+        assert.isAtLeast(groups.length, last + 1, `round ${round}`)
+        assert.deepStrictEqual(
+          found,
+          groups.flatMap((n) => Array.from({ length: 10 }, (_, i) => `${n}/${i}`))
+        )
+        from += found.length
+        yield* using(filename, (store) => Effect.map(store.size("line"), ({ rows }) => assert.strictEqual(rows, from)))
+      }
+    })
+  )
+
+  it.live("several processes may begin at once on a file that does not exist", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const children = yield* Effect.forEach([1, 2, 3, 4], () => child("together", filename))
+      for (const one of children) assert.strictEqual(yield* ended(one), 0)
+      const { rows } = yield* using(filename, (store) => store.size("line"))
+      assert.strictEqual(rows, 4 * 20 * 5)
+    })
+  )
+
+  it.live("the write of another process is seen within 250 milliseconds", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const store = yield* open(filename)
+      // The best of a few: a machine that is busy is no fault of the store.
+      let best = Number.POSITIVE_INFINITY
+      for (let n = 1; n <= 5 && best > 250; n++) {
+        const writer = yield* child("once", filename)
+        let listening = false
+        const seen = yield* Effect.forkChild(
+          store.changes("line").pipe(
+            Stream.tap(() => Effect.sync(() => (listening = true))),
+            Stream.mapEffect(() => store.size("line")),
+            Stream.takeUntil(({ rows }) => rows === n),
+            Stream.runDrain,
+            Effect.andThen(Effect.sync(() => Date.now()))
+          )
+        )
+        assert.strictEqual(yield* nextLine(writer), "ready")
+        assert.isTrue(listening)
+        writer.process.stdin.write("go\n")
+        const committed = Number(yield* nextLine(writer))
+        best = Math.min(best, (yield* Fiber.join(seen)) - committed)
+      }
+      assert.isBelow(best, 250)
+    })
+  )
+
+  it.live("nobody who still listens keeps the process from ending", () =>
+    Effect.gen(function* () {
+      const listener = yield* child("listen", yield* file)
+      assert.strictEqual(yield* ended(listener), 0)
+    })
+  )
+
+  it.live("when it is closed its streams end, and nothing can be done any more", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const store = yield* Scope.provide(open(yield* file), scope)
+      const begun = yield* Deferred.make<void>()
+      const listening = yield* Effect.forkChild(
+        Stream.runForEach(store.changes("line"), () => Deferred.succeed(begun, undefined))
+      )
+      yield* Deferred.await(begun)
+      yield* append(store, 1, 1)
+      yield* Scope.close(scope, Exit.void)
+      yield* Fiber.join(listening)
+      assert.strictEqual(yield* problemOf(append(store, 2, 1)), "Disconnected")
+    })
+  )
+
+  it.live("a file in memory is refused", () =>
+    Effect.gen(function* () {
+      for (const filename of [":memory:", ""]) assert.strictEqual(yield* problemOf(open(filename)), "Other")
+    })
+  )
+
+  it.live("the log does not grow without end", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const store = yield* open(filename)
+      const lease = yield* own(store)
+      let largest = 0
+      for (let n = 0; n < 60; n++) {
+        yield* append(store, n, 100, 10_000)
+        const [first, ...others] = yield* store.next(lease, all)
+        yield* store.acknowledge(lease, [first?.key ?? 0, ...others.map(({ key }) => key)])
+        largest = Math.max(largest, fs.statSync(`${filename}-wal`).size)
+      }
+      // 60 MB went through it.
+      assert.isBelow(largest, 20_000_000)
+      assert.isBelow(fs.statSync(filename).size, 10_000_000)
+    })
+  )
+
+  describe("a locked file", () => {
+    for (const how of ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"]) {
+      it.live(`by ${how}: it waits without blocking, fails, and goes on`, () =>
+        Effect.gen(function* () {
+          const filename = yield* file
+          const store = yield* open(filename, { busyTimeout: "300 millis" })
+          yield* append(store, 1, 2)
+          let ticks = 0
+          const ticking = setInterval(() => ticks++, 10)
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* locked(filename, how)
+              ticks = 0
+              const began = performance.now()
+              assert.strictEqual(yield* problemOf(append(store, 3, 1)), "Locked")
+              assert.isAtLeast(performance.now() - began, 290)
+              assert.isAtLeast(ticks, 3)
+              // Who reads is in nobody's way.
+              assert.strictEqual((yield* store.size("line")).rows, 2)
+            })
+          )
+          clearInterval(ticking)
+          yield* append(store, 3, 1)
+          assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 3))
+        })
+      )
+    }
+
+    it.live("an append that waits is committed when the lock is gone", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        const store = yield* open(filename, { busyTimeout: "20 seconds" })
+        const scope = yield* Scope.make()
+        yield* Scope.provide(locked(filename), scope)
+        const waiting = yield* Effect.forkChild(append(store, 1, 3))
+        yield* Effect.sleep("100 millis")
+        assert.isUndefined(waiting.pollUnsafe())
+        yield* Scope.close(scope, Exit.void)
+        assert.isTrue(yield* Fiber.join(waiting))
+        assert.strictEqual((yield* store.size("line")).rows, 3)
+      })
+    )
+
+    it.live("an append that is interrupted while it waits is not committed", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        const store = yield* open(filename, { busyTimeout: "20 seconds" })
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* locked(filename)
+            const waiting = yield* Effect.forkChild(append(store, 1, 3))
+            yield* Effect.sleep("20 millis")
+            yield* Fiber.interrupt(waiting)
+          })
+        )
+        assert.strictEqual((yield* store.size("line")).rows, 0)
+      })
+    )
+  })
+
+  describe("a full disk", () => {
+    it.live.skipIf(!canMount)("(needs the right to mount) keeps what was accepted, and goes on", () =>
+      Effect.gen(function* () {
+        const at = yield* disk("3m")
+        const filename = join(at, "events.db")
+        const ballast = join(at, "ballast")
+        const store = yield* open(filename)
+        const lease = yield* own(store)
+        fs.writeFileSync(ballast, Buffer.alloc(500_000))
+        let accepted = 0
+        let problem: string | undefined
+        while (problem === undefined) {
+          const outcome = yield* Effect.result(append(store, accepted + 1, 10, 5000))
+          if (outcome._tag === "Success") accepted += 10
+          else problem = outcome.failure.problem
+        }
+        assert.strictEqual(problem, "NoSpace")
+        assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, accepted))
+        assert.strictEqual((yield* store.size("line")).rows, accepted)
+        assert.strictEqual(yield* problemOf(append(store, accepted + 1, 100, 5000)), "NoSpace")
+        fs.rmSync(ballast)
+        yield* append(store, accepted + 1, 10, 5000)
+        assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, accepted + 10))
+      })
+    )
+
+    it.live("a limit of the process on the size of its files", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        const filling = yield* child("fill", filename, "sh", "-c", 'ulimit -f 2000; exec "$@"', "sh")
+        const told: unknown = JSON.parse(yield* nextLine(filling))
+        assert.nestedProperty(told, "problem")
+        const { committed, problem } = told as { readonly committed: number; readonly problem: string }
+        assert.include(["Disconnected", "NoSpace"], problem)
+        assert.strictEqual(yield* ended(filling), 0)
+        assert.strictEqual((yield* line(filename)).length, committed * 10)
+      })
+    )
+  })
+
+  describe("a file that cannot be written", () => {
+    const isRoot = process.getuid?.() === 0
+    it.live.skipIf(isRoot && !canMount)("(as root, needs the right to mount) is told, and used again", () =>
+      Effect.gen(function* () {
+        const at = yield* isRoot ? disk("3m") : directory
+        const filename = join(at, "events.db")
+        const setReadOnly = (on: boolean) => {
+          if (isRoot) assert.strictEqual(spawnSync("mount", ["-o", `remount,${on ? "ro" : "rw"}`, at]).status, 0)
+          else fs.chmodSync(at, on ? 0o555 : 0o755)
+        }
+        yield* using(filename, (store) => append(store, 1, 2))
+        setReadOnly(true)
+        assert.strictEqual(yield* problemOf(Effect.scoped(open(filename))), "ReadOnly")
+        setReadOnly(false)
+        assert.strictEqual((yield* using(filename, (store) => store.size("line"))).rows, 2)
+      })
+    )
+
+    it.live("in a directory that does not exist", () =>
+      Effect.gen(function* () {
+        const filename = join(yield* directory, "none", "events.db")
+        assert.strictEqual(yield* problemOf(open(filename)), "Disconnected")
+      })
+    )
+  })
+
+  describe("a file that is", () => {
+    const refused = Effect.fnUntraced(function* (filename: string, problem: string) {
+      const before = fs.readFileSync(filename)
+      assert.strictEqual(yield* problemOf(open(filename)), problem)
+      assert.isTrue(before.equals(fs.readFileSync(filename)), "the file was changed")
+    })
+
+    it.live("no database", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        fs.writeFileSync(filename, Buffer.from("this is no database. ".repeat(500)))
+        yield* refused(filename, "Corrupt")
+      })
+    )
+
+    it.live("the database of another program", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        const db = new DatabaseSync(filename)
+        db.exec("CREATE TABLE queues (id INTEGER PRIMARY KEY)")
+        db.close()
+        yield* refused(filename, "Corrupt")
+      })
+    )
+
+    it.live("of a newer version", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        yield* using(filename, (store) => append(store, 1, 1))
+        const db = new DatabaseSync(filename)
+        db.exec("PRAGMA user_version = 1000")
+        db.close()
+        yield* refused(filename, "NewerSchema")
+      })
+    )
+
+    it.live("damaged in the middle, and then restored", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        yield* using(filename, (store) => append(store, 1, 2000, 1000))
+        const good = fs.readFileSync(filename)
+        const bad = Buffer.from(good)
+        const middle = Math.floor(bad.length / 4096 / 2) * 4096
+        for (let at = middle; at < middle + 4096; at++) bad[at] = (at * 7 + 13) % 256
+        fs.writeFileSync(filename, bad)
+        const store = yield* open(filename)
+        const lease = yield* own(store)
+        // What comes before the damage is there.
+        const head = yield* store.next(lease, { rows: 100, bytes: 1_000_000 })
+        assert.deepStrictEqual(texts(head), numbers(1, 100))
+        assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
+        assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
+        yield* store.release(lease)
+        // Over the same file, as one that copies a backup does when nothing is in the log.
+        const db = new DatabaseSync(filename)
+        db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        fs.writeFileSync(filename, good)
+        assert.strictEqual(yield* problemOf(store.next(lease, all)), "LeaseLost")
+        assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 2000))
+      })
+    )
+
+    it.live("moved away and back, deleted, or replaced", () =>
+      Effect.gen(function* () {
+        const filename = yield* file
+        const store = yield* open(filename)
+        yield* append(store, 1, 2)
+        fs.renameSync(filename, `${filename}-away`)
+        assert.strictEqual(yield* problemOf(append(store, 3, 1)), "Disconnected")
+        assert.isFalse(fs.existsSync(filename))
+        fs.copyFileSync(`${filename}-away`, filename)
+        assert.strictEqual(yield* problemOf(append(store, 3, 1)), "Disconnected")
+        fs.renameSync(`${filename}-away`, filename)
+        yield* append(store, 3, 1)
+        assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 3))
+        fs.rmSync(filename)
+        assert.strictEqual(yield* problemOf(append(store, 4, 1)), "Disconnected")
+        assert.isFalse(fs.existsSync(filename))
+      })
+    )
+  })
+})

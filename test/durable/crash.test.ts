@@ -4,6 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { crashes, type Outcome, type Plan } from "./support/crashes.ts"
+import { describePostgres } from "./support/postgres.ts"
 
 const rounds = Number(process.env["EFFECT_EVENTS_KILLS"] ?? 5)
 const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 1_000_000)
@@ -36,3 +37,25 @@ describe("SIGKILL at any moment, on SQLite", () => {
     await onFile({ processes: 2, pauses: true })
   })
 })
+
+describePostgres(
+  "SIGKILL at any moment, on Postgres",
+  (server) => {
+    it("loses nothing that was acknowledged, with one process", { timeout }, async () => {
+      await judge({ processes: 1, store: { postgres: server().port } })
+    })
+
+    it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
+      await judge({ processes: 2, pauses: true, store: { postgres: server().port } })
+    })
+
+    it("nor when the server itself is killed and started again", { timeout }, async () => {
+      const restartServer = async () => {
+        await server().kill()
+        await server().start()
+      }
+      await judge({ processes: 2, store: { postgres: server().port }, restartServer })
+    })
+  },
+  { fsync: true }
+)

@@ -2,16 +2,17 @@
  * A process that is there to be killed: writes numbered events to a durable queue and delivers them over HTTP, as long as it
  * lives. It says each write that succeeded on a line of its own; what it has said it said before it died.
  */
+import { PgClient } from "@effect/sql-pg"
 import { NodeHttpClient } from "@effect/platform-node"
-import { Effect, Schedule, Schema } from "effect"
+import { Effect, Layer, Schedule, Schema } from "effect"
 import { EventSink, ExponentialBackoff, RetryingSink } from "effect-events"
-import { DurableQueue } from "effect-events/durable"
+import { DurableQueue, PostgresStore } from "effect-events/durable"
 import { layerSqlite } from "effect-events/durable/SqliteStore"
 import { Envelope, HttpSink } from "effect-events/http"
 
 /** What a child is told to do. */
 export interface Orders {
-  readonly store: { readonly sqlite: string }
+  readonly store: { readonly sqlite: string } | { readonly postgres: number }
   /** Where it delivers to. */
   readonly url: string
   /** Distinguishes its events from those of other children. */
@@ -26,7 +27,13 @@ export const Numbered = Schema.Struct({ run: Schema.Int, writer: Schema.Int, n: 
 
 const orders: Orders = JSON.parse(process.argv[2] ?? "")
 
-const store = layerSqlite({ filename: orders.store.sqlite })
+const store =
+  "sqlite" in orders.store
+    ? layerSqlite({ filename: orders.store.sqlite })
+    : Layer.provide(
+        PostgresStore.layerPostgres({ timeout: "2 seconds" }),
+        PgClient.layer({ host: "127.0.0.1", port: orders.store.postgres, username: "postgres", database: "postgres" })
+      )
 
 // A pipe takes a line at once: it is out when this returns.
 const say = (...words: ReadonlyArray<unknown>) => Effect.sync(() => void process.stdout.write(`${words.join(" ")}\n`))

@@ -77,7 +77,6 @@ export const examine = (db: DatabaseSync): boolean | Refusal => {
 export const migrate = (db: DatabaseSync): Refusal | undefined => {
   const found = examine(db)
   if (typeof found !== "boolean") return found
-  if (!found) return undefined
   for (const step of migrations.slice(numberOf(db, "user_version"))) db.exec(step)
   db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
   return undefined

@@ -33,6 +33,12 @@ interface Change {
   readonly last?: number
 }
 
+/** Node 22 binds no numbered parameters: they are numbered here, and stand in the statement in this order. */
+interface Prepared {
+  readonly statement: StatementSync
+  readonly order: ReadonlyArray<number>
+}
+
 /** So many events go into the file with one statement: calling one costs more than its work. */
 const together = 10
 
@@ -58,7 +64,7 @@ const runs = (keys: ReadonlyArray<Key>): ReadonlyArray<readonly [from: Key, to: 
 }
 
 export class Statements {
-  private readonly prepared = new Map<string, StatementSync>()
+  private readonly prepared = new Map<string, Prepared>()
   private readonly db: DatabaseSync
 
   constructor(db: DatabaseSync) {
@@ -105,14 +111,19 @@ export class Statements {
     // Most of the time all rows fit, and to take them at once costs less than one after the other.
     const fits =
       queue.bytes <= bytes || (this.get<{ sum: number }>(sumOfHead, queue.id, atMost(rows))?.sum ?? 0) <= bytes
-    const statement = this.statement(head)
+    const { order, statement } = this.statement(head)
     // As arrays, since a row that is an object is a dictionary, which costs as much again to make and to read.
     asArrays(statement)
     // The columns that `head` names.
-    if (fits) return (statement.all(queue.id, atMost(rows)) as unknown as ReadonlyArray<HeadRow>).map(stored)
+    if (fits)
+      return (statement.all(...inOrder([queue.id, atMost(rows)], order)) as unknown as ReadonlyArray<HeadRow>).map(
+        stored
+      )
     const some: Array<Stored> = []
     let sum = 0
-    for (const event of statement.iterate(queue.id, atMost(rows)) as unknown as Iterable<HeadRow>) {
+    for (const event of statement.iterate(
+      ...inOrder([queue.id, atMost(rows)], order)
+    ) as unknown as Iterable<HeadRow>) {
       sum += event[1].length
       if (some.length > 0 && sum > bytes) break
       some.push(stored(event))
@@ -240,24 +251,36 @@ export class Statements {
   }
 
   private run(sql: string, ...values: ReadonlyArray<SQLInputValue>): number {
-    return Number(this.statement(sql).run(...values).changes)
+    const { order, statement } = this.statement(sql)
+    return Number(statement.run(...inOrder(values, order)).changes)
   }
 
   // The columns of a statement are those that its caller names as its type.
   private get<A>(sql: string, ...values: ReadonlyArray<SQLInputValue>): A | undefined {
-    return this.statement(sql).get(...values) as A | undefined
+    const { order, statement } = this.statement(sql)
+    return statement.get(...inOrder(values, order)) as A | undefined
   }
 
   private all<A>(sql: string, ...values: ReadonlyArray<SQLInputValue>): ReadonlyArray<A> {
-    return this.statement(sql).all(...values) as unknown as ReadonlyArray<A>
+    const { order, statement } = this.statement(sql)
+    return statement.all(...inOrder(values, order)) as unknown as ReadonlyArray<A>
   }
 
-  private statement(sql: string): StatementSync {
-    let statement = this.prepared.get(sql)
-    if (statement === undefined) this.prepared.set(sql, (statement = this.db.prepare(sql)))
-    return statement
+  private statement(sql: string): Prepared {
+    let prepared = this.prepared.get(sql)
+    if (prepared === undefined) {
+      const order = [...sql.matchAll(/\?(\d+)/g)].map(([, n]) => Number(n) - 1)
+      const statement = this.db.prepare(sql.replaceAll(/\?\d+/g, "?"))
+      this.prepared.set(sql, (prepared = { statement, order }))
+    }
+    return prepared
   }
 }
+
+/** The values of numbered parameters, for a statement in which they are not. */
+const inOrder = (values: ReadonlyArray<SQLInputValue>, order: ReadonlyArray<number>): ReadonlyArray<SQLInputValue> =>
+  // As many as the statement has numbers.
+  order.map((i) => values[i] as SQLInputValue)
 
 const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key <= maxKey
 

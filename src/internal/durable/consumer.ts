@@ -29,6 +29,8 @@ export interface ConsumerHooks<out A> {
   readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>
   /** It has the lease, or somebody else does: what it knows of the store's content is old. */
   readonly refresh: Effect.Effect<void, DurableQueueStoreError>
+  /** It has the lease now. */
+  readonly acquired: Effect.Effect<void>
   /** So many events at least are in the store. */
   readonly seen: (n: number) => void
   /** Events were removed from the line. */
@@ -94,8 +96,9 @@ export class Consumer<A> implements Source<A> {
     return new Set([...this.delivered, ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)])
   }
 
-  get unacknowledged(): number {
-    return this.delivered.length
+  /** The keys of what the drainer has delivered and is not acknowledged yet. */
+  get unacknowledged(): ReadonlySet<Key> {
+    return new Set(this.delivered)
   }
 
   /** The event that the drainer is at. */
@@ -170,7 +173,8 @@ export class Consumer<A> implements Source<A> {
   private readonly acquire: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() => {
     this.changed.closeUnsafe()
     return Effect.tap(this.ownership.acquire, (held) => {
-      if (held === 0 || this.stopped) return this.hooks.refresh
+      if (held === 0) return Effect.andThen(this.hooks.refresh, this.hooks.acquired)
+      if (this.stopped) return Effect.void
       // Its own writes are changes too: each of them is no reason to ask.
       const pause = Math.min(standbyPause, held)
       return this.hooks.refresh.pipe(

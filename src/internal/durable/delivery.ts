@@ -69,6 +69,7 @@ export class Delivery<A, E> {
       {
         decode: codec.decode,
         refresh: this.refresh,
+        acquired: hooks.changed,
         seen: (n) => account.atLeast(n),
         removed: hooks.removed,
         undecodable: (n) => this.parked(n),
@@ -117,7 +118,7 @@ export class Delivery<A, E> {
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now
-      this.account.exactly(rows - this.consumer.unacknowledged)
+      this.account.exactly(rows - this.consumer.unacknowledged.size)
     })
   })
 

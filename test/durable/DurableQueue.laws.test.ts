@@ -34,7 +34,7 @@ const subjects = (
     { title: "over a synchronous sink", over: "sync" },
     { title: "in groups of 3", groupSize: 3 },
     { title: "in groups of 3, over a group sink", groupSize: 3, over: "group" },
-    { title: "with a lease of 40 ms", leaseTtl: "40 millis" },
+    { title: "with a lease of 200 ms", leaseTtl: "200 millis" },
     { title: "with a drain timeout of a second", drainTimeout: "1 second" },
     ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
       { title: `of 2, "${overflow}"`, capacity: 2, overflow },

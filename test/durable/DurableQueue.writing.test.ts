@@ -169,12 +169,13 @@ describe("DurableQueue, written to", () => {
     }).pipe(quiet)
   )
 
-  it.effect("an append that dies fails its writers with the defect, and the queue goes on", () =>
+  it.effect("an append that dies fails its writers typed, and unsure, and the queue goes on", () =>
     Effect.gen(function* () {
       const { memory, queue, spy } = yield* standing()
       spy.act = (name, run) => (name === "append" ? Effect.die(new Error("a defect of the store")) : run)
-      const exit = yield* Effect.exit(queue.write(1))
-      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      const failure = failureOf(yield* Effect.exit(queue.write(1)))
+      assert.instanceOf(failure, DurableQueue.DurableQueueError)
+      assert.isTrue(failure.reason._tag === "DurableQueueStoreError" && failure.reason.unsure)
       spy.heal()
       yield* queue.write(2)
       assert.deepStrictEqual(lineOf(memory), [2])

@@ -13,8 +13,9 @@ import { endsClosed } from "../draining.ts"
 import type { EventSink } from "../sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
-import { Consumer, toPark } from "./consumer.ts"
+import { Consumer } from "./consumer.ts"
 import type { QueueLog } from "./log.ts"
+import { toPark } from "./parking.ts"
 import type { Settings } from "./settings.ts"
 
 export interface DeliveryHooks {
@@ -109,7 +110,7 @@ export class Delivery<A, E> {
   start(): void {
     this.drainer.start()
     const run = Effect.runForkWith(this.context)
-    this.fibers = [run(this.consumer.ownership.renewing), run(this.listening)]
+    this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledgingBeside), run(this.listening)]
   }
 
   /** Learns how much there is: other processes write and deliver too. */
@@ -156,7 +157,7 @@ export class Delivery<A, E> {
     return Effect.matchEffect(this.store.park(lease, [letter]), {
       onSuccess: () => {
         this.isParked = true
-        return this.log.parked(1)
+        return Effect.andThen(this.log.recovered, this.log.parked(1))
       },
       onFailure: (error: DurableQueueStoreError | LeaseLost) =>
         error._tag === "LeaseLost"

@@ -257,6 +257,8 @@ export class Consumer<A> implements Source<A> {
       }
     })
     const took = Effect.sync(() => {
+      // It was lost while they were on their way: another may have delivered them by now.
+      if (this.ownership.lease !== lease) return
       this.rows = rows
       this.handed = 0
       this.settledTo = 0

@@ -284,10 +284,13 @@ export class Consumer<A> implements Source<A> {
     this.ownership.stop()
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
-    return Effect.ensuring(
-      this.acknowledge(lease),
+    // No finalizer: a store that hangs must not hold up the close.
+    return Effect.flatMap(Effect.exit(this.acknowledge(lease)), (acknowledged) =>
       // It runs out by itself.
-      Effect.catch(this.ownership.release, () => Effect.void)
+      Effect.andThen(
+        Effect.catchTag(this.ownership.release, "DurableQueueStoreError", () => Effect.void),
+        acknowledged
+      )
     )
   })
 }

@@ -80,9 +80,9 @@ export class Writing<in out A> {
   /** There may be room for who waits for it. */
   readonly wake = (): void => this.committer.wake()
 
-  /** Turns away who waits, and waits for the commit that is under way. */
+  /** Turns away who waits, and waits for the commit that is under way until `drainTimeout`. */
   close(): Effect.Effect<void> {
-    return this.committer.close(this.closed)
+    return this.committer.close(this.closed, this.settings.drainTimeout)
   }
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.account.node.name })))

@@ -14,6 +14,7 @@ import {
 } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broadcaster } from "./broken/broadcaster.ts"
+import { durable, type Flaw as DurableFlaw } from "./broken/durable.ts"
 import { type Flaw, queue } from "./broken/queue.ts"
 import {
   carelessChannel,
@@ -467,6 +468,16 @@ const fanning = (name: string, shifts: boolean) =>
     sinks: { add: (self, sink) => self.add(sink), remove: (self, sink) => self.remove(sink) }
   })
 
+const keeping = (name: string, flaw?: DurableFlaw) =>
+  subject({
+    name,
+    queued: true,
+    make: (receiver) => durable(receiver, flaw),
+    shutdown: (sink) => sink.shutdown,
+    // As it is at that moment: the queue goes on with its own.
+    kept: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
+  })
+
 const overflow = { base: 20, factor: 20, max: 2_000 }
 
 /** Which law each broken sink breaks. */
@@ -529,6 +540,14 @@ const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: Read
   [11, handmade("a queue whose fiber stays", undefined, "its fiber stays")],
   [11, subject({ name: "a timeout that leaves the write behind", make: leakyTimeout })],
   [12, handmade("a queue that waits for itself", 2, "a delivery waits for itself")],
+  [13, keeping("a durable queue that puts aside what fails at the end", "a failure during the close is put aside")],
+  [13, keeping("a durable queue that puts aside what a closed receiver got", "a closed receiver costs the event")],
+  // It is lost whenever something is in flight.
+  [13, keeping("a durable queue that acknowledges early", "it acknowledges before it delivers"), [0, 1, 8]],
+  [8, keeping("a durable queue that forgets what is in flight", "the close forgets what is in flight"), [0, 1]],
+  [8, keeping("a durable queue that loses what fails", "a failure is taken for a delivery"), [0, 13]],
+  [0, keeping("a durable queue that forgets that it delivered", "the close forgets the last acknowledgement"), [13]],
+  [0, keeping("a durable queue that stores twice", "a write is stored twice"), [7, 10, 13, 17]],
   [16, handmade("a queue with room for no large group", 2, "a group waits for more room than there is")],
   [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
   [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],
@@ -583,7 +602,8 @@ const honest = [
   handmade("a queue of 3 made by hand", 3),
   keyed("a queue by keys made by hand", undefined),
   keyed("a queue of 2 by keys made by hand", 2),
-  fanning("a broadcaster made by hand", false)
+  fanning("a broadcaster made by hand", false),
+  keeping("a durable queue made by hand")
 ]
 
 describe("SinkLaws", () => {

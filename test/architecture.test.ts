@@ -87,8 +87,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "internal/durable/codec",
     "internal/durable/error",
+    "internal/durable/guarded",
     "internal/durable/log",
     "internal/durable/ownership",
+    "internal/durable/parking",
     "internal/durable/settings"
   ],
   ["internal/durable/account", "internal/durable/committer", "internal/durable/consumer", "internal/durable/letters"],

@@ -20,6 +20,7 @@ import { withoutConstruction } from "../internal/captured.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "../internal/durable/codec.ts"
 import type { DurableQueueError } from "../internal/durable/error.ts"
+import { guarded } from "../internal/durable/guarded.ts"
 import { type DeadLetters, makeLetters } from "../internal/durable/letters.ts"
 import { DurableQueueImpl, type Kept } from "../internal/durable/queue.ts"
 import { count } from "../internal/options.ts"
@@ -167,7 +168,7 @@ export const make: {
           const self = new DurableQueueImpl<A, E>(
             dst,
             makeCodec(options.schema),
-            store,
+            guarded(store),
             settingsOf(options),
             withoutConstruction(context)
           )
@@ -207,7 +208,7 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
  * @since 0.1.0
  */
 export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, DurableQueueStore> =>
-  DurableQueueStore.useSync((store) => makeLetters(identity.name, store, makeCodec(identity.schema)))
+  DurableQueueStore.useSync((store) => makeLetters(identity.name, guarded(store), makeCodec(identity.schema)))
 
 /**
  * The schema of what `EventSink.stamp` makes of events: their ids are then as durable as they are.

@@ -47,7 +47,7 @@ import type { Subject } from "./laws/subject.ts"
 
 export type { Law } from "./laws/law.ts"
 export type { Receiver } from "./laws/receiver.ts"
-export { type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
+export { type Kept, type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
 
 /**
  * A law that a sink breaks.
@@ -75,7 +75,7 @@ export interface CheckOptions {
 }
 
 /**
- * The laws, in order. Those about stores, fallbacks and batches come with the parts that they concern.
+ * The laws, in order. Those about fallbacks and batches come with the parts that they concern.
  *
  * @category laws
  * @since 0.1.0

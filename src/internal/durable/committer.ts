@@ -2,8 +2,11 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
+import type * as Duration from "effect/Duration"
+import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
+import { endWithin } from "../deadline.ts"
 import type { SinkClosed } from "../sink.ts"
 
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
@@ -33,11 +36,24 @@ const lookForRoom = "100 millis"
 
 const yes: Answer = Effect.succeed(true)
 const no: Answer = Effect.succeed(false)
+const unanswered: Answer = Effect.suspend(() =>
+  Effect.fail(
+    new DurableQueueStoreError({
+      store: "unknown",
+      operation: "append",
+      problem: "Other",
+      detail: "the queue closed before it answered",
+      unsure: true
+    })
+  )
+)
 
 export class Committer {
   private readonly options: CommitterOptions
   private waiting: Array<Writer> = []
-  private running = false
+  private fiber: Fiber.Fiber<void> | undefined = undefined
+  /** Whose commit is under way. */
+  private committing: ReadonlyArray<Writer> = []
   private closed: Effect.Effect<never, SinkClosed> | undefined = undefined
   /** How many writers may share a commit: fewer after one that did not fit as a whole. */
   private most = Number.POSITIVE_INFINITY
@@ -68,22 +84,25 @@ export class Committer {
   /** There may be room for who waits for it. */
   readonly wake = (): void => void this.room.openUnsafe()
 
-  /** Turns away who waits and who comes, and waits for the commit that is under way. */
-  close(closed: Effect.Effect<never, SinkClosed>): Effect.Effect<void> {
+  /** Turns away who waits and who comes, and waits for the commit that is under way until `timeout`. */
+  close(closed: Effect.Effect<never, SinkClosed>, timeout: Duration.Duration): Effect.Effect<void> {
     this.closed = closed
     const { waiting } = this
     this.waiting = []
     this.room.openUnsafe()
     for (const { resume } of waiting) resume(closed)
-    return this.idle.await
+    return Effect.map(
+      endWithin(this.idle, timeout, () => this.fiber?.interruptUnsafe()),
+      () => this.answer(this.committing, unanswered)
+    )
   }
 
   private start(): void {
-    if (this.running) return
-    this.running = true
+    if (this.fiber !== undefined) return
     const fiber = Effect.runForkWith(this.options.context)(this.rounds)
+    this.fiber = fiber
     fiber.addObserver(() => {
-      this.running = false
+      this.fiber = undefined
       // Between its last look and its end somebody may have come.
       if (this.waiting.length > 0) this.start()
     })
@@ -107,6 +126,7 @@ export class Committer {
     if (first === undefined) return Effect.void
     this.room.closeUnsafe()
     this.idle.closeUnsafe()
+    this.committing = writers
     const payloads = others.length === 0 ? first.payloads : writers.flatMap((writer) => writer.payloads)
     // Not empty, since no writer's are.
     const commit = this.options.append(payloads as unknown as Payloads)
@@ -146,6 +166,7 @@ export class Committer {
   /** Some of them may fit where all of them do not. */
   private full(writers: ReadonlyArray<Writer>): Effect.Effect<void> {
     return Effect.suspend(() => {
+      this.committing = []
       const { closed } = this
       if (closed !== undefined) {
         this.answer(writers, closed)
@@ -166,6 +187,7 @@ export class Committer {
 
   /** Each goes on inside this call, and may write again. */
   private answer(writers: ReadonlyArray<Writer>, answer: Answer): void {
+    this.committing = []
     for (const { resume } of writers) resume(answer)
   }
 }

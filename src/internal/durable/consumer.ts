@@ -3,9 +3,7 @@
  * acknowledges what has been delivered, in groups.
  */
 import { isReadonlyArrayNonEmpty } from "effect/Array"
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
@@ -22,6 +20,7 @@ import type { Source } from "../draining.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
 import type { QueueLog } from "./log.ts"
 import { Ownership } from "./ownership.ts"
+import { toPark } from "./parking.ts"
 import type { Settings } from "./settings.ts"
 
 /** What the queue around it does, and wants to know. */
@@ -29,6 +28,8 @@ export interface ConsumerHooks<out A> {
   readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>
   /** It has the lease, or somebody else does: what it knows of the store's content is old. */
   readonly refresh: Effect.Effect<void, DurableQueueStoreError>
+  /** It has the lease now. */
+  readonly acquired: Effect.Effect<void>
   /** So many events at least are in the store. */
   readonly seen: (n: number) => void
   /** Events were removed from the line. */
@@ -44,7 +45,7 @@ export interface Row<out A> extends Stored {
   exempt: boolean
 }
 
-/** How long what was delivered may wait for its acknowledgement while the next event is delivered, in milliseconds. */
+/** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
 const acknowledgeAfter = 100
 /** How often a queue that stands by asks for the lease at most, in milliseconds. */
 const standbyPause = 250
@@ -55,7 +56,6 @@ export class Consumer<A> implements Source<A> {
   private readonly settings: Settings<never>
   private readonly store: Operations
   private readonly hooks: ConsumerHooks<A>
-  private readonly clock: Clock.Clock
   readonly ownership: Ownership
   /** Hands on all that was read at once, for sinks that take groups or are plain functions; otherwise one event. */
   private readonly whole: boolean
@@ -63,14 +63,17 @@ export class Consumer<A> implements Source<A> {
   /** How many of the rows the drainer has been given, and how many of these are settled. */
   private handed = 0
   private settledTo = 0
-  /** What was delivered and is not acknowledged yet, and since when. */
+  /** What was delivered, and the first of it that the store is being told of. */
   private delivered: Array<Key> = []
-  private deliveredAt = 0
+  private told: ReadonlyArray<Key> = []
   private stopped = false
   private halted = false
   private pause = leastPause
   /** Who reads from the line and is not done with what was read. */
   readonly reading = Semaphore.makeUnsafe(1)
+  /** Who acknowledges: the drainer before it reads again, or the fiber beside it. */
+  private readonly acknowledging = Semaphore.makeUnsafe(1)
+  private readonly settledSome = Latch.makeUnsafe()
   private readonly changed = Latch.makeUnsafe()
   private readonly ended = Latch.makeUnsafe()
 
@@ -85,7 +88,6 @@ export class Consumer<A> implements Source<A> {
     this.store = store
     this.whole = whole
     this.hooks = hooks
-    this.clock = Context.get(context, Clock.Clock)
     this.ownership = new Ownership(settings.name, store, settings.leaseTtl, this.lost, context)
   }
 
@@ -94,8 +96,9 @@ export class Consumer<A> implements Source<A> {
     return new Set([...this.delivered, ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)])
   }
 
-  get unacknowledged(): number {
-    return this.delivered.length
+  /** The keys of what the drainer has delivered and is not acknowledged yet. */
+  get unacknowledged(): ReadonlySet<Key> {
+    return new Set(this.delivered)
   }
 
   /** The event that the drainer is at. */
@@ -106,7 +109,7 @@ export class Consumer<A> implements Source<A> {
   readonly poll = (): ReadonlyArray<A> | undefined => {
     if (this.stopped) return []
     const { isStale, lease } = this.ownership
-    if (lease === undefined || isStale || this.handed === this.rows.length || this.isDue) return undefined
+    if (lease === undefined || isStale || this.handed === this.rows.length) return undefined
     const from = this.handed
     this.handed = this.whole ? this.rows.length : from + 1
     return this.rows.slice(from, this.handed).map(({ event }) => event)
@@ -114,9 +117,9 @@ export class Consumer<A> implements Source<A> {
 
   /** The next `n` events that it gave are settled. */
   readonly settled = (n: number): void => {
-    if (this.delivered.length === 0) this.deliveredAt = this.clock.currentTimeMillisUnsafe()
     for (const row of this.rows.slice(this.settledTo, this.settledTo + n)) if (!row.exempt) this.delivered.push(row.key)
     this.settledTo += n
+    if (this.delivered.length > 0) this.settledSome.openUnsafe()
   }
 
   /** Forgets events that it has read and the drainer does not have. */
@@ -134,22 +137,20 @@ export class Consumer<A> implements Source<A> {
     this.changed.openUnsafe()
   }
 
-  private get isDue(): boolean {
-    return this.delivered.length > 0 && this.clock.currentTimeMillisUnsafe() - this.deliveredAt >= acknowledgeAfter
-  }
-
   /** One step towards the next event. The drainer looks after each, and comes back. */
   readonly wait: Effect.Effect<void> = Effect.suspend(() =>
     Effect.matchEffect(this.step, {
-      onSuccess: () => {
-        // A store that works on this thread leaves the event loop its timers and sockets.
-        if (this.pause === leastPause) return Effect.yieldNow
-        this.pause = leastPause
-        return this.hooks.log.recovered
-      },
+      // A store that works on this thread leaves the event loop its timers and sockets.
+      onSuccess: () => Effect.andThen(this.answered, Effect.yieldNow),
       onFailure: (error) => (error._tag === "LeaseLost" ? this.ownership.lose(error.epoch) : this.troubled(error))
     })
   )
+
+  /** The store does as it is told. */
+  private readonly answered: Effect.Effect<void> = Effect.suspend(() => {
+    this.pause = leastPause
+    return this.hooks.log.recovered
+  })
 
   private readonly step: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     if (this.stopped) return Effect.void
@@ -171,10 +172,12 @@ export class Consumer<A> implements Source<A> {
   private readonly acquire: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() => {
     this.changed.closeUnsafe()
     return Effect.tap(this.ownership.acquire, (held) => {
-      if (held === 0 || this.stopped) return this.hooks.refresh
+      if (held === 0) return Effect.andThen(this.hooks.refresh, this.hooks.acquired)
+      if (this.stopped) return Effect.void
       // Its own writes are changes too: each of them is no reason to ask.
       const pause = Math.min(standbyPause, held)
       return this.hooks.refresh.pipe(
+        Effect.andThen(this.answered),
         Effect.andThen(Effect.timeoutOption(this.ended.await, pause)),
         Effect.andThen(Effect.timeoutOption(this.changed.await, held - pause))
       )
@@ -183,19 +186,49 @@ export class Consumer<A> implements Source<A> {
 
   private readonly lost: Effect.Effect<void> = Effect.suspend(() => {
     this.delivered = []
+    this.told = []
     this.rows.length = this.handed
     this.wake()
     return this.hooks.log.leaseLost
   })
 
+  /** Acknowledges what has been delivered, once nobody else does. */
   private acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
-    const keys = this.delivered
-    if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
-    return Effect.map(this.store.acknowledge(lease, keys), () => {
-      if (this.delivered === keys) this.delivered = []
-      this.hooks.removed()
-    })
+    return this.acknowledging.withPermits(1)(
+      Effect.suspend(() => {
+        const keys = [...this.delivered]
+        if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
+        this.told = keys
+        return Effect.map(this.store.acknowledge(lease, keys), () => {
+          // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
+          if (this.told === keys) this.delivered.splice(0, keys.length)
+          this.told = []
+          this.hooks.removed()
+        })
+      })
+    )
   }
+
+  /** Acknowledges while the drainer is at the next event, however long it is. */
+  readonly acknowledgingBeside: Effect.Effect<void> = Effect.suspend(() => {
+    const turn = Effect.suspend(() => {
+      this.settledSome.closeUnsafe()
+      const { isStale, lease } = this.ownership
+      return lease === undefined || isStale ? Effect.void : this.acknowledge(lease)
+    }).pipe(
+      Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
+      // The drainer acknowledges too, when it is done, and says what is wrong.
+      Effect.catchTag("DurableQueueStoreError", () =>
+        Effect.andThen(
+          Effect.sleep(mostPause),
+          Effect.sync(() => this.settledSome.openUnsafe())
+        )
+      )
+    )
+    return Effect.forever(
+      this.settledSome.await.pipe(Effect.andThen(Effect.sleep(acknowledgeAfter)), Effect.andThen(turn))
+    )
+  })
 
   private fetch(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
     this.changed.closeUnsafe()
@@ -204,7 +237,7 @@ export class Consumer<A> implements Source<A> {
       stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
     )
     return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
-      some || this.stopped ? Effect.void : this.changed.await
+      some || this.stopped ? Effect.void : Effect.andThen(this.answered, this.changed.await)
     )
   }
 
@@ -225,6 +258,8 @@ export class Consumer<A> implements Source<A> {
       }
     })
     const took = Effect.sync(() => {
+      // It was lost while they were on their way: another may have delivered them by now.
+      if (this.ownership.lease !== lease) return
       this.rows = rows
       this.handed = 0
       this.settledTo = 0
@@ -250,21 +285,13 @@ export class Consumer<A> implements Source<A> {
     this.ownership.stop()
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
-    return Effect.ensuring(
-      this.acknowledge(lease),
+    // No finalizer: a store that hangs must not hold up the close.
+    return Effect.flatMap(Effect.exit(this.acknowledge(lease)), (acknowledged) =>
       // It runs out by itself.
-      Effect.catch(this.ownership.release, () => Effect.void)
+      Effect.andThen(
+        Effect.catchTag(this.ownership.release, "DurableQueueStoreError", () => Effect.void),
+        acknowledged
+      )
     )
   })
 }
-
-/** As long as the text of a cause may be that is kept with an event. */
-const maxCause = 8_192
-
-/** What is told of an event that is parked. */
-export const toPark = ({ attempts, key }: Stored, reason: Parked["reason"], cause: Cause.Cause<unknown>): Parked => ({
-  key,
-  reason,
-  cause: Cause.pretty(cause).slice(0, maxCause),
-  attempts: attempts + 1
-})

@@ -13,8 +13,9 @@ import { endsClosed } from "../draining.ts"
 import type { EventSink } from "../sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
-import { Consumer, toPark } from "./consumer.ts"
+import { Consumer } from "./consumer.ts"
 import type { QueueLog } from "./log.ts"
+import { toPark } from "./parking.ts"
 import type { Settings } from "./settings.ts"
 
 export interface DeliveryHooks {
@@ -69,6 +70,7 @@ export class Delivery<A, E> {
       {
         decode: codec.decode,
         refresh: this.refresh,
+        acquired: hooks.changed,
         seen: (n) => account.atLeast(n),
         removed: hooks.removed,
         undecodable: (n) => this.parked(n),
@@ -108,7 +110,7 @@ export class Delivery<A, E> {
   start(): void {
     this.drainer.start()
     const run = Effect.runForkWith(this.context)
-    this.fibers = [run(this.consumer.ownership.renewing), run(this.listening)]
+    this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledgingBeside), run(this.listening)]
   }
 
   /** Learns how much there is: other processes write and deliver too. */
@@ -117,7 +119,7 @@ export class Delivery<A, E> {
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now
-      this.account.exactly(rows - this.consumer.unacknowledged)
+      this.account.exactly(rows - this.consumer.unacknowledged.size)
     })
   })
 
@@ -155,7 +157,7 @@ export class Delivery<A, E> {
     return Effect.matchEffect(this.store.park(lease, [letter]), {
       onSuccess: () => {
         this.isParked = true
-        return this.log.parked(1)
+        return Effect.andThen(this.log.recovered, this.log.parked(1))
       },
       onFailure: (error: DurableQueueStoreError | LeaseLost) =>
         error._tag === "LeaseLost"

@@ -117,7 +117,9 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
         const events = decoded.flatMap((event) => (event._tag === "Some" ? [event.value] : []))
         this.account.node.dropped += dropped.length
         this.account.left(dropped.length)
-        return Effect.andThen(this.reporter.overflown(events), this.log.unreadable(dropped.length - events.length))
+        // The reports are under way by that, and the close waits for them.
+        void this.reporter.overflown(events)
+        return this.log.unreadable(dropped.length - events.length)
       }
     )
   }

@@ -12,9 +12,11 @@ export class Trimmer<A> {
   private readonly store: Operations
   private readonly limits: Limits
   private readonly consumer: Consumer<A>
-  /** Takes what is dropped, before it is gone. */
+  /** Takes what is dropped, before it is gone. It waits for nobody: the line cannot be read meanwhile. */
   private readonly report: (dropped: ReadonlyArray<Stored>) => Effect.Effect<void>
   private running = false
+  /** Somebody came while it was looking: what he has written may be too much. */
+  private again = false
 
   constructor(
     queue: string,
@@ -30,16 +32,19 @@ export class Trimmer<A> {
     this.report = report
   }
 
-  /** Drops what is over the limits, if it is its turn to. Once at a time: who comes meanwhile is covered by the last look. */
+  /** Drops what is over the limits, if it is its turn to. Once at a time: for who comes meanwhile it looks again. */
   readonly trim: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+    this.again = true
     if (this.running) return Effect.void
     this.running = true
-    let more = true
     return Effect.ensuring(
       Effect.whileLoop({
-        while: () => more,
-        body: () => this.consumer.reading.withPermits(1)(this.step),
-        step: (again) => (more = again)
+        while: () => this.again,
+        body: () => {
+          this.again = false
+          return this.consumer.reading.withPermits(1)(this.step)
+        },
+        step: (more) => (this.again ||= more)
       }),
       Effect.sync(() => (this.running = false))
     )
@@ -53,8 +58,14 @@ export class Trimmer<A> {
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
       const look = { rows: this.consumer.inHand.size + maxStep, bytes: Number.POSITIVE_INFINITY }
       return Effect.flatMap(this.store.next(lease, look), (stored) => {
-        const { inHand } = this.consumer
+        const { inHand, unacknowledged } = this.consumer
         const dropped: Array<Stored> = []
+        for (const { key, payload } of stored) {
+          if (!unacknowledged.has(key)) continue
+          // It is as good as gone.
+          rows--
+          bytes -= payload.length
+        }
         for (const one of stored) {
           if (rows <= this.limits.rows && bytes <= this.limits.bytes) break
           if (inHand.has(one.key)) continue

@@ -58,6 +58,7 @@ export class Writing<in out A> {
   }
 
   one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
+    if (this.account.node.state !== "open") return this.closed
     return Effect.flatMap(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
   }
 
@@ -66,6 +67,7 @@ export class Writing<in out A> {
     group: NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, WriteError | SinkClosed> {
+    if (this.account.node.state !== "open") return this.closed
     const events = group.slice(0, this.settings.groupEvents)
     return Effect.flatMap(
       Effect.forEach(events, (event) => this.encoded(event)),
@@ -78,9 +80,9 @@ export class Writing<in out A> {
   /** There may be room for who waits for it. */
   readonly wake = (): void => this.committer.wake()
 
-  /** Turns away who waits, and waits for the commit that is under way. */
+  /** Turns away who waits, and waits for the commit that is under way until `drainTimeout`. */
   close(): Effect.Effect<void> {
-    return this.committer.close(this.closed)
+    return this.committer.close(this.closed, this.settings.drainTimeout)
   }
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.account.node.name })))
@@ -98,6 +100,7 @@ export class Writing<in out A> {
     payloads: Payloads,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, WriteError | SinkClosed> {
+    // The close may have come while it was encoded.
     if (this.account.node.state !== "open") return this.closed
     const delivering = fiber.getRef(Delivering)
     // It would wait for room that only its own end can make.

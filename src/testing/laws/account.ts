@@ -38,23 +38,30 @@ const anyLife: Scenario = (world) =>
 
 /** At rest, every accepted event has had one fate, and the books of every node say so. */
 const balance = (world: World): void => {
-  const { accepted, dropped, receiver, returned, subject } = world
+  const { accepted, dropped, kept, receiver, returned, subject } = world
   for (const { counts, kind, name } of world.counts) {
-    const { accepted, delivered, dropped, filtered, undelivered } = counts
+    const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = counts
     world.expect(
-      accepted === delivered + filtered + dropped + undelivered,
+      accepted === delivered + filtered + dropped + deadLettered + undelivered + kept,
       () => `${kind} "${name}" says that it settled other than it accepted: ${show(counts)}`
     )
   }
+  balanceKept(world)
   const certain = new Set(accepted)
-  const given = [...dropped, ...returned]
-  for (const label of new Set([...accepted, ...receiver.received, ...given.map(({ label }) => label)])) {
+  // What a durable part returns is what may have arrived of all that it keeps.
+  const given = subject.keeps ? dropped : [...dropped, ...returned]
+  const inStore = [...kept.waiting, ...kept.deadLetters]
+  const found = [...accepted, ...receiver.received, ...given.map(({ label }) => label), ...inStore]
+  for (const label of new Set(found)) {
     const delivered = receiver.received.filter((one) => Object.is(one, label)).length
     const left = given.filter((one) => Object.is(one.label, label))
-    const doubtful = left.some(({ inFlight }) => inFlight)
+    const stored = inStore.filter((one) => Object.is(one, label)).length
+    const isReturned = returned.some((one) => Object.is(one.label, label))
+    const doubtful = left.some(({ inFlight }) => inFlight) || (stored > 0 && isReturned)
+    const fates = left.length + stored
     world.expect(
-      delivered + left.length <= 1 || (doubtful && delivered <= 1 && left.length === 1),
-      () => `${show(label)} was delivered ${delivered} times and given up ${left.length} times`
+      delivered + fates <= 1 || (doubtful && delivered <= 1 && fates === 1),
+      () => `${show(label)} was delivered ${delivered} times, given up ${left.length} times and kept ${stored} times`
     )
     if (!certain.has(label) && subject.queued) {
       // Of a group that failed a part may have been taken in a group of its own.
@@ -65,6 +72,28 @@ const balance = (world: World): void => {
     }
   }
   expectNothingLost(world, "at rest")
+}
+
+/** What a durable part keeps was written, what may have arrived is among it, and its books know how much it is. */
+const balanceKept = (world: World): void => {
+  const { kept, returned, subject, writes } = world
+  if (!subject.keeps) return
+  const written = new Set(writes.flatMap(({ labels }) => labels))
+  const foreign = [...kept.waiting, ...kept.deadLetters].filter((label) => !written.has(label))
+  world.expect(foreign.length === 0, () => `${show(foreign)} is kept and was never written`)
+  const gone = returned.filter(({ label }) => !kept.waiting.includes(label)).map(({ label }) => label)
+  world.expect(gone.length === 0, () => `${show(gone)} was returned as in flight, and is not kept`)
+  const told = { deadLettered: 0, kept: 0 }
+  for (const { counts } of world.counts) {
+    told.deadLettered += counts.deadLettered
+    told.kept += counts.kept
+  }
+  // A part may have no books of it.
+  if (told.deadLettered + told.kept === 0) return
+  world.expect(
+    told.deadLettered === kept.deadLetters.length && told.kept === kept.waiting.length,
+    () => `the books tell of ${show(told)}, and kept are ${show(kept)}`
+  )
 }
 
 const deliversAll: Scenario = (world) =>

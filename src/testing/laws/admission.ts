@@ -124,6 +124,7 @@ const reentrant =
       yield* Effect.sleep("1 minute")
       const waiting = world.writes.filter(({ call }) => call.exit === undefined)
       world.expect(waiting.length === 0, () => `${waiting.length} other writes have not ended then`)
+      yield* world.findKept
       expectNothingLost(world, "then")
     })
 

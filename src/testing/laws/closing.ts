@@ -1,4 +1,4 @@
-/** The laws of closing: 1 and 2. */
+/** The laws of closing: 1, 2 and 13. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -25,18 +25,32 @@ const fillBehindHanging = (world: World) => {
   return writeEach(world, range(1, 5))
 }
 
-/** What was accepted, and is neither delivered nor given up already. */
+/** What was accepted, and is neither delivered nor given up already, nor, by a durable part, kept. */
 const backlog = (world: World) => {
   const settled = new Set([
     ...world.receiver.received,
-    ...labelsOf(world.dropped.filter(({ reason }) => reason !== "Undelivered"))
+    ...labelsOf(world.dropped.filter(({ reason }) => reason !== "Undelivered")),
+    ...world.kept.waiting,
+    ...world.kept.deadLetters
   ])
   return world.accepted.filter((label) => !settled.has(label))
+}
+
+/**
+ * What a close behind a receiver that hangs must return: all that is not delivered; or of what a durable part keeps, the
+ * part that the receiver may have.
+ */
+const leftBy = (world: World, hanging: ReadonlyArray<unknown>): ReadonlyArray<unknown> => {
+  const left = backlog(world)
+  if (!world.subject.keeps) return left
+  world.expect(left.length === 0, () => `${show(left)} was not delivered, and is not kept`)
+  return hanging
 }
 
 const manyCalls: Scenario = (world) =>
   Effect.gen(function* () {
     yield* fillBehindHanging(world)
+    const hanging = [...world.receiver.inFlight]
     const calls: Array<Shutdown> = []
     calls.push(world.call(world.part.shutdown))
     calls.push(world.call(world.part.shutdown))
@@ -49,12 +63,14 @@ const manyCalls: Scenario = (world) =>
     calls.push(world.call(world.part.shutdown))
     yield* world.rest
     if (close.exit === undefined) return
+    yield* world.findKept
     const lists = calls.map((call) => listOf(world, call))
+    const expected = leftBy(world, hanging)
     for (const list of lists) {
       if (list === undefined) continue
       world.expect(
-        sameInOrder(world.subject, labelsOf(list), backlog(world)),
-        () => `a call of shutdown returned ${show(labelsOf(list))} when ${show(backlog(world))} was not delivered`
+        sameInOrder(world.subject, labelsOf(list), expected),
+        () => `a call of shutdown returned ${show(labelsOf(list))} when ${show(expected)} was not delivered`
       )
     }
     const [first, ...others] = calls.slice(0, -1)
@@ -81,6 +97,7 @@ const slowFlush: Scenario = (world) =>
       if (!(yield* world.ends(call, world.closeLimit))) return
       // The reader of a stream has taken the last event by now, and looks at it next.
       if (world.subject.hasStream) yield* world.rest
+      yield* world.findKept
       const rest = backlog(world)
       world.expect(rest.length === 0, () => `a close came back before ${show(rest)} was delivered`)
     }
@@ -103,6 +120,7 @@ const interruptedCalls: Scenario = (world) =>
     yield* Effect.sleep(world.closeLimit)
     if (!(yield* world.ends(close ?? world.beginClose(), world.closeLimit))) return
     yield* world.rest
+    yield* world.findKept
     const left = backlog(world)
     const reported = labelsOf(world.dropped.filter(({ reason }) => reason === "Undelivered"))
     if (cut.exit !== undefined && Exit.isSuccess(cut.exit)) {
@@ -158,6 +176,40 @@ const waiting =
       }
     })
 
+/** A write that is under way when the close comes ends in a failure of some kind. */
+const failsDuringClose =
+  (mode: Mode, by: "shutdown" | "close" | "interruption"): Scenario =>
+  (world) =>
+    Effect.gen(function* () {
+      const { receiver } = world
+      // One that fails before the close may be put aside.
+      receiver.mode = (attempt) => (attempt === 1 ? "fail" : mode)
+      receiver.before = (label) => (label === 1 ? Effect.void : Effect.sleep(50))
+      world.write(1)
+      yield* Effect.sleep(10)
+      for (const label of range(2, 5)) world.write(label)
+      yield* Effect.sleep(20)
+      if (by === "shutdown") {
+        const call = world.call(world.part.shutdown)
+        if (!(yield* world.ends(call, world.closeLimit))) return
+      }
+      if (!(yield* world.closeBy(by === "interruption" ? by : "call"))) return
+      const { deadLetters, waiting } = world.kept
+      const aside = deadLetters.filter((label) => label !== 1)
+      world.expect(aside.length === 0, () => `${show(aside)} failed during the close, and was put aside`)
+      const dropped = new Set([1, ...labelsOf(world.dropped)])
+      const expected = world.accepted.filter((label) => !dropped.has(label))
+      world.expect(
+        sameInOrder(
+          world.subject,
+          waiting.filter((label) => label !== 1),
+          expected
+        ),
+        () =>
+          `${show(expected)} was under way or waiting when the close came, and kept for delivery is ${show(waiting)}`
+      )
+    })
+
 export const closing: ReadonlyArray<Law> = [
   {
     number: 1,
@@ -181,5 +233,16 @@ export const closing: ReadonlyArray<Law> = [
       { title: "writes wait behind a receiver that is slow", play: waiting(100) },
       { title: "writes wait behind a receiver that fails", play: waiting("fail") }
     ]
+  },
+  {
+    number: 13,
+    title: "a failure during shutdown keeps the event",
+    concerns: (subject) => subject.keeps && !subject.synchronous,
+    scenarios: (subject) =>
+      (["fail", "die", "interrupt", "kill", "closed"] as const).flatMap((mode) =>
+        (["shutdown", "close", "interruption"] as const)
+          .filter((by) => by !== "shutdown" || subject.hasShutdown)
+          .map((by) => ({ title: `the receiver's way is "${mode}", in a ${by}`, play: failsDuringClose(mode, by) }))
+      )
   }
 ]

@@ -65,6 +65,6 @@ export const expectNothingLost = (world: World, when: string): void => {
   const { missing } = world
   world.expect(
     missing.length === 0 || world.admits(missing.length),
-    () => `${when}: ${show(missing)} were accepted and neither delivered nor reported nor logged`
+    () => `${when}: ${show(missing)} were accepted and neither delivered nor reported nor logged nor kept`
   )
 }

@@ -42,6 +42,8 @@ const twoWrappers: Scenario = (world) =>
     const closed = world.call(Scope.close(scope, Exit.void))
     if (!(yield* world.ends(closed, world.closeLimit))) return
     world.expect(receiver.releases === 0, () => "the receiver was released with the first of its two wrappers")
+    // What this one has not delivered yet may fill it.
+    yield* Effect.sleep(1_000)
     const after = world.write(4)
     yield* Effect.sleep(1_000)
     world.expect(
@@ -74,7 +76,7 @@ const closeUnder =
       world.expect(named, () => `no warning names the write that refuses interruption; the log: ${show(world.logs)}`)
       const marked = world.dropped.filter(({ inFlight }) => inFlight).map(({ label }) => label)
       world.expect(
-        world.dropped.length === 0 || held.every((label) => marked.includes(label)),
+        world.dropped.length === 0 || subject.keeps || held.every((label) => marked.includes(label)),
         () => `${show(held)} was in flight, and ${show(marked)} was reported so`
       )
     })

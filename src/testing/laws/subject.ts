@@ -10,6 +10,19 @@ import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import type { Receiver } from "./receiver.ts"
 
 /**
+ * What a durable part keeps where the next process finds it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Kept<out A> {
+  /** What is still to be delivered, in that order. */
+  readonly waiting: ReadonlyArray<A>
+  /** What could not be delivered and was put aside. */
+  readonly deadLetters: ReadonlyArray<A>
+}
+
+/**
  * How to make a part, and what it can do. Only `name` and `make` are needed; each of the others lets more laws concern
  * it.
  *
@@ -36,8 +49,12 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
   readonly order?: "all" | "none" | ((event: A) => unknown) | undefined
   /** How long its close may take: its drain timeouts added up; 20 seconds by default. */
   readonly deadline?: Duration.Input | undefined
-  /** The explicit close, with what it leaves. */
+  /**
+   * The explicit close, with what it leaves. Of a part with `kept` only what is in flight is asked for: it must be kept too.
+   */
   readonly shutdown?: ((sink: S) => Effect.Effect<ReadonlyArray<Undelivered<A | B>>>) | undefined
+  /** Reads what a durable part keeps, by another way than the part: also after its close. */
+  readonly kept?: ((sink: S) => Effect.Effect<Kept<A | B>>) | undefined
   /** The reading end of a part that has no receiver: the suite reads it into the receiver. */
   readonly stream?: ((sink: S) => Stream.Stream<B>) | undefined
   /** A part that hands each event to many sinks. The receiver is one of them already. */
@@ -67,6 +84,8 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
 export interface Part {
   readonly sink: EventSink<unknown, unknown>
   readonly shutdown: Effect.Effect<ReadonlyArray<{ readonly label: unknown; readonly inFlight: boolean }>>
+  /** What it keeps now, by labels; nothing for one that is not durable. */
+  readonly kept: Effect.Effect<Kept<unknown>>
   readonly stream: Stream.Stream<unknown>
   readonly add: (sink: EventSink<unknown>) => Effect.Effect<unknown, unknown>
   readonly remove: (sink: EventSink<unknown>) => Effect.Effect<unknown>
@@ -91,6 +110,8 @@ export interface Subject {
   readonly hasShutdown: boolean
   readonly hasStream: boolean
   readonly hasSinks: boolean
+  /** It is durable: what it does not deliver is kept. */
+  readonly keeps: boolean
   readonly filtered: (() => unknown) | undefined
   readonly delays: SubjectOptions<unknown, EventSink<unknown, unknown>, unknown>["delays"]
   /** @internal */
@@ -126,8 +147,9 @@ export const subject: {
 } = (typed: unknown): Subject => {
   // The overloads say that `event`, `read` and the part fit each other; the suite has labels only.
   const options = typed as SubjectOptions<unknown, EventSink<unknown, unknown>, unknown>
-  const { event, make, order = "all", read = (received) => received, shutdown, sinks, stream } = options
+  const { event, kept, make, order = "all", read = (received) => received, shutdown, sinks, stream } = options
   const none = Effect.succeed([])
+  const nothing = Effect.succeed({ waiting: [], deadLetters: [] })
   // With `event` the labels are numbers.
   const eventOf = event === undefined ? (label: unknown) => label : (label: unknown) => event(label as number)
   return {
@@ -140,6 +162,7 @@ export const subject: {
     hasShutdown: shutdown !== undefined,
     hasStream: stream !== undefined,
     hasSinks: sinks !== undefined,
+    keeps: kept !== undefined,
     filtered: options.filtered,
     delays: options.delays,
     ordered: order !== "none",
@@ -157,6 +180,13 @@ export const subject: {
             : Effect.map(shutdown(sink), (left) =>
                 left.map(({ event, inFlight }) => ({ label: read(event), inFlight }))
               ),
+        kept:
+          kept === undefined
+            ? nothing
+            : Effect.map(kept(sink), ({ deadLetters, waiting }) => ({
+                waiting: waiting.map((event) => read(event)),
+                deadLetters: deadLetters.map((event) => read(event))
+              })),
         stream: stream === undefined ? Stream.empty : stream(sink),
         add: (to) => (sinks === undefined ? Effect.void : sinks.add(sink, to)),
         remove: (from) => (sinks === undefined ? Effect.void : sinks.remove(sink, from))

@@ -15,7 +15,7 @@ import type { Dropped } from "../../Dropped.ts"
 import type { SinkNode } from "../../EventSink.ts"
 import { sinkClosedOf } from "../../internal/sink.ts"
 import { Record } from "./receiver.ts"
-import type { Part, Subject } from "./subject.ts"
+import type { Kept, Part, Subject } from "./subject.ts"
 
 /** What a close may take beyond its deadline: `onDropped` has 5 seconds of its own in each part. */
 const reportLimit = 5_000
@@ -78,6 +78,8 @@ export class World {
   readonly evidence: Array<string> = []
   /** The first list that a `shutdown` returned. */
   returned: ReadonlyArray<Left> = []
+  /** What a durable part kept when it was last looked for. */
+  kept: Kept<unknown> = { waiting: [], deadLetters: [] }
   /** What `onDropped` does with a report. */
   onDropped: Effect.Effect<void> = Effect.void
   /** Fibers of the part that are running. */
@@ -241,8 +243,11 @@ export class World {
   readonly close = Effect.suspend(() => this.closeBy("call"))
 
   closeBy(by: "call" | "interruption"): Effect.Effect<boolean> {
-    return Effect.tap(this.ends(this.beginClose(by), this.closeLimit), () => this.rest)
+    return Effect.tap(this.ends(this.beginClose(by), this.closeLimit), () => Effect.andThen(this.rest, this.findKept))
   }
+
+  /** Looks for what a durable part keeps. */
+  readonly findKept = Effect.suspend(() => Effect.map(this.part.kept, (kept) => void (this.kept = kept)))
 
   /** Lets everything that can go on without time passing go on. */
   readonly rest = Effect.sleep(1)
@@ -252,12 +257,16 @@ export class World {
     return this.writes.flatMap(({ labels, accepted }) => labels.slice(0, accepted))
   }
 
-  /** What was accepted, and neither delivered nor reported nor returned. */
+  /** What was accepted, and neither delivered nor reported nor returned nor, if the part is durable, kept. */
   get missing(): ReadonlyArray<unknown> {
+    const { deadLetters, waiting } = this.kept
     const settled = new Set([
       ...this.receiver.received,
       ...this.dropped.map(({ label }) => label),
-      ...this.returned.map(({ label }) => label)
+      // Nobody but the one who called for the close knows what it returned: a durable part keeps that too.
+      ...(this.subject.keeps ? [] : this.returned.map(({ label }) => label)),
+      ...waiting,
+      ...deadLetters
     ])
     return this.accepted.filter((label) => !settled.has(label))
   }

@@ -1,0 +1,76 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { EventSink } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import * as SinkLaws from "effect-events/testing/SinkLaws"
+
+/** The log must not tell the content. */
+interface Event {
+  readonly id: string
+  readonly content: string
+}
+const Event = Schema.Struct({ id: Schema.String, content: Schema.String })
+
+type Options = Omit<DurableQueue.Options<Event>, "name" | "schema">
+
+interface Config extends Options {
+  readonly title: string
+  readonly over?: "group" | "sync"
+}
+
+const decode = ({ payload }: { readonly payload: Uint8Array }) => JSON.parse(new TextDecoder().decode(payload)) as Event
+
+/** What the memory holds, past the queue and its store, and without its lease. */
+const kept = (memory: DurableQueueStore.Memory) =>
+  Effect.sync(() => ({
+    waiting: memory.queue("events").next({ rows: 1_000, bytes: Number.POSITIVE_INFINITY }).map(decode),
+    deadLetters: memory.queue("events").list(undefined, 1_000).map(decode)
+  }))
+
+const subjects = (
+  [
+    { title: "plain" },
+    { title: "over a group sink", over: "group" },
+    { title: "over a synchronous sink", over: "sync" },
+    { title: "in groups of 3", groupSize: 3 },
+    { title: "in groups of 3, over a group sink", groupSize: 3, over: "group" },
+    { title: "with a lease of 200 ms", leaseTtl: "200 millis" },
+    { title: "with a drain timeout of a second", drainTimeout: "1 second" },
+    ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+      { title: `of 2, "${overflow}"`, capacity: 2, overflow },
+      { title: `of 3, "${overflow}", over a group sink`, capacity: 3, overflow, over: "group" as const },
+      { title: `of 3, "${overflow}", over a synchronous sink`, capacity: 3, overflow, over: "sync" as const }
+    ])
+  ] satisfies ReadonlyArray<Config>
+).map(({ over, title, ...options }: Config) =>
+  SinkLaws.subject({
+    name: `DurableQueue ${title}`,
+    queued: true,
+    synchronous: over === "sync",
+    ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
+    ...(options.drainTimeout === undefined ? {} : { deadline: options.drainTimeout }),
+    event: (n): Event => ({ id: `id-${n}`, content: `secret-${n}` }),
+    read: (event: Event) => Number(event.id.slice(3)),
+    make: (receiver: SinkLaws.Receiver<Event>, onDropped) =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const dst: EventSink.EventSink<Event, unknown> =
+          over === "sync" ? yield* EventSink.sync(receiver.record) : over === "group" ? receiver.group : receiver
+        const make = DurableQueue.make({ name: "events", schema: Event, ...options, onDropped })
+        const queue = yield* Effect.provide(make(dst), DurableQueueStore.layerMemoryOver(memory))
+        return Object.assign(queue, { memory })
+      }),
+    shutdown: (queue) =>
+      Effect.map(queue.shutdown, ({ inFlight }) => inFlight.map((event) => ({ event, inFlight: true }))),
+    kept: ({ memory }) => kept(memory)
+  })
+)
+
+describe.each(subjects)("$name", (subject) => {
+  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+    Effect.gen(function* () {
+      const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
+      assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+    })
+  )
+})

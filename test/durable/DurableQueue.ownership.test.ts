@@ -1,0 +1,253 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect } from "effect"
+import { DurableQueueStore } from "effect-events/durable"
+import { TestClock } from "effect/testing"
+import * as TestSink from "effect-events/testing/TestSink"
+import { quiet, settle, withLogs } from "../support/virtual.ts"
+import { start } from "./support/process.ts"
+import { bytesOf, error, lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+
+/** A process that owns the queue, and one that stands by. */
+const two = (options: Parameters<typeof start>[1] = {}) =>
+  Effect.gen(function* () {
+    const memory = yield* DurableQueueStore.makeMemory
+    const receivers = [yield* TestSink.recording<number>(), yield* TestSink.recording<number>()] as const
+    const owner = yield* start(receivers[0], { memory, ...options })
+    yield* settle
+    const standby = yield* start(receivers[1], { memory, ...options })
+    yield* settle
+    return { memory, owner, standby, first: receivers[0], second: receivers[1] }
+  })
+
+/** A process whose receiver is one that the test says, and what the store and the clock of another owner would do. */
+const paused = (receiver: TestSink.TestSink<number, unknown>, options: Parameters<typeof start>[1] = {}) =>
+  Effect.gen(function* () {
+    const memory = yield* DurableQueueStore.makeMemory
+    const spy = new Spy()
+    const process = yield* start(receiver, { memory, spy, ...options })
+    yield* settle
+    // Its fibers stand still, as far as the store knows: what it asks is asked when it goes on.
+    let goOn: Array<() => void> = []
+    const pause = () => {
+      spy.act = (_, run) =>
+        Effect.andThen(
+          Effect.callback<void>((resume) => void goOn.push(() => resume(Effect.void))),
+          run
+        )
+    }
+    const resume = Effect.suspend(() => {
+      spy.heal()
+      const all = goOn
+      goOn = []
+      for (const one of all) one()
+      return settle
+    })
+    return { ...process, pause, resume }
+  })
+
+describe("DurableQueue, owned", () => {
+  it.effect("one process delivers, and the writes of the other work", () =>
+    Effect.gen(function* () {
+      const { first, owner, second, standby } = yield* two()
+      yield* standby.queue.write(1)
+      yield* owner.queue.write(2)
+      yield* standby.queue.write(3)
+      yield* standby.queue.flush
+      assert.deepStrictEqual([first.received, second.received], [[1, 2, 3], []])
+    })
+  )
+
+  it.effect("the flush of a process that stands by waits for the owner", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
+      yield* start(slow, { memory })
+      yield* settle
+      const { queue } = yield* start(yield* TestSink.recording<number>(), { memory })
+      yield* queue.write(1)
+      const flush = yield* Effect.forkChild(queue.flush)
+      yield* TestClock.adjust(900)
+      assert.isUndefined(flush.pollUnsafe())
+      yield* TestClock.adjust(400)
+      assert.isDefined(flush.pollUnsafe())
+      assert.deepStrictEqual(slow.received, [1])
+    })
+  )
+
+  it.effect("the other takes over within 250 ms when the owner gives the lease back", () =>
+    Effect.gen(function* () {
+      const { first, memory, owner, second, standby } = yield* two()
+      yield* TestClock.adjust("3 seconds")
+      yield* owner.close
+      yield* standby.queue.write(1)
+      yield* TestClock.adjust(250)
+      yield* settle
+      assert.deepStrictEqual([first.received, second.received, lineOf(memory)], [[], [1], []])
+    })
+  )
+
+  it.effect("a standby that began to wait just now takes over within 250 ms too", () =>
+    Effect.gen(function* () {
+      const { owner, second, standby } = yield* two()
+      yield* standby.queue.write(1)
+      yield* owner.queue.flush
+      yield* owner.close
+      yield* standby.queue.write(2)
+      yield* TestClock.adjust(250)
+      assert.deepStrictEqual(second.received, [2])
+    })
+  )
+
+  it.effect("the other takes over when the owner has not been heard of for leaseTtl, and no earlier", () =>
+    Effect.gen(function* () {
+      for (const leaseTtl of ["10 seconds", "2 seconds"] as const) {
+        const { owner, second, standby } = yield* two({ leaseTtl })
+        owner.spy.hang(["renew", "acquire", "next", "acknowledge"])
+        yield* standby.queue.write(1)
+        const ttl = leaseTtl === "10 seconds" ? 10_000 : 2_000
+        yield* TestClock.adjust(ttl - 10)
+        assert.deepStrictEqual(second.received, [])
+        yield* TestClock.adjust(20)
+        yield* settle
+        assert.deepStrictEqual(second.received, [1])
+      }
+    })
+  )
+
+  it.effect("asks for the lease no more often than four times a second, whatever is written", () =>
+    Effect.gen(function* () {
+      const { standby } = yield* two()
+      standby.spy.calls.length = 0
+      for (const n of range(1, 100)) {
+        yield* standby.queue.write(n)
+        yield* TestClock.adjust(10)
+      }
+      assert.isAtMost(standby.spy.count("acquire"), 5)
+      // And seldom for how much there is.
+      assert.isAtMost(standby.spy.count("size"), 1)
+    })
+  )
+
+  it.effect("renews at every third of leaseTtl", () =>
+    Effect.gen(function* () {
+      const { owner } = yield* two({ leaseTtl: "3 seconds" })
+      owner.spy.calls.length = 0
+      yield* TestClock.adjust("30 seconds")
+      assert.isAtLeast(owner.spy.count("renew"), 29)
+      assert.isAtMost(owner.spy.count("renew"), 31)
+    })
+  )
+
+  it.effect("an owner that was paused for longer delivers nothing before it knows, and acknowledges nothing", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.make<number>((attempt) =>
+          attempt === 1 ? Effect.sleep("1 minute") : Effect.void
+        )
+        const { memory, pause, queue, resume, spy } = yield* paused(receiver)
+        yield* queue.writeSome!([1, 2, 3])
+        yield* settle
+        pause()
+        yield* TestClock.adjust("20 seconds")
+        // Another has taken the lease, and delivered the first.
+        const other = yield* operationsOver(memory)
+        const acquired = yield* other.acquire("events", Duration.hours(1))
+        assert.strictEqual(acquired._tag, "Acquired")
+        yield* TestClock.adjust("40 seconds")
+        spy.calls.length = 0
+        yield* resume
+        yield* TestClock.adjust("1 minute")
+        // The write that was under way ended; nothing else began.
+        assert.deepStrictEqual(receiver.attempts, 1)
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+        assert.strictEqual(spy.count("next"), 0)
+        const warnings = logs.filter(({ level }) => level === "WARN")
+        assert.strictEqual(warnings.length, 1)
+        assert.isTrue(warnings[0]!.line.includes("lost its lease"))
+      })
+    )
+  )
+
+  it.effect("an owner that was paused for longer and finds the lease untouched goes on", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.make<number>((attempt) =>
+        attempt === 1 ? Effect.sleep("1 minute") : Effect.void
+      )
+      const { memory, pause, queue, resume, spy } = yield* paused(receiver)
+      yield* queue.writeSome!([1, 2, 3])
+      yield* settle
+      pause()
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(receiver.attempts, 1)
+      yield* resume
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([receiver.received, lineOf(memory)], [[1, 2, 3], []])
+      assert.isAtLeast(spy.count("renew"), 1)
+    })
+  )
+
+  it.effect("an owner that lost the lease parks nothing", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.make<number, string>((attempt) =>
+        attempt === 1 ? Effect.andThen(Effect.sleep("1 minute"), Effect.fail("no")) : Effect.void
+      )
+      const { memory, pause, queue, resume } = yield* paused(receiver)
+      yield* queue.writeSome!([1, 2])
+      yield* settle
+      pause()
+      yield* TestClock.adjust("20 seconds")
+      const other = yield* operationsOver(memory)
+      yield* other.acquire("events", Duration.hours(1))
+      yield* TestClock.adjust("40 seconds")
+      yield* resume
+      assert.deepStrictEqual([lettersOf(memory), lineOf(memory), receiver.received], [[], [1, 2], []])
+    }).pipe(quiet)
+  )
+
+  it.effect("what was read under a lease that was lost meanwhile is not delivered", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const spy = new Spy()
+      const receiver = yield* TestSink.recording<number>()
+      const other = yield* operationsOver(memory)
+      yield* other.append("events", [bytesOf(1), bytesOf(2)], undefined)
+      // The answer is long on its way.
+      let lost = false
+      spy.act = (name, run) => {
+        if (name === "next" && !lost) return Effect.tap(run, () => Effect.sleep("30 seconds"))
+        if (name === "renew" && !lost) return Effect.fail(error(name))
+        return run
+      }
+      yield* start(receiver, { memory, spy })
+      yield* TestClock.adjust("15 seconds")
+      const acquired = yield* other.acquire("events", Duration.minutes(1))
+      assert.isTrue(acquired._tag === "Acquired")
+      if (acquired._tag !== "Acquired") return
+      yield* other.acknowledge(acquired.lease, [1, 2])
+      lost = true
+      yield* TestClock.adjust("14 seconds")
+      yield* other.release(acquired.lease)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(receiver.received, [])
+    }).pipe(quiet)
+  )
+
+  it.effect("gets the lease back, and goes on with what the other has left", () =>
+    Effect.gen(function* () {
+      const { first, memory, owner, second, standby } = yield* two()
+      owner.spy.fail(["renew", "acquire", "next", "acknowledge"])
+      yield* standby.queue.write(1)
+      yield* TestClock.adjust("15 seconds")
+      assert.deepStrictEqual(second.received, [1])
+      owner.spy.heal()
+      yield* TestClock.adjust("15 seconds")
+      yield* standby.close
+      yield* TestClock.adjust("1 second")
+      yield* owner.queue.write(2)
+      yield* settle
+      assert.deepStrictEqual([first.received, second.received, lineOf(memory)], [[2], [1], []])
+    }).pipe(quiet)
+  )
+})

@@ -1,0 +1,343 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, Schema } from "effect"
+import { EventSink } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { TestClock } from "effect/testing"
+import * as TestSink from "effect-events/testing/TestSink"
+import { open, quiet, settle } from "../support/virtual.ts"
+import { start } from "./support/process.ts"
+import { error, layerAround, lineOf, Spy } from "./support/store.ts"
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+
+/** A queue behind which nothing moves, so that what is written stays where one can count it. */
+const standing = (options: Parameters<typeof start>[1] = {}) =>
+  Effect.gen(function* () {
+    const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+    return Object.assign(yield* start(receiver, { drainTimeout: 0, ...options }), { receiver })
+  })
+
+/** A gate before each append. */
+const gated = (spy: Spy) => {
+  const waiting: Array<() => void> = []
+  spy.act = (name, run) =>
+    name === "append"
+      ? Effect.andThen(
+          Effect.callback<void>((resume) => void waiting.push(() => resume(Effect.void))),
+          run
+        )
+      : run
+  return {
+    /** Lets the append that waits go on. */
+    pass: Effect.suspend(() => {
+      waiting.shift()?.()
+      return settle
+    }),
+    waiting
+  }
+}
+
+const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined): unknown =>
+  exit !== undefined && Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+
+describe("DurableQueue, written to", () => {
+  it.effect("a write succeeds when the event is in the store, and not before", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { memory, queue } = yield* standing({ spy })
+      const gate = gated(spy)
+      const write = yield* Effect.forkChild(queue.write(1))
+      yield* settle
+      assert.deepStrictEqual([write.pollUnsafe(), lineOf(memory)], [undefined, []])
+      yield* gate.pass
+      assert.deepStrictEqual(write.pollUnsafe(), Exit.void)
+      assert.deepStrictEqual(lineOf(memory), [1])
+    })
+  )
+
+  it.effect("writers that come together share a commit", () =>
+    Effect.gen(function* () {
+      const { memory, queue, spy } = yield* standing()
+      yield* Effect.all(
+        range(1, 100).map((n) => queue.write(n)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(lineOf(memory), range(1, 100))
+      assert.isAtMost(spy.count("append"), 3)
+    })
+  )
+
+  it.effect("writers that come during a commit share the next", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { queue } = yield* standing({ spy })
+      const gate = gated(spy)
+      yield* Effect.forkChild(queue.write(0))
+      yield* settle
+      for (const n of range(1, 50)) {
+        yield* Effect.forkChild(queue.write(n))
+        yield* Effect.yieldNow
+      }
+      yield* settle
+      yield* gate.pass
+      yield* gate.pass
+      assert.deepStrictEqual(spy.sizes("append"), [1, 50])
+    })
+  )
+
+  it.effect("a commit has at most groupSize events, and a group is stored whole", () =>
+    Effect.gen(function* () {
+      const { memory, queue, spy } = yield* standing({ groupSize: 10 })
+      const groups = [1, 8, 15].map((first) => queue.writeSome!([first, ...range(first + 1, first + 6)]))
+      const written = yield* Effect.all(groups, { concurrency: "unbounded" })
+      assert.deepStrictEqual(written, [7, 7, 7])
+      assert.deepStrictEqual(lineOf(memory), range(1, 21))
+      // Two groups of seven are too many.
+      assert.deepStrictEqual(spy.sizes("append"), [7, 7, 7])
+      yield* Effect.all(
+        range(1, 25).map((n) => queue.write(n)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(spy.sizes("append").slice(3), [10, 10, 5])
+    })
+  )
+
+  it.effect("of a group larger than groupSize the leading part is stored, and its size told", () =>
+    Effect.gen(function* () {
+      const { memory, queue } = yield* standing({ groupSize: 4 })
+      assert.strictEqual(yield* queue.writeSome!([1, 2, 3, 4, 5, 6]), 4)
+      assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 4])
+      yield* EventSink.writeAll(queue, range(5, 14))
+      assert.deepStrictEqual(lineOf(memory), range(1, 14))
+    })
+  )
+
+  it.effect("a commit has at most 4 MiB, and what is larger commits alone", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const spy = new Spy()
+      const receiver = yield* TestSink.hanging<string>({ drainTimeout: 0 })
+      const { part: queue } = yield* open(
+        DurableQueue.make({ name: "events", schema: Schema.String })(receiver).pipe(
+          Effect.provide(layerAround(memory, spy.around))
+        )
+      )
+      const mega = (n: number) => "x".repeat(n * 1024 * 1024)
+      yield* Effect.all(
+        [1, 1, 1.5, 1, 9, 1, 1].map((n) => queue.write(mega(n))),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(spy.sizes("append"), [3, 1, 1, 2])
+    })
+  )
+
+  it.effect("a failing append fails just its writers, typed, and the queue goes on", () =>
+    Effect.gen(function* () {
+      const { memory, queue, spy } = yield* standing()
+      spy.fail(["append"], { problem: "NoSpace" })
+      const exits = yield* Effect.all(
+        range(1, 3).map((n) => Effect.exit(queue.write(n))),
+        { concurrency: "unbounded" }
+      )
+      for (const exit of exits) {
+        const failure = failureOf(exit)
+        assert.instanceOf(failure, DurableQueue.DurableQueueError)
+        assert.strictEqual(failure.queue, "events")
+        assert.instanceOf(failure.reason, DurableQueueStore.DurableQueueStoreError)
+        assert.isTrue(failure.reason._tag === "DurableQueueStoreError" && failure.reason.problem === "NoSpace")
+      }
+      spy.heal()
+      yield* queue.write(4)
+      assert.deepStrictEqual(lineOf(memory), [4])
+    }).pipe(quiet)
+  )
+
+  it.effect("a failing append fails nobody who came after it", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { memory, queue } = yield* standing({ spy })
+      let n = 0
+      spy.act = (name, run) =>
+        name === "append" && ++n === 1 ? Effect.andThen(Effect.sleep(10), Effect.fail(error(name))) : run
+      const first = yield* Effect.forkChild(queue.write(1))
+      yield* settle
+      const second = yield* Effect.forkChild(queue.write(2))
+      yield* TestClock.adjust(20)
+      assert.isDefined(failureOf(first.pollUnsafe()))
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.void)
+      assert.deepStrictEqual(lineOf(memory), [2])
+    }).pipe(quiet)
+  )
+
+  it.effect("an append that dies fails its writers typed, and unsure, and the queue goes on", () =>
+    Effect.gen(function* () {
+      const { memory, queue, spy } = yield* standing()
+      spy.act = (name, run) => (name === "append" ? Effect.die(new Error("a defect of the store")) : run)
+      const failure = failureOf(yield* Effect.exit(queue.write(1)))
+      assert.instanceOf(failure, DurableQueue.DurableQueueError)
+      assert.isTrue(failure.reason._tag === "DurableQueueStoreError" && failure.reason.unsure)
+      spy.heal()
+      yield* queue.write(2)
+      assert.deepStrictEqual(lineOf(memory), [2])
+    })
+  )
+
+  it.effect("a writer that is interrupted while it waits for a commit is not stored", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { memory, queue } = yield* standing({ spy })
+      const gate = gated(spy)
+      yield* Effect.forkChild(queue.write(1))
+      yield* settle
+      const waiting = yield* Effect.forkChild(queue.writeSome!([2, 3]))
+      yield* Effect.forkChild(queue.write(4))
+      yield* settle
+      yield* Fiber.interrupt(waiting)
+      yield* gate.pass
+      yield* gate.pass
+      assert.deepStrictEqual(lineOf(memory), [1, 4])
+    })
+  )
+
+  it.effect("an interruption during the commit leaves the event stored, and the other writers alone", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { memory, queue } = yield* standing({ spy })
+      const gate = gated(spy)
+      const one = yield* Effect.forkChild(queue.write(1))
+      const other = yield* Effect.forkChild(queue.write(2))
+      yield* settle
+      yield* Fiber.interrupt(one)
+      yield* gate.pass
+      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(other.pollUnsafe(), Exit.void)
+    })
+  )
+
+  it.effect("what one writer writes in turn is in order, among many", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      const { queue } = yield* start(receiver, { groupSize: 7 })
+      const writer = (first: number) =>
+        Effect.forEach(range(first, first + 19), (n) => Effect.andThen(Effect.yieldNow, queue.write(n)))
+      yield* Effect.all([0, 100, 200, 300].map(writer), { concurrency: "unbounded" })
+      yield* queue.flush
+      for (const first of [0, 100, 200, 300]) {
+        assert.deepStrictEqual(
+          receiver.received.filter((n) => n >= first && n < first + 100),
+          range(first, first + 19)
+        )
+      }
+    })
+  )
+
+  describe("Unencodable", () => {
+    it.effect("fails the write typed, without the event's content, and stores nothing of its group", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* standing()
+        const failure = failureOf(yield* Effect.exit(queue.write(1234.5)))
+        assert.instanceOf(failure, DurableQueue.DurableQueueError)
+        assert.instanceOf(failure.reason, DurableQueue.Unencodable)
+        assert.isFalse(failure.message.includes("1234"))
+        const reason = yield* queue.write(1.5).pipe(
+          Effect.as("written"),
+          Effect.catchReason("DurableQueueError", "Unencodable", () => Effect.succeed("unencodable"))
+        )
+        assert.strictEqual(reason, "unencodable")
+        assert.isDefined(failureOf(yield* Effect.exit(queue.writeSome!([1, 2.5, 3]))))
+        yield* queue.write(4)
+        assert.deepStrictEqual(lineOf(memory), [4])
+      })
+    )
+
+    it.effect("is what JSON cannot hold", () =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const receiver = yield* TestSink.recording<unknown>()
+        const { part: queue } = yield* open(
+          DurableQueue.make({ name: "events", schema: Schema.Unknown })(receiver).pipe(
+            Effect.provide(DurableQueueStore.layerMemoryOver(memory))
+          )
+        )
+        const cyclic: Record<string, unknown> = {}
+        cyclic["self"] = cyclic
+        for (const odd of [cyclic, undefined, () => 1, 1n, Symbol("odd")]) {
+          const failure = failureOf(yield* Effect.exit(queue.write(odd)))
+          assert.isTrue(failure instanceof DurableQueue.DurableQueueError && failure.reason._tag === "Unencodable")
+        }
+        assert.deepStrictEqual(lineOf(memory), [])
+      })
+    )
+
+    it.effect("is SinkClosed after the close", () =>
+      Effect.gen(function* () {
+        const { close, queue } = yield* standing()
+        yield* close
+        assert.instanceOf(failureOf(yield* Effect.exit(queue.write(1.5))), EventSink.SinkClosed)
+        assert.instanceOf(failureOf(yield* Effect.exit(queue.writeSome!([1.5]))), EventSink.SinkClosed)
+      })
+    )
+  })
+
+  describe("in a transaction of the store", () => {
+    /** A store whose appends are in a transaction for the fibers that say so. */
+    const inside = (options: Parameters<typeof start>[1] = {}) =>
+      Effect.gen(function* () {
+        const fibers: Array<number> = []
+        const process = yield* standing({
+          ...options,
+          store: (store) => ({
+            ...store,
+            inTransaction: Effect.succeed(true),
+            append: (...args) =>
+              Effect.withFiber((fiber) => {
+                fibers.push(fiber.id)
+                return store.append(...args)
+              })
+          })
+        })
+        yield* settle
+        return { ...process, fibers }
+      })
+
+    it.effect("a write is made by the fiber itself, and shares no commit", () =>
+      Effect.gen(function* () {
+        const { fibers, memory, queue, spy } = yield* inside()
+        const writers = range(1, 10).map((n) => Effect.withFiber((fiber) => Effect.as(queue.write(n), fiber.id)))
+        const ids = yield* Effect.all(writers, { concurrency: "unbounded" })
+        assert.deepStrictEqual(fibers, ids)
+        assert.deepStrictEqual(
+          spy.sizes("append"),
+          range(1, 10).map(() => 1)
+        )
+        assert.deepStrictEqual(lineOf(memory), range(1, 10))
+      })
+    )
+
+    it.effect("it does not wait for room, which a transaction would keep others from making", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* inside({ capacity: 1 })
+        yield* queue.write(1)
+        yield* queue.write(2)
+        assert.deepStrictEqual(lineOf(memory), [1, 2])
+      })
+    )
+
+    it.effect("it is rejected as any other", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* inside({ capacity: 1, overflow: "reject" })
+        yield* queue.write(1)
+        assert.deepInclude(failureOf(yield* Effect.exit(queue.write(2))), { _tag: "QueueFull" })
+        assert.deepStrictEqual(lineOf(memory), [1])
+      })
+    )
+
+    it.effect("its failure is typed as any other", () =>
+      Effect.gen(function* () {
+        const { queue, spy } = yield* inside()
+        spy.fail(["append"])
+        assert.deepInclude(failureOf(yield* Effect.exit(queue.write(1))), { _tag: "DurableQueueError" })
+      }).pipe(quiet)
+    )
+  })
+})

@@ -102,6 +102,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/http/settings", "internal/http/signer"],
   ["http/HttpSink"],
   ["internal/http/counts"],
+  ["internal/http/assembly"],
   ["http/Endpoint"],
   ["testing/TestSink"],
   ["testing/laws/receiver"],

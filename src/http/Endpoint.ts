@@ -11,25 +11,20 @@
  */
 import type * as Config from "effect/Config"
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpClient } from "effect/http/HttpClient"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Breaker from "../Breaker.ts"
 import type { OnDropped } from "../Dropped.ts"
-import * as EventFilter from "../EventFilter.ts"
 import * as EventQueue from "../EventQueue.ts"
 import * as EventSink from "../EventSink.ts"
-import * as Classification from "./Classification.ts"
-import * as HttpSink from "./HttpSink.ts"
-import type { InvalidSecret } from "./WebhookSignature.ts"
-import { Counts } from "../internal/http/counts.ts"
-import { holding } from "../internal/http/hold.ts"
-import { gone, type Judged, type State, Switch } from "../internal/http/switch.ts"
+import type * as HttpSink from "./HttpSink.ts"
+import { assemble, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
+import type { State, Switch } from "../internal/http/switch.ts"
 import { Sink } from "../internal/sink.ts"
-import * as RetryingSink from "../RetryingSink.ts"
 
+export { defaults, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
 export { type Ignored, ignoring, type Settings, settings } from "../internal/http/settings.ts"
 export type { State } from "../internal/http/switch.ts"
 
@@ -52,65 +47,24 @@ export interface Endpoint<in out A> extends EventQueue.EventQueue<A> {
 }
 
 /**
- * What an endpoint does unless told otherwise: distribution's defaults.
- *
  * @category options
  * @since 0.1.0
  */
-export const defaults = {
-  /** How long a request may take. */
-  timeout: "1 second",
-  /** How many failures in a row open the breaker. */
-  threshold: 10,
-  /** How long the breaker stays open. */
-  backoff: "1 second",
-  /** 2xx and 3xx are accepted, all else is tried again. */
-  classification: Classification.distribution,
-  /** Events in a request. */
-  maxEvents: 1,
-  /** How long a receiver may ask to be left alone. */
-  maxRetryAfter: "1 minute"
-} as const
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Options<in out A> extends HttpSink.Options<A> {
-  /** Its name in errors, logs, pictures, health and metrics: each endpoint has its own. */
-  readonly name: string
-  /** What is not for this receiver: accepted, and not sent. See `ignoring` for events of a registry. */
-  readonly ignore?: ((event: A) => boolean) | undefined
-  /** How many failures in a row open the breaker, which then holds back all requests: 10 by default. */
-  readonly threshold?: number | undefined
-  /** How long the breaker stays open before one request tries: 1 second by default. */
-  readonly backoff?: Duration.Input | undefined
+export interface Options<in out A> extends UnqueuedOptions<A> {
   /** How many events may wait before writes do: unbounded by default. */
   readonly capacity?: number | undefined
   /** How many requests may be under way at once: 1 by default, which keeps all events in order. */
   readonly concurrency?: number | undefined
   /** With `concurrency`: the events of one key stay in order. See `EventQueue.Partitioned`. */
   readonly partitionBy?: ((event: A) => unknown) | undefined
-  /** The longest that a receiver may ask to be left alone, by all requests: 1 minute by default. */
-  readonly maxRetryAfter?: Duration.Input | undefined
-  /** For how long no request may have been answered well for the endpoint to be disabled: without it, that never happens. */
-  readonly disableAfter?: Duration.Input | undefined
-  /** Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. */
-  readonly onDisabled: (event: A) => Effect.Effect<void>
+  /** How long the close goes on delivering: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
   /**
    * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification, or bound
    * for an address that a guard forbids. And what is left at the close. Without it they are logged at error, as a count.
    */
   readonly onDropped?: OnDropped<A, HttpSink.HttpSinkError> | undefined
 }
-
-/**
- * What cannot work, found before the first event.
- *
- * @category errors
- * @since 0.1.0
- */
-export type Invalid = HttpSink.InvalidUrl | HttpSink.InvalidHeader | InvalidSecret
 
 class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
   readonly pending: Effect.Effect<number>
@@ -177,46 +131,96 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { classification = defaults.classification, ignore, name, ...rest } = options
-    const counts = yield* Counts.make(name)
-    const off = new Switch<A>(name, Duration.fromInputUnsafe(rest.disableAfter ?? Duration.infinity), rest.onDisabled)
-    // All they wait for is what the queue, whose close comes first, has waited for and given up.
-    const drainTimeout = Duration.zero
-    const http = yield* HttpSink.make<A>({
-      ...rest,
-      name,
-      drainTimeout,
-      timeout: rest.timeout ?? defaults.timeout,
-      classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
-      maxEvents: rest.maxEvents ?? defaults.maxEvents,
-      maxRetryAfter: rest.maxRetryAfter ?? defaults.maxRetryAfter,
-      onAttempt: (attempt) => {
-        counts.attempt(attempt)
-        rest.onAttempt?.(attempt)
-      }
-    })
-    const { backoff = defaults.backoff, threshold = defaults.threshold } = rest
-    const breaker = yield* Breaker.make({ threshold, backoff })
-    const retrying = yield* RetryingSink.make(holding(breaker, { threshold, backoff }, off), {
-      name,
-      drainTimeout,
-      while: (error: Judged) => error.transient,
-      // It is not for one event to wait for.
-      maxRetryAfter: Duration.zero
-    })(off.judging(http, counts.unsendable))
+    const { capacity, concurrency, drainTimeout, name, onDropped, partitionBy } = options
+    const { counts, filtered, off, sink } = yield* assemble(options)
     const queue = yield* EventQueue.make<A, HttpSink.HttpSinkError, "suspend">({
       name,
-      capacity: rest.capacity,
-      concurrency: rest.concurrency,
-      partitionBy: rest.partitionBy,
-      drainTimeout: rest.drainTimeout,
+      capacity,
+      concurrency,
+      partitionBy,
+      drainTimeout,
       // Without it the queue logs what it gives up, which its types only allow where nothing can fail.
-      onDropped: rest.onDropped as OnDropped<A, HttpSink.HttpSinkError>
-    })(off.diverting(retrying))
-    counts.watch(queue.node, () => off.isDisabled)
-    const filtered = ignore === undefined ? queue : EventFilter.make((event: A) => !ignore(event), { name })(queue)
-    return new EndpointImpl(filtered, queue, off)
+      onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
+    })(sink)
+    counts.watch(queue.node)
+    return new EndpointImpl(filtered(queue), queue, off)
   })
+
+/**
+ * An endpoint without the queue: its writes end when the receiver has taken the event, or `onDisabled` has. They fail with
+ * what no attempt can deliver.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSinkError> {
+  /** As those of an `Endpoint`. */
+  readonly state: Effect.Effect<State>
+  readonly enable: Effect.Effect<void>
+  readonly disable: Effect.Effect<void>
+}
+
+class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqueued<A> {
+  readonly state: Effect.Effect<State>
+  readonly enable: Effect.Effect<void>
+  readonly disable: Effect.Effect<void>
+
+  constructor(filtered: EventSink.EventSink<A, HttpSink.HttpSinkError>, off: Switch<never>) {
+    // Every sink of this library has a `Node`.
+    super(filtered as Sink<A, HttpSink.HttpSinkError>)
+    this.state = Effect.sync(() => off.state)
+    this.enable = off.enable
+    this.disable = off.disable
+  }
+}
+
+/**
+ * Makes an endpoint without its queue, for one of your own above it: a `DurableQueue`, whose events outlive the process,
+ * and whose dead letters have what no attempt can deliver.
+ *
+ * **Gotchas**
+ *
+ * A queue in memory between a durable one and its receiver would undo what it is for: an event leaves the store when the
+ * write below has succeeded.
+ *
+ * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
+ *
+ * **Example** (Webhooks that survive)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ * import { Endpoint, Envelope } from "effect-events/http"
+ * import { FetchHttpClient } from "effect/http"
+ *
+ * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const endpoint = yield* Endpoint.unqueued({
+ *     name: "billing",
+ *     url: "http://127.0.0.1:1/orders",
+ *     envelope: Envelope.json(Order, { id: (order) => order.id }),
+ *     onDisabled: (order) => Effect.logWarning(`kept aside: ${order.id}`)
+ *   })
+ *   const orders = yield* DurableQueue.make({ name: "billing", schema: Order, drainTimeout: "50 millis" })(endpoint)
+ *   yield* orders.write({ id: "a1", total: 120 })
+ *   const { count } = yield* orders.shutdown
+ *   console.log("kept:", count)
+ * })
+ *
+ * Effect.runPromise(
+ *   program.pipe(Effect.scoped, Effect.provide([DurableQueueStore.layerMemory, FetchHttpClient.layer]))
+ * )
+ * // prints: kept: 1
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unqueued = <A>(
+  options: UnqueuedOptions<A>
+): Effect.Effect<Unqueued<A>, Invalid, HttpClient | Scope.Scope> =>
+  Effect.map(assemble(options), ({ filtered, off, sink }) => new UnqueuedImpl(filtered(sink), off))
 
 /**
  * The options of an endpoint in a layer, which is named after its tag by default.

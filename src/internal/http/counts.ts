@@ -22,13 +22,14 @@ export class Counts {
     this.context = context
   }
 
-  /** Registers the series of an endpoint, until the scope closes. */
-  static make(endpoint: string): Effect.Effect<Counts, never, Scope.Scope> {
+  /** Registers the series of an endpoint, and reads whether it is disabled, until the scope closes. */
+  static make(endpoint: string, isDisabled: () => boolean): Effect.Effect<Counts, never, Scope.Scope> {
     return Effect.contextWith((context: Context.Context<never>) => {
       const counts = new Counts(endpoint, context)
       counts.counter(EndpointMetrics.successes, () => counts.successes)
       counts.counter(EndpointMetrics.failures, () => counts.failures)
       counts.counter(EndpointMetrics.errors, () => counts.errors)
+      counts.gauge(EndpointMetrics.disabled, () => (isDisabled() ? 1 : 0))
       return Effect.as(
         Effect.addFinalizer(() => Effect.sync(() => counts.close())),
         counts
@@ -36,11 +37,10 @@ export class Counts {
     })
   }
 
-  /** Reads the queue's counts, and whether the endpoint is disabled, at each snapshot. */
-  watch(queue: SinkNode, isDisabled: () => boolean): void {
+  /** Reads the queue's counts at each snapshot. */
+  watch(queue: SinkNode): void {
     this.counter(EndpointMetrics.events, () => queue.health(0).counts.accepted)
     this.gauge(EndpointMetrics.pending, () => queue.health(0).pending)
-    this.gauge(EndpointMetrics.disabled, () => (isDisabled() ? 1 : 0))
   }
 
   /** Counts an event that no request could be made of: once, however many groups it was tried with. */

@@ -42,7 +42,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],
-  ["internal/http/answer", "internal/http/switch", "internal/http/target"],
+  ["internal/http/answer", "internal/http/deadlines", "internal/http/switch", "internal/http/target"],
   ["internal/http/exchange", "internal/http/fill"],
   ["internal/http/signer"],
   ["http/HttpSink"],

@@ -15,6 +15,7 @@ import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import type { Classification } from "../../http/Classification.ts"
 import { type Reason, Status, Timeout } from "../../http/HttpSinkError.ts"
 import { drain, retryAfter, transport } from "./answer.ts"
+import { Deadlines } from "./deadlines.ts"
 import type { Target } from "./target.ts"
 
 export interface ExchangeOptions {
@@ -42,6 +43,7 @@ export class Exchange {
   /** What the client itself was given for `fetch`, if it is one of those. */
   private readonly init: FetchHttpClient.RequestInit["Service"] | undefined
   private readonly headers: Headers.Headers
+  private readonly deadlines: Deadlines
   private caller: Context.Context<never> | undefined = undefined
   private context: Context.Context<never> = Context.empty()
 
@@ -53,6 +55,7 @@ export class Exchange {
     this.client = client
     this.init = init
     this.options = options
+    this.deadlines = new Deadlines(options.timeout)
     this.headers = Headers.fromInput({ ...options.target.headers, "content-type": options.contentType })
   }
 
@@ -83,13 +86,13 @@ export class Exchange {
           ? answered(error.reason.response)
           : Effect.fail({ reason: transport(error), transient: true })
     })
-    const inContext = Effect.updateContext(exchange, (caller: Context.Context<never>) => this.contextOf(caller))
-    if (!Duration.isFinite(timeout)) return inContext
-    return Effect.timeoutOrElse(inContext, {
-      duration: timeout,
+    if (!Duration.isFinite(timeout)) return Effect.updateContext(exchange, this.contextOf)
+    return this.deadlines.limit(
+      exchange,
+      this.contextOf,
       // The status was the verdict: a body that never ends does not change it.
-      orElse: () => verdict ?? Effect.fail({ reason: new Timeout({ after: timeout }), transient: true })
-    })
+      () => verdict ?? Effect.fail({ reason: new Timeout({ after: timeout }), transient: true })
+    )
   }
 
   private judge(status: number, headers: Headers.Headers): Effect.Effect<number, Failed> {
@@ -101,7 +104,7 @@ export class Exchange {
   }
 
   /** What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. */
-  private contextOf(caller: Context.Context<never>): Context.Context<never> {
+  private readonly contextOf = (caller: Context.Context<never>): Context.Context<never> => {
     // Most writes come from the same fiber, so the context of the last caller is kept.
     if (caller === this.caller) return this.context
     const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)

@@ -34,11 +34,12 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/json",
     "internal/envelope/timestamp",
     "internal/envelope/utf8",
+    "internal/http/dispatched",
     "internal/http/settings",
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
-  ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType"],
+  ["http/RegistryEvent", "http/UndiciClient", "internal/envelope/codec", "internal/envelope/mediaType"],
   ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],

@@ -45,12 +45,12 @@ export class Filler<A> {
       const { left } = this
       this.left = undefined
       const bytes = join.prefix.length + join.suffix.length
-      return this.fill({ join, events, left, parts: [], bytes, refused: undefined })
+      return this.goOn({ join, events, left, parts: [], bytes, refused: undefined })
     })
   }
 
   /** Goes on until it is full. No effect is run for an event that is encoded at once, as most are. */
-  private fill(group: Group<A>): Effect.Effect<Filled, Failure> {
+  private goOn(group: Group<A>): Effect.Effect<Filled, Failure> {
     const { events, join, left, parts } = group
     const most = Math.min(events.length, this.maxEvents)
     while (group.refused === undefined && parts.length < most) {
@@ -61,7 +61,7 @@ export class Filler<A> {
       if (!isOver(encoded)) {
         return Effect.flatMap(Effect.exit(encoded), (exit) => {
           this.put(group, event, exit)
-          return this.fill(group)
+          return this.goOn(group)
         })
       }
       this.put(group, event, encoded)

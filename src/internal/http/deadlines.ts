@@ -30,7 +30,6 @@ export class Deadlines {
   private sleeper: Fiber.Fiber<void> | undefined = undefined
   /** The turn of the one that sleeps: a new one begins where the last was told to stop. */
   private turn: object | undefined = undefined
-  private isToStop = false
 
   constructor(timeout: Duration.Duration) {
     this.timeout = timeout
@@ -60,12 +59,15 @@ export class Deadlines {
       if (this.turn === undefined) this.sleep(clock, caller.context)
       return Effect.callback<A, E>((resume) => {
         fiber.addObserver((exit) => {
-          this.leave(limited, caller)
+          this.remove(limited)
+          // Who writes one event after the other begins the next in here.
           resume(limited.isLate ? late() : exit)
+          this.rest()
         })
         return Effect.suspend(() => {
           // One that refuses the interruption may be under way for good, and nobody waits for its time to be up.
-          this.leave(limited, caller)
+          this.remove(limited)
+          this.rest()
           return Fiber.interrupt(fiber)
         })
       })
@@ -94,11 +96,6 @@ export class Deadlines {
     else this.last.after = limited
     this.last = limited
     return limited
-  }
-
-  private leave(limited: Limited, caller: Fiber.Fiber<unknown, unknown>): void {
-    this.remove(limited)
-    if (this.first === undefined) this.stopSoon(caller)
   }
 
   private remove(limited: Limited): void {
@@ -142,23 +139,16 @@ export class Deadlines {
     }
   }
 
-  /**
-   * Lets the timer go when nothing is under way, since it keeps a process alive. Not at once: who writes one event after
-   * the other would start it again each time.
-   */
-  private stopSoon(caller: Fiber.Fiber<unknown, unknown>): void {
-    if (this.isToStop) return
-    this.isToStop = true
-    caller.currentDispatcher.scheduleTask(() => {
-      this.isToStop = false
-      if (this.first === undefined) this.stop()
-    }, 0)
+  /** Lets the timer go when nothing is under way, since it keeps a process alive. */
+  private rest(): void {
+    if (this.first === undefined) this.stop()
   }
 
   private stop(): void {
+    const { sleeper } = this
     this.turn = undefined
-    this.sleeper?.interruptUnsafe()
     this.sleeper = undefined
+    sleeper?.interruptUnsafe()
   }
 }
 

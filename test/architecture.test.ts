@@ -39,8 +39,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
-  ["http/RegistryEvent", "http/UndiciClient", "internal/envelope/codec", "internal/envelope/mediaType"],
-  ["internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
+  ["http/RegistryEvent", "internal/envelope/codec", "internal/envelope/mediaType", "internal/http/dispatchedAnswer"],
+  ["http/UndiciClient", "internal/envelope/attributes", "internal/envelope/body", "internal/envelope/cloudEventData"],
   ["http/Envelope", "http/WebhookSignature"],
   ["http/CloudEvent", "http/HttpSinkError"],
   ["internal/http/answer", "internal/http/deadlines", "internal/http/switch", "internal/http/target"],

@@ -8,24 +8,23 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { LazyArg } from "effect/Function"
-import * as Cookies from "effect/http/Cookies"
-import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
-import { DecodeError, HttpClientError, StatusCodeError, TransportError } from "effect/http/HttpClientError"
+import { HttpClientError, InvalidUrlError, TransportError } from "effect/http/HttpClientError"
 import type { HttpClientRequest } from "effect/http/HttpClientRequest"
-import * as HttpClientResponse from "effect/http/HttpClientResponse"
-import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import * as Url from "effect/http/Url"
 import type * as UrlParams from "effect/http/UrlParams"
-import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import type * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
+import { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Dispatched } from "../internal/http/dispatched.ts"
+import { DisablePropagation } from "effect/Tracer"
+import { Answer, Response, watched } from "../internal/http/dispatchedAnswer.ts"
+import { Dispatched, type Signal } from "../internal/http/dispatched.ts"
 
 /**
  * What is used of undici's `Dispatcher`: an `Agent`, a `Pool`, a `ProxyAgent`, one composed of interceptors.
@@ -59,20 +58,6 @@ interface Options {
   readonly bodyTimeout: number
 }
 
-/** What the platform calls an answer: its own type is not everywhere where it is. */
-type WebResponse = Parameters<typeof HttpClientResponse.fromWeb>[1]
-
-// undici runs on Node only, which has it.
-const { Response } = globalThis as unknown as {
-  readonly Response: new (
-    body: unknown,
-    init?: { readonly headers: Readonly<Record<string, string>> }
-  ) => WebResponse & {
-    readonly headers: { readonly get: (name: string) => string | null }
-    readonly body: unknown
-  }
-}
-
 /**
  * A client over a dispatcher, which is not ended with it.
  *
@@ -86,31 +71,75 @@ const { Response } = globalThis as unknown as {
 export const make = (dispatcher: Dispatcher): HttpClient.HttpClient => {
   // What `Dispatched` is made for: the handlers of undici since its version 7.
   const { dispatch } = dispatcher as { readonly dispatch: (options: Options, handler: Dispatched) => boolean }
-  return HttpClient.make((request, url, signal, fiber) =>
-    Effect.callback<HttpClientResponse.HttpClientResponse, HttpClientError>((resume) => {
+  const send = (
+    request: HttpClientRequest,
+    { href, origin, path }: Place,
+    signal: Signal | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<Answer, HttpClientError> =>
+    Effect.callback((resume) => {
       const failed = (cause: unknown): void =>
         resume(Effect.fail(new HttpClientError({ reason: new TransportError({ request, cause }) })))
       const dispatched = new Dispatched(signal, {
-        answered: () => resume(Effect.succeed(new Answer(request, dispatched, url.href))),
+        answered: () => resume(Effect.succeed(new Answer(request, dispatched, href))),
         failed
       })
       try {
-        const options = {
-          ...contentOf(request, fiber.context),
-          method: request.method,
-          origin: url.origin,
-          path: url.pathname + url.search,
-          headersTimeout: 0,
-          bodyTimeout: 0
-        }
+        const { body, headers } = contentOf(request, fiber.context)
+        const { method } = request
+        const options = { origin, path, method, headers, body, headersTimeout: 0, bodyTimeout: 0 }
         dispatch.call(dispatcher, options, dispatched)
       } catch (cause) {
         // What the dispatcher finds wrong with the request itself.
         failed(cause)
       }
+      return Effect.sync(dispatched.abort)
     })
+  const traced = HttpClient.make((request, url, signal, fiber) => send(request, placeOf(url), signal, fiber))
+  let last: { readonly url: string; readonly params: UrlParams.UrlParams; readonly place: Place } | undefined
+
+  /** What `HttpClient.make` makes of a request that is neither traced nor bound to a scope, without what these two need. */
+  const plain = (request: HttpClientRequest, fiber: Fiber.Fiber<unknown, unknown>) => {
+    const { hash, url, urlParams: params } = request
+    // Whoever sends much sends it to the same place.
+    if (last === undefined || last.url !== url || last.params !== params || Option.isSome(hash)) {
+      const made = Url.make(url, params, Option.getOrUndefined(hash))
+      if (Result.isFailure(made)) {
+        return Effect.fail(new HttpClientError({ reason: new InvalidUrlError({ request, cause: made.failure }) }))
+      }
+      last = { url, params, place: placeOf(made.success) }
+    }
+    return Effect.map(send(request, last.place, undefined, fiber), watched)
+  }
+  return HttpClient.makeWith<never, never, HttpClientError, never>(
+    Effect.flatMap((request) =>
+      Effect.withFiber((fiber) => {
+        const isTraced = !fiber.getRef(DisablePropagation) && !fiber.getRef(HttpClient.TracerDisabledWhen)(request)
+        // Only where there is a scope can a request belong to one: see `HttpClient.withScope`.
+        const isScoped = Context.getOrUndefined(fiber.context, Scope) !== undefined
+        return isTraced || isScoped ? traced.execute(request) : plain(request, fiber)
+      })
+    ),
+    Effect.succeed
   )
 }
+
+/** Where a request goes. */
+interface Place {
+  readonly href: string
+  readonly origin: string
+  readonly path: string
+}
+
+/** What is used of `URL`, whose type is the platform's. */
+interface ParsedUrl {
+  readonly href: string
+  readonly origin: string
+  readonly pathname: string
+  readonly search: string
+}
+
+const placeOf = (url: ParsedUrl): Place => ({ href: url.href, origin: url.origin, path: url.pathname + url.search })
 
 /**
  * The layer of a client over a dispatcher that is made for it, and destroyed with it.
@@ -168,100 +197,5 @@ const contentOf = (
       const contentType = encoded.headers.get("content-type") ?? "multipart/form-data"
       return { headers: { ...headers, "content-type": contentType }, body: encoded.body }
     }
-  }
-}
-
-/** An answer that has begun. */
-class Answer extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
-  readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId
-  readonly [HttpClientResponse.TypeId]: typeof HttpClientResponse.TypeId
-  readonly request: HttpClientRequest
-  private readonly dispatched: Dispatched
-  private readonly href: string
-  private readHeaders: Headers.Headers | undefined = undefined
-
-  constructor(request: HttpClientRequest, dispatched: Dispatched, href: string) {
-    super()
-    this[HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId
-    this[HttpClientResponse.TypeId] = HttpClientResponse.TypeId
-    this.request = request
-    this.dispatched = dispatched
-    this.href = href
-  }
-
-  get url(): string {
-    // Without the fragment.
-    return this.href.split("#", 1)[0] ?? ""
-  }
-
-  get status(): number {
-    return this.dispatched.status
-  }
-
-  get headers(): Headers.Headers {
-    return (this.readHeaders ??= Headers.fromInput(this.dispatched.headers))
-  }
-
-  get cookies(): Cookies.Cookies {
-    return Cookies.fromSetCookie(this.dispatched.headers["set-cookie"] ?? [])
-  }
-
-  get remoteAddress(): Option.Option<string> {
-    return Option.none()
-  }
-
-  get stream(): Stream.Stream<Uint8Array, HttpClientError> {
-    return Stream.mapError(Stream.fromPull(Effect.succeed(this.dispatched.pull)), this.undecodable)
-  }
-
-  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError> {
-    return Effect.mapErrorEager(this.dispatched.bytes, this.undecodable)
-  }
-
-  get text(): Effect.Effect<string, HttpClientError> {
-    return this.as((web) => web.text)
-  }
-
-  get json(): Effect.Effect<Schema.Json, HttpClientError> {
-    return this.as((web) => web.json)
-  }
-
-  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpClientError> {
-    return this.as((web) => web.urlParamsBody)
-  }
-
-  get formData(): HttpClientResponse.HttpClientResponse["formData"] {
-    return this.as((web) => web.formData)
-  }
-
-  get upgrade(): Effect.Effect<never, HttpClientError> {
-    const description = "this client hands over no connection"
-    const reason = new StatusCodeError({ request: this.request, response: this, description })
-    return Effect.fail(new HttpClientError({ reason }))
-  }
-
-  /** Reads the whole body as the platform's own answers are read. */
-  private as<A>(
-    read: (web: HttpClientResponse.HttpClientResponse) => Effect.Effect<A, HttpClientError>
-  ): Effect.Effect<A, HttpClientError> {
-    return Effect.flatMap(this.arrayBuffer, (bytes) =>
-      Effect.mapError(
-        read(HttpClientResponse.fromWeb(this.request, new Response(bytes, { headers: this.headers }))),
-        ({ reason }) => this.undecodable(reason.cause)
-      )
-    )
-  }
-
-  private readonly undecodable = (cause: unknown): HttpClientError =>
-    new HttpClientError({ reason: new DecodeError({ request: this.request, response: this, cause }) })
-
-  override toJSON(): unknown {
-    const { request, status } = this
-    return HttpIncomingMessage.inspect(this, { _id: "HttpClientResponse", request: request.toJSON(), status })
-  }
-
-  pipe() {
-    // As every `pipe` of Effect's is written.
-    return pipeArguments(this, arguments)
   }
 }

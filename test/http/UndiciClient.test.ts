@@ -4,6 +4,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope, Stream, type Tracer } from "effect"
 import { Cookies, HttpBody, HttpClient, type HttpClientError, HttpClientRequest, UrlParams } from "effect/http"
 import type { ServerResponse } from "node:http"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import * as UndiciClient from "../../src/http/UndiciClient.ts"
 import {
   type Answer,
@@ -306,6 +308,101 @@ describe("a client of one's own", () => {
       assert.strictEqual(reasonOf(yield* Effect.flip(inPieces.text)), "DecodeError")
       const upgrade = yield* get(body("a"))
       assert.strictEqual(reasonOf(yield* Effect.flip(upgrade.upgrade)), "StatusCodeError")
+    }).pipe(Effect.scoped, Effect.provide(ours))
+  )
+})
+
+// Neither traced nor in a scope: the way of a sink's requests, on which nobody but the client watches over them.
+describe("without a tracer and a scope", () => {
+  const apart = <A, E>(run: Effect.Effect<A, E, HttpClient.HttpClient>) =>
+    Effect.gen(function* () {
+      const client = yield* HttpClient.HttpClient
+      return yield* Effect.promise(() =>
+        Effect.runPromise(
+          run.pipe(
+            Effect.provideService(HttpClient.HttpClient, client),
+            Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+          )
+        )
+      )
+    })
+
+  const ended = (run: (url: string) => Effect.Effect<unknown, unknown, HttpClient.HttpClient>, answer: Answer) =>
+    Effect.gen(function* () {
+      const server = yield* receiver(answer)
+      yield* apart(
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(run(server.url))
+          yield* eventually(
+            () => server.requests.length,
+            (n) => n === 1
+          )
+          yield* Effect.sleep("20 millis")
+          yield* Fiber.interrupt(fiber)
+        })
+      )
+      assert.strictEqual(server.requests.length, 1)
+      assert.strictEqual(yield* eventually(server.open, (n) => n === 0), 0)
+    }).pipe(Effect.scoped, Effect.provide(ours))
+
+  it.live("an interruption before the answer ends the connection", () => ended(HttpClient.get, hangBeforeHeaders))
+
+  it.live("so does one while a body is read, and a stream that is not read to its end", () =>
+    Effect.gen(function* () {
+      yield* ended((url) => Effect.flatMap(HttpClient.get(url), ({ arrayBuffer }) => arrayBuffer), hangInBody(200))
+      yield* ended(
+        (url) => Effect.flatMap(HttpClient.get(url), ({ stream }) => Stream.runDrain(stream)),
+        hangInBody(200)
+      )
+      yield* ended((url) => Effect.flatMap(HttpClient.get(url), ({ stream }) => Stream.runHead(stream)), endless(200))
+    })
+  )
+
+  it.live("a request that belongs to a scope is ended with it", () =>
+    Effect.gen(function* () {
+      const server = yield* receiver(hangInBody(200))
+      const response = yield* apart(
+        Effect.scoped(Effect.flatMap(HttpClient.HttpClient, (client) => HttpClient.withScope(client).get(server.url)))
+      )
+      assert.strictEqual(yield* eventually(server.open, (n) => n === 0), 0)
+      assert.strictEqual(reasonOf(yield* Effect.flip(response.text)), "DecodeError")
+    }).pipe(Effect.scoped, Effect.provide(ours))
+  )
+
+  it.live("an answer that nobody reads is ended once it is collected", () =>
+    Effect.gen(function* () {
+      setFlagsFromString("--expose-gc")
+      const collect = runInNewContext("gc") as () => void
+      const server = yield* receiver(hangInBody(200))
+      const status = yield* apart(Effect.map(HttpClient.get(server.url), ({ status }) => status))
+      assert.strictEqual(status, 200)
+      const open = yield* eventually(
+        () => {
+          collect()
+          return server.open()
+        },
+        (n) => n === 0
+      )
+      assert.strictEqual(open, 0)
+    }).pipe(Effect.scoped, Effect.provide(ours))
+  )
+
+  it.live("each request goes to its own url, and one that has none fails", () =>
+    Effect.gen(function* () {
+      const server = yield* receiver(body("ok"))
+      const urls = ["/a", "/a?q=1", "/a?q=1#x", "/a", "/b"].map((path) => new URL(path, server.url).href)
+      yield* apart(
+        Effect.gen(function* () {
+          for (const url of urls) assert.strictEqual((yield* HttpClient.get(url)).url, url.replace("#x", ""))
+          yield* HttpClient.get(urls[0]!, { urlParams: { p: "2" } })
+          yield* HttpClient.get(urls[0]!, { urlParams: { p: "3" } })
+          assert.strictEqual(reasonOf(yield* Effect.flip(HttpClient.get("nowhere"))), "InvalidUrlError")
+        })
+      )
+      assert.deepStrictEqual(
+        server.requests.map(({ path }) => path),
+        ["/a", "/a?q=1", "/a?q=1", "/a", "/b", "/a?p=2", "/a?p=3"]
+      )
     }).pipe(Effect.scoped, Effect.provide(ours))
   )
 })

@@ -15,7 +15,6 @@ export type RawHeaders = Readonly<Record<string, string | Array<string> | undefi
 /** What is used of an `AbortSignal`, whose type is the platform's. */
 export interface Signal {
   readonly aborted: boolean
-  readonly reason: unknown
   addEventListener(type: "abort", listener: () => void): void
   removeEventListener(type: "abort", listener: () => void): void
 }
@@ -35,33 +34,41 @@ const highWaterMark = 64 * 1024
 export class Dispatched {
   status = 0
   headers: RawHeaders = {}
-  private readonly signal: Signal
+  private readonly signal: Signal | undefined
   private asker: Asker | undefined
   private controller: Controller | undefined = undefined
   private chunks: Array<Uint8Array> = []
   private held = 0
   private state: "open" | "ended" | "failed" = "open"
   private error: unknown = undefined
+  private isAborted = false
   private read: "not yet" | "whole" | "in pieces" = "not yet"
   private whole: ArrayBuffer | undefined = undefined
   private waiters: Array<() => void> = []
 
-  constructor(signal: Signal, asker: Asker) {
+  constructor(signal: Signal | undefined, asker: Asker) {
     this.signal = signal
     this.asker = asker
-    signal.addEventListener("abort", this.abort)
+    signal?.addEventListener("abort", this.abort)
   }
 
-  private readonly abort = (): void => {
-    const { reason } = this.signal
+  get isOver(): boolean {
+    return this.state !== "open"
+  }
+
+  /** Ends the request, and its connection unless the answer is there as a whole. */
+  readonly abort = (): void => {
+    if (this.isOver) return
+    this.isAborted = true
+    const error = new Error("the request was aborted")
     // One that still waits for its turn is aborted when that comes.
-    if (this.controller === undefined) this.tell((asker) => asker.failed(reason))
-    else this.controller.abort(reason instanceof Error ? reason : new Error("the request was aborted"))
+    if (this.controller === undefined) this.tell((asker) => asker.failed(error))
+    else this.controller.abort(error)
   }
 
   onRequestStart(controller: Controller): void {
     this.controller = controller
-    if (this.signal.aborted) this.abort()
+    if (this.isAborted || this.signal?.aborted === true) this.abort()
   }
 
   onResponseStart(_: Controller, status: number, headers: RawHeaders): void {
@@ -99,7 +106,7 @@ export class Dispatched {
 
   private over(state: "ended" | "failed"): void {
     this.state = state
-    this.signal.removeEventListener("abort", this.abort)
+    this.signal?.removeEventListener("abort", this.abort)
     this.wake()
   }
 
@@ -112,12 +119,12 @@ export class Dispatched {
     })
   }
 
-  /** Waits for more of the body, or for its end. */
+  /** Waits for more of the body, or for its end. Who is interrupted in that will not have the rest. */
   private readonly more = Effect.callback<void>((resume) => {
     const waiter = () => resume(Effect.void)
     this.waiters.push(waiter)
     this.controller?.resume()
-    return Effect.sync(() => void (this.waiters = this.waiters.filter((other) => other !== waiter)))
+    return Effect.sync(this.abort)
   })
 
   /** The whole body, which can be read again. */

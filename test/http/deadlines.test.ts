@@ -5,9 +5,29 @@ import { TestClock } from "effect/testing"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import { Deadlines } from "../../src/internal/http/deadlines.ts"
 import { note, one } from "./support/envelopes.ts"
-import { eventually, fakeClient } from "./support/receiver.ts"
+import { fakeClient } from "./support/receiver.ts"
 
-const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length
+/** The clock of a test, which also says how many timers run on it. */
+const countingTimers = <A, E, R>(run: (timers: () => number) => Effect.Effect<A, E, R>) =>
+  Clock.clockWith((clock) => {
+    let timers = 0
+    const counted = (sleep: Effect.Effect<void>) =>
+      Effect.suspend(() => {
+        timers++
+        return Effect.ensuring(
+          sleep,
+          Effect.sync(() => void timers--)
+        )
+      })
+    const counting: Clock.Clock = Object.create(clock, {
+      sleep: { value: (d: Duration.Duration) => counted(clock.sleep(d)) }
+    })
+    return Effect.provideService(
+      run(() => timers),
+      Clock.Clock,
+      counting
+    )
+  })
 const same = (context: Context.Context<never>) => context
 
 /** A client that answers after so many milliseconds, and counts what was interrupted. */
@@ -83,65 +103,64 @@ describe("the time limits of a sink's requests", () => {
   )
 
   it.live("one timer for all, and none when nothing is under way", () =>
+    countingTimers((timers) =>
+      Effect.gen(function* () {
+        const gates: Array<() => void> = []
+        const client = fakeClient(() =>
+          Effect.callback<Response>((resume) => void gates.push(() => resume(Effect.succeed(new Response()))))
+        )
+        const sink = yield* sinkOver(client, "1 hour")
+        const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(sink.write(note("x"))))
+        yield* Effect.yieldNow
+        const seen = [timers()]
+        gates[0]!()
+        gates[2]!()
+        yield* Fiber.join(writes[0]!)
+        yield* Fiber.join(writes[2]!)
+        seen.push(timers())
+        gates[1]!()
+        yield* Fiber.join(writes[1]!)
+        seen.push(timers())
+        const last = yield* Effect.forkChild(sink.write(note("x")))
+        yield* Effect.yieldNow
+        seen.push(timers())
+        yield* Fiber.interrupt(last)
+        seen.push(timers())
+        assert.deepStrictEqual(seen, [1, 1, 0, 1, 0])
+      })
+    )
+  )
+
+  it.live("who writes one after the other keeps the timer", () =>
     Effect.gen(function* () {
-      const gates: Array<() => void> = []
-      const client = fakeClient(() =>
-        Effect.callback<Response>((resume) => void gates.push(() => resume(Effect.succeed(new Response()))))
-      )
+      let sleeps = 0
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const counting: Clock.Clock = Object.create(clock, {
+        sleep: { value: (d: Duration.Duration) => (sleeps++, clock.sleep(d)) }
+      })
+      const client = fakeClient(() => Effect.as(Effect.yieldNow, new Response(null, { status: 204 })))
       const sink = yield* sinkOver(client, "1 hour")
-      const before = timers()
-      const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(sink.write(note("x"))))
-      yield* Effect.yieldNow
-      assert.deepStrictEqual([gates.length, timers() - before], [3, 1])
-      gates[0]!()
-      gates[2]!()
-      yield* Effect.yieldNow
-      yield* Effect.yieldNow
-      assert.strictEqual(timers() - before, 1)
-      // One is answered, and one interrupted: the last.
-      gates[1]!()
-      yield* Effect.forEach(writes, Fiber.join)
-      assert.strictEqual(
-        yield* eventually(
-          () => timers() - before,
-          (n) => n === 0
-        ),
-        0
+      yield* Effect.forEach(Array.from({ length: 50 }), () => sink.write(note("x"))).pipe(
+        Effect.provideService(Clock.Clock, counting)
       )
-      const last = yield* Effect.forkChild(sink.write(note("x")))
-      yield* Effect.yieldNow
-      assert.strictEqual(timers() - before, 1)
-      yield* Fiber.interrupt(last)
-      assert.strictEqual(
-        yield* eventually(
-          () => timers() - before,
-          (n) => n === 0
-        ),
-        0
-      )
+      assert.strictEqual(sleeps, 1)
     })
   )
 
   it.live("a close with requests under way waits for their time to be up, and leaves no timer", () =>
-    Effect.gen(function* () {
-      const { client, told } = slow(() => 100_000)
-      const scope = yield* Scope.make()
-      const before = timers()
-      const sink = yield* Scope.provide(sinkOver(client, "100 millis"), scope)
-      const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.flip(sink.write(note("x")))))
-      yield* Effect.yieldNow
-      yield* Scope.close(scope, Exit.void)
-      const errors = yield* Effect.forEach(writes, Fiber.join)
-      for (const error of errors) assert.include(error.message, "no answer within 100ms")
-      assert.strictEqual(told.interrupted, 3)
-      assert.strictEqual(
-        yield* eventually(
-          () => timers() - before,
-          (n) => n === 0
-        ),
-        0
-      )
-    })
+    countingTimers((timers) =>
+      Effect.gen(function* () {
+        const { client, told } = slow(() => 100_000)
+        const scope = yield* Scope.make()
+        const sink = yield* Scope.provide(sinkOver(client, "100 millis"), scope)
+        const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.flip(sink.write(note("x")))))
+        yield* Effect.yieldNow
+        yield* Scope.close(scope, Exit.void)
+        const errors = yield* Effect.forEach(writes, Fiber.join)
+        for (const error of errors) assert.include(error.message, "no answer within 100ms")
+        assert.deepStrictEqual([told.interrupted, timers()], [3, 0])
+      })
+    )
   )
 
   it.effect("what refuses its interruption is waited for, and is late all the same", () =>

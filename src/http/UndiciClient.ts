@@ -1,7 +1,7 @@
 /**
- * An `HttpClient` over a dispatcher of undici, for programs on Node that send much: what a request costs beside undici is
- * about a fifth of what the undici client of `@effect/platform-node` takes, which makes a stream, two promises and two
- * fibers for each. Pools, connections and TLS are the dispatcher's.
+ * An `HttpClient` over a dispatcher of undici, for programs on Node that send much: undici's parser calls it directly,
+ * where the undici client of `@effect/platform-node` makes a `Readable`, promises and fibers for each answer. Pools,
+ * connections and TLS are the dispatcher's.
  *
  * It follows no redirect, sets no limit of time, and hands over no connection after an upgrade. Interrupting a request
  * aborts it, and so does giving up its answer's body before the end.

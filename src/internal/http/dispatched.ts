@@ -1,5 +1,6 @@
 /** A request that a dispatcher carries out, and the answer to it as it comes. */
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
 
@@ -25,6 +26,13 @@ export interface Asker {
   readonly answered: () => void
   /** Why there is none. */
   readonly failed: (cause: unknown) => void
+}
+
+/** A body is there once. */
+class AlreadyRead extends Data.TaggedError("AlreadyRead")<{ readonly as: string }> {
+  override get message(): string {
+    return `the body has been read as ${this.as}`
+  }
 }
 
 /** How much of a body that nobody has asked for is held before the connection is told to wait. */
@@ -129,7 +137,7 @@ export class Dispatched {
 
   /** The whole body, which can be read again. */
   readonly bytes: Effect.Effect<ArrayBuffer, unknown> = Effect.suspend(() => {
-    if (this.read === "in pieces") return Effect.fail(new Error("the body has been read as a stream"))
+    if (this.read === "in pieces") return Effect.fail(new AlreadyRead({ as: "a stream" }))
     this.read = "whole"
     if (this.state === "open") return Effect.flatMap(this.more, () => this.bytes)
     if (this.state === "failed") return Effect.fail(this.error)
@@ -140,7 +148,7 @@ export class Dispatched {
 
   /** The body piece by piece, as it comes. */
   readonly pull: Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> = Effect.suspend(() => {
-    if (this.read === "whole") return Effect.fail(new Error("the body has been read as a whole"))
+    if (this.read === "whole") return Effect.fail(new AlreadyRead({ as: "a whole" }))
     this.read = "in pieces"
     const { chunks } = this
     this.chunks = []

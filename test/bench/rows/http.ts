@@ -117,12 +117,16 @@ const sink = (label = "ours", client?: Client): Side =>
 
 const overPlatform = "ours, over NodeHttpClient's undici"
 
+/** 250 ms are a few hundred requests: the compiler is still at work. */
+const warmUps = 6
+
 export const http: ReadonlyArray<Row> = [
   {
     name: "http-endpoint-16",
     question: "One event a request at 16 connections, through `Endpoint` with `concurrency: 16`",
     n: 1600,
     metrics: wallAndCpu,
+    warmUps,
     sides: [endpoint(16), raw(16, 0.6), endpoint(16, overPlatform, platform)]
   },
   {
@@ -130,6 +134,7 @@ export const http: ReadonlyArray<Row> = [
     question: "One event a request at one connection, `HttpSink` alone",
     n: 400,
     metrics: wallAndCpu,
+    warmUps,
     sides: [sink(), raw(1, 0.85), sink(overPlatform, platform)]
   },
   {
@@ -137,6 +142,7 @@ export const http: ReadonlyArray<Row> = [
     question: "A hundred events a request at one connection, through `Endpoint`",
     n: 20_000,
     metrics: wallAndCpu,
+    warmUps,
     sides: [
       overHttp("ours, 100 a request", 1, (url, n) =>
         Effect.map(

@@ -38,6 +38,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/json",
     "internal/envelope/timestamp",
     "internal/envelope/utf8",
+    "internal/http/dispatched",
     "internal/http/forbiddenAddress",
     "internal/http/ingressLog",
     "internal/http/refused",
@@ -54,6 +55,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/codec",
     "internal/envelope/mediaType",
     "internal/http/commit",
+    "internal/http/dispatchedAnswer",
     "internal/http/handshake",
     "internal/http/requestBody",
     "internal/http/specialRanges"
@@ -70,6 +72,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["durable/PostgresStore"],
   [
     "http/AddressPolicy",
+    "http/UndiciClient",
     "internal/envelope/attributes",
     "internal/envelope/body",
     "internal/envelope/cloudEventData",
@@ -97,7 +100,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
   ["internal/durable/queue"],
   ["durable/DurableQueue"],
-  ["internal/http/answer", "internal/http/switch", "internal/http/target"],
+  ["internal/http/answer", "internal/http/deadlines", "internal/http/switch", "internal/http/target"],
   ["http/EventIngress", "internal/http/exchange", "internal/http/fill", "internal/http/hold"],
   ["internal/http/settings", "internal/http/signer"],
   ["http/HttpSink"],

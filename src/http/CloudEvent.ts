@@ -22,7 +22,7 @@ import type { Attributes, Extension, Fault, Name } from "../internal/envelope/at
 import * as Rules from "../internal/envelope/attributes.ts"
 import { type Data, isNone, type Member, refusal } from "../internal/envelope/cloudEventData.ts"
 import * as Body from "../internal/envelope/body.ts"
-import { decoded, failed, guarded } from "../internal/envelope/codec.ts"
+import { andThenEager, decoded, failed, guarded, guardedEager } from "../internal/envelope/codec.ts"
 import { atPath, type EnvelopeError, quoted } from "../internal/envelope/error.ts"
 import * as Header from "../internal/envelope/headers.ts"
 import * as MediaType from "../internal/envelope/mediaType.ts"
@@ -158,14 +158,14 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
   identity: identityOf,
   accepts: binaryMode,
   encode: (event) =>
-    guarded("encode", () => {
+    guardedEager("encode", () => {
       const wrong = invalid(data, event)
       if (wrong !== undefined) return wrong
       const headers: Record<string, string> = {}
       const attributes = Rules.flat(event)
       for (const name of Object.keys(attributes)) headers[`ce-${name}`] = Header.encode(String(attributes[name]))
       if (event.datacontenttype !== undefined) headers["content-type"] = event.datacontenttype
-      return Effect.map(data.toBody(event.data), (body) => ({ body, headers }))
+      return Effect.mapEager(data.toBody(event.data), (body) => ({ body, headers }))
     }),
   decode: ({ body, headers }) =>
     guarded("decode", () => {
@@ -210,10 +210,10 @@ const utf8 = "; charset=utf-8"
 const encodeJson =
   <D>(kind: Data<D>) =>
   (event: CloudEvent<D>) =>
-    guarded("encode", () => {
+    guardedEager("encode", () => {
       const wrong = invalid(kind, event)
       if (wrong !== undefined) return wrong
-      return Effect.flatMap(kind.toMember(event.data), (member) => {
+      return andThenEager(kind.toMember(event.data), (member) => {
         const datacontenttype = event.datacontenttype ?? (isNone(member) ? undefined : kind.contentType)
         return Body.toPart({ ...Rules.flat(event), datacontenttype, ...member })
       })

@@ -19,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Body from "../internal/envelope/body.ts"
-import { decoded, decoder, encoder, failed, guarded } from "../internal/envelope/codec.ts"
+import { andThenEager, decoded, decoder, encoder, failed, guarded, guardedEager } from "../internal/envelope/codec.ts"
 import { EnvelopeError } from "../internal/envelope/error.ts"
 import * as Json from "../internal/envelope/json.ts"
 import * as MediaType from "../internal/envelope/mediaType.ts"
@@ -46,7 +46,7 @@ export interface Envelope<in out A> {
   readonly identity?: ((event: A) => string) | undefined
   /** Which requests are of this envelope: those of its media type, in UTF-8, unless given. */
   readonly accepts?: Accepts | undefined
-  /** One event's part of a request. */
+  /** One event's part of a request. An `Exit` is cheapest, where no effect is needed. */
   readonly encode: (event: A) => Effect.Effect<Part, EnvelopeError>
   /** The events of a request, in order. A request with one bad event is refused whole. */
   readonly decode: (message: Message) => Effect.Effect<ReadonlyArray<A>, EnvelopeError>
@@ -224,7 +224,7 @@ export const registry: Envelope<RegistryEvent.RegistryEvent> = (() => {
     join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
     id: (event) => event.id,
     // The schema changes nothing but the order of the fields, so what it has judged is handed on in its stead.
-    encode: (event) => guarded("encode", () => Effect.flatMap(encode(event), () => Body.toPart(event))),
+    encode: (event) => guardedEager("encode", () => andThenEager(encode(event), () => Body.toPart(event))),
     decode: (message) =>
       guarded("decode", () =>
         Effect.flatMap(decoded(Body.json(message, RegistryEvent.mediaType)), (json) =>
@@ -242,7 +242,7 @@ const lineFeed = Utf8.encode("\n")
 
 const part = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
   const encode = encoder(schema)
-  return (event: A) => guarded("encode", () => Effect.flatMap(encode(event), Body.toPart))
+  return (event: A) => guardedEager("encode", () => andThenEager(encode(event), Body.toPart))
 }
 
 /** The lines of a text, less the blank ones at its end. */

@@ -52,6 +52,8 @@ export interface Row {
   readonly note?: string | undefined
   /** Neither warmed up nor repeated in one process: for what is about memory and not about time. */
   readonly cold?: boolean | undefined
+  /** Warmed up so many times as long as other rows: for events that take so long that these make few of them. */
+  readonly warmUps?: number | undefined
 }
 
 export const goSide = (name: string, goals?: Side["goals"], label = "go-events"): Side => ({ label, run: name, goals })

@@ -75,7 +75,7 @@ export const runRow = async (
     const measurers = new Map<Side, Measurer>()
     try {
       for (const side of samples.keys()) {
-        const warmUp = row.cold ? 0 : effort.warmUp
+        const warmUp = row.cold ? 0 : effort.warmUp * (row.warmUps ?? 1)
         measurers.set(side, measure(row, side, load, warmUp, typeof go === "string" ? "" : go.binary))
       }
       // They start side by side, and warm up one after the other.

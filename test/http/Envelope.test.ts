@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Result, Schema } from "effect"
+import { Cause, Effect, Exit, Result, Schema, SchemaGetter, SchemaIssue } from "effect"
 import * as fc from "fast-check"
 import * as Envelope from "../../src/http/Envelope.ts"
 
@@ -383,4 +383,45 @@ describe("types", () => {
     assert.isFunction(needy)
     assert.isFunction(nowhere)
   })
+})
+
+describe("schemas with effects", () => {
+  const Slow = Schema.String.pipe(
+    Schema.decodeTo(Schema.String, {
+      decode: SchemaGetter.transformEffect((text: string) => Effect.as(Effect.yieldNow, text.toLowerCase())),
+      encode: SchemaGetter.transformEffect((text: string) =>
+        text === "bad"
+          ? Effect.andThen(
+              Effect.yieldNow,
+              Effect.fail(new SchemaIssue.InvalidValue({ message: "not this one" }, text))
+            )
+          : Effect.as(Effect.yieldNow, text.toUpperCase())
+      )
+    })
+  )
+
+  it.effect("encode and decode as others do", () =>
+    Effect.gen(function* () {
+      const envelope = Envelope.ndjson(Schema.Struct({ id: Slow }))
+      const part = yield* envelope.encode({ id: "a" })
+      assert.strictEqual(decoder.decode(part.body), '{"id":"A"}')
+      assert.deepStrictEqual(yield* decode(envelope, join(envelope, [part])), [{ id: "a" }])
+      assert.include(yield* encodeError(envelope, { id: "bad" }), "not this one")
+    })
+  )
+
+  it.effect("a transformation that throws is a defect, at the call or later", () =>
+    Effect.gen(function* () {
+      const thrower = Schema.String.pipe(
+        Schema.decodeTo(Schema.String, {
+          decode: SchemaGetter.passthrough(),
+          encode: SchemaGetter.transform((_: string): string => {
+            throw new Error("mine")
+          })
+        })
+      )
+      const exit = yield* Effect.exit(Envelope.json(thrower).encode("x"))
+      assert.isTrue(Exit.hasDies(exit))
+    })
+  )
 })

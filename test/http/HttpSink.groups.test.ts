@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import { EventSink } from "effect-events"
 import { HttpClient } from "effect/http"
+import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
 import * as fc from "fast-check"
 import type { Envelope } from "../../src/http/Envelope.ts"
@@ -53,6 +54,42 @@ describe("a group", () => {
       )
       assert.strictEqual(sent[0]!.headers["content-type"], "text/list")
       assert.strictEqual(sink.node.health(0).counts.delivered, 4)
+    })
+  )
+
+  it.effect("parts may be encoded at once or by an effect, in any order", () =>
+    Effect.gen(function* () {
+      const { sent, sink, some } = yield* make({
+        envelope: {
+          ...many,
+          encode: (event) => (event.text.startsWith("late") ? Effect.delay(many.encode(event), 1) : many.encode(event))
+        }
+      })
+      const write = yield* Effect.forkChild(some(notes("a", "late b", "c", "late d", "late e", "f")))
+      yield* TestClock.adjust("3 millis")
+      assert.strictEqual(yield* Fiber.join(write), 6)
+      const one = yield* Effect.forkChild(sink.write(note("late x")))
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(one)
+      const refused = yield* Effect.forkChild(some(notes("late a", "unspeakable", "c")))
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* Fiber.join(refused), 1)
+      assert.deepStrictEqual(
+        sent.map(({ text }) => text),
+        ["[a,late b,c,late d,late e,f]", "[late x]", "[late a]"]
+      )
+    })
+  )
+
+  it.effect("an envelope that throws is a defect of the write, as one that dies is", () =>
+    Effect.gen(function* () {
+      const dies = (encode: Envelope<Note>["encode"]) =>
+        Effect.flatMap(make({ envelope: { ...many, encode } }), ({ some }) => Effect.exit(some(notes("a", "b"))))
+      const thrown = yield* dies(() => {
+        throw new Error("x")
+      })
+      const died = yield* dies(() => Effect.die(new Error("x")))
+      assert.isTrue(Exit.hasDies(thrown) && Exit.hasDies(died))
     })
   )
 

@@ -20,7 +20,7 @@ const part = (json: string) => ({ body: Utf8.encode(json), headers: noHeaders })
 
 /** A JSON value as one event's part of a request. */
 export const toPart = (value: unknown): Effect.Effect<ReturnType<typeof part>, EnvelopeError> =>
-  Effect.map(stringify(value), part)
+  Effect.mapEager(stringify(value), part)
 
 /** The text of a request that must be of a media type. */
 export const text = ({ body, headers }: Message, expected: string): Result.Result<string, string> => {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import { decoded, decoder, encoder, failed, stringify } from "./codec.ts"
+import { andThenEager, decoded, decoder, encoder, failed, stringify } from "./codec.ts"
 import { atPath, type EnvelopeError, quoted } from "./error.ts"
 import * as Json from "./json.ts"
 import * as MediaType from "./mediaType.ts"
@@ -69,9 +69,9 @@ export const json = <D>(schema: Schema.ConstraintCodec<D, unknown>): Data<D> => 
     accepts: (contentType) =>
       contentType !== undefined && MediaType.isJson(contentType) && MediaType.isUtf8(contentType),
     expected: "JSON in UTF-8",
-    toBody: (data) => Effect.map(Effect.flatMap(encode(data), stringify), Utf8.encode),
+    toBody: (data) => Effect.mapEager(andThenEager(encode(data), stringify), Utf8.encode),
     fromBody: (body) => Effect.flatMap(decoded(parse(body)), (value) => decode(value)),
-    toMember: (data) => Effect.map(encode(data), (data) => ({ data })),
+    toMember: (data) => Effect.mapEager(encode(data), (data) => ({ data })),
     fromMember: ({ data, data_base64 }, path) => {
       if (data_base64 === undefined) return data === undefined ? missing(path, "data") : decode(data, [...path, "data"])
       const value = Result.flatMap(octets(data_base64, path), (bytes) => within(parse(bytes), path))
@@ -118,7 +118,7 @@ export const bytes: Data<Uint8Array> = {
   expected: "bytes",
   toBody: (data) => Effect.succeed(data),
   fromBody: (body) => Effect.succeed(body),
-  toMember: (data) => Effect.sync(() => ({ data_base64: Base64.encode(data) })),
+  toMember: (data) => Effect.succeed({ data_base64: Base64.encode(data) }),
   fromMember: ({ data_base64 }, path) =>
     data_base64 === undefined ? missing(path, "data_base64") : decoded(octets(data_base64, path))
 }

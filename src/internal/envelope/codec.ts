@@ -1,6 +1,7 @@
 /** Schemas as JSON, with errors that say where. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
@@ -37,19 +38,45 @@ export const decoder = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
     Effect.mapErrorEager(decode(value), issueError("decode", path))
 }
 
+/** Whether an effect is over already, so that there is nothing to run. `Exit.isExit` forgets the types. */
+export const isOver = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Exit<A, E> => Exit.isExit(effect)
+
+/** `Effect.flatMap` that runs at once what follows an effect that is over, as most encoding is. */
+export const andThenEager = <A, B, E, F>(
+  self: Effect.Effect<A, E>,
+  f: (a: A) => Effect.Effect<B, F>
+): Effect.Effect<B, E | F> =>
+  !isOver(self) ? Effect.flatMap(self, f) : Exit.isSuccess(self) ? f(self.value) : Effect.failCause(self.cause)
+
 /**
- * Runs what encodes or decodes. A value that is nested too deeply for the stack, or in a circle, is somebody's bad input
+ * Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is somebody's bad input
  * and not a bug of this program.
  */
+export const guardedEager = <A>(
+  direction: Direction,
+  run: () => Effect.Effect<A, EnvelopeError>
+): Effect.Effect<A, EnvelopeError> => {
+  try {
+    const effect = run()
+    return isOver(effect) && Exit.isSuccess(effect) ? effect : Effect.catchCause(effect, judge(direction))
+  } catch (defect) {
+    // An effect's defects are no less than those of a function.
+    return judge(direction)(Cause.die(defect))
+  }
+}
+
+/** The same when it is run. */
 export const guarded = <A>(
   direction: Direction,
   run: () => Effect.Effect<A, EnvelopeError>
-): Effect.Effect<A, EnvelopeError> =>
-  Effect.catchCause(Effect.suspend(run), (cause) =>
+): Effect.Effect<A, EnvelopeError> => Effect.suspend(() => guardedEager(direction, run))
+
+const judge =
+  (direction: Direction) =>
+  (cause: Cause.Cause<EnvelopeError>): Effect.Effect<never, EnvelopeError> =>
     cause.reasons.some((reason) => Cause.isDieReason(reason) && isOverflow(reason.defect))
       ? failed(direction, "nested too deeply")
       : Effect.failCause(cause)
-  )
 
 /** A JSON value as text. */
 export const stringify = (value: unknown): Effect.Effect<string, EnvelopeError> => {

@@ -11,10 +11,12 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
+import { Scope } from "effect/Scope"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import type { Classification } from "../../http/Classification.ts"
 import { type ForbiddenAddress, type Reason, Status, Timeout, type Transport } from "../../http/HttpSinkError.ts"
 import { drain, retryAfter, transport } from "./answer.ts"
+import { Deadlines } from "./deadlines.ts"
 import type { Target } from "./target.ts"
 
 export interface ExchangeOptions {
@@ -42,6 +44,7 @@ export class Exchange {
   /** What the client itself was given for `fetch`, if it is one of those. */
   private readonly init: FetchHttpClient.RequestInit["Service"] | undefined
   private readonly headers: Headers.Headers
+  private readonly deadlines: Deadlines
   private caller: Context.Context<never> | undefined = undefined
   private context: Context.Context<never> = Context.empty()
 
@@ -53,6 +56,7 @@ export class Exchange {
     this.client = client
     this.init = init
     this.options = options
+    this.deadlines = new Deadlines(options.timeout)
     this.headers = Headers.fromInput({ ...options.target.headers, "content-type": options.contentType })
   }
 
@@ -82,13 +86,13 @@ export class Exchange {
         // A client may have a view of its own on what is an answer; here the classification decides.
         "response" in error.reason ? answered(error.reason.response) : Effect.fail(this.unanswered(transport(error)))
     })
-    const inContext = Effect.updateContext(exchange, (caller: Context.Context<never>) => this.contextOf(caller))
-    if (!Duration.isFinite(timeout)) return inContext
-    return Effect.timeoutOrElse(inContext, {
-      duration: timeout,
+    if (!Duration.isFinite(timeout)) return Effect.updateContext(exchange, this.contextOf)
+    return this.deadlines.limit(
+      exchange,
+      this.contextOf,
       // The status was the verdict: a body that never ends does not change it.
-      orElse: () => verdict ?? Effect.fail({ reason: new Timeout({ after: timeout }), transient: true })
-    })
+      () => verdict ?? Effect.fail({ reason: new Timeout({ after: timeout }), transient: true })
+    )
   }
 
   private unanswered(reason: Transport | ForbiddenAddress): Failed {
@@ -106,11 +110,13 @@ export class Exchange {
   }
 
   /** What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. */
-  private contextOf(caller: Context.Context<never>): Context.Context<never> {
+  private readonly contextOf = (caller: Context.Context<never>): Context.Context<never> => {
     // Most writes come from the same fiber, so the context of the last caller is kept.
     if (caller === this.caller) return this.context
     const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
-    let context = Context.add(caller, FetchHttpClient.RequestInit, { ...this.init, ...given, redirect: "manual" })
+    // Nothing of a request outlives it, so its caller's scope has no part in it: `UndiciClient` is faster without one.
+    const unscoped = Context.omit(Scope)(caller) as Context.Context<never>
+    let context = Context.add(unscoped, FetchHttpClient.RequestInit, { ...this.init, ...given, redirect: "manual" })
     const isTraced =
       Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer
     if (isTraced) {

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { type Envelope, EnvelopeError, type Join, type Part } from "../../http/Envelope.ts"
 import { TooLarge } from "../../http/HttpSinkError.ts"
+import { andThenEager, isOver } from "../envelope/codec.ts"
 import { headerProblem, isFieldValue } from "./target.ts"
 
 /** A request's content, and how many events it is of. */
@@ -18,7 +19,7 @@ export class Filler<A> {
   private readonly maxEvents: number
   private readonly maxBytes: number
   /** The event that the last request had no room for, so that the next one need not encode it again. */
-  private left: { readonly event: A; readonly part: Part } | undefined = undefined
+  private left: Left<A> | undefined = undefined
 
   constructor(envelope: Envelope<A>, maxEvents: number, maxBytes: number) {
     this.envelope = envelope
@@ -28,7 +29,7 @@ export class Filler<A> {
 
   /** One event, on its own. */
   one(event: A): Effect.Effect<Filled, Failure> {
-    return Effect.flatMap(this.encode(event), ({ body, headers }) =>
+    return andThenEager(this.encode(event), ({ body, headers }) =>
       body.length > this.maxBytes
         ? Effect.fail(new TooLarge({ bytes: body.length, maxBytes: this.maxBytes }))
         : Effect.succeed({ body, headers, count: 1 })
@@ -43,57 +44,82 @@ export class Filler<A> {
     return Effect.suspend(() => {
       const { left } = this
       this.left = undefined
-      const most = Math.min(events.length, this.maxEvents)
-      const parts: Array<Part> = []
-      let bytes = join.prefix.length + join.suffix.length
-      let refused: Effect.Effect<never, Failure> | undefined
-      return Effect.flatMap(
-        Effect.whileLoop({
-          while: () => refused === undefined && parts.length < most,
-          body: () => {
-            // Not out of bounds, by the condition of the loop.
-            const event = events[parts.length] as A
-            return left !== undefined && Object.is(left.event, event)
-              ? Effect.succeed(Exit.succeed(left.part))
-              : Effect.exit(this.encode(event))
-          },
-          step: (exit) => {
-            if (Exit.isFailure(exit)) {
-              refused = Effect.failCause(exit.cause)
-              return
-            }
-            const part = exit.value
-            const [first] = parts
-            const size = bytes + part.body.length + (first === undefined ? 0 : join.separator.length)
-            if (size <= this.maxBytes && (first === undefined || isSame(first.headers, part.headers))) {
-              parts.push(part)
-              bytes = size
-              return
-            }
-            refused = Effect.fail(new TooLarge({ bytes: size, maxBytes: this.maxBytes }))
-            this.left = { event: events[parts.length] as A, part }
-          }
-        }),
-        () => {
-          const [first] = parts
-          // Without a part the first event was refused.
-          return first === undefined ? refused! : Effect.succeed(joined(join, parts, first, bytes))
-        }
-      )
+      const bytes = join.prefix.length + join.suffix.length
+      return this.goOn({ join, events, left, parts: [], bytes, refused: undefined })
     })
   }
 
-  private encode(event: A): Effect.Effect<Part, EnvelopeError> {
-    return Effect.flatMap(this.envelope.encode(event), (part) => {
-      for (const [name, value] of Object.entries(part.headers)) {
-        // The client would refuse the request each time as if the connection had failed.
-        const problem = headerProblem(name, value)
-        if (problem === undefined || (name === "content-type" && isFieldValue(value))) continue
-        return Effect.fail(new EnvelopeError({ direction: "encode", message: `the header ${name} ${problem}` }))
+  /** Goes on until it is full. No effect is run for an event that is encoded at once, as most are. */
+  private goOn(group: Group<A>): Effect.Effect<Filled, Failure> {
+    const { events, join, left, parts } = group
+    const most = Math.min(events.length, this.maxEvents)
+    while (group.refused === undefined && parts.length < most) {
+      // Not out of bounds, by the condition of the loop.
+      const event = events[parts.length] as A
+      const isLeft = left !== undefined && Object.is(left.event, event)
+      const encoded = isLeft ? Effect.succeed(left.part) : this.encode(event)
+      if (!isOver(encoded)) {
+        return Effect.flatMap(Effect.exit(encoded), (exit) => {
+          this.put(group, event, exit)
+          return this.goOn(group)
+        })
       }
-      return Effect.succeed(part)
-    })
+      this.put(group, event, encoded)
+    }
+    const [first] = parts
+    // Without a part the first event was refused.
+    return first === undefined ? group.refused! : Effect.succeed(joined(join, parts, first, group.bytes))
   }
+
+  private put(group: Group<A>, event: A, exit: Exit.Exit<Part, EnvelopeError>): void {
+    if (Exit.isFailure(exit)) {
+      group.refused = Effect.failCause(exit.cause)
+      return
+    }
+    const part = exit.value
+    const [first] = group.parts
+    const size = group.bytes + part.body.length + (first === undefined ? 0 : group.join.separator.length)
+    if (size <= this.maxBytes && (first === undefined || isSame(first.headers, part.headers))) {
+      group.parts.push(part)
+      group.bytes = size
+      return
+    }
+    group.refused = Effect.fail(new TooLarge({ bytes: size, maxBytes: this.maxBytes }))
+    this.left = { event, part }
+  }
+
+  private encode(event: A): Effect.Effect<Part, EnvelopeError> {
+    const encoded = this.envelope.encode(event)
+    if (!isOver(encoded)) return Effect.flatMap(encoded, (part) => refusal(part) ?? Effect.succeed(part))
+    return (Exit.isSuccess(encoded) ? refusal(encoded.value) : undefined) ?? encoded
+  }
+}
+
+/** A request that is being filled. */
+interface Group<A> {
+  readonly join: Join
+  readonly events: NonEmptyReadonlyArray<A>
+  /** What the last one had no room for: the first event of this one, if that is still to be sent. */
+  readonly left: Left<A> | undefined
+  readonly parts: Array<Part>
+  bytes: number
+  refused: Effect.Effect<never, Failure> | undefined
+}
+
+interface Left<A> {
+  readonly event: A
+  readonly part: Part
+}
+
+/** The client would refuse the request each time as if the connection had failed. */
+const refusal = ({ headers }: Part): Effect.Effect<never, EnvelopeError> | undefined => {
+  for (const name in headers) {
+    const value = headers[name] ?? ""
+    const problem = headerProblem(name, value)
+    if (problem === undefined || (name === "content-type" && isFieldValue(value))) continue
+    return Effect.fail(new EnvelopeError({ direction: "encode", message: `the header ${name} ${problem}` }))
+  }
+  return undefined
 }
 
 const isSame = (a: Part["headers"], b: Part["headers"]): boolean => {

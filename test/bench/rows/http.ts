@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as EventSink from "effect-events/EventSink"
-import { Endpoint, Envelope, HttpSink } from "effect-events/http"
+import { Endpoint, Envelope, HttpSink, UndiciClient } from "effect-events/http"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
@@ -44,22 +44,22 @@ const receiver = Effect.acquireRelease(
   )
 )
 
-const client = (connections: number) =>
-  Effect.flatMap(Scope.Scope, (scope) =>
-    Layer.buildWithScope(NodeHttpClient.layerUndiciOptions({ connections }), scope)
-  )
+type Client = (connections: number) => Layer.Layer<HttpClient>
+
+const lean: Client = (connections) => UndiciClient.layer(() => new Agent({ connections }))
+const platform: Client = (connections) => NodeHttpClient.layerUndiciOptions({ connections })
 
 const overHttp = (
   label: string,
   connections: number,
   run: (url: string, n: number) => Effect.Effect<Effect.Effect<unknown, unknown>, unknown, HttpClient | Scope.Scope>,
-  goals?: Side["goals"]
+  client: Client = lean
 ): Side => ({
   label,
-  goals,
   run: (load) =>
     Effect.gen(function* () {
-      const writes = yield* run(yield* receiver, load.n).pipe(Effect.provide(yield* client(connections)))
+      const built = yield* Layer.buildWithScope(client(connections), yield* Scope.Scope)
+      const writes = yield* run(yield* receiver, load.n).pipe(Effect.provide(built))
       return throughput(load, Effect.orDie(Effect.asVoid(writes)))
     }).pipe(Effect.orDie)
 })
@@ -91,17 +91,34 @@ const raw = (connections: number, goal: number): Side => ({
 const json = Envelope.json(Order, { id: ({ id }) => id })
 const onDisabled = () => Effect.void
 
-const endpoint = (connections: number, label = "ours"): Side =>
-  overHttp(label, connections, (url, n) =>
-    Effect.map(
-      Endpoint.make({ name: "bench", url, envelope: json, concurrency: connections, onDisabled }),
-      (endpoint) =>
-        Effect.andThen(
-          times(n, () => endpoint.write(event)),
-          endpoint.flush
-        )
-    )
+const endpoint = (connections: number, label = "ours", client?: Client): Side =>
+  overHttp(
+    label,
+    connections,
+    (url, n) =>
+      Effect.map(
+        Endpoint.make({ name: "bench", url, envelope: json, concurrency: connections, onDisabled }),
+        (endpoint) =>
+          Effect.andThen(
+            times(n, () => endpoint.write(event)),
+            endpoint.flush
+          )
+      ),
+    client
   )
+
+const sink = (label = "ours", client?: Client): Side =>
+  overHttp(
+    label,
+    1,
+    (url, n) => Effect.map(HttpSink.make({ url, envelope: json }), (sink) => times(n, () => sink.write(event))),
+    client
+  )
+
+const overPlatform = "ours, over NodeHttpClient's undici"
+
+/** 250 ms are a few hundred requests: the compiler is still at work. */
+const warmUps = 6
 
 export const http: ReadonlyArray<Row> = [
   {
@@ -109,25 +126,23 @@ export const http: ReadonlyArray<Row> = [
     question: "One event a request at 16 connections, through `Endpoint` with `concurrency: 16`",
     n: 1600,
     metrics: wallAndCpu,
-    sides: [endpoint(16), raw(16, 0.6)]
+    warmUps,
+    sides: [endpoint(16), raw(16, 0.6), endpoint(16, overPlatform, platform)]
   },
   {
     name: "http-sink-1",
     question: "One event a request at one connection, `HttpSink` alone",
     n: 400,
     metrics: wallAndCpu,
-    sides: [
-      overHttp("ours", 1, (url, n) =>
-        Effect.map(HttpSink.make({ url, envelope: json }), (sink) => times(n, () => sink.write(event)))
-      ),
-      raw(1, 0.85)
-    ]
+    warmUps,
+    sides: [sink(), raw(1, 0.85), sink(overPlatform, platform)]
   },
   {
     name: "http-batches",
     question: "A hundred events a request at one connection, through `Endpoint`",
     n: 20_000,
     metrics: wallAndCpu,
+    warmUps,
     sides: [
       overHttp("ours, 100 a request", 1, (url, n) =>
         Effect.map(

@@ -1,0 +1,196 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, type Context, Duration, Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { HttpClient } from "effect/http"
+import { TestClock } from "effect/testing"
+import * as HttpSink from "../../src/http/HttpSink.ts"
+import { Deadlines } from "../../src/internal/http/deadlines.ts"
+import { note, one } from "./support/envelopes.ts"
+import { fakeClient } from "./support/receiver.ts"
+
+/** The clock of a test, which also says how many timers run on it. */
+const countingTimers = <A, E, R>(run: (timers: () => number) => Effect.Effect<A, E, R>) =>
+  Clock.clockWith((clock) => {
+    let timers = 0
+    const counted = (sleep: Effect.Effect<void>) =>
+      Effect.suspend(() => {
+        timers++
+        return Effect.ensuring(
+          sleep,
+          Effect.sync(() => void timers--)
+        )
+      })
+    const counting: Clock.Clock = Object.create(clock, {
+      sleep: { value: (d: Duration.Duration) => counted(clock.sleep(d)) }
+    })
+    return Effect.provideService(
+      run(() => timers),
+      Clock.Clock,
+      counting
+    )
+  })
+const same = (context: Context.Context<never>) => context
+
+/** A client that answers after so many milliseconds, and counts what was interrupted. */
+const slow = (millis: (n: number) => number) => {
+  const told = { began: 0, interrupted: 0 }
+  const client = fakeClient(() =>
+    Effect.suspend(() => Effect.delay(Effect.succeed(new Response()), millis(told.began++))).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => void told.interrupted++))
+    )
+  )
+  return { told, client }
+}
+
+const sinkOver = (client: HttpClient.HttpClient, timeout: Duration.Input) =>
+  HttpSink.make({ url: "http://receiver.test/", envelope: one, timeout }).pipe(
+    Effect.provideService(HttpClient.HttpClient, client)
+  )
+
+describe("the time limits of a sink's requests", () => {
+  it.effect("many at once: each is late at its own time, and nobody else is", () =>
+    Effect.gen(function* () {
+      const { client, told } = slow((n) => (n % 3 === 0 ? 100_000 : 300 + n))
+      const sink = yield* sinkOver(client, "1 second")
+      const ended: Array<readonly [n: number, time: number, kind: string]> = []
+      for (let n = 0; n < 100; n++) {
+        yield* Effect.match(sink.write(note("x")), {
+          onSuccess: () => "accepted",
+          onFailure: (error) => (error._tag === "HttpSinkError" ? error.reason._tag : error._tag)
+        }).pipe(
+          Effect.flatMap((kind) => Effect.map(Clock.currentTimeMillis, (time) => ended.push([n, time, kind]))),
+          Effect.forkChild
+        )
+        yield* TestClock.adjust(10)
+      }
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(
+        ended.toSorted(([a], [b]) => a - b),
+        Array.from({ length: 100 }, (_, n) =>
+          n % 3 === 0 ? ([n, n * 10 + 1000, "Timeout"] as const) : ([n, n * 10 + 300 + n, "accepted"] as const)
+        )
+      )
+      assert.strictEqual(told.interrupted, 34)
+    })
+  )
+
+  it.effect("what is written when the time of another is up has a time of its own", () =>
+    Effect.gen(function* () {
+      const { client, told } = slow((n) => (n < 3 ? 100_000 : 10))
+      const sink = yield* sinkOver(client, "1 second")
+      const write = yield* Effect.forkChild(Effect.retry(sink.write(note("x")), Schedule.forever))
+      yield* TestClock.adjust("3009 millis")
+      assert.deepStrictEqual([told.began, write.pollUnsafe()], [4, undefined])
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(write)
+      assert.strictEqual(told.interrupted, 3)
+    })
+  )
+
+  it.effect("a writer with a clock of its own is timed by that", () =>
+    Effect.gen(function* () {
+      const sink = yield* sinkOver(slow(() => 100_000).client, "20 millis")
+      const here = yield* Effect.forkChild(Effect.flip(sink.write(note("x"))))
+      yield* Effect.yieldNow
+      const error = yield* TestClock.withLive(Effect.flip(sink.write(note("x"))))
+      assert.include(error.message, "no answer within 20ms")
+      assert.isUndefined(here.pollUnsafe())
+      yield* TestClock.adjust("20 millis")
+      assert.include((yield* Fiber.join(here)).message, "no answer within 20ms")
+      // And again, when nobody else is under way.
+      const next = yield* TestClock.withLive(Effect.flip(sink.write(note("x"))))
+      assert.include(next.message, "no answer within 20ms")
+    })
+  )
+
+  it.live("one timer for all, and none when nothing is under way", () =>
+    countingTimers((timers) =>
+      Effect.gen(function* () {
+        const gates: Array<() => void> = []
+        const client = fakeClient(() =>
+          Effect.callback<Response>((resume) => void gates.push(() => resume(Effect.succeed(new Response()))))
+        )
+        const sink = yield* sinkOver(client, "1 hour")
+        const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(sink.write(note("x"))))
+        yield* Effect.yieldNow
+        const seen = [timers()]
+        gates[0]!()
+        gates[2]!()
+        yield* Fiber.join(writes[0]!)
+        yield* Fiber.join(writes[2]!)
+        seen.push(timers())
+        gates[1]!()
+        yield* Fiber.join(writes[1]!)
+        seen.push(timers())
+        const last = yield* Effect.forkChild(sink.write(note("x")))
+        yield* Effect.yieldNow
+        seen.push(timers())
+        yield* Fiber.interrupt(last)
+        seen.push(timers())
+        assert.deepStrictEqual(seen, [1, 1, 0, 1, 0])
+      })
+    )
+  )
+
+  it.live("who writes one after the other keeps the timer", () =>
+    Effect.gen(function* () {
+      let sleeps = 0
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const counting: Clock.Clock = Object.create(clock, {
+        sleep: { value: (d: Duration.Duration) => (sleeps++, clock.sleep(d)) }
+      })
+      const client = fakeClient(() => Effect.as(Effect.yieldNow, new Response(null, { status: 204 })))
+      const sink = yield* sinkOver(client, "1 hour")
+      yield* Effect.forEach(Array.from({ length: 50 }), () => sink.write(note("x"))).pipe(
+        Effect.provideService(Clock.Clock, counting)
+      )
+      assert.strictEqual(sleeps, 1)
+    })
+  )
+
+  it.live("a close with requests under way waits for their time to be up, and leaves no timer", () =>
+    countingTimers((timers) =>
+      Effect.gen(function* () {
+        const { client, told } = slow(() => 100_000)
+        const scope = yield* Scope.make()
+        const sink = yield* Scope.provide(sinkOver(client, "100 millis"), scope)
+        const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.flip(sink.write(note("x")))))
+        yield* Effect.yieldNow
+        yield* Scope.close(scope, Exit.void)
+        const errors = yield* Effect.forEach(writes, Fiber.join)
+        for (const error of errors) assert.include(error.message, "no answer within 100ms")
+        assert.deepStrictEqual([told.interrupted, timers()], [3, 0])
+      })
+    )
+  )
+
+  it.effect("what refuses its interruption is waited for, and is late all the same", () =>
+    Effect.gen(function* () {
+      const deadlines = new Deadlines(Duration.seconds(1))
+      const run = Effect.uninterruptible(Effect.delay(Effect.succeed("done"), "3 seconds"))
+      const fiber = yield* Effect.forkChild(deadlines.limit(run, same, () => Effect.succeed("late")))
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* Fiber.join(fiber), "late")
+    })
+  )
+
+  it.effect("an effect that interrupts itself ends in that, and one that dies in its defect", () =>
+    Effect.gen(function* () {
+      const deadlines = new Deadlines(Duration.seconds(1))
+      const end = (effect: Effect.Effect<string>) =>
+        Effect.exit(deadlines.limit(effect, same, () => Effect.succeed("late")))
+      assert.isTrue(Exit.hasInterrupts(yield* end(Effect.andThen(Effect.yieldNow, Effect.interrupt))))
+      assert.isTrue(Exit.hasInterrupts(yield* end(Effect.interrupt)))
+      assert.isTrue(Exit.hasDies(yield* end(Effect.andThen(Effect.yieldNow, Effect.die("x")))))
+      assert.deepStrictEqual(yield* end(Effect.succeed("at once")), Exit.succeed("at once"))
+    })
+  )
+
+  it.effect("no time at all is up at once", () =>
+    Effect.gen(function* () {
+      const deadlines = new Deadlines(Duration.zero)
+      assert.strictEqual(yield* deadlines.limit(Effect.never, same, () => Effect.succeed("late")), "late")
+    })
+  )
+})

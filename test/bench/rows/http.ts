@@ -65,17 +65,18 @@ const overHttp = (
 })
 
 /** What one would write with undici alone. */
-const raw = (connections: number, goal: number): Side => ({
-  label: "undici, by hand",
-  goals: { wall: atLeast(goal) },
+const raw = (connections: number, goals?: Side["goals"], together = 1): Side => ({
+  label: together === 1 ? "undici, by hand" : `undici, by hand, ${together} a request`,
+  goals,
   run: (load) =>
     Effect.map(receiver, (url) => {
       const dispatcher = new Agent({ connections })
       const { origin, pathname: path } = new URL(url)
       const headers = { "content-type": "application/json" }
       const post = async (n: number) => {
-        for (let i = 0; i < n; i++) {
-          const body = JSON.stringify(event)
+        for (let i = 0; i < n; i += together) {
+          let body = JSON.stringify(event)
+          for (let line = 1; line < together; line++) body += `\n${JSON.stringify(event)}`
           const answer = await dispatcher.request({ origin, path, method: "POST", headers, body })
           await answer.body.dump()
           if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`)
@@ -127,7 +128,7 @@ export const http: ReadonlyArray<Row> = [
     n: 1600,
     metrics: wallAndCpu,
     warmUps,
-    sides: [endpoint(16), raw(16, 0.6), endpoint(16, overPlatform, platform)]
+    sides: [endpoint(16), raw(16, { wall: atLeast(0.6) }), endpoint(16, overPlatform, platform)]
   },
   {
     name: "http-sink-1",
@@ -135,7 +136,7 @@ export const http: ReadonlyArray<Row> = [
     n: 400,
     metrics: wallAndCpu,
     warmUps,
-    sides: [sink(), raw(1, 0.85), sink(overPlatform, platform)]
+    sides: [sink(), raw(1, { wall: atLeast(0.85) }), sink(overPlatform, platform)]
   },
   {
     name: "http-batches",
@@ -159,7 +160,8 @@ export const http: ReadonlyArray<Row> = [
             )
         )
       ),
-      { ...endpoint(1, "ours, one a request"), goals: { wall: atLeast(30) } }
+      { ...endpoint(1, "ours, one a request"), goals: { wall: atLeast(30) } },
+      raw(1, undefined, 100)
     ]
   }
 ]

@@ -5,6 +5,7 @@ import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
 import { directBroadcast } from "./direct.ts"
 import { durable } from "./durable.ts"
+import { durablePostgres } from "./durablePostgres.ts"
 import { filter } from "./filter.ts"
 import { http } from "./http.ts"
 import { latency } from "./latency.ts"
@@ -28,5 +29,6 @@ export const rows: ReadonlyArray<Row> = [
   ...latency,
   ...closing,
   ...http,
-  ...durable
+  ...durable,
+  ...durablePostgres
 ]

@@ -172,6 +172,20 @@ describe("an answer", () => {
     })
   )
 
+  it.effect("is 400 for a body that is shorter than its length, although what came of it is whole lines", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<Order>()
+      const { ask } = yield* ingress(sink)
+      const { body, headers } = lines("a", "b")
+      const cut = yield* ask({
+        headers: { ...headers, "content-length": String(String(body).length + 1) },
+        body: String(body)
+      })
+      assert.deepStrictEqual([cut.status, cut.detail], [400, "The body ended too early"])
+      assert.deepStrictEqual(sink.received, [])
+    })
+  )
+
   it.effect("is 408 for a body that does not come in time, and the connection is not used again", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>(), { bodyTimeout: "3 seconds" })

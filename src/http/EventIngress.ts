@@ -49,7 +49,7 @@ export interface Dedupe {
    * longer. Over less than that, a signed request that is played again may be taken twice.
    */
   readonly window?: Duration.Input | undefined
-  /** How many ids are kept, the latest: 100,000 by default, which are about 20 MB at most. */
+  /** How many ids are kept, the latest: 100,000 by default, which are about 35 MB at most. */
   readonly maxIds?: number | undefined
 }
 

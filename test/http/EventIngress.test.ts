@@ -8,6 +8,7 @@ import * as TestSink from "effect-events/testing/TestSink"
 import * as CloudEvent from "../../src/http/CloudEvent.ts"
 import * as Envelope from "../../src/http/Envelope.ts"
 import * as EventIngress from "../../src/http/EventIngress.ts"
+import { collector } from "../support/collector.ts"
 import type { Log } from "../support/virtual.ts"
 import { open, quiet, withLogs } from "../support/virtual.ts"
 import { until } from "./support/delivery.ts"
@@ -466,6 +467,24 @@ describe("a repeat", () => {
         idsOf(sink).map((id) => id.length),
         [100_001, 100_001, 200, 200]
       )
+    })
+  )
+
+  it.effect("is known by ids that keep nothing of the requests that they came in", () =>
+    Effect.gen(function* () {
+      const sink = yield* EventSink.make((_: Order) => Effect.void)
+      // A slice of a text that is long keeps all of it in V8.
+      const { ask } = yield* ingress(sink, { envelopes: [Envelope.json(Order, { id: ({ id }) => id.slice(0, 36) })] })
+      const collect = collector()
+      const held = () => {
+        collect()
+        return process.memoryUsage().heapUsed
+      }
+      const send = (n: number) => ask(json(order(`${n}`.padStart(36, "0") + "x".repeat(500_000))))
+      yield* send(0)
+      const before = held()
+      for (let n = 1; n <= 100; n++) assert.strictEqual((yield* send(n)).status, 202)
+      assert.isBelow(held() - before, 10 * 1024 * 1024)
     })
   )
 

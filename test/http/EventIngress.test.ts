@@ -381,6 +381,28 @@ describe("503", () => {
       })
     )
   )
+
+  it.effect("is not over for a repeat, of which nothing is written", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const { close, part } = yield* open(TestSink.recording<Order>())
+        const { ask } = yield* ingress(part)
+        yield* ask(json(order("a")))
+        yield* close
+        const statuses: Array<number> = []
+        for (const request of [json(order("b")), json(order("a")), lines(), json(order("c")), json(order("d"))]) {
+          statuses.push((yield* ask(request)).status)
+        }
+        assert.deepStrictEqual(statuses, [503, 202, 202, 503, 503])
+        assert.deepStrictEqual(
+          logs.map(({ line }) => JSON.parse(line).message),
+          ["a request", "2 requests"].map(
+            (n) => `EventIngress "EventIngress" took none of ${n} since the sink is closed`
+          )
+        )
+      })
+    )
+  )
 })
 
 describe("a repeat", () => {

@@ -101,6 +101,8 @@ describe("an answer", () => {
       assert.deepStrictEqual([line.status, line.detail], [400, 'Missing key at ["total"] on line 2'])
       const text = yield* ask(json('{"id":"hunter2",}'))
       assert.deepStrictEqual([text.status, text.detail], [400, "not JSON at line 1, column 17"])
+      const deep = yield* ask(json("[".repeat(5000) + "]".repeat(5000)))
+      assert.deepStrictEqual([deep.status, deep.detail], [400, "nested too deeply at line 1, column 1001"])
       assert.strictEqual((yield* ask(json(""))).status, 400)
       assert.strictEqual((yield* ask({ headers: { "content-type": "application/json" } })).status, 400)
       // Nothing of a request with one bad event.

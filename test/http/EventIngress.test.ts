@@ -164,6 +164,29 @@ describe("an answer", () => {
     })
   )
 
+  it.effect("is 415 for an event in binary mode whose data is of another type, unless there is none", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number | undefined>>()
+      const data = CloudEvent.optional(CloudEvent.json(Schema.Int))
+      const ask = asking(yield* EventIngress.make(sink, { envelopes: [CloudEvent.binary(data)] }))
+      const headers = { "ce-specversion": "1.0", "ce-type": "t", "ce-source": "/a", "ce-id": "1" }
+      const xml = { ...headers, "content-type": "text/xml", "content-length": "4" }
+      const { detail, status } = yield* ask({ headers: xml, body: "<a/>" })
+      const expected = 'Expected a header "ce-specversion" and JSON in UTF-8, got "text/xml" in header "content-type"'
+      assert.deepStrictEqual([status, detail], [415, expected])
+      for (const type of ["application/json", "application/vnd.order+json; charset=UTF-8"]) {
+        const good = yield* ask({ headers: { ...headers, "content-type": type, "ce-id": type }, body: "1" })
+        assert.strictEqual(good.status, 202)
+      }
+      const none = yield* ask({ headers: { ...xml, "content-length": "0" }, body: "" })
+      assert.strictEqual(none.status, 202)
+      assert.deepStrictEqual(
+        sink.received.map(({ data }) => data),
+        [1, 1, undefined]
+      )
+    })
+  )
+
   it.effect("is 415 for an encoded body, and says that none is taken", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>())

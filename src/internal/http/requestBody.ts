@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { announceBody } from "../envelope/headers.ts"
 import { type Refused, refused } from "./refused.ts"
 
 /** Bytes in one piece: a body that comes in many small chunks would cost a multiple of its size as a list of them. */
@@ -32,9 +33,8 @@ class Bytes {
 
 const tooLarge = (most: number) => refused(413, `The body is larger than ${most} bytes`)
 
-/** Whether there is a body to be read, or to be left unread (RFC 9112, section 6.3). */
-export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
-  headers["transfer-encoding"] !== undefined || !/^0*$/.test(headers["content-length"] ?? "")
+/** Whether there is a body to be read, or to be left unread. */
+export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean => announceBody(headers)
 
 /** Refuses what the headers say of a body already, before any of it is asked for. */
 export const judge = (request: HttpServerRequest.HttpServerRequest, maxBytes: number): Effect.Effect<void, Refused> => {

@@ -125,11 +125,16 @@ const describe = (fault: Fault, where: string): string =>
 const isCloudEvents = (contentType: string): boolean =>
   MediaType.essence(contentType).startsWith("application/cloudevents")
 
-/** HTTP protocol binding, section 3: what is in no other mode is in this one. */
-const binaryMode: Accepts = {
-  test: (headers) => headers["ce-specversion"] !== undefined && !isCloudEvents(headers["content-type"] ?? ""),
-  expected: 'a header "ce-specversion"'
-}
+/** HTTP protocol binding, section 3: what is in no other mode is in this one. Without data its type does not matter. */
+const binaryMode = <D>(data: Data<D>): Accepts => ({
+  test: (headers) => {
+    const contentType = headers["content-type"]
+    if (headers["ce-specversion"] === undefined) return false
+    if (contentType === undefined) return true
+    return !isCloudEvents(contentType) && (data.accepts(contentType) || !Header.announceBody(headers))
+  },
+  expected: `a header "ce-specversion" and ${data.expected}`
+})
 
 const invalid = <D>(kind: Data<D>, event: CloudEvent<D>): Effect.Effect<never, EnvelopeError> | undefined => {
   const fault = Rules.faultOf(event)
@@ -156,7 +161,7 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
   join: undefined,
   id: idOf,
   identity: identityOf,
-  accepts: binaryMode,
+  accepts: binaryMode(data),
   encode: (event) =>
     guardedEager("encode", () => {
       const wrong = invalid(data, event)

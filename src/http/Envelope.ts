@@ -5,8 +5,9 @@
  *
  * JSON is that of `Schema.toCodecJson`: what a schema has beyond JSON is written in a form that can be read again, such
  * as a `Date` as a string. It is UTF-8, and a byte order mark in front of it is passed over. Of equal keys the last one
- * counts, and a number that a double cannot hold exactly is what `JSON.parse` makes of it. Media types are compared
- * without case and without their parameters; a `charset` must be UTF-8.
+ * counts, and a number that a double cannot hold exactly is what `JSON.parse` makes of it. A text that is nested more than
+ * 1,000 deep is not decoded: nobody could encode it again. Media types are compared without case and without their
+ * parameters; a `charset` must be UTF-8.
  *
  * **Gotchas**
  *
@@ -180,7 +181,7 @@ export const ndjson = <A>(
   const contentType = "application/x-ndjson"
   const decode = decoder(schema)
   const decodeLine = (line: string, index: number): Effect.Effect<A, EnvelopeError> => {
-    const json = Json.parse(line, index + 1)
+    const json = Json.received(line, index + 1)
     if (Result.isFailure(json)) return failed("decode", json.failure)
     return Effect.mapErrorEager(
       decode(json.success),

@@ -49,7 +49,7 @@ export interface Dedupe {
    * longer. Over less than that, a signed request that is played again may be taken twice.
    */
   readonly window?: Duration.Input | undefined
-  /** How many ids are kept, the latest: 100,000 by default, which are about 20 MB at most. */
+  /** How many ids are kept, the latest: 100,000 by default, which are about 35 MB at most. */
   readonly maxIds?: number | undefined
 }
 
@@ -239,7 +239,7 @@ export const make = <A, E = never, X = never, R = never>(
  * Whoever may send without a signature may also send an id before its owner does, whose event then passes for a repeat:
  * `dedupe: false` where senders do not trust each other. The ids are in memory, each process has its own.
  *
- * What Node's parser refuses is answered by Node, with a bare 400, 408, 413 or 431.
+ * What Node or the server's adapter refuses before that is answered by them, with a bare 400, 408, 411, 413, 417 or 431.
  *
  * **Example** (A route over a sink)
  *

@@ -79,7 +79,11 @@ const makeConnector = Effect.fnUntraced(function* ({ tls = {}, ...options }: Opt
   })
   const guarded: buildConnector.connector = (to, callback) => {
     const unreachable = guard.literal(to.hostname)
-    if (unreachable === undefined) return connect(to, callback)
+    if (unreachable === undefined) {
+      // Without TLS undici connects to the server's name in place of a literal, and a caller may name an address.
+      const { servername: _, ...unnamed } = to
+      return connect(to.protocol === "https:" ? to : unnamed, callback)
+    }
     // As undici's own connector, this calls back after it has returned.
     void Promise.resolve().then(() => callback(unreachable, null))
   }

@@ -233,7 +233,14 @@ describe("json", () => {
       const nested = (n: number) => `${"[".repeat(n)}${"]".repeat(n)}`
       interface Tree extends ReadonlyArray<Tree> {}
       const Tree: Schema.Codec<Tree> = Schema.Array(Schema.suspend(() => Tree))
-      assert.strictEqual(yield* decode(Envelope.json(Tree), nested(200_000)), "nested too deeply")
+      for (const schema of [Tree, Schema.Unknown]) {
+        const envelope = Envelope.json<unknown>(schema)
+        assert.strictEqual(yield* decode(envelope, nested(200_000)), "nested too deeply at line 1, column 1001")
+        assert.strictEqual(yield* decode(envelope, `\n${nested(1001)}`), "nested too deeply at line 2, column 1001")
+        // What is taken can be sent on.
+        const [event] = yield* envelope.decode(request(envelope.contentType, nested(1000)))
+        yield* envelope.encode(event)
+      }
       assert.deepStrictEqual(yield* decode(Envelope.json(Tree), nested(3)), [[[[]]]])
       assert.strictEqual(
         yield* decode(Envelope.json(Schema.Unknown), `${"[".repeat(200_000)}x`),

@@ -8,6 +8,7 @@ import * as TestSink from "effect-events/testing/TestSink"
 import * as CloudEvent from "../../src/http/CloudEvent.ts"
 import * as Envelope from "../../src/http/Envelope.ts"
 import * as EventIngress from "../../src/http/EventIngress.ts"
+import { collector } from "../support/collector.ts"
 import type { Log } from "../support/virtual.ts"
 import { open, quiet, withLogs } from "../support/virtual.ts"
 import { until } from "./support/delivery.ts"
@@ -100,6 +101,8 @@ describe("an answer", () => {
       assert.deepStrictEqual([line.status, line.detail], [400, 'Missing key at ["total"] on line 2'])
       const text = yield* ask(json('{"id":"hunter2",}'))
       assert.deepStrictEqual([text.status, text.detail], [400, "not JSON at line 1, column 17"])
+      const deep = yield* ask(json("[".repeat(5000) + "]".repeat(5000)))
+      assert.deepStrictEqual([deep.status, deep.detail], [400, "nested too deeply at line 1, column 1001"])
       assert.strictEqual((yield* ask(json(""))).status, 400)
       assert.strictEqual((yield* ask({ headers: { "content-type": "application/json" } })).status, 400)
       // Nothing of a request with one bad event.
@@ -161,6 +164,29 @@ describe("an answer", () => {
     })
   )
 
+  it.effect("is 415 for an event in binary mode whose data is of another type, unless there is none", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number | undefined>>()
+      const data = CloudEvent.optional(CloudEvent.json(Schema.Int))
+      const ask = asking(yield* EventIngress.make(sink, { envelopes: [CloudEvent.binary(data)] }))
+      const headers = { "ce-specversion": "1.0", "ce-type": "t", "ce-source": "/a", "ce-id": "1" }
+      const xml = { ...headers, "content-type": "text/xml", "content-length": "4" }
+      const { detail, status } = yield* ask({ headers: xml, body: "<a/>" })
+      const expected = 'Expected a header "ce-specversion" and JSON in UTF-8, got "text/xml" in header "content-type"'
+      assert.deepStrictEqual([status, detail], [415, expected])
+      for (const type of ["application/json", "application/vnd.order+json; charset=UTF-8"]) {
+        const good = yield* ask({ headers: { ...headers, "content-type": type, "ce-id": type }, body: "1" })
+        assert.strictEqual(good.status, 202)
+      }
+      const none = yield* ask({ headers: { ...xml, "content-length": "0" }, body: "" })
+      assert.strictEqual(none.status, 202)
+      assert.deepStrictEqual(
+        sink.received.map(({ data }) => data),
+        [1, 1, undefined]
+      )
+    })
+  )
+
   it.effect("is 415 for an encoded body, and says that none is taken", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>())
@@ -169,6 +195,20 @@ describe("an answer", () => {
         assert.deepStrictEqual([status, headers["accept-encoding"]], [415, "identity"], coding)
       }
       assert.strictEqual((yield* ask(json(order("a"), { "content-encoding": "identity" }))).status, 202)
+    })
+  )
+
+  it.effect("is 400 for a body that is shorter than its length, although what came of it is whole lines", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.recording<Order>()
+      const { ask } = yield* ingress(sink)
+      const { body, headers } = lines("a", "b")
+      const cut = yield* ask({
+        headers: { ...headers, "content-length": String(String(body).length + 1) },
+        body: String(body)
+      })
+      assert.deepStrictEqual([cut.status, cut.detail], [400, "The body ended too early"])
+      assert.deepStrictEqual(sink.received, [])
     })
   )
 
@@ -366,6 +406,28 @@ describe("503", () => {
       })
     )
   )
+
+  it.effect("is not over for a repeat, of which nothing is written", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const { close, part } = yield* open(TestSink.recording<Order>())
+        const { ask } = yield* ingress(part)
+        yield* ask(json(order("a")))
+        yield* close
+        const statuses: Array<number> = []
+        for (const request of [json(order("b")), json(order("a")), lines(), json(order("c")), json(order("d"))]) {
+          statuses.push((yield* ask(request)).status)
+        }
+        assert.deepStrictEqual(statuses, [503, 202, 202, 503, 503])
+        assert.deepStrictEqual(
+          logs.map(({ line }) => JSON.parse(line).message),
+          ["a request", "2 requests"].map(
+            (n) => `EventIngress "EventIngress" took none of ${n} since the sink is closed`
+          )
+        )
+      })
+    )
+  )
 })
 
 describe("a repeat", () => {
@@ -452,6 +514,24 @@ describe("a repeat", () => {
         idsOf(sink).map((id) => id.length),
         [100_001, 100_001, 200, 200]
       )
+    })
+  )
+
+  it.effect("is known by ids that keep nothing of the requests that they came in", () =>
+    Effect.gen(function* () {
+      const sink = yield* EventSink.make((_: Order) => Effect.void)
+      // A slice of a text that is long keeps all of it in V8.
+      const { ask } = yield* ingress(sink, { envelopes: [Envelope.json(Order, { id: ({ id }) => id.slice(0, 36) })] })
+      const collect = collector()
+      const held = () => {
+        collect()
+        return process.memoryUsage().heapUsed
+      }
+      const send = (n: number) => ask(json(order(`${n}`.padStart(36, "0") + "x".repeat(500_000))))
+      yield* send(0)
+      const before = held()
+      for (let n = 1; n <= 100; n++) assert.strictEqual((yield* send(n)).status, 202)
+      assert.isBelow(held() - before, 10 * 1024 * 1024)
     })
   )
 

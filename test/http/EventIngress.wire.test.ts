@@ -375,6 +375,25 @@ describe("a connection", () => {
       assert.deepStrictEqual([talking.statuses, sink.received], [[202], [order("a")]])
     })
   )
+
+  it.live("that asks for a WebSocket has no body that could be read, and is refused with one", () =>
+    Effect.gen(function* () {
+      // Without lines there is nothing to commit: what was sent would be accepted and lost.
+      const { port, sink } = yield* served({ envelopes: [Envelope.ndjson(Order)] })
+      const body = JSON.stringify(order("a"))
+      for (const [framing, sent] of [
+        [{ "content-length": String(body.length) }, body],
+        [{ "transfer-encoding": "chunked" }, `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`]
+      ] as const) {
+        const talking = yield* client(port)
+        const asking = { connection: "Upgrade", upgrade: "WebSocket", "content-type": "application/x-ndjson" }
+        talking.send(http({ ...asking, ...framing }, sent))
+        yield* Effect.promise(() => talking.wait(() => talking.closed))
+        assert.deepStrictEqual([talking.statuses, sink.received], [[400], []])
+        assert.include(talking.text, "application/problem+json")
+      }
+    })
+  )
 })
 
 describe("a close", () => {

@@ -405,6 +405,18 @@ describe("a connection", () => {
     }).pipe(Effect.provide(guarded(noName)))
   )
 
+  it.live("is made to what was judged, whatever server a caller names to undici", () =>
+    Effect.gen(function* () {
+      const { out, port, reached } = yield* network()
+      const options = { headers: {}, servername: "127.0.0.1" }
+      assert.strictEqual(
+        yield* get(`http://${outside}:${port}/`).pipe(Effect.provideService(NodeHttpClient.UndiciOptions, options)),
+        200
+      )
+      assert.deepStrictEqual([out.requests.length, reached()], [1, 0])
+    }).pipe(Effect.provide(guarded(noName, { allow: open })))
+  )
+
   it.live("is refused whatever a caller asks undici for", () =>
     Effect.gen(function* () {
       const { port, reached } = yield* network()

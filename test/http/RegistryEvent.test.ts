@@ -172,13 +172,21 @@ describe("Envelope.registry", () => {
     })
   )
 
-  it.effect("takes very many events, and one that is nested very deeply", () =>
+  it.effect("takes very many events, and none that is nested so deeply that nobody could send it on", () =>
     Effect.gen(function* () {
       const many = `{"events":[${Array.from({ length: 20_000 }, () => JSON.stringify(minimal)).join(",")}]}`
       assert.strictEqual((yield* decode(many)).length, 20_000)
-      const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`
-      const [event] = yield* decode(`{"events":[${JSON.stringify(minimal).replace("{", `{"deep":${deep},`)}]}`)
-      assert.strictEqual((yield* Effect.flip(registry.encode(event ?? assert.fail()))).message, "nested too deeply")
+      const nested = (depth: number) => {
+        const deep = `${"[".repeat(depth)}${"]".repeat(depth)}`
+        return decode(`{"events":[${JSON.stringify(minimal).replace("{", `{"text":"[\\"[","deep":${deep},`)}]}`)
+      }
+      // Around it are three more.
+      const [event] = yield* nested(997)
+      yield* registry.encode(event ?? assert.fail())
+      for (const depth of [998, 100_000]) {
+        const { message } = yield* Effect.flip(nested(depth))
+        assert.match(message, /^nested too deeply at line 1, column 10\d\d$/)
+      }
     })
   )
 })

@@ -30,4 +30,4 @@ export const text = ({ body, headers }: Message, expected: string): Result.Resul
 
 /** The JSON value of a request that must be of a media type. */
 export const json = (message: Message, expected: string): Result.Result<unknown, string> =>
-  Result.flatMap(text(message, expected), (text) => Json.parse(text))
+  Result.flatMap(text(message, expected), (text) => Json.received(text))

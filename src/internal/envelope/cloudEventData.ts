@@ -63,7 +63,7 @@ const within = <A>(result: Result.Result<A, string>, path: Path): Result.Result<
 export const json = <D>(schema: Schema.ConstraintCodec<D, unknown>): Data<D> => {
   const encode = encoder(schema, ["data"])
   const decode = decoder(schema)
-  const parse = (bytes: Uint8Array) => Result.flatMap(Utf8.decode(bytes), (text) => Json.parse(text))
+  const parse = (bytes: Uint8Array) => Result.flatMap(Utf8.decode(bytes), (text) => Json.received(text))
   return {
     contentType: "application/json",
     accepts: (contentType) =>

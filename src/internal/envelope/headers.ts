@@ -1,4 +1,4 @@
-/** The values of `ce-` headers, as section 3.1.3.2 of the CloudEvents HTTP protocol binding has them. */
+/** The values of `ce-` headers, as section 3.1.3.2 of the CloudEvents HTTP protocol binding has them, and what frames a body. */
 
 // A space, a double quote, a percent sign, and whatever is outside of U+0021 to U+007E.
 const encoded = /[^\x21\x23\x24\x26-\x7e]/gu
@@ -22,3 +22,7 @@ export const decode = (value: string): string | undefined => {
     return undefined
   }
 }
+
+/** Whether a request of these headers has a body (RFC 9112, section 6.3). */
+export const announceBody = (headers: Readonly<Record<string, string | undefined>>): boolean =>
+  headers["transfer-encoding"] !== undefined || !/^0*$/.test(headers["content-length"] ?? "")

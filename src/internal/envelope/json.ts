@@ -8,10 +8,41 @@ export const parse = (text: string, line = 1): Result.Result<unknown, string> =>
   } catch {
     // A SyntaxError, whose message quotes the text.
     const at = fault(text)
-    const before = text.slice(0, at).split("\n")
-    const place = `line ${line + before.length - 1}, column ${(before.at(-1)?.length ?? 0) + 1}`
-    return Result.fail(`not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place}`)
+    return Result.fail(`not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place(text, at, line)}`)
   }
+}
+
+/**
+ * How deep a received text may be nested, which RFC 8259, section 9, leaves to its reader. `JSON.parse` reads any depth, and
+ * nobody can write again what is some thousands deep: once accepted, it would be stuck in front of the first who has to.
+ */
+const deepest = 1000
+
+/** A JSON text that somebody sent. */
+export const received = (text: string, line = 1): Result.Result<unknown, string> =>
+  Result.flatMap(parse(text, line), (value) => {
+    const at = tooDeep(text)
+    return at === undefined ? Result.succeed(value) : Result.fail(`nested too deeply at ${place(text, at, line)}`)
+  })
+
+const place = (text: string, at: number, line: number): string => {
+  const before = text.slice(0, at).split("\n")
+  return `line ${line + before.length - 1}, column ${(before.at(-1)?.length ?? 0) + 1}`
+}
+
+/** Where a JSON text becomes too deep. */
+const tooDeep = (text: string): number | undefined => {
+  if (text.length < 2 * deepest) return undefined
+  let depth = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === 0x22) {
+      while (text.charCodeAt(++i) !== 0x22) if (text.charCodeAt(i) === 0x5c) i++
+    } else if (code === 0x5b || code === 0x7b) {
+      if (++depth > deepest) return i
+    } else if (code === 0x5d || code === 0x7d) depth--
+  }
+  return undefined
 }
 
 const space = /[ \t\n\r]*/y

@@ -24,11 +24,13 @@ export const makeIdentify: Effect.Effect<Identify, never, Scope.Scope> = Effect.
   Layer.build(Digest.layerWebCrypto),
   (context) => {
     const { digestHex } = Context.get(context, Digest.Digest)
-    // As JSON, which keeps apart what UTF-8 does not: lone surrogates.
-    const digest = (id: string) => digestHex(Digest.sha256, Utf8.encode(JSON.stringify(id)))
-    // No digest is an id of its own.
-    const short = (id: string) =>
-      id.length <= longest ? Effect.succeed(`=${id}`) : Effect.map(digest(id), (d) => `#${d}`)
+    // As JSON, which keeps apart what UTF-8 does not, lone surrogates, and whose text is one of its own: an id may be a
+    // slice that keeps all of a body, and a digest is a chain of many pieces. No digest is an id, since it is in an array.
+    const short = (id: string) => {
+      const text = JSON.stringify(id)
+      if (text.length <= longest) return Effect.succeed(text)
+      return Effect.map(digestHex(Digest.sha256, Utf8.encode(text)), (digest) => JSON.stringify([digest]))
+    }
     return (envelope, events, signed) =>
       Effect.suspend(() => {
         const identity = envelope.identity ?? envelope.id

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { announceBody } from "../envelope/headers.ts"
 import { type Refused, refused } from "./refused.ts"
 
 /** Bytes in one piece: a body that comes in many small chunks would cost a multiple of its size as a list of them. */
@@ -32,15 +33,16 @@ class Bytes {
 
 const tooLarge = (most: number) => refused(413, `The body is larger than ${most} bytes`)
 
-/** Whether there is a body to be read, or to be left unread (RFC 9112, section 6.3). */
-export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
-  headers["transfer-encoding"] !== undefined || !/^0*$/.test(headers["content-length"] ?? "")
+/** Whether there is a body to be read, or to be left unread. */
+export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean => announceBody(headers)
 
 /** Refuses what the headers say of a body already, before any of it is asked for. */
-export const judge = (
-  { headers }: HttpServerRequest.HttpServerRequest,
-  maxBytes: number
-): Effect.Effect<void, Refused> => {
+export const judge = (request: HttpServerRequest.HttpServerRequest, maxBytes: number): Effect.Effect<void, Refused> => {
+  const { headers } = request
+  // Node takes what follows for the protocol that is asked for, and the request for one with an empty body.
+  if (headers["upgrade"]?.trim().toLowerCase() === "websocket" && hasBody(request)) {
+    return Effect.fail(refused(400, 'Expected no "websocket" in header "upgrade" of a request with a body'))
+  }
   const transfer = headers["transfer-encoding"]
   if (transfer !== undefined && transfer.trim().toLowerCase() !== "chunked") {
     return Effect.fail(refused(400, 'Expected "chunked" alone in header "transfer-encoding"'))
@@ -54,6 +56,9 @@ export const judge = (
   return Number(headers["content-length"] ?? 0) > maxBytes ? Effect.fail(tooLarge(maxBytes)) : Effect.void
 }
 
+const isWhole = ({ headers }: HttpServerRequest.HttpServerRequest, body: Uint8Array): boolean =>
+  headers["content-length"] === undefined || Number(headers["content-length"]) === body.length
+
 /** The exact bytes of the body. Of one that is too large no more is kept than the limit, and of a slow one nothing. */
 export const read = (
   request: HttpServerRequest.HttpServerRequest,
@@ -63,8 +68,8 @@ export const read = (
   Effect.suspend(() => {
     const bytes = new Bytes()
     // A request of the web platform that has no body has no stream of one either.
-    if (hasProperty(request.source, "body") && request.source.body === null) return Effect.succeed(bytes.all)
-    return request.stream.pipe(
+    const isBare = hasProperty(request.source, "body") && request.source.body === null
+    return (isBare ? Stream.empty : request.stream).pipe(
       // What the server says quotes the request, and the sender knows that: the connection ended, or the framing is wrong.
       Stream.mapError(() => refused(400, "The body ended too early")),
       Stream.runForEachArray((chunks) =>
@@ -74,6 +79,9 @@ export const read = (
         duration: timeout,
         orElse: () => Effect.fail(refused(408, "The body did not come in time"))
       }),
-      Effect.map(() => bytes.all)
+      // A server may end the stream of a body that it did not see all of, and a part of the lines would pass for all.
+      Effect.flatMap(() =>
+        isWhole(request, bytes.all) ? Effect.succeed(bytes.all) : Effect.fail(refused(400, "The body ended too early"))
+      )
     )
   })

@@ -23,12 +23,17 @@ const metadata: ReadonlyArray<SpecialRange> = /* @__PURE__ */ special([
   ["169.254.170.2/32", "cloud metadata", "AWS, tasks of ECS"],
   ["169.254.170.23/32", "cloud metadata", "AWS, pods of EKS"],
   ["169.254.0.23/32", "cloud metadata", "Tencent Cloud"],
+  ["169.254.42.42/32", "cloud metadata", "Scaleway"],
   ["168.63.129.16/32", "cloud metadata", "Azure, a public address"],
   ["100.100.100.200/32", "cloud metadata", "Alibaba Cloud"],
   ["192.0.0.192/32", "cloud metadata", "Oracle Cloud"],
   ["fd00:ec2::254/128", "cloud metadata", "AWS"],
   ["fd00:ec2::23/128", "cloud metadata", "AWS, pods of EKS"],
   ["fd20:ce::254/128", "cloud metadata", "Google Cloud"],
+  ["fd00:c1::a9fe:a9fe/128", "cloud metadata", "Oracle Cloud"],
+  ["fd00:42::42/128", "cloud metadata", "Scaleway"],
+  ["fd00:a9fe:a9fe::1/128", "cloud metadata", "Akamai"],
+  ["fd00:100::100:200/128", "cloud metadata", "Alibaba Cloud"],
   ["fe80::a9fe:a9fe/128", "cloud metadata", "OpenStack"]
 ])
 

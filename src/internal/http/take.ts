@@ -49,7 +49,8 @@ export class Taker<A, E> {
         const late = this.busy("The events were not committed in time, and may be all the same")
         return Effect.andThen(log.unavailable("the sink was slower than its limit"), Effect.fail(late))
       }
-      if (Exit.isSuccess(exit)) return Effect.as(log.took(), exit.value)
+      // Of repeats alone nothing was written, and nothing is known of the sink.
+      if (Exit.isSuccess(exit)) return Effect.as(exit.value < events.length ? log.took() : Effect.void, exit.value)
       return Effect.flatMap(this.untaken(exit.cause), Effect.fail)
     })
   }

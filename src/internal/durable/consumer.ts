@@ -30,8 +30,8 @@ export interface ConsumerHooks<out A> {
   readonly refresh: Effect.Effect<void, DurableQueueStoreError>
   /** It has the lease now. */
   readonly acquired: Effect.Effect<void>
-  /** So many events at least are in the store. */
-  readonly seen: (n: number) => void
+  /** It looks at the head of the line, and tells how many events are there. */
+  readonly looking: () => (n: number) => void
   /** Events were removed from the line. */
   readonly removed: () => void
   readonly undecodable: (n: number) => Effect.Effect<void>
@@ -232,9 +232,11 @@ export class Consumer<A> implements Source<A> {
   private fetch(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
     this.changed.closeUnsafe()
     const { groupBytes, groupEvents } = this.settings
-    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) =>
-      stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
-    )
+    const seen = this.hooks.looking()
+    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
+      seen(stored.length)
+      return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+    })
     return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
       some || this.stopped ? Effect.void : Effect.andThen(this.answered, this.changed.await)
     )
@@ -264,7 +266,6 @@ export class Consumer<A> implements Source<A> {
       this.settledTo = 0
     })
     return Effect.flatMap(decoding, () => {
-      this.hooks.seen(stored.length)
       const [first] = bad
       if (stops && first !== undefined && rows.length === 0) return this.halt(first)
       if (stops || !isReadonlyArrayNonEmpty(bad)) return took

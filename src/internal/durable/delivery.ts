@@ -71,7 +71,7 @@ export class Delivery<A, E> {
         decode: codec.decode,
         refresh: this.refresh,
         acquired: hooks.changed,
-        seen: (n) => account.atLeast(n),
+        looking: () => account.looking(),
         removed: hooks.removed,
         undecodable: (n) => this.parked(n),
         log

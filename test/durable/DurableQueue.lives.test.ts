@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { Effect } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import type { DurableQueueStore } from "effect-events/durable"
 import { describe, expect, it } from "vitest"
 import { type Life, violationsOf } from "./support/life.ts"
 import { error } from "./support/store.ts"

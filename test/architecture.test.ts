@@ -96,6 +96,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/durable/parking",
     "internal/durable/settings"
   ],
+  ["internal/durable/acknowledger"],
   ["internal/durable/account", "internal/durable/committer", "internal/durable/consumer", "internal/durable/letters"],
   ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
   ["internal/durable/queue"],

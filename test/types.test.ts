@@ -7,11 +7,12 @@ import { Live, program, received } from "./types/graph.ts"
 // run of the compiler, and what it says is read.
 
 const header = `
-import { Context, Effect, Layer, Predicate, Schedule, Scope, Stream } from "effect"
+import { Context, Effect, Layer, Predicate, Schedule, Schema, Scope, Stream } from "effect"
 import {
   Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
   RetryStrategy
 } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import * as Graph from "../../test/types/graph.ts"
 import {
   Audit, check, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable, type Same,
@@ -43,6 +44,10 @@ const broadcasting = (body: string): string => `
     const sure = yield* reliable
     ${body}
   })`
+
+/** A durable queue of orders, with more options. */
+const durable = (options: string): string =>
+  `reliable.pipe(Effect.flatMap(DurableQueue.make({ name: "orders", schema: null! as Schema.Codec<Order, unknown>, ${options} })))`
 
 const mistakes: ReadonlyArray<Mistake> = [
   {
@@ -228,6 +233,33 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: [`"drop-oldest"`],
     at: `overflow: "drop-oldest"`
   },
+  ...(["drop-newest", "drop-oldest"] as const).map((overflow) => ({
+    title: `a durable queue with "${overflow}", without onDropped`,
+    right: durable(`capacity: 9, overflow: "${overflow}", onDropped: () => Effect.void`),
+    wrong: durable(`capacity: 9, overflow: "${overflow}"`),
+    says: [`'"${overflow}"' is not assignable to type`]
+  })),
+  {
+    title: "a durable queue of other events than its sink takes",
+    right: `const schema: Schema.Codec<Order, unknown> = null!
+      reliable.pipe(Effect.flatMap(DurableQueue.make({ name: "orders", schema })))`,
+    wrong: `reliable.pipe(Effect.flatMap(DurableQueue.make({ name: "orders", schema: Schema.String })))`,
+    says: ["'string'", "'Order'"]
+  },
+  {
+    title: "a durable queue without a store",
+    right: `
+      const made = Effect.scoped(${durable("")})
+      Effect.runPromise(Effect.provide(made, DurableQueueStore.layerMemory))`,
+    wrong: `Effect.runPromise(Effect.scoped(${durable("")}))`,
+    says: ["'DurableQueueStore' is not assignable to type 'never'"]
+  },
+  {
+    title: "a durable queue without a name",
+    right: durable(""),
+    wrong: `reliable.pipe(Effect.flatMap(DurableQueue.make({ schema: null! as Schema.Codec<Order, unknown> })))`,
+    says: ["'name' is missing"]
+  },
   {
     title: "a sink that is evicted for its lag, without onDropped",
     right: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9, onDropped: () => Effect.void })`),
@@ -379,6 +411,52 @@ const facts: Readonly<Record<string, string>> = {
     const two = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: any, onDropped })))
     check<Same<typeof one, Made<Queue<Order, EventQueue.QueueFull>>>>()
     check<Same<typeof two, Made<Queue<Order, EventQueue.QueueFull>>>>()`,
+
+  'QueueFull appears in a durable queue for overflow "reject", and for nothing else': `
+    const identity = { name: "orders", schema: null! as Schema.Codec<Order, unknown> }
+    const onDropped = () => Effect.void
+    type Durable<E = never> = Made<DurableQueue.DurableQueue<Order, E>, never, DurableQueueStore.DurableQueueStore>
+    const plain = reliable.pipe(Effect.flatMap(DurableQueue.make(identity)))
+    check<Same<typeof plain, Durable>>()
+    const suspend = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "suspend", onDropped })))
+    check<Same<typeof suspend, Durable>>()
+    const newest = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "drop-newest", onDropped })))
+    check<Same<typeof newest, Durable>>()
+    const oldest = unreliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "drop-oldest", onDropped })))
+    const reject = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "reject" })))
+    check<Same<typeof reject, Durable<EventQueue.QueueFull>>>()
+    const both = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "reject", onDropped })))
+    check<Same<typeof both, Durable<EventQueue.QueueFull>>>()`,
+
+  "a durable queue takes a sink that can fail, and its own errors are its own": `
+    const identity = { name: "orders", schema: null! as Schema.Codec<Order, unknown> }
+    type Durable<E = never> = Effect.Effect<
+      DurableQueue.DurableQueue<Order, E>, never, Scope.Scope | DurableQueueStore.DurableQueueStore
+    >
+    declare const sink: Sink<Order, Refused | Timeout>
+    const made = sink.pipe(DurableQueue.make(identity))
+    check<Same<typeof made, Durable>>()
+    Effect.flatMap(made, (orders) => {
+      const write = orders.write({ id: "1", total: 1 })
+      check<Same<typeof write, Effect.Effect<void, DurableQueue.DurableQueueError | EventSink.SinkClosed>>>()
+      return write
+    })
+    const letters = DurableQueue.deadLetters(identity)
+    check<Same<typeof letters, Effect.Effect<DurableQueue.DeadLetters<Order>, never, DurableQueueStore.DurableQueueStore>>>()`,
+
+  "onDropped of a durable queue gets its events": `
+    DurableQueue.make({
+      name: "orders",
+      schema: null! as Schema.Codec<Order, unknown>,
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Dropped.Dropped<Order>>>()
+        return Effect.void
+      }
+    })`,
+
+  "the schema of stamped events is that of their stamps": `
+    const schema = DurableQueue.stamped(Schema.Struct({ total: Schema.Int }))
+    check<Same<typeof schema.Type, EventSink.Stamped<{ readonly total: number }>>>()`,
 
   "onDropped gets the events and the errors of the sink": `
     type Expected = Dropped.Dropped<Order, Refused | Timeout>

@@ -91,9 +91,13 @@ export class Drainer<A, E> {
     Effect.whileLoop({ while: () => !this.over, body: () => this.turn, step: () => {} })
   )
 
-  private readonly turn: Effect.Effect<void> = Effect.suspend(() =>
-    this.next < this.hand.length ? this.deliver : this.take
-  )
+  private readonly turn: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.next >= this.hand.length) return this.take
+    if (this.source.isRevoked?.() !== true) return this.deliver
+    this.hand = []
+    this.next = 0
+    return this.take
+  })
 
   private readonly take: Effect.Effect<void> = Effect.suspend(() => {
     if (this.failing && this.node.delivered > this.deliveredBefore) {

@@ -9,6 +9,8 @@ export interface Source<out A> {
   readonly poll: () => ReadonlyArray<A> | undefined
   /** Waits until there may be some, or no more. */
   readonly wait: Effect.Effect<void>
+  /** Whether what it gave and is not settled is somebody else's by now: the rest of it is let go. Told once. */
+  readonly isRevoked?: (() => boolean) | undefined
 }
 
 /** What the part around a drainer wants to know, and has a say in. */

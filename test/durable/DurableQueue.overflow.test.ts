@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { Cause, Duration, Effect, Exit, Fiber, Schema } from "effect"
+import { EventQueue, EventSink } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { quiet, settle } from "../support/virtual.ts"
+import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
 import { bytesOf, lineOf, operationsOver, Spy } from "./support/store.ts"
 
@@ -142,4 +143,250 @@ describe("DurableQueue that is full", () => {
       })
     )
   })
+  describe("suspend", () => {
+    const waiting = (options: { readonly capacity?: number; readonly capacityBytes?: number }) =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        return { ...(yield* start(receiver, options)), receiver }
+      })
+
+    it.effect("waits for room, and gets it when an event is acknowledged", () =>
+      Effect.gen(function* () {
+        const { memory, queue, receiver } = yield* waiting({ capacity: 2 })
+        yield* queue.writeSome!([1, 2])
+        const third = yield* Effect.forkChild(queue.write(3))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual([third.pollUnsafe(), lineOf(memory)], [undefined, [1, 2]])
+        yield* receiver.release
+        yield* settle
+        assert.deepStrictEqual(third.pollUnsafe(), Exit.void)
+        yield* queue.flush
+        assert.deepStrictEqual(receiver.received, [1, 2, 3])
+      })
+    )
+
+    it.effect("waits for room in bytes", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* waiting({ capacityBytes: 4 })
+        yield* queue.writeSome!([11, 22])
+        const third = yield* Effect.forkChild(queue.write(3))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual([third.pollUnsafe(), lineOf(memory)], [undefined, [11, 22]])
+      })
+    )
+
+    it.effect("first come, first in: a large group is not passed by small ones", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.make<number>((_, hold) => hold, { drainTimeout: 0, uninterruptible: false })
+        const { memory, queue } = yield* start(receiver, { capacity: 3 })
+        yield* queue.writeSome!([1, 2])
+        yield* settle
+        const group = yield* Effect.forkChild(queue.writeSome!([3, 4, 5]))
+        yield* settle
+        const small = yield* Effect.forkChild(queue.write(6))
+        yield* TestClock.adjust("1 second")
+        // There is room for 6, and it is not its turn.
+        assert.deepStrictEqual([small.pollUnsafe(), lineOf(memory)], [undefined, [1, 2]])
+        yield* receiver.release
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(group.pollUnsafe())
+        assert.deepStrictEqual(small.pollUnsafe(), Exit.void)
+        yield* queue.flush
+        assert.deepStrictEqual(receiver.received, [1, 2, 3, 4, 5, 6])
+      })
+    )
+
+    it.effect("who gives up waiting lets those behind it in", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* waiting({ capacity: 3 })
+        yield* queue.writeSome!([1, 2])
+        yield* settle
+        const group = yield* Effect.forkChild(queue.writeSome!([3, 4]))
+        yield* settle
+        const small = yield* Effect.forkChild(queue.write(5))
+        yield* settle
+        assert.isUndefined(small.pollUnsafe())
+        yield* Fiber.interrupt(group)
+        yield* settle
+        assert.deepStrictEqual([small.pollUnsafe(), lineOf(memory)], [Exit.void, [1, 2, 5]])
+      })
+    )
+
+    it.effect("of writers that come together, those that fit enter", () =>
+      Effect.gen(function* () {
+        const { memory, queue } = yield* waiting({ capacity: 5 })
+        const writers = range(1, 20).map((n) => Effect.forkChild(queue.write(n)))
+        yield* Effect.all(writers)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+        // Bytes too.
+        const other = yield* waiting({ capacityBytes: 5 })
+        yield* Effect.all(range(1, 9).map((n) => Effect.forkChild(other.queue.write(n))))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(lineOf(other.memory), range(1, 5))
+      })
+    )
+
+    it.effect("sees the room that another process makes", () =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
+        yield* start(slow, { memory })
+        yield* settle
+        const { queue } = yield* start(yield* TestSink.recording<number>(), { memory, capacity: 1 })
+        yield* queue.write(1)
+        const second = yield* Effect.forkChild(queue.write(2))
+        yield* TestClock.adjust(900)
+        assert.isUndefined(second.pollUnsafe())
+        yield* TestClock.adjust(300)
+        assert.isDefined(second.pollUnsafe())
+      })
+    )
+
+    it.effect("a group larger than the capacity enters alone, when the queue is empty", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
+        const { memory, queue } = yield* start(receiver, { capacity: 2 })
+        yield* queue.write(1)
+        const group = yield* Effect.forkChild(queue.writeSome!([2, 3, 4, 5]))
+        yield* TestClock.adjust(900)
+        assert.deepStrictEqual([group.pollUnsafe(), lineOf(memory)], [undefined, [1]])
+        yield* TestClock.adjust(300)
+        assert.isDefined(group.pollUnsafe())
+        assert.deepStrictEqual(lineOf(memory), [2, 3, 4, 5])
+      })
+    )
+
+    it.effect("a write from inside its own delivery passes the capacity", () =>
+      Effect.gen(function* () {
+        const received: Array<number> = []
+        const place: { queue?: EventSink.EventSink<number, unknown> } = {}
+        const receiver = yield* EventSink.make((n: number) =>
+          Effect.suspend(() => {
+            received.push(n)
+            const { queue } = place
+            return n < 3 ? Effect.andThen(queue!.write(n + 10), queue!.write(n + 20)) : Effect.void
+          })
+        )
+        const { queue } = yield* start(receiver, { capacity: 1 })
+        place.queue = queue
+        yield* queue.write(1)
+        const second = yield* Effect.forkChild(queue.write(2))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(second.pollUnsafe(), Exit.void)
+        yield* queue.flush
+        assert.deepStrictEqual(received, [1, 11, 21, 2, 12, 22])
+      })
+    )
+  })
+
+  describe("reject", () => {
+    it.effect("fails with QueueFull, and the caller may write again", () =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        const { part: queue } = yield* open(
+          DurableQueue.make({ name: "events", schema: Schema.Int, capacity: 2, overflow: "reject" })(receiver).pipe(
+            Effect.provide(DurableQueueStore.layerMemoryOver(memory))
+          )
+        )
+        yield* queue.write(1)
+        yield* queue.write(2)
+        const failure = yield* Effect.flip(queue.write(3))
+        assert.instanceOf(failure, EventQueue.QueueFull)
+        assert.deepInclude(failure, { queue: "events", capacity: 2 })
+        assert.instanceOf(yield* Effect.flip(queue.writeSome!([3, 4])), EventQueue.QueueFull)
+        yield* receiver.release
+        yield* queue.flush
+        yield* queue.write(3)
+        yield* queue.flush
+        assert.deepStrictEqual(receiver.received, [1, 2, 3])
+      })
+    )
+
+    it.effect("of writers that come together, those that fit enter", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        const { memory, queue } = yield* start(receiver, { capacity: 5, overflow: "reject" })
+        const exits = yield* Effect.all(
+          range(1, 20).map((n) => Effect.exit(queue.write(n))),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          exits.map(Exit.isSuccess),
+          range(1, 20).map((n) => n <= 5)
+        )
+        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+      })
+    )
+  })
+
+  describe("drop-newest", () => {
+    it.effect("accepts and drops what does not fit, whole, and the write waits for its report", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        const dropped: Array<readonly [number, string]> = []
+        const { memory, queue } = yield* start(receiver, {
+          capacity: 2,
+          overflow: "drop-newest",
+          onDropped: ({ event, reason }) =>
+            Effect.andThen(
+              Effect.sleep(100),
+              Effect.sync(() => void dropped.push([event, reason._tag]))
+            )
+        })
+        yield* queue.write(1)
+        const group = yield* Effect.forkChild(queue.writeSome!([2, 3]))
+        yield* settle
+        assert.isUndefined(group.pollUnsafe())
+        yield* TestClock.adjust(200)
+        assert.isDefined(group.pollUnsafe())
+        assert.deepStrictEqual(dropped, [
+          [2, "Overflow"],
+          [3, "Overflow"]
+        ])
+        yield* queue.write(4)
+        assert.deepStrictEqual(lineOf(memory), [1, 4])
+        assert.deepInclude(queue.node.health(0).counts, { accepted: 4, dropped: 2 })
+      })
+    )
+
+    it.effect("an interrupted writer costs no report, and the close waits for it", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        const dropped: Array<number> = []
+        const { close, queue } = yield* start(receiver, {
+          capacity: 1,
+          overflow: "drop-newest",
+          drainTimeout: 0,
+          onDropped: ({ event }) =>
+            Effect.andThen(
+              Effect.sleep(100),
+              Effect.sync(() => void dropped.push(event))
+            )
+        })
+        yield* queue.write(1)
+        const second = yield* Effect.forkChild(queue.write(2))
+        yield* settle
+        yield* Fiber.interrupt(second)
+        const closing = yield* Effect.forkChild(close)
+        yield* settle
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust(100)
+        yield* settle
+        assert.isDefined(closing.pollUnsafe())
+        assert.deepStrictEqual(dropped, [2])
+      })
+    )
+  })
+
+  it.effect("tells of an option that makes no sense", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      for (const odd of [{ capacity: 0 }, { capacityBytes: 0.5 }, { groupSize: 0 }]) {
+        const exit = yield* Effect.exit(start(receiver, odd))
+        assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof RangeError)
+      }
+    })
+  )
 })

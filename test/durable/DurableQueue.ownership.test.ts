@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
+import { EventSink } from "effect-events"
 import { DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -203,6 +204,45 @@ describe("DurableQueue, owned", () => {
       yield* TestClock.adjust("40 seconds")
       yield* resume
       assert.deepStrictEqual([lettersOf(memory), lineOf(memory), receiver.received], [[], [1, 2], []])
+    }).pipe(quiet)
+  )
+
+  it.effect("of a group of which one event is left to the next owner, nothing passes that event", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const store = yield* operationsOver(memory)
+      const received: Array<number> = []
+      let isBad = true
+      const act = (n: number) => {
+        if (n === 2 && isBad) throw new Error("not now")
+        received.push(n)
+      }
+      for (const receiver of [
+        yield* EventSink.sync(act),
+        yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+          Effect.sync(() => {
+            act(events[0]!)
+            return 1
+          })
+        )
+      ]) {
+        received.length = 0
+        isBad = true
+        const spy = new Spy()
+        // Another has the lease for a moment, just before the event is parked.
+        spy.act = (name, run) => {
+          if (name !== "park") return run
+          isBad = false
+          const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+          return Effect.andThen(Effect.orDie(store.release({ queue: "events", epoch })), run)
+        }
+        const { close, queue } = yield* start(receiver, { memory, spy })
+        yield* queue.writeSome!([1, 2, 3, 4])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([...new Set(received)], [1, 2, 3, 4])
+        assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[], []])
+        yield* close
+      }
     }).pipe(quiet)
   )
 

@@ -7,6 +7,8 @@ import type { Node } from "../node.ts"
 export class Account {
   readonly node: Node
   private known = 0
+  /** How many events were ever taken for stored. */
+  private entries = 0
 
   constructor(node: Node) {
     this.node = node
@@ -22,6 +24,7 @@ export class Account {
 
   entered(n: number): void {
     this.known += n
+    this.entries += n
   }
 
   /** They are delivered, or otherwise gone. */
@@ -29,9 +32,20 @@ export class Account {
     this.known = Math.max(0, this.known - n)
   }
 
-  /** There are so many at least. */
-  atLeast(n: number): void {
+  private atLeast(n: number): void {
     this.known = Math.max(this.known, n)
+  }
+
+  /**
+   * Begins a look at the head of the line, and answers what to tell of its end: how many were found. When none were, there
+   * are none, unless some entered meanwhile: what was taken for stored was in a transaction that came to nothing.
+   */
+  looking(): (n: number) => void {
+    const before = this.entries
+    return (n) => {
+      if (n > 0) this.atLeast(n)
+      else if (this.entries === before) this.exactly(0)
+    }
   }
 
   exactly(n: number): void {

@@ -18,6 +18,7 @@ import type {
 } from "../../durable/DurableQueueStore.ts"
 import type { Source } from "../draining.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
+import { Acknowledger } from "./acknowledger.ts"
 import type { QueueLog } from "./log.ts"
 import { Ownership } from "./ownership.ts"
 import { toPark } from "./parking.ts"
@@ -30,8 +31,8 @@ export interface ConsumerHooks<out A> {
   readonly refresh: Effect.Effect<void, DurableQueueStoreError>
   /** It has the lease now. */
   readonly acquired: Effect.Effect<void>
-  /** So many events at least are in the store. */
-  readonly seen: (n: number) => void
+  /** It looks at the head of the line, and tells how many events are there. */
+  readonly looking: () => (n: number) => void
   /** Events were removed from the line. */
   readonly removed: () => void
   readonly undecodable: (n: number) => Effect.Effect<void>
@@ -45,8 +46,6 @@ export interface Row<out A> extends Stored {
   exempt: boolean
 }
 
-/** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
-const acknowledgeAfter = 100
 /** How often a queue that stands by asks for the lease at most, in milliseconds. */
 const standbyPause = 250
 /** How long it waits after a failure of the store, at first and at most, in milliseconds. */
@@ -57,23 +56,20 @@ export class Consumer<A> implements Source<A> {
   private readonly store: Operations
   private readonly hooks: ConsumerHooks<A>
   readonly ownership: Ownership
+  readonly acknowledger: Acknowledger
   /** Hands on all that was read at once, for sinks that take groups or are plain functions; otherwise one event. */
   private readonly whole: boolean
   private rows: Array<Row<A>> = []
   /** How many of the rows the drainer has been given, and how many of these are settled. */
   private handed = 0
   private settledTo = 0
-  /** What was delivered, and the first of it that the store is being told of. */
-  private delivered: Array<Key> = []
-  private told: ReadonlyArray<Key> = []
+  /** The lease was lost, and another has the rows: what of them is left undelivered must not be passed by the rest. */
+  private revoked = false
   private stopped = false
   private halted = false
   private pause = leastPause
   /** Who reads from the line and is not done with what was read. */
   readonly reading = Semaphore.makeUnsafe(1)
-  /** Who acknowledges: the drainer before it reads again, or the fiber beside it. */
-  private readonly acknowledging = Semaphore.makeUnsafe(1)
-  private readonly settledSome = Latch.makeUnsafe()
   private readonly changed = Latch.makeUnsafe()
   private readonly ended = Latch.makeUnsafe()
 
@@ -89,16 +85,20 @@ export class Consumer<A> implements Source<A> {
     this.whole = whole
     this.hooks = hooks
     this.ownership = new Ownership(settings.name, store, settings.leaseTtl, this.lost, context)
+    this.acknowledger = new Acknowledger(store, this.ownership, hooks.removed)
   }
 
   /** The keys of what the drainer has, and of what it has delivered and is not acknowledged yet. */
   get inHand(): ReadonlySet<Key> {
-    return new Set([...this.delivered, ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)])
+    return new Set([
+      ...this.acknowledger.pending,
+      ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)
+    ])
   }
 
   /** The keys of what the drainer has delivered and is not acknowledged yet. */
   get unacknowledged(): ReadonlySet<Key> {
-    return new Set(this.delivered)
+    return new Set(this.acknowledger.pending)
   }
 
   /** The event that the drainer is at. */
@@ -117,9 +117,17 @@ export class Consumer<A> implements Source<A> {
 
   /** The next `n` events that it gave are settled. */
   readonly settled = (n: number): void => {
-    for (const row of this.rows.slice(this.settledTo, this.settledTo + n)) if (!row.exempt) this.delivered.push(row.key)
+    const rows = this.rows.slice(this.settledTo, this.settledTo + n)
     this.settledTo += n
-    if (this.delivered.length > 0) this.settledSome.openUnsafe()
+    this.acknowledger.delivered(rows.flatMap(({ exempt, key }) => (exempt ? [] : [key])))
+  }
+
+  readonly isRevoked = (): boolean => {
+    if (!this.revoked) return false
+    this.revoked = false
+    this.rows.length = this.settledTo
+    this.handed = this.settledTo
+    return true
   }
 
   /** Forgets events that it has read and the drainer does not have. */
@@ -158,7 +166,7 @@ export class Consumer<A> implements Source<A> {
     const { isStale, lease } = this.ownership
     if (lease === undefined) return this.acquire
     if (isStale) return this.ownership.renew
-    if (this.delivered.length > 0) return this.acknowledge(lease)
+    if (this.acknowledger.pending.length > 0) return this.acknowledger.acknowledge(lease)
     if (this.handed < this.rows.length) return Effect.void
     return this.fetch(lease)
   })
@@ -185,57 +193,21 @@ export class Consumer<A> implements Source<A> {
   })
 
   private readonly lost: Effect.Effect<void> = Effect.suspend(() => {
-    this.delivered = []
-    this.told = []
+    this.acknowledger.forget()
     this.rows.length = this.handed
+    this.revoked = true
     this.wake()
     return this.hooks.log.leaseLost
-  })
-
-  /** Acknowledges what has been delivered, once nobody else does. */
-  private acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
-    return this.acknowledging.withPermits(1)(
-      Effect.suspend(() => {
-        const keys = [...this.delivered]
-        if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
-        this.told = keys
-        return Effect.map(this.store.acknowledge(lease, keys), () => {
-          // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
-          if (this.told === keys) this.delivered.splice(0, keys.length)
-          this.told = []
-          this.hooks.removed()
-        })
-      })
-    )
-  }
-
-  /** Acknowledges while the drainer is at the next event, however long it is. */
-  readonly acknowledgingBeside: Effect.Effect<void> = Effect.suspend(() => {
-    const turn = Effect.suspend(() => {
-      this.settledSome.closeUnsafe()
-      const { isStale, lease } = this.ownership
-      return lease === undefined || isStale ? Effect.void : this.acknowledge(lease)
-    }).pipe(
-      Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
-      // The drainer acknowledges too, when it is done, and says what is wrong.
-      Effect.catchTag("DurableQueueStoreError", () =>
-        Effect.andThen(
-          Effect.sleep(mostPause),
-          Effect.sync(() => this.settledSome.openUnsafe())
-        )
-      )
-    )
-    return Effect.forever(
-      this.settledSome.await.pipe(Effect.andThen(Effect.sleep(acknowledgeAfter)), Effect.andThen(turn))
-    )
   })
 
   private fetch(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
     this.changed.closeUnsafe()
     const { groupBytes, groupEvents } = this.settings
-    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) =>
-      stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
-    )
+    const seen = this.hooks.looking()
+    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
+      seen(stored.length)
+      return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+    })
     return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
       some || this.stopped ? Effect.void : Effect.andThen(this.answered, this.changed.await)
     )
@@ -260,12 +232,12 @@ export class Consumer<A> implements Source<A> {
     const took = Effect.sync(() => {
       // It was lost while they were on their way: another may have delivered them by now.
       if (this.ownership.lease !== lease) return
+      this.revoked = false
       this.rows = rows
       this.handed = 0
       this.settledTo = 0
     })
     return Effect.flatMap(decoding, () => {
-      this.hooks.seen(stored.length)
       const [first] = bad
       if (stops && first !== undefined && rows.length === 0) return this.halt(first)
       if (stops || !isReadonlyArrayNonEmpty(bad)) return took
@@ -286,7 +258,7 @@ export class Consumer<A> implements Source<A> {
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
     // No finalizer: a store that hangs must not hold up the close.
-    return Effect.flatMap(Effect.exit(this.acknowledge(lease)), (acknowledged) =>
+    return Effect.flatMap(Effect.exit(this.acknowledger.acknowledge(lease)), (acknowledged) =>
       // It runs out by itself.
       Effect.andThen(
         Effect.catchTag(this.ownership.release, "DurableQueueStoreError", () => Effect.void),

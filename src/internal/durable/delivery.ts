@@ -71,7 +71,7 @@ export class Delivery<A, E> {
         decode: codec.decode,
         refresh: this.refresh,
         acquired: hooks.changed,
-        seen: (n) => account.atLeast(n),
+        looking: () => account.looking(),
         removed: hooks.removed,
         undecodable: (n) => this.parked(n),
         log
@@ -110,7 +110,7 @@ export class Delivery<A, E> {
   start(): void {
     this.drainer.start()
     const run = Effect.runForkWith(this.context)
-    this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledgingBeside), run(this.listening)]
+    this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledger.beside), run(this.listening)]
   }
 
   /** Learns how much there is: other processes write and deliver too. */

@@ -50,8 +50,9 @@ export class Writing<in out A> {
     this.limits = settings.overflow === "drop-oldest" ? undefined : settings.limits
     this.committer = new Committer({
       append: (payloads) => this.append(payloads, this.limits),
-      events: settings.groupEvents,
-      bytes: settings.groupBytes,
+      // Writers that share a commit are no group that may enter an empty queue whatever its size.
+      events: Math.min(settings.groupEvents, this.limits?.rows ?? settings.groupEvents),
+      bytes: Math.min(settings.groupBytes, this.limits?.bytes ?? settings.groupBytes),
       patient: settings.overflow === "suspend",
       context
     })

@@ -1,0 +1,84 @@
+/** What was delivered and is not acknowledged yet: it is acknowledged in groups, before the next read and beside a long delivery. */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Semaphore from "effect/Semaphore"
+import type { DurableQueueStoreError, Key, Lease, LeaseLost, Operations } from "../../durable/DurableQueueStore.ts"
+import type { Ownership } from "./ownership.ts"
+
+/** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
+const patience = 100
+/** How long it does not ask again beside a delivery after a failure. */
+const pause = "5 seconds"
+
+export class Acknowledger {
+  private readonly store: Operations
+  private readonly ownership: Ownership
+  /** Events were removed from the line. */
+  private readonly removed: () => void
+  private keys: Array<Key> = []
+  /** The first of them, which the store is being told of. */
+  private told: ReadonlyArray<Key> = []
+  /** Who acknowledges: the drainer, or the fiber beside it. */
+  private readonly turn = Semaphore.makeUnsafe(1)
+  private readonly some = Latch.makeUnsafe()
+
+  constructor(store: Operations, ownership: Ownership, removed: () => void) {
+    this.store = store
+    this.ownership = ownership
+    this.removed = removed
+  }
+
+  /** What was delivered and is not acknowledged yet. */
+  get pending(): ReadonlyArray<Key> {
+    return this.keys
+  }
+
+  delivered(keys: ReadonlyArray<Key>): void {
+    if (keys.length === 0) return
+    this.keys.push(...keys)
+    this.some.openUnsafe()
+  }
+
+  /** The lease was lost: it is for another to deliver again. */
+  forget(): void {
+    this.keys = []
+    this.told = []
+  }
+
+  /** Acknowledges what has been delivered, once nobody else does. */
+  acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+    return this.turn.withPermits(1)(
+      Effect.suspend(() => {
+        const keys = [...this.keys]
+        if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
+        this.told = keys
+        return Effect.map(this.store.acknowledge(lease, keys), () => {
+          // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
+          if (this.told === keys) this.keys.splice(0, keys.length)
+          this.told = []
+          this.removed()
+        })
+      })
+    )
+  }
+
+  /** Acknowledges while the drainer is at the next event, however long it is. */
+  readonly beside: Effect.Effect<void> = Effect.suspend(() => {
+    const turn = Effect.suspend(() => {
+      this.some.closeUnsafe()
+      const { isStale, lease } = this.ownership
+      return lease === undefined || isStale ? Effect.void : this.acknowledge(lease)
+    }).pipe(
+      Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
+      // The drainer acknowledges too, when it is done, and says what is wrong.
+      Effect.catchTag("DurableQueueStoreError", () =>
+        Effect.andThen(
+          Effect.sleep(pause),
+          Effect.sync(() => this.some.openUnsafe())
+        )
+      )
+    )
+    return Effect.forever(this.some.await.pipe(Effect.andThen(Effect.sleep(patience)), Effect.andThen(turn)))
+  })
+}

@@ -1,0 +1,308 @@
+/**
+ * Random lives of a durable queue: processes over one memory that write, deliver, close and crash, lose their lease, and find
+ * their store failing. At the end all is well, and what should have arrived is looked for.
+ */
+import { Cause, Effect, Exit, Logger, Random, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { EventSink } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { type Around, error, lettersOf, lineOf, type Name, operationsAround, operationsOver } from "./store.ts"
+
+export interface Life {
+  readonly seed: string
+  /** What the queues write to. */
+  readonly taker: "plain" | "group" | "sync"
+  readonly groupSize: number
+  readonly leaseTtl: number
+  readonly processes: number
+  readonly steps: number
+  /** In a hundred: how often a delivery goes wrong, and a call of the store. */
+  readonly badDeliveries: number
+  readonly badCalls: number
+}
+
+/** A write, and when it began and ended in the order of all that happened. */
+interface Attempt {
+  readonly labels: ReadonlyArray<number>
+  readonly began: number
+  ended: number
+  exit: Exit.Exit<number, unknown> | undefined
+}
+
+/** A process. When it is dead, nothing is heard of it any more. */
+interface Process {
+  readonly name: number
+  readonly scope: Scope.Closeable
+  readonly queue: DurableQueue.DurableQueue<number>
+  isDead: boolean
+}
+
+/** What chance and the memory give all processes of a life. */
+class World {
+  readonly memory: DurableQueueStore.Memory
+  readonly life: Life
+  readonly delivered: Array<number> = []
+  readonly attempts: Array<Attempt> = []
+  /** What was among the dead letters once: it may come late, and again. */
+  readonly aside = new Set<number>()
+  readonly evidence: Array<string> = []
+  private readonly random: Random.Random
+  ticks = 0
+  labels = 0
+  /** How many leases were given: each may cost a group of repeats. */
+  leases = 0
+  /** Whether a failing append may have stored. */
+  unsure = false
+  /** From some moment on all is well. */
+  calm = false
+
+  constructor(memory: DurableQueueStore.Memory, life: Life, random: Random.Random) {
+    this.memory = memory
+    this.life = life
+    this.random = random
+  }
+
+  pick(min: number, max: number): number {
+    return min + Math.floor(this.random.nextDoubleUnsafe() * (max - min + 1))
+  }
+
+  chance(percent: number): boolean {
+    return this.random.nextDoubleUnsafe() * 100 < percent
+  }
+
+  get isBadDelivery(): boolean {
+    return !this.calm && this.chance(this.life.badDeliveries)
+  }
+
+  /** What a delivery does, of any kind of sink. */
+  take(process: { readonly isDead: boolean }, labels: ReadonlyArray<number>): Effect.Effect<void, string> {
+    return Effect.suspend(() => {
+      if (process.isDead) return Effect.never
+      const commit = Effect.suspend(() => {
+        if (process.isDead) return Effect.never
+        this.delivered.push(...labels)
+        return Effect.void
+      })
+      if (!this.isBadDelivery) return this.chance(30) ? Effect.delay(commit, this.pick(1, 60)) : commit
+      const ways: ReadonlyArray<Effect.Effect<void, string>> = [
+        Effect.fail("no"),
+        Effect.delay(Effect.fail("late"), this.pick(1, 200)),
+        Effect.die("a defect"),
+        Effect.interrupt,
+        Effect.withFiber((fiber) => {
+          fiber.interruptUnsafe()
+          return Effect.yieldNow
+        }),
+        Effect.delay(commit, this.pick(1, 3_000))
+      ]
+      return ways[this.pick(0, ways.length - 1)]!
+    })
+  }
+
+  sinkOf(process: { readonly isDead: boolean }) {
+    const options = { drainTimeout: 0 }
+    switch (this.life.taker) {
+      case "plain":
+        return EventSink.make((n: number) => this.take(process, [n]), options)
+      case "group":
+        return EventSink.makeGroup((events: readonly [number, ...Array<number>]) => {
+          const some = events.slice(0, this.pick(1, events.length))
+          return Effect.as(this.take(process, some), some.length)
+        }, options)
+      case "sync":
+        return EventSink.sync((n: number) => {
+          if (process.isDead) return
+          if (this.isBadDelivery) throw new Error("a defect")
+          this.delivered.push(n)
+        })
+    }
+  }
+
+  /** The store of a process: it takes its time, fails, and fails after it has done what it was asked to. */
+  around(process: { readonly isDead: boolean }): Around {
+    const alive = <A, E>(run: Effect.Effect<A, E>) => Effect.suspend(() => (process.isDead ? Effect.never : run))
+    return (name, run) =>
+      Effect.suspend(() => {
+        const noted = Effect.tap(run, (answer) => Effect.sync(() => this.note(name, answer)))
+        const done = alive(this.chance(20) ? Effect.delay(alive(noted), this.pick(1, 20)) : noted)
+        const answered = Effect.tap(done, () => alive(Effect.sleep(this.chance(20) ? this.pick(1, 20) : 0)))
+        if (this.calm || !this.chance(this.life.badCalls)) return answered
+        const fail = (unsure: boolean) => Effect.fail(error(name, { unsure }))
+        switch (this.pick(0, 2)) {
+          case 0:
+            return Effect.delay(fail(false), this.pick(0, 50))
+          case 1:
+            if (name === "append") this.unsure = true
+            return Effect.andThen(answered, fail(true))
+          default:
+            return Effect.delay(fail(false), this.pick(100, 2_000))
+        }
+      })
+  }
+
+  private note(name: Name, answer: unknown): void {
+    if (name === "acquire" && (answer as DurableQueueStore.Acquired)._tag === "Acquired") this.leases++
+    if (name === "park") for (const label of lettersOf(this.memory)) this.aside.add(Number(label))
+  }
+
+  write({ queue }: Process): Effect.Effect<Attempt> {
+    const labels = Array.from(
+      { length: this.chance(60) ? 1 : this.pick(2, this.life.groupSize + 2) },
+      () => ++this.labels
+    )
+    const attempt: Attempt = { labels, began: ++this.ticks, ended: Number.POSITIVE_INFINITY, exit: undefined }
+    this.attempts.push(attempt)
+    let done = 0
+    const writing = Effect.whileLoop({
+      while: () => done < labels.length,
+      body: () =>
+        labels.length === 1
+          ? Effect.as(queue.write(labels[0]!), 1)
+          : // Not empty, by the condition of the loop.
+            queue.writeSome!(labels.slice(done) as [number, ...Array<number>]),
+      step: (n) => void (done += n)
+    })
+    const noted = Effect.onExit(writing, (exit) =>
+      Effect.sync(() => {
+        attempt.exit = Exit.isSuccess(exit) ? Exit.succeed(done) : Exit.failCause(exit.cause)
+        attempt.ended = ++this.ticks
+      })
+    )
+    return Effect.gen({ self: this }, function* () {
+      const fiber = yield* Effect.forkDetach(Effect.exit(noted))
+      if (this.chance(10)) {
+        yield* TestClock.adjust(this.pick(0, 10))
+        fiber.interruptUnsafe()
+      } else if (this.chance(70)) {
+        for (let turn = 0; turn < 60 && attempt.exit === undefined; turn++) yield* TestClock.adjust(50)
+      }
+      return attempt
+    })
+  }
+
+  /** Looks for what is wrong at the end. */
+  judge(): void {
+    const { aside, attempts, delivered, evidence, life, memory } = this
+    const left = lineOf(memory) as ReadonlyArray<number>
+    const letters = lettersOf(memory) as ReadonlyArray<number>
+    const expect = (holds: boolean, what: () => string) => void (holds || evidence.push(what()))
+    expect(left.length === 0, () => `left in the line behind a sound owner: ${left.join(" ")}`)
+    const arrived = new Set([...delivered, ...left, ...letters])
+    for (const { exit, labels } of attempts) {
+      const found = labels.filter((one) => arrived.has(one)).length
+      if (exit !== undefined && Exit.isSuccess(exit)) {
+        const lost = labels.filter((one) => !arrived.has(one))
+        expect(lost.length === 0, () => `${lost.join(" ")} was stored, and is gone`)
+        continue
+      }
+      const whole = labels.length > life.groupSize || found === 0 || found === labels.length
+      expect(whole, () => `of the group ${labels.join(" ")} only ${found} arrived`)
+      const isRefused = exit !== undefined && !Cause.hasInterrupts(exit.cause) && labels.length <= life.groupSize
+      expect(!isRefused || this.unsure || found === 0, () => `${labels.join(" ")} was refused, and arrived`)
+    }
+    const foreign = [...arrived].filter((one) => !(one >= 1 && one <= this.labels))
+    expect(foreign.length === 0, () => `never written: ${foreign.join(" ")}`)
+    const straight = delivered.filter((one) => !aside.has(one))
+    const place = new Map<number, number>()
+    for (const label of straight) if (!place.has(label)) place.set(label, place.size)
+    const repeats = straight.length - place.size
+    const allowed = Math.max(0, this.leases - 1) * life.groupSize
+    expect(repeats <= allowed, () => `${repeats} repeats, and ${this.leases} leases allow ${allowed}`)
+    for (const one of attempts) {
+      if (one.exit === undefined || Exit.isFailure(one.exit)) continue
+      const last = Math.max(...one.labels.map((label) => place.get(label) ?? -1))
+      for (const other of attempts) {
+        if (other.began < one.ended) continue
+        const first = Math.min(...other.labels.map((label) => place.get(label) ?? Number.POSITIVE_INFINITY))
+        expect(
+          last < first,
+          () => `${other.labels.join(" ")} was written after ${one.labels.join(" ")}, and came before`
+        )
+      }
+    }
+  }
+}
+
+/** What is wrong in a life: nothing, if all is well. */
+export const violationsOf = (
+  life: Life,
+  flawed: (store: DurableQueueStore.Operations, memory: DurableQueueStore.Memory) => DurableQueueStore.Operations = (
+    store
+  ) => store
+): Promise<ReadonlyArray<string>> =>
+  lived(life, flawed).pipe(
+    Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>()),
+    Random.withSeed(life.seed),
+    Effect.provide(TestClock.layer({ warningDelay: "1 hour" })),
+    Effect.runPromise
+  )
+
+const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Parameters<typeof violationsOf>[1]>) {
+  const memory = yield* DurableQueueStore.makeMemory
+  const world = new World(memory, life, yield* Effect.service(Random.Random))
+  const { evidence } = world
+  let names = 0
+
+  const start = Effect.gen(function* () {
+    const state = { name: ++names, isDead: false }
+    const store = flawed(yield* operationsAround(memory, world.around(state)), memory)
+    const scope = yield* Scope.make()
+    const made = Effect.flatMap(
+      world.sinkOf(state) as Effect.Effect<EventSink.EventSink<number, unknown>, never, Scope.Scope>,
+      DurableQueue.make({
+        name: "events",
+        schema: Schema.Int,
+        groupSize: life.groupSize,
+        leaseTtl: life.leaseTtl,
+        drainTimeout: 500
+      })
+    )
+    const queue = yield* made.pipe(
+      Effect.provideService(DurableQueueStore.DurableQueueStore, store),
+      Scope.provide(scope)
+    )
+    return Object.assign(state, { queue, scope })
+  })
+
+  const close = Effect.fnUntraced(function* ({ name, queue, scope }: Process) {
+    const closing = yield* Effect.forkDetach(Effect.andThen(queue.shutdown, Scope.close(scope, Exit.void)))
+    yield* TestClock.adjust(6_000)
+    if (closing.pollUnsafe() === undefined) evidence.push(`the close of process ${name} takes more than 6 seconds`)
+  })
+
+  const running: Array<Process> = []
+  for (let n = 0; n < life.processes; n++) running.push(yield* start)
+  for (let step = 0; step < life.steps; step++) {
+    const at = world.pick(0, running.length - 1)
+    const one = running[at]!
+    const what = world.pick(0, 99)
+    if (what < 60) {
+      yield* world.write(one)
+    } else if (what < 78) {
+      yield* TestClock.adjust(world.pick(1, 300))
+    } else if (what < 84) {
+      yield* TestClock.adjust(world.pick(300, 2 * life.leaseTtl))
+    } else if (what < 89) {
+      one.isDead = true
+      running[at] = yield* start
+    } else if (what < 93) {
+      yield* close(one)
+      running[at] = yield* start
+    } else if (what < 97) {
+      // The owner was paused, somebody had the lease meanwhile, and gave it back.
+      const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+      world.leases++
+      yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+    } else {
+      yield* Effect.forkDetach(Effect.exit(one.queue.deadLetters.replay("all")))
+      yield* TestClock.adjust(500)
+    }
+  }
+  world.calm = true
+  running.push(yield* start)
+  for (let second = 0; second < 120 && (second < 30 || lineOf(memory).length > 0); second++)
+    yield* TestClock.adjust(1_000)
+  world.judge()
+  for (const one of running) yield* close(one)
+  return evidence
+})

@@ -8,7 +8,7 @@ import { describePostgres } from "./support/postgres.ts"
 
 const rounds = Number(process.env["EFFECT_EVENTS_KILLS"] ?? 5)
 const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 1_000_000)
-const timeout = 60_000 + rounds * 3_000
+const timeout = 180_000 + rounds * 5_000
 
 const judge = async (plan: Omit<Plan, "rounds" | "seed">): Promise<Outcome> => {
   const outcome = await crashes({ ...plan, rounds, seed })

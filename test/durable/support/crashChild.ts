@@ -31,7 +31,7 @@ const store =
   "sqlite" in orders.store
     ? layerSqlite({ filename: orders.store.sqlite })
     : Layer.provide(
-        PostgresStore.layerPostgres({ timeout: "2 seconds" }),
+        PostgresStore.layerPostgres({ timeout: "5 seconds" }),
         PgClient.layer({ host: "127.0.0.1", port: orders.store.postgres, username: "postgres", database: "postgres" })
       )
 
@@ -68,6 +68,8 @@ const program = Effect.gen(function* () {
         Effect.retry(Schedule.spaced("50 millis"))
       )
       yield* say("wrote", writer, n + size)
+      // Slower than what is delivered: what waits at the end is to be delivered too.
+      yield* Effect.sleep("10 millis")
     }
   })
   yield* Effect.forEach(orders.writers, writer, { concurrency: "unbounded" })

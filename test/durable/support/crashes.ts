@@ -124,6 +124,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
       { stdio: ["ignore", "pipe", "pipe"] }
     )
     let errors = ""
+    let said = false
     child.stderr.on("data", (some) => (errors += String(some)))
     const lines = createInterface({ input: child.stdout })
     const ready = once(lines, "line")
@@ -131,12 +132,13 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     // All lines have been read once this has ended.
     const ended = once(lines, "close")
     lines.on("line", (line) => {
+      said = true
       const [word, writer, n] = line.split(" ")
       if (word === "wrote") writerOf(run, Number(writer)).acknowledged = Number(n)
       if (word === "again") writerOf(run, Number(writer)).repeated++
       if (word === "letters" && writer !== "0") problem(`${writer} dead letters`)
     })
-    return { child, run, ready: Promise.race([ready, exit]), exit, ended, errors: () => errors }
+    return { child, run, ready: Promise.race([ready, exit]), isReady: () => said, exit, ended, errors: () => errors }
   }
   type Child = ReturnType<typeof start>
 
@@ -149,14 +151,22 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   let kills = 0
   let pauses = 0
   let restarts = 0
+  let stillborn = 0
   const alive: Array<Child> = []
   try {
     for (let round = 0; round < plan.rounds; round++) {
       while (alive.length < plan.processes) alive.push(start(true))
       const one = alive[Math.floor(random() * alive.length)]!
       // Some die before they have begun.
-      if (random() > 0.1) await one.ready
+      const begins = random() > 0.1
+      if (begins) await one.ready
       await sleep(random() * (plan.processes === 1 ? 700 : 400))
+      if (hasEnded(one.child) && !one.isReady() && plan.restartServer !== undefined && stillborn++ < plan.rounds) {
+        // It found no server.
+        alive.splice(alive.indexOf(one), 1)
+        round--
+        continue
+      }
       if (hasEnded(one.child)) {
         problem(`a process ended by itself: ${one.errors()}`)
         break
@@ -178,7 +188,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     for (const one of alive.splice(0)) await kill(one)
     const last = start(false)
     alive.push(last)
-    const isOver = await Promise.race([last.exit.then(() => true), sleep(60_000, false, { ref: false })])
+    const isOver = await Promise.race([last.exit.then(() => true), sleep(120_000, false, { ref: false })])
     if (!isOver || last.child.exitCode !== 0) problem(`the rest was not delivered: ${last.errors()}`)
     await kill(last)
   } finally {

@@ -2,25 +2,9 @@
  * Sends the events of a file of registry notifications to four receivers, of which two are in trouble and one does not
  * exist, and shows that nothing was lost silently.
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import {
-  Context,
-  Data,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Option,
-  Path,
-  Record,
-  Schedule,
-  Scope,
-  Stream
-} from "effect"
+import { Context, Data, Duration, Effect, Exit, Fiber, Layer, Record, Schedule, Scope, Stream } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
-import { Argument, CliError, Command, Flag, GlobalFlag } from "effect/cli"
+import { CliError } from "effect/cli"
 import { faults, pathFrom } from "./Account.ts"
 import * as Graph from "./Graph.ts"
 import * as Input from "./Input.ts"
@@ -40,7 +24,8 @@ class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: R
 /** How far an endpoint may be behind before the reader waits for it: a large file must not fill the memory. */
 const mostBehind = 200
 
-const program = Effect.fnUntraced(function* (file: string, seed: number) {
+/** Sends what is in `file`. The seed makes the flaky receiver fail other requests. */
+export const run = Effect.fnUntraced(function* (file: string, seed: number) {
   const lines = yield* Input.open(file)
   const receivers = yield* Receivers
   const ledger = yield* Ledger
@@ -111,41 +96,3 @@ const program = Effect.fnUntraced(function* (file: string, seed: number) {
   // When the file could not be read to its end, what was read has been delivered and checked all the same.
   return yield* Effect.fromResult(reading)
 })
-
-const command = Command.make(
-  "registry-notifications",
-  {
-    file: Argument.String("file").pipe(
-      Argument.withDescription("NDJSON: one envelope on a line; 60 real ones by default"),
-      Argument.optional
-    ),
-    seed: Flag.Int("seed").pipe(
-      Flag.withDescription("Makes the flaky receiver fail other requests"),
-      Flag.withDefault(42)
-    )
-  },
-  Effect.fnUntraced(function* ({ file, seed }) {
-    const path = yield* Path.Path
-    // npm starts scripts in the folder of the package, and says where it was called itself.
-    const folder = process.env["INIT_CWD"] ?? process.cwd()
-    const input = Option.match(file, {
-      onNone: () => path.join(import.meta.dirname, "notifications.ndjson"),
-      onSome: (file) => path.resolve(folder, file)
-    })
-    const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => "Error" as const)
-    const keptBack: Screen.KeptBack = { lines: 0 }
-    yield* program(input, seed).pipe(
-      Effect.ensuring(
-        Effect.suspend(() =>
-          keptBack.lines === 0
-            ? Effect.void
-            : Screen.print(`${keptBack.lines} lines of the log are not shown: see them with --log-level info`)
-        )
-      ),
-      Effect.scoped,
-      Effect.provide([Receivers.layer(seed), Ledger.layer, Screen.logger(level, keptBack)])
-    )
-  })
-).pipe(Command.withDescription("Sends registry notifications to four local receivers, and loses none of them silently"))
-
-command.pipe(Command.run({ version: "0.1.0" }), Effect.provide(NodeServices.layer), NodeRuntime.runMain)

@@ -61,16 +61,11 @@ export const table = (rows: ReadonlyArray<Row>): string => {
     const repeats = receiver.kept.length - new Set(receiver.kept).size
     return [name, ...[accepted, delivered, filtered, dropped, undelivered, entry.attempts, repeats].map(String)]
   })
-  const widths = columns.map((column, i) => Math.max(...[columns, ...cells].map((line) => line[i]?.length ?? 0)))
-  const line = (texts: ReadonlyArray<string>) =>
-    texts.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join("  ")
   const reasons = rows.flatMap(({ entry, name }) =>
     Array.from(entry.reasons, ([reason, n]) => `  ${name}: ${n} events: ${reason}`)
   )
   return [
-    line(columns),
-    widths.map((width) => "-".repeat(width)).join("  "),
-    ...cells.map(line),
+    Screen.table(columns, cells),
     ...(reasons.length > 0 ? ["", "given up, each with a report to onDropped:", ...reasons] : [])
   ].join("\n")
 }

@@ -171,20 +171,28 @@ describe("the relay", { timeout: 120_000 }, () => {
   it("ends in time when it is told to, finishes what it has begun, and keeps the rest", async () => {
     const [slow, never] = [await receiver(() => ({ status: 200, after: 300 })), await receiver()]
     await never.stop()
-    const one = await relay(folder, "0", "--endpoint", slow.url, "--endpoint", never.url)
+    // Many that are down: what each of them is granted must not add up.
+    const alsoNever = Array.from({ length: 9 }, (_, i) => ["--endpoint", `${never.url}/${i}`]).flat()
+    const one = await relay(folder, "0", "--endpoint", slow.url, "--endpoint", never.url, ...alsoNever)
     await sendAll(one.url, bodies.slice(0, 10))
     // One connection that nothing comes on, and one with a request of which a half is there.
     const idle = connect(Number(one.port), "127.0.0.1")
     const half = connect(Number(one.port), "127.0.0.1")
-    for (const socket of [idle, half]) later(() => socket.destroy())
-    idle.on("error", () => {})
+    for (const socket of [idle, half]) {
+      socket.on("error", () => {})
+      later(() => socket.destroy())
+    }
     const last = bodies[10]!
     half.write(
-      `POST /events HTTP/1.1\r\nhost: a\r\ncontent-type: ${mediaType}\r\ncontent-length: ${Buffer.byteLength(last)}\r\n\r\n`
+      `POST /events HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-type: ${mediaType}\r\n` +
+        `content-length: ${Buffer.byteLength(last)}\r\n\r\n${last.slice(0, 100)}`
     )
-    half.write(last.slice(0, 100))
     let answer = ""
     half.setEncoding("utf8").on("data", (text: string) => (answer += text))
+    await until(
+      () => "the relay reads the body",
+      () => idle.readyState === "open" && answer.startsWith("HTTP/1.1 100")
+    )
     await has(slow, 1)
 
     const began = performance.now()
@@ -196,18 +204,17 @@ describe("the relay", { timeout: 120_000 }, () => {
     half.write(last.slice(100))
     await until(
       () => `the request under way is answered: ${answer}`,
-      () => answer.startsWith("HTTP/1.1 202")
+      () => answer.includes("HTTP/1.1 202")
     )
     const { code, stdout } = await ended
     expect(code).toBe(143)
-    expect(answer).toMatch(/^connection: close\r$/im)
     // 5 seconds are what it grants, the rest is for a machine that is busy
-    expect((performance.now() - began) / 1000).toBeLessThan(20)
+    expect((performance.now() - began) / 1000).toBeLessThan(15)
     const took = slow.took.length
     const kept = 11 - took
     expect(stdout).toMatch(new RegExp(`^1 ${slow.url} +${took} +${kept} +0 +closed$`, "m"))
     expect(stdout).toMatch(new RegExp(`^2 ${never.url} +0 +11 +0 +(open|half-open|closed)$`, "m"))
-    expect(stdout).toContain(`${kept + 11} deliveries are left: start again on `)
+    expect(stdout).toContain(`${kept + 110} deliveries are left: start again on `)
     // what was in flight was finished, and not left to be repeated
     expect(withoutRepeats(slow.took)).toEqual(slow.took)
 

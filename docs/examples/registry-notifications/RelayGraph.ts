@@ -119,12 +119,9 @@ const server = (listen: Listen) =>
   Layer.effect(
     HttpServer.HttpServer,
     Effect.gen(function* () {
-      const node = createServer((_, response) => {
-        // Once it closes, a sender that keeps its connection must not go on with it.
-        response.shouldKeepAlive &&= node.listening
-      })
+      const node = createServer()
       const server = yield* NodeHttpServer.make(() => node, { ...listen, gracefulShutdownTimeout: answerWithin })
-      // What is left after that time, such as a connection that nothing came on, is not waited for.
+      // What is left after that time, such as a connection that nothing comes on, is not waited for.
       yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
       return server
     }).pipe(

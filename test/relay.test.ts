@@ -175,7 +175,7 @@ describe("the relay", { timeout: 120_000 }, () => {
     const alsoNever = Array.from({ length: 9 }, (_, i) => ["--endpoint", `${never.url}/${i}`]).flat()
     const one = await relay(folder, "0", "--endpoint", slow.url, "--endpoint", never.url, ...alsoNever)
     await sendAll(one.url, bodies.slice(0, 10))
-    // One connection that nothing comes on, and one with a request of which a half is there.
+    // One connection on which nothing more comes, and one with a request of which a half is there.
     const idle = connect(Number(one.port), "127.0.0.1")
     const half = connect(Number(one.port), "127.0.0.1")
     for (const socket of [idle, half]) {
@@ -183,6 +183,7 @@ describe("the relay", { timeout: 120_000 }, () => {
       later(() => socket.destroy())
     }
     const last = bodies[10]!
+    idle.write("POST /events HTTP/1.1\r\n")
     half.write(
       `POST /events HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-type: ${mediaType}\r\n` +
         `content-length: ${Buffer.byteLength(last)}\r\n\r\n${last.slice(0, 100)}`

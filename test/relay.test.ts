@@ -207,6 +207,9 @@ describe("the relay", { timeout: 120_000 }, () => {
       () => `the request under way is answered: ${answer}`,
       () => answer.includes("HTTP/1.1 202")
     )
+    // It goes on, and never stops by itself.
+    const more = setInterval(() => half.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"), 50)
+    later(() => clearInterval(more))
     const { code, stdout } = await ended
     expect(code).toBe(143)
     // 5 seconds are what it grants, the rest is for a machine that is busy

@@ -114,27 +114,18 @@ const route = Layer.unwrap(
   )
 )
 
-/** A server whose close ends, whatever its senders do. */
 const server = (listen: Listen) =>
-  Layer.effect(
-    HttpServer.HttpServer,
-    Effect.gen(function* () {
-      const node = createServer()
-      const server = yield* NodeHttpServer.make(() => node, { ...listen, gracefulShutdownTimeout: answerWithin })
-      // What is left after that time, such as a connection that nothing comes on, is not waited for.
-      yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
-      return server
-    }).pipe(
-      Effect.mapError(({ cause }) => {
-        const why = cause instanceof Error ? cause.message : String(cause)
-        return new CannotStart({ reason: `cannot listen at ${listen.host}, port ${listen.port}: ${why}`, cause })
-      })
-    )
+  Effect.mapError(
+    NodeHttpServer.make(createServer, { ...listen, gracefulShutdownTimeout: answerWithin }),
+    ({ cause }) => {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      return new CannotStart({ reason: `cannot listen at ${listen.host}, port ${listen.port}: ${why}`, cause })
+    }
   )
 
 /** The whole graph. It still needs the store and a client. */
 export const layer = (listen: Listen, targets: ReadonlyArray<Target>) =>
   HttpRouter.serve(route, { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provide(EventSink.layer(Inbox, inbox)),
-    Layer.provideMerge([Endpoints.layer(targets), Taken.layer, server(listen)])
+    Layer.provideMerge([Endpoints.layer(targets), Taken.layer, Layer.effect(HttpServer.HttpServer, server(listen))])
   )

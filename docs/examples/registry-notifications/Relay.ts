@@ -7,8 +7,10 @@ import { DurableQueueStore } from "effect-events/durable"
 import { layerSqlite } from "effect-events/durable/SqliteStore"
 import { FetchHttpClient, HttpServer } from "effect/http"
 import { forgotten } from "./Forgotten.ts"
+import { lettersOf } from "./Letters.ts"
+import { ofFolder } from "./Problem.ts"
 import * as RelayGraph from "./RelayGraph.ts"
-import { CannotStart, type Listen, type Target } from "./RelayOptions.ts"
+import type { Listen, Target } from "./RelayOptions.ts"
 import * as RelayReport from "./RelayReport.ts"
 import * as Screen from "./Screen.ts"
 
@@ -54,7 +56,7 @@ const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options)
       Effect.all({
         line: Effect.succeed(line),
         kept: Effect.map(line.queue.shutdown, ({ count }) => count),
-        letters: RelayReport.lettersOf(line.name)
+        letters: lettersOf(line.name)
       })
     )
     yield* Screen.print(`\nClosed in ${Duration.toSeconds(took).toFixed(1)} s.`)
@@ -66,20 +68,11 @@ const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options)
 })
 
 /** Runs until it is interrupted. */
-export const run = Effect.fnUntraced(
-  function* (options: Options) {
-    const fs = yield* FileSystem.FileSystem
-    const path = yield* Path.Path
-    yield* fs.makeDirectory(options.folder, { recursive: true })
-    return yield* Effect.provide(relay(options), [
-      layerSqlite({ filename: path.join(options.folder, "relay.db") }),
-      FetchHttpClient.layer
-    ])
-  },
-  Effect.catchTags({
-    PlatformError: (cause) =>
-      Effect.fail(new CannotStart({ reason: `cannot use the data folder: ${cause.message}`, cause })),
-    DurableQueueStoreError: (cause) =>
-      Effect.fail(new CannotStart({ reason: `cannot use the data folder: ${cause.message}`, cause }))
-  })
-)
+export const run = Effect.fnUntraced(function* (options: Options) {
+  const { folder } = options
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const store = layerSqlite({ filename: path.join(folder, "relay.db") })
+  const running = Effect.provide(relay(options), [store, FetchHttpClient.layer])
+  return yield* Effect.andThen(fs.makeDirectory(folder, { recursive: true }), running).pipe(ofFolder(folder))
+})

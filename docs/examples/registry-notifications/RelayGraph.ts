@@ -8,13 +8,15 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Context, Effect, Layer } from "effect"
-import { Breaker, EventSink, RetryingSink } from "effect-events"
-import { DurableQueue } from "effect-events/durable"
-import { Endpoint, Envelope, EventIngress, HttpSink, RegistryEvent } from "effect-events/http"
+import { EventSink } from "effect-events"
+import type { DurableQueue } from "effect-events/durable"
+import { Envelope, EventIngress, type RegistryEvent } from "effect-events/http"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
 import * as FanOut from "./FanOut.ts"
-import { CannotStart, type Listen, type Target } from "./RelayOptions.ts"
+import * as Pipeline from "./Pipeline.ts"
+import { Problem } from "./Problem.ts"
+import type { Listen, Target } from "./RelayOptions.ts"
 import * as Screen from "./Screen.ts"
 
 type Notification = RegistryEvent.RegistryEvent
@@ -36,25 +38,11 @@ export interface Line {
   readonly queue: DurableQueue.DurableQueue<Notification>
 }
 
-/** What tells the queue of an endpoint from those of others in the file. */
-export const identity = (name: string) => ({ name, schema: RegistryEvent.RegistryEvent })
-
-/** queue in the file | retry with a breaker | http. The times and the verdict on answers are distribution's. */
+/** The times and the verdict on answers are distribution's. */
 const line = Effect.fnUntraced(function* ({ name, url }: Target) {
-  const { classification, maxEvents, timeout } = Endpoint.defaults
-  const breaker = yield* Breaker.make({ threshold: Endpoint.defaults.threshold, backoff: Endpoint.defaults.backoff })
-  const queue = yield* HttpSink.make({
-    name,
-    url,
-    envelope: Envelope.registry,
-    classification,
-    maxEvents,
-    timeout
-  }).pipe(
-    Effect.mapError(({ message }) => new CannotStart({ reason: `--endpoint ${name}: ${message}` })),
-    Effect.flatMap(RetryingSink.make(breaker, { name, while: HttpSink.isTransient })),
-    // A process that was killed keeps its lease for so long: then the next one goes on.
-    Effect.flatMap(DurableQueue.make({ ...identity(name), leaseTtl: "5 seconds", drainTimeout }))
+  // A process that was killed keeps its lease for so long: then the next one goes on.
+  const queue = yield* Pipeline.make({ name, url, leaseTtl: "5 seconds", drainTimeout }).pipe(
+    Effect.mapError(({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` }))
   )
   return { name, queue } satisfies Line
 })
@@ -119,7 +107,7 @@ const server = (listen: Listen) =>
     NodeHttpServer.make(createServer, { ...listen, gracefulShutdownTimeout: answerWithin }),
     ({ cause }) => {
       const why = cause instanceof Error ? cause.message : String(cause)
-      return new CannotStart({ reason: `cannot listen at ${listen.host}, port ${listen.port}: ${why}`, cause })
+      return new Problem({ message: `cannot listen at ${listen.host}, port ${listen.port}: ${why}`, cause })
     }
   )
 

@@ -1,31 +1,10 @@
 /** What the relay shows: a line of counts while it runs, and at its end a table of what it could not deliver. */
 import { Effect, Schedule } from "effect"
-import { DurableQueue } from "effect-events/durable"
 import { pathFrom } from "./Account.ts"
-import { identity, type Line, type Taken } from "./RelayGraph.ts"
+import { type Letter, reasons } from "./Letters.ts"
+import type { Line, Taken } from "./RelayGraph.ts"
 import * as Report from "./Report.ts"
 import * as Screen from "./Screen.ts"
-
-/** Dead letters of an endpoint, by the reason why they are. */
-export type Letters = ReadonlyMap<string, number>
-
-export const count = (letters: Letters): number => [...letters.values()].reduce((sum, n) => sum + n, 0)
-
-/** Reads all dead letters of an endpoint, page by page. */
-export const lettersOf = Effect.fnUntraced(function* (name: string) {
-  const { list } = yield* DurableQueue.deadLetters(identity(name))
-  const reasons = new Map<string, number>()
-  let page = yield* list()
-  while (page.length > 0) {
-    for (const { cause, reason } of page) {
-      const [first = ""] = cause.split("\n")
-      const why = `${reason}: ${first}`
-      reasons.set(why, (reasons.get(why) ?? 0) + 1)
-    }
-    page = yield* list({ after: page.at(-1) })
-  }
-  return reasons satisfies Letters
-})
 
 /** What an endpoint's nodes say now. */
 const look = ({ queue }: Line) =>
@@ -67,7 +46,7 @@ export const progress = Effect.fnUntraced(function* (
 export interface Row {
   readonly line: Line
   readonly kept: number
-  readonly letters: Letters
+  readonly letters: ReadonlyArray<Letter>
 }
 
 /** A line per endpoint, and below it a line per reason for which events could not be delivered. */
@@ -75,14 +54,12 @@ export const table = Effect.fnUntraced(function* (rows: ReadonlyArray<Row>) {
   const cells = yield* Effect.forEach(rows, ({ kept, letters, line }, i) =>
     Effect.map(look(line), ({ breaker, delivered }) => [
       `${i + 1} ${line.name}`,
-      ...[delivered, kept, count(letters), breaker].map(String)
+      ...[delivered, kept, letters.length, breaker].map(String)
     ])
   )
-  const reasons = rows.flatMap(({ letters }, i) =>
-    Array.from(letters, ([reason, n]) => `  ${i + 1}: ${n} events: ${reason}`)
-  )
+  const dead = rows.flatMap(({ letters }, i) => reasons(String(i + 1), letters))
   return [
     Screen.table(["endpoint", "delivered", "kept", "dead letters", "breaker"], cells),
-    ...(reasons.length > 0 ? ["", "dead letters, which stay until they are replayed or purged:", ...reasons] : [])
+    ...(dead.length > 0 ? ["", "dead letters, which stay until they are replayed or purged:", ...dead] : [])
   ].join("\n")
 })

@@ -7,10 +7,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Option, Path, Runtime } from "effect"
 import { Argument, Command, Flag, GlobalFlag } from "effect/cli"
 import * as Demonstration from "./Demonstration.ts"
-import { Ledger } from "./Ledger.ts"
-import { Receivers } from "./Receivers.ts"
 import * as Relay from "./Relay.ts"
-import { CannotStart, parseEndpoints, parseListen } from "./RelayOptions.ts"
+import { Problem } from "./Problem.ts"
+import { parseEndpoints, parseListen } from "./RelayOptions.ts"
 import * as Screen from "./Screen.ts"
 
 const file = Argument.String("file").pipe(
@@ -30,7 +29,9 @@ const endpoint = Flag.String("endpoint").pipe(
   Flag.atLeast(0)
 )
 const data = Flag.String("data").pipe(
-  Flag.withDescription("The folder in which the relay keeps its events; ./registry-notifications.data by default"),
+  Flag.withDescription(
+    "The folder in which events are kept: ./registry-notifications.data by default for a relay, a temporary one without"
+  ),
   Flag.optional
 )
 
@@ -41,12 +42,13 @@ const command = Command.make(
     const path = yield* Path.Path
     // npm starts scripts in the folder of the package, and says where it was called itself.
     const resolve = (name: string) => path.resolve(process.env["INIT_CWD"] ?? process.cwd(), name)
-    const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => "Error" as const)
+    // What the demonstration's log would tell of is what it is there to show.
+    const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => (Option.isSome(listen) ? "Error" : "Fatal"))
     const keptBack: Screen.KeptBack = { lines: 0 }
 
     const relay = Effect.fnUntraced(function* (listen: string) {
       if (Option.isSome(file) || Option.isSome(seed)) {
-        return yield* new CannotStart({ reason: "a relay takes no file and no --seed" })
+        return yield* new Problem({ message: "a relay takes no file and no --seed" })
       }
       return yield* Relay.run({
         listen: yield* parseListen(listen),
@@ -55,15 +57,15 @@ const command = Command.make(
       })
     })
     const demonstration = Effect.gen(function* () {
-      if (endpoint.length > 0 || Option.isSome(data)) {
-        return yield* new CannotStart({ reason: "--endpoint and --data are for a relay: give it a --listen" })
+      if (endpoint.length > 0) {
+        return yield* new Problem({ message: "--endpoint is for a relay: give it a --listen" })
       }
-      const chosen = Option.getOrElse(seed, () => 42)
       const input = Option.match(file, {
         onNone: () => path.join(import.meta.dirname, "notifications.ndjson"),
         onSome: resolve
       })
-      return yield* Effect.provide(Demonstration.run(input, chosen), [Receivers.layer(chosen), Ledger.layer])
+      const folder = Option.map(data, resolve)
+      return yield* Demonstration.run({ input, seed: Option.getOrElse(seed, () => 42), folder })
     })
 
     yield* Option.match(listen, { onNone: () => demonstration, onSome: relay }).pipe(

@@ -373,7 +373,7 @@ describe("the main job", () => {
     if (rounds > 4) console.log(lives.flatMap((life) => /going on at line \d+/.exec(life)?.[0] ?? "begins"))
   })
 
-  it.concurrent(
+  it(
     "keeps what it has when it is interrupted, and begins anew when it was done",
     { timeout: 60_000 },
     async ({ expect }) => {
@@ -398,7 +398,7 @@ describe("the main job", () => {
     }
   )
 
-  it.concurrent("works on a run once at a time", { timeout: 60_000 }, async ({ expect }) => {
+  it("works on a run once at a time", { timeout: 60_000 }, async ({ expect }) => {
     // The absent receiver needs longer for so many than another run waits for its turn.
     writeFileSync(
       join(temporary.path, "long.ndjson"),

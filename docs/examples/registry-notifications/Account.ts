@@ -1,21 +1,36 @@
 /** The account of one endpoint, and whether it is true. Pure: what it judges is handed to it. */
 import type { EventSink } from "effect-events"
 import type { Entry } from "./Ledger.ts"
+import type { Letter } from "./Letters.ts"
 import type { Receiver } from "./Receivers.ts"
 
-/** The nodes of an endpoint from the broadcaster's subscription down to the webhook: nothing on the way branches. */
+/** The nodes of an endpoint down to the webhook: nothing on the way branches. */
 export const pathFrom = (node: EventSink.SinkNode): ReadonlyArray<EventSink.SinkNode> => [
   node,
   ...node.downstream().flatMap(pathFrom)
 ]
 
-/** Adds up what the nodes of an endpoint say. */
-export const total = (path: ReadonlyArray<EventSink.SinkHealth>): EventSink.SinkCounts => {
+/** What is known of an endpoint when a run is over, from all sides. */
+export interface Evidence {
+  /** What its nodes say, which know of this run only. */
+  readonly path: ReadonlyArray<EventSink.SinkHealth>
+  readonly entry: Entry
+  readonly receiver: Pick<Receiver, "kept" | "acknowledged">
+  /** What earlier runs had left in the file: events, and dead letters. */
+  readonly carried: { readonly waiting: number; readonly deadLetters: number }
+  /** All dead letters there are now. */
+  readonly letters: ReadonlyArray<Letter>
+}
+
+const queue = "DurableQueue"
+
+/** Adds up what the nodes of an endpoint say, in which the queue begins with what an earlier run had left. */
+export const total = (path: ReadonlyArray<EventSink.SinkHealth>, waiting = 0): EventSink.SinkCounts => {
   const sum = (key: keyof EventSink.SinkCounts) => path.reduce((n, { counts }) => n + counts[key], 0)
   return {
-    accepted: path[0]?.counts.accepted ?? 0,
-    // The queue is who knows: what the webhook commits in the moment of the close is undelivered, in flight.
-    delivered: path.findLast(({ kind }) => kind === "EventQueue")?.counts.delivered ?? 0,
+    accepted: (path[0]?.counts.accepted ?? 0) + (path[0]?.kind === queue ? 0 : waiting),
+    // The queue is who knows: what the webhook commits in the moment of the close is kept, in flight.
+    delivered: path.findLast(({ kind }) => kind === queue)?.counts.delivered ?? 0,
     filtered: sum("filtered"),
     dropped: sum("dropped"),
     undelivered: sum("undelivered"),
@@ -28,11 +43,23 @@ const settled = (counts: EventSink.SinkCounts): number =>
   counts.delivered + counts.filtered + counts.dropped + counts.undelivered + counts.deadLettered + counts.kept
 
 /** The conservation equation, for every node and for the endpoint as a whole. */
-export const conservation = (path: ReadonlyArray<EventSink.SinkHealth>): ReadonlyArray<string> => {
-  const accounts = [...path, { kind: "the endpoint", counts: total(path) }]
+export const conservation = (path: ReadonlyArray<EventSink.SinkHealth>, waiting = 0): ReadonlyArray<string> => {
+  const accounts = [...path, { kind: "the endpoint", counts: total(path, waiting) }]
   return accounts
     .filter(({ counts }) => counts.accepted !== settled(counts))
     .map(({ counts, kind }) => `${kind} accepted ${counts.accepted} events and accounts for ${settled(counts)}`)
+}
+
+/** What became of each event that an endpoint wants: the receiver has it, or it is a dead letter, or it is missing. */
+export const fates = (
+  wanted: ReadonlyArray<string>,
+  kept: ReadonlyArray<string>,
+  lost: ReadonlySet<string | undefined>
+): { readonly delivered: number; readonly dead: number; readonly missing: number } => {
+  const got = new Set(kept)
+  const delivered = wanted.filter((id) => got.has(id)).length
+  const dead = wanted.filter((id) => !got.has(id) && lost.has(id)).length
+  return { delivered, dead, missing: wanted.length - delivered - dead }
 }
 
 /**
@@ -42,7 +69,7 @@ export const conservation = (path: ReadonlyArray<EventSink.SinkHealth>): Readonl
 export const sequence = (
   wanted: ReadonlyArray<string>,
   kept: ReadonlyArray<string>,
-  lost: ReadonlySet<string> = new Set()
+  lost: ReadonlySet<string | undefined> = new Set()
 ): ReadonlyArray<string> => {
   const got = new Set(kept)
   const places = new Map<string, number>()
@@ -67,31 +94,30 @@ const some = (ids: ReadonlyArray<string>, what: string): ReadonlyArray<string> =
   return [ids.length === 1 ? `event ${first} ${what}` : `event ${first} and ${ids.length - 1} more ${what}`]
 }
 
-/** Everything that is wrong with an endpoint after `sent` events were sent to it: nothing, or a lie has come to light. */
-export const faults = (
-  sent: number,
-  path: ReadonlyArray<EventSink.SinkHealth>,
-  entry: Entry,
-  receiver: Receiver
-): ReadonlyArray<string> => {
-  const { accepted, delivered, dropped, filtered, undelivered } = total(path)
+/** Everything that is wrong with an endpoint at the end: nothing, or a lie has come to light. */
+export const faults = ({ carried, entry, letters, path, receiver }: Evidence): ReadonlyArray<string> => {
+  const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = total(path, carried.waiting)
+  const lost = new Set(letters.map(({ id }) => id))
+  // Of the input as a whole, whichever run has sent it.
   const found = [
-    ...conservation(path),
-    ...sequence(entry.wanted, receiver.kept, entry.mayGiveUp ? entry.lost : undefined)
+    ...conservation(path, carried.waiting),
+    ...sequence(entry.wanted, receiver.kept, entry.mayGiveUp ? lost : undefined)
   ]
   const demand = (holds: boolean, otherwise: string) => void (holds || found.push(otherwise))
-  demand(accepted === sent, `${sent} events were sent, and it accepted ${accepted}`)
+  demand(entry.mayGiveUp || letters.length === 0, `it may give nothing up, and gave up ${letters.length} events`)
+  demand(dropped + undelivered + kept === 0, `${dropped + undelivered + kept} events are left`)
+  // Of this run.
+  const given = carried.waiting + entry.sent
+  demand(accepted === given, `${given} events were sent to it, and it accepted ${accepted}`)
   demand(
-    filtered === sent - entry.wanted.length,
-    `${sent - entry.wanted.length} events are not for it, and it filtered ${filtered}`
+    filtered === entry.sent - entry.sentWanted,
+    `${entry.sent - entry.sentWanted} events are not for it, and it filtered ${filtered}`
   )
-  demand(
-    dropped + undelivered === entry.reports,
-    `${dropped + undelivered} events were given up, and ${entry.reports} of them reported`
-  )
+  const dead = letters.length - carried.deadLetters
+  demand(deadLettered === dead, `${deadLettered} events were given up, and ${dead} are dead letters`)
   // Its answer to a request may not have come through.
   demand(
-    delivered <= receiver.acknowledged && receiver.acknowledged <= delivered + entry.unsure + entry.inFlight,
+    delivered <= receiver.acknowledged && receiver.acknowledged <= delivered + entry.unsure,
     `it delivered ${delivered} events, and the receiver acknowledged ${receiver.acknowledged}`
   )
   return found

@@ -14,9 +14,9 @@ export class InputError extends Data.TaggedError("InputError")<{ readonly path: 
   }
 }
 
-/** What a line turned out to be. A malformed one is a value and not an error: it must not end the stream. */
+/** What a line, counted from 1, turned out to be. A malformed one is a value and not an error: it must not end the stream. */
 export type Line = Data.TaggedEnum<{
-  Read: { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> }
+  Read: { readonly number: number; readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> }
   Malformed: { readonly number: number; readonly reason: string }
 }>
 export const Line = Data.taggedEnum<Line>()
@@ -26,7 +26,7 @@ const headers = { "content-type": RegistryEvent.mediaType }
 /** Decodes one line as if it had come as the body of a request; `index` counts from 0, line numbers count from 1. */
 export const decodeLine = (text: string, index: number): Effect.Effect<Line> =>
   Effect.match(Envelope.registry.decode({ headers, body: new TextEncoder().encode(text) }), {
-    onSuccess: (events) => Line.Read({ events }),
+    onSuccess: (events) => Line.Read({ number: index + 1, events }),
     onFailure: ({ message }) => Line.Malformed({ number: index + 1, reason: message.replaceAll(/\s+/g, " ") })
   })
 

@@ -1,12 +1,13 @@
 /**
  * The four receivers, each an HTTP server on a port of its own at 127.0.0.1. They know nothing of the graph: what they
- * write down is the other side's word, against which the example checks its own accounts.
+ * write down, in a file each, is the other side's word, against which the example checks its own accounts.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Context, Effect, Layer, Random, Schedule } from "effect"
 import { HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Envelope } from "effect-events/http"
 import { createServer } from "node:http"
+import { Journal } from "./Journal.ts"
 
 /** What becomes of the receivers, in the order in which they are shown. */
 export const behaviour = {
@@ -20,10 +21,11 @@ export const names = ["healthy", "flaky", "late", "absent"] as const satisfies R
 
 /** A receiver, and what it has seen. */
 export interface Receiver {
+  readonly name: Name
   readonly url: string
-  /** The id of every event that it kept, in the order of arrival, repeated ones included. */
+  /** The id of every event that it kept, in the order of arrival, repeated ones and those of earlier runs included. */
   readonly kept: Array<string>
-  /** How many of those it acknowledged. */
+  /** How many events it acknowledged in this run. */
   acknowledged: number
 }
 
@@ -32,11 +34,17 @@ type Verdict = "keep" | "refuse" | "keep and fail"
 
 const app = (receiver: Receiver, verdict: Effect.Effect<Verdict>) =>
   Effect.gen(function* () {
+    const journal = yield* Journal
     const request = yield* HttpServerRequest.HttpServerRequest
     const body = new Uint8Array(yield* request.arrayBuffer)
     const events = yield* Envelope.registry.decode({ headers: request.headers, body })
+    const ids = events.map(({ id }) => id)
     const decided = yield* verdict
-    if (decided !== "refuse") receiver.kept.push(...events.map(({ id }) => id))
+    if (decided !== "refuse") {
+      // Before the answer: what it has acknowledged it must still know when it was killed.
+      yield* journal.keep(receiver.name, ids)
+      receiver.kept.push(...ids)
+    }
     if (decided !== "keep") return HttpServerResponse.empty({ status: 503 })
     receiver.acknowledged += events.length
     return HttpServerResponse.empty({ status: 204 })
@@ -47,22 +55,22 @@ const flaky = Effect.map(Random.next, (n): Verdict => (n < 0.15 ? "refuse" : n <
 
 const listen = (port: number) => NodeHttpServer.make(createServer, { host: "127.0.0.1", port })
 
-const receiverOf = ({ address }: HttpServer.HttpServer["Service"]): Receiver => ({
-  url: HttpServer.formatAddress(address),
-  kept: [],
-  acknowledged: 0
+const receiverOf = Effect.fnUntraced(function* (name: Name, { address }: HttpServer.HttpServer["Service"]) {
+  const kept = yield* Journal.use((journal) => journal.kept(name))
+  const receiver: Receiver = { name, url: HttpServer.formatAddress(address), kept: [...kept], acknowledged: 0 }
+  return receiver
 })
 
 /** A receiver that listens from now on, until the scope closes. */
-const up = Effect.fnUntraced(function* (verdict: Effect.Effect<Verdict>) {
+const up = Effect.fnUntraced(function* (name: Name, verdict: Effect.Effect<Verdict>) {
   const server = yield* listen(0)
-  const receiver = receiverOf(server)
+  const receiver = yield* receiverOf(name, server)
   yield* server.serve(app(receiver, verdict))
   return receiver
 })
 
 /** A receiver at a free port where nobody listens: connections are refused. */
-const down = Effect.map(Effect.scoped(listen(0)), receiverOf)
+const down = (name: Name) => Effect.scoped(Effect.flatMap(listen(0), (server) => receiverOf(name, server)))
 
 /** Brings a receiver up that was down. */
 const start = Effect.fnUntraced(function* (receiver: Receiver) {
@@ -79,13 +87,13 @@ export class Receivers extends Context.Service<Receivers, Readonly<Record<Name, 
     Layer.effect(
       Receivers,
       Effect.gen(function* () {
-        const late = yield* down
+        const late = yield* down("late")
         yield* start(late).pipe(Effect.delay("2 seconds"), Effect.forkScoped)
         return {
-          healthy: yield* up(always),
-          flaky: yield* Random.withSeed(up(flaky), seed),
+          healthy: yield* up("healthy", always),
+          flaky: yield* Random.withSeed(up("flaky", flaky), seed),
           late,
-          absent: yield* down
+          absent: yield* down("absent")
         }
       })
     )

@@ -1,9 +1,9 @@
 /** What the example shows: the progress while it runs, and the table at its end. */
 import { Clock, Effect, Schedule } from "effect"
 import type { EventSink } from "effect-events"
-import { total } from "./Account.ts"
-import type { Entry } from "./Ledger.ts"
-import { type Name, names, type Receiver } from "./Receivers.ts"
+import { type Evidence, fates, total } from "./Account.ts"
+import { reasons } from "./Letters.ts"
+import { type Name, names } from "./Receivers.ts"
 import * as Screen from "./Screen.ts"
 
 /** The nodes of each endpoint. They outlive the graph, and their counts stay readable. */
@@ -16,25 +16,18 @@ export const look = (path: ReadonlyArray<EventSink.SinkNode>) =>
     return Effect.sync(() => path.map((node) => node.health(now)))
   })
 
-/** How many events an endpoint has accepted and not settled. */
-const pending = (path: ReadonlyArray<EventSink.SinkHealth>): number => path.reduce((n, node) => n + node.pending, 0)
-
-/** The same of the endpoint that is furthest behind. */
-export const mostPending = (paths: Paths): Effect.Effect<number> =>
-  Effect.map(Effect.forEach(Object.values(paths), look), (all) => Math.max(...all.map(pending)))
-
 /**
- * Shows the progress until it is interrupted, and once more then: of each endpoint what is delivered of what is for it,
- * whether its breaker holds it back, and what was given up.
+ * Shows the progress until it is interrupted, and once more then: of each endpoint what this run has delivered of what is
+ * for it, whether its breaker holds it back, and what was given up. `waiting` was there before.
  */
-export const progress = Effect.fnUntraced(function* (paths: Paths) {
+export const progress = Effect.fnUntraced(function* (paths: Paths, waiting: Readonly<Record<Name, number>>) {
   const began = yield* Clock.currentTimeMillis
   const one = Effect.fnUntraced(function* (name: Name) {
     const path = yield* look(paths[name])
-    const { accepted, delivered, dropped, filtered, undelivered } = total(path)
+    const { accepted, deadLettered, delivered, filtered } = total(path, waiting[name])
     const open = path.some(({ breaker }) => breaker !== undefined && breaker !== "closed")
-    const givenUp = dropped + undelivered
-    return `${name} ${delivered}/${accepted - filtered}${open ? " open" : ""}${givenUp > 0 ? `, ${givenUp} dropped` : ""}`
+    const dead = deadLettered > 0 ? `, ${deadLettered} dead` : ""
+    return `${name} ${delivered}/${accepted - filtered}${open ? " open" : ""}${dead}`
   })
   const show = Effect.gen(function* () {
     const seconds = ((yield* Clock.currentTimeMillis) - began) / 1000
@@ -45,32 +38,26 @@ export const progress = Effect.fnUntraced(function* (paths: Paths) {
 })
 
 /** One endpoint at the end. */
-export interface Row {
+export interface Row extends Evidence {
   readonly name: Name
-  readonly path: ReadonlyArray<EventSink.SinkHealth>
-  readonly entry: Entry
-  readonly receiver: Receiver
 }
 
-const columns = ["endpoint", "accepted", "delivered", "filtered", "dropped", "undelivered", "attempts", "repeats"]
+const columns = ["endpoint", "events", "filtered", "delivered", "dead letters", "missing", "attempts", "repeats"]
 
-/** A line per endpoint, and below it a line per reason for which events were given up. */
-export const table = (rows: ReadonlyArray<Row>): string => {
-  const cells = rows.map(({ entry, name, path, receiver }) => {
-    const { accepted, delivered, dropped, filtered, undelivered } = total(path)
+/**
+ * A line per endpoint with what became of the input's events, in this run and earlier ones (only the attempts are those of
+ * this run), and below it a line per reason for which events were given up.
+ */
+export const table = (events: number, rows: ReadonlyArray<Row>): string => {
+  const cells = rows.map(({ entry, letters, name, receiver }) => {
+    const { dead, delivered, missing } = fates(entry.wanted, receiver.kept, new Set(letters.map(({ id }) => id)))
     const repeats = receiver.kept.length - new Set(receiver.kept).size
-    return [name, ...[accepted, delivered, filtered, dropped, undelivered, entry.attempts, repeats].map(String)]
+    const filtered = events - entry.wanted.length
+    return [name, ...[events, filtered, delivered, dead, missing, entry.attempts, repeats].map(String)]
   })
-  const widths = columns.map((column, i) => Math.max(...[columns, ...cells].map((line) => line[i]?.length ?? 0)))
-  const line = (texts: ReadonlyArray<string>) =>
-    texts.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join("  ")
-  const reasons = rows.flatMap(({ entry, name }) =>
-    Array.from(entry.reasons, ([reason, n]) => `  ${name}: ${n} events: ${reason}`)
-  )
+  const givenUp = rows.flatMap(({ letters, name }) => reasons(name, letters))
   return [
-    line(columns),
-    widths.map((width) => "-".repeat(width)).join("  "),
-    ...cells.map(line),
-    ...(reasons.length > 0 ? ["", "given up, each with a report to onDropped:", ...reasons] : [])
+    Screen.table(columns, cells),
+    ...(givenUp.length > 0 ? ["", "given up, each kept as a dead letter:", ...givenUp] : [])
   ].join("\n")
 }

@@ -18,6 +18,14 @@ export const interval = stdout.isTTY ? "100 millis" : "1 second"
 /** Removes what `show` left. */
 export const clear = Effect.sync(() => void stdout.write(wipe))
 
+/** Columns of text: the first to the left, all others to the right. */
+export const table = (columns: ReadonlyArray<string>, cells: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const widths = columns.map((column, i) => Math.max(...[columns, ...cells].map((line) => line[i]?.length ?? 0)))
+  const line = (texts: ReadonlyArray<string>) =>
+    texts.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join("  ")
+  return [line(columns), widths.map((width) => "-".repeat(width)).join("  "), ...cells.map(line)].join("\n")
+}
+
 /** Counts the lines that were kept from the terminal. */
 export interface KeptBack {
   lines: number

@@ -1,140 +1,74 @@
 /**
- * Sends the events of a file of registry notifications to four receivers, of which two are in trouble and one does not
- * exist, and shows that nothing was lost silently.
+ * The command. Without `--listen` it sends the events of a file to four receivers of its own, of which two are in trouble
+ * and one does not exist, and shows that nothing was lost silently. With it, it is a relay for a live registry.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import {
-  Context,
-  Data,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Option,
-  Path,
-  Record,
-  Schedule,
-  Scope,
-  Stream
-} from "effect"
-import { EventSink, SinkGraph } from "effect-events"
-import { Argument, CliError, Command, Flag, GlobalFlag } from "effect/cli"
-import { faults, pathFrom } from "./Account.ts"
-import * as Graph from "./Graph.ts"
-import * as Input from "./Input.ts"
-import { Ledger } from "./Ledger.ts"
-import { behaviour, names, Receivers } from "./Receivers.ts"
-import * as Report from "./Report.ts"
+import { Effect, Option, Path, Runtime } from "effect"
+import { Argument, Command, Flag, GlobalFlag } from "effect/cli"
+import * as Demonstration from "./Demonstration.ts"
+import * as Relay from "./Relay.ts"
+import { Problem } from "./Problem.ts"
+import { parseEndpoints, parseListen } from "./RelayOptions.ts"
 import * as Screen from "./Screen.ts"
 
-/** The accounts do not add up, or a receiver did not get what it should have. */
-class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: ReadonlyArray<string> }> {
-  // The command prints this and nothing else: no stack, no fiber.
-  override get [CliError.userMessage](): string {
-    return ["the checks failed:", ...this.faults].join("\n  ")
-  }
-}
-
-/** How far an endpoint may be behind before the reader waits for it: a large file must not fill the memory. */
-const mostBehind = 200
-
-const program = Effect.fnUntraced(function* (file: string, seed: number) {
-  const lines = yield* Input.open(file)
-  const receivers = yield* Receivers
-  const ledger = yield* Ledger
-
-  // The graph has a scope of its own, which is closed while the receivers are still there.
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  const notifications = Context.get(yield* Layer.buildWithScope(Graph.layer, scope), Graph.Notifications)
-  const picture = SinkGraph.toMermaid(notifications)
-  const subscriptions = notifications.node.downstream()
-  const paths = Record.map(receivers, (_, name) => subscriptions.filter((node) => node.name === name).flatMap(pathFrom))
-
-  yield* Screen.print(`${file}\n`)
-  for (const name of names) yield* Screen.print(`  ${name.padEnd(7)}  ${receivers[name].url}  ${behaviour[name]}`)
-  yield* Screen.print(
-    `\nThe flaky receiver fails by the seed ${seed}. "open" means that a breaker holds requests back.\n`
-  )
-  const progress = yield* Effect.forkChild(Report.progress(paths))
-
-  const read = { envelopes: 0, events: 0, malformed: 0 }
-  const send = EventSink.tap(notifications, (event) =>
-    Effect.sync(() => {
-      for (const name of names) ledger[name].sent(event)
-    })
-  )
-  // A broadcaster never makes its writer wait. Whether to wait for slow endpoints is the writer's choice: this one does.
-  const caughtUp = Effect.repeat(Report.mostPending(paths), {
-    until: (n) => n < mostBehind,
-    schedule: Schedule.spaced("10 millis")
-  })
-  const reading = yield* lines.pipe(
-    Stream.runForEach(
-      Input.Line.$match({
-        Malformed: ({ number, reason }) => {
-          read.malformed++
-          return Screen.print(`line ${number} is malformed: ${reason}`)
-        },
-        Read: ({ events }) => {
-          read.envelopes++
-          read.events += events.length
-          return Effect.andThen(EventSink.writeAll(send, events), caughtUp)
-        }
-      })
-    ),
-    Effect.result
-  )
-
-  // Most events are still on their way. To close is to deliver: each queue goes on until it is empty or its time is up,
-  // above a retrier that is still open, and then reports what it could not deliver.
-  const [closing] = yield* Effect.timed(Scope.close(scope, Exit.void))
-  yield* Fiber.interrupt(progress)
-
-  const rows = yield* Effect.forEach(names, (name) =>
-    Effect.map(Report.look(paths[name]), (path) => ({ name, path, entry: ledger[name], receiver: receivers[name] }))
-  )
-  yield* Screen.print(
-    `\nClosed in ${Duration.toSeconds(closing).toFixed(1)} s.\n\n${picture}\n\n${Report.table(rows)}\n`
-  )
-  yield* Screen.print(`read: ${read.envelopes} envelopes with ${read.events} events`)
-  if (read.malformed > 0) yield* Screen.print(`LEFT OUT: ${read.malformed} malformed lines, named above`)
-
-  const found = rows.flatMap(({ entry, name, path, receiver }) =>
-    faults(read.events, path, entry, receiver).map((fault) => `${name}: ${fault}`)
-  )
-  if (found.length > 0) return yield* new ChecksFailed({ faults: found })
-  yield* Screen.print(
-    "checked: every event is accounted for, and every receiver got its own, in order and without gaps"
-  )
-  // When the file could not be read to its end, what was read has been delivered and checked all the same.
-  return yield* Effect.fromResult(reading)
-})
+const file = Argument.String("file").pipe(
+  Argument.withDescription("NDJSON: one envelope on a line; 60 real ones by default"),
+  Argument.optional
+)
+const seed = Flag.Int("seed").pipe(
+  Flag.withDescription("Makes the flaky receiver fail other requests; 42 by default"),
+  Flag.optional
+)
+const listen = Flag.String("listen").pipe(
+  Flag.withDescription("PORT or HOST:PORT, at 127.0.0.1 by default: be a relay for a registry, until interrupted"),
+  Flag.optional
+)
+const endpoint = Flag.String("endpoint").pipe(
+  Flag.withDescription("A url that the relay posts to; may be given several times"),
+  Flag.atLeast(0)
+)
+const data = Flag.String("data").pipe(
+  Flag.withDescription(
+    "The folder in which events are kept: ./registry-notifications.data by default for a relay, a temporary one without"
+  ),
+  Flag.optional
+)
 
 const command = Command.make(
   "registry-notifications",
-  {
-    file: Argument.String("file").pipe(
-      Argument.withDescription("NDJSON: one envelope on a line; 60 real ones by default"),
-      Argument.optional
-    ),
-    seed: Flag.Int("seed").pipe(
-      Flag.withDescription("Makes the flaky receiver fail other requests"),
-      Flag.withDefault(42)
-    )
-  },
-  Effect.fnUntraced(function* ({ file, seed }) {
+  { file, seed, listen, endpoint, data },
+  Effect.fnUntraced(function* ({ data, endpoint, file, listen, seed }) {
     const path = yield* Path.Path
     // npm starts scripts in the folder of the package, and says where it was called itself.
-    const folder = process.env["INIT_CWD"] ?? process.cwd()
-    const input = Option.match(file, {
-      onNone: () => path.join(import.meta.dirname, "notifications.ndjson"),
-      onSome: (file) => path.resolve(folder, file)
-    })
-    const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => "Error" as const)
+    const resolve = (name: string) => path.resolve(process.env["INIT_CWD"] ?? process.cwd(), name)
+    // What the demonstration's log would tell of is what it is there to show.
+    const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => (Option.isSome(listen) ? "Error" : "Fatal"))
     const keptBack: Screen.KeptBack = { lines: 0 }
-    yield* program(input, seed).pipe(
+
+    const relay = Effect.fnUntraced(function* (listen: string) {
+      if (Option.isSome(file) || Option.isSome(seed)) {
+        return yield* new Problem({ message: "a relay takes no file and no --seed" })
+      }
+      return yield* Relay.run({
+        listen: yield* parseListen(listen),
+        targets: yield* parseEndpoints(endpoint),
+        folder: resolve(Option.getOrElse(data, () => "registry-notifications.data"))
+      })
+    })
+    const demonstration = Effect.gen(function* () {
+      if (endpoint.length > 0) {
+        return yield* new Problem({ message: "--endpoint is for a relay: give it a --listen" })
+      }
+      const input = Option.match(file, {
+        onNone: () => path.join(import.meta.dirname, "notifications.ndjson"),
+        onSome: resolve
+      })
+      const folder = Option.map(data, resolve)
+      return yield* Demonstration.run({ input, seed: Option.getOrElse(seed, () => 42), folder })
+    })
+
+    yield* Option.match(listen, { onNone: () => demonstration, onSome: relay }).pipe(
       Effect.ensuring(
         Effect.suspend(() =>
           keptBack.lines === 0
@@ -143,9 +77,19 @@ const command = Command.make(
         )
       ),
       Effect.scoped,
-      Effect.provide([Receivers.layer(seed), Ledger.layer, Screen.logger(level, keptBack)])
+      Effect.provide(Screen.logger(level, keptBack))
     )
   })
-).pipe(Command.withDescription("Sends registry notifications to four local receivers, and loses none of them silently"))
+).pipe(Command.withDescription("Sends the notifications of a registry on, and loses none of them silently"))
 
-command.pipe(Command.run({ version: "0.1.0" }), Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+// A program that was told to end says by its code what told it: 128 and the number of the signal.
+let terminated = false
+process.once("SIGTERM", () => (terminated = true))
+
+command.pipe(
+  Command.run({ version: "0.1.0" }),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain({
+    teardown: (exit, onExit) => Runtime.defaultTeardown(exit, (code) => onExit(code === 130 && terminated ? 143 : code))
+  })
+)

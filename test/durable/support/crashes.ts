@@ -9,6 +9,7 @@ import type { AddressInfo } from "node:net"
 import { createInterface } from "node:readline"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import { randomFrom } from "../../support/random.ts"
 import type { Orders } from "./crashChild.ts"
 
 export interface Plan {
@@ -40,17 +41,6 @@ const groupSize = 20
 const leaseTtl = 400
 /** One writer writes groups, the others events one by one. */
 const writers = [1, 1, 5, 1]
-
-/** Numbers from 0 to 1 by a seed (mulberry32). */
-const randomFrom = (seed: number) => {
-  let state = seed >>> 0
-  return (): number => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** What is known of one writer in one process. */
 interface Writer {

@@ -1,0 +1,33 @@
+/** The dead letters of an endpoint, as this example needs them: whose they are, and why. */
+import { Effect, Result } from "effect"
+import { DurableQueue } from "effect-events/durable"
+import { identity } from "./Pipeline.ts"
+
+export interface Letter {
+  /** The id of the event, unless it does not decode. */
+  readonly id: string | undefined
+  /** In one line, without the name of the error. */
+  readonly why: string
+}
+
+/** Reads all dead letters of a queue, page by page. */
+export const lettersOf = Effect.fnUntraced(function* (name: string) {
+  const { list } = yield* DurableQueue.deadLetters(identity(name))
+  const letters: Array<Letter> = []
+  let page = yield* list()
+  while (page.length > 0) {
+    for (const { cause, event } of page) {
+      const id = Result.isSuccess(event) ? event.success.id : undefined
+      letters.push({ id, why: (cause.split("\n")[0] ?? "").replace(/^\w+: /, "") })
+    }
+    page = yield* list({ after: page.at(-1) })
+  }
+  return letters satisfies ReadonlyArray<Letter>
+})
+
+/** A line for each reason there is. */
+export const reasons = (name: string, letters: ReadonlyArray<Letter>): ReadonlyArray<string> => {
+  const counts = new Map<string, number>()
+  for (const { why } of letters) counts.set(why, (counts.get(why) ?? 0) + 1)
+  return Array.from(counts, ([why, n]) => `  ${name}: ${n} events: ${why}`)
+}

@@ -1,0 +1,28 @@
+/** What the command cannot begin or go on with. It is printed in one line: no stack, no fiber. */
+import { Data, Effect, PlatformError } from "effect"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { CliError } from "effect/cli"
+
+export class Problem extends Data.TaggedError("Problem")<{ readonly message: string; readonly cause?: unknown }> {
+  override get [CliError.userMessage](): string {
+    return this.message
+  }
+}
+
+/** What a data folder can fail with. */
+type Trouble = PlatformError.PlatformError | DurableQueueStore.DurableQueueStoreError | DurableQueue.DurableQueueError
+
+const isTrouble = <E>(error: E | Trouble): error is Trouble =>
+  error instanceof PlatformError.PlatformError ||
+  error instanceof DurableQueueStore.DurableQueueStoreError ||
+  error instanceof DurableQueue.DurableQueueError
+
+/** Tells of what is wrong with a data folder to whoever chose it. */
+export const ofFolder =
+  (folder: string) =>
+  <A, E, R>(self: Effect.Effect<A, E | Trouble, R>): Effect.Effect<A, E | Problem, R> =>
+    Effect.mapError(self, (error) =>
+      isTrouble(error)
+        ? new Problem({ message: `cannot use the data folder ${folder}: ${error.message}`, cause: error })
+        : error
+    )

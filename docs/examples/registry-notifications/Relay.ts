@@ -1,0 +1,78 @@
+/**
+ * Passes the notifications of a live registry on, from when it is started until it is interrupted. What it has answered
+ * with 202 is in a file, and is delivered by this process or by the next one on the same folder.
+ */
+import { Context, Duration, Effect, Exit, Fiber, FileSystem, Layer, Path, Scope } from "effect"
+import { DurableQueueStore } from "effect-events/durable"
+import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { FetchHttpClient, HttpServer } from "effect/http"
+import { forgotten } from "./Forgotten.ts"
+import { lettersOf } from "./Letters.ts"
+import { ofFolder } from "./Problem.ts"
+import * as RelayGraph from "./RelayGraph.ts"
+import type { Listen, Target } from "./RelayOptions.ts"
+import * as RelayReport from "./RelayReport.ts"
+import * as Screen from "./Screen.ts"
+
+export interface Options {
+  readonly listen: Listen
+  readonly targets: ReadonlyArray<Target>
+  /** Where the events are kept: made when it does not exist. */
+  readonly folder: string
+}
+
+const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options) {
+  const names = targets.map(({ name }) => name)
+  const remaining = yield* forgotten(folder, names)
+  const store = yield* DurableQueueStore.DurableQueueStore
+  const before = yield* Effect.forEach(names, (name) => Effect.map(store.size(name), ({ deadLetters }) => deadLetters))
+
+  // The graph has a scope of its own, which is closed while the store is still open.
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const context = yield* Layer.buildWithScope(RelayGraph.layer(listen, targets), scope)
+  const lines = Context.get(context, RelayGraph.Endpoints)
+  const { address } = Context.get(context, HttpServer.HttpServer)
+
+  yield* Screen.print(`listening at ${HttpServer.formatAddress(address)}${RelayGraph.path}`)
+  yield* Screen.print(
+    lines.length > 0
+      ? `events are kept in ${folder} until these have them:\n`
+      : "no --endpoint is given: what comes is shown, and not kept\n"
+  )
+  for (const [i, name] of names.entries()) yield* Screen.print(`  ${i + 1}  ${name}`)
+  for (const { deadLetters, name, waiting } of remaining) {
+    yield* Screen.print(`NOT GIVEN: ${name} has ${waiting} events waiting and ${deadLetters} dead letters in ${folder}`)
+  }
+  yield* Screen.print("")
+
+  const counting = RelayReport.progress(Context.get(context, RelayGraph.Taken), lines, before)
+  const progress = yield* Effect.forkChild(counting)
+
+  // The server answers what it has begun, the queues finish what is in flight. The rest is in the file.
+  const close = Effect.gen(function* () {
+    const [took] = yield* Effect.timed(Scope.close(scope, Exit.void))
+    yield* Fiber.interrupt(progress)
+    const rows = yield* Effect.forEach(lines, (line) =>
+      Effect.all({
+        line: Effect.succeed(line),
+        kept: Effect.map(line.queue.shutdown, ({ count }) => count),
+        letters: lettersOf(line.name)
+      })
+    )
+    yield* Screen.print(`\nClosed in ${Duration.toSeconds(took).toFixed(1)} s.`)
+    if (rows.length > 0) yield* Screen.print(`\n${yield* RelayReport.table(rows)}`)
+    const kept = rows.reduce((sum, row) => sum + row.kept, 0)
+    if (kept > 0) yield* Screen.print(`\n${kept} deliveries are left: start again on ${folder} to go on with them`)
+  })
+  return yield* Effect.ensuring(Effect.never, Effect.orDie(close))
+})
+
+/** Runs until it is interrupted. */
+export const run = Effect.fnUntraced(function* (options: Options) {
+  const { folder } = options
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const store = layerSqlite({ filename: path.join(folder, "relay.db") })
+  const running = Effect.provide(relay(options), [store, FetchHttpClient.layer])
+  return yield* Effect.andThen(fs.makeDirectory(folder, { recursive: true }), running).pipe(ofFolder(folder))
+})

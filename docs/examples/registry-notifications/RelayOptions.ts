@@ -1,0 +1,45 @@
+/** What the relay is told on the command line, checked before anything is opened. */
+import { Effect } from "effect"
+import { Problem } from "./Problem.ts"
+
+/** Where to listen. Port 0 means any port that is free. */
+export interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+/** `PORT` or `HOST:PORT`. Without a host only this machine can connect, since nobody is asked who they are. */
+export const parseListen = (text: string): Effect.Effect<Listen, Problem> => {
+  const [, host, port = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? []
+  return port === "" || Number(port) > 65_535
+    ? Effect.fail(new Problem({ message: `--listen takes PORT or HOST:PORT, with a port up to 65535, not "${text}"` }))
+    : Effect.succeed({ host: host?.replace(/^\[(.*)\]$/, "$1") ?? "127.0.0.1", port: Number(port) })
+}
+
+/** Where to send. */
+export interface Target {
+  /** The url without what may be secret in it. The events wait under this name: it must be the same at the next start. */
+  readonly name: string
+  readonly url: URL
+}
+
+const parseEndpoint = (text: string): Effect.Effect<Target, Problem> => {
+  const url = URL.parse(text)
+  // Not shown: a mistyped url may have a password in it all the same.
+  if (url === null)
+    return Effect.fail(new Problem({ message: "--endpoint takes a url, such as http://host:port/path" }))
+  const name = url.origin + url.pathname
+  return url.protocol === "http:" || url.protocol === "https:"
+    ? Effect.succeed({ name, url })
+    : Effect.fail(new Problem({ message: `--endpoint takes an http or https url, and not one of ${url.protocol}` }))
+}
+
+/** The urls of all endpoints. No two of them share a name, since they would share their events. */
+export const parseEndpoints = Effect.fnUntraced(function* (texts: ReadonlyArray<string>) {
+  const targets = yield* Effect.forEach(texts, parseEndpoint)
+  const twice = targets.find(({ name }, i) => targets.findIndex((other) => other.name === name) < i)
+  if (twice === undefined) return targets
+  return yield* new Problem({
+    message: `--endpoint ${twice.name} is given twice (what follows a ? tells none apart)`
+  })
+})

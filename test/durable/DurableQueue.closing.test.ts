@@ -350,6 +350,23 @@ describe("DurableQueue, closing", () => {
     })
   )
 
+  it.effect("turns away who is found to have no room just then", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const spy = new Spy()
+      const { memory, queue } = yield* start(receiver, { capacity: 1, spy })
+      yield* queue.write(1)
+      spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep("1 second")) : run)
+      const second = yield* Effect.forkChild(Effect.exit(queue.write(2)))
+      yield* settle
+      yield* Effect.forkChild(queue.shutdown)
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.instanceOf(failureOf(valueOf(second)), EventSink.SinkClosed)
+      assert.deepStrictEqual(lineOf(memory), [1])
+    })
+  )
+
   it.effect("the next process goes on where it was", () =>
     Effect.gen(function* () {
       const one = yield* TestSink.hanging<number>({ from: 3, drainTimeout: 0 })

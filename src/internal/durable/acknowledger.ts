@@ -67,8 +67,8 @@ export class Acknowledger {
   readonly beside: Effect.Effect<void> = Effect.suspend(() => {
     const turn = Effect.suspend(() => {
       this.some.closeUnsafe()
-      const { isStale, lease } = this.ownership
-      return lease === undefined || isStale ? Effect.void : this.acknowledge(lease)
+      const { lease } = this.ownership
+      return lease === undefined ? Effect.void : this.acknowledge(lease)
     }).pipe(
       Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
       // The drainer acknowledges too, when it is done, and says what is wrong.

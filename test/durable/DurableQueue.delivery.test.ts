@@ -461,6 +461,23 @@ describe("DurableQueue, delivering", () => {
       )
     )
 
+    it.effect("and is back while another has the lease is told of at once", () =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          const memory = yield* DurableQueueStore.makeMemory
+          yield* start(yield* TestSink.recording<number>(), { memory })
+          yield* settle
+          const spy = new Spy()
+          spy.fail(["acquire"])
+          yield* start(yield* TestSink.recording<number>(), { memory, spy })
+          yield* settle
+          spy.heal()
+          yield* TestClock.adjust(110)
+          assert.isTrue(logs.some(({ level, line }) => level === "INFO" && line.includes("has its store again")))
+        })
+      )
+    )
+
     it.effect("only when it parks is told of, and that it is back", () =>
       withLogs((logs) =>
         Effect.gen(function* () {

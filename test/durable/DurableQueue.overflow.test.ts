@@ -40,6 +40,49 @@ describe("DurableQueue that is full", () => {
       })
     )
 
+    it.effect("delivers nothing that it has dropped, though it had read it", () =>
+      Effect.gen(function* () {
+        const { dropped, memory, queue, receiver } = yield* dropping({ capacity: 3 })
+        yield* queue.writeSome!([1, 2, 3])
+        yield* settle
+        yield* queue.writeSome!([4, 5])
+        yield* settle
+        assert.deepStrictEqual(
+          [dropped, lineOf(memory)],
+          [
+            [2, 3],
+            [1, 4, 5]
+          ]
+        )
+        yield* receiver.release
+        yield* queue.flush
+        assert.deepStrictEqual(receiver.received, [1, 4, 5])
+      })
+    )
+
+    it.effect("delivers nothing that it drops while it is reading it", () =>
+      Effect.gen(function* () {
+        const spy = new Spy()
+        const receiver = yield* TestSink.slow<number>("10 millis")
+        const dropped: Array<number> = []
+        const { memory, queue } = yield* start(receiver, {
+          capacity: 2,
+          overflow: "drop-oldest",
+          spy,
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })
+        yield* settle
+        let reads = 0
+        // The first who reads gets his answer last.
+        spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(++reads === 1 ? 200 : 50)) : run)
+        const other = yield* operationsOver(memory)
+        yield* other.append("events", [bytesOf(1), ...range(2, 6).map(bytesOf)], undefined)
+        yield* TestClock.adjust("2 seconds")
+        yield* queue.flush
+        assert.deepStrictEqual([...receiver.received, ...dropped].toSorted(), range(1, 6))
+      })
+    )
+
     it.effect("counts bytes too", () =>
       Effect.gen(function* () {
         const { dropped, memory, queue } = yield* dropping({ capacityBytes: 6 })

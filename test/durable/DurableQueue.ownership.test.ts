@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect } from "effect"
+import { Duration, Effect, Stream } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -74,6 +74,22 @@ describe("DurableQueue, owned", () => {
       yield* TestClock.adjust(400)
       assert.isDefined(flush.pollUnsafe())
       assert.deepStrictEqual(slow.received, [1])
+    })
+  )
+
+  it.effect("the flush of a process that hears of no changes looks for itself", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
+      yield* start(slow, { memory })
+      yield* settle
+      const deaf = Stream.concat(Stream.succeed(undefined), Stream.never)
+      const receiver = yield* TestSink.recording<number>()
+      const { queue } = yield* start(receiver, { memory, store: (store) => ({ ...store, changes: () => deaf }) })
+      yield* queue.write(1)
+      const flush = yield* Effect.forkChild(queue.flush)
+      yield* TestClock.adjust(1_300)
+      assert.isDefined(flush.pollUnsafe())
     })
   )
 

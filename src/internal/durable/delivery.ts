@@ -157,7 +157,7 @@ export class Delivery<A, E> {
     return Effect.matchEffect(this.store.park(lease, [letter]), {
       onSuccess: () => {
         this.isParked = true
-        return Effect.andThen(this.log.recovered, this.log.parked(1))
+        return this.log.parked(1)
       },
       onFailure: (error: DurableQueueStoreError | LeaseLost) =>
         error._tag === "LeaseLost"

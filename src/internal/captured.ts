@@ -10,13 +10,21 @@ export const Delivering = Context.Reference<SinkNode | undefined>("effect-events
   defaultValue: () => undefined
 })
 
+/** What `effect/sql` marks a transaction with: the connection of one client, and which client's is the innermost. */
+const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|CurrentTransactionService$)/
+
 /**
- * A constructor's context as its sink may keep it: its span, its scope and the delivery that it may be in belong to the
- * construction, not to writes.
+ * A constructor's context as its sink may keep it: its span, its scope, the delivery and the transaction that it may be in
+ * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection is
+ * somebody else's by then.
  */
-export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) =>
+export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) => {
+  const ofTransaction = Array.from(context.mapUnsafe.keys())
+    .filter((key) => transaction.test(key))
+    .map((key) => Context.Service<unknown>(key))
   // The keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
-  Context.omit(Scope, ParentSpan, Delivering)(context) as typeof context
+  return Context.omit(Scope, ParentSpan, Delivering, ...ofTransaction)(context) as typeof context
+}
 
 /** The services that a write needs, captured when its sink was made. */
 export class Captured<R> {

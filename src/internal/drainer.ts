@@ -171,9 +171,13 @@ export class Drainer<A, E> {
   private deliverGroups(
     writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, unknown>
   ): Effect.Effect<void, unknown> {
+    // What is left of a hand that may be somebody else's by now is asked about between two groups.
+    const asks = this.source.isRevoked !== undefined
+    let groups = 0
     return Effect.whileLoop({
-      while: () => this.next < this.hand.length && !this.over,
+      while: () => this.next < this.hand.length && !this.over && !(asks && groups > 0),
       body: () => {
+        groups++
         const group =
           this.next === 0 && this.hand.length <= this.group
             ? this.hand

@@ -9,7 +9,10 @@ export interface Source<out A> {
   readonly poll: () => ReadonlyArray<A> | undefined
   /** Waits until there may be some, or no more. */
   readonly wait: Effect.Effect<void>
-  /** Whether what it gave and is not settled is somebody else's by now: the rest of it is let go. Told once. */
+  /**
+   * Whether what it gave and is not settled is somebody else's by now, or may be: the rest of it is let go. Told once, and
+   * asked before each group.
+   */
   readonly isRevoked?: (() => boolean) | undefined
 }
 

@@ -83,6 +83,28 @@ describe("DurableQueue that is full", () => {
       })
     )
 
+    it.effect("asks the store for nothing within a transaction of its caller's", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        let inside = false
+        const { memory, queue, spy } = yield* start(receiver, {
+          capacity: 1,
+          overflow: "drop-oldest",
+          store: (store) => ({ ...store, inTransaction: Effect.sync(() => inside) })
+        })
+        yield* queue.write(1)
+        yield* settle
+        // It would wait for a connection that its caller has.
+        spy.hang(["size", "next"])
+        inside = true
+        const fiber = yield* Effect.forkChild(Effect.andThen(queue.write(2), queue.write(3)))
+        yield* settle
+        assert.isDefined(fiber.pollUnsafe())
+        inside = false
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+      })
+    )
+
     it.effect("counts bytes too", () =>
       Effect.gen(function* () {
         const { dropped, memory, queue } = yield* dropping({ capacityBytes: 6 })

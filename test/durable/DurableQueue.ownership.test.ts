@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Stream } from "effect"
+import { Duration, Effect, Fiber, Stream } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -185,6 +185,36 @@ describe("DurableQueue, owned", () => {
         assert.isTrue(warnings[0]!.line.includes("lost its lease"))
       })
     )
+  )
+
+  it.effect("an owner that was paused within a group delivers no more of it before it knows", () =>
+    Effect.gen(function* () {
+      for (const isTaken of [true, false]) {
+        const memory = yield* DurableQueueStore.makeMemory
+        const received: Array<number> = []
+        // Takes one event of each group, and the first takes a while.
+        const receiver = yield* EventSink.makeGroup(([n]: ReadonlyArray<number>) =>
+          Effect.suspend(() => {
+            if (n !== undefined) received.push(n)
+            return Effect.as(received.length === 1 ? Effect.sleep("1 minute") : Effect.void, 1)
+          })
+        )
+        const { close, queue, spy } = yield* start(receiver, { memory, drainTimeout: 0 })
+        yield* settle
+        yield* queue.writeSome!([1, 2, 3])
+        yield* settle
+        spy.hang(["renew", "acknowledge"])
+        yield* TestClock.adjust("30 seconds")
+        const other = yield* operationsOver(memory)
+        if (isTaken) yield* other.acquire("events", Duration.hours(1))
+        yield* TestClock.adjust("30 seconds")
+        // The write that was under way has ended, and the store has not answered yet.
+        assert.deepStrictEqual(received, [1])
+        const closing = yield* Effect.forkChild(close)
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(closing)
+      }
+    }).pipe(quiet)
   )
 
   it.effect("an owner that was paused for longer and finds the lease untouched goes on", () =>

@@ -1,5 +1,7 @@
 import { assert, it } from "@effect/vitest"
-import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Stream } from "effect"
+import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Schema, Stream } from "effect"
+import { EventSink } from "effect-events"
+import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {}
@@ -186,6 +188,33 @@ describePostgres("the outbox of PostgresStore", (server) => {
       const held = yield* store.acquire("apart", Duration.seconds(1))
       assert.strictEqual(held._tag, "Held")
       assert.strictEqual((yield* store.size("apart")).rows, 1)
+    })
+  )
+
+  it.live("a queue that was made in a transaction writes outside of it once it has ended", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      const queue = yield* sql.withTransaction(
+        Effect.flatMap(
+          EventSink.make(() => Effect.never, { drainTimeout: 0 }),
+          (receiver) =>
+            DurableQueue.make({ name: "made within", schema: Schema.Int, drainTimeout: 0 })(receiver).pipe(
+              Effect.provideService(DurableQueueStore.DurableQueueStore, store)
+            )
+        )
+      )
+      // Another has the connection of that transaction by now, and rolls back.
+      const written = yield* Deferred.make<void>()
+      const other = yield* Effect.forkChild(
+        Effect.exit(sql.withTransaction(Effect.andThen(Deferred.await(written), refuse)))
+      )
+      yield* Effect.sleep("50 millis")
+      const write = yield* Effect.forkChild(queue.write(1))
+      yield* Effect.sleep("200 millis")
+      yield* Deferred.succeed(written, undefined)
+      yield* Fiber.join(other)
+      yield* Fiber.join(write)
+      assert.strictEqual((yield* store.size("made within")).rows, 1)
     })
   )
 

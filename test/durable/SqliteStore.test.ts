@@ -396,6 +396,25 @@ describe("layerSqlite", () => {
         assert.strictEqual(yield* problemOf(open(filename)), "Disconnected")
       })
     )
+
+    it.live("at the end of a path that leads nowhere, for as long as it does", () =>
+      Effect.gen(function* () {
+        const at = join(yield* directory, "link")
+        fs.symlinkSync(at, at)
+        assert.strictEqual(yield* problemOf(open(join(at, "events.db"))), "Disconnected")
+        fs.rmSync(at)
+        fs.mkdirSync(at)
+        const store = yield* open(join(at, "events.db"))
+        yield* append(store, 1, 1)
+        fs.renameSync(at, `${at}-away`)
+        fs.symlinkSync(at, at)
+        assert.strictEqual(yield* problemOf(append(store, 2, 1)), "Disconnected")
+        fs.rmSync(at)
+        fs.renameSync(`${at}-away`, at)
+        yield* append(store, 2, 1)
+        assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 2))
+      })
+    )
   })
 
   describe("a file that is", () => {

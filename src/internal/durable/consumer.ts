@@ -123,7 +123,8 @@ export class Consumer<A> implements Source<A> {
   }
 
   readonly isRevoked = (): boolean => {
-    if (!this.revoked) return false
+    // A lease that may have run out is asked for before the next group: what is left is read again under it.
+    if (!this.revoked && !this.ownership.isStale) return false
     this.revoked = false
     this.rows.length = this.settledTo
     this.handed = this.settledTo

@@ -26,7 +26,7 @@ export class Writing<in out A> {
   private readonly store: Operations
   private readonly codec: Codec<A>
   private readonly reporter: Reporter<A, never>
-  /** To be run after each append, which has been committed by then. */
+  /** To be run after the commit of each append of its own. */
   private readonly appended: Effect.Effect<void>
   private readonly committer: Committer
   private readonly limits: Limits | undefined
@@ -109,8 +109,10 @@ export class Writing<in out A> {
     const admitted = Effect.flatMap(this.store.inTransaction, (inside) => {
       if (!inside && !cannotWait) return this.committer.commit(payloads)
       // A transaction that waited for room would keep others from what it has locked.
-      const over = cannotWait || this.settings.overflow === "suspend"
-      return this.append(payloads, over ? undefined : this.limits)
+      const limits = cannotWait || this.settings.overflow === "suspend" ? undefined : this.limits
+      // What follows an append is for after its commit, which the store tells of. It would ask the store, which takes a
+      // second connection while this fiber keeps that of its transaction.
+      return inside ? this.add(payloads, limits) : this.append(payloads, limits)
     })
     return Effect.matchEffect(admitted, {
       onFailure: (error): Effect.Effect<never, WriteError | SinkClosed> =>
@@ -120,10 +122,15 @@ export class Writing<in out A> {
   }
 
   private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {
-    return Effect.flatMap(this.store.append(this.settings.name, payloads, limits), (admitted) => {
-      if (!admitted) return Effect.succeed(false)
-      this.account.entered(payloads.length)
-      return Effect.as(this.appended, true)
+    return Effect.flatMap(this.add(payloads, limits), (admitted) =>
+      admitted ? Effect.as(this.appended, true) : Effect.succeed(false)
+    )
+  }
+
+  private add(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {
+    return Effect.map(this.store.append(this.settings.name, payloads, limits), (admitted) => {
+      if (admitted) this.account.entered(payloads.length)
+      return admitted
     })
   }
 

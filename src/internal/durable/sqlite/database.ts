@@ -43,6 +43,10 @@ type Attempt<A> =
       readonly cause?: unknown
     }
 
+/** The system's own error, about the path: a directory that may not be entered, a link that leads to itself. */
+const isOfSystem = (error: unknown): error is Error & { readonly code: string } =>
+  error instanceof Error && "syscall" in error && "code" in error && typeof error.code === "string"
+
 const failed = (problem: StoreProblem, detail: string) => ({ _tag: "Failed", problem, detail, unsure: false }) as const
 
 /** Which file a path leads to; nothing when there is none. */
@@ -121,6 +125,11 @@ export class Database {
   /** What an error says, once the connection is let go if it may be to blame. */
   private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { _tag: "Done" }> {
     const failure = failureOf(error)
+    if (failure === undefined && isOfSystem(error))
+      return {
+        ...failed("Disconnected", `the file cannot be looked at (${error.code}): ${this.filename}`),
+        cause: error
+      }
     // A mistake in the program, not the database's answer.
     if (failure === undefined) throw error
     if (isBroken(failure)) this.disconnect()

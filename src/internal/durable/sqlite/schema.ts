@@ -27,6 +27,7 @@ const migrations: ReadonlyArray<string> = [
     letters INTEGER NOT NULL DEFAULT 0,
     last INTEGER NOT NULL DEFAULT 0 CHECK (last <= ${maxKey}),
     epoch INTEGER NOT NULL DEFAULT 0,
+    renewed INTEGER,
     expires INTEGER
   ) STRICT;
   CREATE TABLE events (

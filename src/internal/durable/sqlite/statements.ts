@@ -22,6 +22,8 @@ interface Queue {
   readonly letters: number
   readonly last: number
   readonly epoch: number
+  /** When the lease was given or renewed, and when it runs out; nothing when it was given back. */
+  readonly renewed: number | null
   readonly expires: number | null
 }
 
@@ -209,16 +211,23 @@ export class Statements {
   }
 
   acquire(name: string, ttl: number, now: number): Acquired {
-    const { epoch, expires, id } = this.queueOrNew(name)
-    if (expires !== null && now < expires) return { _tag: "Held", remaining: expires - now }
-    this.run("UPDATE queues SET epoch = ?2, expires = ?3 WHERE id = ?1", id, epoch + 1, expiry(now, ttl))
+    const queue = this.queueOrNew(name)
+    const { epoch, expires, id } = queue
+    if (expires !== null && now < expires && !isFromLater(queue, now)) return { _tag: "Held", remaining: expires - now }
+    this.run(
+      "UPDATE queues SET epoch = ?2, renewed = ?3, expires = ?4 WHERE id = ?1",
+      id,
+      epoch + 1,
+      Math.floor(now),
+      expiry(now, ttl)
+    )
     return { _tag: "Acquired", lease: { queue: name, epoch: epoch + 1 } }
   }
 
   renew(name: string, epoch: number, ttl: number, now: number): true | undefined {
     const queue = this.held(name, epoch)
     if (queue === undefined) return undefined
-    this.run("UPDATE queues SET expires = ?2 WHERE id = ?1", queue.id, expiry(now, ttl))
+    this.run("UPDATE queues SET renewed = ?2, expires = ?3 WHERE id = ?1", queue.id, Math.floor(now), expiry(now, ttl))
     return true
   }
 
@@ -230,7 +239,10 @@ export class Statements {
   }
 
   private queue(name: string): Queue | undefined {
-    return this.get<Queue>("SELECT id, rows, bytes, letters, last, epoch, expires FROM queues WHERE name = ?1", name)
+    return this.get<Queue>(
+      "SELECT id, rows, bytes, letters, last, epoch, renewed, expires FROM queues WHERE name = ?1",
+      name
+    )
   }
 
   private queueOrNew(name: string): Queue {
@@ -286,6 +298,13 @@ const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key 
 
 /** A time that an integer column can hold. */
 const expiry = (now: number, ttl: number): number => Math.min(Math.ceil(now + ttl), Number.MAX_SAFE_INTEGER)
+
+/**
+ * The lease was renewed at a time that is further ahead than it lasts: the clock was set back since. An owner that lives
+ * renews it by the clock as it is; that of one that died would last as long again as the clock was wrong.
+ */
+const isFromLater = ({ expires, renewed }: Queue, now: number): boolean =>
+  expires !== null && renewed !== null && renewed - now > expires - renewed
 
 type HeadRow = readonly [key: Key, payload: Uint8Array, attempts: number, writtenAt: number]
 

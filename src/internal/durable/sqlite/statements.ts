@@ -12,19 +12,17 @@ import type {
   Stored,
   StoredLetter
 } from "../../../durable/DurableQueueStore.ts"
-import { keyBits, maxKey } from "./schema.ts"
+import { expiry, isFromLater, type Times } from "./leases.ts"
+import { isKey, keyBits, maxKey, runs } from "./schema.ts"
 
 /** A queue's own row. */
-interface Queue {
+interface Queue extends Times {
   readonly id: number
   readonly rows: number
   readonly bytes: number
   readonly letters: number
   readonly last: number
   readonly epoch: number
-  /** When the lease was given or renewed, and when it runs out; nothing when it was given back. */
-  readonly renewed: number | null
-  readonly expires: number | null
 }
 
 /** How a queue's own row is to change. */
@@ -53,17 +51,6 @@ const blob = (parameter: string): string => `ifnull(${parameter}, x'')`
 
 /** `LIMIT` knows no infinity. */
 const atMost = (n: number): number => (n === Number.POSITIVE_INFINITY ? -1 : n)
-
-/** Keys as runs of neighbours, without those that no event can have. */
-const runs = (keys: ReadonlyArray<Key>): ReadonlyArray<readonly [from: Key, to: Key]> => {
-  const found: Array<[Key, Key]> = []
-  for (const key of keys.toSorted((a, b) => a - b)) {
-    const last = found.at(-1)
-    if (last !== undefined && (key === last[1] || key === last[1] + 1)) last[1] = key
-    else if (Number.isInteger(key) && key > 0 && key <= maxKey) found.push([key, key])
-  }
-  return found
-}
 
 export class Statements {
   private readonly prepared = new Map<string, Prepared>()
@@ -293,18 +280,6 @@ export class Statements {
 const inOrder = (values: ReadonlyArray<SQLInputValue>, order: ReadonlyArray<number>): ReadonlyArray<SQLInputValue> =>
   // As many as the statement has numbers.
   order.map((i) => values[i] as SQLInputValue)
-
-const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key <= maxKey
-
-/** A time that an integer column can hold. */
-const expiry = (now: number, ttl: number): number => Math.min(Math.ceil(now + ttl), Number.MAX_SAFE_INTEGER)
-
-/**
- * The lease was renewed at a time that is further ahead than it lasts: the clock was set back since. An owner that lives
- * renews it by the clock as it is; that of one that died would last as long again as the clock was wrong.
- */
-const isFromLater = ({ expires, renewed }: Queue, now: number): boolean =>
-  expires !== null && renewed !== null && renewed - now > expires - renewed
 
 type HeadRow = readonly [key: Key, payload: Uint8Array, attempts: number, writtenAt: number]
 

@@ -48,7 +48,8 @@ export interface SqliteOptions {
  * for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
  * store goes on as soon as the cause is gone, and after one that its connection may be to blame for it opens the file again.
  *
- * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share.
+ * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When it is
+ * set back, a lease from further ahead than it lasts is over.
  *
  * **Gotchas**
  *

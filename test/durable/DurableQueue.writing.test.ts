@@ -112,6 +112,18 @@ describe("DurableQueue, written to", () => {
     })
   )
 
+  it.effect("a group is committed as far as its bytes go, and one event however large", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<string>({ drainTimeout: 0 })
+      const queue = yield* DurableQueue.make({ name: "large", schema: Schema.String, drainTimeout: 0 })(receiver)
+      const [half, whole] = ["x".repeat(1_500_000), "y".repeat(5_000_000)]
+      assert.strictEqual(yield* queue.writeSome!([half, half, half]), 2)
+      assert.strictEqual(yield* queue.writeSome!([half, whole]), 1)
+      assert.strictEqual(yield* queue.writeSome!([whole, half]), 1)
+      assert.strictEqual(yield* queue.pending, 4)
+    }).pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory))
+  )
+
   it.effect("a commit has at most 4 MiB, and what is larger commits alone", () =>
     Effect.gen(function* () {
       const memory = yield* DurableQueueStore.makeMemory

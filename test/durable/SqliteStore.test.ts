@@ -2,6 +2,7 @@ import { assert, describe, it, vi } from "@effect/vitest"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { DurableQueueStore } from "effect-events/durable"
 import { layerSqlite, type SqliteOptions } from "effect-events/durable/SqliteStore"
+import { TestClock } from "effect/testing"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
@@ -245,6 +246,25 @@ describe("layerSqlite", () => {
       assert.deepStrictEqual(yield* line(filename), ["1"])
       yield* append(store, 2, 2)
       assert.deepStrictEqual(yield* line(filename), numbers(1, 3))
+    })
+  )
+
+  it.effect("the lease of an owner that died before the clock was set back does not last until then", () =>
+    Effect.gen(function* () {
+      const store = yield* open(yield* file)
+      const ttl = Duration.seconds(10)
+      const ask = Effect.map(store.acquire("line", ttl), (answer) =>
+        answer._tag === "Held" ? answer.remaining : answer.lease.epoch
+      )
+      yield* TestClock.setTime(7_200_000)
+      assert.strictEqual(yield* ask, 1)
+      yield* TestClock.setTime(7_195_000)
+      assert.strictEqual(yield* ask, 15_000)
+      yield* store.renew({ queue: "line", epoch: 1 }, ttl)
+      assert.strictEqual(yield* ask, 10_000)
+      yield* TestClock.setTime(3_600_000)
+      assert.strictEqual(yield* ask, 2)
+      assert.strictEqual(yield* problemOf(store.renew({ queue: "line", epoch: 1 }, ttl)), "LeaseLost")
     })
   )
 

@@ -69,13 +69,27 @@ export class Writing<in out A> {
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, WriteError | SinkClosed> {
     if (this.account.node.state !== "open") return this.closed
-    const events = group.slice(0, this.settings.groupEvents)
-    return Effect.flatMap(
-      Effect.forEach(events, (event) => this.encoded(event)),
-      (payloads) =>
-        // As many as events, and there is one at least.
-        Effect.as(this.accept(events, payloads as unknown as Payloads, fiber), events.length)
-    )
+    return Effect.suspend(() => {
+      const { groupBytes, groupEvents } = this.settings
+      const payloads: Array<Uint8Array> = []
+      let bytes = 0
+      let isFull = false
+      const encoding = Effect.whileLoop({
+        while: () => !isFull && payloads.length < Math.min(group.length, groupEvents),
+        // Not out of bounds, by the condition of the loop.
+        body: () => this.encoded(group[payloads.length]!),
+        step: (payload) => {
+          isFull = payloads.length > 0 && bytes + payload.length > groupBytes
+          if (isFull) return
+          bytes += payload.length
+          payloads.push(payload)
+        }
+      })
+      return Effect.flatMap(encoding, () =>
+        // There is one at least.
+        Effect.as(this.accept(group.slice(0, payloads.length), payloads as unknown as Payloads, fiber), payloads.length)
+      )
+    })
   }
 
   /** There may be room for who waits for it. */

@@ -13,6 +13,19 @@ import type { StoreProblem } from "../../../durable/DurableQueueStore.ts"
 export const keyBits = 44
 export const maxKey = 2 ** keyBits - 1
 
+export const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key <= maxKey
+
+/** Keys as runs of neighbours, without those that no event can have. */
+export const runs = (keys: ReadonlyArray<number>): ReadonlyArray<readonly [from: number, to: number]> => {
+  const found: Array<[number, number]> = []
+  for (const key of keys.toSorted((a, b) => a - b)) {
+    const last = found.at(-1)
+    if (last !== undefined && (key === last[1] || key === last[1] + 1)) last[1] = key
+    else if (Number.isInteger(key) && key > 0 && key <= maxKey) found.push([key, key])
+  }
+  return found
+}
+
 /** Marks a file as one of this store: "EEvQ". */
 export const applicationId = 0x45457651
 
@@ -27,6 +40,7 @@ const migrations: ReadonlyArray<string> = [
     letters INTEGER NOT NULL DEFAULT 0,
     last INTEGER NOT NULL DEFAULT 0 CHECK (last <= ${maxKey}),
     epoch INTEGER NOT NULL DEFAULT 0,
+    renewed INTEGER,
     expires INTEGER
   ) STRICT;
   CREATE TABLE events (

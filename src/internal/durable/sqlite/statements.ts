@@ -12,17 +12,17 @@ import type {
   Stored,
   StoredLetter
 } from "../../../durable/DurableQueueStore.ts"
-import { keyBits, maxKey } from "./schema.ts"
+import { expiry, isFromLater, type Times } from "./leases.ts"
+import { isKey, keyBits, maxKey, runs } from "./schema.ts"
 
 /** A queue's own row. */
-interface Queue {
+interface Queue extends Times {
   readonly id: number
   readonly rows: number
   readonly bytes: number
   readonly letters: number
   readonly last: number
   readonly epoch: number
-  readonly expires: number | null
 }
 
 /** How a queue's own row is to change. */
@@ -51,17 +51,6 @@ const blob = (parameter: string): string => `ifnull(${parameter}, x'')`
 
 /** `LIMIT` knows no infinity. */
 const atMost = (n: number): number => (n === Number.POSITIVE_INFINITY ? -1 : n)
-
-/** Keys as runs of neighbours, without those that no event can have. */
-const runs = (keys: ReadonlyArray<Key>): ReadonlyArray<readonly [from: Key, to: Key]> => {
-  const found: Array<[Key, Key]> = []
-  for (const key of keys.toSorted((a, b) => a - b)) {
-    const last = found.at(-1)
-    if (last !== undefined && (key === last[1] || key === last[1] + 1)) last[1] = key
-    else if (Number.isInteger(key) && key > 0 && key <= maxKey) found.push([key, key])
-  }
-  return found
-}
 
 export class Statements {
   private readonly prepared = new Map<string, Prepared>()
@@ -209,16 +198,23 @@ export class Statements {
   }
 
   acquire(name: string, ttl: number, now: number): Acquired {
-    const { epoch, expires, id } = this.queueOrNew(name)
-    if (expires !== null && now < expires) return { _tag: "Held", remaining: expires - now }
-    this.run("UPDATE queues SET epoch = ?2, expires = ?3 WHERE id = ?1", id, epoch + 1, expiry(now, ttl))
+    const queue = this.queueOrNew(name)
+    const { epoch, expires, id } = queue
+    if (expires !== null && now < expires && !isFromLater(queue, now)) return { _tag: "Held", remaining: expires - now }
+    this.run(
+      "UPDATE queues SET epoch = ?2, renewed = ?3, expires = ?4 WHERE id = ?1",
+      id,
+      epoch + 1,
+      Math.floor(now),
+      expiry(now, ttl)
+    )
     return { _tag: "Acquired", lease: { queue: name, epoch: epoch + 1 } }
   }
 
   renew(name: string, epoch: number, ttl: number, now: number): true | undefined {
     const queue = this.held(name, epoch)
     if (queue === undefined) return undefined
-    this.run("UPDATE queues SET expires = ?2 WHERE id = ?1", queue.id, expiry(now, ttl))
+    this.run("UPDATE queues SET renewed = ?2, expires = ?3 WHERE id = ?1", queue.id, Math.floor(now), expiry(now, ttl))
     return true
   }
 
@@ -230,7 +226,10 @@ export class Statements {
   }
 
   private queue(name: string): Queue | undefined {
-    return this.get<Queue>("SELECT id, rows, bytes, letters, last, epoch, expires FROM queues WHERE name = ?1", name)
+    return this.get<Queue>(
+      "SELECT id, rows, bytes, letters, last, epoch, renewed, expires FROM queues WHERE name = ?1",
+      name
+    )
   }
 
   private queueOrNew(name: string): Queue {
@@ -281,11 +280,6 @@ export class Statements {
 const inOrder = (values: ReadonlyArray<SQLInputValue>, order: ReadonlyArray<number>): ReadonlyArray<SQLInputValue> =>
   // As many as the statement has numbers.
   order.map((i) => values[i] as SQLInputValue)
-
-const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key <= maxKey
-
-/** A time that an integer column can hold. */
-const expiry = (now: number, ttl: number): number => Math.min(Math.ceil(now + ttl), Number.MAX_SAFE_INTEGER)
 
 type HeadRow = readonly [key: Key, payload: Uint8Array, attempts: number, writtenAt: number]
 

@@ -57,8 +57,8 @@ const explain = (error: HttpSink.HttpSinkError | RetryingSink.RetriesExhausted<H
 const impatient = Effect.fnUntraced(function* (name: Name) {
   const given = yield* options(name)
   const strategy = RetryStrategy.fromSchedule(Schedule.recurs(2)).pipe(
-    RetryStrategy.combine(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis", max: "10 millis" })),
-    RetryStrategy.combine(yield* Breaker.make({ threshold: 5, backoff: "5 millis" }))
+    RetryStrategy.combine(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis", max: "2 millis" })),
+    RetryStrategy.combine(yield* Breaker.make({ threshold: 5, backoff: "1 millis" }))
   )
   return yield* Pipeline.post(given).pipe(
     Effect.flatMap(RetryingSink.make(strategy, { name, while: HttpSink.isTransient })),

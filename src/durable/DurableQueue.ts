@@ -40,7 +40,10 @@ export type { Kept } from "../internal/durable/queue.ts"
 export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableQueueError> {
   /** How many events are stored and not yet acknowledged, whichever process wrote them. */
   readonly pending: Effect.Effect<number, DurableQueueStoreError>
-  /** Waits until what was stored before this call is delivered or among the dead letters, whichever process does that. */
+  /**
+   * Waits until what was stored before this call is delivered or among the dead letters, whichever process does that. While
+   * nobody delivers, as after the close, or where the line has stopped in front of an event, it waits.
+   */
   readonly flush: Effect.Effect<void, DurableQueueStoreError>
   /**
    * Stops accepting, waits for what is being delivered until `drainTimeout`, gives the lease back, and says how much is

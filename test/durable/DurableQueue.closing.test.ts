@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
 
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined): unknown =>
   exit !== undefined && Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
@@ -50,6 +50,21 @@ describe("DurableQueue, closing", () => {
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown), { took: 3_000, value: { count: 2, inFlight: [1] } })
       assert.deepStrictEqual(lineOf(memory), [1, 2])
+    })
+  )
+
+  it.effect("says how much it keeps of what other processes wrote too", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const { memory, queue } = yield* start(receiver, { drainTimeout: 0 })
+      yield* queue.write(1)
+      yield* settle
+      const other = yield* operationsOver(memory)
+      yield* other.append("events", [bytesOf(2), bytesOf(3)], undefined)
+      const shutdown = yield* timed(queue.shutdown)
+      yield* settle
+      assert.deepStrictEqual(valueOf(shutdown)?.value, { count: 3, inFlight: [1] })
+      assert.deepInclude(queue.node.health(0), { pending: 0 })
     })
   )
 

@@ -123,6 +123,12 @@ export class Delivery<A, E> {
     })
   })
 
+  /** Learns how much there is now, if the store tells. If not, what is known has to do. */
+  private readonly counted: Effect.Effect<void> = Effect.suspend(() => {
+    this.refreshedAt = Number.NEGATIVE_INFINITY
+    return Effect.catch(this.refresh, () => Effect.void)
+  })
+
   /** Whoever listens looks at once, and again when listening broke: the drainer says what is wrong with the store. */
   private readonly listening: Effect.Effect<void> = Effect.suspend(() =>
     Stream.runForEach(this.store.changes(this.settings.name), () => this.changed)
@@ -179,7 +185,7 @@ export class Delivery<A, E> {
     Effect.flatMap(this.drainer.close(this.settings.drainTimeout), () => {
       const left = this.drainer.left()
       for (const fiber of this.fibers) fiber.interruptUnsafe()
-      const finish = Effect.catch(this.consumer.finish, this.log.unacknowledged)
+      const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
       return Effect.as(within(finish, reportTimeout), left)
     })
   )

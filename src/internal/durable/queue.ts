@@ -24,7 +24,7 @@ import { type WriteError, Writing } from "./writing.ts"
  * @since 0.1.0
  */
 export interface Kept<out A> {
-  /** How many events there are, as far as this process knows. */
+  /** How many events there are; if the store does not say so at the end, as far as this process knows. */
   readonly count: number
   /** Those of them that were being delivered when the time was up: the receiver may have them. */
   readonly inFlight: ReadonlyArray<A>

@@ -108,6 +108,9 @@ const writers = (orders: Orders, n: number) =>
   )
 const groups = (orders: Orders, n: number) => times(n / group, () => EventSink.writeAll(orders, events))
 
+/** 250 ms are one round: the compiler is still at work. */
+const warmUps = 8
+
 const goal: Side["goals"] = { wall: atLeast(0.5) }
 
 /** The line is as long as it is told to be, and stays so: as many are written as are delivered. */
@@ -169,6 +172,7 @@ export const durable: ReadonlyArray<Row> = [
     question: "100 writers, one event at a time each, through a `DurableQueue` on SQLite",
     n,
     metrics,
+    warmUps,
     sides: [{ ...queued("ours", writers), goals: { delay: valueAtMost(20) } }, raw(goal)]
   },
   {
@@ -176,6 +180,7 @@ export const durable: ReadonlyArray<Row> = [
     question: "Groups of 100 through a `DurableQueue` on SQLite",
     n,
     metrics,
+    warmUps,
     sides: [{ ...queued("ours", groups), goals: { delay: valueAtMost(20) } }, raw(goal)]
   },
   {
@@ -183,6 +188,7 @@ export const durable: ReadonlyArray<Row> = [
     question: "Groups of 100 through a `DurableQueue` on SQLite with 1,000 and 1,000,000 events waiting",
     n: 5_000,
     metrics: wallAndCpu,
+    warmUps,
     note: "The ratio is to the same queue with 1,000 waiting.",
     sides: [behind(1_000), { ...behind(1_000_000), against: "ours, 1,000 waiting" }]
   }

@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import { resolve } from "node:path"
 import { Listeners } from "../internal/durable/listeners.ts"
 import { Database } from "../internal/durable/sqlite/database.ts"
-import type { Statements } from "../internal/durable/sqlite/statements.ts"
+import { Transactions } from "../internal/durable/sqlite/transactions.ts"
 import {
   DurableQueueStore,
   DurableQueueStoreError,
@@ -44,8 +44,9 @@ export interface SqliteOptions {
  * **Details**
  *
  * The file is made and migrated when the layer is built; several processes may begin at once. A file of a newer version
- * of this library is refused (`NewerSchema`), as is one of another program. Each operation is one transaction. It waits
- * for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
+ * of this library is refused (`NewerSchema`), as is one of another program. An operation is
+ * done whole or not at all; those that write and come together, be it to several queues, share a commit, and each fails for
+ * itself. It waits for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
  * store goes on as soon as the cause is gone, and after one that its connection may be to blame for it opens the file again.
  *
  * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When it is
@@ -102,7 +103,8 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
       const { filename } = options
       if (filename === "" || filename === ":memory:") return yield* notInAFile
       const busyTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
-      const database = new Database(resolve(filename), busyTimeout)
+      const database = new Database(resolve(filename))
+      const transactions = new Transactions(database, busyTimeout)
       const listeners = new Listeners<DurableQueueStoreError>()
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -111,8 +113,8 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
         })
       )
       // A file that cannot be used is told at once, and not by the first write.
-      yield* database.run("open its file", "none", () => undefined)
-      return make(database, listeners, Duration.fromInputUnsafe(options.pollInterval ?? "100 millis"))
+      yield* transactions.look("open its file", () => undefined)
+      return make(database, transactions, listeners, Duration.fromInputUnsafe(options.pollInterval ?? "100 millis"))
     })
   )
 
@@ -126,6 +128,7 @@ const notInAFile = new DurableQueueStoreError({
 
 const make = (
   database: Database,
+  transactions: Transactions,
   listeners: Listeners<DurableQueueStoreError>,
   pollInterval: Duration.Duration
 ): Operations => {
@@ -135,21 +138,19 @@ const make = (
       if (changed(answer)) listeners.notify(queue)
       return answer
     })
-  /** For an owner: the work answers nothing when the lease is lost. */
+  /** For an owner: nothing is answered when the lease is lost. */
   const owning = <A>(
-    operation: string,
-    kind: "read" | "write",
     { epoch, queue }: Lease,
-    work: (statements: Statements, now: number) => A | undefined
+    effect: Effect.Effect<A | undefined, DurableQueueStoreError>
   ): Effect.Effect<A, DurableQueueStoreError | LeaseLost> =>
-    Effect.flatMap(database.run(operation, kind, work), (answer) =>
+    Effect.flatMap(effect, (answer) =>
       answer === undefined ? Effect.fail(new LeaseLost({ queue, epoch })) : Effect.succeed(answer)
     )
 
   /** What the file was at when it was last looked at, by whoever listens. */
   let seen: string | undefined
   const look = Effect.map(
-    database.run("look for changes", "none", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
+    transactions.look("look for changes", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
     (found) => {
       if (found !== seen && seen !== undefined) listeners.notifyAll()
       seen = found
@@ -161,17 +162,23 @@ const make = (
     append: (queue, payloads, limits) =>
       telling(
         queue,
-        database.run("append", "write", (statements, now) => statements.append(queue, payloads, limits, now)),
+        transactions.write("append", (statements, now) => statements.append(queue, payloads, limits, now)),
         (admitted) => admitted
       ),
     inTransaction: Effect.succeed(false),
     next: (lease, limits) =>
-      owning("read the next events", "read", lease, (statements) => statements.next(lease.queue, lease.epoch, limits)),
+      owning(
+        lease,
+        transactions.read("read the next events", (statements) => statements.next(lease.queue, lease.epoch, limits))
+      ),
     acknowledge: (lease, keys) =>
       Effect.asVoid(
         telling(
           lease.queue,
-          owning("acknowledge", "write", lease, (statements) => statements.acknowledge(lease.queue, lease.epoch, keys)),
+          owning(
+            lease,
+            transactions.write("acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
+          ),
           (changed) => changed
         )
       ),
@@ -179,34 +186,40 @@ const make = (
       Effect.asVoid(
         telling(
           lease.queue,
-          owning("park", "write", lease, (statements, now) => statements.park(lease.queue, lease.epoch, events, now)),
+          owning(
+            lease,
+            transactions.write("park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
+          ),
           (changed) => changed
         )
       ),
-    list: (queue, page) => database.run("list", "read", (statements) => statements.list(queue, page)),
+    list: (queue, page) => transactions.read("list", (statements) => statements.list(queue, page)),
     replay: (queue, keys) =>
       telling(
         queue,
-        database.run("replay", "write", (statements) => statements.replay(queue, keys)),
+        transactions.write("replay", (statements) => statements.replay(queue, keys)),
         (count) => count > 0
       ),
-    purge: (queue, keys) => database.run("purge", "write", (statements) => statements.purge(queue, keys)),
-    size: (queue) => database.run("read the size", "read", (statements) => statements.size(queue)),
+    purge: (queue, keys) => transactions.write("purge", (statements) => statements.purge(queue, keys)),
+    size: (queue) => transactions.read("read the size", (statements) => statements.size(queue)),
     acquire: (queue, ttl) =>
-      database.run("acquire a lease", "write", (statements, now) =>
+      transactions.write("acquire a lease", (statements, now) =>
         statements.acquire(queue, Duration.toMillis(ttl), now)
       ),
     renew: (lease, ttl) =>
       Effect.asVoid(
-        owning("renew a lease", "write", lease, (statements, now) =>
-          statements.renew(lease.queue, lease.epoch, Duration.toMillis(ttl), now)
+        owning(
+          lease,
+          transactions.write("renew a lease", (statements, now) =>
+            statements.renew(lease.queue, lease.epoch, Duration.toMillis(ttl), now)
+          )
         )
       ),
     release: (lease) =>
       Effect.asVoid(
         telling(
           lease.queue,
-          database.run("release a lease", "write", (statements) => statements.release(lease.queue, lease.epoch)),
+          transactions.write("release a lease", (statements) => statements.release(lease.queue, lease.epoch)),
           (released) => released
         )
       ),

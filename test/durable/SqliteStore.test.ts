@@ -89,6 +89,16 @@ const ended = ({ process }: { readonly process: ChildProcess }) =>
     return process.exitCode
   })
 
+/** How many commits are in the log of a file (https://www.sqlite.org/fileformat.html#the_write_ahead_log). */
+const commits = (filename: string): number => {
+  const log = fs.readFileSync(`${filename}-wal`)
+  const frame = 24 + log.readUInt32BE(8)
+  let count = 0
+  // The second field of a frame's head is 0 unless it is the last of its commit.
+  for (let at = 32; at + frame <= log.length; at += frame) if (log.readUInt32BE(at + 4) !== 0) count++
+  return count
+}
+
 /** Another process that has the file locked, until the scope closes. */
 const locked = (filename: string, how = "BEGIN IMMEDIATE") =>
   Effect.acquireRelease(
@@ -289,6 +299,37 @@ describe("layerSqlite", () => {
       // 60 MB went through it.
       assert.isBelow(largest, 20_000_000)
       assert.isBelow(fs.statSync(filename).size, 10_000_000)
+    })
+  )
+
+  it.live("operations that come together share a commit, and a fault of one is no fault of the others", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const store = yield* open(filename)
+      const lease = yield* own(store)
+      yield* append(store, 1, 3)
+      const before = commits(filename)
+      const [head] = yield* store.next(lease, all)
+      yield* Effect.all([append(store, 4, 2), store.acknowledge(lease, [head?.key ?? 0]), append(store, 6, 1)], {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(commits(filename), before + 1)
+      assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(2, 6))
+      const db = new DatabaseSync(filename)
+      db.exec(
+        "CREATE TRIGGER no BEFORE INSERT ON events WHEN length(new.payload) = 7 BEGIN SELECT RAISE(ABORT, 'no'); END"
+      )
+      db.close()
+      const outcomes = yield* Effect.all(
+        [append(store, 7, 2), append(store, 666, 1, 7), append(store, 9, 1)].map((effect) => Effect.exit(effect)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(
+        outcomes.map(({ _tag }) => _tag),
+        ["Success", "Failure", "Success"]
+      )
+      assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(2, 9))
+      assert.strictEqual((yield* store.size("line")).rows, 8)
     })
   )
 

@@ -2,11 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import { decoded, decoder, encoder, guarded, stringify } from "../envelope/codec.ts"
+import { andThenEager, decoded, decoder, encoder, guardedEager, stringify } from "../envelope/codec.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
 import * as Json from "../envelope/json.ts"
 import * as Utf8 from "../envelope/utf8.ts"
 
+/** Most of both is over when it is made. */
 export interface Codec<A> {
   readonly encode: (event: A) => Effect.Effect<Uint8Array, EnvelopeError>
   readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>
@@ -17,12 +18,10 @@ export const makeCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): Codec<
   const decode = decoder(schema)
   return {
     encode: (event) =>
-      guarded("encode", () => Effect.flatMap(encode(event), (json) => Effect.map(stringify(json), Utf8.encode))),
+      guardedEager("encode", () => Effect.mapEager(andThenEager(encode(event), stringify), Utf8.encode)),
     decode: (payload) =>
-      guarded("decode", () =>
-        Effect.flatMap(decoded(Result.flatMap(Utf8.decode(payload), (text) => Json.parse(text))), (json) =>
-          decode(json)
-        )
+      guardedEager("decode", () =>
+        andThenEager(decoded(Result.flatMap(Utf8.decode(payload), (text) => Json.parse(text))), (json) => decode(json))
       )
   }
 }

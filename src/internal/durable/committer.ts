@@ -3,26 +3,28 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Duration from "effect/Duration"
-import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
 import { endWithin } from "../deadline.ts"
-import type { SinkClosed } from "../sink.ts"
+import { Turns } from "./turns.ts"
 
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
-type Answer = Effect.Effect<boolean, DurableQueueStoreError | SinkClosed>
 
-interface Writer {
+interface Writer<out A, in E> {
+  readonly events: ReadonlyArray<A>
   readonly payloads: Payloads
   readonly bytes: number
-  readonly resume: (answer: Answer) => void
+  readonly resume: (answer: Effect.Effect<void, E>) => void
   /** It was interrupted: nothing of it is to be stored any more. */
   gone: boolean
 }
 
-export interface CommitterOptions {
+export interface CommitterOptions<in A, out E> {
   /** Stores payloads whole, or answers that they do not fit. */
-  readonly append: (payloads: Payloads) => Effect.Effect<boolean, DurableQueueStoreError>
+  readonly append: (payloads: Payloads) => Effect.Effect<boolean, E>
+  /** What a writer gets for events that do not fit. */
+  readonly full: (events: ReadonlyArray<A>) => Effect.Effect<void, E>
+  /** What a writer gets whose commit has not ended by the end. */
+  readonly unanswered: Effect.Effect<never, E>
   /** How many events, and bytes of them, share a commit at most; a writer that has more commits alone. */
   readonly events: number
   readonly bytes: number
@@ -34,45 +36,30 @@ export interface CommitterOptions {
 /** How long a writer that waits for room does not look whether another process has made some. */
 const lookForRoom = "100 millis"
 
-const yes: Answer = Effect.succeed(true)
-const no: Answer = Effect.succeed(false)
-const unanswered: Answer = Effect.suspend(() =>
-  Effect.fail(
-    new DurableQueueStoreError({
-      store: "unknown",
-      operation: "append",
-      problem: "Other",
-      detail: "the queue closed before it answered",
-      unsure: true
-    })
-  )
-)
-
-export class Committer {
-  private readonly options: CommitterOptions
-  private waiting: Array<Writer> = []
-  private fiber: Fiber.Fiber<void> | undefined = undefined
+export class Committer<in out A, in out E> {
+  private readonly options: CommitterOptions<A, E>
+  private waiting: Array<Writer<A, E>> = []
   /** Whose commit is under way. */
-  private committing: ReadonlyArray<Writer> = []
-  private closed: Effect.Effect<never, SinkClosed> | undefined = undefined
+  private committing: ReadonlyArray<Writer<A, E>> = []
+  private closed: Effect.Effect<never, E> | undefined = undefined
   /** How many writers may share a commit: fewer after one that did not fit as a whole. */
   private most = Number.POSITIVE_INFINITY
   private readonly room = Latch.makeUnsafe()
   /** Open while no commit is under way. */
   private readonly idle = Latch.makeUnsafe(true)
 
-  constructor(options: CommitterOptions) {
+  constructor(options: CommitterOptions<A, E>) {
     this.options = options
   }
 
-  /** Stores payloads whole. Answers `false` when they do not fit. An interruption that comes late leaves them stored. */
-  commit(payloads: Payloads): Answer {
+  /** Stores payloads of events whole. An interruption that comes late leaves them stored. */
+  commit(events: ReadonlyArray<A>, payloads: Payloads): Effect.Effect<void, E> {
     return Effect.callback((resume) => {
       if (this.closed !== undefined) return resume(this.closed)
-      const bytes = payloads.reduce((n, { length }) => n + length, 0)
-      const writer: Writer = { payloads, bytes, resume, gone: false }
+      const bytes = sizeOf(payloads)
+      const writer: Writer<A, E> = { events, payloads, bytes, resume, gone: false }
       this.waiting.push(writer)
-      this.start()
+      this.turns.start(this.options.context)
       return Effect.sync(() => {
         writer.gone = true
         // It may be the one that the others wait behind.
@@ -85,40 +72,17 @@ export class Committer {
   readonly wake = (): void => void this.room.openUnsafe()
 
   /** Turns away who waits and who comes, and waits for the commit that is under way until `timeout`. */
-  close(closed: Effect.Effect<never, SinkClosed>, timeout: Duration.Duration): Effect.Effect<void> {
+  close(closed: Effect.Effect<never, E>, timeout: Duration.Duration): Effect.Effect<void> {
     this.closed = closed
     const { waiting } = this
     this.waiting = []
     this.room.openUnsafe()
     for (const { resume } of waiting) resume(closed)
     return Effect.map(
-      endWithin(this.idle, timeout, () => this.fiber?.interruptUnsafe()),
-      () => this.answer(this.committing, unanswered)
+      endWithin(this.idle, timeout, () => this.turns.interrupt()),
+      () => this.answer(this.committing, this.options.unanswered)
     )
   }
-
-  private start(): void {
-    if (this.fiber !== undefined) return
-    const fiber = Effect.runForkWith(this.options.context)(this.rounds)
-    this.fiber = fiber
-    fiber.addObserver(() => {
-      this.fiber = undefined
-      // Between its last look and its end somebody may have come.
-      if (this.waiting.length > 0) this.start()
-    })
-  }
-
-  /**
-   * Before each commit it is the others' turn: the writers that run now share it, and a store that works on this thread
-   * leaves the event loop its timers and sockets.
-   */
-  private readonly rounds: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.whileLoop({
-      while: () => this.waiting.length > 0,
-      body: () => Effect.andThen(Effect.yieldNow, this.round),
-      step: () => {}
-    })
-  )
 
   private readonly round: Effect.Effect<void> = Effect.suspend(() => {
     const writers = this.group()
@@ -135,16 +99,18 @@ export class Committer {
       onSuccess: (fits) => {
         if (fits) {
           this.most *= 2
-          return Effect.sync(() => this.answer(writers, yes))
+          return Effect.sync(() => this.answer(writers, Effect.void))
         }
         return this.full(writers)
       }
     }).pipe(Effect.ensuring(Effect.sync(() => this.idle.openUnsafe())))
   })
 
+  private readonly turns = new Turns(() => this.waiting.length > 0, this.round)
+
   /** Takes the writers out whose events share the next commit. */
-  private group(): ReadonlyArray<Writer> {
-    const group: Array<Writer> = []
+  private group(): ReadonlyArray<Writer<A, E>> {
+    const group: Array<Writer<A, E>> = []
     let events = 0
     let bytes = 0
     let taken = 0
@@ -164,7 +130,7 @@ export class Committer {
   }
 
   /** Some of them may fit where all of them do not. */
-  private full(writers: ReadonlyArray<Writer>): Effect.Effect<void> {
+  private full(writers: ReadonlyArray<Writer<A, E>>): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.committing = []
       const { closed } = this
@@ -173,7 +139,7 @@ export class Committer {
         return Effect.void
       }
       if (writers.length === 1 && !this.options.patient) {
-        this.answer(writers, no)
+        for (const { events, resume } of writers) resume(this.options.full(events))
         return Effect.void
       }
       this.waiting.unshift(...writers)
@@ -186,8 +152,11 @@ export class Committer {
   }
 
   /** Each goes on inside this call, and may write again. */
-  private answer(writers: ReadonlyArray<Writer>, answer: Answer): void {
+  private answer(writers: ReadonlyArray<Writer<A, E>>, answer: Effect.Effect<void, E>): void {
     this.committing = []
     for (const { resume } of writers) resume(answer)
   }
 }
+
+const sizeOf = (payloads: Payloads): number =>
+  payloads.length === 1 ? payloads[0].length : payloads.reduce((n, { length }) => n + length, 0)

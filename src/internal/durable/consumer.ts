@@ -17,6 +17,7 @@ import type {
   Stored
 } from "../../durable/DurableQueueStore.ts"
 import type { Source } from "../draining.ts"
+import { exitEager, loopEager } from "../envelope/codec.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
 import { Acknowledger } from "./acknowledger.ts"
 import type { QueueLog } from "./log.ts"
@@ -220,16 +221,18 @@ export class Consumer<A> implements Source<A> {
     const rows: Array<Row<A>> = []
     const bad: Array<Parked> = []
     let at = 0
-    const decoding = Effect.whileLoop({
-      while: () => at < stored.length && (bad.length === 0 || !stops),
-      // Not out of bounds, by the condition of the loop.
-      body: () => Effect.exit(this.hooks.decode(stored[at]!.payload)),
-      step: (exit) => {
+    const decoding = loopEager(
+      // Not out of bounds, by the condition.
+      () =>
+        at < stored.length && (bad.length === 0 || !stops)
+          ? exitEager(this.hooks.decode(stored[at]!.payload))
+          : undefined,
+      (exit) => {
         const one = stored[at++]!
         if (exit._tag === "Success") rows.push({ ...one, event: exit.value, exempt: false })
         else bad.push({ ...toPark(one, "Undecodable", exit.cause), attempts: one.attempts })
       }
-    })
+    )
     const took = Effect.sync(() => {
       // It was lost while they were on their way: another may have delivered them by now.
       if (this.ownership.lease !== lease) return

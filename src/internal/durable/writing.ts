@@ -3,8 +3,9 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { DurableQueueStoreError, Limits, Operations } from "../../durable/DurableQueueStore.ts"
+import { DurableQueueStoreError, type Limits, type Operations } from "../../durable/DurableQueueStore.ts"
 import { Delivering } from "../captured.ts"
+import { andThenEager, loopEager } from "../envelope/codec.ts"
 import { reaches } from "../node.ts"
 import { QueueFull } from "../queue.ts"
 import type { Reporter } from "../reporter.ts"
@@ -18,6 +19,14 @@ import type { Settings } from "./settings.ts"
 /** Everything that a write can fail with; the types of the constructor leave out what its policy excludes. */
 export type WriteError = DurableQueueError | QueueFull
 
+const unanswered = new DurableQueueStoreError({
+  store: "unknown",
+  operation: "append",
+  problem: "Other",
+  detail: "the queue closed before it answered",
+  unsure: true
+})
+
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
 
 export class Writing<in out A> {
@@ -28,7 +37,7 @@ export class Writing<in out A> {
   private readonly reporter: Reporter<A, never>
   /** To be run after the commit of each append of its own. */
   private readonly appended: Effect.Effect<void>
-  private readonly committer: Committer
+  private readonly committer: Committer<A, WriteError | SinkClosed>
   private readonly limits: Limits | undefined
 
   constructor(
@@ -48,8 +57,10 @@ export class Writing<in out A> {
     this.appended = appended
     // Under "drop-oldest" everything enters, and what is over is dropped from the other end.
     this.limits = settings.overflow === "drop-oldest" ? undefined : settings.limits
-    this.committer = new Committer({
-      append: (payloads) => this.append(payloads, this.limits),
+    this.committer = new Committer<A, WriteError | SinkClosed>({
+      append: (payloads) => Effect.mapErrorEager(this.append(payloads, this.limits), this.failure),
+      full: (events) => this.overflown(events),
+      unanswered: Effect.suspend(() => Effect.fail(this.failure(unanswered))),
       // Writers that share a commit are no group that may enter an empty queue whatever its size.
       events: Math.min(settings.groupEvents, this.limits?.rows ?? settings.groupEvents),
       bytes: Math.min(settings.groupBytes, this.limits?.bytes ?? settings.groupBytes),
@@ -60,7 +71,7 @@ export class Writing<in out A> {
 
   one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
     if (this.account.node.state !== "open") return this.closed
-    return Effect.flatMap(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
+    return andThenEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
   }
 
   /** As many leading events as share a commit, whole or not at all. */
@@ -71,20 +82,20 @@ export class Writing<in out A> {
     if (this.account.node.state !== "open") return this.closed
     return Effect.suspend(() => {
       const { groupBytes, groupEvents } = this.settings
+      const most = Math.min(group.length, groupEvents)
       const payloads: Array<Uint8Array> = []
       let bytes = 0
       let isFull = false
-      const encoding = Effect.whileLoop({
-        while: () => !isFull && payloads.length < Math.min(group.length, groupEvents),
-        // Not out of bounds, by the condition of the loop.
-        body: () => this.encoded(group[payloads.length]!),
-        step: (payload) => {
+      const encoding = loopEager(
+        // Not out of bounds, by the condition.
+        () => (isFull || payloads.length === most ? undefined : this.encoded(group[payloads.length]!)),
+        (payload) => {
           isFull = payloads.length > 0 && bytes + payload.length > groupBytes
           if (isFull) return
           bytes += payload.length
           payloads.push(payload)
         }
-      })
+      )
       return Effect.flatMap(encoding, () =>
         // There is one at least.
         Effect.as(this.accept(group.slice(0, payloads.length), payloads as unknown as Payloads, fiber), payloads.length)
@@ -106,9 +117,8 @@ export class Writing<in out A> {
     return Effect.mapErrorEager(this.codec.encode(event), (cause) => this.failure(new Unencodable({ cause })))
   }
 
-  private failure(reason: DurableQueueError["reason"]): DurableQueueError {
-    return new DurableQueueError({ queue: this.settings.name, reason })
-  }
+  private readonly failure = (reason: DurableQueueError["reason"]): DurableQueueError =>
+    new DurableQueueError({ queue: this.settings.name, reason })
 
   private accept(
     events: ReadonlyArray<A>,
@@ -120,19 +130,26 @@ export class Writing<in out A> {
     const delivering = fiber.getRef(Delivering)
     // It would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
-    const admitted = Effect.flatMap(this.store.inTransaction, (inside) => {
-      if (!inside && !cannotWait) return this.committer.commit(payloads)
-      // A transaction that waited for room would keep others from what it has locked.
-      const limits = cannotWait || this.settings.overflow === "suspend" ? undefined : this.limits
-      // What follows an append is for after its commit, which the store tells of. It would ask the store, which takes a
-      // second connection while this fiber keeps that of its transaction.
-      return inside ? this.add(payloads, limits) : this.append(payloads, limits)
-    })
-    return Effect.matchEffect(admitted, {
-      onFailure: (error): Effect.Effect<never, WriteError | SinkClosed> =>
-        Effect.fail(error._tag === "SinkClosed" ? error : this.failure(error)),
-      onSuccess: (admitted) => (admitted ? Effect.void : this.overflown(events))
-    })
+    return andThenEager(this.store.inTransaction, (inside) =>
+      inside || cannotWait ? this.alone(events, payloads, inside, cannotWait) : this.committer.commit(events, payloads)
+    )
+  }
+
+  /** In the fiber of the writer, which shares no commit. */
+  private alone(
+    events: ReadonlyArray<A>,
+    payloads: Payloads,
+    inside: boolean,
+    cannotWait: boolean
+  ): Effect.Effect<void, WriteError> {
+    // A transaction that waited for room would keep others from what it has locked.
+    const limits = cannotWait || this.settings.overflow === "suspend" ? undefined : this.limits
+    // What follows an append is for after its commit, which the store tells of. It would ask the store, which takes a
+    // second connection while this fiber keeps that of its transaction.
+    const added = inside ? this.add(payloads, limits) : this.append(payloads, limits)
+    return Effect.flatMap(Effect.mapError(added, this.failure), (admitted) =>
+      admitted ? Effect.void : this.overflown(events)
+    )
   }
 
   private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {

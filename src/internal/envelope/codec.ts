@@ -48,6 +48,30 @@ export const andThenEager = <A, B, E, F>(
 ): Effect.Effect<B, E | F> =>
   !isOver(self) ? Effect.flatMap(self, f) : Exit.isSuccess(self) ? f(self.value) : Effect.failCause(self.cause)
 
+/** `Effect.exit` that runs nothing for an effect that is over. */
+export const exitEager = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
+  isOver(self) ? Effect.succeed(self) : Effect.exit(self)
+
+/** Takes the answers of effects one after the other until there is none, and runs nothing for those that are over. */
+export const loopEager = <A, E>(
+  next: () => Effect.Effect<A, E> | undefined,
+  step: (a: A) => void
+): Effect.Effect<void, E> => {
+  let effect: Effect.Effect<A, E> | undefined
+  return Effect.whileLoop({
+    while: () => {
+      for (effect = next(); effect !== undefined; effect = next()) {
+        if (!isOver(effect) || !Exit.isSuccess(effect)) return true
+        step(effect.value)
+      }
+      return false
+    },
+    // There is one, by the condition of the loop.
+    body: () => effect!,
+    step
+  })
+}
+
 /**
  * Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is somebody's bad input
  * and not a bug of this program.

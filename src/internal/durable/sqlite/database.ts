@@ -2,27 +2,19 @@
  * The file of a SQLite store: opened when it is needed, asked for one transaction at a time, and opened again after an
  * error that the connection may be to blame for.
  *
- * Everything runs on the calling thread and nothing waits in it: SQLite is told not to wait for locks, and who finds one
- * sleeps here.
+ * Everything runs on the calling thread and nothing waits in it: SQLite is told not to wait for locks.
  */
 /// <reference types="node" />
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
 import { accessSync, constants, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import { DurableQueueStoreError, type StoreProblem } from "../../../durable/DurableQueueStore.ts"
+import type { DurableQueueStoreError, StoreProblem } from "../../../durable/DurableQueueStore.ts"
 import { type Failure, failureOf, isBroken, isBusy, isUnsure, problemOf } from "./problems.ts"
 import { examine, migrate, type Refusal } from "./schema.ts"
 import { Statements } from "./statements.ts"
 
-/** The longest sleep, in milliseconds, before a locked file is tried again. */
-const longestDelay = 50
 /** Beyond this many bytes the file of the log is cut when it begins anew. */
 const logLimit = 16 * 1024 * 1024
-
-/** How the work stands to the transaction around it. */
-type Kind = "read" | "write" | "none"
 
 interface Open {
   readonly db: DatabaseSync
@@ -31,17 +23,17 @@ interface Open {
   readonly file: string
 }
 
-/** What one attempt came to. */
-type Attempt<A> =
-  | { readonly _tag: "Done"; readonly value: A }
-  | { readonly _tag: "Busy"; readonly failure: Failure }
-  | {
-      readonly _tag: "Failed"
-      readonly problem: StoreProblem
-      readonly detail: string
-      readonly unsure: boolean
-      readonly cause?: unknown
-    }
+/** How the work stands to the transaction around it. */
+type Kind = "read" | "write" | "none"
+
+/** Why an attempt came to nothing; `Busy`: another connection is in the way. */
+export interface Failed extends Pick<DurableQueueStoreError, "problem" | "detail" | "unsure" | "cause"> {
+  readonly _tag: "Busy" | "Failed"
+}
+
+/** What an attempt came to; `Died`: by a mistake in the program. Unless it is done, or `unsure`, nothing of it is. */
+export type Attempt<A> =
+  { readonly _tag: "Done"; readonly value: A } | Failed | { readonly _tag: "Died"; readonly defect: unknown }
 
 /** The system's own error, about the path: a directory that may not be entered, a link that leads to itself. */
 const isOfSystem = (error: unknown): error is Error & { readonly code: string } =>
@@ -59,36 +51,11 @@ export class Database {
   /** How many connections there have been. */
   connections = 0
   private readonly filename: string
-  private readonly busyTimeout: number
   private current: Open | undefined
   private isClosed = false
 
-  constructor(filename: string, busyTimeout: number) {
+  constructor(filename: string) {
     this.filename = filename
-    this.busyTimeout = busyTimeout
-  }
-
-  /** Runs some work in a transaction of its own. It is done whole or not at all, and repeated while the file is locked. */
-  run<A>(
-    operation: string,
-    kind: Kind,
-    work: (statements: Statements, now: number) => A
-  ): Effect.Effect<A, DurableQueueStoreError> {
-    return Clock.clockWith((clock) => {
-      const attempt = (began: number, delay: number): Effect.Effect<A, DurableQueueStoreError> => {
-        const now = clock.currentTimeMillisUnsafe()
-        const outcome = this.attempt(kind, (statements) => work(statements, now))
-        if (outcome._tag === "Done") return Effect.succeed(outcome.value)
-        if (outcome._tag === "Failed") return Effect.fail(this.error(operation, outcome))
-        const left = this.busyTimeout - (now - began)
-        if (left <= 0) return Effect.fail(this.error(operation, failed("Locked", this.lockedDetail(outcome.failure))))
-        return Effect.andThen(
-          Effect.sleep(Math.min(delay, left)),
-          Effect.suspend(() => attempt(began, Math.min(2 * delay, longestDelay)))
-        )
-      }
-      return attempt(clock.currentTimeMillisUnsafe(), 1)
-    })
   }
 
   /** Closes the file. What was committed is moved from the log into the database, if nobody else has it open. */
@@ -97,7 +64,8 @@ export class Database {
     this.disconnect()
   }
 
-  private attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
+  /** Does some work, in a transaction or without. */
+  attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
     if (this.isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
     try {
@@ -123,19 +91,17 @@ export class Database {
   }
 
   /** What an error says, once the connection is let go if it may be to blame. */
-  private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { _tag: "Done" }> {
+  private failure(error: unknown, committing: boolean): Attempt<never> {
     const failure = failureOf(error)
     if (failure === undefined && isOfSystem(error))
       return {
         ...failed("Disconnected", `the file cannot be looked at (${error.code}): ${this.filename}`),
         cause: error
       }
-    // A mistake in the program, not the database's answer.
-    if (failure === undefined) throw error
+    if (failure === undefined) return { _tag: "Died", defect: error }
     if (isBroken(failure)) this.disconnect()
-    if (isBusy(failure)) return { _tag: "Busy", failure }
-    const { problem, detail } = this.told(failure)
-    return { _tag: "Failed", problem, detail, unsure: committing && isUnsure(failure), cause: error }
+    const _tag = isBusy(failure) ? "Busy" : "Failed"
+    return { _tag, ...this.told(failure), unsure: committing && isUnsure(failure), cause: error }
   }
 
   /** SQLite cannot open its log in a directory that it may not write to, and says no more than that. */
@@ -151,17 +117,6 @@ export class Database {
       const isThere = !(error instanceof Error && "code" in error && error.code === "ENOENT")
       return { problem: isThere ? "ReadOnly" : problem, detail }
     }
-  }
-
-  private error(
-    operation: string,
-    { cause, detail, problem, unsure }: Omit<Extract<Attempt<never>, { _tag: "Failed" }>, "_tag">
-  ) {
-    return new DurableQueueStoreError({ store: "sqlite", operation, problem, detail, unsure, cause })
-  }
-
-  private lockedDetail({ text }: Failure): string {
-    return `${text}, for longer than ${this.busyTimeout} ms: ${this.filename}`
   }
 
   /**

@@ -1,0 +1,178 @@
+/** How operations that write to one file share its commits, over a file that does as the test says. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import type { Attempt, Database, Failed } from "../../src/internal/durable/sqlite/database.ts"
+import type { Statements } from "../../src/internal/durable/sqlite/statements.ts"
+import { Transactions } from "../../src/internal/durable/sqlite/transactions.ts"
+import { settle } from "../support/virtual.ts"
+
+const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", unsure: false }
+const broken: Failed = { _tag: "Failed", problem: "Disconnected", detail: "disk I/O error", unsure: true }
+const refused: Failed = { _tag: "Failed", problem: "NoSpace", detail: "database or disk is full", unsure: false }
+
+/** A file that takes down what is done together, unless it is told what to say. */
+class File implements Pick<Database, "attempt"> {
+  readonly commits: Array<ReadonlyArray<string>> = []
+  attempts = 0
+  says: (operations: ReadonlyArray<string>) => Attempt<never> | undefined = () => undefined
+  private operations: Array<string> = []
+
+  readonly work = (name: string) => () => {
+    this.operations.push(name)
+    return name
+  }
+
+  attempt<A>(_: "read" | "write" | "none", work: (statements: Statements) => A): Attempt<A> {
+    this.attempts++
+    this.operations = []
+    // The works of these tests ask nothing of it.
+    const value = work(undefined as unknown as Statements)
+    const said = this.says(this.operations)
+    if (said !== undefined) return said
+    this.commits.push(this.operations)
+    return { _tag: "Done", value }
+  }
+}
+
+const setup = (busyTimeout = 100) => {
+  const file = new File()
+  // All that is asked of it.
+  const transactions = new Transactions(file as unknown as Database, busyTimeout)
+  return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
+}
+const names = (n: number) => Array.from({ length: n }, (_, i) => `${i}`)
+
+describe("operations that write to one file", () => {
+  it.effect("that come together share a commit, in order, and each gets its own answer", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      const answers = yield* Effect.forEach(names(5), write, { concurrency: "unbounded" })
+      assert.deepStrictEqual(answers, names(5))
+      assert.deepStrictEqual(file.commits, [names(5)])
+    })
+  )
+
+  it.effect("that are many share some commits, so that the event loop has its turn", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      let turns = 0
+      const ticking = setImmediate(function tick() {
+        turns++
+        if (file.commits.length < 5) setImmediate(tick)
+      })
+      yield* Effect.forEach(names(40), write, { concurrency: "unbounded" })
+      clearImmediate(ticking)
+      assert.deepStrictEqual(file.commits.flat(), names(40))
+      assert.isAtMost(Math.max(...file.commits.map(({ length }) => length)), 8)
+      assert.strictEqual(file.commits.length, 5)
+      assert.isAtLeast(turns, 4)
+    })
+  )
+
+  it.effect("fail alone, if one of them makes the commit of all fail", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      file.says = (operations) => (operations.includes("2") ? refused : undefined)
+      const exits = yield* Effect.forEach(names(5), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
+      assert.deepStrictEqual(
+        exits.map(({ _tag }) => _tag),
+        ["Success", "Success", "Failure", "Success", "Success"]
+      )
+      assert.deepStrictEqual(file.commits, [["0"], ["1"], ["3"], ["4"]])
+      file.says = () => undefined
+      yield* Effect.forEach(names(3), write, { concurrency: "unbounded" })
+      assert.deepStrictEqual(file.commits.at(-1), names(3))
+    })
+  )
+
+  it.effect("die alone, if one of them is a mistake", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      file.says = (operations) => (operations.includes("1") ? { _tag: "Died", defect: "mistake" } : undefined)
+      const exits = yield* Effect.forEach(names(3), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
+      assert.deepStrictEqual(exits, [Exit.succeed("0"), Exit.die("mistake"), Exit.succeed("2")])
+    })
+  )
+
+  it.effect("are not tried again when their commit may be done, and say so", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      file.says = () => broken
+      const errors = yield* Effect.forEach(names(3), (name) => Effect.flip(write(name)), { concurrency: "unbounded" })
+      assert.deepStrictEqual(
+        errors.map(({ operation, problem, unsure }) => ({ operation, problem, unsure })),
+        names(3).map((operation) => ({ operation, problem: "Disconnected", unsure: true }))
+      )
+      assert.strictEqual(file.attempts, 1)
+    })
+  )
+
+  it.effect("wait while it is locked, each for its own time, and are committed together when it is free", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup(100)
+      file.says = () => busy
+      const first = yield* Effect.forkChild(write("first"))
+      yield* TestClock.adjust(60)
+      const second = yield* Effect.forkChild(write("second"))
+      yield* TestClock.adjust(39)
+      yield* settle
+      assert.isUndefined(first.pollUnsafe())
+      yield* TestClock.adjust(1)
+      const error = yield* Effect.flip(Fiber.join(first))
+      assert.deepStrictEqual([error.problem, error.operation, error.unsure], ["Locked", "first", false])
+      assert.include(error.detail, "100 ms")
+      const third = yield* Effect.forkChild(write("third"))
+      yield* settle
+      file.says = () => undefined
+      yield* TestClock.adjust(50)
+      assert.deepStrictEqual([yield* Fiber.join(second), yield* Fiber.join(third)], ["second", "third"])
+      assert.deepStrictEqual(file.commits, [["second", "third"]])
+      // It does not go on asking.
+      const { attempts } = file
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(file.attempts, attempts)
+    })
+  )
+
+  it.effect("are tried at once after a lock, not as late as the last try before it", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup(10_000)
+      file.says = () => busy
+      const waiting = yield* Effect.forkChild(write("waiting"))
+      yield* TestClock.adjust(1000)
+      file.says = () => undefined
+      yield* TestClock.adjust(50)
+      yield* Fiber.join(waiting)
+      file.says = () => busy
+      const next = yield* Effect.forkChild(write("next"))
+      yield* settle
+      file.says = () => undefined
+      yield* TestClock.adjust(1)
+      assert.strictEqual(yield* Fiber.join(next), "next")
+    })
+  )
+
+  it.effect("that are interrupted while they wait are not done, whoever they wait with", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup(10_000)
+      file.says = () => busy
+      const fibers = yield* Effect.forEach(names(3), (name) => Effect.forkChild(write(name)))
+      yield* settle
+      yield* Fiber.interrupt(fibers[0]!)
+      yield* Fiber.interrupt(fibers[2]!)
+      file.says = () => undefined
+      yield* TestClock.adjust(50)
+      assert.strictEqual(yield* Fiber.join(fibers[1]!), "1")
+      assert.deepStrictEqual(file.commits, [["1"]])
+    })
+  )
+
+  it.effect("tell the time by the clock of who asks", () =>
+    Effect.gen(function* () {
+      const { transactions } = setup()
+      yield* TestClock.setTime(12_345)
+      assert.strictEqual(yield* transactions.write("now", (_, now) => now), 12_345)
+    })
+  )
+})

@@ -63,6 +63,10 @@ export class RetriesExhausted<out E> extends Data.TaggedError("RetriesExhausted"
   override get message(): string {
     return `"${this.sink}" gave up after ${this.attempts} attempts`
   }
+  /** The same as `error`, where logs look for it. */
+  override get cause(): unknown {
+    return this.error
+  }
 }
 
 /** The errors of `E` that a refinement to `T` holds for, also where it narrows one by its fields. */

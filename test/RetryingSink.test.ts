@@ -67,6 +67,11 @@ describe("a write goes on", () => {
         assert.strictEqual(error._tag === "RetriesExhausted" && error.error.attempt, 4)
         assert.strictEqual(error.sink, "orders")
         assert.strictEqual(error.message, '"orders" gave up after 4 attempts')
+        // Logs and dead letters tell of it by its cause.
+        assert.strictEqual(
+          error._tag === "RetriesExhausted" && error.cause,
+          error._tag === "RetriesExhausted" && error.error
+        )
         assert.strictEqual(retrying.node.health(0).counts.accepted, 0)
       })
     )

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { EventSink } from "effect-events"
+import { Effect, Schedule, Schema } from "effect"
+import { EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -42,6 +42,20 @@ describe("the dead letters of a DurableQueue", () => {
         after = page.at(-1)
       }
       assert.deepStrictEqual(all, range(1, 250))
+    }).pipe(quiet)
+  )
+
+  it.effect("tell what a retrier in between gave up on", () =>
+    Effect.gen(function* () {
+      const receiver = yield* EventSink.make((_: number) => Effect.fail(new Error("refused with 503")))
+      const retried = yield* RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(1)))(receiver)
+      const { queue } = yield* start(retried)
+      yield* queue.write(1)
+      yield* TestClock.adjust("1 minute")
+      yield* queue.flush
+      const [letter] = yield* queue.deadLetters.list()
+      assert.include(letter?.cause, "gave up after 2 attempts")
+      assert.include(letter?.cause, "refused with 503")
     }).pipe(quiet)
   )
 

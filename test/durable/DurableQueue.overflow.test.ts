@@ -386,6 +386,92 @@ describe("DurableQueue that is full", () => {
     )
   })
 
+  describe.each(["reject", "drop-newest"] as const)("%s, to many writers", (overflow) => {
+    /** A queue of 5, with 3 in it. */
+    const crowded = Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const dropped: Array<number> = []
+      const onDropped = ({ event }: { readonly event: number }) => Effect.sync(() => void dropped.push(event))
+      const process = yield* start(receiver, { capacity: 5, overflow, onDropped })
+      yield* process.queue.writeSome!([1, 2, 3])
+      yield* settle
+      process.spy.calls.length = 0
+      return { ...process, dropped }
+    })
+    const isRefused = (exit: Exit.Exit<unknown, unknown> | undefined) =>
+      exit !== undefined && Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof EventQueue.QueueFull
+
+    it.effect("refuses those that wait together with two questions to the store", () =>
+      Effect.gen(function* () {
+        const { dropped, memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.calls.length = 0
+        const writers = yield* Effect.all(range(101, 200).map((n) => Effect.forkChild(queue.write(n))))
+        yield* settle
+        assert.strictEqual(spy.count("append"), 2)
+        assert.isTrue(writers.every((writer) => writer.pollUnsafe() !== undefined))
+        if (overflow === "reject") assert.isTrue(writers.every((writer) => isRefused(writer.pollUnsafe())))
+        else assert.deepStrictEqual(dropped, range(101, 200))
+        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+      })
+    )
+
+    it.effect("who asks for less than who is refused is tried, in turn", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        const write = (...some: readonly [number, ...Array<number>]) => Effect.forkChild(queue.writeSome!(some))
+        yield* write(10, 11, 12)
+        yield* write(20, 21, 22)
+        // As many bytes as the first in fewer rows, and as many rows in fewer bytes.
+        yield* write(300_000, 30)
+        yield* write(4, 5, 6)
+        yield* write(40)
+        yield* write(50)
+        yield* write(60, 61, 62)
+        yield* settle
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 300_000, 30])
+        const appended = spy.calls
+          .filter(({ name }) => name === "append")
+          .map(({ args }) => args[1] as Array<Uint8Array>)
+        // Each time first with those that may share a commit.
+        assert.deepStrictEqual(
+          appended.map((payloads) => new TextDecoder().decode(payloads[0])),
+          ["10", "300000", "300000", "4", "4", "40"]
+        )
+      })
+    )
+
+    it.effect("who comes while the store is asked is tried: there may be room by then", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        const early = yield* Effect.forkChild(queue.write(6))
+        yield* settle
+        const late = yield* Effect.forkChild(queue.write(7))
+        memory.queue("events").acknowledge([1])
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(early.pollUnsafe())
+        assert.deepStrictEqual([late.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
+      })
+    )
+
+    it.effect("nobody is refused for who is gone", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        const writers = yield* Effect.all(range(6, 8).map((n) => Effect.forkChild(queue.write(n))))
+        // 6 is asked for alone, and goes.
+        yield* TestClock.adjust(150)
+        yield* Fiber.interrupt(writers[0]!)
+        memory.queue("events").acknowledge([1])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([writers[1]!.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
+      })
+    )
+  })
+
   describe("drop-newest", () => {
     it.effect("accepts and drops what does not fit, whole, and the write waits for its report", () =>
       Effect.gen(function* () {

@@ -1,6 +1,9 @@
 import { assert, it } from "@effect/vitest"
-import { Array, Duration, Effect, Exit, Fiber } from "effect"
-import { LeaseLost } from "effect-events/durable/DurableQueueStore"
+import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
+import { EventQueue, EventSink } from "effect-events"
+import { DurableQueue } from "effect-events/durable"
+import { DurableQueueStore, LeaseLost } from "effect-events/durable/DurableQueueStore"
+import { quiet } from "../support/virtual.ts"
 import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
 
 const ttl = Duration.seconds(30)
@@ -264,6 +267,41 @@ describePostgres("PostgresStore", (server) => {
       assert.strictEqual(admitted.filter(Boolean).length, 10)
       assert.strictEqual((yield* store.size("crowd")).rows, 10)
     })
+  )
+
+  it.live("a hundred writers at a full queue hear of it after two counts, not a hundred", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "look" })
+      yield* sql.unsafe(`INSERT INTO durable_queue_events (queue, attempts, written_at, payload)
+SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
+      yield* store.size("refused")
+      const [took] = yield* Effect.timed(store.size("refused"))
+      let appends = 0
+      const append: typeof store.append = (...args) => {
+        appends++
+        return store.append(...args)
+      }
+      const receiver = yield* EventSink.make(() => Effect.never, { drainTimeout: 0 })
+      const options = {
+        name: "refused",
+        schema: Schema.Int,
+        capacity: 10,
+        overflow: "reject",
+        drainTimeout: 0
+      } as const
+      const queue = yield* DurableQueue.make(options)(receiver).pipe(
+        Effect.provideService(DurableQueueStore, { ...store, append })
+      )
+      const refusals = Effect.all(
+        Array.makeBy(100, (n) => Effect.flip(queue.write(n))),
+        { concurrency: "unbounded" }
+      )
+      const [waited, errors] = yield* Effect.timed(refusals)
+      assert.isTrue(errors.every((error) => error instanceof EventQueue.QueueFull))
+      assert.isAtMost(appends, 2)
+      // between two counts the server has nine times as long for something else
+      assert.isBelow(Duration.toMillis(waited), 60 * Duration.toMillis(took) + 500)
+    }).pipe(quiet)
   )
 
   it.live("refuses a payload that the client could not read again", () =>

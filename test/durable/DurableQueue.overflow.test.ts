@@ -136,6 +136,25 @@ describe("DurableQueue that is full", () => {
       })
     )
 
+    it.effect("drops nothing for the sake of what is acknowledged while it is looking", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ from: 2, drainTimeout: 0 })
+        const dropped: Array<number> = []
+        const { memory, queue, spy } = yield* start(receiver, {
+          capacity: 2,
+          overflow: "drop-oldest",
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })
+        yield* queue.writeSome!([1, 2])
+        yield* settle
+        // By the time it knows how much there was, 1 is gone.
+        spy.act = (name, run) => (name === "size" ? Effect.tap(run, () => Effect.sleep(200)) : run)
+        yield* Effect.forkChild(queue.write(3))
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual([dropped, lineOf(memory)], [[], [2, 3]])
+      })
+    )
+
     it.effect("a report that hangs holds up neither the writers nor the delivery nor the close", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ from: 1, drainTimeout: 0 })
@@ -184,6 +203,92 @@ describe("DurableQueue that is full", () => {
           ]
         )
       })
+    )
+
+    /** A queue of texts in whose line are some of so many bytes, and how many bytes it was given each time beside its hand. */
+    const large = (capacity: number, sizes: ReadonlyArray<number>) =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const store = yield* operationsOver(memory)
+        const text = (size: number, i: number) => bytesOf(String(i).padEnd(size - 2))
+        const append = (from: number, some: ReadonlyArray<number>) =>
+          Effect.forEach(some, (size, i) => store.append("events", [text(size, from + i)], undefined))
+        yield* append(0, sizes.slice(0, 1))
+        const given: Array<number> = []
+        const dropped: Array<number> = []
+        const received: Array<number> = []
+        const receiver = yield* EventSink.make(
+          (event: string) =>
+            Effect.andThen(
+              Effect.sync(() => void received.push(Number(event))),
+              Effect.never
+            ),
+          { drainTimeout: 0 }
+        )
+        yield* DurableQueue.make({
+          name: "events",
+          schema: Schema.String,
+          capacity,
+          overflow: "drop-oldest",
+          drainTimeout: 0,
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(Number(event)))
+        })(receiver).pipe(
+          Effect.provideService(DurableQueueStore.DurableQueueStore, {
+            ...store,
+            next: (lease, limits) =>
+              Effect.tap(store.next(lease, limits), (stored) =>
+                Effect.sync(() => given.push(stored.reduce((sum, { payload }) => sum + payload.length, 0)))
+              )
+          })
+        )
+        yield* settle
+        assert.deepStrictEqual(received, [0])
+        given.length = 0
+        yield* append(1, sizes.slice(1))
+        yield* settle
+        return { given, dropped, rows: memory.queue("events").size.rows }
+      })
+    const mega = 1024 * 1024
+
+    it.effect("reads no more bytes at once than a group has, beside what is in hand", () =>
+      Effect.gen(function* () {
+        const { dropped, given, rows } = yield* large(2, [100, ...range(1, 30).map(() => mega)])
+        assert.deepStrictEqual([dropped, rows], [range(1, 29), 2])
+        assert.isAtMost(Math.max(...given), 4 * mega + 100)
+        // What is in hand has more than that.
+        const full = yield* large(2, [6 * mega, ...range(1, 30).map(() => mega)])
+        assert.deepStrictEqual([full.dropped, full.rows], [range(1, 29), 2])
+        assert.isAtMost(Math.max(...full.given), 10 * mega)
+        assert.isAtMost(full.given.length, 10)
+      }).pipe(quiet)
+    )
+
+    it.effect("drops what is larger than a group too", () =>
+      Effect.gen(function* () {
+        const { dropped, given, rows } = yield* large(2, [100, 9 * mega, mega, 5 * mega, 5 * mega])
+        assert.deepStrictEqual([dropped, rows], [range(1, 3), 2])
+        assert.isAtMost(Math.max(...given), 18 * mega)
+      }).pipe(quiet)
+    )
+
+    it.effect("is done when nothing but what is in hand is left", () =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const other = yield* operationsOver(memory)
+        yield* other.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
+        const receiver = yield* TestSink.hanging<number>({ group: 10, drainTimeout: 0 })
+        const spy = new Spy()
+        // It takes all of them before it learns that they are too many.
+        spy.fail(["size"])
+        const { queue } = yield* start(receiver, { memory, spy, capacity: 2, overflow: "drop-oldest", drainTimeout: 0 })
+        yield* TestClock.adjust("1 second")
+        spy.heal()
+        spy.calls.length = 0
+        yield* queue.write(4)
+        yield* settle
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+        assert.isAtMost(spy.count("next"), 4)
+      }).pipe(quiet)
     )
 
     it.effect("drops what it finds when it takes over", () =>

@@ -88,17 +88,15 @@ export class Consumer<A> implements Source<A> {
     this.acknowledger = new Acknowledger(store, this.ownership, hooks.removed)
   }
 
-  /** The keys of what the drainer has, and of what it has delivered and is not acknowledged yet. */
-  get inHand(): ReadonlySet<Key> {
-    return new Set([
-      ...this.acknowledger.pending,
-      ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)
-    ])
+  /** What the drainer has, and what it has delivered and is not acknowledged yet: some of what was read at once. */
+  get inHand(): ReadonlyArray<Row<A>> {
+    return [...this.unacknowledged, ...this.rows.slice(this.settledTo, this.handed)]
   }
 
-  /** The keys of what the drainer has delivered and is not acknowledged yet. */
-  get unacknowledged(): ReadonlySet<Key> {
-    return new Set(this.acknowledger.pending)
+  /** What the drainer has delivered and is not acknowledged yet. Nothing is read before that is. */
+  get unacknowledged(): ReadonlyArray<Row<A>> {
+    const pending = new Set(this.acknowledger.pending)
+    return this.rows.slice(0, this.settledTo).filter(({ key }) => pending.has(key))
   }
 
   /** The event that the drainer is at. */

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, lineOf, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -154,6 +154,94 @@ describe("DurableQueue that is full", () => {
         assert.deepStrictEqual([dropped, lineOf(memory)], [[], [2, 3]])
       })
     )
+
+    describe("when the store does not let go what was dropped", () => {
+      it.effect("reports and counts it once, and drops nothing more until then", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge"])
+          for (const n of range(2, 6)) yield* queue.write(n)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([dropped, lineOf(memory)], [[2], range(1, 6)])
+          spy.heal()
+          yield* TestClock.adjust("10 seconds")
+          yield* queue.write(7)
+          yield* settle
+          assert.deepStrictEqual(dropped, range(2, 6))
+          assert.deepStrictEqual(lineOf(memory), [1, 7])
+          assert.deepInclude(queue.node.health(0).counts, { accepted: 7, dropped: 5 })
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it after all", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, receiver, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge"])
+          for (const n of range(2, 4)) yield* queue.write(n)
+          yield* receiver.release
+          yield* TestClock.adjust("1 minute")
+          spy.heal()
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([dropped[0], lineOf(memory)], [2, []])
+          assert.deepStrictEqual([...receiver.received, ...dropped].toSorted(), range(1, 4))
+          assert.deepInclude(queue.node.health(0).counts, { accepted: 4, delivered: 4 - dropped.length })
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it, though it was about to read it", () =>
+        Effect.gen(function* () {
+          const spy = new Spy()
+          const receiver = yield* TestSink.recording<number>()
+          const dropped: Array<number> = []
+          const { memory } = yield* start(receiver, {
+            capacity: 2,
+            overflow: "drop-oldest",
+            spy,
+            onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+          })
+          yield* settle
+          let fails = true
+          spy.act = (name, run) => {
+            if (name === "size") return Effect.tap(run, () => Effect.sleep(100))
+            if (name !== "acknowledge" || !fails) return run
+            fails = false
+            return Effect.fail(error(name))
+          }
+          const other = yield* operationsOver(memory)
+          yield* other.append("events", [bytesOf(1), ...range(2, 5).map(bytesOf)], undefined)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual(lineOf(memory), [])
+          assert.deepStrictEqual([receiver.received, dropped, fails], [[4, 5], [1, 2, 3], false])
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it when it has the lease again", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, receiver, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge", "renew"])
+          for (const n of range(2, 3)) yield* queue.write(n)
+          yield* TestClock.adjust("15 seconds")
+          assert.deepStrictEqual(dropped, [2])
+          const other = yield* operationsOver(memory)
+          const acquired = yield* other.acquire("events", Duration.minutes(1))
+          if (acquired._tag !== "Acquired") return assert.fail("the lease has run out")
+          spy.heal()
+          yield* TestClock.adjust("10 seconds")
+          yield* receiver.release
+          yield* settle
+          yield* other.acknowledge(acquired.lease, [1])
+          yield* other.release(acquired.lease)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([receiver.received, dropped, lineOf(memory)], [[1, 3], [2], []])
+        }).pipe(quiet)
+      )
+    })
 
     it.effect("a report that hangs holds up neither the writers nor the delivery nor the close", () =>
       Effect.gen(function* () {

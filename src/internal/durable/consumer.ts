@@ -203,9 +203,13 @@ export class Consumer<A> implements Source<A> {
     this.changed.closeUnsafe()
     const { groupBytes, groupEvents } = this.settings
     const seen = this.hooks.looking()
-    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
-      seen(stored.length)
-      return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+    const read = Effect.suspend(() => {
+      // Some were dropped while it waited for its turn, and may be there still.
+      if (this.acknowledger.hasDropped) return Effect.succeed(true)
+      return Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
+        seen(stored.length)
+        return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+      })
     })
     return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
       some || this.stopped ? Effect.void : Effect.andThen(this.answered, this.changed.await)

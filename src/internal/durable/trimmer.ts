@@ -1,5 +1,4 @@
 /** Makes room by dropping what has waited longest: `"drop-oldest"`. Only the owner of the lease does, since it knows what is in hand. */
-import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type {
   DurableQueueStoreError,
@@ -63,6 +62,9 @@ export class Trimmer<A> {
   private readonly step: Effect.Effect<boolean, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.consumer.ownership
     if (lease === undefined) return Effect.succeed(false)
+    const { acknowledger } = this.consumer
+    // What the step before has reported is still there: it would be found again.
+    if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
     const before = this.consumer.unacknowledged
     return Effect.flatMap(this.store.size(this.settings.name), (size) => {
       let { bytes, rows } = size
@@ -82,10 +84,14 @@ export class Trimmer<A> {
           rows--
           bytes -= one.payload.length
         }
+        if (dropped.length === 0) return Effect.succeed(false)
         const keys = dropped.map(({ key }) => key)
-        if (!isReadonlyArrayNonEmpty(keys)) return Effect.succeed(false)
         this.consumer.skip(new Set(keys))
-        return this.report(dropped).pipe(Effect.andThen(this.store.acknowledge(lease, keys)), Effect.as(true))
+        const reported = Effect.map(this.report(dropped), () => acknowledger.drop(keys))
+        return Effect.uninterruptible(reported).pipe(
+          Effect.andThen(Effect.suspend(() => acknowledger.acknowledge(lease))),
+          Effect.as(true)
+        )
       })
     })
   })

@@ -119,6 +119,37 @@ describePostgres("PostgresStore", (server) => {
     })
   )
 
+  it.live("the lease of an owner that died before the server's clock was set back does not last until then", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const other = yield* openStore(server())
+      /** What the row is as if the clock had been set back. */
+      const setBack = (duration: Duration.Input) =>
+        other.sql.unsafe(
+          `UPDATE durable_queue_leases SET renewed_at = renewed_at + $1::bigint, expires_at = expires_at + $1::bigint
+WHERE queue = 'set back'`,
+          [Duration.toMillis(duration)]
+        )
+      const lease = yield* leaseOf(store, "set back")
+      // by less than it lasts: it runs out as it would have
+      yield* setBack("15 seconds")
+      assert.strictEqual((yield* other.store.acquire("set back", ttl))._tag, "Held")
+      // an owner that lives
+      yield* setBack("1 hour")
+      yield* store.renew(lease, ttl)
+      const held = yield* other.store.acquire("set back", ttl)
+      assert.isTrue(held._tag === "Held" && held.remaining <= 30_000)
+      // one that died, twice
+      yield* setBack("1 hour")
+      const newer = yield* leaseOf(other.store, "set back")
+      assert.strictEqual(newer.epoch, lease.epoch + 1)
+      assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), lost("set back", lease.epoch))
+      assert.strictEqual((yield* store.acquire("set back", ttl))._tag, "Held")
+      yield* setBack("1 hour")
+      assert.strictEqual((yield* leaseOf(store, "set back")).epoch, newer.epoch + 1)
+    })
+  )
+
   it.live("of many that ask at once, one gets the lease", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())

@@ -258,6 +258,10 @@ export class Consumer<A> implements Source<A> {
   /** Acknowledges what has been delivered and gives the lease back, when the drainer has ended. */
   readonly finish: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     this.ownership.stop()
+    return Effect.andThen(this.ownership.answered, this.finished)
+  })
+
+  private readonly finished: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
     // No finalizer: a store that hangs must not hold up the close.

@@ -63,7 +63,8 @@ export interface Options {
  *
  * Limits are counted at most every second, since a row with the count would make all transactions wait for each other.
  * What this process adds and removes in between is kept with the count; what other processes write within that second, or
- * have not committed, may pass a limit.
+ * have not committed, may pass a limit. A write in a transaction counts each time, in the transaction's own snapshot: the
+ * longer the line, the longer that takes, and under REPEATABLE READ it sees the line as it was when the transaction began.
  *
  * **Gotchas**
  *

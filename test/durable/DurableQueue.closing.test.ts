@@ -229,6 +229,39 @@ describe("DurableQueue, closing", () => {
     })
   )
 
+  it.effect("gives the lease back that it had asked for when the time was up", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      const spy = new Spy()
+      // It is given at once, and the answer takes its time.
+      spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep("3 seconds")) : run)
+      const { close, memory } = yield* start(receiver, { spy, drainTimeout: "1 second" })
+      yield* settle
+      const closing = yield* timed(close)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(valueOf(closing)?.took, 3_000)
+      const other = yield* operationsOver(memory)
+      assert.strictEqual((yield* other.acquire("events", Duration.seconds(1)))._tag, "Acquired")
+    })
+  )
+
+  it.effect("gives up on a lease that it asks for in vain", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      const spy = new Spy()
+      let ended = 0
+      spy.act = (name, run) =>
+        name === "acquire" ? Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended++)) : run
+      const { close } = yield* start(receiver, { spy, drainTimeout: "1 second" })
+      yield* settle
+      const closing = yield* timed(close)
+      yield* TestClock.adjust("7 seconds")
+      yield* settle
+      assert.isAtMost(valueOf(closing)?.took ?? Infinity, 6_000)
+      assert.deepStrictEqual([ended, spy.count("acquire")], [1, 1])
+    })
+  )
+
   it.effect("tells that it could not acknowledge", () =>
     withLogs((logs) =>
       Effect.gen(function* () {

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, lineOf, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -136,6 +136,113 @@ describe("DurableQueue that is full", () => {
       })
     )
 
+    it.effect("drops nothing for the sake of what is acknowledged while it is looking", () =>
+      Effect.gen(function* () {
+        const receiver = yield* TestSink.hanging<number>({ from: 2, drainTimeout: 0 })
+        const dropped: Array<number> = []
+        const { memory, queue, spy } = yield* start(receiver, {
+          capacity: 2,
+          overflow: "drop-oldest",
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })
+        yield* queue.writeSome!([1, 2])
+        yield* settle
+        // By the time it knows how much there was, 1 is gone.
+        spy.act = (name, run) => (name === "size" ? Effect.tap(run, () => Effect.sleep(200)) : run)
+        yield* Effect.forkChild(queue.write(3))
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual([dropped, lineOf(memory)], [[], [2, 3]])
+      })
+    )
+
+    describe("when the store does not let go what was dropped", () => {
+      it.effect("reports and counts it once, and drops nothing more until then", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge"])
+          for (const n of range(2, 6)) yield* queue.write(n)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([dropped, lineOf(memory)], [[2], range(1, 6)])
+          spy.heal()
+          yield* TestClock.adjust("10 seconds")
+          yield* queue.write(7)
+          yield* settle
+          assert.deepStrictEqual(dropped, range(2, 6))
+          assert.deepStrictEqual(lineOf(memory), [1, 7])
+          assert.deepInclude(queue.node.health(0).counts, { accepted: 7, dropped: 5 })
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it after all", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, receiver, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge"])
+          for (const n of range(2, 4)) yield* queue.write(n)
+          yield* receiver.release
+          yield* TestClock.adjust("1 minute")
+          spy.heal()
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([dropped[0], lineOf(memory)], [2, []])
+          assert.deepStrictEqual([...receiver.received, ...dropped].toSorted(), range(1, 4))
+          assert.deepInclude(queue.node.health(0).counts, { accepted: 4, delivered: 4 - dropped.length })
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it, though it was about to read it", () =>
+        Effect.gen(function* () {
+          const spy = new Spy()
+          const receiver = yield* TestSink.recording<number>()
+          const dropped: Array<number> = []
+          const { memory } = yield* start(receiver, {
+            capacity: 2,
+            overflow: "drop-oldest",
+            spy,
+            onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+          })
+          yield* settle
+          let fails = true
+          spy.act = (name, run) => {
+            if (name === "size") return Effect.tap(run, () => Effect.sleep(100))
+            if (name !== "acknowledge" || !fails) return run
+            fails = false
+            return Effect.fail(error(name))
+          }
+          const other = yield* operationsOver(memory)
+          yield* other.append("events", [bytesOf(1), ...range(2, 5).map(bytesOf)], undefined)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual(lineOf(memory), [])
+          assert.deepStrictEqual([receiver.received, dropped, fails], [[4, 5], [1, 2, 3], false])
+        }).pipe(quiet)
+      )
+
+      it.effect("does not deliver it when it has the lease again", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, receiver, spy } = yield* dropping({ capacity: 2 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge", "renew"])
+          for (const n of range(2, 3)) yield* queue.write(n)
+          yield* TestClock.adjust("15 seconds")
+          assert.deepStrictEqual(dropped, [2])
+          const other = yield* operationsOver(memory)
+          const acquired = yield* other.acquire("events", Duration.minutes(1))
+          if (acquired._tag !== "Acquired") return assert.fail("the lease has run out")
+          spy.heal()
+          yield* TestClock.adjust("10 seconds")
+          yield* receiver.release
+          yield* settle
+          yield* other.acknowledge(acquired.lease, [1])
+          yield* other.release(acquired.lease)
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual([receiver.received, dropped, lineOf(memory)], [[1, 3], [2], []])
+        }).pipe(quiet)
+      )
+    })
+
     it.effect("a report that hangs holds up neither the writers nor the delivery nor the close", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ from: 1, drainTimeout: 0 })
@@ -184,6 +291,92 @@ describe("DurableQueue that is full", () => {
           ]
         )
       })
+    )
+
+    /** A queue of texts in whose line are some of so many bytes, and how many bytes it was given each time beside its hand. */
+    const large = (capacity: number, sizes: ReadonlyArray<number>) =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const store = yield* operationsOver(memory)
+        const text = (size: number, i: number) => bytesOf(String(i).padEnd(size - 2))
+        const append = (from: number, some: ReadonlyArray<number>) =>
+          Effect.forEach(some, (size, i) => store.append("events", [text(size, from + i)], undefined))
+        yield* append(0, sizes.slice(0, 1))
+        const given: Array<number> = []
+        const dropped: Array<number> = []
+        const received: Array<number> = []
+        const receiver = yield* EventSink.make(
+          (event: string) =>
+            Effect.andThen(
+              Effect.sync(() => void received.push(Number(event))),
+              Effect.never
+            ),
+          { drainTimeout: 0 }
+        )
+        yield* DurableQueue.make({
+          name: "events",
+          schema: Schema.String,
+          capacity,
+          overflow: "drop-oldest",
+          drainTimeout: 0,
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(Number(event)))
+        })(receiver).pipe(
+          Effect.provideService(DurableQueueStore.DurableQueueStore, {
+            ...store,
+            next: (lease, limits) =>
+              Effect.tap(store.next(lease, limits), (stored) =>
+                Effect.sync(() => given.push(stored.reduce((sum, { payload }) => sum + payload.length, 0)))
+              )
+          })
+        )
+        yield* settle
+        assert.deepStrictEqual(received, [0])
+        given.length = 0
+        yield* append(1, sizes.slice(1))
+        yield* settle
+        return { given, dropped, rows: memory.queue("events").size.rows }
+      })
+    const mega = 1024 * 1024
+
+    it.effect("reads no more bytes at once than a group has, beside what is in hand", () =>
+      Effect.gen(function* () {
+        const { dropped, given, rows } = yield* large(2, [100, ...range(1, 30).map(() => mega)])
+        assert.deepStrictEqual([dropped, rows], [range(1, 29), 2])
+        assert.isAtMost(Math.max(...given), 4 * mega + 100)
+        // What is in hand has more than that.
+        const full = yield* large(2, [6 * mega, ...range(1, 30).map(() => mega)])
+        assert.deepStrictEqual([full.dropped, full.rows], [range(1, 29), 2])
+        assert.isAtMost(Math.max(...full.given), 10 * mega)
+        assert.isAtMost(full.given.length, 10)
+      }).pipe(quiet)
+    )
+
+    it.effect("drops what is larger than a group too", () =>
+      Effect.gen(function* () {
+        const { dropped, given, rows } = yield* large(2, [100, 9 * mega, mega, 5 * mega, 5 * mega])
+        assert.deepStrictEqual([dropped, rows], [range(1, 3), 2])
+        assert.isAtMost(Math.max(...given), 18 * mega)
+      }).pipe(quiet)
+    )
+
+    it.effect("is done when nothing but what is in hand is left", () =>
+      Effect.gen(function* () {
+        const memory = yield* DurableQueueStore.makeMemory
+        const other = yield* operationsOver(memory)
+        yield* other.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
+        const receiver = yield* TestSink.hanging<number>({ group: 10, drainTimeout: 0 })
+        const spy = new Spy()
+        // It takes all of them before it learns that they are too many.
+        spy.fail(["size"])
+        const { queue } = yield* start(receiver, { memory, spy, capacity: 2, overflow: "drop-oldest", drainTimeout: 0 })
+        yield* TestClock.adjust("1 second")
+        spy.heal()
+        spy.calls.length = 0
+        yield* queue.write(4)
+        yield* settle
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+        assert.isAtMost(spy.count("next"), 4)
+      }).pipe(quiet)
     )
 
     it.effect("drops what it finds when it takes over", () =>
@@ -382,6 +575,92 @@ describe("DurableQueue that is full", () => {
           range(1, 20).map((n) => n <= 5)
         )
         assert.deepStrictEqual(lineOf(memory), range(1, 5))
+      })
+    )
+  })
+
+  describe.each(["reject", "drop-newest"] as const)("%s, to many writers", (overflow) => {
+    /** A queue of 5, with 3 in it. */
+    const crowded = Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const dropped: Array<number> = []
+      const onDropped = ({ event }: { readonly event: number }) => Effect.sync(() => void dropped.push(event))
+      const process = yield* start(receiver, { capacity: 5, overflow, onDropped })
+      yield* process.queue.writeSome!([1, 2, 3])
+      yield* settle
+      process.spy.calls.length = 0
+      return { ...process, dropped }
+    })
+    const isRefused = (exit: Exit.Exit<unknown, unknown> | undefined) =>
+      exit !== undefined && Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof EventQueue.QueueFull
+
+    it.effect("refuses those that wait together with two questions to the store", () =>
+      Effect.gen(function* () {
+        const { dropped, memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.calls.length = 0
+        const writers = yield* Effect.all(range(101, 200).map((n) => Effect.forkChild(queue.write(n))))
+        yield* settle
+        assert.strictEqual(spy.count("append"), 2)
+        assert.isTrue(writers.every((writer) => writer.pollUnsafe() !== undefined))
+        if (overflow === "reject") assert.isTrue(writers.every((writer) => isRefused(writer.pollUnsafe())))
+        else assert.deepStrictEqual(dropped, range(101, 200))
+        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+      })
+    )
+
+    it.effect("who asks for less than who is refused is tried, in turn", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        const write = (...some: readonly [number, ...Array<number>]) => Effect.forkChild(queue.writeSome!(some))
+        yield* write(10, 11, 12)
+        yield* write(20, 21, 22)
+        // As many bytes as the first in fewer rows, and as many rows in fewer bytes.
+        yield* write(300_000, 30)
+        yield* write(4, 5, 6)
+        yield* write(40)
+        yield* write(50)
+        yield* write(60, 61, 62)
+        yield* settle
+        assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 300_000, 30])
+        const appended = spy.calls
+          .filter(({ name }) => name === "append")
+          .map(({ args }) => args[1] as Array<Uint8Array>)
+        // Each time first with those that may share a commit.
+        assert.deepStrictEqual(
+          appended.map((payloads) => new TextDecoder().decode(payloads[0])),
+          ["10", "300000", "300000", "4", "4", "40"]
+        )
+      })
+    )
+
+    it.effect("who comes while the store is asked is tried: there may be room by then", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        const early = yield* Effect.forkChild(queue.write(6))
+        yield* settle
+        const late = yield* Effect.forkChild(queue.write(7))
+        memory.queue("events").acknowledge([1])
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(early.pollUnsafe())
+        assert.deepStrictEqual([late.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
+      })
+    )
+
+    it.effect("nobody is refused for who is gone", () =>
+      Effect.gen(function* () {
+        const { memory, queue, spy } = yield* crowded
+        yield* queue.writeSome!([4, 5])
+        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        const writers = yield* Effect.all(range(6, 8).map((n) => Effect.forkChild(queue.write(n))))
+        // 6 is asked for alone, and goes.
+        yield* TestClock.adjust(150)
+        yield* Fiber.interrupt(writers[0]!)
+        memory.queue("events").acknowledge([1])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([writers[1]!.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
       })
     )
   })

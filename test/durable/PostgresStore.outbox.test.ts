@@ -236,4 +236,81 @@ describePostgres("the outbox of PostgresStore", (server) => {
       assert.strictEqual((yield* store.size("alone")).rows, 2)
     })
   )
+
+  const three = { rows: 3, bytes: 100 }
+  const one = [payload("x")] as const
+
+  it.live("what is counted in an old snapshot is believed by nobody else", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server())
+      const other = yield* openStore(server())
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+          yield* sql.unsafe("SELECT count(*) FROM durable_queue_events")
+          yield* append(other.store, "snapshot", "1", "2", "3")
+          // the line is empty as the transaction sees it
+          assert.isTrue(yield* store.append("snapshot", one, three))
+        })
+      )
+      assert.isFalse(yield* store.append("snapshot", one, three))
+    })
+  )
+
+  it.live("what a transaction adds counts when it commits", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server())
+      const other = yield* openStore(server())
+      assert.isTrue(yield* store.append("counts", one, three))
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(store.append("counts", one, three), refuse)))
+      assert.isTrue(yield* store.append("counts", one, three))
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          assert.isTrue(yield* store.append("counts", one, three))
+          // its own event is among those that it counts
+          assert.isFalse(yield* store.append("counts", one, three))
+          assert.strictEqual((yield* other.store.size("counts")).rows, 2)
+        })
+      )
+      assert.isFalse(yield* store.append("counts", one, three))
+      assert.strictEqual((yield* store.size("counts")).rows, 3)
+    })
+  )
+
+  it.live("a transaction does not wait before it counts, and nobody waits for its count", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server())
+      const other = yield* openStore(server())
+      yield* append(store, "pauses", "1", "2", "3")
+      // a count that takes half a second, so that the next one waits for more than four
+      const counting = yield* other.sql.withTransaction(
+        Effect.gen(function* () {
+          yield* other.sql.unsafe("LOCK TABLE durable_queue_events")
+          const counting = yield* Effect.forkChild(store.append("pauses", one, three))
+          yield* Effect.sleep("600 millis")
+          return counting
+        })
+      )
+      assert.isFalse(yield* Fiber.join(counting))
+      const [took, admitted] = yield* Effect.timed(sql.withTransaction(store.append("pauses", one, three)))
+      assert.isFalse(admitted)
+      assert.isBelow(Duration.toMillis(took), 3_000)
+
+      const ended = yield* Deferred.make<void>()
+      const transaction = sql.withTransaction(
+        Effect.gen(function* () {
+          // its connection has something else to do first
+          const busy = yield* Effect.forkChild(sql.unsafe("SELECT pg_sleep(4)"), { startImmediately: true })
+          yield* Effect.sleep("200 millis")
+          yield* store.append("turns", one, three)
+          yield* Fiber.join(busy)
+        })
+      )
+      const slow = yield* Effect.forkChild(Effect.ensuring(transaction, Deferred.succeed(ended, undefined)))
+      yield* Effect.sleep("400 millis")
+      assert.isTrue(yield* store.append("turns", one, three))
+      assert.isFalse(yield* Deferred.isDone(ended))
+      yield* Fiber.join(slow)
+    })
+  )
 })

@@ -1,6 +1,9 @@
 import { assert, it } from "@effect/vitest"
-import { Array, Duration, Effect, Exit, Fiber } from "effect"
-import { LeaseLost } from "effect-events/durable/DurableQueueStore"
+import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
+import { EventQueue, EventSink } from "effect-events"
+import { DurableQueue } from "effect-events/durable"
+import { DurableQueueStore, LeaseLost } from "effect-events/durable/DurableQueueStore"
+import { quiet } from "../support/virtual.ts"
 import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
 
 const ttl = Duration.seconds(30)
@@ -113,6 +116,37 @@ describePostgres("PostgresStore", (server) => {
       yield* other.store.release(newer)
       assert.deepStrictEqual(yield* Effect.flip(other.store.renew(newer, ttl)), lost("epochs", newer.epoch))
       assert.strictEqual((yield* leaseOf(store, "epochs")).epoch, newer.epoch + 1)
+    })
+  )
+
+  it.live("the lease of an owner that died before the server's clock was set back does not last until then", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const other = yield* openStore(server())
+      /** What the row is as if the clock had been set back. */
+      const setBack = (duration: Duration.Input) =>
+        other.sql.unsafe(
+          `UPDATE durable_queue_leases SET renewed_at = renewed_at + $1::bigint, expires_at = expires_at + $1::bigint
+WHERE queue = 'set back'`,
+          [Duration.toMillis(duration)]
+        )
+      const lease = yield* leaseOf(store, "set back")
+      // by less than it lasts: it runs out as it would have
+      yield* setBack("15 seconds")
+      assert.strictEqual((yield* other.store.acquire("set back", ttl))._tag, "Held")
+      // an owner that lives
+      yield* setBack("1 hour")
+      yield* store.renew(lease, ttl)
+      const held = yield* other.store.acquire("set back", ttl)
+      assert.isTrue(held._tag === "Held" && held.remaining <= 30_000)
+      // one that died, twice
+      yield* setBack("1 hour")
+      const newer = yield* leaseOf(other.store, "set back")
+      assert.strictEqual(newer.epoch, lease.epoch + 1)
+      assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), lost("set back", lease.epoch))
+      assert.strictEqual((yield* store.acquire("set back", ttl))._tag, "Held")
+      yield* setBack("1 hour")
+      assert.strictEqual((yield* leaseOf(store, "set back")).epoch, newer.epoch + 1)
     })
   )
 
@@ -264,6 +298,41 @@ describePostgres("PostgresStore", (server) => {
       assert.strictEqual(admitted.filter(Boolean).length, 10)
       assert.strictEqual((yield* store.size("crowd")).rows, 10)
     })
+  )
+
+  it.live("a hundred writers at a full queue hear of it after two counts, not a hundred", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "look" })
+      yield* sql.unsafe(`INSERT INTO durable_queue_events (queue, attempts, written_at, payload)
+SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
+      yield* store.size("refused")
+      const [took] = yield* Effect.timed(store.size("refused"))
+      let appends = 0
+      const append: typeof store.append = (...args) => {
+        appends++
+        return store.append(...args)
+      }
+      const receiver = yield* EventSink.make(() => Effect.never, { drainTimeout: 0 })
+      const options = {
+        name: "refused",
+        schema: Schema.Int,
+        capacity: 10,
+        overflow: "reject",
+        drainTimeout: 0
+      } as const
+      const queue = yield* DurableQueue.make(options)(receiver).pipe(
+        Effect.provideService(DurableQueueStore, { ...store, append })
+      )
+      const refusals = Effect.all(
+        Array.makeBy(100, (n) => Effect.flip(queue.write(n))),
+        { concurrency: "unbounded" }
+      )
+      const [waited, errors] = yield* Effect.timed(refusals)
+      assert.isTrue(errors.every((error) => error instanceof EventQueue.QueueFull))
+      assert.isAtMost(appends, 2)
+      // between two counts the server has nine times as long for something else
+      assert.isBelow(Duration.toMillis(waited), 60 * Duration.toMillis(took) + 500)
+    }).pipe(quiet)
   )
 
   it.live("refuses a payload that the client could not read again", () =>

@@ -1,4 +1,7 @@
-/** What was delivered and is not acknowledged yet: it is acknowledged in groups, before the next read and beside a long delivery. */
+/**
+ * What was delivered, or dropped, and is not acknowledged yet: it is acknowledged in groups, before the next read and beside
+ * a long delivery.
+ */
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -19,6 +22,15 @@ export class Acknowledger {
   private keys: Array<Key> = []
   /** The first of them, which the store is being told of. */
   private told: ReadonlyArray<Key> = []
+  /**
+   * What was reported as dropped, and counted so, and is still in the store: of one step of the trimmer, which drops nothing
+   * more until the store has let it go. Nothing is read before that, so that none of it is reported again or delivered
+   * after all, however long the store fails. It stays here when the lease is lost: another owner may deliver it, which
+   * nobody here can hinder, but this process does not when it has the lease again. Only its death forgets: what was reported
+   * by then and is still in the store is delivered by the next one. An event too many is better than one of which nobody
+   * was told.
+   */
+  private dropped: ReadonlyArray<Key> = []
   /** Who acknowledges: the drainer, or the fiber beside it. */
   private readonly turn = Semaphore.makeUnsafe(1)
   private readonly some = Latch.makeUnsafe()
@@ -29,9 +41,14 @@ export class Acknowledger {
     this.removed = removed
   }
 
-  /** What was delivered and is not acknowledged yet. */
+  /** What was delivered or dropped and is not acknowledged yet. */
   get pending(): ReadonlyArray<Key> {
-    return this.keys
+    return this.hasDropped ? [...this.dropped, ...this.keys] : this.keys
+  }
+
+  /** Whether there is something among it that was dropped. */
+  get hasDropped(): boolean {
+    return this.dropped.length > 0
   }
 
   delivered(keys: ReadonlyArray<Key>): void {
@@ -40,23 +57,32 @@ export class Acknowledger {
     this.some.openUnsafe()
   }
 
-  /** The lease was lost: it is for another to deliver again. */
+  /** They are reported. */
+  drop(keys: ReadonlyArray<Key>): void {
+    this.dropped = [...this.dropped, ...keys]
+    this.some.openUnsafe()
+  }
+
+  /** The lease was lost: what was delivered is for another to deliver again. */
   forget(): void {
     this.keys = []
     this.told = []
   }
 
-  /** Acknowledges what has been delivered, once nobody else does. */
+  /** Acknowledges what has been delivered or dropped, once nobody else does. */
   acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
     return this.turn.withPermits(1)(
       Effect.suspend(() => {
-        const keys = [...this.keys]
+        const { dropped } = this
+        const delivered = [...this.keys]
+        const keys = [...dropped, ...delivered]
         if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
-        this.told = keys
+        this.told = delivered
         return Effect.map(this.store.acknowledge(lease, keys), () => {
           // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
-          if (this.told === keys) this.keys.splice(0, keys.length)
+          if (this.told === delivered) this.keys.splice(0, delivered.length)
           this.told = []
+          if (this.dropped === dropped) this.dropped = []
           this.removed()
         })
       })

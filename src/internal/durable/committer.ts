@@ -91,6 +91,8 @@ export class Committer<in out A, in out E> {
     this.room.closeUnsafe()
     this.idle.closeUnsafe()
     this.committing = writers
+    // Who comes from now on stands behind these.
+    const behind = this.waiting.length
     const payloads = others.length === 0 ? first.payloads : writers.flatMap((writer) => writer.payloads)
     // Not empty, since no writer's are.
     const commit = this.options.append(payloads as unknown as Payloads)
@@ -101,7 +103,7 @@ export class Committer<in out A, in out E> {
           this.most *= 2
           return Effect.sync(() => this.answer(writers, Effect.void))
         }
-        return this.full(writers)
+        return this.full(writers, behind)
       }
     }).pipe(Effect.ensuring(Effect.sync(() => this.idle.openUnsafe())))
   })
@@ -129,8 +131,8 @@ export class Committer<in out A, in out E> {
     return group
   }
 
-  /** Some of them may fit where all of them do not. */
-  private full(writers: ReadonlyArray<Writer<A, E>>): Effect.Effect<void> {
+  /** Some of them may fit where all of them do not. So many others were waiting when the store was asked. */
+  private full(writers: ReadonlyArray<Writer<A, E>>, behind: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.committing = []
       const { closed } = this
@@ -138,17 +140,34 @@ export class Committer<in out A, in out E> {
         this.answer(writers, closed)
         return Effect.void
       }
-      if (writers.length === 1 && !this.options.patient) {
-        for (const { events, resume } of writers) resume(this.options.full(events))
+      const [first, ...others] = writers
+      if (first !== undefined && others.length === 0 && !this.options.patient) {
+        const refused = [first, ...this.refusedWith(first, behind)]
+        for (const { events, resume } of refused) resume(this.options.full(events))
         return Effect.void
       }
       this.waiting.unshift(...writers)
-      if (writers.length > 1) {
-        this.most = Math.ceil(writers.length / 2)
+      if (others.length > 0) {
+        // What is said of one who is not patient is said of all who ask for as much: he is asked for at once.
+        this.most = this.options.patient ? Math.ceil(writers.length / 2) : 1
         return Effect.void
       }
       return Effect.asVoid(Effect.timeoutOption(this.room.await, lookForRoom))
     })
+  }
+
+  /**
+   * Takes out, of those who were waiting when the store was asked for `first`, who ask for as much or more: at that moment
+   * there was no room for them either. Who asks for less, or came later, is tried. Nobody learns anything from one that is
+   * interrupted.
+   */
+  private refusedWith(first: Writer<A, E>, behind: number): ReadonlyArray<Writer<A, E>> {
+    if (first.gone) return []
+    const isRefused = ({ bytes, payloads }: Writer<A, E>, at: number): boolean =>
+      at < behind && payloads.length >= first.payloads.length && bytes >= first.bytes
+    const { waiting } = this
+    this.waiting = waiting.filter((writer, at) => !isRefused(writer, at))
+    return waiting.filter(isRefused)
   }
 
   /** Each goes on inside this call, and may write again. */

@@ -89,17 +89,15 @@ export class Consumer<A> implements Source<A> {
     this.acknowledger = new Acknowledger(store, this.ownership, hooks.removed)
   }
 
-  /** The keys of what the drainer has, and of what it has delivered and is not acknowledged yet. */
-  get inHand(): ReadonlySet<Key> {
-    return new Set([
-      ...this.acknowledger.pending,
-      ...this.rows.slice(this.settledTo, this.handed).map(({ key }) => key)
-    ])
+  /** What the drainer has, and what it has delivered and is not acknowledged yet: some of what was read at once. */
+  get inHand(): ReadonlyArray<Row<A>> {
+    return [...this.unacknowledged, ...this.rows.slice(this.settledTo, this.handed)]
   }
 
-  /** The keys of what the drainer has delivered and is not acknowledged yet. */
-  get unacknowledged(): ReadonlySet<Key> {
-    return new Set(this.acknowledger.pending)
+  /** What the drainer has delivered and is not acknowledged yet. Nothing is read before that is. */
+  get unacknowledged(): ReadonlyArray<Row<A>> {
+    const pending = new Set(this.acknowledger.pending)
+    return this.rows.slice(0, this.settledTo).filter(({ key }) => pending.has(key))
   }
 
   /** The event that the drainer is at. */
@@ -206,9 +204,13 @@ export class Consumer<A> implements Source<A> {
     this.changed.closeUnsafe()
     const { groupBytes, groupEvents } = this.settings
     const seen = this.hooks.looking()
-    const read = Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
-      seen(stored.length)
-      return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+    const read = Effect.suspend(() => {
+      // Some were dropped while it waited for its turn, and may be there still.
+      if (this.acknowledger.hasDropped) return Effect.succeed(true)
+      return Effect.flatMap(this.store.next(lease, { rows: groupEvents, bytes: groupBytes }), (stored) => {
+        seen(stored.length)
+        return stored.length === 0 ? Effect.succeed(false) : Effect.as(this.read(lease, stored), true)
+      })
     })
     return Effect.flatMap(this.reading.withPermits(1)(read), (some) =>
       some || this.stopped ? Effect.void : Effect.andThen(this.answered, this.changed.await)
@@ -259,6 +261,10 @@ export class Consumer<A> implements Source<A> {
   /** Acknowledges what has been delivered and gives the lease back, when the drainer has ended. */
   readonly finish: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     this.ownership.stop()
+    return Effect.andThen(this.ownership.answered, this.finished)
+  })
+
+  private readonly finished: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
     // No finalizer: a store that hangs must not hold up the close.

@@ -119,7 +119,7 @@ export class Delivery<A, E> {
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now
-      this.account.exactly(rows - this.consumer.unacknowledged.size)
+      this.account.exactly(rows - this.consumer.acknowledger.pending.length)
     })
   })
 

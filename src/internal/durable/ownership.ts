@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type { DurableQueueStoreError, Lease, LeaseLost, Operations } from "../../durable/DurableQueueStore.ts"
 
@@ -16,6 +17,8 @@ export class Ownership {
   private current: Lease | undefined = undefined
   /** When it was last sure to have the lease. */
   private renewedAt = 0
+  /** Who asks for the lease, or has. */
+  private asking: Fiber.Fiber<number, DurableQueueStoreError> | undefined = undefined
   private readonly ended = Latch.makeUnsafe()
 
   constructor(
@@ -41,15 +44,31 @@ export class Ownership {
     return this.clock.currentTimeMillisUnsafe() - this.renewedAt >= Duration.toMillis(this.ttl)
   }
 
-  /** Asks for the lease. Answers for how many milliseconds somebody else has it, or 0. */
+  /**
+   * Asks for the lease. Answers for how many milliseconds somebody else has it, or 0. The question has a fiber of its own:
+   * who waits for the answer may be interrupted by the close, and what was given then is to be given back.
+   */
   readonly acquire: Effect.Effect<number, DurableQueueStoreError> = Effect.suspend(() => {
     const asked = this.clock.currentTimeMillisUnsafe()
-    return Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
+    const question = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
       if (acquired._tag === "Held") return Math.max(1, acquired.remaining)
       this.current = acquired.lease
       this.renewedAt = asked
       return 0
     })
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.forkDetach(question, { startImmediately: true, uninterruptible: false }), (fiber) => {
+        this.asking = fiber
+        return restore(Fiber.join(fiber))
+      })
+    )
+  })
+
+  /** Waits for the answer to a question for the lease that is under way. An interruption ends the question too. */
+  readonly answered: Effect.Effect<void> = Effect.suspend(() => {
+    const { asking } = this
+    if (asking === undefined) return Effect.void
+    return Effect.asVoid(Effect.onInterrupt(Fiber.await(asking), () => Effect.sync(() => asking.interruptUnsafe())))
   })
 
   readonly renew: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {

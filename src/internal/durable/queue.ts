@@ -89,7 +89,7 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
     const { consumer } = this.delivery
     node.oldestAge = (now) => consumer.row && Math.max(0, now - consumer.row.writtenAt)
     if (settings.overflow === "drop-oldest" && settings.limits !== undefined) {
-      this.trimmer = new Trimmer(settings.name, store, settings.limits, consumer, (dropped) => this.trimmed(dropped))
+      this.trimmer = new Trimmer(settings, settings.limits, store, consumer, (dropped) => this.trimmed(dropped))
     }
     this.delivery.start()
   }

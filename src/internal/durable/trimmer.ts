@@ -1,16 +1,24 @@
 /** Makes room by dropping what has waited longest: `"drop-oldest"`. Only the owner of the lease does, since it knows what is in hand. */
-import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
-import type { DurableQueueStoreError, LeaseLost, Limits, Operations, Stored } from "../../durable/DurableQueueStore.ts"
+import type {
+  DurableQueueStoreError,
+  Key,
+  Lease,
+  LeaseLost,
+  Limits,
+  Operations,
+  Stored
+} from "../../durable/DurableQueueStore.ts"
 import type { Consumer } from "./consumer.ts"
+import type { Settings } from "./settings.ts"
 
 /** Events that are dropped in one step, at most. */
 const maxStep = 256
 
 export class Trimmer<A> {
-  private readonly queue: string
-  private readonly store: Operations
+  private readonly settings: Settings<never>
   private readonly limits: Limits
+  private readonly store: Operations
   private readonly consumer: Consumer<A>
   /** Takes what is dropped, before it is gone. It waits for nobody: the line cannot be read meanwhile. */
   private readonly report: (dropped: ReadonlyArray<Stored>) => Effect.Effect<void>
@@ -19,15 +27,15 @@ export class Trimmer<A> {
   private again = false
 
   constructor(
-    queue: string,
-    store: Operations,
+    settings: Settings<never>,
     limits: Limits,
+    store: Operations,
     consumer: Consumer<A>,
     report: (dropped: ReadonlyArray<Stored>) => Effect.Effect<void>
   ) {
-    this.queue = queue
-    this.store = store
+    this.settings = settings
     this.limits = limits
+    this.store = store
     this.consumer = consumer
     this.report = report
   }
@@ -54,18 +62,21 @@ export class Trimmer<A> {
   private readonly step: Effect.Effect<boolean, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.consumer.ownership
     if (lease === undefined) return Effect.succeed(false)
-    return Effect.flatMap(this.store.size(this.queue), ({ bytes, rows }) => {
+    const { acknowledger } = this.consumer
+    // What the step before has reported is still there: it would be found again.
+    if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
+    const before = this.consumer.unacknowledged
+    return Effect.flatMap(this.store.size(this.settings.name), (size) => {
+      let { bytes, rows } = size
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
-      const look = { rows: this.consumer.inHand.size + maxStep, bytes: Number.POSITIVE_INFINITY }
-      return Effect.flatMap(this.store.next(lease, look), (stored) => {
-        const { inHand, unacknowledged } = this.consumer
-        const dropped: Array<Stored> = []
-        for (const { key, payload } of stored) {
-          if (!unacknowledged.has(key)) continue
-          // It is as good as gone.
+      return Effect.flatMap(this.look(lease, size.bytes, this.settings.groupBytes), (stored) => {
+        // As good as gone. What was acknowledged since the store was asked for its size is in that too.
+        for (const length of lengths([...before, ...this.consumer.unacknowledged]).values()) {
           rows--
-          bytes -= payload.length
+          bytes -= length
         }
+        const inHand = lengths(this.consumer.inHand)
+        const dropped: Array<Stored> = []
         for (const one of stored) {
           if (rows <= this.limits.rows && bytes <= this.limits.bytes) break
           if (inHand.has(one.key)) continue
@@ -73,11 +84,37 @@ export class Trimmer<A> {
           rows--
           bytes -= one.payload.length
         }
+        if (dropped.length === 0) return Effect.succeed(false)
         const keys = dropped.map(({ key }) => key)
-        if (!isReadonlyArrayNonEmpty(keys)) return Effect.succeed(false)
         this.consumer.skip(new Set(keys))
-        return this.report(dropped).pipe(Effect.andThen(this.store.acknowledge(lease, keys)), Effect.as(true))
+        const reported = Effect.map(this.report(dropped), () => acknowledger.drop(keys))
+        return Effect.uninterruptible(reported).pipe(
+          Effect.andThen(Effect.suspend(() => acknowledger.acknowledge(lease))),
+          Effect.as(true)
+        )
       })
     })
   })
+
+  /**
+   * The head of the line, of `total` bytes. What is in hand is mostly there, and is in memory already; beside it come no
+   * more than `extra` bytes, unless there is nothing among them that is not in hand.
+   */
+  private look(
+    lease: Lease,
+    total: number,
+    extra: number
+  ): Effect.Effect<ReadonlyArray<Stored>, DurableQueueStoreError | LeaseLost> {
+    const before = lengths(this.consumer.inHand)
+    const bytes = extra + [...before.values()].reduce((sum, length) => sum + length, 0)
+    return Effect.flatMap(this.store.next(lease, { rows: before.size + maxStep, bytes }), (stored) =>
+      bytes >= total || stored.some(({ key }) => !before.has(key))
+        ? Effect.succeed(stored)
+        : this.look(lease, total, extra * 2)
+    )
+  }
 }
+
+/** How long payloads are, by their keys. */
+const lengths = (some: ReadonlyArray<Stored>): ReadonlyMap<Key, number> =>
+  new Map(some.map(({ key, payload }) => [key, payload.length]))

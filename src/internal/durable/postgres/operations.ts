@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { type Acquired, type Lease, LeaseLost, type Operations } from "../../../durable/DurableQueueStore.ts"
 import { Head } from "./head.ts"
-import { Room } from "./room.ts"
+import { fits, Room } from "./room.ts"
 import {
   type AcquireRow,
   array,
@@ -48,17 +48,18 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
       yield* add
       return true
     }
-    // in a transaction on its connection: the pool may have no other
-    const count = joins
-      ? run.join<SizeRow>("append", text.size, [queue])
-      : run.read<SizeRow>("append", text.size, [queue])
     const bytes = payloads.reduce((sum, payload) => sum + payload.length, 0)
-    return yield* known(rooms, queue, () => new Room()).admit(
-      limits,
-      { rows: payloads.length, bytes },
-      Effect.map(count, sizeOf),
-      add
-    )
+    const more = { rows: payloads.length, bytes }
+    const room = known(rooms, queue, () => new Room())
+    if (!joins) {
+      return yield* room.admit(limits, more, Effect.map(run.read<SizeRow>("append", text.size, [queue]), sizeOf), add)
+    }
+    // on the transaction's own connection: the pool may have no other
+    const held = sizeOf(yield* run.join<SizeRow>("append", text.size, [queue]))
+    if (!fits(limits, held, more)) return false
+    yield* add
+    yield* run.client.afterCommit(Effect.sync(() => room.added(more)))
+    return true
   })
 
   const holders = Effect.map(run.read<{ readonly holder: string }>("next", text.holders, [events]), (rows) =>

@@ -17,6 +17,12 @@ const longestPause = 5_000
  * An append is refused only by a count that began after it was asked for, since who is refused waits for a change that may
  * have come already. Those that ask at the same time share one. So that
  * the server does not do nothing else, the next count waits for nine times as long as the last one took, at most 5 seconds.
+ *
+ * An append in a transaction of the caller's takes no part in this. It counts for itself, at once, since the transaction may
+ * hold locks, and what it counts is kept for nobody, since its snapshot may be an old one. That count has what the
+ * transaction itself has added. It has not what others, of this process too, have not committed yet or, from REPEATABLE READ
+ * on, have committed since the transaction's first statement; nor does it know what has been removed since. What the
+ * transaction adds is noted here when it has committed, and not at all when it rolls back.
  */
 export class Room {
   private rows = 0
@@ -48,7 +54,7 @@ export class Room {
         Effect.sync(() => {
           this.book(more, -1)
           // one that failed and was added all the same is found by the next count
-          if (_tag === "Success") this.removed(-more.rows, -more.bytes)
+          if (_tag === "Success") this.added(more)
         })
       )
       return restore(this.turn.take(1)).pipe(
@@ -56,6 +62,11 @@ export class Room {
         Effect.tap((fits) => (fits ? added : Effect.void))
       )
     })
+  }
+
+  /** Notes what a count that is kept has not seen. */
+  added({ bytes, rows }: Limits): void {
+    this.removed(-rows, -bytes)
   }
 
   /** Notes what was taken from the line. */
@@ -89,9 +100,7 @@ export class Room {
   }
 
   private fits(limits: Limits, more: Limits): boolean {
-    const rows = this.rows + this.underWay.rows
-    const bytes = this.bytes + this.underWay.bytes
-    return rows <= 0 || (rows + more.rows <= limits.rows && bytes + more.bytes <= limits.bytes)
+    return fits(limits, { rows: this.rows + this.underWay.rows, bytes: this.bytes + this.underWay.bytes }, more)
   }
 
   private book({ bytes, rows }: Limits, sign: 1 | -1): void {
@@ -99,3 +108,7 @@ export class Room {
     this.underWay.bytes += sign * bytes
   }
 }
+
+/** Whether more fits beside what is held: anything when that is nothing. */
+export const fits = (limits: Limits, held: Limits, more: Limits): boolean =>
+  held.rows <= 0 || (held.rows + more.rows <= limits.rows && held.bytes + more.bytes <= limits.bytes)

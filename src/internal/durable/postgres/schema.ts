@@ -19,6 +19,7 @@ const versions = ({ events, leases, letters, lettersOrder }: Names): ReadonlyArr
     `CREATE TABLE ${leases} (
   queue text COLLATE "C" PRIMARY KEY,
   epoch bigint NOT NULL,
+  renewed_at bigint NOT NULL,
   expires_at bigint
 ) WITH (fillfactor = 50)`,
     `CREATE TABLE ${events} (

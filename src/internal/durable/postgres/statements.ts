@@ -23,6 +23,10 @@ export const clock = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
  * Only the epoch decides. A lease that has run out is held until somebody takes it or, `expires_at IS NULL`, it was given
  * back.
  *
+ * A lease that was given or renewed at a time further ahead than it lasts is from before the server's clock was set back, or
+ * from a server before a failover whose clock was ahead. It has run out too: that of an owner that died would last as long
+ * again as the clock was wrong, and an owner that lives renews it by the clock as it is.
+ *
  * **Settings.** What waits for a row's lock gives up after `lock_timeout`, and what was told to be done is on disk, even
  * where the database's default is not to wait for that. Both are set by the statement itself, `settings`, until its own
  * end, so that they touch no other statement on the connection. There is no transaction in which a paused process could
@@ -149,10 +153,12 @@ FROM ${events} WHERE queue = $1`,
     /** Who asks at the same time waits for the row, and then looks at what the other has left. */
     acquire: `WITH ${own},
 taken AS (
-  INSERT INTO ${leases} AS lease (queue, epoch, expires_at)
-  SELECT $1, 1, ${clock} + $2::bigint WHERE ${set}
-  ON CONFLICT (queue) DO UPDATE SET epoch = lease.epoch + 1, expires_at = ${clock} + $2::bigint
+  INSERT INTO ${leases} AS lease (queue, epoch, renewed_at, expires_at)
+  SELECT $1, 1, ${clock}, ${clock} + $2::bigint WHERE ${set}
+  ON CONFLICT (queue) DO UPDATE
+  SET epoch = lease.epoch + 1, renewed_at = ${clock}, expires_at = ${clock} + $2::bigint
   WHERE lease.expires_at IS NULL OR lease.expires_at <= ${clock}
+  OR lease.renewed_at - ${clock} > lease.expires_at - lease.renewed_at
   RETURNING epoch
 )
 SELECT
@@ -160,7 +166,7 @@ SELECT
   (SELECT expires_at - ${clock} FROM ${leases} WHERE queue = $1) AS remaining`,
 
     renew: `WITH ${own}
-UPDATE ${leases} SET expires_at = ${clock} + $3::bigint
+UPDATE ${leases} SET renewed_at = ${clock}, expires_at = ${clock} + $3::bigint
 WHERE queue = $1 AND epoch = $2::bigint AND expires_at IS NOT NULL AND ${set}
 RETURNING epoch`,
 

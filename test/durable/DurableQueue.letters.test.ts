@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule, Schema } from "effect"
+import { Data, Effect, Schedule, Schema } from "effect"
 import { EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -7,6 +7,12 @@ import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
 import { identity, start } from "./support/process.ts"
 import { bytesOf, lettersOf, lineOf, operationsOver } from "./support/store.ts"
+
+class Refused extends Data.TaggedError("Refused")<{}> {
+  override get message(): string {
+    return "refused with 503"
+  }
+}
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -47,7 +53,7 @@ describe("the dead letters of a DurableQueue", () => {
 
   it.effect("tell what a retrier in between gave up on", () =>
     Effect.gen(function* () {
-      const receiver = yield* EventSink.make((_: number) => Effect.fail(new Error("refused with 503")))
+      const receiver = yield* EventSink.make((_: number) => Effect.fail(new Refused()))
       const retried = yield* RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(1)))(receiver)
       const { queue } = yield* start(retried)
       yield* queue.write(1)

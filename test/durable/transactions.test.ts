@@ -135,6 +135,42 @@ describe("operations that write to one file", () => {
     })
   )
 
+  it.effect("fail when their time is up, however many wait before them", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup(100)
+      file.says = () => busy
+      const fibers = yield* Effect.forEach(names(100), (name) => Effect.forkChild(Effect.flip(write(name))))
+      yield* settle
+      yield* TestClock.adjust(100)
+      yield* settle
+      assert.strictEqual(fibers.filter((fiber) => fiber.pollUnsafe() === undefined).length, 0)
+      const errors = yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(
+        errors.map(({ operation, problem }) => ({ operation, problem })),
+        names(100).map((operation) => ({ operation, problem: "Locked" }))
+      )
+    })
+  )
+
+  it.effect("that failed together are done one by one after a lock too, and no others", () =>
+    Effect.gen(function* () {
+      const { file, write } = setup()
+      file.says = (operations) => (operations.includes("2") ? refused : file.attempts <= 3 ? busy : undefined)
+      const all = yield* Effect.forEach(names(3), (name) => Effect.forkChild(Effect.exit(write(name))))
+      yield* settle
+      const others = yield* Effect.forEach(["3", "4"], (name) => Effect.forkChild(write(name)))
+      yield* settle
+      yield* TestClock.adjust(100)
+      const exits = yield* Effect.forEach(all, Fiber.join)
+      assert.deepStrictEqual(
+        exits.map(({ _tag }) => _tag),
+        ["Success", "Success", "Failure"]
+      )
+      yield* Effect.forEach(others, Fiber.join)
+      assert.deepStrictEqual(file.commits, [["0"], ["1"], ["3", "4"]])
+    })
+  )
+
   it.effect("are tried at once after a lock, not as late as the last try before it", () =>
     Effect.gen(function* () {
       const { file, write } = setup(10_000)

@@ -29,6 +29,8 @@ interface Waiting {
   readonly resume: (answer: Effect.Effect<unknown, DurableQueueStoreError>) => void
   /** It was interrupted: nothing of it is to be done any more. */
   gone: boolean
+  /** It has failed together with others, and is done by itself. */
+  alone: boolean
 }
 
 export class Transactions {
@@ -36,8 +38,6 @@ export class Transactions {
   /** How long an operation waits for a locked file, in milliseconds. */
   private readonly busyTimeout: number
   private waiting: Array<Waiting> = []
-  /** So many of those that wait have failed together, and are done one by one. */
-  private apart = 0
   private delay = 1
 
   constructor(database: Database, busyTimeout: number) {
@@ -67,7 +67,8 @@ export class Transactions {
           since: clock.currentTimeMillisUnsafe(),
           // It gets what `work` has answered.
           resume: resume as Waiting["resume"],
-          gone: false
+          gone: false,
+          alone: false
         }
         this.waiting.push(one)
         this.turns.start(context)
@@ -108,7 +109,7 @@ export class Transactions {
       group.forEach(({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
     } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.unsure)) {
       // One of them may be to blame, and the others need not fail for it.
-      this.apart = group.length
+      for (const one of group) one.alone = true
       this.waiting.unshift(...group)
     } else {
       for (const { operation, resume } of group) resume(this.failure(operation, outcome))
@@ -119,34 +120,35 @@ export class Transactions {
   private readonly turns = new Turns(() => this.waiting.length > 0, this.turn)
 
   private take(): ReadonlyArray<Waiting> {
-    const most = this.apart > 0 ? 1 : together
     const group: Array<Waiting> = []
     let taken = 0
     for (const one of this.waiting) {
-      if (group.length === most) break
+      if (group.length === together || (group[0] !== undefined && (group[0].alone || one.alone))) break
       taken++
       if (!one.gone) group.push(one)
     }
     this.waiting.splice(0, taken)
-    this.apart = Math.max(0, this.apart - taken)
     return group
   }
 
-  /** Who has waited for too long fails. The others go on waiting, and those that come meanwhile with them. */
+  /** Who has waited for too long fails, wherever it stands. The others go on waiting, and those that come meanwhile with them. */
   private busy(group: ReadonlyArray<Waiting>, failed: Failed): Effect.Effect<void> {
-    let pause = this.delay
+    const late: Array<Waiting> = []
     const patient: Array<Waiting> = []
-    for (const one of group) {
+    let pause = this.delay
+    for (const one of [...group, ...this.waiting]) {
+      if (one.gone) continue
       const left = this.busyTimeout - (one.clock.currentTimeMillisUnsafe() - one.since)
-      if (left <= 0) one.resume(this.failure(one.operation, failed))
+      if (left <= 0) late.push(one)
       else {
         patient.push(one)
         pause = Math.min(pause, left)
       }
     }
-    this.waiting.unshift(...patient)
+    this.waiting = patient
     this.delay = Math.min(2 * this.delay, longestDelay)
-    return Effect.sleep(pause)
+    for (const { operation, resume } of late) resume(this.failure(operation, failed))
+    return patient.length === 0 ? Effect.void : Effect.sleep(pause)
   }
 
   private failure(

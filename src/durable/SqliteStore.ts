@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { resolve } from "node:path"
+import { withoutConstruction } from "../internal/captured.ts"
 import { Listeners } from "../internal/durable/listeners.ts"
 import { Database } from "../internal/durable/sqlite/database.ts"
 import { Transactions } from "../internal/durable/sqlite/transactions.ts"
@@ -104,7 +105,8 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
       if (filename === "" || filename === ":memory:") return yield* notInAFile
       const busyTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
       const database = new Database(resolve(filename))
-      const transactions = new Transactions(database, busyTimeout)
+      const context = withoutConstruction(yield* Effect.context<never>())
+      const transactions = new Transactions(database, busyTimeout, context)
       const listeners = new Listeners<DurableQueueStoreError>()
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {

@@ -35,18 +35,19 @@ class File implements Pick<Database, "attempt"> {
   }
 }
 
-const setup = (busyTimeout = 100) => {
-  const file = new File()
-  // All that is asked of it.
-  const transactions = new Transactions(file as unknown as Database, busyTimeout)
-  return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
-}
+const setup = (busyTimeout = 100) =>
+  Effect.map(Effect.context<never>(), (context) => {
+    const file = new File()
+    // All that is asked of it.
+    const transactions = new Transactions(file as unknown as Database, busyTimeout, context)
+    return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
+  })
 const names = (n: number) => Array.from({ length: n }, (_, i) => `${i}`)
 
 describe("operations that write to one file", () => {
   it.effect("that come together share a commit, in order, and each gets its own answer", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       const answers = yield* Effect.forEach(names(5), write, { concurrency: "unbounded" })
       assert.deepStrictEqual(answers, names(5))
       assert.deepStrictEqual(file.commits, [names(5)])
@@ -55,7 +56,7 @@ describe("operations that write to one file", () => {
 
   it.effect("that are many share some commits, so that the event loop has its turn", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       let turns = 0
       const ticking = setImmediate(function tick() {
         turns++
@@ -72,7 +73,7 @@ describe("operations that write to one file", () => {
 
   it.effect("fail alone, if one of them makes the commit of all fail", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = (operations) => (operations.includes("2") ? refused : undefined)
       const exits = yield* Effect.forEach(names(5), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(
@@ -88,7 +89,7 @@ describe("operations that write to one file", () => {
 
   it.effect("die alone, if one of them is a mistake", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = (operations) => (operations.includes("1") ? { _tag: "Died", defect: "mistake" } : undefined)
       const exits = yield* Effect.forEach(names(3), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(exits, [Exit.succeed("0"), Exit.die("mistake"), Exit.succeed("2")])
@@ -97,7 +98,7 @@ describe("operations that write to one file", () => {
 
   it.effect("are not tried again when their commit may be done, and say so", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = () => broken
       const errors = yield* Effect.forEach(names(3), (name) => Effect.flip(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(
@@ -110,7 +111,7 @@ describe("operations that write to one file", () => {
 
   it.effect("wait while it is locked, each for its own time, and are committed together when it is free", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(100)
+      const { file, write } = yield* setup(100)
       file.says = () => busy
       const first = yield* Effect.forkChild(write("first"))
       yield* TestClock.adjust(60)
@@ -137,7 +138,7 @@ describe("operations that write to one file", () => {
 
   it.effect("fail when their time is up, however many wait before them", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(100)
+      const { file, write } = yield* setup(100)
       file.says = () => busy
       const fibers = yield* Effect.forEach(names(100), (name) => Effect.forkChild(Effect.flip(write(name))))
       yield* settle
@@ -154,7 +155,7 @@ describe("operations that write to one file", () => {
 
   it.effect("that failed together are done one by one after a lock too, and no others", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = (operations) => (operations.includes("2") ? refused : file.attempts <= 3 ? busy : undefined)
       const all = yield* Effect.forEach(names(3), (name) => Effect.forkChild(Effect.exit(write(name))))
       yield* settle
@@ -173,7 +174,7 @@ describe("operations that write to one file", () => {
 
   it.effect("are tried at once after a lock, not as late as the last try before it", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(10_000)
+      const { file, write } = yield* setup(10_000)
       file.says = () => busy
       const waiting = yield* Effect.forkChild(write("waiting"))
       yield* TestClock.adjust(1000)
@@ -191,7 +192,7 @@ describe("operations that write to one file", () => {
 
   it.effect("that are interrupted while they wait are not done, whoever they wait with", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(10_000)
+      const { file, write } = yield* setup(10_000)
       file.says = () => busy
       const fibers = yield* Effect.forEach(names(3), (name) => Effect.forkChild(write(name)))
       yield* settle
@@ -204,9 +205,25 @@ describe("operations that write to one file", () => {
     })
   )
 
+  it.effect("wait by the clock of the store, whoever came first", () =>
+    Effect.gen(function* () {
+      const { file, write } = yield* setup()
+      file.says = () => busy
+      // A clock that stands.
+      const first = yield* Effect.forkChild(Effect.provide(write("first"), TestClock.layer()))
+      yield* settle
+      yield* Fiber.interrupt(first)
+      const second = yield* Effect.forkChild(write("second"))
+      file.says = () => undefined
+      yield* TestClock.adjust(50)
+      yield* settle
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("second"))
+    })
+  )
+
   it.effect("tell the time by the clock of who asks", () =>
     Effect.gen(function* () {
-      const { transactions } = setup()
+      const { transactions } = yield* setup()
       yield* TestClock.setTime(12_345)
       assert.strictEqual(yield* transactions.write("now", (_, now) => now), 12_345)
     })

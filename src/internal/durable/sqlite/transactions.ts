@@ -4,8 +4,8 @@
  * A commit costs more than all that is in it, so operations that write and come while others wait for their turn share one:
  * an append, the acknowledgement of what was delivered meanwhile, an append to another queue. If it fails, each has its own.
  */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { DurableQueueStoreError } from "../../../durable/DurableQueueStore.ts"
 import { Turns } from "../turns.ts"
@@ -37,12 +37,15 @@ export class Transactions {
   private readonly database: Database
   /** How long an operation waits for a locked file, in milliseconds. */
   private readonly busyTimeout: number
+  /** The turns are nobody's: neither the clock nor the end of one operation is to hold up the others. */
+  private readonly context: Context.Context<never>
   private waiting: Array<Waiting> = []
   private delay = 1
 
-  constructor(database: Database, busyTimeout: number) {
+  constructor(database: Database, busyTimeout: number, context: Context.Context<never>) {
     this.database = database
     this.busyTimeout = busyTimeout
+    this.context = context
   }
 
   /** Reads, at once: it sees all that was committed before. */
@@ -57,9 +60,8 @@ export class Transactions {
 
   /** Writes. Who is interrupted while he waits has nothing written. */
   write<A>(operation: string, work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
-    return Effect.withFiber(({ context }) =>
+    return Effect.clockWith((clock) =>
       Effect.callback<A, DurableQueueStoreError>((resume) => {
-        const clock = Context.get(context, Clock.Clock)
         const one: Waiting = {
           operation,
           work,
@@ -71,7 +73,7 @@ export class Transactions {
           alone: false
         }
         this.waiting.push(one)
-        this.turns.start(context)
+        this.turns.start(this.context)
         return Effect.sync(() => {
           one.gone = true
         })

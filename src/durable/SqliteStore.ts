@@ -14,7 +14,7 @@ import { resolve } from "node:path"
 import { withoutConstruction } from "../internal/captured.ts"
 import { Listeners } from "../internal/durable/listeners.ts"
 import { Database } from "../internal/durable/sqlite/database.ts"
-import { Transactions } from "../internal/durable/sqlite/transactions.ts"
+import { Transactions, type Work } from "../internal/durable/sqlite/transactions.ts"
 import {
   DurableQueueStore,
   DurableQueueStoreError,
@@ -134,11 +134,10 @@ const make = (
   listeners: Listeners<DurableQueueStoreError>,
   pollInterval: Duration.Duration
 ): Operations => {
-  /** Tells who listens, after the commit of a change. */
-  const telling = <A, E>(queue: string, effect: Effect.Effect<A, E>, changed: (answer: A) => boolean) =>
-    Effect.map(effect, (answer) => {
-      if (changed(answer)) listeners.notify(queue)
-      return answer
+  /** Tells who listens of a change with its commit, even if who asked for it is interrupted by then. */
+  const change = <A extends boolean | number | undefined>(queue: string, operation: string, work: Work<A>) =>
+    transactions.write(operation, work, (changed) => {
+      if (Number(changed) > 0) listeners.notify(queue)
     })
   /** For an owner: nothing is answered when the lease is lost. */
   const owning = <A>(
@@ -162,11 +161,7 @@ const make = (
 
   return {
     append: (queue, payloads, limits) =>
-      telling(
-        queue,
-        transactions.write("append", (statements, now) => statements.append(queue, payloads, limits, now)),
-        (admitted) => admitted
-      ),
+      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now)),
     inTransaction: Effect.succeed(false),
     next: (lease, limits) =>
       owning(
@@ -175,33 +170,20 @@ const make = (
       ),
     acknowledge: (lease, keys) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          owning(
-            lease,
-            transactions.write("acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
-          ),
-          (changed) => changed
+        owning(
+          lease,
+          change(lease.queue, "acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
         )
       ),
     park: (lease, events) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          owning(
-            lease,
-            transactions.write("park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
-          ),
-          (changed) => changed
+        owning(
+          lease,
+          change(lease.queue, "park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
         )
       ),
     list: (queue, page) => transactions.read("list", (statements) => statements.list(queue, page)),
-    replay: (queue, keys) =>
-      telling(
-        queue,
-        transactions.write("replay", (statements) => statements.replay(queue, keys)),
-        (count) => count > 0
-      ),
+    replay: (queue, keys) => change(queue, "replay", (statements) => statements.replay(queue, keys)),
     purge: (queue, keys) => transactions.write("purge", (statements) => statements.purge(queue, keys)),
     size: (queue) => transactions.read("read the size", (statements) => statements.size(queue)),
     acquire: (queue, ttl) =>
@@ -219,11 +201,7 @@ const make = (
       ),
     release: (lease) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          transactions.write("release a lease", (statements) => statements.release(lease.queue, lease.epoch)),
-          (released) => released
-        )
+        change(lease.queue, "release a lease", (statements) => statements.release(lease.queue, lease.epoch))
       ),
     changes: (queue) => listeners.stream(queue, look, poll)
   }

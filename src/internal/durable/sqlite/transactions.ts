@@ -26,6 +26,7 @@ interface Waiting {
   readonly clock: Clock.Clock
   /** When it began to wait. */
   readonly since: number
+  readonly committed: (answer: unknown) => void
   readonly resume: (answer: Effect.Effect<unknown, DurableQueueStoreError>) => void
   /** It was interrupted: nothing of it is to be done any more. */
   gone: boolean
@@ -58,8 +59,15 @@ export class Transactions {
     return this.alone(operation, "none", work)
   }
 
-  /** Writes. Who is interrupted while he waits has nothing written. */
-  write<A>(operation: string, work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
+  /**
+   * Writes. Who is interrupted while he waits has nothing written; but who writes with him goes on before him, and may
+   * interrupt him when all is written. What must follow a commit in any case is for `committed`, which is plain and short.
+   */
+  write<A>(
+    operation: string,
+    work: Work<A>,
+    committed: (answer: A) => void = () => {}
+  ): Effect.Effect<A, DurableQueueStoreError> {
     return Effect.clockWith((clock) =>
       Effect.callback<A, DurableQueueStoreError>((resume) => {
         const one: Waiting = {
@@ -67,7 +75,8 @@ export class Transactions {
           work,
           clock,
           since: clock.currentTimeMillisUnsafe(),
-          // It gets what `work` has answered.
+          // Both get what `work` has answered.
+          committed: committed as Waiting["committed"],
           resume: resume as Waiting["resume"],
           gone: false,
           alone: false
@@ -108,6 +117,7 @@ export class Transactions {
     if (outcome._tag === "Busy") return this.busy(group, outcome)
     this.delay = 1
     if (outcome._tag === "Done") {
+      group.forEach(({ committed }, i) => committed(outcome.value[i]))
       group.forEach(({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
     } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.unsure)) {
       // One of them may be to blame, and the others need not fail for it.

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import type { Attempt, Database, Failed } from "../../src/internal/durable/sqlite/database.ts"
 import type { Statements } from "../../src/internal/durable/sqlite/statements.ts"
 import { Transactions } from "../../src/internal/durable/sqlite/transactions.ts"
-import { settle } from "../support/virtual.ts"
+import { settle, uncaught } from "../support/virtual.ts"
 
 const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", unsure: false }
 const broken: Failed = { _tag: "Failed", problem: "Disconnected", detail: "disk I/O error", unsure: true }
@@ -218,6 +218,23 @@ describe("operations that write to one file", () => {
       yield* TestClock.adjust(50)
       yield* settle
       assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("second"))
+    })
+  )
+
+  it.effect("are all answered, though somebody throws when he is", () =>
+    Effect.gen(function* () {
+      const { errors } = yield* uncaught
+      const { write } = yield* setup()
+      const context = yield* Effect.context<never>()
+      const thrown = new Error("thrown")
+      const first = Effect.runForkWith(context)(write("first"))
+      first.addObserver(() => {
+        throw thrown
+      })
+      const second = yield* Effect.forkChild(write("second"), { startImmediately: true })
+      yield* settle
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("second"))
+      assert.deepStrictEqual(errors, [thrown])
     })
   )
 

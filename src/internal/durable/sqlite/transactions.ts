@@ -8,6 +8,7 @@ import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { DurableQueueStoreError } from "../../../durable/DurableQueueStore.ts"
+import { answerAll } from "../answering.ts"
 import { Turns } from "../turns.ts"
 import type { Attempt, Database, Failed } from "./database.ts"
 import type { Statements } from "./statements.ts"
@@ -118,13 +119,13 @@ export class Transactions {
     this.delay = 1
     if (outcome._tag === "Done") {
       group.forEach(({ committed }, i) => committed(outcome.value[i]))
-      group.forEach(({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
+      answerAll(group, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
     } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.unsure)) {
       // One of them may be to blame, and the others need not fail for it.
       for (const one of group) one.alone = true
       this.waiting.unshift(...group)
     } else {
-      for (const { operation, resume } of group) resume(this.failure(operation, outcome))
+      answerAll(group, ({ operation, resume }) => resume(this.failure(operation, outcome)))
     }
     return Effect.void
   })
@@ -159,7 +160,7 @@ export class Transactions {
     }
     this.waiting = patient
     this.delay = Math.min(2 * this.delay, longestDelay)
-    for (const { operation, resume } of late) resume(this.failure(operation, failed))
+    answerAll(late, ({ operation, resume }) => resume(this.failure(operation, failed)))
     return patient.length === 0 ? Effect.void : Effect.sleep(pause)
   }
 

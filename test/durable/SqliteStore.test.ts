@@ -356,6 +356,25 @@ describe("layerSqlite", () => {
     })
   )
 
+  it.live("one that runSync has opened leaves the event loop its turns", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const scope = yield* Effect.scope
+      const store = Effect.runSync(Scope.provide(open(filename), scope))
+      let ticked = false
+      setImmediate(() => {
+        ticked = true
+      })
+      let appends = 0
+      yield* Effect.whileLoop({
+        while: () => !ticked && appends < 1000,
+        body: () => append(store, appends, 1),
+        step: () => void appends++
+      })
+      assert.isTrue(ticked)
+    })
+  )
+
   describe("a locked file", () => {
     for (const how of ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"]) {
       it.live(`by ${how}: it waits without blocking, fails, and goes on`, () =>

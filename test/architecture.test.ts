@@ -46,7 +46,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSecret",
     "internal/http/webhookSignatureError"
   ],
-  ["internal/durable/turns"],
+  ["internal/durable/answering", "internal/durable/turns"],
   ["internal/durable/sqlite/leases", "internal/durable/sqlite/problems", "internal/durable/sqlite/schema"],
   ["internal/durable/sqlite/statements"],
   ["internal/durable/sqlite/database"],

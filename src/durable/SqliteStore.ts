@@ -11,9 +11,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { resolve } from "node:path"
+import { withoutConstruction } from "../internal/captured.ts"
 import { Listeners } from "../internal/durable/listeners.ts"
 import { Database } from "../internal/durable/sqlite/database.ts"
-import { Transactions } from "../internal/durable/sqlite/transactions.ts"
+import { Transactions, type Work } from "../internal/durable/sqlite/transactions.ts"
 import {
   DurableQueueStore,
   DurableQueueStoreError,
@@ -57,7 +58,8 @@ export interface SqliteOptions {
  * Node 22 and 24 print an `ExperimentalWarning` when `node:sqlite` is loaded. It is Node's, and an application that does
  * not want to see it says so itself: `node --disable-warning=ExperimentalWarning`.
  *
- * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it.
+ * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it. One that writes
+ * waits for its turn, so `Effect.runSync` cannot run it.
  *
  * The file must be on a disk of this machine. On a network file system processes do not see each other's locks.
  * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while nobody has the
@@ -104,7 +106,8 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
       if (filename === "" || filename === ":memory:") return yield* notInAFile
       const busyTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
       const database = new Database(resolve(filename))
-      const transactions = new Transactions(database, busyTimeout)
+      const context = withoutConstruction(yield* Effect.context<never>())
+      const transactions = new Transactions(database, busyTimeout, context)
       const listeners = new Listeners<DurableQueueStoreError>()
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -132,11 +135,10 @@ const make = (
   listeners: Listeners<DurableQueueStoreError>,
   pollInterval: Duration.Duration
 ): Operations => {
-  /** Tells who listens, after the commit of a change. */
-  const telling = <A, E>(queue: string, effect: Effect.Effect<A, E>, changed: (answer: A) => boolean) =>
-    Effect.map(effect, (answer) => {
-      if (changed(answer)) listeners.notify(queue)
-      return answer
+  /** Tells who listens of a change with its commit, even if who asked for it is interrupted by then. */
+  const change = <A extends boolean | number | undefined>(queue: string, operation: string, work: Work<A>) =>
+    transactions.write(operation, work, (changed) => {
+      if (Number(changed) > 0) listeners.notify(queue)
     })
   /** For an owner: nothing is answered when the lease is lost. */
   const owning = <A>(
@@ -160,11 +162,7 @@ const make = (
 
   return {
     append: (queue, payloads, limits) =>
-      telling(
-        queue,
-        transactions.write("append", (statements, now) => statements.append(queue, payloads, limits, now)),
-        (admitted) => admitted
-      ),
+      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now)),
     inTransaction: Effect.succeed(false),
     next: (lease, limits) =>
       owning(
@@ -173,33 +171,20 @@ const make = (
       ),
     acknowledge: (lease, keys) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          owning(
-            lease,
-            transactions.write("acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
-          ),
-          (changed) => changed
+        owning(
+          lease,
+          change(lease.queue, "acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
         )
       ),
     park: (lease, events) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          owning(
-            lease,
-            transactions.write("park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
-          ),
-          (changed) => changed
+        owning(
+          lease,
+          change(lease.queue, "park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
         )
       ),
     list: (queue, page) => transactions.read("list", (statements) => statements.list(queue, page)),
-    replay: (queue, keys) =>
-      telling(
-        queue,
-        transactions.write("replay", (statements) => statements.replay(queue, keys)),
-        (count) => count > 0
-      ),
+    replay: (queue, keys) => change(queue, "replay", (statements) => statements.replay(queue, keys)),
     purge: (queue, keys) => transactions.write("purge", (statements) => statements.purge(queue, keys)),
     size: (queue) => transactions.read("read the size", (statements) => statements.size(queue)),
     acquire: (queue, ttl) =>
@@ -217,11 +202,7 @@ const make = (
       ),
     release: (lease) =>
       Effect.asVoid(
-        telling(
-          lease.queue,
-          transactions.write("release a lease", (statements) => statements.release(lease.queue, lease.epoch)),
-          (released) => released
-        )
+        change(lease.queue, "release a lease", (statements) => statements.release(lease.queue, lease.epoch))
       ),
     changes: (queue) => listeners.stream(queue, look, poll)
   }

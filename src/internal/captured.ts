@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import { Scheduler } from "effect/Scheduler"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
 import type { SinkNode } from "./node.ts"
@@ -16,14 +17,16 @@ const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|Current
 /**
  * A constructor's context as its sink may keep it: its span, its scope, the delivery and the transaction that it may be in
  * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection is
- * somebody else's by then.
+ * somebody else's by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it for
+ * as long as there is something to do leave the event loop none.
  */
 export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) => {
   const ofTransaction = Array.from(context.mapUnsafe.keys())
     .filter((key) => transaction.test(key))
     .map((key) => Context.Service<unknown>(key))
+  const ofRunSync = Context.get(context, Scheduler).executionMode === "sync" ? [Scheduler] : []
   // The keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
-  return Context.omit(Scope, ParentSpan, Delivering, ...ofTransaction)(context) as typeof context
+  return Context.omit(Scope, ParentSpan, Delivering, ...ofRunSync, ...ofTransaction)(context) as typeof context
 }
 
 /** The services that a write needs, captured when its sink was made. */

@@ -724,6 +724,26 @@ describe("DurableQueue that is full", () => {
     )
   })
 
+  it.effect("drop-newest: what a writer is interrupted with before it is refused is not dropped", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const dropped: Array<number> = []
+      const { queue, spy } = yield* start(receiver, {
+        capacity: 1,
+        overflow: "drop-newest",
+        onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+      })
+      yield* queue.write(1)
+      spy.act = (name, run) => (name === "append" ? Effect.delay(run, 100) : run)
+      const second = yield* Effect.forkChild(queue.write(2))
+      yield* settle
+      yield* Fiber.interrupt(second)
+      yield* TestClock.adjust(200)
+      assert.deepStrictEqual(dropped, [])
+      assert.deepInclude(queue.node.health(0).counts, { accepted: 1, dropped: 0 })
+    })
+  )
+
   it.effect("tells of an option that makes no sense", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()

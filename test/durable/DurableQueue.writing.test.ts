@@ -4,7 +4,7 @@ import { EventSink } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { open, quiet, settle } from "../support/virtual.ts"
+import { open, quiet, settle, uncaught } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
 import { error, layerAround, lineOf, Spy } from "./support/store.ts"
 
@@ -191,6 +191,25 @@ describe("DurableQueue, written to", () => {
       spy.heal()
       yield* queue.write(2)
       assert.deepStrictEqual(lineOf(memory), [2])
+    })
+  )
+
+  it.effect("all who share a commit are answered, though somebody throws when he is", () =>
+    Effect.gen(function* () {
+      const { errors } = yield* uncaught
+      const { queue, spy } = yield* standing()
+      const context = yield* Effect.context<never>()
+      const thrown = new Error("thrown")
+      Effect.runCallbackWith(context)(queue.write(1), {
+        onExit: () => {
+          throw thrown
+        }
+      })
+      const second = yield* Effect.forkChild(queue.write(2), { startImmediately: true })
+      yield* settle
+      assert.deepStrictEqual(spy.sizes("append"), [2])
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.void)
+      assert.deepStrictEqual(errors, [thrown])
     })
   )
 

@@ -333,6 +333,48 @@ describe("layerSqlite", () => {
     })
   )
 
+  it.live("a change is told though it ends with another's failure in the same commit", () =>
+    Effect.gen(function* () {
+      const store = yield* open(yield* file)
+      const lease = yield* own(store)
+      yield* store.release(lease)
+      let told = 0
+      yield* Effect.forkScoped(
+        Stream.runForEach(store.changes("other"), () =>
+          Effect.sync(() => {
+            told++
+          })
+        )
+      )
+      yield* Effect.promise(() => vi.waitUntil(() => told === 1, { timeout: 30_000 }))
+      // The failure of the first interrupts the second, whose event is in the file by then.
+      const both = [store.acknowledge(lease, [1]), store.append("other", [Buffer.from("1")], undefined)]
+      const error = yield* Effect.flip(Effect.all(both, { concurrency: "unbounded" }))
+      assert.strictEqual(error._tag, "LeaseLost")
+      assert.strictEqual((yield* store.size("other")).rows, 1)
+      yield* Effect.promise(() => vi.waitUntil(() => told === 2, { timeout: 30_000 }))
+    })
+  )
+
+  it.live("one that runSync has opened leaves the event loop its turns", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const scope = yield* Effect.scope
+      const store = Effect.runSync(Scope.provide(open(filename), scope))
+      let ticked = false
+      setImmediate(() => {
+        ticked = true
+      })
+      let appends = 0
+      yield* Effect.whileLoop({
+        while: () => !ticked && appends < 1000,
+        body: () => append(store, appends, 1),
+        step: () => void appends++
+      })
+      assert.isTrue(ticked)
+    })
+  )
+
   describe("a locked file", () => {
     for (const how of ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"]) {
       it.live(`by ${how}: it waits without blocking, fails, and goes on`, () =>

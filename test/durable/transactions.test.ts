@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import type { Attempt, Database, Failed } from "../../src/internal/durable/sqlite/database.ts"
 import type { Statements } from "../../src/internal/durable/sqlite/statements.ts"
 import { Transactions } from "../../src/internal/durable/sqlite/transactions.ts"
-import { settle } from "../support/virtual.ts"
+import { settle, uncaught } from "../support/virtual.ts"
 
 const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", unsure: false }
 const broken: Failed = { _tag: "Failed", problem: "Disconnected", detail: "disk I/O error", unsure: true }
@@ -35,18 +35,19 @@ class File implements Pick<Database, "attempt"> {
   }
 }
 
-const setup = (busyTimeout = 100) => {
-  const file = new File()
-  // All that is asked of it.
-  const transactions = new Transactions(file as unknown as Database, busyTimeout)
-  return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
-}
+const setup = (busyTimeout = 100) =>
+  Effect.map(Effect.context<never>(), (context) => {
+    const file = new File()
+    // All that is asked of it.
+    const transactions = new Transactions(file as unknown as Database, busyTimeout, context)
+    return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
+  })
 const names = (n: number) => Array.from({ length: n }, (_, i) => `${i}`)
 
 describe("operations that write to one file", () => {
   it.effect("that come together share a commit, in order, and each gets its own answer", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       const answers = yield* Effect.forEach(names(5), write, { concurrency: "unbounded" })
       assert.deepStrictEqual(answers, names(5))
       assert.deepStrictEqual(file.commits, [names(5)])
@@ -55,7 +56,7 @@ describe("operations that write to one file", () => {
 
   it.effect("that are many share some commits, so that the event loop has its turn", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       let turns = 0
       const ticking = setImmediate(function tick() {
         turns++
@@ -72,7 +73,7 @@ describe("operations that write to one file", () => {
 
   it.effect("fail alone, if one of them makes the commit of all fail", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = (operations) => (operations.includes("2") ? refused : undefined)
       const exits = yield* Effect.forEach(names(5), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(
@@ -88,7 +89,7 @@ describe("operations that write to one file", () => {
 
   it.effect("die alone, if one of them is a mistake", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = (operations) => (operations.includes("1") ? { _tag: "Died", defect: "mistake" } : undefined)
       const exits = yield* Effect.forEach(names(3), (name) => Effect.exit(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(exits, [Exit.succeed("0"), Exit.die("mistake"), Exit.succeed("2")])
@@ -97,7 +98,7 @@ describe("operations that write to one file", () => {
 
   it.effect("are not tried again when their commit may be done, and say so", () =>
     Effect.gen(function* () {
-      const { file, write } = setup()
+      const { file, write } = yield* setup()
       file.says = () => broken
       const errors = yield* Effect.forEach(names(3), (name) => Effect.flip(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(
@@ -110,7 +111,7 @@ describe("operations that write to one file", () => {
 
   it.effect("wait while it is locked, each for its own time, and are committed together when it is free", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(100)
+      const { file, write } = yield* setup(100)
       file.says = () => busy
       const first = yield* Effect.forkChild(write("first"))
       yield* TestClock.adjust(60)
@@ -135,9 +136,45 @@ describe("operations that write to one file", () => {
     })
   )
 
+  it.effect("fail when their time is up, however many wait before them", () =>
+    Effect.gen(function* () {
+      const { file, write } = yield* setup(100)
+      file.says = () => busy
+      const fibers = yield* Effect.forEach(names(100), (name) => Effect.forkChild(Effect.flip(write(name))))
+      yield* settle
+      yield* TestClock.adjust(100)
+      yield* settle
+      assert.strictEqual(fibers.filter((fiber) => fiber.pollUnsafe() === undefined).length, 0)
+      const errors = yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(
+        errors.map(({ operation, problem }) => ({ operation, problem })),
+        names(100).map((operation) => ({ operation, problem: "Locked" }))
+      )
+    })
+  )
+
+  it.effect("that failed together are done one by one after a lock too, and no others", () =>
+    Effect.gen(function* () {
+      const { file, write } = yield* setup()
+      file.says = (operations) => (operations.includes("2") ? refused : file.attempts <= 3 ? busy : undefined)
+      const all = yield* Effect.forEach(names(3), (name) => Effect.forkChild(Effect.exit(write(name))))
+      yield* settle
+      const others = yield* Effect.forEach(["3", "4"], (name) => Effect.forkChild(write(name)))
+      yield* settle
+      yield* TestClock.adjust(100)
+      const exits = yield* Effect.forEach(all, Fiber.join)
+      assert.deepStrictEqual(
+        exits.map(({ _tag }) => _tag),
+        ["Success", "Success", "Failure"]
+      )
+      yield* Effect.forEach(others, Fiber.join)
+      assert.deepStrictEqual(file.commits, [["0"], ["1"], ["3", "4"]])
+    })
+  )
+
   it.effect("are tried at once after a lock, not as late as the last try before it", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(10_000)
+      const { file, write } = yield* setup(10_000)
       file.says = () => busy
       const waiting = yield* Effect.forkChild(write("waiting"))
       yield* TestClock.adjust(1000)
@@ -155,7 +192,7 @@ describe("operations that write to one file", () => {
 
   it.effect("that are interrupted while they wait are not done, whoever they wait with", () =>
     Effect.gen(function* () {
-      const { file, write } = setup(10_000)
+      const { file, write } = yield* setup(10_000)
       file.says = () => busy
       const fibers = yield* Effect.forEach(names(3), (name) => Effect.forkChild(write(name)))
       yield* settle
@@ -168,9 +205,42 @@ describe("operations that write to one file", () => {
     })
   )
 
+  it.effect("wait by the clock of the store, whoever came first", () =>
+    Effect.gen(function* () {
+      const { file, write } = yield* setup()
+      file.says = () => busy
+      // A clock that stands.
+      const first = yield* Effect.forkChild(Effect.provide(write("first"), TestClock.layer()))
+      yield* settle
+      yield* Fiber.interrupt(first)
+      const second = yield* Effect.forkChild(write("second"))
+      file.says = () => undefined
+      yield* TestClock.adjust(50)
+      yield* settle
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("second"))
+    })
+  )
+
+  it.effect("are all answered, though somebody throws when he is", () =>
+    Effect.gen(function* () {
+      const { errors } = yield* uncaught
+      const { write } = yield* setup()
+      const context = yield* Effect.context<never>()
+      const thrown = new Error("thrown")
+      const first = Effect.runForkWith(context)(write("first"))
+      first.addObserver(() => {
+        throw thrown
+      })
+      const second = yield* Effect.forkChild(write("second"), { startImmediately: true })
+      yield* settle
+      assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("second"))
+      assert.deepStrictEqual(errors, [thrown])
+    })
+  )
+
   it.effect("tell the time by the clock of who asks", () =>
     Effect.gen(function* () {
-      const { transactions } = setup()
+      const { transactions } = yield* setup()
       yield* TestClock.setTime(12_345)
       assert.strictEqual(yield* transactions.write("now", (_, now) => now), 12_345)
     })

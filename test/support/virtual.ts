@@ -27,3 +27,19 @@ export const open = <A, E, R>(make: Effect.Effect<A, E, R>) =>
     const part = yield* Scope.provide(make, scope)
     return { part, close: Scope.close(scope, Exit.void) }
   })
+
+/** Collects what nobody catches, in place of the test runner, which takes it for a failure. */
+export const uncaught = Effect.acquireRelease(
+  Effect.sync(() => {
+    const others = process.listeners("uncaughtException")
+    const errors: Array<unknown> = []
+    const collect = (error: unknown) => void errors.push(error)
+    process.removeAllListeners("uncaughtException").on("uncaughtException", collect)
+    return { errors, others }
+  }),
+  ({ others }) =>
+    Effect.sync(() => {
+      process.removeAllListeners("uncaughtException")
+      for (const other of others) process.on("uncaughtException", other)
+    })
+)

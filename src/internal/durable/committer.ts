@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Duration from "effect/Duration"
 import * as Latch from "effect/Latch"
 import { endWithin } from "../deadline.ts"
+import { answerAll } from "./answering.ts"
 import { Turns } from "./turns.ts"
 
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
@@ -77,7 +78,7 @@ export class Committer<in out A, in out E> {
     const { waiting } = this
     this.waiting = []
     this.room.openUnsafe()
-    for (const { resume } of waiting) resume(closed)
+    answerAll(waiting, ({ resume }) => resume(closed))
     return Effect.map(
       endWithin(this.idle, timeout, () => this.turns.interrupt()),
       () => this.answer(this.committing, this.options.unanswered)
@@ -142,8 +143,9 @@ export class Committer<in out A, in out E> {
       }
       const [first, ...others] = writers
       if (first !== undefined && others.length === 0 && !this.options.patient) {
-        const refused = [first, ...this.refusedWith(first, behind)]
-        for (const { events, resume } of refused) resume(this.options.full(events))
+        // What an interrupted writer had is not accepted, and so not dropped either.
+        const refused = [first, ...this.refusedWith(first, behind)].filter(({ gone }) => !gone)
+        answerAll(refused, ({ events, resume }) => resume(this.options.full(events)))
         return Effect.void
       }
       this.waiting.unshift(...writers)
@@ -173,7 +175,7 @@ export class Committer<in out A, in out E> {
   /** Each goes on inside this call, and may write again. */
   private answer(writers: ReadonlyArray<Writer<A, E>>, answer: Effect.Effect<void, E>): void {
     this.committing = []
-    for (const { resume } of writers) resume(answer)
+    answerAll(writers, ({ resume }) => resume(answer))
   }
 }
 

@@ -4,10 +4,11 @@
  * A commit costs more than all that is in it, so operations that write and come while others wait for their turn share one:
  * an append, the acknowledgement of what was delivered meanwhile, an append to another queue. If it fails, each has its own.
  */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { DurableQueueStoreError } from "../../../durable/DurableQueueStore.ts"
+import { answerAll } from "../answering.ts"
 import { Turns } from "../turns.ts"
 import type { Attempt, Database, Failed } from "./database.ts"
 import type { Statements } from "./statements.ts"
@@ -26,23 +27,27 @@ interface Waiting {
   readonly clock: Clock.Clock
   /** When it began to wait. */
   readonly since: number
+  readonly committed: (answer: unknown) => void
   readonly resume: (answer: Effect.Effect<unknown, DurableQueueStoreError>) => void
   /** It was interrupted: nothing of it is to be done any more. */
   gone: boolean
+  /** It has failed together with others, and is done by itself. */
+  alone: boolean
 }
 
 export class Transactions {
   private readonly database: Database
   /** How long an operation waits for a locked file, in milliseconds. */
   private readonly busyTimeout: number
+  /** The turns are nobody's: neither the clock nor the end of one operation is to hold up the others. */
+  private readonly context: Context.Context<never>
   private waiting: Array<Waiting> = []
-  /** So many of those that wait have failed together, and are done one by one. */
-  private apart = 0
   private delay = 1
 
-  constructor(database: Database, busyTimeout: number) {
+  constructor(database: Database, busyTimeout: number, context: Context.Context<never>) {
     this.database = database
     this.busyTimeout = busyTimeout
+    this.context = context
   }
 
   /** Reads, at once: it sees all that was committed before. */
@@ -55,22 +60,30 @@ export class Transactions {
     return this.alone(operation, "none", work)
   }
 
-  /** Writes. Who is interrupted while he waits has nothing written. */
-  write<A>(operation: string, work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
-    return Effect.withFiber(({ context }) =>
+  /**
+   * Writes. Who is interrupted while he waits has nothing written; but who writes with him goes on before him, and may
+   * interrupt him when all is written. What must follow a commit in any case is for `committed`, which is plain and short.
+   */
+  write<A>(
+    operation: string,
+    work: Work<A>,
+    committed: (answer: A) => void = () => {}
+  ): Effect.Effect<A, DurableQueueStoreError> {
+    return Effect.clockWith((clock) =>
       Effect.callback<A, DurableQueueStoreError>((resume) => {
-        const clock = Context.get(context, Clock.Clock)
         const one: Waiting = {
           operation,
           work,
           clock,
           since: clock.currentTimeMillisUnsafe(),
-          // It gets what `work` has answered.
+          // Both get what `work` has answered.
+          committed: committed as Waiting["committed"],
           resume: resume as Waiting["resume"],
-          gone: false
+          gone: false,
+          alone: false
         }
         this.waiting.push(one)
-        this.turns.start(context)
+        this.turns.start(this.context)
         return Effect.sync(() => {
           one.gone = true
         })
@@ -105,13 +118,14 @@ export class Transactions {
     if (outcome._tag === "Busy") return this.busy(group, outcome)
     this.delay = 1
     if (outcome._tag === "Done") {
-      group.forEach(({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
+      group.forEach(({ committed }, i) => committed(outcome.value[i]))
+      answerAll(group, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
     } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.unsure)) {
       // One of them may be to blame, and the others need not fail for it.
-      this.apart = group.length
+      for (const one of group) one.alone = true
       this.waiting.unshift(...group)
     } else {
-      for (const { operation, resume } of group) resume(this.failure(operation, outcome))
+      answerAll(group, ({ operation, resume }) => resume(this.failure(operation, outcome)))
     }
     return Effect.void
   })
@@ -119,34 +133,35 @@ export class Transactions {
   private readonly turns = new Turns(() => this.waiting.length > 0, this.turn)
 
   private take(): ReadonlyArray<Waiting> {
-    const most = this.apart > 0 ? 1 : together
     const group: Array<Waiting> = []
     let taken = 0
     for (const one of this.waiting) {
-      if (group.length === most) break
+      if (group.length === together || (group[0] !== undefined && (group[0].alone || one.alone))) break
       taken++
       if (!one.gone) group.push(one)
     }
     this.waiting.splice(0, taken)
-    this.apart = Math.max(0, this.apart - taken)
     return group
   }
 
-  /** Who has waited for too long fails. The others go on waiting, and those that come meanwhile with them. */
+  /** Who has waited for too long fails, wherever it stands. The others go on waiting, and those that come meanwhile with them. */
   private busy(group: ReadonlyArray<Waiting>, failed: Failed): Effect.Effect<void> {
-    let pause = this.delay
+    const late: Array<Waiting> = []
     const patient: Array<Waiting> = []
-    for (const one of group) {
+    let pause = this.delay
+    for (const one of [...group, ...this.waiting]) {
+      if (one.gone) continue
       const left = this.busyTimeout - (one.clock.currentTimeMillisUnsafe() - one.since)
-      if (left <= 0) one.resume(this.failure(one.operation, failed))
+      if (left <= 0) late.push(one)
       else {
         patient.push(one)
         pause = Math.min(pause, left)
       }
     }
-    this.waiting.unshift(...patient)
+    this.waiting = patient
     this.delay = Math.min(2 * this.delay, longestDelay)
-    return Effect.sleep(pause)
+    answerAll(late, ({ operation, resume }) => resume(this.failure(operation, failed)))
+    return patient.length === 0 ? Effect.void : Effect.sleep(pause)
   }
 
   private failure(

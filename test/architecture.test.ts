@@ -98,8 +98,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/durable/parking",
     "internal/durable/settings"
   ],
-  ["internal/durable/acknowledger"],
-  ["internal/durable/account", "internal/durable/committer", "internal/durable/consumer", "internal/durable/letters"],
+  ["internal/durable/acknowledger", "internal/durable/hand"],
+  ["internal/durable/account", "internal/durable/committer", "internal/durable/letters", "internal/durable/reader"],
+  ["internal/durable/consumer"],
   ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
   ["internal/durable/queue"],
   ["durable/DurableQueue"],

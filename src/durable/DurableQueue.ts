@@ -23,6 +23,7 @@ import type { DurableQueueError } from "../internal/durable/error.ts"
 import { guarded } from "../internal/durable/guarded.ts"
 import { type DeadLetters, makeLetters } from "../internal/durable/letters.ts"
 import { DurableQueueImpl, type Kept } from "../internal/durable/queue.ts"
+import { comparing } from "../internal/lanes.ts"
 import { count } from "../internal/options.ts"
 import type { Overflow, QueueFull } from "../internal/queue.ts"
 import { DurableQueueStore, type DurableQueueStoreError } from "./DurableQueueStore.ts"
@@ -98,9 +99,22 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   readonly onUndecodable?: "park" | "stop" | undefined
   /**
    * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a whole
-   * number from 1, and 500 by default.
+   * number from 1, and 500 by default. With a greater `concurrency` that many are read, and may be delivered again.
    */
   readonly groupSize?: number | undefined
+  /**
+   * How many writes, or writes of groups, may be under way at once; a finite whole number from 1, and 1 by default, which
+   * keeps all events in order. With more, only `partitionBy` keeps an order.
+   */
+  readonly concurrency?: number | undefined
+  /**
+   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
+   * holds events of one key only, and keys are delivered side by side: a key whose write takes long, or is retried for
+   * long, holds up no other, as long as there are fewer of them than `concurrency` and fewer than `groupSize` events behind
+   * them. It is called by the write, and again by the process that delivers. What it throws is a defect of the write, which
+   * accepts nothing; where it throws only when an event is to be delivered, the event is as one that does not decode.
+   */
+  readonly partitionBy?: ((event: A) => unknown) | undefined
 }
 
 /**
@@ -129,7 +143,8 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * A write that is interrupted while its commit is under way may be stored all the same.
  *
  * Events of one writer are in order if each write begins after the last has ended; of writes side by side, in the order in
- * which they were committed. A replayed event is at the end of the line.
+ * which they were committed. With a `concurrency` above 1 that holds for the events of one key. A replayed event is at the
+ * end of the line.
  *
  * **Example** (A queue over a slow sink)
  *
@@ -191,6 +206,8 @@ const groupBytes = 4 * 1024 * 1024
 const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) => {
   const rows = count("DurableQueue.make", "capacity", options.capacity ?? unbounded, 1)
   const bytes = count("DurableQueue.make", "capacityBytes", options.capacityBytes ?? unbounded, 1)
+  const concurrency = count("DurableQueue.make", "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === unbounded) throw new RangeError("DurableQueue.make: concurrency must be finite")
   return {
     name: options.name,
     overflow: options.overflow ?? "suspend",
@@ -200,6 +217,9 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     onUndecodable: options.onUndecodable ?? "park",
     groupEvents: count("DurableQueue.make", "groupSize", options.groupSize ?? 500, 1),
     groupBytes,
+    concurrency,
+    // In a single line all keys are in order anyway.
+    partitionBy: concurrency === 1 || options.partitionBy === undefined ? undefined : comparing(options.partitionBy),
     onDropped: options.onDropped
   } as const
 }

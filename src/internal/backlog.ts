@@ -16,6 +16,8 @@ export interface Backlog<A> {
   readonly entered: number
   /** How many wait, in nobody's hand. */
   readonly size: number
+  /** Whether a line that has nothing in hand would be given something. */
+  readonly isReady: boolean
   /** The position of the first event that is not settled, or of the next that enters. */
   readonly oldest: number
   readonly lines: ReadonlyArray<Line<A>>
@@ -85,6 +87,10 @@ export class Sequence<A> implements Backlog<A> {
 
   get size(): number {
     return this.feed.size
+  }
+
+  get isReady(): boolean {
+    return this.feed.size > 0
   }
 
   enter(event: A): void {

@@ -30,6 +30,17 @@ const newLane = <A>(key: unknown): Lane<A> => ({
   after: undefined
 })
 
+const nobody = MutableHashMap.empty<unknown, never>()
+
+/** The same, for keys that are to be compared: one that cannot be throws here, and not when its event has been accepted. */
+export const comparing =
+  <A>(partitionBy: (event: A) => unknown) =>
+  (event: A): unknown => {
+    const key = partitionBy(event)
+    MutableHashMap.has(nobody, key)
+    return key
+  }
+
 /**
  * Events in order within a key, and keys side by side: a drainer takes from the key that has waited longest for its
  * turn, and nobody else has that key until all it took is settled. A key is forgotten when its last event is.
@@ -54,12 +65,7 @@ export class Lanes<A> implements Backlog<A> {
   private waiters: Array<() => void> = []
 
   constructor(lines: number, most: number, partitionBy: (event: A) => unknown) {
-    this.keyOf = (event) => {
-      const key = partitionBy(event)
-      // One that cannot be compared throws here and not when it has been accepted.
-      MutableHashMap.has(this.lanes, key)
-      return key
-    }
+    this.keyOf = comparing(partitionBy)
     this.lines = Array.from({ length: lines }, () => this.line(most))
   }
 
@@ -112,6 +118,10 @@ export class Lanes<A> implements Backlog<A> {
     this.order = this.order.filter(({ state }) => state !== "settled")
     this.first = 0
     this.waiting = 0
+  }
+
+  get isReady(): boolean {
+    return this.firstReady !== undefined
   }
 
   get oldest(): number {

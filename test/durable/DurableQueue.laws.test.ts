@@ -18,6 +18,9 @@ interface Config extends Options {
   readonly over?: "group" | "sync"
 }
 
+/** Where several are delivered at once: every other event has the same key. */
+const half = ({ id }: Event): unknown => Number(id.slice(3)) % 2
+
 const decode = ({ payload }: { readonly payload: Uint8Array }) => JSON.parse(new TextDecoder().decode(payload)) as Event
 
 /** What the memory holds, past the queue and its store, and without its lease. */
@@ -36,6 +39,17 @@ const subjects = (
     { title: "in groups of 3, over a group sink", groupSize: 3, over: "group" },
     { title: "with a lease of 200 ms", leaseTtl: "200 millis" },
     { title: "with a drain timeout of a second", drainTimeout: "1 second" },
+    ...([undefined, half] as const).flatMap((partitionBy) => {
+      const title = `3 at a time, ${partitionBy === undefined ? "without keys" : "by keys"}`
+      const several = { concurrency: 3, partitionBy }
+      return [
+        { title, ...several },
+        { title: `${title}, over a group sink`, ...several, over: "group" as const },
+        { title: `${title}, over a synchronous sink`, ...several, over: "sync" as const },
+        { title: `${title}, in groups of 3`, ...several, groupSize: 3 },
+        { title: `${title}, of 3, "drop-oldest"`, ...several, capacity: 3, overflow: "drop-oldest" as const }
+      ]
+    }),
     ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
       { title: `of 2, "${overflow}"`, capacity: 2, overflow },
       { title: `of 3, "${overflow}", over a group sink`, capacity: 3, overflow, over: "group" as const },
@@ -47,6 +61,7 @@ const subjects = (
     name: `DurableQueue ${title}`,
     queued: true,
     synchronous: over === "sync",
+    ...(options.concurrency === undefined ? {} : { order: options.partitionBy ?? ("none" as const) }),
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
     ...(options.drainTimeout === undefined ? {} : { deadline: options.drainTimeout }),
     event: (n): Event => ({ id: `id-${n}`, content: `secret-${n}` }),

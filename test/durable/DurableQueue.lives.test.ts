@@ -21,6 +21,8 @@ const lives: fc.Arbitrary<Life> = fc.record(
     seed: fc.nat().map(String),
     taker: fc.constantFrom<Life["taker"]>("plain", "plain", "group", "sync"),
     groupSize: fc.constantFrom(1, 3, 8),
+    concurrency: fc.constantFrom(1, 1, 2, 4),
+    keys: fc.constantFrom(0, 2, 5),
     leaseTtl: fc.constantFrom(300, 1_000, 5_000),
     processes: fc.integer({ min: 1, max: 3 }),
     steps: fc.integer({ min: 1, max: 60 }),

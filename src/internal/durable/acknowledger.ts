@@ -6,7 +6,14 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
-import type { DurableQueueStoreError, Key, Lease, LeaseLost, Operations } from "../../durable/DurableQueueStore.ts"
+import type {
+  DurableQueueStoreError,
+  Key,
+  Lease,
+  LeaseLost,
+  Operations,
+  Stored
+} from "../../durable/DurableQueueStore.ts"
 import type { Ownership } from "./ownership.ts"
 
 /** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
@@ -19,9 +26,9 @@ export class Acknowledger {
   private readonly ownership: Ownership
   /** Events were removed from the line. */
   private readonly removed: () => void
-  private keys: Array<Key> = []
+  private settled: Array<Stored> = []
   /** The first of them, which the store is being told of. */
-  private told: ReadonlyArray<Key> = []
+  private told: ReadonlyArray<Stored> = []
   /**
    * What was reported as dropped, and counted so, and is still in the store: of one step of the trimmer, which drops nothing
    * more until the store has let it go. Nothing is read before that, so that none of it is reported again or delivered
@@ -41,19 +48,24 @@ export class Acknowledger {
     this.removed = removed
   }
 
-  /** What was delivered or dropped and is not acknowledged yet. */
-  get pending(): ReadonlyArray<Key> {
-    return this.hasDropped ? [...this.dropped, ...this.keys] : this.keys
+  /** How much was delivered or dropped and is not acknowledged yet. */
+  get pending(): number {
+    return this.dropped.length + this.settled.length
   }
 
-  /** Whether there is something among it that was dropped. */
+  /** What was delivered and is not acknowledged yet. */
+  get unacknowledged(): ReadonlyArray<Stored> {
+    return [...this.settled]
+  }
+
+  /** Whether something was dropped and is not acknowledged yet. */
   get hasDropped(): boolean {
     return this.dropped.length > 0
   }
 
-  delivered(keys: ReadonlyArray<Key>): void {
-    if (keys.length === 0) return
-    this.keys.push(...keys)
+  delivered(rows: ReadonlyArray<Stored>): void {
+    if (rows.length === 0) return
+    this.settled.push(...rows)
     this.some.openUnsafe()
   }
 
@@ -65,7 +77,7 @@ export class Acknowledger {
 
   /** The lease was lost: what was delivered is for another to deliver again. */
   forget(): void {
-    this.keys = []
+    this.settled = []
     this.told = []
   }
 
@@ -74,13 +86,13 @@ export class Acknowledger {
     return this.turn.withPermits(1)(
       Effect.suspend(() => {
         const { dropped } = this
-        const delivered = [...this.keys]
-        const keys = [...dropped, ...delivered]
+        const delivered = [...this.settled]
+        const keys = [...dropped, ...delivered.map(({ key }) => key)]
         if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
         this.told = delivered
         return Effect.map(this.store.acknowledge(lease, keys), () => {
           // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
-          if (this.told === delivered) this.keys.splice(0, delivered.length)
+          if (this.told === delivered) this.settled.splice(0, delivered.length)
           this.told = []
           if (this.dropped === dropped) this.dropped = []
           this.removed()

@@ -7,13 +7,14 @@ import * as Stream from "effect/Stream"
 import type { Undelivered } from "../../Dropped.ts"
 import type { DurableQueueStoreError, LeaseLost, Operations, Parked } from "../../durable/DurableQueueStore.ts"
 import { Delivering } from "../captured.ts"
+import { closeAll } from "../closing.ts"
 import { reportTimeout, within } from "../deadline.ts"
 import { Drainer } from "../drainer.ts"
 import { endsClosed } from "../draining.ts"
 import type { EventSink } from "../sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
-import { Consumer } from "./consumer.ts"
+import { Consumer, type ConsumerLine } from "./consumer.ts"
 import type { QueueLog } from "./log.ts"
 import { toPark } from "./parking.ts"
 import type { Settings } from "./settings.ts"
@@ -38,12 +39,10 @@ export class Delivery<A, E> {
   private readonly account: Account
   private readonly store: Operations
   private readonly log: QueueLog
-  private readonly drainer: Drainer<A, E>
+  private readonly drainers: ReadonlyArray<Drainer<A, E>>
   private readonly context: Context.Context<never>
   private fibers: ReadonlyArray<Fiber.Fiber<void>> = []
   private refreshedAt = Number.NEGATIVE_INFINITY
-  /** The event that the drainer gives up is among the dead letters. */
-  private isParked = false
   private readonly changed: Effect.Effect<void>
 
   constructor(
@@ -78,12 +77,28 @@ export class Delivery<A, E> {
       },
       context
     )
-    this.drainer = new Drainer(
-      this.consumer,
+    // One for all of them: what a sink keeps by its caller's context is then kept once.
+    const delivering = Context.add(context, Delivering, node)
+    this.drainers = this.consumer.lines.map((line) => this.drainer(line, dst, hooks, delivering))
+  }
+
+  private drainer(
+    line: ConsumerLine<A>,
+    dst: EventSink<A, E>,
+    hooks: DeliveryHooks,
+    context: Context.Context<never>
+  ): Drainer<A, E> {
+    const { account, log } = this
+    const { node } = account
+    /** The event that it gives up is among the dead letters. */
+    let isParked = false
+    return new Drainer(
+      line,
       dst,
       node,
       {
-        failed: (_, cause, restore) => restore(this.failed(cause)),
+        failed: (_, cause, restore) =>
+          restore(Effect.map(this.failed(line, cause), (parked) => void (isParked = parked))),
         recovered: () => log.delivering,
         abandoned: log.abandoned,
         // It is in the store as before.
@@ -91,24 +106,24 @@ export class Delivery<A, E> {
       },
       {
         settled: (n) => {
-          if (!this.consumer.row?.exempt) account.left(n)
-          this.consumer.settled(n)
+          if (!line.row?.exempt) account.left(n)
+          line.settled(n)
         },
         gaveUp: () => {
-          if (this.isParked) node.deadLettered++
-          if (this.isParked) account.left(1)
-          this.isParked = false
+          if (isParked) node.deadLettered++
+          if (isParked) account.left(1)
+          isParked = false
         },
         // A failure while it closes costs no event.
         ends: (cause) => endsClosed(cause) || node.state !== "open",
         downstreamClosed: hooks.downstreamClosed
       },
-      Context.add(context, Delivering, node)
+      context
     )
   }
 
   start(): void {
-    this.drainer.start()
+    for (const drainer of this.drainers) drainer.start()
     const run = Effect.runForkWith(this.context)
     this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledger.beside), run(this.listening)]
   }
@@ -119,7 +134,7 @@ export class Delivery<A, E> {
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now
-      this.account.exactly(rows - this.consumer.acknowledger.pending.length)
+      this.account.exactly(rows - this.consumer.acknowledger.pending)
     })
   })
 
@@ -145,29 +160,26 @@ export class Delivery<A, E> {
     return this.log.parked(n)
   }
 
-  /** Moves the event that the drainer is at to the dead letters. It comes back without, if the lease or the time is gone. */
-  private failed(cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const { row } = this.consumer
-      // The drainer is at one: it has just failed.
-      if (row === undefined) return Effect.void
-      row.exempt = true
-      return this.park(toPark(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause))
-    })
+  /**
+   * Moves the event that a drainer is at to the dead letters, and answers whether that is done: not if the lease or the time
+   * is gone.
+   */
+  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>): Effect.Effect<boolean> {
+    // The drainer is at one: it has just failed.
+    if (row === undefined) return Effect.succeed(false)
+    row.exempt = true
+    return this.park(toPark(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause))
   }
 
-  private park(letter: Parked): Effect.Effect<void> {
+  private park(letter: Parked): Effect.Effect<boolean> {
     const { lease } = this.consumer.ownership
     // Somebody else delivers it.
-    if (lease === undefined) return Effect.void
+    if (lease === undefined) return Effect.succeed(false)
     return Effect.matchEffect(this.store.park(lease, [letter]), {
-      onSuccess: () => {
-        this.isParked = true
-        return this.log.parked(1)
-      },
+      onSuccess: () => Effect.as(this.log.parked(1), true),
       onFailure: (error: DurableQueueStoreError | LeaseLost) =>
         error._tag === "LeaseLost"
-          ? this.consumer.ownership.lose(error.epoch)
+          ? Effect.as(this.consumer.ownership.lose(error.epoch), false)
           : Effect.andThen(
               Effect.andThen(this.log.troubled(error), Effect.sleep(again)),
               Effect.suspend(() => this.park(letter))
@@ -182,11 +194,13 @@ export class Delivery<A, E> {
 
   /** Waits for what is in flight until the time is up, and answers with what then was: it stays in the store. */
   readonly close: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Effect.suspend(() =>
-    Effect.flatMap(this.drainer.close(this.settings.drainTimeout), () => {
-      const left = this.drainer.left()
-      for (const fiber of this.fibers) fiber.interruptUnsafe()
-      const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
-      return Effect.as(within(finish, reportTimeout), left)
-    })
+    Effect.flatMap(
+      closeAll(this.drainers, this.settings.drainTimeout, () => []),
+      (left) => {
+        for (const fiber of this.fibers) fiber.interruptUnsafe()
+        const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
+        return Effect.as(within(finish, reportTimeout), left)
+      }
+    )
   )
 }

@@ -87,7 +87,7 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
       context
     )
     const { consumer } = this.delivery
-    node.oldestAge = (now) => consumer.row && Math.max(0, now - consumer.row.writtenAt)
+    node.oldestAge = (now) => consumer.oldest && Math.max(0, now - consumer.oldest.writtenAt)
     if (settings.overflow === "drop-oldest" && settings.limits !== undefined) {
       this.trimmer = new Trimmer(settings, settings.limits, store, consumer, (dropped) => this.trimmed(dropped))
     }

@@ -14,5 +14,8 @@ export interface Settings<in A> {
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
   readonly groupEvents: number
   readonly groupBytes: number
+  /** How many writes go on at once, and what is kept in order while they do; what it throws is the event's fault. */
+  readonly concurrency: number
+  readonly partitionBy: ((event: A) => unknown) | undefined
   readonly onDropped: OnDropped<A> | undefined
 }

@@ -50,7 +50,7 @@ export class Trimmer<A> {
         while: () => this.again,
         body: () => {
           this.again = false
-          return this.consumer.reading.withPermits(1)(this.step)
+          return this.consumer.reader.turn.withPermits(1)(this.step)
         },
         step: (more) => (this.again ||= more)
       }),
@@ -65,13 +65,13 @@ export class Trimmer<A> {
     const { acknowledger } = this.consumer
     // What the step before has reported is still there: it would be found again.
     if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
-    const before = this.consumer.unacknowledged
+    const before = acknowledger.unacknowledged
     return Effect.flatMap(this.store.size(this.settings.name), (size) => {
       let { bytes, rows } = size
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
       return Effect.flatMap(this.look(lease, size.bytes, this.settings.groupBytes), (stored) => {
         // As good as gone. What was acknowledged since the store was asked for its size is in that too.
-        for (const length of lengths([...before, ...this.consumer.unacknowledged]).values()) {
+        for (const length of lengths([...before, ...acknowledger.unacknowledged]).values()) {
           rows--
           bytes -= length
         }

@@ -71,6 +71,7 @@ export class Writing<in out A> {
 
   one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
     if (this.account.node.state !== "open") return this.closed
+    this.settings.partitionBy?.(event)
     return andThenEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
   }
 
@@ -81,7 +82,8 @@ export class Writing<in out A> {
   ): Effect.Effect<number, WriteError | SinkClosed> {
     if (this.account.node.state !== "open") return this.closed
     return Effect.suspend(() => {
-      const { groupBytes, groupEvents } = this.settings
+      const { groupBytes, groupEvents, partitionBy } = this.settings
+      if (partitionBy !== undefined) for (const event of group) partitionBy(event)
       const most = Math.min(group.length, groupEvents)
       const payloads: Array<Uint8Array> = []
       let bytes = 0

@@ -13,6 +13,9 @@ export interface Life {
   /** What the queues write to. */
   readonly taker: "plain" | "group" | "sync"
   readonly groupSize: number
+  readonly concurrency: number
+  /** What is kept in order when several are delivered at once: the remainders by this number, or nothing when it is 0. */
+  readonly keys: number
   readonly leaseTtl: number
   readonly processes: number
   readonly steps: number
@@ -206,20 +209,33 @@ class World {
     const place = new Map<number, number>()
     for (const label of straight) if (!place.has(label)) place.set(label, place.size)
     const repeats = straight.length - place.size
-    const allowed = Math.max(0, this.leases - 1) * life.groupSize
+    const allowed = Math.max(0, this.leases - 1) * Math.max(life.groupSize, life.concurrency)
     expect(repeats <= allowed, () => `${repeats} repeats, and ${this.leases} leases allow ${allowed}`)
-    for (const one of attempts) {
-      if (one.exit === undefined || Exit.isFailure(one.exit)) continue
-      const last = Math.max(...one.labels.map((label) => place.get(label) ?? -1))
-      for (const other of attempts) {
-        if (other.began < one.ended) continue
-        const first = Math.min(...other.labels.map((label) => place.get(label) ?? Number.POSITIVE_INFINITY))
-        expect(
-          last < first,
-          () => `${other.labels.join(" ")} was written after ${one.labels.join(" ")}, and came before`
-        )
+    for (const ordered of this.ordered) {
+      const placesOf = ({ labels }: Attempt): ReadonlyArray<number> =>
+        labels.flatMap((label) => (ordered(label) ? (place.get(label) ?? []) : []))
+      for (const one of attempts) {
+        if (one.exit === undefined || Exit.isFailure(one.exit)) continue
+        const places = placesOf(one)
+        const isInOrder = places.every((at, i) => i === 0 || at > places[i - 1]!)
+        expect(isInOrder, () => `the group ${one.labels.join(" ")} came in another order`)
+        const last = Math.max(...places)
+        for (const other of attempts) {
+          if (other.began < one.ended) continue
+          expect(
+            last < Math.min(...placesOf(other)),
+            () => `${other.labels.join(" ")} was written after ${one.labels.join(" ")}, and came before`
+          )
+        }
       }
     }
+  }
+
+  /** What is to be in order, each for itself. */
+  private get ordered(): ReadonlyArray<(label: number) => boolean> {
+    const { concurrency, keys } = this.life
+    if (concurrency === 1) return [() => true]
+    return Array.from({ length: keys }, (_, key) => (label) => label % keys === key)
   }
 }
 
@@ -254,6 +270,8 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
         schema: Schema.Int,
         groupSize: life.groupSize,
         leaseTtl: life.leaseTtl,
+        concurrency: life.concurrency,
+        partitionBy: life.keys === 0 ? undefined : (n: number) => n % life.keys,
         drainTimeout: 500
       })
     )

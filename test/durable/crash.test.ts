@@ -20,7 +20,7 @@ const judge = async (plan: Omit<Plan, "rounds" | "seed">): Promise<Outcome> => {
 }
 
 describe("SIGKILL at any moment, on SQLite", () => {
-  const onFile = async (plan: Pick<Plan, "processes" | "pauses">) => {
+  const onFile = async (plan: Pick<Plan, "processes" | "pauses" | "concurrency">) => {
     const folder = mkdtempSync(join(tmpdir(), "effect-events-crash-"))
     try {
       return await judge({ ...plan, store: { sqlite: join(folder, "events.db") } })
@@ -36,6 +36,10 @@ describe("SIGKILL at any moment, on SQLite", () => {
   it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
     await onFile({ processes: 2, pauses: true })
   })
+
+  it("nor when they deliver three writers' events at once", { timeout }, async () => {
+    await onFile({ processes: 2, pauses: true, concurrency: 3 })
+  })
 })
 
 describePostgres(
@@ -47,6 +51,10 @@ describePostgres(
 
     it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
       await judge({ processes: 2, pauses: true, store: { postgres: server().port } })
+    })
+
+    it("nor when they deliver three writers' events at once", { timeout }, async () => {
+      await judge({ processes: 2, pauses: true, concurrency: 3, store: { postgres: server().port } })
     })
 
     it("nor when the server itself is killed and started again", { timeout }, async () => {

@@ -21,6 +21,7 @@ export interface Orders {
   readonly writers: ReadonlyArray<number>
   readonly groupSize: number
   readonly leaseTtl: number
+  readonly concurrency: number
 }
 
 export const Numbered = Schema.Struct({ run: Schema.Int, writer: Schema.Int, n: Schema.Int })
@@ -48,7 +49,9 @@ const program = Effect.gen(function* () {
         name: "crash",
         schema: Numbered,
         groupSize: orders.groupSize,
-        leaseTtl: `${orders.leaseTtl} millis`
+        leaseTtl: `${orders.leaseTtl} millis`,
+        concurrency: orders.concurrency,
+        partitionBy: ({ run, writer }) => `${run}:${writer}`
       })
     )
   )

@@ -21,6 +21,8 @@ export interface Plan {
   readonly processes: number
   /** Whether the owner of the lease may be paused for longer than it lasts, in place of being killed. */
   readonly pauses?: boolean | undefined
+  /** How many deliveries go on at once in a process, each of the events of one writer; 1 by default. */
+  readonly concurrency?: number | undefined
   /** Kills the store's server and starts it again, every third round. */
   readonly restartServer?: (() => Promise<void>) | undefined
 }
@@ -102,7 +104,8 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   let runs = 0
   const start = (writes: boolean) => {
     const run = runs++
-    const orders: Orders = { store: plan.store, url, run, writers: writes ? writers : [], groupSize, leaseTtl }
+    const { concurrency = 1, store } = plan
+    const orders: Orders = { store, url, run, writers: writes ? writers : [], groupSize, leaseTtl, concurrency }
     const child = spawn(
       process.execPath,
       [

@@ -11,6 +11,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "Dropped",
     "internal/ages",
     "internal/deadline",
+    "internal/eager",
     "internal/failureLog",
     "internal/feed",
     "internal/flushes",

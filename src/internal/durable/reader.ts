@@ -12,7 +12,7 @@ import type {
   Parked,
   Stored
 } from "../../durable/DurableQueueStore.ts"
-import { andThenEager, exitEager, loopEager } from "../envelope/codec.ts"
+import { andThenEager, exitEager, loopEager } from "../eager.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
 import type { Acknowledger } from "./acknowledger.ts"
 import type { Hand, Row } from "./hand.ts"

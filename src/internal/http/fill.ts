@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { type Envelope, EnvelopeError, type Join, type Part } from "../../http/Envelope.ts"
 import { TooLarge } from "../../http/HttpSinkError.ts"
-import { andThenEager, isOver } from "../envelope/codec.ts"
+import { andThenEager, isOver } from "../eager.ts"
 import { headerProblem, isFieldValue } from "./target.ts"
 
 /** A request's content, and how many events it is of. */

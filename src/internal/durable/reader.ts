@@ -126,7 +126,7 @@ export class Reader<A> {
     return andThenEager(this.hooks.decode(stored.payload), (event) => {
       try {
         const partition = this.settings.partitionBy?.(event)
-        return Effect.succeed({ ...stored, event, partition, exempt: false, skipped: false })
+        return Effect.succeed({ ...stored, event, partition, exempt: false })
       } catch (defect) {
         // Who has written it may have had another function.
         return Effect.die(defect)

@@ -34,6 +34,13 @@ const receiving = (quick: (n: number) => boolean = () => false) =>
     return { sink, begun, received, end: end(Exit.void), fail: end(Exit.fail("no")) }
   })
 
+/** Another takes the lease, and gives it back. */
+const stolen = (memory: DurableQueueStore.Memory) =>
+  Effect.gen(function* () {
+    const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+    yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+  })
+
 type Receiver = Effect.Success<ReturnType<typeof receiving>>
 
 const started = (
@@ -372,6 +379,22 @@ describe("DurableQueue with several writes at once", () => {
       yield* settle
       yield* queue.flush
       assert.deepStrictEqual(received, [1, 31])
+    }).pipe(quiet)
+  )
+
+  it.effect("the key of one who waits for the lease is anybody's when it is back", () =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 2])
+      yield* settle
+      spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      yield* stolen(memory)
+      yield* TestClock.adjust(400)
+      // Nobody has the lease now, so they are not parked.
+      yield* receiver.fail(1, 2)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(receiver.begun, [1, 2, 1, 2])
     }).pipe(quiet)
   )
 

@@ -398,6 +398,26 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
+  it.effect("what is left of a group that failed is read again too, though nothing is to be acknowledged", () =>
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<number, string>()
+      const groups: Array<ReadonlyArray<number>> = []
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+        groups.push(events)
+        return groups.length === 1 ? Deferred.await(end) : Effect.succeed(events.length)
+      })
+      const { memory, queue } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11, 21])
+      yield* settle
+      yield* stolen(memory)
+      yield* TestClock.adjust(2_000)
+      yield* Deferred.fail(end, "no")
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(groups, [[1, 11, 21], [1], [11, 21]])
+      assert.deepStrictEqual(lineOf(memory), [])
+    }).pipe(quiet)
+  )
+
   it.effect('onUndecodable "stop" lets what is before it end first', () =>
     Effect.gen(function* () {
       const memory = yield* DurableQueueStore.makeMemory

@@ -136,8 +136,8 @@ export class Consumer<A> {
 
   /** One drainer after the other does a step towards the next events. It looks after each, and comes back. */
   private readonly next: Effect.Effect<void> = Effect.suspend(() => {
-    // Who waits for changes has that to do first.
-    if (this.acknowledger.pending > 0) this.wake()
+    // Who waits for changes may have to acknowledge what this one had, or to read it again.
+    this.wake()
     // Somebody may have done what it waited to do.
     const turn = Effect.suspend(() => (this.isOwner && this.hand.isReady ? Effect.void : this.turn))
     return this.stepping.withPermits(1)(turn)

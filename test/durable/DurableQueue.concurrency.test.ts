@@ -438,6 +438,24 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
+  it.effect('onUndecodable "stop" acknowledges what was delivered while the line was read', () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const store = yield* operationsOver(memory)
+      const receiver = yield* receiving()
+      const { queue, spy } = yield* started(receiver, { memory, concurrency: 2, onUndecodable: "stop" })
+      yield* queue.write(1)
+      yield* settle
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      yield* store.append("events", [bytesOf("odd")], undefined)
+      yield* settle
+      yield* receiver.end(1)
+      yield* TestClock.adjust(200)
+      assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
+      assert.deepStrictEqual(lineOf(memory), ["odd"])
+    }).pipe(quiet)
+  )
+
   it.effect("what partitionBy throws, the write dies of; and an event that it throws for later is parked", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving(() => true)

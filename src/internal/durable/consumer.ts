@@ -200,8 +200,10 @@ export class Consumer<A> {
     this.changed.closeUnsafe()
     return Effect.flatMap(this.reader.look(lease, this.ended.await), (found) => {
       if (found === "some" || this.stopped) return Effect.void
-      // What is before it may still be delivered, and acknowledged.
-      if (found !== "none" && this.hand.oldest === undefined) return this.halt(found)
+      // What is before it is delivered and acknowledged first.
+      if (found !== "none" && this.hand.oldest === undefined) {
+        return this.acknowledger.pending > 0 ? Effect.void : this.halt(found)
+      }
       return Effect.andThen(this.answered, this.changed.await)
     })
   }

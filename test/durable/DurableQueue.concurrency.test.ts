@@ -418,6 +418,52 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
+  it.effect("what is left of a group is not passed by what is read meanwhile", () =>
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<void>()
+      const groups: Array<ReadonlyArray<number>> = []
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+        groups.push(events)
+        return groups.length === 1 ? Effect.as(Deferred.await(end), 1) : Effect.succeed(events.length)
+      })
+      const { memory, queue, spy } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11, 21])
+      yield* settle
+      yield* stolen(memory)
+      yield* TestClock.adjust(2_000)
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      yield* queue.write(31)
+      yield* TestClock.adjust(10)
+      yield* Deferred.succeed(end, undefined)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(groups, [
+        [1, 11, 21],
+        [11, 21, 31]
+      ])
+    }).pipe(quiet)
+  )
+
+  it.effect.each(["read", "being read"])("what fails as the lease is lost is not passed by what is %s", (state) =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11])
+      yield* settle
+      // By the time it is parked, its lease is not the one that the queue has.
+      spy.act = (name, run) => {
+        if (name === "park") return Effect.delay(run, 600)
+        return name === "next" && state === "being read" ? Effect.tap(run, () => Effect.sleep(400)) : run
+      }
+      yield* stolen(memory)
+      yield* receiver.fail(1)
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual([receiver.begun, lettersOf(memory)], [[1, 1], []])
+      yield* receiver.end(1)
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual(receiver.begun, [1, 1, 11])
+    }).pipe(quiet)
+  )
+
   it.effect('onUndecodable "stop" lets what is before it end first', () =>
     Effect.gen(function* () {
       const memory = yield* DurableQueueStore.makeMemory

@@ -40,6 +40,8 @@ export interface ConsumerLine<out A> extends Source<A> {
   readonly row: Row<A> | undefined
   /** The next `n` events that it gave are settled. */
   readonly settled: (n: number) => void
+  /** The event that the drainer is at is given up, and is in the store as before. */
+  readonly letGo: () => void
 }
 
 /** How often a queue that stands by asks for the lease at most, in milliseconds. */
@@ -74,7 +76,7 @@ export class Consumer<A> {
     this.ownership = new Ownership(settings.name, store, settings.leaseTtl, this.lost, context)
     this.acknowledger = new Acknowledger(store, this.ownership, hooks.removed)
     this.hand = new Hand(settings.concurrency, whole, settings.partitionBy !== undefined)
-    this.reader = new Reader(settings, store, this.hand, this.ownership, this.acknowledger, hooks)
+    this.reader = new Reader(settings, store, this.hand, this.acknowledger, hooks)
     this.lines = this.hand.lines.map((line) => this.line(line))
   }
 
@@ -98,6 +100,11 @@ export class Consumer<A> {
         // It must not be passed by what was behind it.
         this.hand.forget()
         return true
+      },
+      letGo: () => {
+        // Nor must this one be: not by the rest of its group either.
+        lease = undefined
+        this.hand.forget()
       },
       settled: (n) => this.acknowledger.delivered(line.settle(n).filter(({ exempt }) => !exempt))
     }

@@ -68,6 +68,8 @@ export class Hand<A> {
   private readonly backlog: Backlog<Row<A>>
   /** In the order in which they were read. */
   readonly unsettled = new Map<Key, Row<A>>()
+  /** How often it has let go of events that are in the store. What a read that began before has left out may be among them. */
+  lettings = 0
 
   /** Without `partitioned` all lines take from the head. Those that take `whole` groups take all there is, or their share. */
   constructor(lines: number, whole: boolean, partitioned: boolean) {
@@ -114,6 +116,7 @@ export class Hand<A> {
 
   /** Forgets what waits. */
   forget(): void {
+    this.lettings++
     this.takeOut()
   }
 

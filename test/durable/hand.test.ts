@@ -32,6 +32,25 @@ describe("what was read and is not settled", () => {
     assert.deepStrictEqual([hand.size, hand.isReady, line!.poll()], [0, false, undefined])
   })
 
+  it.live("lets go of what is settled", () =>
+    Effect.gen(function* () {
+      const gc = collector()
+      const hand = new Hand<number>(8, true, true)
+      const refs: Array<WeakRef<object>> = []
+      hand.lines.forEach((line, n) => {
+        const rows = [row(2 * n, `${n}`), row(2 * n + 1, `${n}`)]
+        for (const one of rows) refs.push(new WeakRef(one))
+        hand.enter(rows)
+        assert.deepStrictEqual(line.poll(), [2 * n, 2 * n + 1])
+        line.settle(1)
+        line.settle(1)
+      })
+      yield* Effect.sleep("10 millis")
+      gc()
+      assert.isAtMost(refs.filter((ref) => ref.deref() !== undefined).length, 2)
+    })
+  )
+
   it.live("lets go of what it skips behind a key that hangs", () =>
     Effect.gen(function* () {
       const gc = collector()

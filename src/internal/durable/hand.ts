@@ -54,6 +54,11 @@ export class HandLine<A> {
     this.settledTo += n
     this.line.settled(n, settled)
     for (const { key } of rows) this.hand.unsettled.delete(key)
+    // An idle line does not hold on to what it has delivered.
+    if (this.settledTo >= this.rows.length) {
+      this.rows = []
+      this.settledTo = 0
+    }
     return rows
   }
 

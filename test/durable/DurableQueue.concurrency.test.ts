@@ -315,6 +315,36 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
+  it.effect.each(["delivered", "parked"])("drop-oldest does not drop what is %s while the line is read", (end) =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const dropped: Array<number> = []
+      const { memory, queue, spy } = yield* started(receiver, {
+        concurrency: 2,
+        partitionBy: byTens,
+        capacity: 3,
+        overflow: "drop-oldest",
+        onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+      })
+      yield* queue.writeSome!([1, 11])
+      yield* settle
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      const writing = yield* Effect.forkChild(queue.writeSome!([2, 3, 4]))
+      yield* settle
+      const ended = end === "parked" ? receiver.fail : receiver.end
+      yield* ended(1)
+      yield* ended(11)
+      yield* TestClock.adjust(200)
+      // What it is told of the line is from before.
+      assert.deepStrictEqual(lineOf(memory), [2, 3, 4])
+      yield* TestClock.adjust(2_000)
+      yield* Fiber.join(writing)
+      assert.deepStrictEqual([dropped, lineOf(memory), receiver.begun], [[], [2, 3, 4], [1, 11, 2, 3]])
+      const { counts } = queue.node.health(0)
+      assert.strictEqual(counts.accepted, 5)
+    }).pipe(quiet)
+  )
+
   it.effect("one whose lease was lost lets go what it has, and keeps the order of a key when it is back", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()

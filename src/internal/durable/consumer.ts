@@ -121,6 +121,16 @@ export class Consumer<A> {
     return [...this.acknowledger.unacknowledged, ...this.hand.inHand]
   }
 
+  /** What was read and is not acknowledged yet. */
+  get read(): ReadonlyArray<Stored> {
+    return [...this.acknowledger.unacknowledged, ...this.hand.rows]
+  }
+
+  /** Whether it was read, and waits or is being delivered. */
+  isUnsettled(key: Key): boolean {
+    return this.hand.unsettled.has(key)
+  }
+
   /** The first event that is not settled. */
   get oldest(): Stored | undefined {
     return this.hand.oldest

@@ -62,15 +62,21 @@ class Model {
     return oldest
   }
 
-  /** The keys that lines have, until they poll again. */
+  /** The keys that lines have, until all that they took is settled. */
   readonly held = new Map<number, number>()
 
-  poll(line: number): ReadonlyArray<Entry> | undefined {
-    for (const [key, by] of this.held) {
+  settle(line: number, n: number): ReadonlyArray<Entry> {
+    const hand = this.hands[line]!
+    const some = hand.splice(0, n)
+    for (const [key, by] of hand.length === 0 ? this.held : []) {
       if (by !== line) continue
       this.held.delete(key)
       if (this.waiting.some((entry) => entry.key === key)) this.turns.push(key)
     }
+    return some
+  }
+
+  poll(line: number): ReadonlyArray<Entry> | undefined {
     while (this.turns.length > 0) {
       const key = this.turns.shift()!
       const own = this.waiting.filter((entry) => !this.keyed || entry.key === key)
@@ -125,7 +131,7 @@ const run = (backlog: Backlog<Entry>, model: Model, steps: ReadonlyArray<Step>) 
         break
       }
       case "settle": {
-        const some = model.hands[step.line]!.splice(0, step.n)
+        const some = model.settle(step.line, step.n)
         if (some.length > 0) backlog.lines[step.line]!.settled(some.length, settle)
         expectSettled(some)
         break

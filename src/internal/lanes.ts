@@ -5,10 +5,10 @@ import * as Option from "effect/Option"
 import type { Backlog, Line, Settle } from "./backlog.ts"
 
 interface Entry<A> {
-  /** Nothing once it is settled: an event that has been delivered is not held on to. */
+  /** Nothing once it is settled: an event that has been delivered is not held on to, nor its key. */
   event: A | undefined
+  lane: Lane<A> | undefined
   readonly position: number
-  readonly lane: Lane<A>
   state: "waits" | "given" | "settled"
 }
 
@@ -76,8 +76,6 @@ export class Lanes<A> implements Backlog<A> {
     return {
       wait: this.wait,
       poll: () => {
-        // It polls when all that it was given is settled.
-        if (lane !== undefined) this.release(lane)
         lane = this.stopped ? undefined : this.next()
         if (lane === undefined) return this.isOver ? [] : undefined
         given = MutableList.takeN(lane.entries, most)
@@ -89,6 +87,10 @@ export class Lanes<A> implements Backlog<A> {
       },
       settled: (n, settle) => {
         for (const end = settled + n; settled < end; settled++) this.settle(given[settled]!, settle)
+        // Now, and not when it polls: it may not come to that for long, and others could take the rest.
+        if (lane === undefined || settled < given.length) return
+        this.release(lane)
+        lane = undefined
       }
     }
   }
@@ -105,7 +107,7 @@ export class Lanes<A> implements Backlog<A> {
 
   private settle(entry: Entry<A>, settle: Settle): void {
     entry.state = "settled"
-    entry.event = undefined
+    entry.event = entry.lane = undefined
     this.unsettled--
     this.forward()
     settle(entry.position, 1)
@@ -198,7 +200,7 @@ export class Lanes<A> implements Backlog<A> {
     // There is one, says the caller, and it is the first of its lane.
     const oldest = this.order[this.waiting]!
     const event = oldest.event as A
-    const { lane } = oldest
+    const lane = oldest.lane!
     MutableList.take(lane.entries)
     this.give(oldest)
     if (lane.entries.length === 0 && !lane.isTaken) {

@@ -34,6 +34,13 @@ const receiving = (quick: (n: number) => boolean = () => false) =>
     return { sink, begun, received, end: end(Exit.void), fail: end(Exit.fail("no")) }
   })
 
+/** Another takes the lease, and gives it back. */
+const stolen = (memory: DurableQueueStore.Memory) =>
+  Effect.gen(function* () {
+    const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+    yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+  })
+
 type Receiver = Effect.Success<ReturnType<typeof receiving>>
 
 const started = (
@@ -308,6 +315,36 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
+  it.effect.each(["delivered", "parked"])("drop-oldest does not drop what is %s while the line is read", (end) =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const dropped: Array<number> = []
+      const { memory, queue, spy } = yield* started(receiver, {
+        concurrency: 2,
+        partitionBy: byTens,
+        capacity: 3,
+        overflow: "drop-oldest",
+        onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+      })
+      yield* queue.writeSome!([1, 11])
+      yield* settle
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      const writing = yield* Effect.forkChild(queue.writeSome!([2, 3, 4]))
+      yield* settle
+      const ended = end === "parked" ? receiver.fail : receiver.end
+      yield* ended(1)
+      yield* ended(11)
+      yield* TestClock.adjust(200)
+      // What it is told of the line is from before.
+      assert.deepStrictEqual(lineOf(memory), [2, 3, 4])
+      yield* TestClock.adjust(2_000)
+      yield* Fiber.join(writing)
+      assert.deepStrictEqual([dropped, lineOf(memory), receiver.begun], [[], [2, 3, 4], [1, 11, 2, 3]])
+      const { counts } = queue.node.health(0)
+      assert.strictEqual(counts.accepted, 5)
+    }).pipe(quiet)
+  )
+
   it.effect("one whose lease was lost lets go what it has, and keeps the order of a key when it is back", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
@@ -375,6 +412,88 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
+  it.effect("the key of one who waits for the lease is anybody's when it is back", () =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 2])
+      yield* settle
+      spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      yield* stolen(memory)
+      yield* TestClock.adjust(400)
+      // Nobody has the lease now, so they are not parked.
+      yield* receiver.fail(1, 2)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(receiver.begun, [1, 2, 1, 2])
+    }).pipe(quiet)
+  )
+
+  it.effect("what is left of a group that failed is read again too, though nothing is to be acknowledged", () =>
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<number, string>()
+      const groups: Array<ReadonlyArray<number>> = []
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+        groups.push(events)
+        return groups.length === 1 ? Deferred.await(end) : Effect.succeed(events.length)
+      })
+      const { memory, queue } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11, 21])
+      yield* settle
+      yield* stolen(memory)
+      yield* TestClock.adjust(2_000)
+      yield* Deferred.fail(end, "no")
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(groups, [[1, 11, 21], [1], [11, 21]])
+      assert.deepStrictEqual(lineOf(memory), [])
+    }).pipe(quiet)
+  )
+
+  it.effect("what is left of a group is not passed by what is read meanwhile", () =>
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<void>()
+      const groups: Array<ReadonlyArray<number>> = []
+      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+        groups.push(events)
+        return groups.length === 1 ? Effect.as(Deferred.await(end), 1) : Effect.succeed(events.length)
+      })
+      const { memory, queue, spy } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11, 21])
+      yield* settle
+      yield* stolen(memory)
+      yield* TestClock.adjust(2_000)
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      yield* queue.write(31)
+      yield* TestClock.adjust(10)
+      yield* Deferred.succeed(end, undefined)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(groups, [
+        [1, 11, 21],
+        [11, 21, 31]
+      ])
+    }).pipe(quiet)
+  )
+
+  it.effect.each(["read", "being read"])("what fails as the lease is lost is not passed by what is %s", (state) =>
+    Effect.gen(function* () {
+      const receiver = yield* receiving()
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
+      yield* queue.writeSome!([1, 11])
+      yield* settle
+      // By the time it is parked, its lease is not the one that the queue has.
+      spy.act = (name, run) => {
+        if (name === "park") return Effect.delay(run, 600)
+        return name === "next" && state === "being read" ? Effect.tap(run, () => Effect.sleep(400)) : run
+      }
+      yield* stolen(memory)
+      yield* receiver.fail(1)
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual([receiver.begun, lettersOf(memory)], [[1, 1], []])
+      yield* receiver.end(1)
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual(receiver.begun, [1, 1, 11])
+    }).pipe(quiet)
+  )
+
   it.effect('onUndecodable "stop" lets what is before it end first', () =>
     Effect.gen(function* () {
       const memory = yield* DurableQueueStore.makeMemory
@@ -392,6 +511,24 @@ describe("DurableQueue with several writes at once", () => {
       assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
       assert.deepStrictEqual(lineOf(memory), ["odd", 4])
       assert.deepStrictEqual(receiver.begun, [1, 2])
+    }).pipe(quiet)
+  )
+
+  it.effect('onUndecodable "stop" acknowledges what was delivered while the line was read', () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const store = yield* operationsOver(memory)
+      const receiver = yield* receiving()
+      const { queue, spy } = yield* started(receiver, { memory, concurrency: 2, onUndecodable: "stop" })
+      yield* queue.write(1)
+      yield* settle
+      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      yield* store.append("events", [bytesOf("odd")], undefined)
+      yield* settle
+      yield* receiver.end(1)
+      yield* TestClock.adjust(200)
+      assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
+      assert.deepStrictEqual(lineOf(memory), ["odd"])
     }).pipe(quiet)
   )
 

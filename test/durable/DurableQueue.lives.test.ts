@@ -23,6 +23,8 @@ const lives: fc.Arbitrary<Life> = fc.record(
     groupSize: fc.constantFrom(1, 3, 8),
     concurrency: fc.constantFrom(1, 1, 2, 4),
     keys: fc.constantFrom(0, 2, 5),
+    capacity: fc.constantFrom(0, 0, 3, 8),
+    slowCodec: fc.boolean(),
     leaseTtl: fc.constantFrom(300, 1_000, 5_000),
     processes: fc.integer({ min: 1, max: 3 }),
     steps: fc.integer({ min: 1, max: 60 }),

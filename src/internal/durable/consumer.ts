@@ -40,6 +40,8 @@ export interface ConsumerLine<out A> extends Source<A> {
   readonly row: Row<A> | undefined
   /** The next `n` events that it gave are settled. */
   readonly settled: (n: number) => void
+  /** The event that the drainer is at is given up, and is in the store as before. */
+  readonly letGo: () => void
 }
 
 /** How often a queue that stands by asks for the lease at most, in milliseconds. */
@@ -74,7 +76,7 @@ export class Consumer<A> {
     this.ownership = new Ownership(settings.name, store, settings.leaseTtl, this.lost, context)
     this.acknowledger = new Acknowledger(store, this.ownership, hooks.removed)
     this.hand = new Hand(settings.concurrency, whole, settings.partitionBy !== undefined)
-    this.reader = new Reader(settings, store, this.hand, this.ownership, this.acknowledger, hooks)
+    this.reader = new Reader(settings, store, this.hand, this.acknowledger, hooks)
     this.lines = this.hand.lines.map((line) => this.line(line))
   }
 
@@ -99,6 +101,11 @@ export class Consumer<A> {
         this.hand.forget()
         return true
       },
+      letGo: () => {
+        // Nor must this one be: not by the rest of its group either.
+        lease = undefined
+        this.hand.forget()
+      },
       settled: (n) => this.acknowledger.delivered(line.settle(n).filter(({ exempt }) => !exempt))
     }
   }
@@ -112,6 +119,16 @@ export class Consumer<A> {
   /** What drainers have, and what they have delivered and is not acknowledged yet. */
   get inHand(): ReadonlyArray<Stored> {
     return [...this.acknowledger.unacknowledged, ...this.hand.inHand]
+  }
+
+  /** What was read and is not acknowledged yet. */
+  get read(): ReadonlyArray<Stored> {
+    return [...this.acknowledger.unacknowledged, ...this.hand.rows]
+  }
+
+  /** Whether it was read, and waits or is being delivered. */
+  isUnsettled(key: Key): boolean {
+    return this.hand.unsettled.has(key)
   }
 
   /** The first event that is not settled. */
@@ -136,8 +153,8 @@ export class Consumer<A> {
 
   /** One drainer after the other does a step towards the next events. It looks after each, and comes back. */
   private readonly next: Effect.Effect<void> = Effect.suspend(() => {
-    // Who waits for changes has that to do first.
-    if (this.acknowledger.pending > 0) this.wake()
+    // Who waits for changes may have to acknowledge what this one had, or to read it again.
+    this.wake()
     // Somebody may have done what it waited to do.
     const turn = Effect.suspend(() => (this.isOwner && this.hand.isReady ? Effect.void : this.turn))
     return this.stepping.withPermits(1)(turn)
@@ -200,8 +217,10 @@ export class Consumer<A> {
     this.changed.closeUnsafe()
     return Effect.flatMap(this.reader.look(lease, this.ended.await), (found) => {
       if (found === "some" || this.stopped) return Effect.void
-      // What is before it may still be delivered, and acknowledged.
-      if (found !== "none" && this.hand.oldest === undefined) return this.halt(found)
+      // What is before it is delivered and acknowledged first.
+      if (found !== "none" && this.hand.oldest === undefined) {
+        return this.acknowledger.pending > 0 ? Effect.void : this.halt(found)
+      }
       return Effect.andThen(this.answered, this.changed.await)
     })
   }

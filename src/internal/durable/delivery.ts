@@ -110,8 +110,10 @@ export class Delivery<A, E> {
           line.settled(n)
         },
         gaveUp: () => {
-          if (isParked) node.deadLettered++
-          if (isParked) account.left(1)
+          if (isParked) {
+            node.deadLettered++
+            account.left(1)
+          } else line.letGo()
           isParked = false
         },
         // A failure while it closes costs no event.

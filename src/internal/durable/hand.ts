@@ -11,8 +11,6 @@ export interface Row<out A> extends Stored {
   readonly partition: unknown
   /** It stays in the store, or has left it by another way: it is not to be acknowledged. */
   exempt: boolean
-  /** It is not to be delivered any more. */
-  skipped: boolean
 }
 
 /** Positions in the backlog mean nothing here: an event has a key. */
@@ -22,8 +20,7 @@ const settled: Settle = () => {}
 export class HandLine<A> {
   private readonly hand: Hand<A>
   private readonly line: Line<Row<A>>
-  /** How many rows of the backlog it was given, and those of them that it delivers. */
-  private given = 0
+  /** What it was given, and how many of that are settled. */
   private rows: ReadonlyArray<Row<A>> = []
   private settledTo = 0
 
@@ -44,22 +41,24 @@ export class HandLine<A> {
 
   /** Takes some of what waits. All that it had is settled, or released. */
   poll(): ReadonlyArray<A> | undefined {
-    for (;;) {
-      this.line.settled(this.given, settled)
-      const rows = this.line.poll() ?? []
-      this.given = rows.length
-      if (rows.length === 0) return undefined
-      this.rows = rows.filter(({ skipped }) => !skipped)
-      this.settledTo = 0
-      if (this.rows.length > 0) return this.rows.map(({ event }) => event)
-    }
+    const rows = this.line.poll() ?? []
+    if (rows.length === 0) return undefined
+    this.rows = rows
+    this.settledTo = 0
+    return rows.map(({ event }) => event)
   }
 
   /** The next `n` of what it has are settled: answers which these were. */
   settle(n: number): ReadonlyArray<Row<A>> {
     const rows = this.rows.slice(this.settledTo, this.settledTo + n)
     this.settledTo += n
+    this.line.settled(n, settled)
     for (const { key } of rows) this.hand.unsettled.delete(key)
+    // An idle line does not hold on to what it has delivered.
+    if (this.settledTo >= this.rows.length) {
+      this.rows = []
+      this.settledTo = 0
+    }
     return rows
   }
 
@@ -74,6 +73,8 @@ export class Hand<A> {
   private readonly backlog: Backlog<Row<A>>
   /** In the order in which they were read. */
   readonly unsettled = new Map<Key, Row<A>>()
+  /** How often it has let go of events that are in the store. What a read that began before has left out may be among them. */
+  lettings = 0
 
   /** Without `partitioned` all lines take from the head. Those that take `whole` groups take all there is, or their share. */
   constructor(lines: number, whole: boolean, partitioned: boolean) {
@@ -120,16 +121,20 @@ export class Hand<A> {
 
   /** Forgets what waits. */
   forget(): void {
-    while (this.backlog.size > 0) this.unsettled.delete(this.backlog.takeOldest(settled).key)
+    this.lettings++
+    this.takeOut()
   }
 
   /** Forgets some of what waits. */
   skip(keys: ReadonlySet<Key>): void {
-    for (const key of keys) {
-      const row = this.unsettled.get(key)
-      if (row === undefined) continue
-      row.skipped = true
-      this.unsettled.delete(key)
-    }
+    this.enter(this.takeOut().filter(({ key }) => !keys.has(key)))
+  }
+
+  /** Takes out all that waits, in order. */
+  private takeOut(): ReadonlyArray<Row<A>> {
+    const rows: Array<Row<A>> = []
+    while (this.backlog.size > 0) rows.push(this.backlog.takeOldest(settled))
+    for (const { key } of rows) this.unsettled.delete(key)
+    return rows
   }
 }

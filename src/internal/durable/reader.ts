@@ -16,7 +16,6 @@ import { andThenEager, exitEager, loopEager } from "../eager.ts"
 import type { EnvelopeError } from "../envelope/error.ts"
 import type { Acknowledger } from "./acknowledger.ts"
 import type { Hand, Row } from "./hand.ts"
-import type { Ownership } from "./ownership.ts"
 import { toPark } from "./parking.ts"
 import type { Settings } from "./settings.ts"
 
@@ -37,7 +36,6 @@ export class Reader<A> {
   private readonly settings: Settings<A>
   private readonly store: Operations
   private readonly hand: Hand<A>
-  private readonly ownership: Ownership
   private readonly acknowledger: Acknowledger
   private readonly hooks: ReaderHooks<A>
   /** Who reads from the line and is not done with what was read. */
@@ -47,14 +45,12 @@ export class Reader<A> {
     settings: Settings<A>,
     store: Operations,
     hand: Hand<A>,
-    ownership: Ownership,
     acknowledger: Acknowledger,
     hooks: ReaderHooks<A>
   ) {
     this.settings = settings
     this.store = store
     this.hand = hand
-    this.ownership = ownership
     this.acknowledger = acknowledger
     this.hooks = hooks
   }
@@ -71,12 +67,13 @@ export class Reader<A> {
       // Some were dropped while it waited for its turn, and may be there still.
       if (this.acknowledger.hasDropped) return Effect.succeed("some")
       const { known, limits } = this
+      const { lettings } = this.hand
       if (known.size >= limits.rows) return Effect.succeed("none")
       const seen = this.hooks.looking()
       return Effect.flatMap(this.store.next(lease, limits), (stored) => {
         const fresh = known.size === 0 ? stored : stored.filter(({ key }) => !known.has(key))
         seen(fresh.length + this.hand.size)
-        return fresh.length === 0 ? Effect.succeed("none") : this.take(lease, fresh)
+        return fresh.length === 0 ? Effect.succeed("none") : this.take(lease, fresh, lettings)
       })
     })
   }
@@ -94,7 +91,11 @@ export class Reader<A> {
     return { rows: Math.max(groupEvents, concurrency), bytes }
   }
 
-  private take(lease: Lease, stored: ReadonlyArray<Stored>): Effect.Effect<Found, DurableQueueStoreError | LeaseLost> {
+  private take(
+    lease: Lease,
+    stored: ReadonlyArray<Stored>,
+    lettings: number
+  ): Effect.Effect<Found, DurableQueueStoreError | LeaseLost> {
     const stops = this.settings.onUndecodable === "stop"
     const rows: Array<Row<A>> = []
     const bad: Array<Parked> = []
@@ -109,13 +110,15 @@ export class Reader<A> {
       }
     )
     const took = Effect.sync((): Found => {
-      // It was lost while they were on their way: another may have delivered them by now.
-      if (this.ownership.lease === lease) this.hand.enter(rows)
+      // They must not pass what was let go of while they were on their way. When the lease was lost all was, and another may
+      // have delivered them by now.
+      if (this.hand.lettings === lettings) this.hand.enter(rows)
       return "some"
     })
     return Effect.flatMap(decoding, () => {
       const [first] = bad
-      if (stops && first !== undefined && rows.length === 0) return Effect.succeed(first)
+      const isFirst = rows.length === 0 && this.hand.lettings === lettings
+      if (stops && first !== undefined && isFirst) return Effect.succeed(first)
       if (stops || !isReadonlyArrayNonEmpty(bad)) return took
       // First: what was parked once is not to be found again.
       return this.store.park(lease, bad).pipe(Effect.andThen(this.hooks.undecodable(bad.length)), Effect.andThen(took))
@@ -126,7 +129,7 @@ export class Reader<A> {
     return andThenEager(this.hooks.decode(stored.payload), (event) => {
       try {
         const partition = this.settings.partitionBy?.(event)
-        return Effect.succeed({ ...stored, event, partition, exempt: false, skipped: false })
+        return Effect.succeed({ ...stored, event, partition, exempt: false })
       } catch (defect) {
         // Who has written it may have had another function.
         return Effect.die(defect)

@@ -65,13 +65,15 @@ export class Trimmer<A> {
     const { acknowledger } = this.consumer
     // What the step before has reported is still there: it would be found again.
     if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
-    const before = acknowledger.unacknowledged
+    const before = this.consumer.read
     return Effect.flatMap(this.store.size(this.settings.name), (size) => {
       let { bytes, rows } = size
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
       return Effect.flatMap(this.look(lease, size.bytes, this.settings.groupBytes), (stored) => {
-        // As good as gone. What was acknowledged since the store was asked for its size is in that too.
-        for (const length of lengths([...before, ...acknowledger.unacknowledged]).values()) {
+        // What was settled before the store is told of it is as good as gone. What was meanwhile is gone, or will be: the
+        // store's answers may have it still.
+        const settled = lengths(before.filter(({ key }) => !this.consumer.isUnsettled(key)))
+        for (const length of settled.values()) {
           rows--
           bytes -= length
         }
@@ -79,7 +81,7 @@ export class Trimmer<A> {
         const dropped: Array<Stored> = []
         for (const one of stored) {
           if (rows <= this.limits.rows && bytes <= this.limits.bytes) break
-          if (inHand.has(one.key)) continue
+          if (settled.has(one.key) || inHand.has(one.key)) continue
           dropped.push(one)
           rows--
           bytes -= one.payload.length

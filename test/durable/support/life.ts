@@ -2,7 +2,7 @@
  * Random lives of a durable queue: processes over one memory that write, deliver, close and crash, lose their lease, and find
  * their store failing. At the end all is well, and what should have arrived is looked for.
  */
-import { Cause, Effect, Exit, Logger, Random, Schema, Scope } from "effect"
+import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
@@ -16,6 +16,10 @@ export interface Life {
   readonly concurrency: number
   /** What is kept in order when several are delivered at once: the remainders by this number, or nothing when it is 0. */
   readonly keys: number
+  /** How much the store may hold before the oldest is dropped: unbounded when it is 0. */
+  readonly capacity: number
+  /** Whether the codec takes its time. */
+  readonly slowCodec: boolean
   readonly leaseTtl: number
   readonly processes: number
   readonly steps: number
@@ -45,10 +49,13 @@ class World {
   readonly memory: DurableQueueStore.Memory
   readonly life: Life
   readonly delivered: Array<number> = []
+  readonly dropped: Array<number> = []
   readonly attempts: Array<Attempt> = []
   /** What was among the dead letters once: it may come late, and again. */
   readonly aside = new Set<number>()
   readonly evidence: Array<string> = []
+  /** The operations that the stores were asked for, but for those that look after the lease. */
+  readonly asked: Array<Name> = []
   private readonly random: Random.Random
   ticks = 0
   labels = 0
@@ -126,6 +133,7 @@ class World {
     const alive = <A, E>(run: Effect.Effect<A, E>) => Effect.suspend(() => (process.isDead ? Effect.never : run))
     return (name, run) =>
       Effect.suspend(() => {
+        if (!["acquire", "renew", "size"].includes(name)) this.asked.push(name)
         const noted = Effect.tap(run, (answer) => Effect.sync(() => this.note(name, answer)))
         const done = alive(this.chance(20) ? Effect.delay(alive(noted), this.pick(1, 20)) : noted)
         const answered = Effect.tap(done, () => alive(Effect.sleep(this.chance(20) ? this.pick(1, 20) : 0)))
@@ -146,6 +154,15 @@ class World {
   private note(name: Name, answer: unknown): void {
     if (name === "acquire" && (answer as DurableQueueStore.Acquired)._tag === "Acquired") this.leases++
     if (name === "park") for (const label of lettersOf(this.memory)) this.aside.add(Number(label))
+  }
+
+  /** The events as they are, at once or after some time. */
+  get schema(): Schema.Codec<number> {
+    if (!this.life.slowCodec) return Schema.Int
+    const some = SchemaGetter.transformEffect((n: number) =>
+      Effect.suspend(() => (this.chance(30) ? Effect.delay(Effect.succeed(n), this.pick(1, 30)) : Effect.succeed(n)))
+    )
+    return Schema.Int.pipe(Schema.decodeTo(Schema.Int, { decode: some, encode: some }))
   }
 
   write({ queue }: Process): Effect.Effect<Attempt> {
@@ -185,12 +202,18 @@ class World {
 
   /** Looks for what is wrong at the end. */
   judge(): void {
-    const { aside, attempts, delivered, evidence, life, memory } = this
+    const { aside, attempts, delivered, dropped, evidence, life, memory } = this
     const left = lineOf(memory) as ReadonlyArray<number>
     const letters = lettersOf(memory) as ReadonlyArray<number>
     const expect = (holds: boolean, what: () => string) => void (holds || evidence.push(what()))
     expect(left.length === 0, () => `left in the line behind a sound owner: ${left.join(" ")}`)
-    const arrived = new Set([...delivered, ...left, ...letters])
+    const arrived = new Set([...delivered, ...dropped, ...left, ...letters])
+    // What was dropped by an owner that lost its lease, the next one may deliver, or drop.
+    if (this.leases === 1) {
+      const ends = new Set([...delivered, ...letters])
+      const other = dropped.filter((one, i) => ends.has(one) || dropped.indexOf(one) < i)
+      expect(other.length === 0, () => `dropped, and ended in another way too: ${other.join(" ")}`)
+    }
     for (const { exit, labels } of attempts) {
       const found = labels.filter((one) => arrived.has(one)).length
       if (exit !== undefined && Exit.isSuccess(exit)) {
@@ -205,7 +228,7 @@ class World {
     }
     const foreign = [...arrived].filter((one) => !(one >= 1 && one <= this.labels))
     expect(foreign.length === 0, () => `never written: ${foreign.join(" ")}`)
-    const straight = delivered.filter((one) => !aside.has(one))
+    const straight = delivered.filter((one) => !aside.has(one) && !dropped.includes(one))
     const place = new Map<number, number>()
     for (const label of straight) if (!place.has(label)) place.set(label, place.size)
     const repeats = straight.length - place.size
@@ -267,7 +290,9 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
       world.sinkOf(state) as Effect.Effect<EventSink.EventSink<number, unknown>, never, Scope.Scope>,
       DurableQueue.make({
         name: "events",
-        schema: Schema.Int,
+        schema: world.schema,
+        ...(life.capacity > 0 ? { capacity: life.capacity, overflow: "drop-oldest" } : {}),
+        onDropped: ({ event }) => Effect.sync(() => void (state.isDead || world.dropped.push(event))),
         groupSize: life.groupSize,
         leaseTtl: life.leaseTtl,
         concurrency: life.concurrency,
@@ -321,6 +346,16 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
   for (let second = 0; second < 120 && (second < 30 || lineOf(memory).length > 0); second++)
     yield* TestClock.adjust(1_000)
   world.judge()
+  if (lineOf(memory).length === 0) {
+    yield* TestClock.adjust(10_000)
+    for (const { name, queue } of running) {
+      const { pending } = queue.node.health(0)
+      if (pending !== 0) evidence.push(`process ${name} takes ${pending} for pending of none`)
+    }
+    world.asked.length = 0
+    yield* TestClock.adjust(10_000)
+    if (world.asked.length > 0) evidence.push(`asked for while nothing was to be done: ${world.asked.join(" ")}`)
+  }
   for (const one of running) yield* close(one)
   return evidence
 })

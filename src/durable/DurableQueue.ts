@@ -111,8 +111,9 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
    * holds events of one key only, and keys are delivered side by side: a key whose write takes long, or is retried for
    * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `groupSize` events and
-   * less than 4 MiB behind them. It is called by the write, and again by the process that delivers. What it throws is a defect of the write, which
-   * accepts nothing; where it throws only when an event is to be delivered, the event is as one that does not decode.
+   * less than 4 MiB behind them. It is called by the write, and again by the process that delivers. What it throws is a
+   * defect of the write, which accepts nothing; where it throws only when an event is to be delivered, the event is as one
+   * that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
    */
   readonly partitionBy?: ((event: A) => unknown) | undefined
 }

@@ -6,7 +6,8 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { Ownership } from "../../src/internal/durable/ownership.ts"
+import { bytesOf, error, lettersOf, lineOf, operationsAround, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -335,5 +336,23 @@ describe("DurableQueue, owned", () => {
       yield* settle
       assert.deepStrictEqual([first.received, second.received, lineOf(memory)], [[2], [1], []])
     }).pipe(quiet)
+  )
+
+  it.effect("who asks for the lease again while it is being asked for waits for the same answer", () =>
+    Effect.gen(function* () {
+      const memory = yield* DurableQueueStore.makeMemory
+      const spy = new Spy()
+      spy.act = (name, run) => (name === "acquire" ? Effect.delay(run, "1 second") : run)
+      const store = yield* operationsAround(memory, spy.around)
+      const context = yield* Effect.context<never>()
+      const ownership = new Ownership("events", store, Duration.seconds(10), Effect.void, context)
+      const first = yield* Effect.forkChild(ownership.acquire)
+      yield* settle
+      yield* Fiber.interrupt(first)
+      const second = yield* Effect.forkChild(ownership.acquire)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(second), 0)
+      assert.deepStrictEqual([spy.count("acquire"), ownership.lease?.epoch], [1, 1])
+    })
   )
 })

@@ -46,9 +46,11 @@ export class Ownership {
 
   /**
    * Asks for the lease. Answers for how many milliseconds somebody else has it, or 0. The question has a fiber of its own:
-   * who waits for the answer may be interrupted by the close, and what was given then is to be given back.
+   * who waits for the answer may be interrupted by the close, and what was given then is to be given back. Who was interrupted
+   * otherwise, and asks again, waits for the same answer: it would be told that somebody has the lease, and that is this one.
    */
   readonly acquire: Effect.Effect<number, DurableQueueStoreError> = Effect.suspend(() => {
+    if (this.asking !== undefined && this.asking.pollUnsafe() === undefined) return Fiber.join(this.asking)
     const asked = this.clock.currentTimeMillisUnsafe()
     const question = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
       if (acquired._tag === "Held") return Math.max(1, acquired.remaining)

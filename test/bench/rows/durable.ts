@@ -100,7 +100,8 @@ const raw = (goals?: Side["goals"]): Side => ({
     })
 })
 
-const n = 10_000
+/** A sample of 10,000 takes a fifth of a second, of which one collection or one slow disk is a tenth. */
+const n = 40_000
 const writers = (orders: Orders, n: number) =>
   Effect.all(
     Array.from({ length: group }, () => times(n / group, () => orders.write(event))),

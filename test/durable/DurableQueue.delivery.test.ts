@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Schema, Stream } from "effect"
+import { Duration, Effect, Exit, Logger, Schema, Stream } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -538,4 +538,20 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
   })
+
+  it.effect("counts a dead letter that is stored, though the delivery is interrupted while that is logged", () =>
+    Effect.gen(function* () {
+      const receiver = yield* EventSink.make((n: number) => (n === 1 ? Effect.fail("no") : Effect.void))
+      const { memory, queue } = yield* start(receiver)
+      yield* queue.writeSome!([1, 2])
+      yield* queue.flush
+      assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[1], []])
+      assert.deepInclude(queue.node.health(0).counts, { accepted: 2, delivered: 1, deadLettered: 1 })
+    }).pipe(
+      Effect.provideService(
+        Logger.CurrentLoggers,
+        new Set<Logger.Logger<unknown, unknown>>([Logger.make(({ fiber }) => fiber.interruptUnsafe())])
+      )
+    )
+  )
 })

@@ -97,8 +97,7 @@ export class Delivery<A, E> {
       dst,
       node,
       {
-        failed: (_, cause, restore) =>
-          restore(Effect.map(this.failed(line, cause), (parked) => void (isParked = parked))),
+        failed: (_, cause, restore) => restore(this.failed(line, cause, () => (isParked = true))),
         recovered: () => log.delivering,
         abandoned: log.abandoned,
         // It is in the store as before.
@@ -163,28 +162,31 @@ export class Delivery<A, E> {
   }
 
   /**
-   * Moves the event that a drainer is at to the dead letters, and answers whether that is done: not if the lease or the time
-   * is gone.
+   * Moves the event that a drainer is at to the dead letters, and tells at once when that is done: an interruption may come
+   * with the next step. It comes back without, if the lease or the time is gone.
    */
-  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>): Effect.Effect<boolean> {
+  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>, parked: () => void): Effect.Effect<void> {
     // The drainer is at one: it has just failed.
-    if (row === undefined) return Effect.succeed(false)
+    if (row === undefined) return Effect.void
     row.exempt = true
-    return this.park(toPark(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause))
+    return this.park(toPark(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause), parked)
   }
 
-  private park(letter: Parked): Effect.Effect<boolean> {
+  private park(letter: Parked, parked: () => void): Effect.Effect<void> {
     const { lease } = this.consumer.ownership
     // Somebody else delivers it.
-    if (lease === undefined) return Effect.succeed(false)
+    if (lease === undefined) return Effect.void
     return Effect.matchEffect(this.store.park(lease, [letter]), {
-      onSuccess: () => Effect.as(this.log.parked(1), true),
+      onSuccess: () => {
+        parked()
+        return this.log.parked(1)
+      },
       onFailure: (error: DurableQueueStoreError | LeaseLost) =>
         error._tag === "LeaseLost"
-          ? Effect.as(this.consumer.ownership.lose(error.epoch), false)
+          ? this.consumer.ownership.lose(error.epoch)
           : Effect.andThen(
               Effect.andThen(this.log.troubled(error), Effect.sleep(again)),
-              Effect.suspend(() => this.park(letter))
+              Effect.suspend(() => this.park(letter, parked))
             )
     })
   }

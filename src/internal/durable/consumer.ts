@@ -8,7 +8,6 @@ import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import type {
   DurableQueueStoreError,
-  Key,
   Lease,
   LeaseLost,
   Operations,
@@ -53,7 +52,7 @@ export class Consumer<A> {
   private readonly hooks: ConsumerHooks<A>
   readonly ownership: Ownership
   readonly acknowledger: Acknowledger
-  private readonly hand: Hand<A>
+  readonly hand: Hand<A>
   readonly reader: Reader<A>
   readonly lines: ReadonlyArray<ConsumerLine<A>>
   private stopped = false
@@ -116,29 +115,9 @@ export class Consumer<A> {
     return lease !== undefined && !isStale
   }
 
-  /** What drainers have, and what they have delivered and is not acknowledged yet. */
-  get inHand(): ReadonlyArray<Stored> {
-    return [...this.acknowledger.unacknowledged, ...this.hand.inHand]
-  }
-
-  /** What was read and is not acknowledged yet. */
-  get read(): ReadonlyArray<Stored> {
-    return [...this.acknowledger.unacknowledged, ...this.hand.rows]
-  }
-
-  /** Whether it was read, and waits or is being delivered. */
-  isUnsettled(key: Key): boolean {
-    return this.hand.unsettled.has(key)
-  }
-
   /** The first event that is not settled. */
   get oldest(): Stored | undefined {
     return this.hand.oldest
-  }
-
-  /** Forgets events that it has read and drainers do not have. */
-  skip(keys: ReadonlySet<Key>): void {
-    this.hand.skip(keys)
   }
 
   /** Another look is worth it. */

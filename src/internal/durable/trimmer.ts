@@ -62,22 +62,22 @@ export class Trimmer<A> {
   private readonly step: Effect.Effect<boolean, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.consumer.ownership
     if (lease === undefined) return Effect.succeed(false)
-    const { acknowledger } = this.consumer
+    const { acknowledger, hand } = this.consumer
     // What the step before has reported is still there: it would be found again.
     if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
-    const before = this.consumer.read
+    const before = [...acknowledger.unacknowledged, ...hand.rows]
     return Effect.flatMap(this.store.size(this.settings.name), (size) => {
       let { bytes, rows } = size
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
       return Effect.flatMap(this.look(lease, size.bytes, this.settings.groupBytes), (stored) => {
         // What was settled before the store is told of it is as good as gone. What was meanwhile is gone, or will be: the
         // store's answers may have it still.
-        const settled = lengths(before.filter(({ key }) => !this.consumer.isUnsettled(key)))
+        const settled = lengths(before.filter(({ key }) => !hand.unsettled.has(key)))
         for (const length of settled.values()) {
           rows--
           bytes -= length
         }
-        const inHand = lengths(this.consumer.inHand)
+        const { inHand } = this
         const dropped: Array<Stored> = []
         for (const one of stored) {
           if (rows <= this.limits.rows && bytes <= this.limits.bytes) break
@@ -88,7 +88,7 @@ export class Trimmer<A> {
         }
         if (dropped.length === 0) return Effect.succeed(false)
         const keys = dropped.map(({ key }) => key)
-        this.consumer.skip(new Set(keys))
+        hand.skip(new Set(keys))
         const reported = Effect.map(this.report(dropped), () => acknowledger.drop(keys))
         return Effect.uninterruptible(reported).pipe(
           Effect.andThen(Effect.suspend(() => acknowledger.acknowledge(lease))),
@@ -97,6 +97,12 @@ export class Trimmer<A> {
       })
     })
   })
+
+  /** How long the payloads are of what drainers have, and of what they have delivered and is not acknowledged yet. */
+  private get inHand(): ReadonlyMap<Key, number> {
+    const { acknowledger, hand } = this.consumer
+    return lengths([...acknowledger.unacknowledged, ...hand.inHand])
+  }
 
   /**
    * The head of the line, of `total` bytes. What is in hand is mostly there, and is in memory already; beside it come no
@@ -107,7 +113,7 @@ export class Trimmer<A> {
     total: number,
     extra: number
   ): Effect.Effect<ReadonlyArray<Stored>, DurableQueueStoreError | LeaseLost> {
-    const before = lengths(this.consumer.inHand)
+    const before = this.inHand
     const bytes = extra + [...before.values()].reduce((sum, length) => sum + length, 0)
     return Effect.flatMap(this.store.next(lease, { rows: before.size + maxStep, bytes }), (stored) =>
       bytes >= total || stored.some(({ key }) => !before.has(key))

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import type { DurableQueueStoreError } from "effect-events/durable/DurableQueueStore"
-import { told } from "../../src/internal/durable/postgres/problem.ts"
-import { all, append, describePostgres, leaseOf, openStore, texts } from "./support/postgres.ts"
+import { told } from "../../../src/internal/durable/postgres/problem.ts"
+import { all, append, describePostgres, leaseOf, openStore, texts } from "../../durable/support/postgres.ts"
 
 /** What an error says, without its words. */
 const seen = ({ operation, problem, store, unsure }: DurableQueueStoreError) => ({ operation, problem, store, unsure })

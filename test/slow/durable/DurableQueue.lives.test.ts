@@ -8,7 +8,7 @@ import { error } from "../../durable/support/store.ts"
 /**
  * The seed of the run, which stands in the message of a failure with the path to the life that failed:
  *
- *     EFFECT_EVENTS_SEED=… EFFECT_EVENTS_PATH=… npx vitest run test/durable/DurableQueue.lives.test.ts
+ *     EFFECT_EVENTS_SEED=… EFFECT_EVENTS_PATH=… npx vitest run test/slow/durable/DurableQueue.lives.test.ts
  *
  * `EFFECT_EVENTS_RUNS` is for longer searches.
  */

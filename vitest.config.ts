@@ -1,25 +1,46 @@
+import { globSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { defineConfig } from "vitest/config"
 
 // "effect-events" resolves to src/, as in tsconfig.json
-const conditions = ["@effect-events/source"]
+const source = { ssr: { resolve: { conditions: ["@effect-events/source"] } } }
 
+const pack = "test/package.test.ts"
+
+// What takes its number of runs from there goes through a tenth of them in `npm test`, and through all in the slow suite.
+const ofManyRuns = globSync("test/**/*.test.ts", { cwd: import.meta.dirname }).filter((file) =>
+  readFileSync(join(import.meta.dirname, file), "utf8").includes("support/runs.ts")
+)
+
+// Timeouts are for what hangs: none is near what a test takes, also on a machine that is busy with other things.
 export default defineConfig({
   test: {
     pool: "forks",
     maxWorkers: 2,
     projects: [
       {
-        ssr: { resolve: { conditions } },
+        ...source,
         test: {
+          // needs no other process: neither a child, nor a server, nor minutes
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/package.test.ts"],
-          testTimeout: 10_000
+          exclude: ["test/slow/**", pack],
+          testTimeout: 60_000
         }
       },
       {
-        // builds, packs and installs: slower, and the only tests that need a registry
-        test: { name: "pack", include: ["test/package.test.ts"], testTimeout: 120_000, hookTimeout: 240_000 }
+        ...source,
+        test: {
+          name: "slow",
+          include: ["test/slow/**/*.test.ts", ...ofManyRuns],
+          env: { EFFECT_EVENTS_FULL: "1" },
+          testTimeout: 240_000,
+          hookTimeout: 240_000
+        }
+      },
+      {
+        // builds, packs and installs: the only tests that need a registry
+        test: { name: "pack", include: [pack], testTimeout: 240_000, hookTimeout: 480_000 }
       }
     ]
   }

@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
 import { Broadcaster, EventQueue, EventSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
+import { runs } from "./support/runs.ts"
 import { open, settle, withLogs } from "./support/virtual.ts"
 
 const made = <A, E, R>(make: Effect.Effect<A, E, R>) => Effect.map(open(make), ({ part }) => part)
@@ -24,6 +25,7 @@ const addDropping = <A, E>(
   })
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
+const many = runs(100_000)
 
 describe("write", () => {
   it.effect("every event reaches every sink, in order", () =>
@@ -60,24 +62,26 @@ describe("write", () => {
     })
   )
 
-  it.effect("100,000 events reach plain functions, groups and effects, one by one and as a group", () =>
-    Effect.gen(function* () {
-      const counts = [0, 0, 0]
-      const broadcaster = yield* Broadcaster.make([
-        EventSink.sync((_: number) => counts[0]!++),
-        EventSink.make((_: number) => Effect.sync(() => counts[1]!++)),
-        EventSink.makeGroup((events: ReadonlyArray<number>) =>
-          Effect.sync(() => {
-            counts[2]! += events.length
-            return events.length
-          })
-        )
-      ])
-      yield* Effect.forEach(range(100_000), (n) => broadcaster.write(n), { discard: true })
-      yield* EventSink.writeAll(broadcaster, range(100_000))
-      assert.deepStrictEqual(yield* broadcaster.shutdown, [])
-      assert.deepStrictEqual(counts, [200_000, 200_000, 200_000])
-    })
+  it.effect(
+    `${many.toLocaleString("en")} events reach plain functions, groups and effects, one by one and as a group`,
+    () =>
+      Effect.gen(function* () {
+        const counts = [0, 0, 0]
+        const broadcaster = yield* Broadcaster.make([
+          EventSink.sync((_: number) => counts[0]!++),
+          EventSink.make((_: number) => Effect.sync(() => counts[1]!++)),
+          EventSink.makeGroup((events: ReadonlyArray<number>) =>
+            Effect.sync(() => {
+              counts[2]! += events.length
+              return events.length
+            })
+          )
+        ])
+        yield* Effect.forEach(range(many), (n) => broadcaster.write(n), { discard: true })
+        yield* EventSink.writeAll(broadcaster, range(many))
+        assert.deepStrictEqual(yield* broadcaster.shutdown, [])
+        assert.deepStrictEqual(counts, [2 * many, 2 * many, 2 * many])
+      })
   )
 })
 

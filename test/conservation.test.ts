@@ -2,6 +2,7 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { defects, naiveQueue } from "./support/naiveQueue.ts"
 import { cases, type CaseSpec, type GraphSpec, queueCases } from "./support/randomGraph.ts"
+import { runs } from "./support/runs.ts"
 import { violationsOf } from "./support/scenario.ts"
 
 /**
@@ -13,7 +14,7 @@ import { violationsOf } from "./support/scenario.ts"
  */
 const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 2 ** 31)
 const path = process.env["EFFECT_EVENTS_PATH"]
-const numRuns = Number(process.env["EFFECT_EVENTS_RUNS"] ?? 1000)
+const numRuns = Number(process.env["EFFECT_EVENTS_RUNS"] ?? runs(1000))
 
 const hanging = (drain: number): GraphSpec => ({
   part: "receiver",

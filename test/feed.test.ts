@@ -5,6 +5,7 @@ import * as fc from "fast-check"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { Feed, Topic } from "../src/internal/feed.ts"
+import { runs } from "./support/runs.ts"
 import { settle } from "./support/virtual.ts"
 
 type Step =
@@ -83,7 +84,7 @@ describe("a feed", () => {
   it("reads what was published after it joined and before it was cut off, once, in order", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), (steps) => Effect.runPromise(run(steps))),
-      { numRuns: 300 }
+      { numRuns: runs(300) }
     )
   })
 

@@ -1,7 +1,9 @@
 /** `npm run bench`: the whole table. See docs/performance.md. */
 import { writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
+import { Effect } from "effect"
 import { bundleSizes, describeBundle } from "./bundle.ts"
+import { check } from "./check.ts"
 import { describe, environment } from "./environment.ts"
 import { buildGo } from "./go.ts"
 import type { Report } from "./report.ts"
@@ -14,9 +16,12 @@ const { values } = parseArgs({
     only: { type: "string", multiple: true },
     quick: { type: "boolean", default: false },
     json: { type: "string" },
-    list: { type: "boolean", default: false }
+    list: { type: "boolean", default: false },
+    check: { type: "boolean", default: false }
   }
 })
+
+if (values.check) process.exit((await Effect.runPromise(check)) ? 0 : 1)
 
 if (values.list) {
   for (const { name, question } of rows) console.log(`${name}: ${question}`)

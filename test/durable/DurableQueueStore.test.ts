@@ -3,6 +3,7 @@ import { Duration, Effect, Fiber, Layer, Stream } from "effect"
 import { DurableQueueStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
+import { runs } from "../support/runs.ts"
 
 const Store = DurableQueueStore.DurableQueueStore
 const rows = (queue: string) => Store.use((store) => Effect.map(store.size(queue), ({ rows }) => rows))
@@ -92,25 +93,24 @@ describe("the store in memory", () => {
     }).pipe(Effect.provide(DurableQueueStore.layerMemory))
   )
 
-  it.live("a long line costs no more a step than a short one", () =>
+  // That a step costs no more than in a short one is a check of the benchmark.
+  it.effect("a long line keeps what was not acknowledged", () =>
     Effect.gen(function* () {
       const store = yield* Store
       const hundred = Array.from({ length: 100 }, () => new Uint8Array(1))
       const [first = new Uint8Array(), ...others] = hundred
-      for (let n = 0; n < 2000; n++) yield* store.append("line", [first, ...others], undefined)
+      const appends = runs(2000)
+      for (let n = 0; n < appends; n++) yield* store.append("line", [first, ...others], undefined)
       const answer = yield* store.acquire("line", Duration.hours(1))
       assert.isTrue(answer._tag === "Acquired")
       if (answer._tag !== "Acquired") return
-      const began = performance.now()
       // The first stays where it is, so that what is acknowledged leaves from behind it.
-      for (let n = 0; n < 1000; n++) {
+      for (let n = 0; n < appends / 2; n++) {
         const [, ...events] = yield* store.next(answer.lease, { rows: 101, bytes: 1000 })
         const [key = 0, ...keys] = events.map(({ key }) => key)
         yield* store.acknowledge(answer.lease, [key, ...keys])
       }
-      // In steps as long as the line it would be minutes.
-      assert.isBelow(performance.now() - began, 5000)
-      assert.strictEqual(yield* rows("line"), 100_000)
+      assert.strictEqual(yield* rows("line"), appends * 50)
     }).pipe(Effect.provide(DurableQueueStore.layerMemory))
   )
 })

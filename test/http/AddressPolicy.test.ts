@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { IpNetwork, NetAddress } from "effect/net"
 import * as fc from "fast-check"
 import * as AddressPolicy from "../../src/http/AddressPolicy.ts"
+import { runs } from "../support/runs.ts"
 
 const judge = (address: string, ...allow: ReadonlyArray<string>): string | undefined =>
   AddressPolicy.refusal(AddressPolicy.make({ allow }), NetAddress.ipFromStringUnsafe(address))?.name
@@ -98,7 +99,7 @@ describe("an address", () => {
         const address = NetAddress.formatIp(NetAddress.ipv6FromBytesUnsafe(bytes))
         if (!isGlobal(address)) assert.isDefined(judge(address), address)
       }),
-      { numRuns: 1000 }
+      { numRuns: runs(1000) }
     )
   })
 })

@@ -3,17 +3,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Redacted, Result, Scope } from "effect"
 import { HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
 import { Dns, NetAddress } from "effect/net"
-import { execFile } from "node:child_process"
 import { createServer } from "node:https"
 import { type AddressInfo, getDefaultAutoSelectFamily, setDefaultAutoSelectFamily } from "node:net"
-import { join } from "node:path"
-import { promisify } from "node:util"
 import * as AddressPolicy from "../../src/http/AddressPolicy.ts"
 import * as GuardedHttpClient from "../../src/http/GuardedHttpClient.ts"
 import { Guard } from "../../src/internal/http/guard.ts"
 import { cert, key } from "./support/certificate.ts"
 import { hasIpv6, network, open, outside, resolver } from "./support/network.ts"
-import { eventually, rawReceiver, sockets, status } from "./support/receiver.ts"
+import { eventually, sockets, status } from "./support/receiver.ts"
 
 /** Gets a url: the status, or why there is none. */
 const get = (url: string, client?: (self: HttpClient.HttpClient) => HttpClient.HttpClient) =>
@@ -525,35 +522,6 @@ describe("in one program with others", () => {
       assert.strictEqual(yield* through(yield* Plain, url), 200)
       assert.strictEqual(reached(), 2)
     }).pipe(Effect.provide(layers))
-  )
-})
-
-describe("an environment that names a proxy", () => {
-  const run = promisify(execFile)
-
-  it.live("is ignored: it sees neither what is allowed nor what is refused", () =>
-    Effect.gen(function* () {
-      const { out, port, reached } = yield* network()
-      const proxy = yield* rawReceiver((socket) => void socket.end("HTTP/1.1 418 No\r\n\r\n"))
-      const names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
-      const env = {
-        ...process.env,
-        ...Object.fromEntries(names.map((name) => [name, `http://127.0.0.1:${proxy.port}`])),
-        NO_PROXY: "",
-        no_proxy: "",
-        NODE_USE_ENV_PROXY: "1"
-      }
-      const script = join(import.meta.dirname, "support", "proxied.ts")
-      const { stdout } = yield* Effect.promise(() =>
-        run(process.execPath, ["--conditions=@effect-events/source", script, String(port)], { env })
-      )
-      // That of the ordinary client.
-      assert.strictEqual(proxy.connections(), 1)
-      const refusal = "ForbiddenAddress: 127.0.0.1 is not allowed: loopback (127.0.0.0/8, RFC 1122, section 3.2.1.3)"
-      assert.deepStrictEqual(JSON.parse(stdout), ["TypeError: fetch failed", ["200", refusal]])
-      assert.strictEqual(out.requests.length, 1)
-      assert.strictEqual(reached(), 0)
-    })
   )
 })
 

@@ -8,6 +8,7 @@ import * as fc from "fast-check"
 import type { Envelope } from "../../src/http/Envelope.ts"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import * as WebhookSignature from "../../src/http/WebhookSignature.ts"
+import { runs } from "../support/runs.ts"
 import { counted, many, type Note, note, notes, one } from "./support/envelopes.ts"
 import { fakeClient } from "./support/receiver.ts"
 
@@ -197,7 +198,7 @@ describe("a group", () => {
               )
             )
         ),
-        { numRuns: 200 }
+        { numRuns: runs(200) }
       )
     )
   )

@@ -7,6 +7,7 @@ import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { Webhook } from "standardwebhooks"
 import * as WebhookSignature from "../../src/http/WebhookSignature.ts"
+import { runs } from "../support/runs.ts"
 
 type Secrets = Parameters<typeof WebhookSignature.sign>[1]
 
@@ -601,7 +602,7 @@ describe("verify", () => {
         )
         assert.match(reason._tag, /^(MissingHeader|MalformedHeader|NoMatch)$/)
       }),
-      { numRuns: 500 }
+      { numRuns: runs(500) }
     )
   })
 

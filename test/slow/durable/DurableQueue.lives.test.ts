@@ -2,13 +2,13 @@ import * as fc from "fast-check"
 import { Effect } from "effect"
 import type { DurableQueueStore } from "effect-events/durable"
 import { describe, expect, it } from "vitest"
-import { type Life, violationsOf } from "./support/life.ts"
-import { error } from "./support/store.ts"
+import { type Life, violationsOf } from "../../durable/support/life.ts"
+import { error } from "../../durable/support/store.ts"
 
 /**
  * The seed of the run, which stands in the message of a failure with the path to the life that failed:
  *
- *     EFFECT_EVENTS_SEED=… EFFECT_EVENTS_PATH=… npx vitest run test/durable/DurableQueue.lives.test.ts
+ *     EFFECT_EVENTS_SEED=… EFFECT_EVENTS_PATH=… npx vitest run test/slow/durable/DurableQueue.lives.test.ts
  *
  * `EFFECT_EVENTS_RUNS` is for longer searches.
  */

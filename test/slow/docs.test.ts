@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Worker } from "node:worker_threads"
 import { beforeAll, describe, expect, it } from "vitest"
-import { comments, fences, firstMissing, root, type Fence } from "./support/fences.ts"
+import { comments, fences, firstMissing, root, type Fence } from "../support/fences.ts"
 
 // Every ```ts fence of README.md, docs and src is a complete program. It must compile, run and end by itself, and
 // print the lines that its `// prints: ...` comments say, in this order. A fence marked ```ts expect-error must not

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { crashes, type Outcome, type Plan } from "./support/crashes.ts"
-import { describePostgres } from "./support/postgres.ts"
+import { crashes, type Outcome, type Plan } from "../../durable/support/crashes.ts"
+import { describePostgres } from "../../durable/support/postgres.ts"
 
 const rounds = Number(process.env["EFFECT_EVENTS_KILLS"] ?? 5)
 const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 1_000_000)

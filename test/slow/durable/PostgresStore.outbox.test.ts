@@ -2,7 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Schema, Stream } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
-import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
+import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {}
 const refuse = Effect.fail(new Refused())

@@ -3,7 +3,7 @@ import { Duration, Effect, Layer, Queue, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { DurableQueueStore, type Operations } from "effect-events/durable/DurableQueueStore"
 import { layerPostgres } from "effect-events/durable/PostgresStore"
-import { append, describePostgres, leaseOf, openStore } from "./support/postgres.ts"
+import { append, describePostgres, leaseOf, openStore } from "../../durable/support/postgres.ts"
 
 describePostgres("the changes of PostgresStore", (server) => {
   /** A listener that has begun. */

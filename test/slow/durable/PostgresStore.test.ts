@@ -3,8 +3,8 @@ import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventQueue, EventSink } from "effect-events"
 import { DurableQueue } from "effect-events/durable"
 import { DurableQueueStore, LeaseLost } from "effect-events/durable/DurableQueueStore"
-import { quiet } from "../support/virtual.ts"
-import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "./support/postgres.ts"
+import { quiet } from "../../support/virtual.ts"
+import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
 
 const ttl = Duration.seconds(30)
 const lost = (queue: string, epoch: number) => new LeaseLost({ queue, epoch })

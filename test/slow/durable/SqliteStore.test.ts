@@ -72,7 +72,7 @@ const child = (what: string, filename: string, ...wrap: ReadonlyArray<string>) =
       const process_ = spawn(command, others, {
         stdio: ["pipe", "pipe", "inherit"],
         // loading effect is most of what a process costs
-        env: { ...process.env, NODE_COMPILE_CACHE: join(import.meta.dirname, "../../.cache/compiled") }
+        env: { ...process.env, NODE_COMPILE_CACHE: join(import.meta.dirname, "../../../.cache/compiled") }
       })
       return { process: process_, lines: createInterface(process_.stdout)[Symbol.asyncIterator]() }
     }),

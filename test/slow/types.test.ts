@@ -1,7 +1,7 @@
 import { Effect, Layer, Logger } from "effect"
 import { beforeAll, describe, expect, it } from "vitest"
-import { compile, type Diagnostic, isBroken } from "./types/compile.ts"
-import { Live, program, received } from "./types/graph.ts"
+import { compile, type Diagnostic, isBroken } from "../types/compile.ts"
+import { Live, program, received } from "../types/graph.ts"
 
 // What the compiler is to refuse, and what it is to infer. Each snippet is a module of its own; all are compiled in one
 // run of the compiler, and what it says is read.

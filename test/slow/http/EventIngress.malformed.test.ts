@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Schema } from "effect"
 import { EventSink } from "effect-events"
-import * as CloudEvent from "../../src/http/CloudEvent.ts"
-import * as Envelope from "../../src/http/Envelope.ts"
-import * as EventIngress from "../../src/http/EventIngress.ts"
-import { collector } from "../support/collector.ts"
-import { withLogs } from "../support/virtual.ts"
-import { Client, serving } from "./support/ingress.ts"
-import { Dice, malformed, type Malformed, maxBytes, secret, wellFormed } from "./support/malformed.ts"
+import * as CloudEvent from "../../../src/http/CloudEvent.ts"
+import * as Envelope from "../../../src/http/Envelope.ts"
+import * as EventIngress from "../../../src/http/EventIngress.ts"
+import { collector } from "../../support/collector.ts"
+import { withLogs } from "../../support/virtual.ts"
+import { Client, serving } from "../../http/support/ingress.ts"
+import { Dice, malformed, type Malformed, maxBytes, secret, wellFormed } from "../../http/support/malformed.ts"
 
 /** The seed of the run stands in the message of a failure. To run it again: `EFFECT_EVENTS_SEED=<seed>`. */
 const seed = Number(process.env["EFFECT_EVENTS_SEED"] ?? Date.now() % 2 ** 31)

@@ -3,7 +3,7 @@ import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { PostgresStore } from "effect-events/durable"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
-import { describePostgres } from "./support/postgres.ts"
+import { describePostgres } from "../../durable/support/postgres.ts"
 
 describePostgres("the laws of PostgresStore", (server) => {
   let made = 0

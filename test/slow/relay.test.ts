@@ -13,10 +13,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterEach, beforeEach, expect } from "vitest"
-import * as FanOut from "../docs/examples/registry-notifications/FanOut.ts"
-import { parseEndpoints, parseListen } from "../docs/examples/registry-notifications/RelayOptions.ts"
-import { randomFrom } from "./support/random.ts"
-import { image, missing, registry, skopeo } from "./support/registry.ts"
+import * as FanOut from "../../docs/examples/registry-notifications/FanOut.ts"
+import { parseEndpoints, parseListen } from "../../docs/examples/registry-notifications/RelayOptions.ts"
+import { randomFrom } from "../support/random.ts"
+import { image, missing, registry, skopeo } from "../support/registry.ts"
 import {
   endAll,
   example,
@@ -31,7 +31,7 @@ import {
   tap,
   until,
   withoutRepeats
-} from "./support/relay.ts"
+} from "../support/relay.ts"
 
 const bodies = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
 const allIds = bodies.flatMap(idsOf)

@@ -16,12 +16,12 @@ import {
   faults,
   sequence,
   total
-} from "../docs/examples/registry-notifications/Account.ts"
-import * as Input from "../docs/examples/registry-notifications/Input.ts"
-import { Entry } from "../docs/examples/registry-notifications/Ledger.ts"
-import { randomFrom } from "./support/random.ts"
+} from "../../docs/examples/registry-notifications/Account.ts"
+import * as Input from "../../docs/examples/registry-notifications/Input.ts"
+import { Entry } from "../../docs/examples/registry-notifications/Ledger.ts"
+import { randomFrom } from "../support/random.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "..", "..")
 const example = join(root, "docs", "examples", "registry-notifications")
 const real = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
 type Notification = RegistryEvent.RegistryEvent

@@ -1,0 +1,149 @@
+/**
+ * `npm run bench -- --check`: the benchmark in small, within one process. It fails only when a figure is about half of
+ * what it should be, twice: a mistake that doubles the cost of a path, not a busy machine.
+ */
+import { Duration, Effect, Scope } from "effect"
+import { DurableQueueStore } from "effect-events/durable"
+import { Lanes } from "../../src/internal/lanes.ts"
+import { collector } from "../support/collector.ts"
+import type { Load } from "./model.ts"
+import { rows } from "./rows/index.ts"
+
+interface Check {
+  readonly title: string
+  readonly limit: "at least" | "at most"
+  readonly is: number
+  readonly measure: Effect.Effect<number>
+}
+
+const sampleOf = (rowName: string, label: string, load: Load) => {
+  const run = rows.find(({ name }) => name === rowName)?.sides.find((side) => side.label === label)?.run
+  if (run === undefined || typeof run === "string") throw new Error(`there is no side "${label}" of "${rowName}"`)
+  // Nothing is closed: what was measured may be stuck on purpose.
+  return Scope.provide(run(load), Scope.makeUnsafe())
+}
+
+/** The least of some turns: what else the machine does only ever adds. */
+const least = <A>(sides: ReadonlyArray<A>, measure: (side: A) => Effect.Effect<number>, turns = 12) =>
+  Effect.gen(function* () {
+    const least = sides.map(() => Number.POSITIVE_INFINITY)
+    for (let turn = 0; turn < turns; turn++) {
+      for (const [i, side] of sides.entries()) least[i] = Math.min(least[i]!, yield* measure(side))
+    }
+    return least
+  })
+
+/** How many times as much as ours a peer takes. */
+const against = (
+  row: string,
+  peer: string,
+  atLeast: number,
+  { metric = "wall", n = 10_000, ours = "ours" }: { metric?: string; n?: number; ours?: string } = {}
+): Check => ({
+  title: `${row}: ${peer} / ${ours}`,
+  limit: "at least",
+  is: atLeast,
+  measure: Effect.gen(function* () {
+    const load = { n, millis: 5 }
+    const sides = [yield* sampleOf(row, ours, load), yield* sampleOf(row, peer, load)]
+    const [own, other] = yield* least(sides, (sample) => Effect.map(sample, (figures) => figures[metric]!))
+    return other! / own!
+  })
+})
+
+const large = 40_000
+const growth = 40
+
+/** How many times as much a step takes when there are 40 times as many: 40 times as much where it looks at all of them. */
+const growing = (title: string, run: (waiting: number) => Effect.Effect<unknown>): Check => ({
+  title: `${title}: a step among ${large.toLocaleString("en")} / among ${(large / growth).toLocaleString("en")}`,
+  limit: "at most",
+  is: 10,
+  measure: Effect.map(
+    least(
+      [large, large / growth],
+      (waiting) =>
+        Effect.suspend(() => {
+          const began = performance.now()
+          return Effect.map(run(waiting), () => (performance.now() - began) / waiting)
+        }),
+      6
+    ),
+    ([many, few]) => many! / few!
+  )
+})
+
+const takeOldest = (waiting: number) =>
+  Effect.sync(() => {
+    const backlog = new Lanes<number>(2, 1, () => 0)
+    for (let n = 0; n < waiting; n++) backlog.enter(n, n % 1000)
+    for (let n = 0; n < waiting; n++) {
+      backlog.takeOldest(() => {})
+      backlog.enter(waiting + n, n % 1000)
+    }
+  })
+
+const turns = (waiting: number) =>
+  Effect.sync(() => {
+    const backlog = new Lanes<number>(1, 1, (n) => n)
+    const [line] = backlog.lines
+    for (let n = 0; n < waiting; n++) backlog.enter(n, n)
+    for (let n = 0; n < waiting; n++) {
+      line!.poll()
+      line!.settled(1, () => {})
+    }
+  })
+
+/** The first event stays where it is, so that what is acknowledged leaves from behind it. */
+const acknowledged = (waiting: number) =>
+  Effect.gen(function* () {
+    const store = yield* DurableQueueStore.DurableQueueStore
+    const [first = new Uint8Array(), ...others] = Array.from({ length: 100 }, () => new Uint8Array(1))
+    for (let n = 0; n < waiting / 100; n++) yield* store.append("line", [first, ...others], undefined)
+    const answer = yield* store.acquire("line", Duration.hours(1))
+    if (answer._tag === "Held") return
+    for (let n = 1; n < waiting / 100; n++) {
+      const [, ...events] = yield* store.next(answer.lease, { rows: 101, bytes: 1000 })
+      const [key = 0, ...keys] = events.map(({ key }) => key)
+      yield* store.acknowledge(answer.lease, [key, ...keys])
+    }
+  }).pipe(Effect.orDie, Effect.provide(DurableQueueStore.layerMemory))
+
+const bytes: Check = {
+  title: "bytes-queue: bytes of a waiting event",
+  limit: "at most",
+  is: 10,
+  measure: Effect.suspend(() => {
+    // Without the flag of the benchmark's own processes.
+    globalThis.gc = collector() as NodeJS.GCFunction
+    const sample = Effect.flatten(sampleOf("bytes-queue", "ours", { n: 200_000, millis: 0 }))
+    return Effect.map(sample, (figures) => figures["bytes"]!)
+  })
+}
+
+const checks: ReadonlyArray<Check> = [
+  against("queue-write", "Effect Queue, take", 0.6),
+  against("queue-writeAll", "Effect Queue, offerAll and takeAll", 0.3),
+  against("broadcast-10", "Effect PubSub, takeAll and a yield", 0.6, { n: 2000 }),
+  against("retrier", "Effect.retry", 2, { n: 5000 }),
+  against("backlog", "ours, 10 waiting", 0.5, { ours: "ours, 1,000 waiting", metric: "typical" }),
+  growing("a queue by keys that drops its oldest", takeOldest),
+  growing("the turns of as many keys", turns),
+  growing("acknowledging in a store in memory", acknowledged),
+  bytes
+]
+
+/** Prints what each check finds, and answers whether all hold. */
+export const check = Effect.gen(function* () {
+  let failed = 0
+  for (const { is, limit, measure, title } of checks) {
+    const holds = (value: number) => (limit === "at least" ? value >= is : value <= is)
+    const first = yield* measure
+    const values = holds(first) ? [first] : [first, yield* measure]
+    const isFine = holds(values.at(-1)!)
+    if (!isFine) failed++
+    const found = values.map((value) => value.toFixed(2)).join(", then ")
+    console.log(`${isFine ? "ok    " : "FAILED"}  ${title}: ${found} (${limit} ${is})`)
+  }
+  return failed === 0
+})

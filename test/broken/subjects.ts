@@ -1,0 +1,188 @@
+/** The laws, each with a sink that breaks it, and the same sinks without their defects. */
+import { EventQueue, RetryingSink } from "effect-events"
+import { Effect } from "effect"
+import * as SinkLaws from "effect-events/testing/SinkLaws"
+import { broadcaster } from "./broadcaster.ts"
+import { durable, type Flaw as DurableFlaw } from "./durable.ts"
+import { type Flaw, queue } from "./queue.ts"
+import {
+  carelessChannel,
+  hastyRetrier,
+  leakyTimeout,
+  overflowing,
+  overflowingDelay,
+  swallowing,
+  telling
+} from "./sinks.ts"
+
+const { subject } = SinkLaws
+
+/** Sinks made by hand that keep every law, so that what their broken siblings break is the one defect in each. */
+const handmade = (name: string, capacity: number | undefined, flaw?: Flaw) =>
+  subject({
+    name,
+    queued: true,
+    capacity,
+    make: (receiver, onDropped) =>
+      queue(receiver, onDropped, { ...(capacity === undefined ? {} : { capacity }), flaw }),
+    shutdown: (sink) => sink.shutdown
+  })
+
+const odd = (event: unknown): boolean => typeof event === "number" && event % 2 === 1
+
+const keyed = (name: string, capacity: number | undefined, flaw?: Flaw) =>
+  subject({
+    name,
+    queued: true,
+    capacity,
+    order: odd,
+    make: (receiver, onDropped) =>
+      queue(receiver, onDropped, { ...(capacity === undefined ? {} : { capacity }), keyOf: odd, flaw }),
+    shutdown: (sink) => sink.shutdown
+  })
+
+const fanning = (name: string, shifts: boolean) =>
+  subject({
+    name,
+    queued: true,
+    make: (receiver, onDropped) => broadcaster(receiver, onDropped, { shifts }),
+    sinks: { add: (self, sink) => self.add(sink), remove: (self, sink) => self.remove(sink) }
+  })
+
+const keeping = (name: string, flaw?: DurableFlaw) =>
+  subject({
+    name,
+    queued: true,
+    make: (receiver) => durable(receiver, flaw),
+    shutdown: (sink) => sink.shutdown,
+    // As it is at that moment: the queue goes on with its own.
+    kept: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
+  })
+
+const overflow = { base: 20, factor: 20, max: 2_000 }
+
+/** Which law each broken sink breaks. */
+// What is lost is lost to the account too.
+export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: ReadonlyArray<number>]> = [
+  [0, handmade("a queue that gives up what it has just delivered", undefined, "what is delivered stays in hand")],
+  [0, handmade("a queue that delivers a group again", undefined, "a group is delivered again from its start")],
+  [1, handmade("a queue whose second close returns at once", undefined, "the second close returns at once")],
+  [2, handmade("a queue whose close admits who waits", 2, "the close admits who waits")],
+  [
+    2,
+    subject({
+      name: "a channel that chooses between room and closed",
+      queued: true,
+      capacity: 4,
+      make: () => carelessChannel(4),
+      stream: ({ stream }) => stream
+    })
+  ],
+  [3, subject({ name: "a retrier whose close does not wait", delays: { max: "50 millis" }, make: hastyRetrier })],
+  [
+    3,
+    subject({
+      name: "a queue whose close does not wait",
+      queued: true,
+      make: (receiver, onDropped) => queue(receiver, onDropped, { flaw: "the close does not wait for the flush" })
+    }),
+    // It has no time to warn of what refuses interruption, nor to report, and its fibers go on.
+    [5, 8, 11]
+  ],
+  [4, fanning("a broadcaster that shifts what it goes over", true)],
+  [5, handmade("a queue whose close waits for ever", undefined, "the close waits for ever")],
+  [5, handmade("a queue that waits for what refuses", undefined, "the close waits for what refuses interruption")],
+  [
+    6,
+    subject({
+      name: "a backoff that overflows",
+      delays: { max: overflow.max, bound: overflowingDelay(overflow) },
+      make: (receiver) => RetryingSink.make(overflowing(overflow))(receiver)
+    })
+  ],
+  [
+    6,
+    subject({
+      name: "a backoff that overflows, watched through its sink only",
+      delays: { max: overflow.max },
+      make: (receiver) => RetryingSink.make(overflowing(overflow))(receiver)
+    })
+  ],
+  [7, handmade("a queue that ends with undefined", undefined, "undefined ends it")],
+  [7, handmade("a queue that runs its events", undefined, "an event that is an Effect is run")],
+  [8, handmade("a queue that drops what fails", undefined, "what fails is dropped in silence"), [0]],
+  [8, handmade("a queue that drops what is left", undefined, "what is left is dropped in silence"), [0, 1]],
+  [8, handmade("a queue that logs events", undefined, "the log tells the content")],
+  [8, subject({ name: "a sink that swallows errors", make: swallowing }), [0]],
+  [8, subject({ name: "a sink that logs events", make: telling })],
+  [9, handmade("a queue that a group enters one by one", 3, "a group enters one by one")],
+  [10, handmade("a queue that a defect ends", undefined, "a defect ends it")],
+  [10, handmade("a queue that an interruption ends", undefined, "an interruption ends it")],
+  [11, handmade("a queue whose fiber stays", undefined, "its fiber stays")],
+  [11, subject({ name: "a timeout that leaves the write behind", make: leakyTimeout })],
+  [12, handmade("a queue that waits for itself", 2, "a delivery waits for itself")],
+  [13, keeping("a durable queue that puts aside what fails at the end", "a failure during the close is put aside")],
+  [13, keeping("a durable queue that puts aside what a closed receiver got", "a closed receiver costs the event")],
+  // It is lost whenever something is in flight.
+  [13, keeping("a durable queue that acknowledges early", "it acknowledges before it delivers"), [0, 1, 8]],
+  [8, keeping("a durable queue that forgets what is in flight", "the close forgets what is in flight"), [0, 1]],
+  [8, keeping("a durable queue that loses what fails", "a failure is taken for a delivery"), [0, 13]],
+  [0, keeping("a durable queue that forgets that it delivered", "the close forgets the last acknowledgement"), [13]],
+  [0, keeping("a durable queue that stores twice", "a write is stored twice"), [7, 10, 13, 17]],
+  [16, handmade("a queue with room for no large group", 2, "a group waits for more room than there is")],
+  [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
+  [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],
+  [
+    17,
+    subject({
+      name: "a queue that is said to keep the order of keys, and does not know them",
+      queued: true,
+      order: odd,
+      make: (receiver, onDropped) => EventQueue.make({ concurrency: 3, onDropped })(receiver),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  [
+    17,
+    subject({
+      name: "a queue that is said to keep all in order, and keeps the order of keys",
+      queued: true,
+      make: (receiver, onDropped) => EventQueue.make({ concurrency: 3, partitionBy: odd, onDropped })(receiver),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  // What is lost is missed without an order too.
+  [
+    8,
+    subject({
+      name: "a queue without an order that drops what fails",
+      queued: true,
+      order: "none",
+      make: (receiver, onDropped) => queue(receiver, onDropped, { flaw: "what fails is dropped in silence" }),
+      shutdown: (sink) => sink.shutdown
+    }),
+    [0]
+  ],
+  [
+    8,
+    subject({
+      name: "a queue by keys that drops what is left",
+      queued: true,
+      order: odd,
+      make: (receiver, onDropped) =>
+        queue(receiver, onDropped, { keyOf: odd, flaw: "what is left is dropped in silence" }),
+      shutdown: (sink) => sink.shutdown
+    }),
+    [0, 1]
+  ]
+]
+
+export const honest = [
+  handmade("a queue made by hand", undefined),
+  handmade("a queue of 2 made by hand", 2),
+  handmade("a queue of 3 made by hand", 3),
+  keyed("a queue by keys made by hand", undefined),
+  keyed("a queue of 2 by keys made by hand", 2),
+  fanning("a broadcaster made by hand", false),
+  keeping("a durable queue made by hand")
+]

@@ -1,0 +1,435 @@
+/** Each sink of the library, and pipelines of them, as the laws see them. */
+import { Effect, PubSub, Queue, Schedule, Scope, Stream } from "effect"
+import {
+  Breaker,
+  Broadcaster,
+  type Dropped,
+  EventChannel,
+  EventFilter,
+  EventQueue,
+  EventSink,
+  ExponentialBackoff,
+  RetryingSink,
+  RetryStrategy
+} from "effect-events"
+import * as SinkLaws from "effect-events/testing/SinkLaws"
+
+const { subject } = SinkLaws
+
+const backoff = { base: "20 millis", factor: "20 millis", max: "200 millis" } as const
+const delays = { max: backoff.max, bound: (failures: number) => ExponentialBackoff.maxDelay(failures, backoff) }
+
+/** Two keys for numbers, and one for all that is not a number. */
+function half(event: unknown): unknown {
+  return typeof event === "number" ? [event % 2] : "other"
+}
+
+/** The sinks of the library, those of one kind together. */
+export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
+  [
+    subject({
+      name: "EventSink.make",
+      make: (receiver) => EventSink.make(receiver.write)
+    }),
+    subject({
+      name: "EventSink.makeGroup",
+      make: (receiver) => EventSink.makeGroup(receiver.group.writeSome)
+    }),
+    subject({
+      name: "EventSink.sync",
+      synchronous: true,
+      make: (receiver) => EventSink.sync(receiver.record)
+    }),
+    subject({
+      name: "EventSink.mapInput",
+      make: (receiver) =>
+        Effect.map(
+          EventSink.make(receiver.write),
+          EventSink.mapInput((event: unknown) => event)
+        )
+    }),
+    subject({
+      name: "EventSink.mapInput of events of one type",
+      event: (n) => ({ n }),
+      read: (event: string | { readonly n: number }) => (typeof event === "string" ? Number(event) : event.n),
+      make: (receiver: SinkLaws.Receiver<string>, onDropped) =>
+        receiver.pipe(
+          EventQueue.make({ onDropped: (dropped: Dropped.Dropped<string, unknown>) => onDropped(dropped) }),
+          Effect.map(EventSink.mapInput(({ n }: { readonly n: number }) => String(n)))
+        ),
+      queued: true
+    }),
+    subject({
+      name: "EventSink.mapError",
+      make: (receiver) =>
+        Effect.map(
+          EventSink.make(receiver.write),
+          EventSink.mapError(() => "mapped")
+        )
+    }),
+    subject({
+      name: "EventSink.tap",
+      make: (receiver) =>
+        Effect.map(
+          EventSink.makeGroup(receiver.group.writeSome),
+          EventSink.tap(() => Effect.void)
+        )
+    }),
+    subject({
+      name: "EventSink.timeout",
+      make: (receiver) => Effect.map(EventSink.make(receiver.write), EventSink.timeout("5 seconds"))
+    }),
+    subject({
+      name: "EventSink.stamp",
+      read: (event) => (isStamped(event) ? event.event : event),
+      make: (receiver: SinkLaws.Receiver<EventSink.Stamped<unknown>>) =>
+        Effect.map(EventSink.makeGroup(receiver.group.writeSome), (sink) => EventSink.stamp<unknown, unknown>(sink))
+    })
+  ],
+  [
+    ...[Queue.unbounded<unknown>(), Queue.bounded<unknown>(2)].map((make, i) =>
+      subject({
+        name: `EventSink.fromQueue of a queue that is ${["unbounded", "bounded"][i]}`,
+        queued: true,
+        ...(i === 1 ? { capacity: 2 } : {}),
+        make: () =>
+          Effect.gen(function* () {
+            const queue = yield* make
+            return Object.assign(yield* EventSink.fromQueue(queue), { queue })
+          }),
+        stream: ({ queue }) => Stream.fromQueue(queue)
+      })
+    ),
+    subject({
+      name: "EventSink.fromPubSub",
+      queued: true,
+      make: () =>
+        Effect.gen(function* () {
+          const pubsub = yield* PubSub.unbounded<unknown>()
+          // It is not the sink's: it outlives it.
+          const subscription = yield* PubSub.subscribe(pubsub).pipe(Scope.provide(yield* Scope.make()))
+          return Object.assign(yield* EventSink.fromPubSub(pubsub), { subscription })
+        }),
+      stream: ({ subscription }) => Stream.fromSubscription(subscription)
+    }),
+
+    subject({
+      name: "EventQueue",
+      queued: true,
+      make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  [
+    subject({
+      name: "EventQueue that logs what it gives up",
+      queued: true,
+      make: (receiver) => EventQueue.make({ drainTimeout: "1 second" })(receiver.reliable),
+      deadline: "1 second",
+      shutdown: (queue) => queue.shutdown
+    }),
+    subject({
+      name: "EventQueue over a group sink",
+      queued: true,
+      make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver.group),
+      shutdown: (queue) => queue.shutdown
+    }),
+    subject({
+      name: "EventQueue over a synchronous sink",
+      queued: true,
+      synchronous: true,
+      make: (receiver) => Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make()),
+      shutdown: (queue) => queue.shutdown
+    }),
+    ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+      subject({
+        name: `EventQueue of 2, "${overflow}"`,
+        queued: true,
+        capacity: 2,
+        make: (receiver, onDropped) => EventQueue.make({ capacity: 2, overflow, onDropped })(receiver),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of 3, "${overflow}", over a group sink`,
+        queued: true,
+        capacity: 3,
+        make: (receiver, onDropped) => EventQueue.make({ capacity: 3, overflow, onDropped })(receiver.group),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of 3, "${overflow}", over a synchronous sink`,
+        queued: true,
+        synchronous: true,
+        capacity: 3,
+        make: (receiver, onDropped) =>
+          Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make({ capacity: 3, overflow, onDropped })),
+        shutdown: (queue) => queue.shutdown
+      })
+    ]),
+    subject({
+      name: "EventQueue of 1 that logs what it gives up",
+      queued: true,
+      capacity: 1,
+      make: (receiver) => EventQueue.make({ capacity: 1 })(receiver.reliable),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  ...(["none", half] as const).map((order) => {
+    const keys = order === "none" ? {} : { partitionBy: order }
+    const how = `3 at a time, ${order === "none" ? "without keys" : "by keys"}`
+    const options = { concurrency: 3, ...keys }
+    return [
+      subject({
+        name: `EventQueue, ${how}`,
+        queued: true,
+        order,
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, over a group sink`,
+        queued: true,
+        order,
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver.group),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, over a synchronous sink`,
+        queued: true,
+        synchronous: true,
+        order,
+        make: (receiver, onDropped) =>
+          Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make({ ...options, onDropped })),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue, ${how}, that logs what it gives up`,
+        queued: true,
+        order,
+        make: (receiver) =>
+          EventQueue.make<unknown, never>({ ...options, drainTimeout: "1 second" })(receiver.reliable),
+        deadline: "1 second",
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `queue, ${how} | retry | receiver`,
+        queued: true,
+        order,
+        delays,
+        deadline: "40 seconds",
+        make: (receiver, onDropped) =>
+          receiver.pipe(
+            RetryingSink.make(ExponentialBackoff.make(backoff)),
+            Effect.flatMap(EventQueue.make({ ...options, onDropped }))
+          ),
+        shutdown: (queue) => queue.shutdown
+      }),
+      ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+        ...[2, 3].map((capacity) =>
+          subject({
+            name: `EventQueue of ${capacity}, ${how}, "${overflow}"`,
+            queued: true,
+            capacity,
+            order,
+            make: (receiver, onDropped) => EventQueue.make({ ...options, capacity, overflow, onDropped })(receiver),
+            shutdown: (queue) => queue.shutdown
+          })
+        ),
+        subject({
+          name: `EventQueue of 3, ${how}, "${overflow}", over a group sink`,
+          queued: true,
+          capacity: 3,
+          order,
+          make: (receiver, onDropped) =>
+            EventQueue.make({ ...options, capacity: 3, overflow, onDropped })(receiver.group),
+          shutdown: (queue) => queue.shutdown
+        }),
+        subject({
+          name: `EventQueue of 3, ${how}, "${overflow}", over a synchronous sink`,
+          queued: true,
+          synchronous: true,
+          capacity: 3,
+          order,
+          make: (receiver, onDropped) =>
+            Effect.flatMap(
+              EventSink.sync(receiver.record),
+              EventQueue.make({ ...options, capacity: 3, overflow, onDropped })
+            ),
+          shutdown: (queue) => queue.shutdown
+        })
+      ])
+    ]
+  }),
+  [
+    subject({
+      name: "RetryingSink with ExponentialBackoff",
+      delays,
+      make: (receiver) => RetryingSink.make(ExponentialBackoff.make(backoff))(receiver)
+    }),
+    subject({
+      name: "RetryingSink with ExponentialBackoff over a group sink",
+      delays,
+      make: (receiver) => RetryingSink.make(ExponentialBackoff.make(backoff))(receiver.group)
+    }),
+    subject({
+      name: "RetryingSink with Breaker",
+      delays: { max: "100 millis" },
+      make: (receiver) =>
+        Effect.flatMap(Breaker.make({ threshold: 2, backoff: "100 millis" }), (breaker) =>
+          RetryingSink.make(breaker)(receiver)
+        )
+    }),
+    subject({
+      name: "RetryingSink with ExponentialBackoff and Breaker",
+      delays: { max: "200 millis" },
+      make: (receiver) =>
+        Effect.flatMap(Breaker.make({ threshold: 3, backoff: "100 millis" }), (breaker) =>
+          RetryingSink.make(RetryStrategy.combine(breaker)(ExponentialBackoff.make(backoff)))(receiver)
+        )
+    }),
+    subject({
+      name: "RetryingSink with a schedule, for ever",
+      delays: { max: "100 millis" },
+      make: (receiver) => RetryingSink.make(RetryStrategy.forever(Schedule.spaced("100 millis")))(receiver)
+    }),
+    subject({
+      name: "RetryingSink with a schedule that ends",
+      make: (receiver) =>
+        RetryingSink.make(RetryStrategy.fromSchedule(Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 2 }))))(
+          receiver
+        )
+    })
+  ],
+  [
+    subject({
+      name: "Broadcaster",
+      queued: true,
+      make: (receiver, onDropped) =>
+        Effect.tap(Broadcaster.make<unknown>(), (self) => Broadcaster.add(self, receiver, { onDropped })),
+      shutdown: (self) => self.shutdown,
+      sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
+    }),
+    subject({
+      name: "Broadcaster over a group sink",
+      queued: true,
+      make: (receiver, onDropped) =>
+        Effect.tap(Broadcaster.make<unknown>(), (self) => Broadcaster.add(self, receiver.group, { onDropped })),
+      shutdown: (self) => self.shutdown,
+      sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
+    }),
+    subject({
+      name: "Broadcaster that logs what it gives up",
+      queued: true,
+      make: (receiver) => Broadcaster.make([Effect.succeed(receiver.reliable)]),
+      shutdown: (self) => self.shutdown,
+      sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
+    }),
+    subject({
+      name: "Broadcaster over a synchronous sink",
+      queued: true,
+      synchronous: true,
+      make: (receiver) => Broadcaster.make([EventSink.sync(receiver.record)]),
+      shutdown: (self) => self.shutdown,
+      sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
+    })
+  ],
+  [
+    ...[0, 1, 4].map((capacity) =>
+      subject({
+        name: `EventChannel of ${capacity}`,
+        queued: true,
+        capacity,
+        make: (_, onDropped) => EventChannel.make<unknown>({ capacity, onDropped }),
+        stream: (channel) => channel.stream,
+        shutdown: (channel) => channel.shutdown
+      })
+    ),
+    subject({
+      name: "EventChannel that logs what it gives up",
+      queued: true,
+      capacity: 4,
+      make: () => EventChannel.make<unknown>({ capacity: 4 }),
+      stream: (channel) => channel.stream,
+      shutdown: (channel) => channel.shutdown
+    })
+  ],
+  [
+    subject({
+      name: "EventFilter",
+      filtered: () => "noise",
+      make: (receiver) => Effect.map(EventSink.make(receiver.write), EventFilter.make(notNoise))
+    }),
+    subject({
+      name: "EventFilter over a group sink",
+      filtered: () => "noise",
+      make: (receiver) => Effect.map(EventSink.makeGroup(receiver.group.writeSome), EventFilter.make(notNoise))
+    }),
+    subject({
+      name: "EventFilter over a synchronous sink",
+      synchronous: true,
+      filtered: () => "noise",
+      make: (receiver) => Effect.map(EventSink.sync(receiver.record), EventFilter.make(notNoise))
+    })
+  ],
+  [
+    subject({
+      name: "filter | queue | retry | receiver",
+      queued: true,
+      delays,
+      deadline: "40 seconds",
+      filtered: () => "noise",
+      make: (receiver, onDropped) =>
+        receiver.pipe(
+          RetryingSink.make(ExponentialBackoff.make(backoff)),
+          Effect.flatMap(EventQueue.make({ onDropped })),
+          Effect.map((queue) => Object.assign(EventFilter.make(notNoise)(queue), { shutdown: queue.shutdown }))
+        ),
+      shutdown: ({ shutdown }) => shutdown
+    }),
+    subject({
+      name: "queue of 2 | timeout | group",
+      queued: true,
+      capacity: 2,
+      make: (receiver, onDropped) =>
+        EventQueue.make({ capacity: 2, onDropped })(EventSink.timeout(receiver.group, "3 seconds")),
+      shutdown: (queue) => queue.shutdown
+    }),
+    subject({
+      name: "queue | queue | receiver",
+      queued: true,
+      deadline: "40 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(EventQueue.make({ onDropped }), Effect.flatMap(EventQueue.make({ onDropped })))
+    }),
+    subject({
+      name: "queue of 1 | queue of 1 | receiver",
+      queued: true,
+      capacity: 1,
+      deadline: "40 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(
+          EventQueue.make({ capacity: 1, onDropped }),
+          Effect.flatMap(EventQueue.make({ capacity: 1, onDropped }))
+        )
+    }),
+    subject({
+      name: "broadcast | filter | queue | retry | receiver",
+      queued: true,
+      deadline: "60 seconds",
+      make: (receiver, onDropped) =>
+        Broadcaster.make([
+          receiver.pipe(
+            RetryingSink.make(ExponentialBackoff.make(backoff)),
+            Effect.flatMap(EventQueue.make({ onDropped })),
+            Effect.map((queue) => EventFilter.make(notNoise)<never>(queue))
+          )
+        ]),
+      sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
+    })
+  ]
+]
+
+const notNoise = (event: unknown): boolean => event !== "noise"
+
+const isStamped = (event: unknown): event is EventSink.Stamped<unknown> =>
+  typeof event === "object" && event !== null && "trace" in event && "event" in event

@@ -60,6 +60,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/commit",
     "internal/http/dispatchedAnswer",
     "internal/http/handshake",
+    "internal/http/refusalLog",
     "internal/http/requestBody",
     "internal/http/specialRanges"
   ],
@@ -88,7 +89,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "http/HttpSinkError",
     "internal/http/authenticate",
     "internal/http/choose",
-    "internal/http/identify"
+    "internal/http/identify",
+    "internal/http/onRefused"
   ],
   [
     "internal/durable/codec",
@@ -105,7 +107,13 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
   ["internal/durable/queue"],
   ["durable/DurableQueue"],
-  ["internal/http/answer", "internal/http/deadlines", "internal/http/switch", "internal/http/target"],
+  [
+    "internal/http/answer",
+    "internal/http/deadlines",
+    "internal/http/dedupe",
+    "internal/http/switch",
+    "internal/http/target"
+  ],
   ["http/EventIngress", "internal/http/exchange", "internal/http/fill", "internal/http/hold"],
   ["internal/http/settings", "internal/http/signer"],
   ["http/HttpSink"],

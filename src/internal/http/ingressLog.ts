@@ -60,8 +60,6 @@ export class IngressLog {
 
 const times = (n: number, what: string): string => (n === 1 ? `a ${what}` : `${n} ${what}s`)
 
-/** What an error of a sink's own type may be called in the log: its tag, and nothing that it carries. */
-export const nameOf = (error: unknown): string =>
-  hasProperty(error, "_tag") && typeof error._tag === "string"
-    ? `the sink failed with ${error._tag}`
-    : "the sink failed"
+/** What an error may be called in the log: its tag, and nothing that it carries. */
+export const tagOf = (error: unknown): string =>
+  hasProperty(error, "_tag") && typeof error._tag === "string" ? ` with ${error._tag}` : ""

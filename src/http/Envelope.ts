@@ -209,7 +209,7 @@ export const ndjson = <A>(
  * **Details**
  *
  * An event goes on as it came, unknown fields and the order of all fields included. Of the request itself only `events`
- * is read.
+ * is read, which may be `null`.
  *
  * **Gotchas**
  *
@@ -220,7 +220,7 @@ export const ndjson = <A>(
  */
 export const registry: Envelope<RegistryEvent.RegistryEvent> = (() => {
   const encode = encoder(RegistryEvent.RegistryEvent)
-  const decode = decoder(Schema.Struct({ events: Schema.Array(RegistryEvent.RegistryEvent) }))
+  const decode = decoder(Schema.Struct({ events: Schema.NullOr(Schema.Array(RegistryEvent.RegistryEvent)) }))
   return {
     contentType: RegistryEvent.mediaType,
     join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
@@ -233,7 +233,7 @@ export const registry: Envelope<RegistryEvent.RegistryEvent> = (() => {
           // As the schema has found it.
           Effect.map(
             decode(json),
-            () => (json as { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> }).events
+            () => (json as { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> | null }).events ?? []
           )
         )
       )

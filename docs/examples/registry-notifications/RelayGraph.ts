@@ -80,7 +80,9 @@ const inbox = Effect.flatMap(Endpoints, (lines) =>
   lines.length > 0
     ? FanOut.make(lines.map(({ queue }) => queue))
     : EventSink.make(({ action, id, target }: Notification) =>
-        Screen.print([id, action, target.repository, target.tag ?? target.digest].join("  "))
+        Screen.print(
+          [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
+        )
       )
 )
 

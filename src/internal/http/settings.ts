@@ -18,6 +18,12 @@ export interface Ignored {
   readonly actions?: ReadonlyArray<string> | undefined
 }
 
+/** What of a registry's event is looked at. */
+interface Ignorable {
+  readonly action?: string | undefined
+  readonly target?: { readonly mediaType?: string | undefined } | null | undefined
+}
+
 /**
  * Whether a registry's event has one of these media types or actions: the `ignore` of an endpoint.
  *
@@ -26,9 +32,9 @@ export interface Ignored {
  */
 export const ignoring =
   ({ actions = [], mediaTypes = [] }: Ignored) =>
-  (event: { readonly action: string; readonly target: { readonly mediaType?: string | undefined } }): boolean =>
-    actions.includes(event.action) ||
-    (event.target.mediaType !== undefined && mediaTypes.includes(event.target.mediaType))
+  ({ action, target }: Ignorable): boolean =>
+    (action !== undefined && actions.includes(action)) ||
+    (target?.mediaType !== undefined && mediaTypes.includes(target.mediaType))
 
 /**
  * What of an endpoint comes from a configuration.

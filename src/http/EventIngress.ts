@@ -182,6 +182,7 @@ export const make = <A, E = never, X = never, R = never>(
         unread = false
         const signed = authenticate && (yield* authenticate(message))
         const decoded = yield* Effect.mapError(envelope.decode(message), (error) => refused(400, error.message))
+        yield* log.doubtful(envelope.accepts?.warning?.(headers))
         const ids = repeats && (yield* identify(envelope, decoded, signed))
         repeated = yield* taker.take(decoded, ids)
         events = decoded.length - repeated
@@ -219,7 +220,7 @@ export const make = <A, E = never, X = never, R = never>(
  * | 503    | the sink is closed, failed, died or was too slow; `Retry-After` tells when to come again             |
  *
  * All but 202 carry a problem document (RFC 9457). Nothing of a request is logged: a run of refused signatures, or of
- * answers of 503, is logged at doubling counts.
+ * answers of 503, is logged at doubling counts. What an envelope warns of, such as an unknown version, is logged once.
  *
  * An id counts once its events are committed. Of two requests with one id at once the second waits for the first, and
  * writes when that one failed. The id is that of the signature where requests are signed, else what the envelope says

@@ -17,12 +17,20 @@ import * as Schema from "effect/Schema"
 import { rfc3339 } from "../internal/envelope/timestamp.ts"
 
 /**
- * The media type of a request of events: without it the real receivers do not look inside.
+ * The media type of a request of events, as registries up to version 2 post it. Receivers compare it.
  *
  * @category constants
  * @since 0.1.0
  */
 export const mediaType = "application/vnd.docker.distribution.events.v1+json"
+
+/**
+ * The media type of a request of events, as registries from version 3.0 on post it.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const mediaTypeV2 = "application/vnd.docker.distribution.events.v2+json"
 
 /** A struct that keeps the fields it does not know. */
 const Open = <const Fields extends Schema.Struct.Fields>(fields: Fields) =>

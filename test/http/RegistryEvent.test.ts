@@ -161,7 +161,8 @@ describe("Envelope.registry", () => {
       const error = yield* Effect.flip(decode(body, "application/json"))
       assert.strictEqual(
         error.message,
-        'Expected application/vnd.docker.distribution.events.v1+json in header "content-type", got "application/json"'
+        "Expected application/vnd.docker.distribution.events.v1+json or " +
+          'application/vnd.docker.distribution.events.v2+json in header "content-type", got "application/json"'
       )
     })
   )

@@ -18,12 +18,6 @@ export interface Ignored {
   readonly actions?: ReadonlyArray<string> | undefined
 }
 
-/** What of a registry's event is looked at. */
-interface Ignorable {
-  readonly action?: string | undefined
-  readonly target?: { readonly mediaType?: string | undefined } | null | undefined
-}
-
 /**
  * Whether a registry's event has one of these media types or actions: the `ignore` of an endpoint.
  *
@@ -32,7 +26,13 @@ interface Ignorable {
  */
 export const ignoring =
   ({ actions = [], mediaTypes = [] }: Ignored) =>
-  ({ action, target }: Ignorable): boolean =>
+  ({
+    action,
+    target
+  }: {
+    readonly action?: string | undefined
+    readonly target?: { readonly mediaType?: string | undefined } | null | undefined
+  }): boolean =>
     (action !== undefined && actions.includes(action)) ||
     (target?.mediaType !== undefined && mediaTypes.includes(target.mediaType))
 

@@ -39,9 +39,9 @@ export interface Line {
 }
 
 /** The times and the verdict on answers are distribution's. */
-const line = Effect.fnUntraced(function* ({ name, url }: Target) {
+const line = Effect.fnUntraced(function* ({ mediaType, name, url }: Target) {
   // A process that was killed keeps its lease for so long: then the next one goes on.
-  const queue = yield* Pipeline.make({ name, url, leaseTtl: "5 seconds", drainTimeout }).pipe(
+  const queue = yield* Pipeline.make({ name, url, mediaType, leaseTtl: "5 seconds", drainTimeout }).pipe(
     Effect.mapError(({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` }))
   )
   return { name, queue } satisfies Line

@@ -80,6 +80,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/attributes",
     "internal/envelope/body",
     "internal/envelope/cloudEventData",
+    "internal/envelope/registryVersion",
     "internal/http/take"
   ],
   ["http/Envelope", "http/WebhookSignature", "internal/http/guard"],

@@ -179,6 +179,7 @@ export const make = <A, E = never, X = never, R = never>(
         const taking = Effect.gen(function* () {
           const envelope = yield* Effect.fromResult(chosen)
           const decoded = yield* Effect.mapError(envelope.decode(message), (error) => refused(400, error.message))
+          yield* log.doubtful(envelope.accepts?.warning?.(headers))
           const ids = repeats && (yield* identify(envelope, decoded, signed))
           repeated = yield* taker.take(decoded, ids)
           events = decoded.length - repeated
@@ -229,7 +230,8 @@ export const make = <A, E = never, X = never, R = never>(
  *
  * All but 202 carry a problem document (RFC 9457). A run of refused signatures, of other answers of 4xx, or of answers of
  * 503 is logged at doubling counts: a 4xx with the last `detail`, none with the body. A request that was taken ends a run
- * of 4xx a minute after the last line of that run.
+ * of 4xx a minute after the last line of that run. What an envelope warns of,
+ * such as an unknown version, is logged once.
  *
  * An id counts once its events are committed. Of two requests with one id at once the second waits for the first, and
  * writes when that one failed. The id is that of the signature where requests are signed, else what the envelope says

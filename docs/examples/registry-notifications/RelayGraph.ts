@@ -39,9 +39,9 @@ export interface Line {
 }
 
 /** The times and the verdict on answers are distribution's. */
-const line = Effect.fnUntraced(function* ({ name, url }: Target) {
+const line = Effect.fnUntraced(function* ({ mediaType, name, url }: Target) {
   // A process that was killed keeps its lease for so long: then the next one goes on.
-  const queue = yield* Pipeline.make({ name, url, leaseTtl: "5 seconds", drainTimeout }).pipe(
+  const queue = yield* Pipeline.make({ name, url, mediaType, leaseTtl: "5 seconds", drainTimeout }).pipe(
     Effect.mapError(({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` }))
   )
   return { name, queue } satisfies Line
@@ -80,7 +80,9 @@ const inbox = Effect.flatMap(Endpoints, (lines) =>
   lines.length > 0
     ? FanOut.make(lines.map(({ queue }) => queue))
     : EventSink.make(({ action, id, target }: Notification) =>
-        Screen.print([id, action, target.repository, target.tag ?? target.digest].join("  "))
+        Screen.print(
+          [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
+        )
       )
 )
 

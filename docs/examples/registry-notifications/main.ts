@@ -25,7 +25,9 @@ const listen = Flag.String("listen").pipe(
   Flag.optional
 )
 const endpoint = Flag.String("endpoint").pipe(
-  Flag.withDescription("A url that the relay posts to; may be given several times"),
+  Flag.withDescription(
+    "URL or v2=URL, with the version of notifications that the receiver takes: where the relay posts to; may be given several times"
+  ),
   Flag.atLeast(0)
 )
 const data = Flag.String("data").pipe(

@@ -13,6 +13,8 @@ export interface Options {
   readonly url: string | URL
   /** What a request is posted under, which the receiver compares: version 1 by default. */
   readonly mediaType?: string
+  /** How many bytes a request may have: 1 MiB by default. */
+  readonly maxBytes?: number | undefined
   /** After a crash nothing is delivered for so long. */
   readonly leaseTtl: Duration.Input
   /** How long the close waits for what is with the receiver. The rest is in the file. */
@@ -24,14 +26,15 @@ export interface Options {
 
 /** Posts one event at a time. */
 export const post = ({
+  maxBytes,
   mediaType,
   name,
   onAttempt,
   url
-}: Pick<Options, "name" | "url" | "mediaType" | "onAttempt">) => {
+}: Pick<Options, "name" | "url" | "mediaType" | "maxBytes" | "onAttempt">) => {
   const { classification, maxEvents, timeout } = Endpoint.defaults
   const envelope = Envelope.registryWith({ mediaType })
-  return HttpSink.make({ name, url, onAttempt, envelope, classification, maxEvents, timeout })
+  return HttpSink.make({ name, url, onAttempt, envelope, classification, maxBytes, maxEvents, timeout })
 }
 
 /** What tells the queue of a name from others in the file. */

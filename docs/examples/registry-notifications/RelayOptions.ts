@@ -51,3 +51,15 @@ export const parseEndpoints = Effect.fnUntraced(function* (texts: ReadonlyArray<
     message: `--endpoint ${twice.name} is given twice (what follows a ? tells none apart)`
   })
 })
+
+/**
+ * How many bytes a notification may have: 32 MiB. A registry takes manifests of up to 4 MiB, and with
+ * `includereferences` puts what they refer to into the event, annotations included, where Go writes one `&`, `<` or `>` as
+ * six characters, and indents. What is larger is refused, and a registry never goes on behind it.
+ */
+export const defaultMaxBytes = 32 * 1024 * 1024
+
+export const parseMaxBytes = (bytes: number): Effect.Effect<number, Problem> =>
+  Number.isSafeInteger(bytes) && bytes > 0
+    ? Effect.succeed(bytes)
+    : Effect.fail(new Problem({ message: `--max-bytes takes a number of bytes from 1 on, not ${bytes}` }))

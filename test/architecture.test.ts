@@ -60,6 +60,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/commit",
     "internal/http/dispatchedAnswer",
     "internal/http/handshake",
+    "internal/http/refusalLog",
     "internal/http/requestBody",
     "internal/http/specialRanges"
   ],
@@ -79,6 +80,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/envelope/attributes",
     "internal/envelope/body",
     "internal/envelope/cloudEventData",
+    "internal/envelope/registryVersion",
     "internal/http/take"
   ],
   ["http/Envelope", "http/WebhookSignature", "internal/http/guard"],
@@ -88,7 +90,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "http/HttpSinkError",
     "internal/http/authenticate",
     "internal/http/choose",
-    "internal/http/identify"
+    "internal/http/identify",
+    "internal/http/onRefused"
   ],
   [
     "internal/durable/codec",
@@ -105,7 +108,13 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
   ["internal/durable/queue"],
   ["durable/DurableQueue"],
-  ["internal/http/answer", "internal/http/deadlines", "internal/http/switch", "internal/http/target"],
+  [
+    "internal/http/answer",
+    "internal/http/deadlines",
+    "internal/http/dedupe",
+    "internal/http/switch",
+    "internal/http/target"
+  ],
   ["http/EventIngress", "internal/http/exchange", "internal/http/fill", "internal/http/hold"],
   ["internal/http/settings", "internal/http/signer"],
   ["http/HttpSink"],

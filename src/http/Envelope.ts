@@ -25,6 +25,7 @@ import { decoded, decoder, encoder, failed, guarded, guardedEager } from "../int
 import { EnvelopeError } from "../internal/envelope/error.ts"
 import * as Json from "../internal/envelope/json.ts"
 import * as MediaType from "../internal/envelope/mediaType.ts"
+import * as RegistryVersion from "../internal/envelope/registryVersion.ts"
 import * as Utf8 from "../internal/envelope/utf8.ts"
 import * as RegistryEvent from "./RegistryEvent.ts"
 
@@ -63,8 +64,12 @@ export interface Envelope<in out A> {
 export interface Accepts {
   /** Whether these are the headers of such a request. Names are in lower case. */
   readonly test: (headers: Message["headers"]) => boolean
-  /** What such a request has, for the answer to one that nobody accepts. */
+  /** What such a request has, for the answer to one that no envelope accepts. */
   readonly expected: string
+  /** The media types of such requests, for the `Accept` header of that answer: none when the media type does not tell. */
+  readonly mediaTypes?: ReadonlyArray<string> | undefined
+  /** What is doubtful about such a request although it decodes, such as an unknown version. An ingress logs each text once. */
+  readonly warning?: ((headers: Message["headers"]) => string | undefined) | undefined
 }
 
 /**
@@ -203,13 +208,75 @@ export const ndjson = <A>(
 }
 
 /**
- * Many events a request, as a Docker Registry notifies its endpoints: `{"events":[...]}` of the media type
- * `application/vnd.docker.distribution.events.v1+json`.
+ * @category options
+ * @since 0.1.0
+ */
+export interface RegistryOptions {
+  /**
+   * The media type of a request that is sent: `RegistryEvent.mediaType` by default, `RegistryEvent.mediaTypeV2`, or a
+   * later version. Any other is a defect.
+   */
+  readonly mediaType?: string | undefined
+}
+
+/**
+ * The envelope of `registry`, sent under a media type of one's own choice.
  *
  * **Details**
  *
- * An event goes on as it came, unknown fields and the order of all fields included. Of the request itself only `events`
- * is read.
+ * A receiver compares the media type, and refuses a version that it does not know. Which requests are decoded does not
+ * depend on it.
+ *
+ * **Gotchas**
+ *
+ * The events are not converted: a receiver of version 1 gets the fields that a registry of version 3 has written.
+ *
+ * **Example** (A receiver that is made for registries from version 3.0 on)
+ *
+ * ```ts
+ * import * as Envelope from "effect-events/http/Envelope"
+ * import * as RegistryEvent from "effect-events/http/RegistryEvent"
+ *
+ * const envelope = Envelope.registryWith({ mediaType: RegistryEvent.mediaTypeV2 })
+ *
+ * console.log(envelope.contentType)
+ * // prints: application/vnd.docker.distribution.events.v2+json
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.RegistryEvent> => ({
+  contentType: RegistryVersion.checked("Envelope.registryWith", options?.mediaType ?? RegistryEvent.mediaType),
+  join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
+  id: (event) => event.id,
+  accepts: RegistryVersion.accepts,
+  // The schema changes nothing but the order of the fields, so the event that it has judged is written as it is.
+  encode: (event) => guardedEager("encode", () => andThenEager(encodeRegistryEvent(event), () => Body.toPart(event))),
+  decode: (message) =>
+    guarded("decode", () =>
+      Effect.flatMap(decoded(Body.json(message, RegistryVersion.expectedOf(message.headers))), (json) =>
+        Effect.map(
+          decodeRegistryBody(json),
+          // The schema has found this type; its own answer has the fields in another order.
+          () => (json as { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> | null }).events ?? []
+        )
+      )
+    )
+})
+
+const encodeRegistryEvent = encoder(RegistryEvent.RegistryEvent)
+const decodeRegistryBody = decoder(Schema.Struct({ events: Schema.NullOr(Schema.Array(RegistryEvent.RegistryEvent)) }))
+
+/**
+ * Many events a request, as a Docker Registry notifies its endpoints: `{"events":[...]}` of the media type
+ * `application/vnd.docker.distribution.events.v1+json`. `registryWith` sends under another version.
+ *
+ * **Details**
+ *
+ * It decodes requests of version 1, of version 2, which registries from 3.0 on post, and of later versions. An
+ * `EventIngress` logs a warning, once for each later version. An event goes on as it came, unknown fields and the order of
+ * all fields included. Of the request itself only `events` is read, which may be `null`.
  *
  * **Gotchas**
  *
@@ -218,27 +285,7 @@ export const ndjson = <A>(
  * @category constructors
  * @since 0.1.0
  */
-export const registry: Envelope<RegistryEvent.RegistryEvent> = (() => {
-  const encode = encoder(RegistryEvent.RegistryEvent)
-  const decode = decoder(Schema.Struct({ events: Schema.Array(RegistryEvent.RegistryEvent) }))
-  return {
-    contentType: RegistryEvent.mediaType,
-    join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
-    id: (event) => event.id,
-    // The schema changes nothing but the order of the fields, so what it has judged is handed on in its stead.
-    encode: (event) => guardedEager("encode", () => andThenEager(encode(event), () => Body.toPart(event))),
-    decode: (message) =>
-      guarded("decode", () =>
-        Effect.flatMap(decoded(Body.json(message, RegistryEvent.mediaType)), (json) =>
-          // As the schema has found it.
-          Effect.map(
-            decode(json),
-            () => (json as { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> }).events
-          )
-        )
-      )
-  }
-})()
+export const registry: Envelope<RegistryEvent.RegistryEvent> = registryWith()
 
 const lineFeed = Utf8.encode("\n")
 

@@ -14,19 +14,22 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { EventSink } from "../EventSink.ts"
-import { makeAuthenticate, toleranceOf, type Verification } from "../internal/http/authenticate.ts"
+import { makeAuthenticate, type Verification } from "../internal/http/authenticate.ts"
 import { makeChoose } from "../internal/http/choose.ts"
+import { type Dedupe, dedupeDefaults, makeRepeats } from "../internal/http/dedupe.ts"
 import { type Handshake, makeHandshake } from "../internal/http/handshake.ts"
 import { makeIdentify } from "../internal/http/identify.ts"
 import { IngressLog } from "../internal/http/ingressLog.ts"
-import { refused } from "../internal/http/refused.ts"
-import { Repeats } from "../internal/http/repeats.ts"
+import { isOfContent, makeOnRefused, type OnRefused } from "../internal/http/onRefused.ts"
+import { makeRefusalLog } from "../internal/http/refusalLog.ts"
+import { type Problem, Refused, refused } from "../internal/http/refused.ts"
 import * as RequestBody from "../internal/http/requestBody.ts"
 import { type Refusal, Taker } from "../internal/http/take.ts"
 import { count } from "../internal/options.ts"
@@ -34,24 +37,11 @@ import type { Envelope } from "./Envelope.ts"
 import type { InvalidSecret } from "./WebhookSignature.ts"
 
 export type { Verification } from "../internal/http/authenticate.ts"
+export type { Dedupe } from "../internal/http/dedupe.ts"
 export type { Handshake } from "../internal/http/handshake.ts"
+export type { OnRefused, Reply } from "../internal/http/onRefused.ts"
+export type { Problem } from "../internal/http/refused.ts"
 export type { Refusal } from "../internal/http/take.ts"
-
-/**
- * For how long, and for how many, ids are kept: a repeat is answered with 202 and not written again.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Dedupe {
-  /**
-   * How long an id is kept, from its commit on: 10 minutes by default, or twice the tolerance of `verify` if that is
-   * longer. Over less than that, a signed request that is played again may be taken twice.
-   */
-  readonly window?: Duration.Input | undefined
-  /** How many ids are kept, the latest: 100,000 by default, which are about 35 MB at most. */
-  readonly maxIds?: number | undefined
-}
 
 /**
  * An answer that was given.
@@ -65,6 +55,11 @@ export interface Answer {
   readonly events: number
   /** How many events were repeats, and not written again. */
   readonly repeats: number
+  /**
+   * Why the request was refused; absent when it was taken. `status` is another one than the problem's where `onRefused`
+   * answered otherwise, or failed.
+   */
+  readonly problem?: Problem | undefined
 }
 
 /**
@@ -82,7 +77,7 @@ export interface Options<in out A, in E = never> {
   readonly maxBytes?: number | undefined
   /** How long a body may take to come: 10 seconds by default. The headers are for the server to bound. */
   readonly bodyTimeout?: Duration.Input | undefined
-  /** How long the sink may take to commit a request: 10 seconds by default. */
+  /** How long the sink may take to commit a request, or `onRefused` to keep one: 10 seconds by default. */
   readonly writeTimeout?: Duration.Input | undefined
   /** How long a sender is asked to wait by a 503: 5 seconds by default. In whole seconds, at least 1. */
   readonly retryAfter?: Duration.Input | undefined
@@ -92,7 +87,9 @@ export interface Options<in out A, in E = never> {
   readonly handshake?: Handshake | undefined
   /** What an error of the sink's own type is answered with: 503 by default. */
   readonly refusal?: ((error: E) => Refusal) | undefined
-  /** Is told of each answer. For counting. */
+  /** Keeps a request that is refused for its content, and says what is answered in the place of the refusal. */
+  readonly onRefused?: OnRefused | undefined
+  /** Called with each answer. For counting. */
   readonly onAnswer?: ((answer: Answer) => void) | undefined
 }
 
@@ -117,8 +114,8 @@ export const defaults = {
   bodyTimeout: "10 seconds",
   writeTimeout: "10 seconds",
   retryAfter: "5 seconds",
-  window: "10 minutes",
-  maxIds: 100_000
+  window: dedupeDefaults.window,
+  maxIds: dedupeDefaults.maxIds
 } as const
 
 /** A sink, or an Effect of one, such as a tag or an inline pipeline. */
@@ -126,15 +123,6 @@ type Source<A, E, X, R> = EventSink<A, E> | Effect.Effect<EventSink<A, E>, X, R>
 
 /** Answers one request. */
 type Handle = Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest>
-
-const knownIds = ({ maxIds = defaults.maxIds, window }: Dedupe, verification: Verification | undefined): Repeats => {
-  const twice = Duration.times(verification === undefined ? Duration.zero : toleranceOf(verification), 2)
-  const kept = window ?? Duration.max(Duration.fromInputUnsafe(defaults.window), twice)
-  return new Repeats(
-    Duration.toMillis(Duration.fromInputUnsafe(kept)),
-    count("EventIngress", "dedupe.maxIds", maxIds, 1)
-  )
-}
 
 const accepted = HttpServerResponse.empty({ status: 202, headers: { "content-length": "0" } })
 
@@ -150,21 +138,25 @@ export const make = <A, E = never, X = never, R = never>(
   options: Options<A, NoInfer<E>>
 ): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> =>
   Effect.gen(function* () {
-    const { dedupe = {}, envelopes, name = "EventIngress", onAnswer, refusal } = options
+    const { dedupe = {}, envelopes, name = "EventIngress", onAnswer, onRefused, refusal } = options
     const log = new IngressLog(name)
+    const refusals = makeRefusalLog(name)
     const maxBytes = count("EventIngress", "maxBytes", options.maxBytes ?? defaults.maxBytes, 1)
     const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaults.bodyTimeout)
-    const repeats = dedupe === false ? undefined : knownIds(dedupe, options.verify)
+    const writeTimeout = Duration.fromInputUnsafe(options.writeTimeout ?? defaults.writeTimeout)
+    const retryAfter = Duration.fromInputUnsafe(options.retryAfter ?? defaults.retryAfter)
+    const repeats = dedupe === false ? undefined : makeRepeats(dedupe, options.verify)
     const choose = makeChoose(envelopes)
     const identify = yield* makeIdentify
     const authenticate = options.verify && (yield* makeAuthenticate(options.verify, log))
     const handshake = options.handshake && makeHandshake(options.handshake)
     const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
+    const keep = onRefused && makeOnRefused({ name, onRefused, timeout: writeTimeout, retryAfter })
     const taker = new Taker<A, E>({
       sink: yield* Effect.isEffect(source) ? source : Effect.succeed(source),
       repeats,
-      writeTimeout: Duration.fromInputUnsafe(options.writeTimeout ?? defaults.writeTimeout),
-      retryAfter: Duration.fromInputUnsafe(options.retryAfter ?? defaults.retryAfter),
+      writeTimeout,
+      retryAfter,
       refusal,
       log
     })
@@ -173,29 +165,47 @@ export const make = <A, E = never, X = never, R = never>(
       const { headers, method } = request
       let unread = RequestBody.hasBody(request)
       let [events, repeated] = [0, 0]
+      let problem: Problem | undefined
       const receive = Effect.gen(function* () {
-        if (method === "OPTIONS" && handshake !== undefined) return handshake(headers, allow)
+        if (method === "OPTIONS" && handshake !== undefined) return yield* handshake(headers, allow)
         if (method !== "POST") return yield* Effect.fail(refused(405, `Expected ${allow}, got ${method}`, { allow }))
         yield* RequestBody.judge(request, maxBytes)
-        const envelope = yield* choose(headers)
+        const chosen = yield* Effect.result(Effect.andThen(RequestBody.judgeCoding(headers), choose(headers)))
+        // The body is not asked for where it would not be kept.
+        if (Result.isFailure(chosen) && keep === undefined) return yield* Effect.fail(chosen.failure)
         const message = { headers, body: yield* RequestBody.read(request, maxBytes, bodyTimeout) }
         unread = false
         const signed = authenticate && (yield* authenticate(message))
-        const decoded = yield* Effect.mapError(envelope.decode(message), (error) => refused(400, error.message))
-        const ids = repeats && (yield* identify(envelope, decoded, signed))
-        repeated = yield* taker.take(decoded, ids)
-        events = decoded.length - repeated
-        return accepted
+        const taking = Effect.gen(function* () {
+          const envelope = yield* Effect.fromResult(chosen)
+          const decoded = yield* Effect.mapError(envelope.decode(message), (error) => refused(400, error.message))
+          yield* log.doubtful(envelope.accepts?.warning?.(headers))
+          const ids = repeats && (yield* identify(envelope, decoded, signed))
+          repeated = yield* taker.take(decoded, ids)
+          events = decoded.length - repeated
+          return accepted
+        })
+        if (keep === undefined) return yield* taking
+        return yield* Effect.catch(taking, (refusal) => {
+          if (!isOfContent(refusal)) return Effect.fail(refusal)
+          problem = refusal.problem
+          return keep(message, refusal)
+        })
       })
       return receive.pipe(
-        Effect.catch(({ response }) => Effect.succeed(response)),
+        Effect.catch((refusal) => Effect.succeed(refusal)),
         Effect.catchCause((cause) =>
           // A sender that went away, or a server that closes at once, has no answer of this.
-          Cause.hasInterruptsOnly(cause)
-            ? Effect.failCause(cause)
-            : Effect.map(taker.died(cause), ({ response }) => response)
+          Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : taker.died(cause)
         ),
-        Effect.tap(({ status }) => log.telling(onAnswer, { status, events, repeats: repeated })),
+        Effect.flatMap((answer) => {
+          if (!(answer instanceof Refused)) return Effect.as(refusals.accepted, answer)
+          problem ??= answer.problem
+          return Effect.as(answer.status < 500 ? refusals.refused(answer) : Effect.void, answer.response)
+        }),
+        Effect.tap(({ status }) =>
+          log.telling(onAnswer, { status, events, repeats: repeated, ...(problem === undefined ? {} : { problem }) })
+        ),
         // What is left of a body is not waited for.
         Effect.map((response) => (unread ? HttpServerResponse.setHeader(response, "connection", "close") : response))
       )
@@ -218,8 +228,10 @@ export const make = <A, E = never, X = never, R = never>(
  * | 415    | no envelope accepts the content type (`Accept` tells), or the body is encoded, as by gzip            |
  * | 503    | the sink is closed, failed, died or was too slow; `Retry-After` tells when to come again             |
  *
- * All but 202 carry a problem document (RFC 9457). Nothing of a request is logged: a run of refused signatures, or of
- * answers of 503, is logged at doubling counts.
+ * All but 202 carry a problem document (RFC 9457). A run of refused signatures, of other answers of 4xx, or of answers of
+ * 503 is logged at doubling counts: a 4xx with the last `detail`, none with the body. A request that was taken ends a run
+ * of 4xx a minute after the last line of that run. What an envelope warns of,
+ * such as an unknown version, is logged once.
  *
  * An id counts once its events are committed. Of two requests with one id at once the second waits for the first, and
  * writes when that one failed. The id is that of the signature where requests are signed, else what the envelope says

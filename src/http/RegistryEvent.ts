@@ -1,12 +1,11 @@
 /**
- * What a Docker Registry tells its notification endpoints: one thing that happened in it. `Envelope.registry` has the
- * requests that such events come in.
+ * One event of a Docker Registry, as its notifications carry them. `Envelope.registry` is the request around the events.
  *
  * **Details**
  *
- * The schema names what the registry documents; what varies between pushes, pulls and deletes is optional (a delete has
- * no media type, and only a digest or only a tag), and what it does not name goes on unchanged: an intermediary must not
- * thin out what passes through it.
+ * Only `id` is required. A registry leaves out every field that is empty, such as the `size` of an empty blob, and writes
+ * `null` for a list or an object that it does not have. A refused body is posted again for ever, before every later one,
+ * so none of this is refused. An unknown field or action goes on unchanged. A field of another JSON type is refused.
  *
  * **Gotchas**
  *
@@ -18,53 +17,52 @@ import * as Schema from "effect/Schema"
 import { rfc3339 } from "../internal/envelope/timestamp.ts"
 
 /**
- * The media type of a request of events: without it the real receivers do not look inside.
+ * The media type of a request of events, as registries up to version 2 post it. Receivers compare it.
  *
  * @category constants
  * @since 0.1.0
  */
 export const mediaType = "application/vnd.docker.distribution.events.v1+json"
 
+/**
+ * The media type of a request of events, as registries from version 3.0 on post it.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const mediaTypeV2 = "application/vnd.docker.distribution.events.v2+json"
+
 /** A struct that keeps the fields it does not know. */
 const Open = <const Fields extends Schema.Struct.Fields>(fields: Fields) =>
   Schema.StructWithRest(Schema.Struct(fields), [Schema.Record(Schema.String, Schema.Unknown)])
 
-const Reference = Open({
-  mediaType: Schema.String,
-  size: Schema.Int,
-  digest: Schema.String
-})
+const Text = Schema.optionalKey(Schema.String)
+const Bytes = Schema.optionalKey(Schema.Int)
+
+/** A list or an object, of which Go writes `null` when it is nil. */
+const nullable = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+
+const Reference = Open({ mediaType: Text, size: Bytes, digest: Text })
 
 const Target = Open({
-  mediaType: Schema.optionalKey(Schema.String),
+  mediaType: Text,
   /** In bytes. */
-  size: Schema.optionalKey(Schema.Int),
-  digest: Schema.optionalKey(Schema.String),
+  size: Bytes,
+  digest: Text,
   /** The same as `size`. */
-  length: Schema.optionalKey(Schema.Int),
-  repository: Schema.String,
+  length: Bytes,
+  repository: Text,
   /** Where a mounted blob was mounted from. */
-  fromRepository: Schema.optionalKey(Schema.String),
-  url: Schema.optionalKey(Schema.String),
-  tag: Schema.optionalKey(Schema.String),
-  /** What a manifest is made of. */
-  references: Schema.optionalKey(Schema.Array(Reference))
+  fromRepository: Text,
+  url: Text,
+  tag: Text,
+  /** The blobs of a manifest, or the manifests of an index. */
+  references: nullable(Schema.Array(Reference))
 })
 
-const Request = Open({
-  id: Schema.optionalKey(Schema.String),
-  addr: Schema.optionalKey(Schema.String),
-  host: Schema.optionalKey(Schema.String),
-  method: Schema.optionalKey(Schema.String),
-  useragent: Schema.optionalKey(Schema.String)
-})
-
-const Actor = Open({ name: Schema.optionalKey(Schema.String) })
-
-const Source = Open({
-  addr: Schema.optionalKey(Schema.String),
-  instanceID: Schema.optionalKey(Schema.String)
-})
+const Request = Open({ id: Text, addr: Text, host: Text, method: Text, useragent: Text })
+const Actor = Open({ name: Text })
+const Source = Open({ addr: Text, instanceID: Text })
 
 /**
  * One thing that happened in a registry.
@@ -82,7 +80,7 @@ const Source = Open({
  *   target: { mediaType: "application/octet-stream", repository: "team/app", annotations: { a: "b" } }
  * })
  *
- * console.log(RegistryEvent.isBlob(event), event.target["annotations"])
+ * console.log(RegistryEvent.isBlob(event), event.target?.["annotations"])
  * // prints: true { a: 'b' }
  * ```
  *
@@ -93,12 +91,13 @@ export const RegistryEvent = Open({
   /** The same at every delivery: receivers recognise a repeated event by it. */
   id: Schema.NonEmptyString,
   /** Kept as it came: it counts nanoseconds, and a `Date` would lose six of its digits. */
-  timestamp: Schema.String.check(Schema.isPattern(rfc3339, { expected: "an RFC 3339 timestamp" })),
-  action: Schema.Literals(["push", "pull", "mount", "delete"]),
-  target: Target,
-  request: Schema.optionalKey(Request),
-  actor: Schema.optionalKey(Actor),
-  source: Schema.optionalKey(Source)
+  timestamp: Schema.optionalKey(Schema.String.check(Schema.isPattern(rfc3339, { expected: "an RFC 3339 timestamp" }))),
+  /** `push`, `pull`, `mount` or `delete`; of a later registry perhaps another. */
+  action: Text,
+  target: nullable(Target),
+  request: nullable(Request),
+  actor: nullable(Actor),
+  source: nullable(Source)
 })
 
 /**
@@ -110,10 +109,13 @@ export const RegistryEvent = Open({
 export type RegistryEvent = typeof RegistryEvent.Type
 
 /**
- * Whether an event is about a blob, and not about a manifest. Nobody can tell of a delete: it does not say what it
- * deleted, and is none.
+ * Whether an event is about a blob, and not about a manifest: by the media type of its target.
+ *
+ * **Gotchas**
+ *
+ * An event without a media type, such as a delete, does not say what its target is, and gives `false`.
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isBlob = ({ target }: RegistryEvent): boolean => target.mediaType === "application/octet-stream"
+export const isBlob = ({ target }: RegistryEvent): boolean => target?.mediaType === "application/octet-stream"

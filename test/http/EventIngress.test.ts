@@ -107,7 +107,8 @@ describe("an answer", () => {
       assert.strictEqual((yield* ask({ headers: { "content-type": "application/json" } })).status, 400)
       // Nothing of a request with one bad event.
       assert.deepStrictEqual(sink.received, [])
-      assert.deepStrictEqual(answers[1], { status: 400, events: 0, repeats: 0 })
+      const problem = { status: 400, detail: 'Missing key at ["total"] on line 2' }
+      assert.deepStrictEqual(answers[1], { status: 400, events: 0, repeats: 0, problem })
     })
   )
 
@@ -252,7 +253,8 @@ describe("503", () => {
         [answer.status, answer.headers["retry-after"], answer.detail],
         [503, "5", "The receiver is closed"]
       )
-      assert.deepStrictEqual(answers, [{ status: 503, events: 0, repeats: 0 }])
+      const problem = { status: 503, detail: "The receiver is closed" }
+      assert.deepStrictEqual(answers, [{ status: 503, events: 0, repeats: 0, problem }])
       assert.deepStrictEqual(
         logs.map(({ level }) => level),
         ["WARN"]
@@ -378,8 +380,10 @@ describe("503", () => {
       })
       assert.deepStrictEqual([answer.status, answer.detail], [409, "not now: Full"])
       assert.isUndefined(answer.headers["retry-after"])
-      // It is the sender's, and no trouble of this program.
-      assert.deepStrictEqual(logs, [])
+      assert.deepStrictEqual(
+        logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`),
+        ['WARN EventIngress "EventIngress" refused a request with 409: not now: Full']
+      )
       const limited = yield* asked<Full>(sink, { refusal: () => ({ status: 429 }) })
       assert.deepStrictEqual([limited.answer.status, limited.answer.headers["retry-after"]], [429, "5"])
       const waits = yield* asked<Full>(sink, { refusal: () => ({ status: 500, retryAfter: "2 minutes" }) })
@@ -711,7 +715,8 @@ describe("a signature", () => {
           assert.deepStrictEqual([status, detail], [401, `The signature was refused: ${why}`])
           assert.strictEqual(headers["www-authenticate"], "StandardWebhooks")
         }
-        assert.deepStrictEqual(answers[0], { status: 401, events: 0, repeats: 0 })
+        const problem = { status: 401, detail: `The signature was refused: ${bad[0]?.[1]}` }
+        assert.deepStrictEqual(answers[0], { status: 401, events: 0, repeats: 0, problem })
         assert.deepStrictEqual(sink.received, [])
         assert.deepStrictEqual(
           logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`),

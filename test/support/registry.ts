@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { run, until } from "./relay.ts"
 
-const isInstalled = (name: string) =>
+export const isInstalled = (name: string) =>
   (process.env["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)))
 
 /** The programs that are not there. */
@@ -34,8 +34,12 @@ interface Variables {
   }
 }
 
-/** A registry that notifies `url`. */
-export const registry = async (folder: string, url: string) => {
+/** A registry that notifies `url`. With `includereferences` its events have what a manifest refers to. */
+export const registry = async (
+  folder: string,
+  url: string,
+  { includereferences = false, timeout = "1s" }: { includereferences?: boolean; timeout?: string } = {}
+) => {
   const port = await freePort()
   const debug = await freePort()
   mkdirSync(join(folder, "registry"), { recursive: true })
@@ -45,7 +49,10 @@ export const registry = async (folder: string, url: string) => {
     storage: { filesystem: { rootdirectory: join(folder, "registry") }, delete: { enabled: true } },
     http: { addr: `127.0.0.1:${port}`, debug: { addr: `127.0.0.1:${debug}` } },
     // It gives nothing up: it comes again until it is answered with 2xx.
-    notifications: { endpoints: [{ name: "relay", url, timeout: "1s", threshold: 3, backoff: "200ms" }] }
+    notifications: {
+      events: { includereferences },
+      endpoints: [{ name: "relay", url, timeout, threshold: 3, backoff: "200ms" }]
+    }
   }
   // JSON is YAML.
   writeFileSync(join(folder, "registry.yml"), JSON.stringify(config))
@@ -70,6 +77,41 @@ export const registry = async (folder: string, url: string) => {
     return endpoint.Metrics
   }
   return { ...child, host, notifications }
+}
+
+const digestOf = (bytes: Uint8Array) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`
+
+interface Descriptor {
+  readonly digest: string
+  readonly size: number
+}
+
+const pushed = async (answer: Response): Promise<Response> => {
+  if (answer.status >= 300) throw new Error(`the registry answered ${answer.status}: ${await answer.text()}`)
+  return answer
+}
+
+/** Pushes a blob into a repository of a registry. */
+export const pushBlob = async (host: string, repository: string, bytes: Buffer): Promise<Descriptor> => {
+  const started = await pushed(await fetch(`http://${host}/v2/${repository}/blobs/uploads/`, { method: "POST" }))
+  const url = new URL(started.headers.get("location") ?? "", `http://${host}`)
+  const digest = digestOf(bytes)
+  url.searchParams.set("digest", digest)
+  await pushed(await fetch(url, { method: "PUT", body: bytes }))
+  return { digest, size: bytes.length }
+}
+
+/** Pushes a manifest under a tag, and answers its digest and size. */
+export const pushManifest = async (
+  host: string,
+  repository: string,
+  tag: string,
+  manifest: { readonly mediaType: string; readonly [field: string]: unknown }
+): Promise<Descriptor> => {
+  const bytes = Buffer.from(JSON.stringify(manifest))
+  const headers = { "content-type": manifest.mediaType }
+  await pushed(await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, { method: "PUT", headers, body: bytes }))
+  return { digest: digestOf(bytes), size: bytes.length }
 }
 
 /** Runs skopeo to its end. */

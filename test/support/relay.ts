@@ -95,12 +95,14 @@ export const receiver = async (
   /** The ids that it took, in the order of arrival, repeats included. */
   const took: Array<string> = []
   const bodies: Array<string> = []
-  const handle = async (body: string) => {
+  const types: Array<string | undefined> = []
+  const handle = async (body: string, type: string | undefined) => {
     const { after = 0, status } = answer()
     if (after > 0) await sleep(after)
     if (status < 300) {
       took.push(...idsOf(body))
       bodies.push(body)
+      types.push(type)
     }
     return status
   }
@@ -110,7 +112,10 @@ export const receiver = async (
       request.setEncoding("utf8").on("data", (text: string) => (body += text))
       // A request that a dying process did not finish is no delivery.
       request.on("error", () => {})
-      request.on("end", () => void handle(body).then((status) => response.writeHead(status).end()))
+      request.on(
+        "end",
+        () => void handle(body, request.headers["content-type"]).then((status) => response.writeHead(status).end())
+      )
     }, port)
   let server = await serve()
   const port = portOf(server)
@@ -119,6 +124,8 @@ export const receiver = async (
   return {
     took,
     bodies,
+    /** The content types of the bodies. */
+    types,
     url: `http://127.0.0.1:${port}/hook`,
     stop,
     start: async () => {

@@ -11,6 +11,10 @@ export interface Options {
   /** The events wait under this name: it must be the same in every life of the process. */
   readonly name: string
   readonly url: string | URL
+  /** What a request is posted under, which the receiver compares: version 1 by default. */
+  readonly mediaType?: string
+  /** How many bytes a request may have: 1 MiB by default. */
+  readonly maxBytes?: number | undefined
   /** After a crash nothing is delivered for so long. */
   readonly leaseTtl: Duration.Input
   /** How long the close waits for what is with the receiver. The rest is in the file. */
@@ -21,9 +25,16 @@ export interface Options {
 }
 
 /** Posts one event at a time. */
-export const post = ({ name, onAttempt, url }: Pick<Options, "name" | "url" | "onAttempt">) => {
+export const post = ({
+  maxBytes,
+  mediaType,
+  name,
+  onAttempt,
+  url
+}: Pick<Options, "name" | "url" | "mediaType" | "maxBytes" | "onAttempt">) => {
   const { classification, maxEvents, timeout } = Endpoint.defaults
-  return HttpSink.make({ name, url, onAttempt, envelope: Envelope.registry, classification, maxEvents, timeout })
+  const envelope = Envelope.registryWith({ mediaType })
+  return HttpSink.make({ name, url, onAttempt, envelope, classification, maxBytes, maxEvents, timeout })
 }
 
 /** What tells the queue of a name from others in the file. */

@@ -9,27 +9,30 @@ import { FetchHttpClient, HttpServer } from "effect/http"
 import { forgotten } from "./Forgotten.ts"
 import { lettersOf } from "./Letters.ts"
 import { ofFolder } from "./Problem.ts"
+import * as Quarantine from "./Quarantine.ts"
 import * as RelayGraph from "./RelayGraph.ts"
-import type { Listen, Target } from "./RelayOptions.ts"
 import * as RelayReport from "./RelayReport.ts"
 import * as Screen from "./Screen.ts"
 
-export interface Options {
-  readonly listen: Listen
-  readonly targets: ReadonlyArray<Target>
+export interface Options extends RelayGraph.Options {
   /** Where the events are kept: made when it does not exist. */
   readonly folder: string
 }
 
-const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options) {
+/** How much the quarantine may hold: so many requests, and as many bytes as so many of the largest have. */
+const quarantined = { requests: 1000, largest: 8 }
+
+const relay = Effect.fnUntraced(function* ({ folder, ...options }: Options) {
+  const { targets } = options
   const names = targets.map(({ name }) => name)
   const remaining = yield* forgotten(folder, names)
+  const quarantine = yield* Quarantine.Quarantine
   const store = yield* DurableQueueStore.DurableQueueStore
   const before = yield* Effect.forEach(names, (name) => Effect.map(store.size(name), ({ deadLetters }) => deadLetters))
 
   // The graph has a scope of its own, which is closed while the store is still open.
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const context = yield* Layer.buildWithScope(RelayGraph.layer(listen, targets), scope)
+  const context = yield* Layer.buildWithScope(RelayGraph.layer(options), scope)
   const lines = Context.get(context, RelayGraph.Endpoints)
   const { address } = Context.get(context, HttpServer.HttpServer)
 
@@ -43,9 +46,10 @@ const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options)
   for (const { deadLetters, name, waiting } of remaining) {
     yield* Screen.print(`NOT GIVEN: ${name} has ${waiting} events waiting and ${deadLetters} dead letters in ${folder}`)
   }
+  if (quarantine.held().requests > 0) yield* Screen.print(`QUARANTINED: ${Quarantine.describe(quarantine)}`)
   yield* Screen.print("")
 
-  const counting = RelayReport.progress(Context.get(context, RelayGraph.Taken), lines, before)
+  const counting = RelayReport.progress(Context.get(context, RelayGraph.Taken), quarantine, lines, before)
   const progress = yield* Effect.forkChild(counting)
 
   // The server answers what it has begun, the queues finish what is in flight. The rest is in the file.
@@ -61,6 +65,9 @@ const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options)
     )
     yield* Screen.print(`\nClosed in ${Duration.toSeconds(took).toFixed(1)} s.`)
     if (rows.length > 0) yield* Screen.print(`\n${yield* RelayReport.table(rows)}`)
+    if (quarantine.held().requests > 0) {
+      yield* Screen.print(`\nquarantined, until they are removed: ${Quarantine.describe(quarantine)}`)
+    }
     const kept = rows.reduce((sum, row) => sum + row.kept, 0)
     if (kept > 0) yield* Screen.print(`\n${kept} deliveries are left: start again on ${folder} to go on with them`)
   })
@@ -69,10 +76,14 @@ const relay = Effect.fnUntraced(function* ({ folder, listen, targets }: Options)
 
 /** Runs until it is interrupted. */
 export const run = Effect.fnUntraced(function* (options: Options) {
-  const { folder } = options
+  const { folder, maxBytes } = options
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const store = layerSqlite({ filename: path.join(folder, "relay.db") })
-  const running = Effect.provide(relay(options), [store, FetchHttpClient.layer])
+  const quarantine = Quarantine.Quarantine.layer(path.join(folder, "quarantine"), {
+    requests: quarantined.requests,
+    bytes: quarantined.largest * maxBytes
+  })
+  const running = Effect.provide(relay(options), [store, quarantine, FetchHttpClient.layer])
   return yield* Effect.andThen(fs.makeDirectory(folder, { recursive: true }), running).pipe(ofFolder(folder))
 })

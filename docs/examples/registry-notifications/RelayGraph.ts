@@ -4,7 +4,7 @@
  * receiver takes the event, behind a queue in a SQLite file.
  *
  * The ingress answers 202 when the events are in the file for every endpoint. From then on nothing loses them: not a
- * receiver that is down, not the end of this process, not `kill -9`.
+ * receiver that is down, not the end of this process, not `kill -9`. A request that it cannot take it keeps, too.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Context, Effect, Layer } from "effect"
@@ -16,6 +16,7 @@ import { createServer } from "node:http"
 import * as FanOut from "./FanOut.ts"
 import * as Pipeline from "./Pipeline.ts"
 import { Problem } from "./Problem.ts"
+import { Quarantine } from "./Quarantine.ts"
 import type { Listen, Target } from "./RelayOptions.ts"
 import * as Screen from "./Screen.ts"
 
@@ -39,9 +40,9 @@ export interface Line {
 }
 
 /** The times and the verdict on answers are distribution's. */
-const line = Effect.fnUntraced(function* ({ name, url }: Target) {
+const line = Effect.fnUntraced(function* ({ mediaType, name, url }: Target, maxBytes: number) {
   // A process that was killed keeps its lease for so long: then the next one goes on.
-  const queue = yield* Pipeline.make({ name, url, leaseTtl: "5 seconds", drainTimeout }).pipe(
+  const queue = yield* Pipeline.make({ name, url, mediaType, maxBytes, leaseTtl: "5 seconds", drainTimeout }).pipe(
     Effect.mapError(({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` }))
   )
   return { name, queue } satisfies Line
@@ -49,11 +50,11 @@ const line = Effect.fnUntraced(function* ({ name, url }: Target) {
 
 /** The endpoints, in the order in which they were given. */
 export class Endpoints extends Context.Service<Endpoints, ReadonlyArray<Line>>()("registry-notifications/Endpoints") {
-  static readonly layer = (targets: ReadonlyArray<Target>) =>
+  static readonly layer = (targets: ReadonlyArray<Target>, maxBytes: number) =>
     Layer.effect(
       Endpoints,
       Effect.gen(function* () {
-        const lines = yield* Effect.forEach(targets, line)
+        const lines = yield* Effect.forEach(targets, (target) => line(target, maxBytes))
         // The scope closes them one after another. Their closes begin together here, so that their times do not add up.
         yield* Effect.addFinalizer(() =>
           Effect.forEach(lines, ({ queue }) => queue.shutdown, { concurrency: "unbounded", discard: true })
@@ -63,10 +64,11 @@ export class Endpoints extends Context.Service<Endpoints, ReadonlyArray<Line>>()
     )
 }
 
-/** What the ingress has answered, in events, and in requests that it refused. */
-export class Taken extends Context.Service<Taken, { events: number; repeats: number; refused: number }>()(
-  "registry-notifications/Taken"
-) {
+/** What the ingress has answered, in events, and in requests that it refused, with the last of these answers. */
+export class Taken extends Context.Service<
+  Taken,
+  { events: number; repeats: number; refused: number; refusal?: EventIngress.Answer }
+>()("registry-notifications/Taken") {
   static readonly layer = Layer.sync(Taken, () => ({ events: 0, repeats: 0, refused: 0 }))
 }
 
@@ -80,27 +82,43 @@ const inbox = Effect.flatMap(Endpoints, (lines) =>
   lines.length > 0
     ? FanOut.make(lines.map(({ queue }) => queue))
     : EventSink.make(({ action, id, target }: Notification) =>
-        Screen.print([id, action, target.repository, target.tag ?? target.digest].join("  "))
+        Screen.print(
+          [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
+        )
       )
 )
 
-const route = Layer.unwrap(
-  Taken.useSync((taken) =>
-    EventIngress.layer(Inbox, {
-      path,
-      envelopes: [Envelope.registry],
-      // A registry waits a second by default, and comes again: with the same ids, which are known by then.
-      writeTimeout: "2 seconds",
-      bodyTimeout: "2 seconds",
-      retryAfter: "1 second",
-      onAnswer: ({ events, repeats, status }) => {
-        taken.events += events
-        taken.repeats += repeats
-        if (status !== 202) taken.refused++
-      }
+const route = (maxBytes: number) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const taken = yield* Taken
+      const quarantine = yield* Quarantine
+      return EventIngress.layer(Inbox, {
+        path,
+        envelopes: [Envelope.registry],
+        maxBytes,
+        // A registry waits a second by default, and comes again: with the same ids, which are known by then.
+        writeTimeout: "2 seconds",
+        bodyTimeout: "2 seconds",
+        retryAfter: "1 second",
+        onRefused: (message, problem) =>
+          quarantine.keep(message, problem).pipe(
+            Effect.tap((isNew) =>
+              isNew ? Screen.print(`quarantined a request: ${problem.status}: ${problem.detail}`) : Effect.void
+            ),
+            Effect.as({ status: 202 }),
+            Effect.catch(({ message }) => Effect.succeed({ status: 503, detail: message }))
+          ),
+        onAnswer: (answer) => {
+          taken.events += answer.events
+          taken.repeats += answer.repeats
+          if (answer.status === 202) return
+          taken.refused++
+          taken.refusal = answer
+        }
+      })
     })
   )
-)
 
 const server = (listen: Listen) =>
   Effect.mapError(
@@ -111,9 +129,20 @@ const server = (listen: Listen) =>
     }
   )
 
-/** The whole graph. It still needs the store and a client. */
-export const layer = (listen: Listen, targets: ReadonlyArray<Target>) =>
-  HttpRouter.serve(route, { disableLogger: true, disableListenLog: true }).pipe(
+export interface Options {
+  readonly listen: Listen
+  readonly targets: ReadonlyArray<Target>
+  /** How many bytes a request may have, and an event that is posted. */
+  readonly maxBytes: number
+}
+
+/** The whole graph. It still needs the store, the quarantine and a client. */
+export const layer = ({ listen, maxBytes, targets }: Options) =>
+  HttpRouter.serve(route(maxBytes), { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provide(EventSink.layer(Inbox, inbox)),
-    Layer.provideMerge([Endpoints.layer(targets), Taken.layer, Layer.effect(HttpServer.HttpServer, server(listen))])
+    Layer.provideMerge([
+      Endpoints.layer(targets, maxBytes),
+      Taken.layer,
+      Layer.effect(HttpServer.HttpServer, server(listen))
+    ])
   )

@@ -1,7 +1,9 @@
 /** What the relay shows: a line of counts while it runs, and at its end a table of what it could not deliver. */
 import { Effect, Schedule } from "effect"
+import type { EventIngress } from "effect-events/http"
 import { pathFrom } from "./Account.ts"
 import { type Letter, reasons } from "./Letters.ts"
+import type { Quarantine } from "./Quarantine.ts"
 import type { Line, Taken } from "./RelayGraph.ts"
 import * as Report from "./Report.ts"
 import * as Screen from "./Screen.ts"
@@ -16,12 +18,19 @@ const look = ({ queue }: Line) =>
     breaker: path.find(({ breaker }) => breaker !== undefined)?.breaker ?? "closed"
   }))
 
+/** The answer's status, and what was wrong with the request: of another status where it could not be kept either. */
+const whyOf = ({ problem, status }: EventIngress.Answer): string => {
+  if (problem === undefined) return String(status)
+  return `${status === problem.status ? status : `${status} for ${problem.status}`}: ${problem.detail}`
+}
+
 /**
  * Shows the counts when they have changed, until it is interrupted, and once more then. `before` says how many dead
  * letters each endpoint had when this process began.
  */
 export const progress = Effect.fnUntraced(function* (
   taken: Taken["Service"],
+  quarantine: Quarantine["Service"],
   lines: ReadonlyArray<Line>,
   before: ReadonlyArray<number>
 ) {
@@ -34,8 +43,12 @@ export const progress = Effect.fnUntraced(function* (
         return texts.join(", ")
       })
     )
-    const { events, refused, repeats } = taken
-    const text = [`received ${events}, ${repeats} repeats, ${refused} refused`, ...endpoints].join(" | ")
+    const { events, refusal, refused, repeats } = taken
+    const { requests } = quarantine.held()
+    const received = [`received ${events}`, `${repeats} repeats`]
+    if (requests > 0) received.push(`${requests} quarantined`)
+    const why = refusal === undefined ? "" : ` (the last with ${whyOf(refusal)})`
+    const text = [[...received, `${refused} refused${why}`].join(", "), ...endpoints].join(" | ")
     if (text !== shown) yield* Screen.show(text)
     shown = text
   })

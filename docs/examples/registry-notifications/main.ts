@@ -9,7 +9,7 @@ import { Argument, Command, Flag, GlobalFlag } from "effect/cli"
 import * as Demonstration from "./Demonstration.ts"
 import * as Relay from "./Relay.ts"
 import { Problem } from "./Problem.ts"
-import { parseEndpoints, parseListen } from "./RelayOptions.ts"
+import { defaultMaxBytes, parseEndpoints, parseListen, parseMaxBytes } from "./RelayOptions.ts"
 import * as Screen from "./Screen.ts"
 
 const file = Argument.String("file").pipe(
@@ -25,8 +25,16 @@ const listen = Flag.String("listen").pipe(
   Flag.optional
 )
 const endpoint = Flag.String("endpoint").pipe(
-  Flag.withDescription("A url that the relay posts to; may be given several times"),
+  Flag.withDescription(
+    "URL or v2=URL, with the version of notifications that the receiver takes: where the relay posts to; may be given several times"
+  ),
   Flag.atLeast(0)
+)
+const maxBytes = Flag.Int("max-bytes").pipe(
+  Flag.withDescription(
+    "How many bytes a notification may have; 33554432 by default, of which a manifest of 4 MiB is a part"
+  ),
+  Flag.optional
 )
 const data = Flag.String("data").pipe(
   Flag.withDescription(
@@ -37,8 +45,8 @@ const data = Flag.String("data").pipe(
 
 const command = Command.make(
   "registry-notifications",
-  { file, seed, listen, endpoint, data },
-  Effect.fnUntraced(function* ({ data, endpoint, file, listen, seed }) {
+  { file, seed, listen, endpoint, maxBytes, data },
+  Effect.fnUntraced(function* ({ data, endpoint, file, listen, maxBytes, seed }) {
     const path = yield* Path.Path
     // npm starts scripts in the folder of the package, and says where it was called itself.
     const resolve = (name: string) => path.resolve(process.env["INIT_CWD"] ?? process.cwd(), name)
@@ -53,12 +61,14 @@ const command = Command.make(
       return yield* Relay.run({
         listen: yield* parseListen(listen),
         targets: yield* parseEndpoints(endpoint),
+        maxBytes: yield* parseMaxBytes(Option.getOrElse(maxBytes, () => defaultMaxBytes)),
         folder: resolve(Option.getOrElse(data, () => "registry-notifications.data"))
       })
     })
     const demonstration = Effect.gen(function* () {
-      if (endpoint.length > 0) {
-        return yield* new Problem({ message: "--endpoint is for a relay: give it a --listen" })
+      if (endpoint.length > 0 || Option.isSome(maxBytes)) {
+        const option = endpoint.length > 0 ? "--endpoint" : "--max-bytes"
+        return yield* new Problem({ message: `${option} is for a relay: give it a --listen` })
       }
       const input = Option.match(file, {
         onNone: () => path.join(import.meta.dirname, "notifications.ndjson"),

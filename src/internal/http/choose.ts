@@ -11,7 +11,8 @@ const ofMediaType = (contentType: string): Accepts => {
   return {
     test: ({ "content-type": contentType }) =>
       contentType !== undefined && MediaType.essence(contentType) === expected && MediaType.isUtf8(contentType),
-    expected
+    expected,
+    mediaTypes: [expected]
   }
 }
 
@@ -20,9 +21,7 @@ export const makeChoose = <A>(envelopes: NonEmptyReadonlyArray<Envelope<A>>) => 
   const all = envelopes.map((envelope) => ({ envelope, ...(envelope.accepts ?? ofMediaType(envelope.contentType)) }))
   const expected = all.map(({ expected }) => expected).join(" or ")
   // RFC 9110, section 15.5.16.
-  const accept = envelopes
-    .filter(({ accepts }) => accepts === undefined)
-    .map(({ contentType }) => MediaType.essence(contentType))
+  const accept = all.flatMap(({ mediaTypes = [] }) => mediaTypes)
   const headers: Readonly<Record<string, string>> = accept.length === 0 ? {} : { accept: accept.join(", ") }
   return (given: Readonly<Record<string, string | undefined>>): Effect.Effect<Envelope<A>, Refused> => {
     const found = all.find(({ test }) => test(given))

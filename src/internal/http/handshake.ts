@@ -2,9 +2,10 @@
  * The abuse protection of the CloudEvents webhook specification ("HTTP 1.1 Web Hooks for Event Delivery", section 4): a
  * sender asks by OPTIONS whether it may send here. It tells nothing about who asks, and opens nothing.
  */
+import * as Effect from "effect/Effect"
 import * as Response from "effect/http/HttpServerResponse"
 import { count } from "../options.ts"
-import { refused } from "./refused.ts"
+import { type Refused, refused } from "./refused.ts"
 
 /**
  * Who may send, by the handshake of the CloudEvents webhook specification, section 4.
@@ -35,28 +36,32 @@ export const makeHandshake = ({ origins, rate = Number.POSITIVE_INFINITY }: Hand
     return known.has(origin.toLowerCase()) ? origin : undefined
   }
 
-  return (headers: Headers, allow: string): Response.HttpServerResponse => {
+  return (headers: Headers, allow: string): Effect.Effect<Response.HttpServerResponse, Refused> => {
     const origin = headers["webhook-request-origin"]
     const requested = headers["webhook-request-rate"]
     // Section 4.1.4.
     if (requested !== undefined && !/^0*[1-9]\d*$/.test(requested)) {
       const detail = 'Expected a whole number greater than zero in header "webhook-request-rate"'
-      return refused(400, detail, { allow }).response
+      return Effect.fail(refused(400, detail, { allow }))
     }
     const answer = origin === undefined ? undefined : allowed(origin)
     // Section 4.2: without the headers it is no consent. The callback of section 4.1.3, which would let whoever asks have
     // this server call any url, is never called.
-    if (answer === undefined) return Response.empty({ status: 200, headers: { allow, "content-length": "0" } })
+    if (answer === undefined) {
+      return Effect.succeed(Response.empty({ status: 200, headers: { allow, "content-length": "0" } }))
+    }
     // Section 4.2.2.
     const granted = Math.min(limit, requested === undefined ? limit : Number(requested))
-    return Response.empty({
-      status: 200,
-      headers: {
-        allow,
-        "content-length": "0",
-        "webhook-allowed-origin": answer,
-        "webhook-allowed-rate": limit === Number.POSITIVE_INFINITY ? "*" : String(granted)
-      }
-    })
+    return Effect.succeed(
+      Response.empty({
+        status: 200,
+        headers: {
+          allow,
+          "content-length": "0",
+          "webhook-allowed-origin": answer,
+          "webhook-allowed-rate": limit === Number.POSITIVE_INFINITY ? "*" : String(granted)
+        }
+      })
+    )
   }
 }

@@ -4,12 +4,16 @@ import { hasProperty } from "effect/Predicate"
 import { annotate, FailureLog } from "../failureLog.ts"
 import { loggable } from "../reporter.ts"
 
+/** Senders choose what is warned of: so many texts are kept, and no later one is logged. */
+const mostWarnings = 100
+
 /** What an ingress tells the log: how often, and why, never what came. */
 export class IngressLog {
   private readonly name: string
   private readonly forged = new FailureLog()
   private readonly untaken = new FailureLog()
   private readonly broken = new FailureLog()
+  private readonly warnings = new Set<string>()
 
   constructor(name: string) {
     this.name = name
@@ -44,6 +48,13 @@ export class IngressLog {
     return run === 0 ? Effect.void : this.line(Effect.logInfo, `takes requests again, after ${run} that it did not`)
   }
 
+  /** A request decoded although something about it is doubtful. Each text is logged once. */
+  doubtful(text: string | undefined): Effect.Effect<void> {
+    if (text === undefined || this.warnings.size >= mostWarnings || this.warnings.has(text)) return Effect.void
+    this.warnings.add(text)
+    return this.line(Effect.logWarning, `decoded a request with a warning: ${text}`)
+  }
+
   /** Tells an option of what has happened. That is over: what the option throws changes nothing of it. */
   telling<A>(option: ((a: A) => void) | undefined, a: A): Effect.Effect<void> {
     if (option === undefined) return Effect.void
@@ -60,8 +71,6 @@ export class IngressLog {
 
 const times = (n: number, what: string): string => (n === 1 ? `a ${what}` : `${n} ${what}s`)
 
-/** What an error of a sink's own type may be called in the log: its tag, and nothing that it carries. */
-export const nameOf = (error: unknown): string =>
-  hasProperty(error, "_tag") && typeof error._tag === "string"
-    ? `the sink failed with ${error._tag}`
-    : "the sink failed"
+/** What an error may be called in the log: its tag, and nothing that it carries. */
+export const tagOf = (error: unknown): string =>
+  hasProperty(error, "_tag") && typeof error._tag === "string" ? ` with ${error._tag}` : ""

@@ -25,6 +25,19 @@ const titles: Readonly<Record<number, string>> = {
   504: "Gateway Timeout"
 }
 
+/**
+ * Why a request was refused: a problem of RFC 9457, without its type, which is always `about:blank`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Problem {
+  /** From 400 to 599. */
+  readonly status: number
+  /** What was wrong, and where: a path into the body, or the name of a header. No value of the body. */
+  readonly detail: string
+}
+
 /** No `Error`: its stack, which nobody sees, is most of what a refusal would cost, and whoever sends has many of them. */
 export class Refused extends Data.TaggedClass("Refused")<{
   readonly status: number
@@ -32,6 +45,11 @@ export class Refused extends Data.TaggedClass("Refused")<{
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
 }> {
+  get problem(): Problem {
+    const { detail, status } = this
+    return { status, detail }
+  }
+
   get response(): HttpServerResponse.HttpServerResponse {
     const { detail, headers, status } = this
     const title = titles[status]
@@ -46,3 +64,23 @@ export const refused = (status: number, detail: string, headers: Readonly<Record
 /** The whole seconds of a `retry-after` (RFC 9110, section 10.2.3): none would ask to come back at once. */
 export const seconds = (duration: Duration.Duration): string =>
   String(Math.max(1, Math.ceil(Duration.toSeconds(duration))))
+
+/**
+ * A refusal as a callback of the user's asks for it. A status that is none of a refusal is a bug of the callback's, and a
+ * defect. `wait` is what a 429 and a 503 ask for that say nothing of it.
+ */
+export const refusedAs = (
+  {
+    detail,
+    retryAfter,
+    status
+  }: { readonly status: number; readonly detail: string; readonly retryAfter?: Duration.Input | undefined },
+  wait: Duration.Duration
+): Refused => {
+  if (!Number.isInteger(status) || status < 400 || status > 599) {
+    throw new RangeError(`EventIngress: the status of a refusal must be from 400 to 599, and is ${status}`)
+  }
+  if (retryAfter === undefined && status !== 429 && status !== 503) return refused(status, detail)
+  const asked = retryAfter === undefined ? wait : Duration.fromInputUnsafe(retryAfter)
+  return refused(status, detail, { "retry-after": seconds(asked) })
+}

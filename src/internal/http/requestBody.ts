@@ -47,13 +47,16 @@ export const judge = (request: HttpServerRequest.HttpServerRequest, maxBytes: nu
   if (transfer !== undefined && transfer.trim().toLowerCase() !== "chunked") {
     return Effect.fail(refused(400, 'Expected "chunked" alone in header "transfer-encoding"'))
   }
-  const coding = headers["content-encoding"]
-  if (coding !== undefined && !/^(?:identity)?$/i.test(coding.trim())) {
-    // RFC 9110, section 15.5.16: the codings that are taken. A decoded body has no size that its sender pays for.
-    const detail = 'Expected no coding in header "content-encoding"'
-    return Effect.fail(refused(415, detail, { "accept-encoding": "identity" }))
-  }
   return Number(headers["content-length"] ?? 0) > maxBytes ? Effect.fail(tooLarge(maxBytes)) : Effect.void
+}
+
+/** Refuses a body that is encoded: once decoded it has no size that its sender pays for. */
+export const judgeCoding = (headers: HttpServerRequest.HttpServerRequest["headers"]): Effect.Effect<void, Refused> => {
+  const coding = headers["content-encoding"]
+  if (coding === undefined || /^(?:identity)?$/i.test(coding.trim())) return Effect.void
+  // RFC 9110, section 15.5.16: the codings that are taken.
+  const detail = 'Expected no coding in header "content-encoding"'
+  return Effect.fail(refused(415, detail, { "accept-encoding": "identity" }))
 }
 
 const isWhole = ({ headers }: HttpServerRequest.HttpServerRequest, body: Uint8Array): boolean =>

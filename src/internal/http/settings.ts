@@ -26,9 +26,15 @@ export interface Ignored {
  */
 export const ignoring =
   ({ actions = [], mediaTypes = [] }: Ignored) =>
-  (event: { readonly action: string; readonly target: { readonly mediaType?: string | undefined } }): boolean =>
-    actions.includes(event.action) ||
-    (event.target.mediaType !== undefined && mediaTypes.includes(event.target.mediaType))
+  ({
+    action,
+    target
+  }: {
+    readonly action?: string | undefined
+    readonly target?: { readonly mediaType?: string | undefined } | null | undefined
+  }): boolean =>
+    (action !== undefined && actions.includes(action)) ||
+    (target?.mediaType !== undefined && mediaTypes.includes(target.mediaType))
 
 /**
  * What of an endpoint comes from a configuration.

@@ -1,13 +1,13 @@
 /** What a request is answered with when its events have been written, or have not. */
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { type EventSink, SinkClosed } from "../sink.ts"
 import { commit, exitWithin } from "./commit.ts"
-import { type IngressLog, nameOf } from "./ingressLog.ts"
-import { type Refused, refused, seconds } from "./refused.ts"
+import { type IngressLog, tagOf } from "./ingressLog.ts"
+import { type Refused, refusedAs } from "./refused.ts"
 import type { Repeats } from "./repeats.ts"
 
 /**
@@ -69,23 +69,19 @@ export class Taker<A, E> {
     }
     // What is left of the union, which the compiler does not see through the type parameter.
     const refused = this.refused(error.value as E)
-    return Effect.as(refused.status < 500 ? Effect.void : log.unavailable(nameOf(error.value)), refused)
+    return Effect.as(
+      refused.status < 500 ? Effect.void : log.unavailable(`the sink failed${tagOf(error.value)}`),
+      refused
+    )
   }
 
   private refused(error: E): Refused {
-    const {
-      detail = "The events were not taken",
-      retryAfter,
-      status
-    }: Refusal = this.options.refusal?.(error) ?? ({ status: 503 } as const)
-    if (!Number.isInteger(status) || status < 400 || status > 599) {
-      throw new RangeError(`EventIngress: the status of a refusal must be from 400 to 599, and is ${status}`)
-    }
-    if (retryAfter === undefined && status !== 429 && status !== 503) return refused(status, detail)
-    return this.busy(detail, status, retryAfter)
+    const { detail = "The events were not taken", ...refusal }: Refusal =
+      this.options.refusal?.(error) ?? ({ status: 503 } as const)
+    return refusedAs({ ...refusal, detail }, this.options.retryAfter)
   }
 
-  private busy(detail: string, status = 503, wait: Duration.Input = this.options.retryAfter): Refused {
-    return refused(status, detail, { "retry-after": seconds(Duration.fromInputUnsafe(wait)) })
+  private busy(detail: string): Refused {
+    return refusedAs({ status: 503, detail }, this.options.retryAfter)
   }
 }

@@ -69,6 +69,24 @@ const wrong = (text: string, statuses: ReadonlyArray<number>): string | undefine
   return undefined
 }
 
+interface Line {
+  /** How many were refused in a run. */
+  readonly n: number
+  readonly at: number
+}
+
+/** The log's lines about refusals, by their route and by what was refused. */
+const runsIn = (lines: ReadonlyArray<{ readonly message: string; readonly timestamp: string }>) => {
+  const runs = new Map<string, Array<Line>>()
+  for (const { message, timestamp } of lines) {
+    const [, route, count, what] = /^EventIngress "(\S+)" refused (a|\d+) (request|signature)/.exec(message) ?? []
+    assert.isDefined(what, message)
+    const key = `${route} ${what}s`
+    runs.set(key, [...(runs.get(key) ?? []), { n: count === "a" ? 1 : Number(count), at: Date.parse(timestamp) }])
+  }
+  return runs
+}
+
 /** Sends one after another over connections that it keeps for as long as they are good, and notes what did not hold. */
 class Sender {
   private client: Client | undefined
@@ -176,9 +194,24 @@ describe("malformed requests", () => {
             `answers with the seed ${seed}`
           )
           assert.isBelow(after - before, 4 * 1024 * 1024, `more bytes held after ${count - 2000} requests`)
-          // Nothing died, and of the refused signatures there is a line at doubling counts alone.
+          // Nothing died, and of each route's refusals, and of refused signatures, there is a line at doubling counts alone.
           assert.deepStrictEqual([...new Set(logs.map(({ level }) => level))], ["WARN"])
-          assert.isBelow(logs.length, 20)
+          const runs = runsIn(logs.map(({ line }) => JSON.parse(line)))
+          assert.deepStrictEqual([...runs.keys()].toSorted(), [
+            "/cloud requests",
+            "/json requests",
+            "/registry requests",
+            "/signed requests",
+            "/signed signatures"
+          ])
+          for (const [what, lines] of runs) {
+            lines.forEach(({ at, n }, i) => {
+              const before = lines[i - 1]
+              // A good request ends a run, a minute after its last line or later.
+              if (n === 1) assert.isTrue(before === undefined || at - before.at >= 60_000, what)
+              else assert.strictEqual(n, 2 * (before?.n ?? 0), what)
+            })
+          }
         })
       ),
     240_000

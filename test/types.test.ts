@@ -16,6 +16,7 @@ import {
   RetryStrategy
 } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { Endpoint, type Envelope } from "effect-events/http"
 import * as Graph from "../../test/types/graph.ts"
 import {
   Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
@@ -362,6 +363,16 @@ const mistakes: ReadonlyArray<Mistake> = [
     wrong: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9 })`),
     says: ["No overload matches this call"],
     at: "maxLag: 9"
+  },
+  {
+    title: "an endpoint with a queue in memory, without onDisabled",
+    right: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope })`,
+    wrong: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.make({ name: "billing", url: "https://billing.example", envelope })`,
+    says: ["Property 'onDisabled' is missing"]
   },
   {
     title: "a strategy for fewer errors than the sink has",

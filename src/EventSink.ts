@@ -27,9 +27,9 @@ export { stamp, type Stamped } from "./internal/stamp.ts"
  *
  * **Details**
  *
- * The errors of a durable queue say that a write has stored its event. Memory in front of it, such as a queue or a
- * broadcaster, acknowledges earlier and loses what it holds with the process. Neither a retrier nor `onDropped` changes
- * that, so the text names another way.
+ * A sink with the errors of a durable queue stores an event before its write succeeds. Memory in front of it, such as a
+ * queue or a broadcaster, acknowledges earlier and loses with the process what it holds. Neither a retrier nor `onDropped`
+ * changes that, so the text names another way.
  *
  * @category types
  * @since 0.1.0
@@ -46,7 +46,7 @@ export type Reliable<A, E> = [E] extends [never]
         readonly fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"
       }
 
-/** Those of the errors that a durable part has, or a retrier over one. Their tags tell: the core imports no durable part. */
+/** Those of the errors that a durable part has, or a retrier over one, by their tags: the core imports no durable part. */
 type StoreError<E> = E extends { readonly _tag: "DurableQueueError" }
   ? E
   : E extends { readonly _tag: "RetriesExhausted"; readonly error: infer Last }

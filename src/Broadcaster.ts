@@ -96,6 +96,10 @@ type ReliableEffect<S> =
  *
  * A broadcaster without sinks accepts every event and hands it to nobody.
  *
+ * Over durable queues, also behind a retrier or with `onDropped`, a write would succeed before its event is stored, and a
+ * crash would lose the event. A sink of one's own that writes to every durable queue takes its place: see "Memory in front
+ * of a store" in the guide on delivery guarantees.
+ *
  * **Example** (Two sinks)
  *
  * ```ts

@@ -105,6 +105,9 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  *
  * **Gotchas**
  *
+ * In front of a durable queue, also with a retrier between or with `onDropped`, it acknowledges events that are not stored,
+ * and a crash loses them. Write to the durable queue itself.
+ *
  * Bounded queues that feed each other through functions of one's own can wait for each other for ever: leave one of them
  * unbounded.
  *

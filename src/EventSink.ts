@@ -25,18 +25,44 @@ export { stamp, type Stamped } from "./internal/stamp.ts"
  * A sink that never fails but by its close, which is what go-events' prose calls a reliable sink. For a sink that can
  * fail it is a type that no sink has and that says what to do.
  *
+ * **Details**
+ *
+ * A sink with the errors of a durable queue stores an event before its write succeeds. Memory in front of it, such as a
+ * queue or a broadcaster, acknowledges earlier and loses with the process what it holds. Neither a retrier nor `onDropped`
+ * changes that, so the text names another way.
+ *
  * @category types
  * @since 0.1.0
  */
 export type Reliable<A, E> = [E] extends [never]
   ? Contract<A, E>
-  : Contract<A, E> & {
-      readonly "this sink can fail with": E
-      readonly fix: "wrap it in RetryingSink.make, or pass onDropped"
-    }
+  : [StoreError<E>] extends [never]
+    ? Contract<A, E> & {
+        readonly "this sink can fail with": E
+        readonly fix: "wrap it in RetryingSink.make, or pass onDropped to EventQueue.make or Broadcaster.add"
+      }
+    : Contract<A, E> & {
+        readonly "a write here would succeed before the event is stored": E
+        readonly fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"
+      }
+
+/** Those of the errors that a durable part has, or a retrier over one, by their tags: the core imports no durable part. */
+type StoreError<E> = E extends { readonly _tag: "DurableQueueError" }
+  ? E
+  : E extends { readonly _tag: "RetriesExhausted"; readonly error: infer Last }
+    ? StoreError<Last>
+    : never
 
 /**
  * A sink that can fail. For one that cannot it is a type that no sink has and that says so.
+ *
+ * **Details**
+ *
+ * A durable queue is one: a write through a retrier ends when the event is stored, so the retrier alone loses nothing.
+ *
+ * **Gotchas**
+ *
+ * A retrier takes a durable queue's errors away. What is then put in front of it compiles, and acknowledges from memory.
  *
  * @category types
  * @since 0.1.0

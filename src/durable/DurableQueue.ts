@@ -138,6 +138,9 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  *
  * **Gotchas**
  *
+ * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster acknowledges
+ * events that are not stored; below, an event leaves the store when the part in memory has it. A crash loses both.
+ *
  * The id by which a receiver recognises a repeat must be part of the event: put `EventSink.stamp` above the queue, whose
  * schema is then `DurableQueue.stamped`.
  *

@@ -51,6 +51,11 @@ export interface Endpoint<in out A> extends EventQueue.EventQueue<A> {
  * @since 0.1.0
  */
 export interface Options<in out A> extends UnqueuedOptions<A> {
+  /**
+   * Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. Required,
+   * because a write has succeeded by then and cannot fail any more.
+   */
+  readonly onDisabled: (event: A) => Effect.Effect<void>
   /** How many events may wait before writes do: unbounded by default. */
   readonly capacity?: number | undefined
   /** How many requests may be under way at once: 1 by default, which keeps all events in order. */
@@ -74,7 +79,7 @@ class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
   readonly enable: Effect.Effect<void>
   readonly disable: Effect.Effect<void>
 
-  constructor(filtered: EventSink.EventSink<A>, queue: EventQueue.EventQueue<A>, off: Switch<A>) {
+  constructor(filtered: EventSink.EventSink<A>, queue: EventQueue.EventQueue<A>, off: Switch) {
     // Every sink of this library has a `Node`.
     super(filtered as Sink<A>)
     this.pending = queue.pending
@@ -148,7 +153,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
 
 /**
  * An endpoint without the queue: its writes end when the receiver has taken the event, or `onDisabled` has. They fail with
- * what no attempt can deliver.
+ * what no attempt can deliver, and without `onDisabled` with the reason `Disabled` while the endpoint is disabled.
  *
  * @category models
  * @since 0.1.0
@@ -165,7 +170,7 @@ class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqu
   readonly enable: Effect.Effect<void>
   readonly disable: Effect.Effect<void>
 
-  constructor(filtered: EventSink.EventSink<A, HttpSink.HttpSinkError>, off: Switch<never>) {
+  constructor(filtered: EventSink.EventSink<A, HttpSink.HttpSinkError>, off: Switch) {
     // Every sink of this library has a `Node`.
     super(filtered as Sink<A, HttpSink.HttpSinkError>)
     this.state = Effect.sync(() => off.state)
@@ -178,10 +183,15 @@ class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqu
  * Makes an endpoint without its queue, for one of your own above it: a `DurableQueue`, whose events outlive the process,
  * and whose dead letters have what no attempt can deliver.
  *
+ * **Details**
+ *
+ * Below a durable queue leave `onDisabled` out: while the endpoint is disabled, the events go to the dead letters with that
+ * reason, and are replayed after `enable`.
+ *
  * **Gotchas**
  *
  * A queue in memory between a durable one and its receiver would undo what it is for: an event leaves the store when the
- * write below has succeeded.
+ * write below has succeeded. So does an `onDisabled` that succeeds before the event is kept elsewhere: that event is lost.
  *
  * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
  *
@@ -199,8 +209,7 @@ class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqu
  *   const endpoint = yield* Endpoint.unqueued({
  *     name: "billing",
  *     url: "http://127.0.0.1:1/orders",
- *     envelope: Envelope.json(Order, { id: (order) => order.id }),
- *     onDisabled: (order) => Effect.logWarning(`kept aside: ${order.id}`)
+ *     envelope: Envelope.json(Order, { id: (order) => order.id })
  *   })
  *   const orders = yield* DurableQueue.make({ name: "billing", schema: Order, drainTimeout: "50 millis" })(endpoint)
  *   yield* orders.write({ id: "a1", total: 120 })

@@ -91,18 +91,36 @@ export class TooLarge extends Data.TaggedError("TooLarge")<{
 }
 
 /**
+ * The endpoint is disabled, and has no `onDisabled` that takes the event. Nothing was sent, but for the event whose request
+ * disabled it. Only an `Endpoint.unqueued` fails so.
+ *
  * @category reasons
  * @since 0.1.0
  */
-export type Reason = Timeout | Transport | ForbiddenAddress | Status | Encode | TooLarge
+export class Disabled extends Data.TaggedError("Disabled")<{
+  /** Since when, in milliseconds of the `Clock`. */
+  readonly since: number
+  /** What the receiver had answered, or why it had not; nothing when it was disabled by hand. */
+  readonly error: HttpSinkError | undefined
+}> {
+  override get message(): string {
+    return `the endpoint is disabled ${this.error === undefined ? "by hand" : `(${this.error.reason.message})`}`
+  }
+}
+
+/**
+ * @category reasons
+ * @since 0.1.0
+ */
+export type Reason = Timeout | Transport | ForbiddenAddress | Status | Encode | TooLarge | Disabled
 
 /**
  * An event, or a group, was not delivered. The reason is handled with `Effect.catchReason`.
  *
  * **Details**
  *
- * A sink sets `transient`: answers as its classification says, `Timeout` and `Transport` always, `Encode` and `TooLarge`
- * never. `ForbiddenAddress`, which only a `GuardedHttpClient` gives, is transient unless the sink's own url has the address:
+ * A sink sets `transient`: answers as its classification says, `Timeout` and `Transport` always, `Encode`, `TooLarge` and
+ * `Disabled` never. `ForbiddenAddress`, which only a `GuardedHttpClient` gives, is transient unless the sink's own url has the address:
  * a name may be at another one tomorrow.
  *
  * @category errors

@@ -1,10 +1,15 @@
 /** An endpoint without its queue, alone and below a durable one. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
+import { EventSink, SinkGraph } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { layerSqlite } from "effect-events/durable/SqliteStore"
 import { Endpoint, Envelope } from "effect-events/http"
 import { quiet, settle } from "../support/virtual.ts"
 
@@ -18,7 +23,12 @@ const answering = (status: (n: number) => number) => {
   const client = HttpClient.make((request) =>
     Effect.sync(() => {
       const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : ""
-      requests.push(JSON.parse(text).id)
+      requests.push(
+        ...text
+          .trim()
+          .split("\n")
+          .map((line) => JSON.parse(line).id)
+      )
       return HttpClientResponse.fromWeb(request, new Response(null, { status: status(requests.length) }))
     })
   )
@@ -88,6 +98,104 @@ describe("unqueued", () => {
       assert.match(yield* PrometheusMetrics.format(), /disabled\{endpoint="orders"\} 0/)
     }).pipe(Effect.scoped, quiet)
   )
+
+  describe("without onDisabled", () => {
+    const undiverted = { onDisabled: undefined }
+
+    it.effect("a write fails with Disabled from the answer that disabled it until it is enabled", () =>
+      Effect.gen(function* () {
+        const { endpoint, requests } = yield* opened((n) => (n === 1 ? 410 : 200), undiverted)
+        yield* TestClock.adjust("5 seconds")
+        for (const event of [order(1), order(2)]) {
+          const error = yield* Effect.flip(endpoint.write(event))
+          assert.strictEqual(
+            error.message,
+            '"orders" could not post to http://receiver.test/: the endpoint is disabled (status 410)'
+          )
+          if (error._tag !== "HttpSinkError" || error.reason._tag !== "Disabled") return assert.fail(error.message)
+          assert.deepStrictEqual([error.transient, error.unsure, error.reason.since], [false, false, 5_000])
+          assert.strictEqual(error.reason.error?.reason._tag, "Status")
+        }
+        assert.deepStrictEqual(requests, ["order-1"])
+        yield* endpoint.enable
+        yield* endpoint.write(order(3))
+        assert.deepStrictEqual(requests, ["order-1", "order-3"])
+      }).pipe(Effect.scoped, quiet)
+    )
+
+    it.effect("a write that waits for its next attempt fails when it is disabled by hand, and so do later ones", () =>
+      Effect.gen(function* () {
+        const { endpoint, requests } = yield* opened(() => 503, undiverted)
+        const writing = yield* Effect.forkChild(Effect.flip(endpoint.write(order(1))))
+        yield* settle
+        assert.strictEqual(requests.length, 10)
+        yield* endpoint.disable
+        for (const error of [yield* Fiber.join(writing), yield* Effect.flip(endpoint.write(order(2)))]) {
+          assert.strictEqual(
+            error.message,
+            '"orders" could not post to http://receiver.test/: the endpoint is disabled by hand'
+          )
+        }
+        assert.strictEqual(requests.length, 10)
+      }).pipe(Effect.scoped, quiet)
+    )
+
+    it.effect("a write of several is committed for none of them", () =>
+      Effect.gen(function* () {
+        const many = { ...undiverted, envelope: Envelope.ndjson(Order), maxEvents: 10 }
+        const { endpoint, requests } = yield* opened(() => 410, many)
+        const error = yield* Effect.flip(EventSink.writeAll(endpoint, [order(1), order(2)]))
+        assert.strictEqual(error._tag === "HttpSinkError" && error.reason._tag, "Disabled")
+        assert.deepStrictEqual(requests, ["order-1", "order-2"])
+      }).pipe(Effect.scoped, quiet)
+    )
+
+    const stores = {
+      memory: DurableQueueStore.layerMemory,
+      SQLite: Layer.unwrap(
+        Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-disabled-"))),
+          (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+        ).pipe(Effect.map((folder) => layerSqlite({ filename: join(folder, "events.db") })))
+      )
+    }
+    const batched = { envelope: Envelope.ndjson(Order), maxEvents: 10 }
+
+    describe.each(Object.keys(stores) as ReadonlyArray<keyof typeof stores>)("below a durable queue in %s", (store) => {
+      it.effect.each([
+        ["one at a time", {}, ["order-1"]],
+        ["in one request", batched, ["order-1", "order-2", "order-3"]]
+      ] as const)("an answer of 410 loses none of three events that are sent %s", ([, options, refused]) =>
+        Effect.gen(function* () {
+          let status = 410
+          const { endpoint, requests } = yield* opened(() => status, { ...undiverted, ...options })
+          const queue = yield* DurableQueue.make({ name: "orders", schema: Order })(endpoint)
+          yield* EventSink.writeAll(queue, [order(1), order(2), order(3)])
+          yield* queue.flush
+          assert.deepStrictEqual(requests, [...refused])
+          const letters = yield* queue.deadLetters.list()
+          assert.deepStrictEqual(
+            letters.map(({ event }) => (event._tag === "Success" ? event.success.id : event._tag)),
+            ["order-1", "order-2", "order-3"]
+          )
+          for (const { cause, reason } of letters) {
+            assert.strictEqual(reason, "Failed")
+            assert.include(cause, "the endpoint is disabled (status 410)")
+          }
+          const [health] = yield* SinkGraph.health(queue)
+          assert.deepInclude(health?.counts, { accepted: 3, delivered: 0, deadLettered: 3 })
+
+          status = 200
+          requests.length = 0
+          yield* endpoint.enable
+          assert.strictEqual(yield* queue.deadLetters.replay("all"), 3)
+          yield* queue.flush
+          assert.deepStrictEqual(requests, ["order-1", "order-2", "order-3"])
+          assert.deepStrictEqual(yield* queue.deadLetters.list(), [])
+        }).pipe(Effect.scoped, Effect.provide(stores[store]), quiet)
+      )
+    })
+  })
 
   it.effect("below a durable queue an event stays in the store until the receiver has it", () =>
     Effect.gen(function* () {

@@ -1,5 +1,8 @@
 import { Effect, Layer, Logger } from "effect"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { beforeAll, describe, expect, it } from "vitest"
+import { root } from "../support/fences.ts"
 import { compile, type Diagnostic, isBroken } from "../types/compile.ts"
 import { Live, program, received } from "../types/graph.ts"
 
@@ -13,10 +16,11 @@ import {
   RetryStrategy
 } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { Endpoint, type Envelope } from "effect-events/http"
 import * as Graph from "../../test/types/graph.ts"
 import {
-  Audit, check, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable, type Same,
-  Search, type Sink, Timeout, unreliable
+  Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
+  type Same, Search, type Sink, Stored, Timeout, unreliable
 } from "../../test/types/prelude.ts"
 `
 
@@ -27,26 +31,39 @@ interface Mistake {
   readonly wrong: string
   /** What the compiler's message must contain: the culprit, and the fix where the library can say it. */
   readonly says: ReadonlyArray<string>
+  /** What it must not contain. */
+  readonly saysNot?: ReadonlyArray<string>
   /** Where the compiler must point to, for a message that names the culprit only so. */
   readonly at?: string
   /** The code of a message that elsewhere would only say that the snippet is not a program. */
   readonly code?: number
 }
 
-const fix = "wrap it in RetryingSink.make, or pass onDropped"
+const fix = "wrap it in RetryingSink.make, or pass onDropped to EventQueue.make or Broadcaster.add"
 const refusedOrTimeout = "Refused | Timeout"
 
-/** The body of a generator that has a broadcaster, a sink that can fail and one that cannot. */
+/** What is said where memory would stand in front of a store: nothing of what compiles and loses events all the same. */
+const stored = {
+  says: [
+    `"a write here would succeed before the event is stored"`,
+    "DurableQueueError",
+    `fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"`
+  ],
+  saysNot: ["RetryingSink.make", "pass onDropped"]
+}
+
+/** The body of a generator that has a broadcaster, a sink that can fail, one that cannot, and one that stores. */
 const broadcasting = (body: string): string => `
   Effect.gen(function* () {
     const broadcaster = yield* Broadcaster.make<Order>()
+    const storing = yield* durable
     const flaky = yield* unreliable
     const sure = yield* reliable
     ${body}
   })`
 
 /** A durable queue of orders, with more options. */
-const durable = (options: string): string =>
+const durably = (options: string): string =>
   `reliable.pipe(Effect.flatMap(DurableQueue.make({ name: "orders", schema: null! as Schema.Codec<Order, unknown>, ${options} })))`
 
 const mistakes: ReadonlyArray<Mistake> = [
@@ -235,10 +252,90 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   ...(["drop-newest", "drop-oldest"] as const).map((overflow) => ({
     title: `a durable queue with "${overflow}", without onDropped`,
-    right: durable(`capacity: 9, overflow: "${overflow}", onDropped: () => Effect.void`),
-    wrong: durable(`capacity: 9, overflow: "${overflow}"`),
+    right: durably(`capacity: 9, overflow: "${overflow}", onDropped: () => Effect.void`),
+    wrong: durably(`capacity: 9, overflow: "${overflow}"`),
     says: [`'"${overflow}"' is not assignable to type`]
   })),
+  {
+    title: "a queue in front of a durable queue",
+    right: `unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))`,
+    wrong: `durable.pipe(Effect.flatMap(EventQueue.make()))`,
+    ...stored
+  },
+  {
+    title: "a queue in front of a durable queue that may be full, outside of a pipe",
+    right: `reliable.pipe(Effect.map((sink) => EventQueue.make()(sink)))`,
+    wrong: `
+      declare const storing: DurableQueue.DurableQueue<Order, EventQueue.QueueFull>
+      EventQueue.make()(storing)`,
+    ...stored
+  },
+  {
+    title: "a queue by keys in front of a durable queue",
+    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+    wrong: `durable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+    ...stored
+  },
+  {
+    title: "a queue by keys in front of a durable queue, outside of a pipe",
+    right: `
+      const partitionBy = (order: Order) => order.id
+      Effect.flatMap(reliable, (sink) => EventQueue.make({ concurrency: 2, partitionBy })(sink))`,
+    wrong: `
+      const partitionBy = (order: Order) => order.id
+      Effect.flatMap(durable, (sink) => EventQueue.make({ concurrency: 2, partitionBy })(sink))`,
+    ...stored
+  },
+  {
+    title: "a queue in front of a retrier that may give up over a durable queue",
+    right: `durable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3)))))`,
+    wrong: `
+      durable.pipe(
+        Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3)))),
+        Effect.flatMap(EventQueue.make())
+      )`,
+    ...stored
+  },
+  {
+    title: "a service that stores, in a broadcaster",
+    right: `
+      const orders = Effect.flatMap(Effect.all([Audit, Stored]), (sinks) =>
+        EventSink.make((order: Order) => Effect.forEach(sinks, (sink) => sink.write(order), { discard: true }))
+      )
+      check<Same<typeof orders, Made<Sink<Order, DurableQueue.DurableQueueError>, never, Audit | Stored>>>()`,
+    wrong: `Broadcaster.make([Audit, Stored])`,
+    ...stored
+  },
+  {
+    title: "a service that stores behind a filter, in a broadcaster",
+    right: `Broadcaster.make([Audit, Search.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))])`,
+    wrong: `Broadcaster.make([Audit, Stored.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))])`,
+    ...stored
+  },
+  {
+    title: "a pipeline that stores, in a broadcaster",
+    right: `Broadcaster.make([reliable])`,
+    wrong: `Broadcaster.make([reliable, ${durably("")}])`,
+    ...stored
+  },
+  {
+    title: "adding a sink that stores",
+    right: broadcasting(`yield* Broadcaster.add(broadcaster, sure)`),
+    wrong: broadcasting(`yield* Broadcaster.add(broadcaster, storing)`),
+    ...stored
+  },
+  {
+    title: "adding a sink that stores for a scope",
+    right: broadcasting(`yield* Broadcaster.addScoped(broadcaster, sure)`),
+    wrong: broadcasting(`yield* Broadcaster.addScoped(broadcaster, storing)`),
+    ...stored
+  },
+  {
+    title: "adding a sink that stores and would be evicted for its lag",
+    right: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9, onDropped: () => Effect.void })`),
+    wrong: broadcasting(`yield* Broadcaster.add(broadcaster, storing, { maxLag: 9 })`),
+    ...stored
+  },
   {
     title: "a durable queue of other events than its sink takes",
     right: `const schema: Schema.Codec<Order, unknown> = null!
@@ -249,14 +346,14 @@ const mistakes: ReadonlyArray<Mistake> = [
   {
     title: "a durable queue without a store",
     right: `
-      const made = Effect.scoped(${durable("")})
+      const made = Effect.scoped(${durably("")})
       Effect.runPromise(Effect.provide(made, DurableQueueStore.layerMemory))`,
-    wrong: `Effect.runPromise(Effect.scoped(${durable("")}))`,
+    wrong: `Effect.runPromise(Effect.scoped(${durably("")}))`,
     says: ["'DurableQueueStore' is not assignable to type 'never'"]
   },
   {
     title: "a durable queue without a name",
-    right: durable(""),
+    right: durably(""),
     wrong: `reliable.pipe(Effect.flatMap(DurableQueue.make({ schema: null! as Schema.Codec<Order, unknown> })))`,
     says: ["'name' is missing"]
   },
@@ -266,6 +363,16 @@ const mistakes: ReadonlyArray<Mistake> = [
     wrong: broadcasting(`yield* Broadcaster.add(broadcaster, sure, { maxLag: 9 })`),
     says: ["No overload matches this call"],
     at: "maxLag: 9"
+  },
+  {
+    title: "an endpoint with a queue in memory, without onDisabled",
+    right: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope })`,
+    wrong: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.make({ name: "billing", url: "https://billing.example", envelope })`,
+    says: ["Property 'onDisabled' is missing"]
   },
   {
     title: "a strategy for fewer errors than the sink has",
@@ -453,6 +560,12 @@ const facts: Readonly<Record<string, string>> = {
         return Effect.void
       }
     })`,
+
+  "a retrier over a durable queue waits for its commit, and may stand there": `
+    const isLocked = (error: DurableQueue.DurableQueueError): boolean =>
+      error.reason._tag === "DurableQueueStoreError" && error.reason.problem === "Locked"
+    const retrying = durable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isLocked })))
+    check<Same<typeof retrying, Made<Sink<Order, DurableQueue.DurableQueueError>>>>()`,
 
   "the schema of stamped events is that of their stamps": `
     const schema = DurableQueue.stamped(Schema.Struct({ total: Schema.Int }))
@@ -702,15 +815,22 @@ describe("types", () => {
   describe("does not compile", () => {
     it.each(mistakes.map((mistake, i) => [mistake.title, mistake, i] as const))(
       "%s",
-      (_, { at = "", code, says }, i) => {
+      (_, { at = "", code, says, saysNot = [] }, i) => {
         expect(report(name("right", i))).toBe("")
         const wrong = name("wrong", i)
         expect(diagnostics(wrong).length, "it compiles").toBeGreaterThan(0)
         expect(diagnostics(wrong).filter((one) => isBroken(one) && one.code !== code)).toEqual([])
         for (const part of says) expect(textOf(wrong)).toContain(part)
+        for (const part of saysNot) expect(textOf(wrong)).not.toContain(part)
         for (const one of diagnostics(wrong)) expect(one.at.slice(0, at.length)).toBe(at)
       }
     )
+  })
+
+  it("a text names a section of the guide that is there", () => {
+    const [, file = "", anchor = ""] = /(docs\/\S+\.md)#([\w-]+)/.exec(stored.says.join(" ")) ?? []
+    const headings = [...readFileSync(join(root, file), "utf8").matchAll(/^#+ (.+)$/gm)].map(([, title = ""]) => title)
+    expect(headings.map((title) => title.toLowerCase().replaceAll(" ", "-"))).toContain(anchor)
   })
 
   it("a graph of services, wired with layers only, runs and closes in order", async () => {

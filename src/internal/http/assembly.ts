@@ -12,7 +12,8 @@ import type { InvalidSecret } from "../../http/WebhookSignature.ts"
 import * as RetryingSink from "../../RetryingSink.ts"
 import { Counts } from "./counts.ts"
 import { holding } from "./hold.ts"
-import { gone, type Judged, Switch } from "./switch.ts"
+import { gone, Switch } from "./switch.ts"
+import { makeTarget } from "./target.ts"
 
 /**
  * What an endpoint does unless told otherwise: distribution's defaults.
@@ -54,8 +55,11 @@ export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "dr
   readonly maxRetryAfter?: Duration.Input | undefined
   /** For how long no request may have been answered well for the endpoint to be disabled: without it, that never happens. */
   readonly disableAfter?: Duration.Input | undefined
-  /** Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. */
-  readonly onDisabled: (event: A) => Effect.Effect<void>
+  /**
+   * Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. When it
+   * succeeds, the event is delivered for the part above. Without it the write fails with the reason `Disabled`.
+   */
+  readonly onDisabled?: ((event: A) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -68,8 +72,8 @@ export type Invalid = HttpSink.InvalidUrl | HttpSink.InvalidHeader | InvalidSecr
 
 export interface Assembly<in out A> {
   readonly counts: Counts
-  readonly off: Switch<A>
-  /** Posts an event until the receiver, or `onDisabled`, has it. */
+  readonly off: Switch
+  /** Posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
   readonly sink: EventSink<A, HttpSink.HttpSinkError>
   /** Puts the filter in front of a sink. */
   readonly filtered: <E>(sink: EventSink<A, E>) => EventSink<A, E>
@@ -80,7 +84,8 @@ export const assemble = <A>(
 ): Effect.Effect<Assembly<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
     const { classification = defaults.classification, ignore, name, ...rest } = options
-    const off = new Switch<A>(name, Duration.fromInputUnsafe(rest.disableAfter ?? Duration.infinity), rest.onDisabled)
+    const { shown } = yield* makeTarget(options)
+    const off = new Switch(name, shown, Duration.fromInputUnsafe(rest.disableAfter ?? Duration.infinity))
     const counts = yield* Counts.make(name, () => off.isDisabled)
     // All they wait for is what the queue, whose close comes first, has waited for and given up.
     const drainTimeout = Duration.zero
@@ -97,19 +102,19 @@ export const assemble = <A>(
         rest.onAttempt?.(attempt)
       }
     })
-    const { backoff = defaults.backoff, threshold = defaults.threshold } = rest
+    const { backoff = defaults.backoff, onDisabled, threshold = defaults.threshold } = rest
     const breaker = yield* Breaker.make({ threshold, backoff })
     const retrying = yield* RetryingSink.make(holding(breaker, { threshold, backoff }, off), {
       name,
       drainTimeout,
-      while: (error: Judged) => error.transient,
+      while: HttpSink.isTransient,
       // It is not for one event to wait for.
       maxRetryAfter: Duration.zero
     })(off.judging(http, counts.unsendable))
     return {
       counts,
       off,
-      sink: off.diverting(retrying),
+      sink: onDisabled === undefined ? retrying : off.diverting(retrying, onDisabled),
       filtered: (sink) => (ignore === undefined ? sink : EventFilter.make((event: A) => !ignore(event), { name })(sink))
     }
   })

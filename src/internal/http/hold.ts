@@ -3,15 +3,15 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Breaker, Options } from "../../Breaker.ts"
-import { HttpSinkError } from "../../http/HttpSinkError.ts"
+import type { HttpSinkError } from "../../http/HttpSinkError.ts"
 import { make, type RetryAttempts, type RetryStrategy } from "../../RetryStrategy.ts"
-import type { Judged, Switch } from "./switch.ts"
+import type { Switch } from "./switch.ts"
 
 /** `retry-after` speaks of the receiver and not of one event, so all attempts share it. */
 interface Hold {
   readonly threshold: number
   readonly backoff: Duration.Duration
-  readonly off: Switch<never>
+  readonly off: Switch
   /** When it may be asked again, in milliseconds of the `Clock`; 0 when it has not asked for anything. */
   until: number
 }
@@ -21,13 +21,13 @@ interface Hold {
  * others are taken meanwhile no breaker opens, so an event also waits for itself: as many failures of its own and as long
  * as the breaker's. Nobody waits once the endpoint is disabled.
  */
-export const holding = (breaker: Breaker, options: Options, off: Switch<never>): RetryStrategy<Judged> => {
+export const holding = (breaker: Breaker, options: Options, off: Switch): RetryStrategy<HttpSinkError> => {
   const backoff = Duration.fromInputUnsafe(options.backoff)
   const hold: Hold = { threshold: options.threshold, backoff, off, until: 0 }
   return make((event) => new Attempts(hold, breaker.start(event)), breaker.breaker)
 }
 
-class Attempts implements RetryAttempts<Judged> {
+class Attempts implements RetryAttempts<HttpSinkError> {
   private readonly hold: Hold
   private readonly inner: RetryAttempts<unknown>
   private failures = 0
@@ -65,11 +65,11 @@ class Attempts implements RetryAttempts<Judged> {
     })
   }
 
-  failure(error: Judged): Effect.Effect<void> {
+  failure(error: HttpSinkError): Effect.Effect<void> {
     return Clock.clockWith((clock) => {
       const { hold, inner } = this
       const now = clock.currentTimeMillisUnsafe()
-      const asked = error instanceof HttpSinkError ? error.retryAfter : undefined
+      const asked = error.retryAfter
       if (asked !== undefined) hold.until = Math.max(hold.until, now + Duration.toMillis(asked))
       if (++this.failures >= hold.threshold) this.due = now + Duration.toMillis(hold.backoff)
       return inner.failure(error)

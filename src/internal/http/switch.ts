@@ -1,11 +1,10 @@
-/** What turns an endpoint off, and sends its events elsewhere while it is. */
+/** What turns an endpoint off, and fails its writes while it is, or sends their events elsewhere. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import { HttpSinkError } from "../../http/HttpSinkError.ts"
+import { Disabled, HttpSinkError } from "../../http/HttpSinkError.ts"
 import { annotate } from "../failureLog.ts"
 import type { Node } from "../node.ts"
 import { type EventSink, Sink, type SinkClosed } from "../sink.ts"
@@ -30,14 +29,6 @@ export type State =
       readonly error: HttpSinkError | undefined
     }
 
-/** Its endpoint is off: nothing is sent, and nothing is tried again. */
-export class IsDisabled extends Data.TaggedError("IsDisabled") {
-  readonly transient = false
-}
-
-/** How a request ends that was not accepted. */
-export type Judged = HttpSinkError | IsDisabled
-
 const enabled: State = { _tag: "Enabled", failingSince: undefined }
 
 /** A receiver that is gone for good says so (RFC 9110, section 15.5.11; Standard Webhooks, "status codes"). */
@@ -49,17 +40,18 @@ const alike = <A, E, B, F>(
   parts: Pick<EventSink<B, F>, "write" | "writeSome">
 ): EventSink<B, F> => new Sink<B, F>({ ...parts, node: self.node as Node })
 
-export class Switch<in A> {
+export class Switch {
   private readonly name: string
+  /** What may be shown of where it posts to. */
+  private readonly url: string
   private readonly disableAfter: Duration.Duration
-  private readonly onDisabled: (event: A) => Effect.Effect<void>
   private readonly latch = Latch.makeUnsafe()
   state: State = enabled
 
-  constructor(name: string, disableAfter: Duration.Duration, onDisabled: (event: A) => Effect.Effect<void>) {
+  constructor(name: string, url: string, disableAfter: Duration.Duration) {
     this.name = name
+    this.url = url
     this.disableAfter = disableAfter
-    this.onDisabled = onDisabled
   }
 
   get isDisabled(): boolean {
@@ -90,16 +82,22 @@ export class Switch<in A> {
     this.latch.openUnsafe()
   }
 
+  /** Fails as a write does while it is disabled, for `error`. */
+  private refuse(since: number, error: HttpSinkError | undefined): Effect.Effect<never, HttpSinkError> {
+    const reason = new Disabled({ since, error })
+    return Effect.fail(new HttpSinkError({ sink: this.name, url: this.url, reason, transient: false }))
+  }
+
   /**
-   * The lower half, below all retries: lets each request through and judges how it went, or lets none through. `unsendable`
-   * is told of each event that cannot be made into a request.
+   * The lower half, below all retries: lets each request through and judges how it went, or fails without one while it is
+   * disabled. `unsendable` is told of each event that cannot be made into a request.
    */
-  judging<B extends A>(http: EventSink<B, HttpSinkError>, unsendable: () => void): EventSink<B, Judged> {
+  judging<A>(http: EventSink<A, HttpSinkError>, unsendable: () => void): EventSink<A, HttpSinkError> {
     const judged = <C>(write: Effect.Effect<C, HttpSinkError | SinkClosed>, n: number) =>
-      Effect.suspend((): Effect.Effect<C, Judged | SinkClosed> => {
-        if (this.isDisabled) return Effect.fail(new IsDisabled())
+      Effect.suspend((): Effect.Effect<C, HttpSinkError | SinkClosed> => {
+        if (this.state._tag === "Disabled") return this.refuse(this.state.since, this.state.error)
         return Effect.matchEffect(write, {
-          onFailure: (error): Effect.Effect<never, Judged | SinkClosed> => {
+          onFailure: (error): Effect.Effect<never, HttpSinkError | SinkClosed> => {
             if (!(error instanceof HttpSinkError)) return Effect.fail(error)
             // The receiver has no part in these.
             if (error.reason._tag !== "Encode" && error.reason._tag !== "TooLarge") return this.failed(error)
@@ -116,15 +114,15 @@ export class Switch<in A> {
       })
     const { writeSome } = http
     return alike(http, {
-      write: (event: B) => judged(http.write(event), 1),
-      writeSome: writeSome && ((events: NonEmptyReadonlyArray<B>) => judged(writeSome(events), events.length))
+      write: (event: A) => judged(http.write(event), 1),
+      writeSome: writeSome && ((events: NonEmptyReadonlyArray<A>) => judged(writeSome(events), events.length))
     })
   }
 
-  private failed(error: HttpSinkError): Effect.Effect<never, Judged> {
+  private failed(error: HttpSinkError): Effect.Effect<never, HttpSinkError> {
     const { reason } = error
-    return Clock.clockWith((clock): Effect.Effect<never, Judged> => {
-      if (this.state._tag === "Disabled") return Effect.fail(new IsDisabled())
+    return Clock.clockWith((clock): Effect.Effect<never, HttpSinkError> => {
+      if (this.state._tag === "Disabled") return this.refuse(this.state.since, this.state.error)
       const now = clock.currentTimeMillisUnsafe()
       const failingSince = this.state.failingSince ?? now
       const isGone = reason._tag === "Status" && reason.status === gone
@@ -139,35 +137,32 @@ export class Switch<in A> {
         Effect.logWarning(`the endpoint "${this.name}" is disabled: ${why} (${reason.message})`).pipe(
           annotate("Endpoint", this.name)
         ),
-        Effect.fail(new IsDisabled())
+        this.refuse(now, error)
       )
     })
   }
 
   /** The upper half, above all retries: hands what is not to be sent to `onDisabled`. */
-  diverting<B extends A, E>(retrying: EventSink<B, E>): EventSink<B, Exclude<E, IsDisabled>> {
-    const diverted = <C>(
-      write: Effect.Effect<C, E | SinkClosed>,
-      divert: Effect.Effect<C>
-    ): Effect.Effect<C, Exclude<E, IsDisabled> | SinkClosed> =>
+  diverting<A>(
+    retrying: EventSink<A, HttpSinkError>,
+    onDisabled: (event: A) => Effect.Effect<void>
+  ): EventSink<A, HttpSinkError> {
+    const diverted = <C>(write: Effect.Effect<C, HttpSinkError | SinkClosed>, divert: Effect.Effect<C>) =>
       Effect.suspend(() =>
         this.isDisabled
           ? divert
-          : Effect.catch(write, (error): Effect.Effect<C, Exclude<E, IsDisabled> | SinkClosed> =>
-              error instanceof IsDisabled
-                ? divert
-                : // It is not the one that is left out.
-                  Effect.fail(error as Exclude<E, IsDisabled> | SinkClosed)
+          : Effect.catch(write, (error) =>
+              error instanceof HttpSinkError && error.reason._tag === "Disabled" ? divert : Effect.fail(error)
             )
       )
-    const divert = (event: B) => Effect.suspend(() => this.onDisabled(event))
+    const divert = (event: A) => Effect.suspend(() => onDisabled(event))
     const { writeSome } = retrying
     return alike(retrying, {
-      write: (event: B) => diverted(retrying.write(event), divert(event)),
+      write: (event: A) => diverted(retrying.write(event), divert(event)),
       // One at a time: a defect or the close then costs one, and a group would be handed on again from its beginning.
       writeSome:
         writeSome &&
-        ((events: NonEmptyReadonlyArray<B>) => diverted(writeSome(events), Effect.as(divert(events[0]), 1)))
+        ((events: NonEmptyReadonlyArray<A>) => diverted(writeSome(events), Effect.as(divert(events[0]), 1)))
     })
   }
 }

@@ -5,10 +5,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, expect } from "vitest"
-import { parseEndpoints } from "../docs/examples/registry-notifications/RelayOptions.ts"
-import { endAll, post, receiver, relay, until } from "./support/relay.ts"
+import { parseEndpoints } from "../../docs/examples/registry-notifications/RelayOptions.ts"
+import { endAll, post, receiver, relay, until } from "../support/relay.ts"
 
-const fixtures = join(import.meta.dirname, "fixtures", "registry")
+const fixtures = join(import.meta.dirname, "..", "fixtures", "registry")
 const [v1, v2] = [1, 2].map((version) => `application/vnd.docker.distribution.events.v${version}+json`)
 
 /** Requests of a registry of version 3, one of version 2 whose reference has no size, and one of a later version. */

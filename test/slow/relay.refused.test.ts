@@ -9,9 +9,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterEach, beforeEach, expect } from "vitest"
-import { type Amount, Quarantine } from "../docs/examples/registry-notifications/Quarantine.ts"
-import { defaultMaxBytes, parseMaxBytes } from "../docs/examples/registry-notifications/RelayOptions.ts"
-import { endAll, example, idsOf, mediaType, post, receiver, relay, start, until } from "./support/relay.ts"
+import { type Amount, Quarantine } from "../../docs/examples/registry-notifications/Quarantine.ts"
+import { defaultMaxBytes, parseMaxBytes } from "../../docs/examples/registry-notifications/RelayOptions.ts"
+import { endAll, example, idsOf, mediaType, post, receiver, relay, start, until } from "../support/relay.ts"
 
 const bodies = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
 const nameOf = (body: string) => createHash("sha256").update(body).digest("hex")

@@ -1,5 +1,6 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect } from "effect"
+import { EventQueue, EventSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broken, honest } from "./broken/subjects.ts"
 import { isFull } from "./support/runs.ts"
@@ -37,6 +38,37 @@ describe("SinkLaws", () => {
       )
     })
   })
+
+  it.live("finds a sink that spins", () =>
+    Effect.gen(function* () {
+      const spinning = SinkLaws.subject({
+        name: "a sink whose close spins",
+        make: (receiver) =>
+          Effect.andThen(
+            Effect.addFinalizer(() => Effect.forever(Effect.yieldNow).pipe(Effect.delay(5))),
+            EventSink.make(receiver.write)
+          )
+      })
+      const [violation] = yield* SinkLaws.check(spinning, { laws: [5] })
+      assert.include(violation?.what, "the close has not ended")
+    })
+  )
+
+  it.live("takes no slow machine for a sink that spins", () =>
+    Effect.gen(function* () {
+      const now = vi.spyOn(Date, "now")
+      yield* Effect.addFinalizer(() => Effect.sync(() => now.mockRestore()))
+      // A minute goes by between any two looks at the clock.
+      let minutes = 0
+      now.mockImplementation(() => minutes++ * 60_000)
+      const queue = SinkLaws.subject({
+        name: "EventQueue",
+        queued: true,
+        make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver)
+      })
+      assert.isEmpty(yield* SinkLaws.check(queue, { laws: [5] }))
+    })
+  )
 
   const checks = [...kinds.flatMap(isFull ? product : selection), ...product(honest)]
   for (const [part, some] of Map.groupBy(checks, ([part]) => part)) {

@@ -85,20 +85,24 @@ const casesOfQueues = 200
 const seedOfQueues = 1
 
 describe("conservation: accepted = delivered + filtered + dropped + undelivered", () => {
-  it(`holds in ${numRuns} random graphs, EFFECT_EVENTS_SEED=${seed}`, { timeout: numRuns * 60 + 60_000 }, async () => {
-    const property = fc.asyncProperty(cases, async (spec) => {
-      expect(await violationsOf(spec)).toEqual([])
-    })
-    await fc.assert(property, {
-      seed,
-      numRuns,
-      ...(path === undefined ? {} : { path }),
-      // A case that spins would stop the clock of the tests too, and shrinking must come to an end.
-      timeout: 5000,
-      interruptAfterTimeLimit: numRuns * 60 + 30_000,
-      markInterruptAsFailure: true
-    })
-  })
+  it(
+    `holds in ${numRuns} random graphs, EFFECT_EVENTS_SEED=${seed}`,
+    { timeout: numRuns * 300 + 240_000 },
+    async () => {
+      const property = fc.asyncProperty(cases, async (spec) => {
+        expect(await violationsOf(spec)).toEqual([])
+      })
+      await fc.assert(property, {
+        seed,
+        numRuns,
+        ...(path === undefined ? {} : { path }),
+        // A case that spins would stop the clock of the tests too, and shrinking must come to an end.
+        timeout: 60_000,
+        interruptAfterTimeLimit: numRuns * 300 + 120_000,
+        markInterruptAsFailure: true
+      })
+    }
+  )
 
   it.each(onceBroken)("holds when $when", async ({ spec }) => {
     expect(await violationsOf(spec)).toEqual([])
@@ -110,7 +114,7 @@ describe("conservation: accepted = delivered + filtered + dropped + undelivered"
       { seed: seedOfQueues, numRuns: casesOfQueues, endOnFailure: true }
     )
 
-  it("holds for a naive queue without a defect", { timeout: 60_000 }, async () => {
+  it("holds for a naive queue without a defect", { timeout: 240_000 }, async () => {
     const property = fc.asyncProperty(queueCases, async (spec) => {
       expect(await violationsOf(spec, naiveQueue(undefined))).toEqual([])
     })
@@ -119,7 +123,7 @@ describe("conservation: accepted = delivered + filtered + dropped + undelivered"
 
   it.each(defects)(
     `is found broken by a queue that %s, in ${casesOfQueues} cases`,
-    { timeout: 60_000 },
+    { timeout: 240_000 },
     async (defect) => {
       expect(await searched(naiveQueue(defect))).toMatchObject({ failed: true })
     }

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
+import type { EventSink } from "effect-events"
 import { HttpClient, HttpClientError } from "effect/http"
+import { TestClock } from "effect/testing"
 import type { Socket } from "node:net"
 import * as HttpSink from "../../src/http/HttpSink.ts"
-import { note, one } from "./support/envelopes.ts"
+import { type Note, note, one } from "./support/envelopes.ts"
 import {
   clients,
   endless,
@@ -20,25 +22,37 @@ import {
   trickle
 } from "./support/receiver.ts"
 
-// Real sockets, real time: each fault must end in the right error, within the timeout, and leave no socket behind.
+// Real sockets in virtual time: each fault must end in the right error, a request that hangs when its time is up and not
+// before, and leave no socket behind.
 
 const timeout = 500
-/** Two noisy cores: what is bounded by the timeout may come as late as this. */
-const late = 4000
 
-const sinkOf = (url: string) => HttpSink.make({ name: "hooks", url, envelope: one, timeout })
-
-/** Writes once: how it ended, and after how many milliseconds. */
-const writeOnce = (url: string) =>
+/** A sink whose client says how many answers have come, as far as their headers. */
+const sinkOf = (url: string) =>
   Effect.gen(function* () {
-    const sink = yield* sinkOf(url)
-    const begin = performance.now()
-    const ended = yield* Effect.match(sink.write(note("x")), {
-      onSuccess: () => "accepted" as const,
-      onFailure: (error) => error
-    })
-    return { ended, took: performance.now() - begin }
+    let answers = 0
+    const client = HttpClient.tap(yield* HttpClient.HttpClient, () => Effect.sync(() => void answers++))
+    const sink = yield* HttpSink.make({ name: "hooks", url, envelope: one, timeout }).pipe(
+      Effect.provideService(HttpClient.HttpClient, client)
+    )
+    return { sink, answers: () => answers }
   })
+
+/** How a write ends. */
+const endOf = (sink: EventSink.EventSink<Note, HttpSink.HttpSinkError>) =>
+  Effect.match(sink.write(note("x")), { onSuccess: () => "accepted" as const, onFailure: (error) => error })
+
+/** Writes once, without any time passing. */
+const writeOnce = (url: string) => Effect.flatMap(sinkOf(url), ({ sink }) => endOf(sink))
+
+/** Has a write's time run out, once `count` has come as far as it comes. */
+const runOut = Effect.fnUntraced(function* <A>(write: Fiber.Fiber<A>, count: () => number, come: number) {
+  assert.strictEqual(yield* eventually(count, (n) => n === come), come)
+  yield* TestClock.adjust(timeout - 1)
+  assert.isUndefined(write.pollUnsafe())
+  yield* TestClock.adjust(1)
+  return yield* Fiber.join(write)
+})
 
 const reasonOf = (ended: unknown): HttpSink.HttpSinkError["reason"] => {
   assert.instanceOf(ended, HttpSink.HttpSinkError)
@@ -54,10 +68,10 @@ describe.each(clients)("over %s", (name, client) => {
       assert.isAtMost(yield* eventually(sockets, (n) => n <= before), before)
     }).pipe(Effect.provide(client))
 
-  it.live("nobody listens: Transport, and surely not delivered", () =>
+  it.effect("nobody listens: Transport, and surely not delivered", () =>
     leavingNoSocket(
       Effect.gen(function* () {
-        const { ended } = yield* writeOnce(yield* nobody)
+        const ended = yield* writeOnce(yield* nobody)
         const reason = reasonOf(ended)
         assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.unsure], ["ECONNREFUSED", false])
         assert.deepStrictEqual(ended !== "accepted" && ended._tag === "HttpSinkError" && ended.transient, true)
@@ -65,7 +79,7 @@ describe.each(clients)("over %s", (name, client) => {
     )
   )
 
-  it.live.each([
+  it.effect.each([
     ["resets the connection", (socket: Socket): void => void socket.resetAndDestroy()],
     ["closes the connection", (socket: Socket): void => void socket.end()],
     ["speaks no HTTP", (socket: Socket): void => void socket.end("200 fine, thanks\r\n\r\n")],
@@ -74,7 +88,7 @@ describe.each(clients)("over %s", (name, client) => {
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* rawReceiver(talk)
-        const { ended } = yield* writeOnce(server.url)
+        const ended = yield* writeOnce(server.url)
         const reason = reasonOf(ended)
         assert.strictEqual(reason._tag === "Transport" && reason.unsure, true)
         assert.match(
@@ -86,21 +100,20 @@ describe.each(clients)("over %s", (name, client) => {
     )
   )
 
-  it.live("no answer: Timeout, and the connection is ended", () =>
+  it.effect("no answer: Timeout, and the connection is ended", () =>
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* receiver(hangBeforeHeaders)
-        const { ended, took } = yield* writeOnce(server.url)
-        const reason = reasonOf(ended)
+        const { sink } = yield* sinkOf(server.url)
+        const write = yield* Effect.forkChild(endOf(sink))
+        const reason = reasonOf(yield* runOut(write, () => server.requests.length, 1))
         assert.strictEqual(reason._tag === "Timeout" && Duration.toMillis(reason.after), timeout)
-        assert.isAtLeast(took, timeout - 5)
-        assert.isAtMost(took, late)
         assert.strictEqual(yield* eventually(server.open, (n) => n === 0), 0)
       }).pipe(Effect.scoped)
     )
   )
 
-  it.live.each([
+  it.effect.each([
     ["hangs", hangInBody],
     ["resets the connection", resetInBody],
     ["trickles", trickle],
@@ -110,11 +123,12 @@ describe.each(clients)("over %s", (name, client) => {
       Effect.gen(function* () {
         for (const code of [200, 503]) {
           const server = yield* receiver(answer(code))
-          const { ended, took } = yield* writeOnce(server.url)
+          const { answers, sink } = yield* sinkOf(server.url)
+          const write = yield* Effect.forkChild(endOf(sink))
+          const isStuck = kind === "hangs" || kind === "trickles"
+          const ended = yield* isStuck ? runOut(write, answers, 1) : Fiber.join(write)
           if (code === 200) assert.strictEqual(ended, "accepted")
           else assert.strictEqual(reasonOf(ended).message, "status 503")
-          assert.isAtMost(took, late)
-          if (kind === "hangs" || kind === "trickles") assert.isAtLeast(took, timeout - 5)
           assert.strictEqual(yield* eventually(server.open, (n) => n === 0), 0)
           // What both ends of a socket buffer comes on top of the 64 KiB that are read.
           if (kind === "never ends") assert.isAtMost(server.sent(), 16 * 1024 * 1024)
@@ -123,18 +137,18 @@ describe.each(clients)("over %s", (name, client) => {
     )
   )
 
-  it.live("a body of more than 64 KiB is given up with its connection, however long it says it is", () =>
+  it.effect("a body of more than 64 KiB is given up with its connection, however long it says it is", () =>
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* receiver(status(200, "x".repeat(8 * 1024 * 1024)))
-        const { ended } = yield* writeOnce(server.url)
+        const ended = yield* writeOnce(server.url)
         assert.strictEqual(ended, "accepted")
         assert.strictEqual(yield* eventually(server.open, (n) => n === 0), 0)
       }).pipe(Effect.scoped)
     )
   )
 
-  it.live("an interrupted write ends its request", () =>
+  it.effect("an interrupted write ends its request", () =>
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* receiver(hangBeforeHeaders)
@@ -153,15 +167,19 @@ describe.each(clients)("over %s", (name, client) => {
     )
   )
 
-  it.live("after every fault the next write goes through", () =>
+  it.effect("after every fault the next write goes through", () =>
     Effect.gen(function* () {
       const faults = [resetInBody(503), hangInBody(503), trickle(503), endless(503), hangBeforeHeaders]
       const server = yield* receiver((response, received, n) =>
         (n % 2 === 1 ? faults[(n - 1) / 2]! : ok)(response, received, n)
       )
-      const sink = yield* sinkOf(server.url)
-      for (const _ of faults) {
-        yield* Effect.flip(sink.write(note("x")))
+      const { answers, sink } = yield* sinkOf(server.url)
+      for (const [i, fault] of faults.entries()) {
+        const isStuck = i === 1 || i === 2 || fault === hangBeforeHeaders
+        const count = fault === hangBeforeHeaders ? () => server.requests.length : answers
+        const come = count() + 1
+        const write = yield* Effect.forkChild(endOf(sink))
+        reasonOf(yield* isStuck ? runOut(write, count, come) : Fiber.join(write))
         // `fetch` may have put an event on a connection that the fault is still ending.
         yield* Effect.retry(sink.write(note("x")), { times: name === "fetch" ? 1 : 0 })
       }

@@ -1,15 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Redacted, Tracer } from "effect"
+import { Cause, Effect, Exit, Fiber, Redacted, Tracer } from "effect"
 import { ExponentialBackoff, RetryingSink } from "effect-events"
 import { Headers, HttpClient } from "effect/http"
+import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import { withLogs } from "../support/virtual.ts"
 import { note, one } from "./support/envelopes.ts"
-import { clients, nobody, ok, rawReceiver, receiver, status } from "./support/receiver.ts"
+import { clients, eventually, nobody, ok, rawReceiver, receiver, status } from "./support/receiver.ts"
 
 const secrets = ["pa55word", "hunter-token", "query-t0ken", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "fragm3nt"]
 const basic = Buffer.from("sam:pa55word").toString("base64")
+
+const timeout = 1000
 
 /** A sink with a secret wherever one can be. */
 const sinkTo = (url: string, more: Partial<Parameters<typeof HttpSink.make<ReturnType<typeof note>>>[0]> = {}) =>
@@ -17,7 +20,7 @@ const sinkTo = (url: string, more: Partial<Parameters<typeof HttpSink.make<Retur
     name: "hooks",
     url: url.replace("//", "//sam:pa55word@") + "?key=query-t0ken#fragm3nt",
     envelope: one,
-    timeout: 1000,
+    timeout,
     headers: { "X-Token": Redacted.make("hunter-token"), "x-open": "seen" },
     signing: { secrets: [Redacted.make("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")] },
     ...more
@@ -50,7 +53,7 @@ const tracing = () => {
 }
 
 describe.each(clients)("over %s", (_, client) => {
-  it.live("credentials of the url, redacted headers and the query arrive", () =>
+  it.effect("credentials of the url, redacted headers and the query arrive", () =>
     Effect.gen(function* () {
       const server = yield* receiver(ok)
       const sink = yield* sinkTo(server.url)
@@ -63,7 +66,7 @@ describe.each(clients)("over %s", (_, client) => {
     }).pipe(Effect.provide(client))
   )
 
-  it.live("no error and no log shows a secret", () =>
+  it.effect("no error and no log shows a secret", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const bad = yield* receiver(status(500))
@@ -73,7 +76,15 @@ describe.each(clients)("over %s", (_, client) => {
         const tags: Array<string> = []
         for (const url of urls) {
           const sink = yield* sinkTo(url)
-          const error = yield* Effect.flip(sink.write(note("x")))
+          const write = yield* Effect.forkChild(Effect.flip(sink.write(note("x"))))
+          if (url === hanging.url) {
+            yield* eventually(
+              () => hanging.requests.length,
+              (n) => n === 1
+            )
+            yield* TestClock.adjust(timeout)
+          }
+          const error = yield* Fiber.join(write)
           tags.push(error._tag === "HttpSinkError" ? error.reason._tag : error._tag)
           shown(error).forEach(assertNoSecret)
           assertNoSecret(inspect(sink, { depth: 3 }))
@@ -83,14 +94,18 @@ describe.each(clients)("over %s", (_, client) => {
         const retrying = yield* sinkTo(bad.url).pipe(
           Effect.flatMap(RetryingSink.make(ExponentialBackoff.make({ base: 1, factor: 1, max: 1 })))
         )
-        const warned = Effect.repeat(Effect.sleep(5), { until: () => logs.length > urls.length })
-        yield* Effect.raceFirst(retrying.write(note("x")), warned)
+        const write = yield* Effect.forkChild(retrying.write(note("x")))
+        yield* eventually(
+          () => logs.filter(({ line }) => line.includes("RetryingSink")).length,
+          (n) => n > 0
+        )
+        yield* Fiber.interrupt(write)
         logs.forEach(({ line }) => assertNoSecret(line))
       }).pipe(Effect.provide(client))
     )
   )
 
-  it.live("of a redacted url errors show the origin alone", () =>
+  it.effect("of a redacted url errors show the origin alone", () =>
     Effect.gen(function* () {
       const bad = yield* receiver(status(500))
       const sink = yield* HttpSink.make({ url: Redacted.make(`${bad.url}/pa55word`), envelope: one })
@@ -101,7 +116,7 @@ describe.each(clients)("over %s", (_, client) => {
     }).pipe(Effect.provide(client))
   )
 
-  it.live("a write in a span carries its trace, and no secret is in a span", () =>
+  it.effect("a write in a span carries its trace, and no secret is in a span", () =>
     Effect.gen(function* () {
       const { spans, tracer } = tracing()
       const good = yield* receiver(ok)
@@ -151,13 +166,13 @@ describe("tracing", () => {
 
   const write = (url: string) => Effect.scoped(Effect.flatMap(sinkTo(url), (sink) => sink.write(note("x"))))
 
-  it.live("nothing is traced where nobody looks", () =>
+  it.effect("nothing is traced where nobody looks", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* spansOf(write), [undefined])
     })
   )
 
-  it.live("a tracer traces also what is in no span", () =>
+  it.effect("a tracer traces also what is in no span", () =>
     Effect.gen(function* () {
       const { spans, tracer } = tracing()
       const [traceparent] = yield* spansOf((url) => tracer(write(url)))
@@ -165,7 +180,7 @@ describe("tracing", () => {
     })
   )
 
-  it.live("each write has the trace of its own span, and none has the sink's construction's", () =>
+  it.effect("each write has the trace of its own span, and none has the sink's construction's", () =>
     Effect.gen(function* () {
       const traces = ["a".repeat(32), "b".repeat(32)]
       const got = yield* spansOf((url) =>
@@ -185,7 +200,7 @@ describe("tracing", () => {
     })
   )
 
-  it.live("whoever turns propagation off has it off", () =>
+  it.effect("whoever turns propagation off has it off", () =>
     Effect.gen(function* () {
       const got = yield* spansOf((url) =>
         write(url).pipe(Effect.withSpan("order"), Effect.provideService(HttpClient.TracerPropagationEnabled, false))

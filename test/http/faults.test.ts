@@ -42,7 +42,7 @@ const settled = Effect.fnUntraced(function* (delivery: Delivery) {
  * Where the timeout makes the test it is short, and for others long: a process that gets no time for so long may take an
  * answer for one that did not come. That costs repeats, and nothing else.
  */
-const timeoutOf = (fault: Fault) => (fault.slow === true ? "200 millis" : "2 seconds")
+const timeoutOf = (fault: Fault) => (fault.slow === true ? "200 millis" : "1 minute")
 
 /** The receiver misbehaves under load, and then no more. */
 const recovering = (fault: Fault): Case<unknown> => {
@@ -105,7 +105,8 @@ const closing = (fault: Fault): Case<unknown> => ({
     const begin = performance.now()
     yield* delivery.close
     const took = performance.now() - begin
-    check(took < drainTimeout + 2000, `the close took ${Math.round(took)} ms`)
+    // Long before a request's own minute is over.
+    check(took < 30_000, `the close took ${Math.round(took)} ms`)
     const left = delivery.books.reports
     check(left.length === 0 || took > drainTimeout - 10, `gave up ${left.length} after ${Math.round(took)} ms`)
     check(left.length > 0 || (fault.code !== undefined && fault.slow === undefined), "nothing was left")
@@ -128,8 +129,8 @@ const closing = (fault: Fault): Case<unknown> => ({
   })
 })
 
-/** Less than a second each, and many times that on a machine that is busy with other things. */
-const patience = 60_000
+/** Less than a second each, and many times that on a machine that is busy with other things: this is for what hangs. */
+const patience = 240_000
 
 const holds = <E>(found: Effect.Effect<ReadonlyArray<string>, E>) =>
   quiet(Effect.map(found, (violations) => assert.strictEqual(violations.join("\n"), "")))
@@ -184,7 +185,7 @@ const gone: Case<unknown> = {
   script: () => (n) => (n <= 40 ? undefined : answering(n <= 52 ? 503 : 410)),
   run: Effect.fnUntraced(function* (receiver, { concurrency }) {
     // Long: an answer that comes too late would be an event that both the receiver and `onDisabled` have.
-    const delivery = yield* open(receiver, concurrency, { timeout: "10 seconds" })
+    const delivery = yield* open(receiver, concurrency, { timeout: "1 minute" })
     const { check, found } = checks()
     yield* delivery.writers(30)
     check(yield* delivery.flushed, "was not flushed in time")

@@ -9,7 +9,7 @@ import { comments, fences, firstMissing, root, type Fence } from "../support/fen
 // print the lines that its `// prints: ...` comments say, in this order. A fence marked ```ts expect-error must not
 // compile, and the compiler's message must contain what its `// error: ...` comments say.
 
-const timeLimit = 30_000
+const timeLimit = 120_000
 
 // within the package, so that "effect-events" means the package itself
 const directory = join(root, ".cache", "docs")
@@ -89,7 +89,7 @@ describe("the documentation", () => {
     const options = { extends: "../../tsconfig.json", include: ["*.ts"] }
     writeFileSync(join(directory, "tsconfig.json"), JSON.stringify(options))
     errors = fences.length === 0 ? new Map() : typeCheck()
-  }, 60_000)
+  }, 240_000)
 
   it('every TypeScript fence is marked "ts" or "ts expect-error"', () => {
     const unknown = fences.filter(({ mark }) => mark !== "" && mark !== "expect-error")

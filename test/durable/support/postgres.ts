@@ -15,12 +15,12 @@ export const describePostgres = (
   body: (server: () => PostgresServer) => void,
   options?: Parameters<typeof PostgresServer.start>[0]
 ): void => {
-  describe.skipIf(skipped !== "")(`${title}${skipped}`, { timeout: 30_000 }, () => {
+  describe.skipIf(skipped !== "")(`${title}${skipped}`, { timeout: 240_000 }, () => {
     let server: PostgresServer | undefined
     beforeAll(async () => {
       server = await PostgresServer.start(options)
-    }, 60_000)
-    afterAll(() => server?.remove(), 60_000)
+    }, 240_000)
+    afterAll(() => server?.remove(), 240_000)
     body(() => {
       if (server === undefined) throw new Error("the server has not been started")
       return server

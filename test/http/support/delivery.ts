@@ -30,7 +30,7 @@ export const disordered = (ids: ReadonlyArray<string>): ReadonlyArray<string> =>
 }
 
 /** Waits until something holds, in real time, and answers whether it came to hold. */
-export const until = (holds: () => boolean, within = 10_000): Effect.Effect<boolean> =>
+export const until = (holds: () => boolean, within = 30_000): Effect.Effect<boolean> =>
   Effect.promise(async () => {
     const end = performance.now() + within
     while (!holds() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2))
@@ -50,7 +50,7 @@ export const open = Effect.fnUntraced(function* (
     name: "unreliable",
     url: receiver.url,
     envelope: one,
-    timeout: "2 seconds",
+    timeout: "1 minute",
     threshold: 5,
     backoff: "20 millis",
     concurrency,
@@ -138,7 +138,7 @@ export class Delivery {
   }
 
   readonly flushed: Effect.Effect<boolean> = Effect.suspend(() =>
-    Effect.map(Effect.timeoutOption(this.endpoint.flush, "20 seconds"), Option.isSome)
+    Effect.map(Effect.timeoutOption(this.endpoint.flush, "40 seconds"), Option.isSome)
   )
 
   readonly counts: Effect.Effect<EventSink.SinkCounts & { readonly pending: number }> = Effect.suspend(() =>

@@ -78,7 +78,7 @@ export const sideBySide = <E>(...cases: ReadonlyArray<Case<E>>): Effect.Effect<R
     const before = active()
     const found: Array<string> = []
     const eventually = (holds: () => boolean, what: () => string) =>
-      Effect.map(until(holds, 4000), (came) => void (came || found.push(what())))
+      Effect.map(until(holds), (came) => void (came || found.push(what())))
     let [longest, last] = [0, performance.now()]
     const ticks = setInterval(() => {
       const now = performance.now()

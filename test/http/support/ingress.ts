@@ -117,11 +117,11 @@ export class Client {
   }
 
   /** Waits until so many final answers have come, or the server ended it; at most for `timeout` milliseconds. */
-  answers(n: number, timeout = 8000): Promise<boolean> {
+  answers(n: number, timeout = 30_000): Promise<boolean> {
     return this.wait(() => this.closed || this.statuses.length >= n, timeout)
   }
 
-  wait(holds: () => boolean, timeout = 8000): Promise<boolean> {
+  wait(holds: () => boolean, timeout = 30_000): Promise<boolean> {
     return new Promise((resolve) => {
       const done = (came: boolean): void => {
         clearTimeout(timer)

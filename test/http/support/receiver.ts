@@ -172,10 +172,10 @@ export const fakeClient = (
 /** How many sockets this process has, of servers and clients together. */
 export const sockets = (): number => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
 
-/** Waits in real time, at most a second, until something holds, and answers what it is then. */
+/** Waits in real time until something holds, and answers what it is then: after half a minute in any case. */
 export const eventually = <A>(look: () => A, holds: (a: A) => boolean): Effect.Effect<A> =>
   Effect.promise(async () => {
-    const end = Date.now() + 1000
+    const end = Date.now() + 30_000
     while (!holds(look()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5))
     return look()
   })

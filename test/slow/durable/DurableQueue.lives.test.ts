@@ -77,7 +77,7 @@ const flaws: Readonly<Record<string, (store: Operations, memory: DurableQueueSto
 describe("the lives of durable queues", () => {
   it(
     `lose nothing in ${numRuns} of them, EFFECT_EVENTS_SEED=${seed}`,
-    { timeout: numRuns * 2_000 + 30_000 },
+    { timeout: numRuns * 3_000 + 240_000 },
     async () => {
       const property = fc.asyncProperty(lives, async (life) => {
         expect(await violationsOf(life)).toEqual([])
@@ -86,7 +86,7 @@ describe("the lives of durable queues", () => {
     }
   )
 
-  it.each(Object.entries(flaws))("are found broken over a store that %s", { timeout: 60_000 }, async (_, flawed) => {
+  it.each(Object.entries(flaws))("are found broken over a store that %s", { timeout: 240_000 }, async (_, flawed) => {
     const property = fc.asyncProperty(lives, async (life) => (await violationsOf(life, flawed)).length === 0)
     const { errorInstance, failed } = await fc.check(property, { seed: 1, numRuns: 40, endOnFailure: true })
     // By what was found, and not by what was thrown.

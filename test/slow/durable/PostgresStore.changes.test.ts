@@ -9,7 +9,7 @@ describePostgres("the changes of PostgresStore", (server) => {
   /** A listener that has begun. */
   const listen = Effect.fnUntraced(function* (store: Operations, queue: string) {
     const changes = yield* Stream.toQueue(store.changes(queue), { capacity: "unbounded" })
-    const next = Effect.timeout(Queue.take(changes), "20 seconds")
+    const next = Effect.timeout(Queue.take(changes), "60 seconds")
     yield* next
     return { changes, next, soon: Effect.timeoutOption(Queue.take(changes), "300 millis") }
   })
@@ -17,7 +17,7 @@ describePostgres("the changes of PostgresStore", (server) => {
     Number(server().psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND state = 'idle'"))
   const end = () => server().psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
   const until = (holds: () => boolean) =>
-    Effect.timeout(Effect.repeat(Effect.delay(Effect.sync(holds), "20 millis"), { until: Boolean }), "20 seconds")
+    Effect.timeout(Effect.repeat(Effect.delay(Effect.sync(holds), "20 millis"), { until: Boolean }), "60 seconds")
 
   it.live("tells of another process's commits at once, and of no other queue's", () =>
     Effect.gen(function* () {

@@ -85,7 +85,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
           assert.strictEqual(yield* Queue.size(changes), 0)
         })
       )
-      yield* Effect.timeout(Queue.take(changes), "2 seconds")
+      yield* Effect.timeout(Queue.take(changes), "20 seconds")
       yield* Effect.exit(sql.withTransaction(Effect.andThen(order("heard 2"), refuse)))
       yield* Effect.sleep("200 millis")
       assert.strictEqual(yield* Queue.size(changes), 0)

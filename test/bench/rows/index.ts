@@ -4,31 +4,39 @@ import { broadcast } from "./broadcast.ts"
 import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
 import { direct } from "./direct.ts"
+import { drainer } from "./drainer.ts"
 import { durable } from "./durable.ts"
 import { durablePostgres } from "./durablePostgres.ts"
 import { filter } from "./filter.ts"
+import { graph } from "./graph.ts"
 import { http } from "./http.ts"
 import { latency } from "./latency.ts"
 import { membership } from "./membership.ts"
 import { memory } from "./memory.ts"
+import { outside } from "./outside.ts"
 import { pipeline } from "./pipeline.ts"
 import { queue } from "./queue.ts"
+import { queueOptions } from "./queueOptions.ts"
 import { retrier } from "./retrier.ts"
 
 /** By the names of their files, which the processes that measure them load alone. */
 const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
   queue,
+  queueOptions,
+  outside,
   broadcast,
   direct,
   retrier,
   filter,
   channel,
   pipeline,
+  graph,
   memory,
   backlog,
   membership,
   latency,
-  closing
+  closing,
+  drainer
 }
 const files: typeof coreFiles = { ...coreFiles, http, durable, durablePostgres }
 

@@ -6,7 +6,7 @@ import * as References from "effect/References"
 import type { Load, Sample } from "./model.ts"
 import { quantile } from "./statistics.ts"
 
-/** The event of every row that needs only one: what an event itself costs is nobody's cost. */
+/** The event of every row that needs only one: what an event itself costs is in no figure. */
 export const event = "event"
 
 /** Runs an effect `n` times: the cheapest loop that Effect has. */

@@ -77,7 +77,8 @@ interface Contestant extends Side {
 const contestants = (row: Row): ReadonlyArray<Contestant> =>
   row.sides.flatMap((side) => {
     const first = row.sides[0]?.label
-    const against = side.against ?? (side.label === first ? undefined : first)
+    const base = side.against ?? first
+    const against = base === side.label ? undefined : base
     const own: Contestant = { ...side, against, original: side, isBefore: false }
     if (side.before === undefined) return [own]
     const label = side.label.replace(/^ours/, "before")

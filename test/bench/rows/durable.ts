@@ -115,7 +115,7 @@ const warmUps = 2
 
 const goal: Side["goals"] = { wall: atLeast(0.5) }
 
-/** The line is as long as it is told to be, and stays so: as many are written as are delivered. */
+/** So many wait, and stay so many: as many are written as are delivered. */
 const behind = (waiting: number): Side => ({
   label: `ours, ${waiting.toLocaleString("en")} waiting`,
   goals: waiting === 1_000_000 ? { wall: atMost(1.3) } : undefined,

@@ -62,7 +62,7 @@ const queued = (label: string, groupSize?: number, goals?: Side["goals"]): Side 
     }).pipe(Effect.orDie)
 })
 
-/** Plain statements by all writers: written, and neither read nor removed, nor is anybody told. */
+/** Plain statements by all writers: written, and neither read nor removed nor notified. */
 const insert: Side = {
   label: "INSERT by hand, one row a transaction",
   run: (load) =>

@@ -26,7 +26,7 @@ export const rxjsSide: Side = {
 
 /**
  * A fiber that does the same thing again and again, as Effect's own modules write it. `Effect.forever` lets other fibers
- * run after every turn unless it is told not to, which makes a loop on `take` ten times as slow.
+ * run after every turn unless `disableYield` is set, which makes a loop on `take` ten times as slow.
  */
 export const loop = <E>(turn: Effect.Effect<void, E>): Effect.Effect<never, E> =>
   Effect.forever(turn, { disableYield: true })

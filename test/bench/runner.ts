@@ -66,7 +66,6 @@ export interface Setting {
   readonly goalsOnly: boolean
 }
 
-/** The sides of a row, each of ours followed by the same one on the other checkout. */
 interface Contestant extends Side {
   /** The side as its row has it, which the process looks for. */
   readonly original: Side
@@ -74,6 +73,7 @@ interface Contestant extends Side {
   readonly against: string | undefined
 }
 
+/** The sides of a row, each of ours followed by the same one on the other checkout. */
 const contestants = (row: Row): ReadonlyArray<Contestant> =>
   row.sides.flatMap((side) => {
     const first = row.sides[0]?.label

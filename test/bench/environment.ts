@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs"
 import { cpus, release, totalmem, type } from "node:os"
 import { join } from "node:path"
+import { type Checkout, checkout } from "./checkout.ts"
 import type { Go } from "./go.ts"
 
 export interface Environment {
@@ -11,6 +12,8 @@ export interface Environment {
   readonly memory: string
   readonly os: string
   readonly versions: Readonly<Record<string, string>>
+  /** The commit that was measured, and the one before that it was measured against. */
+  readonly commits: { readonly ours: string; readonly before: string | undefined }
 }
 
 const root = join(import.meta.dirname, "..", "..")
@@ -23,7 +26,9 @@ const versionOf = (directory: string): string => {
   }
 }
 
-export const environment = (go: Go | string): Environment => ({
+const commitOf = (checkout: Checkout | string): string => (typeof checkout === "string" ? "unknown" : checkout.version)
+
+export const environment = (go: Go | string, before: Checkout | undefined): Environment => ({
   date: new Date().toISOString(),
   cpu: cpus()[0]?.model.trim() ?? "unknown",
   cores: cpus().length,
@@ -37,13 +42,15 @@ export const environment = (go: Go | string): Environment => ({
     v8: process.versions.v8,
     go: typeof go === "string" ? go : go.go,
     "go-events": typeof go === "string" ? go : go.goEvents
-  }
+  },
+  commits: { ours: commitOf(checkout(root)), before: before?.version }
 })
 
-export const describe = ({ cores, cpu, date, memory, os, versions }: Environment): string =>
+export const describe = ({ commits, cores, cpu, date, memory, os, versions }: Environment): string =>
   [
     `${cpu}, ${cores} cores, ${memory}, ${os}, ${date}`,
     Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
-      .join(", ")
+      .join(", "),
+    `ours: ${commits.ours}${commits.before === undefined ? "" : `, before: ${commits.before}`}`
   ].join("\n")

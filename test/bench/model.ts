@@ -22,19 +22,32 @@ export type Goal = {
   readonly is: number
 }
 
+/** Goals by metric. */
+export type Goals = Readonly<Record<string, Goal>>
+
 export const atLeast = (is: number): Goal => ({ of: "ratio", limit: "at least", is })
 export const atMost = (is: number): Goal => ({ of: "ratio", limit: "at most", is })
 export const valueAtMost = (is: number): Goal => ({ of: "value", limit: "at most", is })
+
+/** The goal of a peer: an event of ours takes at most one `times`-th of the peer's CPU time. */
+export const speed = (times: number | undefined): Goals | undefined =>
+  times === undefined ? undefined : { cpu: atLeast(times) }
 
 /** One contestant of a row. It is measured in processes of its own. */
 export interface Side {
   readonly label: string
   /** Prepares, and answers with what is to be measured; or the name of a case of the Go program. */
   readonly run: ((load: Load) => Effect.Effect<Sample, never, Scope.Scope>) | string
-  /** Goals by metric. */
-  readonly goals?: Readonly<Record<string, Goal>> | undefined
+  readonly goals?: Goals | undefined
   /** The label of the side that it is compared with: the first of the row by default. */
   readonly against?: string | undefined
+  /**
+   * Only for sides of this library, whose labels begin with "ours": the side is measured on the sources of `--against`
+   * as well, as a side "before", and these are the goals of that one.
+   */
+  readonly before?: Goals | undefined
+  /** What the checkout lacks for this side. */
+  readonly missing?: string | undefined
 }
 
 export interface Metric {
@@ -56,10 +69,26 @@ export interface Row {
   readonly warmUps?: number | undefined
 }
 
-export const goSide = (name: string, goals?: Side["goals"], label = "go-events"): Side => ({ label, run: name, goals })
+export const goLabel = "go-events"
+
+export const goSide = (name: string, goals?: Goals, label = goLabel): Side => ({ label, run: name, goals })
 
 /** The metrics of most rows. */
-export const wallAndCpu: ReadonlyArray<Metric> = [
-  { key: "wall", label: "wall per event", unit: "ns" },
-  { key: "cpu", label: "CPU per event", unit: "ns" }
+export const cpuAndWall: ReadonlyArray<Metric> = [
+  { key: "cpu", label: "CPU per event", unit: "ns" },
+  { key: "wall", label: "wall per event", unit: "ns" }
+]
+
+/** The metrics of a row that is about one act. */
+export const cpuAndWallOfAct: ReadonlyArray<Metric> = [
+  { key: "cpu", label: "CPU", unit: "ms" },
+  { key: "wall", label: "wall", unit: "ms" }
+]
+
+/** The metrics of a row that is about what an act holds up. */
+export const delaysOfAct: ReadonlyArray<Metric> = [
+  { key: "longestCpu", label: "longest between timers, CPU", unit: "ms" },
+  { key: "longest", label: "longest delay", unit: "ms" },
+  { key: "p99", label: "delay, p99", unit: "ms" },
+  ...cpuAndWallOfAct
 ]

@@ -3,24 +3,28 @@ import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import type { Figures, Load, Row, Side } from "./model.ts"
+import { fileOf } from "./rows/index.ts"
 
 const script = fileURLToPath(new URL("child.ts", import.meta.url))
+const redirection = new URL("against.ts", import.meta.url).href
 /** Spares the processes most of their start, which is not measured: types stripped, and bytecode. */
 const compiled = fileURLToPath(new URL("../../.cache/bench/compiled", import.meta.url))
+/** Else a collection now and then frees megabytes of code that was not used for a while, amid a row about memory. */
+const keepsBytecode = "--no-flush-bytecode"
 /** A sample that takes longer than this will not end. */
-const patience = 60_000
+const patience = 120_000
 
 export interface Measurer {
-  /** Lets it prepare and warm up. */
-  readonly warm: () => Promise<void>
+  /** Has it prepare and warm up, and answers with what it lacks for being measured, if it lacks something. */
+  readonly warm: () => Promise<string | undefined>
   readonly sample: () => Promise<Figures>
   readonly stop: () => void
 }
 
-const measurer = (command: string, args: ReadonlyArray<string>): Measurer => {
+const measurer = (command: string, args: ReadonlyArray<string>, env: NodeJS.ProcessEnv = {}): Measurer => {
   const child = spawn(command, args, {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, NODE_COMPILE_CACHE: compiled }
+    env: { ...process.env, NODE_COMPILE_CACHE: compiled, ...env }
   })
   let said = ""
   child.stderr.on("data", (text) => (said += text))
@@ -54,7 +58,9 @@ const measurer = (command: string, args: ReadonlyArray<string>): Measurer => {
   return {
     warm: async () => {
       const answer = await ask()
+      if (answer.startsWith("missing ")) return answer.slice("missing ".length)
       if (answer !== "ready") throw new Error(`said "${answer}" for "ready"`)
+      return undefined
     },
     sample: async () => JSON.parse(await ask()),
     stop: () => {
@@ -64,10 +70,24 @@ const measurer = (command: string, args: ReadonlyArray<string>): Measurer => {
   }
 }
 
-/** Starts a process for one side; `go` is the path of the Go program. */
-export const measure = (row: Row, side: Side, load: Load, warmUp: number, go: string): Measurer => {
+export interface Start {
+  readonly row: Row
+  readonly side: Side
+  readonly load: Load
+  readonly warmUp: number
+  /** The path of the Go program. */
+  readonly go: string
+  /** The folder of the checkout that the side is measured on, if it is not this one. */
+  readonly checkout: string | undefined
+}
+
+/** Starts a process for one side. */
+export const measure = ({ checkout, go, load, row, side, warmUp }: Start): Measurer => {
   const figures = [load.n, load.millis, warmUp].map(String)
   if (typeof side.run === "string") return measurer(go, [...figures, ...side.run.split(" ")])
-  const flags = ["--expose-gc", "--conditions=@effect-events/source"]
-  return measurer(process.execPath, [...flags, script, row.name, side.label, ...figures])
+  const flags = ["--expose-gc", "--conditions=@effect-events/source", ...(row.cold ? [keepsBytecode] : [])]
+  const args = [script, fileOf(row), row.name, side.label, ...figures]
+  return checkout === undefined
+    ? measurer(process.execPath, [...flags, ...args])
+    : measurer(process.execPath, [...flags, "--import", redirection, ...args], { EFFECT_EVENTS_AGAINST: checkout })
 }

@@ -5,7 +5,7 @@ import { format, resolveConfig } from "prettier"
 import { describeBundle } from "./bundle.ts"
 import { describe } from "./environment.ts"
 import type { Report } from "./report.ts"
-import { toMarkdown } from "./table.ts"
+import { summaryMarkdown, toMarkdown } from "./table.ts"
 
 const [file] = process.argv.slice(2)
 if (file === undefined) throw new Error("the file that `npm run bench -- --json FILE` wrote is missing")
@@ -18,6 +18,7 @@ const block = [
   describe(report.environment),
   "```",
   "",
+  summaryMarkdown(report.rows),
   ...report.rows.map(toMarkdown),
   ...(report.bundle === undefined ? [] : ["```text", describeBundle(report.bundle), "```", ""]),
   "<!-- figures: end -->"

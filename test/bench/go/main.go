@@ -1,5 +1,6 @@
 // The original, measured: `go-events <n> <millis> <warm-up> <case> [arguments]`. The first line
-// it reads makes it prepare and warm up, and say "ready"; each further line is answered with the figures of one sample, as a line of JSON. The other end is ../processes.ts.
+// it reads makes it prepare and warm up, and say "ready"; each further line is answered with the
+// figures of one sample, as a line of JSON. The other end is ../processes.ts.
 package main
 
 import (
@@ -30,6 +31,7 @@ var cases = map[string]func(load, []string) sample{
 	"filter":           filterCase,
 	"channel":          channelCase,
 	"pipeline":         pipelineCase,
+	"graph":            graphCase,
 	"bytes-queue":      bytesQueueCase,
 	"bytes-broadcast":  bytesBroadcastCase,
 	"backlog":          backlogCase,

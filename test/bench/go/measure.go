@@ -9,7 +9,7 @@ import (
 	events "github.com/docker/go-events"
 )
 
-// event is the event of most cases: made once, so that what an event itself costs is nobody's cost.
+// event is the event of most cases: made once, so that what an event itself costs is in no figure.
 var event events.Event = "event"
 
 // counter is a sink that counts, and is done when the last of the expected events has come. One goroutine writes to it.

@@ -22,15 +22,16 @@ func membershipCase(l load, _ []string) sample {
 	b := events.NewBroadcaster(all...)
 	return func() figures {
 		runtime.GC()
-		start := time.Now()
+		cpu, start := cpuTime(), time.Now()
 		for _, sink := range more {
 			b.Add(sink)
 		}
-		between := time.Now()
+		between := time.Since(start)
 		for _, sink := range more {
 			b.Remove(sink)
 		}
 		micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(l.n) }
-		return figures{"add": micros(between.Sub(start)), "remove": micros(time.Since(between))}
+		wall, used := time.Since(start), cpuTime()-cpu
+		return figures{"cpu": micros(used), "wall": micros(wall), "add": micros(between), "remove": micros(wall - between)}
 	}
 }

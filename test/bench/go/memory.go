@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"sync"
 
 	events "github.com/docker/go-events"
 )
@@ -15,25 +16,46 @@ func (stuck) Write(events.Event) error { select {} }
 func (stuck) Close() error             { return nil }
 
 func bytesQueueCase(l load, _ []string) sample {
-	return held(l, func() events.Sink { return events.NewQueue(stuck{}) })
+	return held(l, func() (events.Sink, func()) {
+		queue := events.NewQueue(stuck{})
+		return queue, func() { writeAll(queue, l.n) }
+	})
 }
 
-func bytesBroadcastCase(l load, _ []string) sample {
-	return held(l, func() events.Sink {
+// bytesBroadcastCase has so many sinks that hang, and others that get ten events at a time.
+func bytesBroadcastCase(l load, args []string) sample {
+	return held(l, func() (events.Sink, func()) {
+		var done sync.WaitGroup
+		var counters []*counter
 		sinks := make([]events.Sink, subscribers)
 		for i := range sinks {
-			sinks[i] = events.NewQueue(stuck{})
+			if i < number(args[0]) {
+				sinks[i] = events.NewQueue(stuck{})
+			} else {
+				c := &counter{done: &done}
+				counters = append(counters, c)
+				sinks[i] = events.NewQueue(c)
+			}
 		}
-		return events.NewBroadcaster(sinks...)
+		b := events.NewBroadcaster(sinks...)
+		return b, func() {
+			for written := 0; written < l.n; written += 10 {
+				for _, c := range counters {
+					c.expect(10)
+				}
+				writeAll(b, 10)
+				done.Wait()
+			}
+		}
 	})
 }
 
 // held answers with the bytes that each of n waiting events keeps.
-func held(l load, make func() events.Sink) sample {
+func held(l load, make func() (events.Sink, func())) sample {
 	return func() figures {
-		sink := make()
+		sink, fill := make()
 		before := bytesInUse()
-		writeAll(sink, l.n)
+		fill()
 		bytes := float64(bytesInUse()-before) / float64(l.n)
 		runtime.KeepAlive(sink)
 		return figures{"bytes": bytes}

@@ -10,7 +10,7 @@ import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { Meter, throughput, times } from "../measure.ts"
-import { atLeast, type Row, type Side, wallAndCpu } from "../model.ts"
+import { atLeast, type Row, type Side, cpuAndWall } from "../model.ts"
 
 const event = { id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11", type: "order.placed", note: "x".repeat(214) }
 const Order = Schema.Struct({ id: Schema.String, type: Schema.String, note: Schema.String })
@@ -62,7 +62,7 @@ const queued = (label: string, groupSize?: number, goals?: Side["goals"]): Side 
     }).pipe(Effect.orDie)
 })
 
-/** Plain statements by all writers: written, and neither read nor removed, nor is anybody told. */
+/** Plain statements by all writers: written, and neither read nor removed nor notified. */
 const insert: Side = {
   label: "INSERT by hand, one row a transaction",
   run: (load) =>
@@ -79,7 +79,7 @@ export const durablePostgres: ReadonlyArray<Row> = [
     name: "durable-postgres",
     question: "100 writers, one event at a time each, through a `DurableQueue` on Postgres",
     n: 1_000,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     note: "All through `@effect/sql-pg` with ten connections. CPU is the client's.",
     sides: [queued("ours"), queued("ours, one row a transaction", 1, { wall: atLeast(5) }), insert]
   }

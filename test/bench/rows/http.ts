@@ -12,7 +12,7 @@ import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { throughput, times } from "../measure.ts"
-import { atLeast, type Row, type Side, wallAndCpu } from "../model.ts"
+import { atLeast, type Row, type Side, cpuAndWall } from "../model.ts"
 
 const event = {
   id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11",
@@ -118,15 +118,15 @@ const sink = (label = "ours", client?: Client): Side =>
 
 const overPlatform = "ours, over NodeHttpClient's undici"
 
-/** 250 ms are a few hundred requests: the compiler is still at work. */
-const warmUps = 6
+/** A request takes so long that the compiler is still at work after the time that is enough for others. */
+const warmUps = 1.5
 
 export const http: ReadonlyArray<Row> = [
   {
     name: "http-endpoint-16",
     question: "One event a request at 16 connections, through `Endpoint` with `concurrency: 16`",
     n: 1600,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     warmUps,
     sides: [endpoint(16), raw(16, { wall: atLeast(0.6) }), endpoint(16, overPlatform, platform)]
   },
@@ -134,7 +134,7 @@ export const http: ReadonlyArray<Row> = [
     name: "http-sink-1",
     question: "One event a request at one connection, `HttpSink` alone",
     n: 400,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     warmUps,
     sides: [sink(), raw(1, { wall: atLeast(0.85) }), sink(overPlatform, platform)]
   },
@@ -142,7 +142,7 @@ export const http: ReadonlyArray<Row> = [
     name: "http-batches",
     question: "A hundred events a request at one connection, through `Endpoint`",
     n: 20_000,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     warmUps,
     sides: [
       overHttp("ours, 100 a request", 1, (url, n) =>

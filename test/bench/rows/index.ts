@@ -3,32 +3,50 @@ import { backlog } from "./backlog.ts"
 import { broadcast } from "./broadcast.ts"
 import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
-import { directBroadcast } from "./direct.ts"
+import { direct } from "./direct.ts"
+import { drainer } from "./drainer.ts"
 import { durable } from "./durable.ts"
 import { durablePostgres } from "./durablePostgres.ts"
 import { filter } from "./filter.ts"
+import { graph } from "./graph.ts"
 import { http } from "./http.ts"
 import { latency } from "./latency.ts"
 import { membership } from "./membership.ts"
 import { memory } from "./memory.ts"
+import { outside } from "./outside.ts"
 import { pipeline } from "./pipeline.ts"
 import { queue } from "./queue.ts"
+import { queueOptions } from "./queueOptions.ts"
 import { retrier } from "./retrier.ts"
 
-export const rows: ReadonlyArray<Row> = [
-  ...queue,
-  ...broadcast,
-  ...directBroadcast,
-  ...retrier,
-  ...filter,
-  ...channel,
-  ...pipeline,
-  ...memory,
-  ...backlog,
-  ...membership,
-  ...latency,
-  ...closing,
-  ...http,
-  ...durable,
-  ...durablePostgres
-]
+/** By the names of their files, which the processes that measure them load alone. */
+const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
+  queue,
+  queueOptions,
+  outside,
+  broadcast,
+  direct,
+  retrier,
+  filter,
+  channel,
+  pipeline,
+  graph,
+  memory,
+  backlog,
+  membership,
+  latency,
+  closing,
+  drainer
+}
+const files: typeof coreFiles = { ...coreFiles, http, durable, durablePostgres }
+
+/** The rows of what is neither HTTP nor durable. */
+export const core: ReadonlyArray<Row> = Object.values(coreFiles).flat()
+
+export const rows: ReadonlyArray<Row> = Object.values(files).flat()
+
+export const fileOf = (row: Row): string => {
+  const file = Object.keys(files).find((file) => files[file]!.some(({ name }) => name === row.name))
+  if (file === undefined) throw new Error(`no file has the row "${row.name}"`)
+  return file
+}

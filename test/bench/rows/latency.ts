@@ -2,10 +2,9 @@
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import * as EventQueue from "effect-events/EventQueue"
-import * as EventSink from "effect-events/EventSink"
+import * as Api from "../api.ts"
 import { collect, Meter, times } from "../measure.ts"
-import { goSide, type Row, type Side } from "../model.ts"
+import { type Goals, goSide, type Row, type Side } from "../model.ts"
 import { loop } from "./peers.ts"
 import { quantile } from "../statistics.ts"
 
@@ -13,9 +12,11 @@ type Write = (time: number) => Effect.Effect<unknown, unknown>
 
 const measured = (
   label: string,
-  make: (deliver: (time: number) => void) => Effect.Effect<Write, never, Scope.Scope>
+  make: (deliver: (time: number) => void) => Effect.Effect<Write, never, Scope.Scope>,
+  before?: Goals
 ): Side => ({
   label,
+  before,
   run: ({ n }) =>
     Effect.gen(function* () {
       const meter = new Meter()
@@ -67,8 +68,14 @@ export const latency: ReadonlyArray<Row> = [
     ],
     note: "Each side at half of its own rate. go-events' writer spins on one core and its queue runs on the other.",
     sides: [
-      measured("ours", (deliver) =>
-        Effect.map(Effect.flatMap(EventSink.sync(deliver), EventQueue.make()), (queue) => queue.write)
+      measured(
+        "ours",
+        (deliver) =>
+          Effect.map(
+            Effect.flatMap(Api.sync(deliver), (sink) => Api.queue(sink)),
+            (queue) => queue.write
+          ),
+        {}
       ),
       goSide("latency"),
       measured("Effect Queue, take", (deliver) =>

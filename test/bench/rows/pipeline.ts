@@ -3,12 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Breaker from "effect-events/Breaker"
-import * as EventFilter from "effect-events/EventFilter"
-import * as EventQueue from "effect-events/EventQueue"
-import * as EventSink from "effect-events/EventSink"
-import * as RetryingSink from "effect-events/RetryingSink"
+import * as Api from "../api.ts"
 import { event, Meter, throughput, times } from "../measure.ts"
-import { goSide, type Row, wallAndCpu } from "../model.ts"
+import { cpuAndWall, goSide, type Row } from "../model.ts"
 
 const wanted = (event: string): boolean => event.length > 0
 
@@ -17,21 +14,17 @@ export const pipeline: ReadonlyArray<Row> = [
     name: "pipeline",
     question: "filter | queue | retry (a breaker) over a null sink, each event by `write`; every event passes",
     n: 50_000,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     sides: [
       {
         label: "ours",
+        before: {},
         run: (load) =>
           Effect.gen(function* () {
             const meter = new Meter()
             const breaker = yield* Breaker.make({ threshold: 5, backoff: "1 second" })
-            // It could fail and does not.
-            const receiver: EventSink.EventSink<string, "down"> = yield* EventSink.sync(meter.count)
-            const sink = yield* Effect.succeed(receiver).pipe(
-              Effect.flatMap(RetryingSink.make(breaker)),
-              Effect.flatMap(EventQueue.make()),
-              Effect.map(EventFilter.make(wanted))
-            )
+            const retrier = yield* Api.retrier(yield* Api.sync(meter.count), breaker)
+            const sink = yield* Api.filter(yield* Api.queue(retrier), wanted)
             return throughput(
               load,
               meter.delivered(

@@ -1,25 +1,26 @@
 /** A queue to a sink that counts: what does an event cost from the write to the delivery? */
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import * as EventQueue from "effect-events/EventQueue"
 import * as EventSink from "effect-events/EventSink"
+import * as Api from "../api.ts"
 import { event, Meter, throughput, times } from "../measure.ts"
-import { atLeast, goSide, type Load, type Row, type Side, wallAndCpu } from "../model.ts"
-import { loop, rxjsLabel, subject } from "./peers.ts"
+import { cpuAndWall, type Goals, goSide, type Row, type Side, speed } from "../model.ts"
+import { loop, rxjsSide } from "./peers.ts"
 
-const group: ReadonlyArray<string> = Array.from({ length: 100 }, () => event)
+const batch: ReadonlyArray<string> = Array.from({ length: 100 }, () => event)
 
-const sync = (meter: Meter) => EventSink.sync(meter.count)
-const effectful = (meter: Meter) => EventSink.make(meter.counted)
+const sync = (meter: Meter) => Api.sync(meter.count)
+const effectful = (meter: Meter) => Api.effectful(meter.counted)
 
-const ours = (sink: typeof sync, grouped: boolean): Side => ({
+const ours = (sink: typeof sync, batched: boolean, before: Goals = {}): Side => ({
   label: "ours",
+  before,
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
-      const queue = yield* Effect.flatMap(sink(meter), EventQueue.make())
-      const writes = grouped
-        ? times(load.n / group.length, () => EventSink.writeAll(queue, group))
+      const queue = yield* Api.queue(yield* sink(meter))
+      const writes = batched
+        ? times(load.n / batch.length, () => EventSink.writeAll(queue, batch))
         : times(load.n, () => queue.write(event))
       return throughput(load, meter.delivered(load.n, writes))
     })
@@ -29,36 +30,23 @@ const ours = (sink: typeof sync, grouped: boolean): Side => ({
 const byHand = (
   label: string,
   turn: (queue: Queue.Dequeue<string>, meter: Meter) => Effect.Effect<void>,
-  grouped: boolean,
+  batched: boolean,
   goal?: number,
   repeat: typeof loop = loop
 ): Side => ({
   label,
-  goals: goal === undefined ? undefined : { wall: atLeast(goal) },
+  goals: speed(goal),
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
       const queue = yield* Queue.unbounded<string>()
       yield* Effect.forkScoped(repeat(turn(queue, meter)))
-      const writes = grouped
-        ? times(load.n / group.length, () => Queue.offerAll(queue, group))
+      const writes = batched
+        ? times(load.n / batch.length, () => Queue.offerAll(queue, batch))
         : times(load.n, () => Queue.offer(queue, event))
       return throughput(load, meter.delivered(load.n, writes))
     })
 })
-
-const rxjs = {
-  label: rxjsLabel,
-  run: (load: Load) =>
-    Effect.map(subject, (subject) => {
-      const meter = new Meter()
-      subject.subscribe(meter.count)
-      const writes = Effect.sync(() => {
-        for (let i = 0; i < load.n; i++) subject.next(event)
-      })
-      return throughput(load, meter.delivered(load.n, writes))
-    })
-} satisfies Side
 
 /** What an effect costs that counts and nothing else: no write can cost less, and a delivery by an effect is one more. */
 const floor: Side = {
@@ -84,10 +72,10 @@ export const queue: ReadonlyArray<Row> = [
     name: "queue-write",
     question: "A queue to a counting sink, each event by `write`, over a synchronous sink",
     n,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     sides: [
       ours(sync, false),
-      goSide("queue", { wall: atLeast(1), cpu: atLeast(1.5) }),
+      goSide("queue", speed(1.3)),
       byHand("Effect Queue, take", (q, meter) => Effect.map(Queue.take(q), meter.count), false, 1.2),
       byHand("Effect Queue, takeAll", (q, meter) => Effect.map(Queue.takeAll(q), meter.countAll), false, 1.2),
       byHand(
@@ -98,17 +86,17 @@ export const queue: ReadonlyArray<Row> = [
         Effect.forever
       ),
       floor,
-      rxjs
+      rxjsSide
     ]
   },
   {
     name: "queue-write-effect",
     question: "The same over an effectful sink (`Effect.sync`)",
     n,
-    metrics: wallAndCpu,
+    metrics: cpuAndWall,
     sides: [
       ours(effectful, false),
-      goSide("queue", { wall: atLeast(0.6) }),
+      goSide("queue", speed(0.8)),
       byHand("Effect Queue, take", (q, meter) => Effect.flatMap(Queue.take(q), meter.counted), false, 1.2),
       byHand(
         "Effect Queue, takeAll",
@@ -129,11 +117,11 @@ export const queue: ReadonlyArray<Row> = [
     name: "queue-writeAll",
     question: "A queue to a counting sink, by `writeAll` of 100, over a synchronous sink",
     n,
-    metrics: wallAndCpu,
-    note: "Groups of 100 on our side and the Effect one; go-events has no groups and writes each event.",
+    metrics: cpuAndWall,
+    note: "Batches of 100 on our side and the Effect one; go-events has no batches and writes each event.",
     sides: [
       ours(sync, true),
-      goSide("queue", { wall: atLeast(10) }, "go-events, Write each"),
+      goSide("queue", speed(10), "go-events, Write each"),
       byHand("Effect Queue, offerAll and takeAll", (q, meter) => Effect.map(Queue.takeAll(q), meter.countAll), true)
     ]
   },
@@ -141,11 +129,11 @@ export const queue: ReadonlyArray<Row> = [
     name: "queue-writeAll-effect",
     question: "The same over an effectful sink (`Effect.sync`)",
     n,
-    metrics: wallAndCpu,
-    note: "Groups of 100 on our side and the Effect one; go-events has no groups and writes each event.",
+    metrics: cpuAndWall,
+    note: "Batches of 100 on our side and the Effect one; go-events has no batches and writes each event.",
     sides: [
       ours(effectful, true),
-      goSide("queue", { wall: atLeast(1.5) }, "go-events, Write each"),
+      goSide("queue", speed(1.5), "go-events, Write each"),
       byHand(
         "Effect Queue, offerAll and takeAll",
         (q, meter) => Effect.flatMap(Queue.takeAll(q), Effect.forEach(meter.counted, { discard: true })),

@@ -1,29 +1,25 @@
 /** A retrier over a sink that succeeds: what does being ready to retry cost when nothing goes wrong? */
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
 import * as Breaker from "effect-events/Breaker"
-import * as EventSink from "effect-events/EventSink"
 import * as ExponentialBackoff from "effect-events/ExponentialBackoff"
-import * as RetryingSink from "effect-events/RetryingSink"
 import type { RetryStrategy } from "effect-events/RetryStrategy"
+import * as Api from "../api.ts"
 import { event, Meter, throughput, times } from "../measure.ts"
-import { atLeast, goSide, type Row, type Side, wallAndCpu } from "../model.ts"
+import { cpuAndWall, goSide, type Row, type Side, speed } from "../model.ts"
 
-/** A sink that could fail and does not. */
-type CouldFail = Effect.Effect<EventSink.EventSink<string, "down">, never, Scope.Scope>
-
-const sync = (meter: Meter): CouldFail => EventSink.sync(meter.count)
-const effectful = (meter: Meter): CouldFail => EventSink.make(meter.counted)
+const sync = (meter: Meter) => Api.sync(meter.count)
+const effectful = (meter: Meter) => Api.effectful(meter.counted)
 const backoff = Effect.succeed(ExponentialBackoff.make())
 const breaker = Breaker.make({ threshold: 5, backoff: "1 second" })
 
 const ours = (sink: typeof sync, strategy: Effect.Effect<RetryStrategy<unknown>>): Side => ({
   label: "ours",
+  before: {},
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
-      const retrier = yield* Effect.flatMap(sink(meter), RetryingSink.make(yield* strategy))
+      const retrier = yield* Api.retrier(yield* sink(meter), yield* strategy)
       const writes = times(load.n, () => retrier.write(event))
       return throughput(load, meter.delivered(load.n, writes))
     })
@@ -47,21 +43,21 @@ export const retrier: ReadonlyArray<Row> = [
     name: "retrier",
     question: "A retrier with exponential backoff over a synchronous sink that succeeds",
     n,
-    metrics: wallAndCpu,
-    sides: [ours(sync, backoff), goSide("retry backoff", { wall: atLeast(4) }), byHand]
+    metrics: cpuAndWall,
+    sides: [ours(sync, backoff), goSide("retry backoff", speed(4)), byHand]
   },
   {
     name: "retrier-effect",
     question: "The same over an effectful sink (`Effect.sync`)",
     n,
-    metrics: wallAndCpu,
-    sides: [ours(effectful, backoff), goSide("retry backoff"), byHand]
+    metrics: cpuAndWall,
+    sides: [ours(effectful, backoff), goSide("retry backoff", speed(0.5)), byHand]
   },
   {
     name: "retrier-breaker",
     question: "A retrier with a breaker over a synchronous sink that succeeds",
     n,
-    metrics: wallAndCpu,
-    sides: [ours(sync, breaker), goSide("retry breaker", { wall: atLeast(4) })]
+    metrics: cpuAndWall,
+    sides: [ours(sync, breaker), goSide("retry breaker", speed(4))]
   }
 ]

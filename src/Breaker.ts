@@ -6,9 +6,11 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { count } from "./internal/options.ts"
 import { make as makeStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
@@ -31,7 +33,7 @@ export interface Breaker extends RetryStrategy<unknown> {
 export interface Options {
   /** Failures in a row that open it: a whole number from 1. */
   readonly threshold: number
-  /** How long it stays open before it lets an attempt probe. */
+  /** How long it stays open before an attempt may probe. */
   readonly backoff: Duration.Input
 }
 
@@ -47,7 +49,8 @@ const closed: State = { _tag: "closed", failures: 0 }
  *
  * **Details**
  *
- * A success closes it, whoever reports it. A probe that ends without a verdict frees its place for the next.
+ * While it is closed, failures and defects of attempts in a row count, and a success begins the count anew. A verdict that
+ * began before it opened neither closes nor opens it. A probe that ends without a verdict frees its place for the next.
  *
  * **Example** (Sharing one breaker between two sinks of one receiver)
  *
@@ -58,8 +61,8 @@ const closed: State = { _tag: "closed", failures: 0 }
  * const program = Effect.gen(function* () {
  *   const breaker = yield* Breaker.make({ threshold: 10, backoff: "1 second" })
  *   const post = EventSink.make((path: string) => Effect.fail(`${path} is down`))
- *   const first = yield* post.pipe(Effect.flatMap(RetryingSink.make(breaker)))
- *   const second = yield* post.pipe(Effect.flatMap(RetryingSink.make(breaker)))
+ *   const first = yield* post.pipe(RetryingSink.make(breaker))
+ *   const second = yield* post.pipe(RetryingSink.make(breaker))
  *   return [first, second]
  * })
  *
@@ -73,86 +76,110 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
   Effect.map(Ref.make<State>(closed), (ref) => {
     const threshold = count("Breaker.make", "threshold", options.threshold, 1)
     const backoff = Duration.toMillis(Duration.fromInputUnsafe(options.backoff))
-    const breaker = () => Ref.getUnsafe(ref)._tag
-    return { ...makeStrategy(() => new Attempts(ref, threshold, backoff)), breaker }
-  })
+    /** How often it has opened. */
+    let opened = 0
+    const current = () => Ref.getUnsafe(ref)
 
-class Attempts implements RetryAttempts<unknown> {
-  private readonly ref: Ref.Ref<State>
-  private readonly threshold: number
-  private readonly backoff: number
-  /** The verdict that this write's attempt is to bring, if it probes. */
-  private verdict: Latch.Latch | undefined = undefined
+    /** Moves on, and then wakes the writes that wait for the verdict: waking runs them at once. */
+    const become = (next: (state: State) => State) =>
+      Effect.flatMap(
+        Ref.modify(ref, (state) => {
+          const after = next(state)
+          if (after._tag === "open" && state._tag === "closed") opened++
+          return [after !== state && state._tag === "half-open" ? state.verdict.open : Effect.void, after]
+        }),
+        (woken) => woken
+      )
 
-  constructor(ref: Ref.Ref<State>, threshold: number, backoff: number) {
-    this.ref = ref
-    this.threshold = threshold
-    this.backoff = backoff
-  }
+    const start = (_: unknown, idle?: unknown): RetryAttempts<unknown> => {
+      /** The attempt that is under way began when the breaker had opened this often. */
+      let began = typeof idle === "number" ? idle : opened
+      /** The verdict that the attempt is to bring, if it probes. */
+      let verdict: Latch.Latch | undefined
 
-  /** Whether this write's attempt is the one that probes now: another may have closed the breaker meanwhile. */
-  private get probing(): boolean {
-    const { state } = this
-    return state._tag === "half-open" && state.verdict === this.verdict
-  }
-
-  private get state(): State {
-    return Ref.getUnsafe(this.ref)
-  }
-
-  /** Moves on, and then wakes who waited for the verdict: waking runs them at once. */
-  private become(next: State): Effect.Effect<void> {
-    const { state } = this
-    this.verdict = undefined
-    return Effect.andThen(Ref.set(this.ref, next), state._tag === "half-open" ? state.verdict.open : Effect.void)
-  }
-
-  get proceed(): Effect.Effect<void> {
-    return this.probing || this.state._tag === "closed" ? Effect.void : this.wait()
-  }
-
-  private wait(): Effect.Effect<void> {
-    return Clock.clockWith((clock) => {
-      const { state } = this
-      switch (state._tag) {
-        case "closed":
-          return Effect.void
-        case "half-open":
-          return Effect.andThen(
-            state.verdict.await,
-            Effect.suspend(() => this.wait())
-          )
-        case "open": {
+      const isProbe = (state: State) => state._tag === "half-open" && state.verdict === verdict
+      const wait: Effect.Effect<void> = Clock.clockWith((clock) =>
+        Effect.suspend(() => {
+          const state = current()
+          if (state._tag === "closed") {
+            began = opened
+            return Effect.void
+          }
+          if (state._tag === "half-open") return Effect.andThen(state.verdict.await, wait)
           const rest = state.until - clock.currentTimeMillisUnsafe()
-          if (rest > 0)
-            return Effect.andThen(
-              Effect.sleep(Math.ceil(rest)),
-              Effect.suspend(() => this.wait())
-            )
-          this.verdict = Latch.makeUnsafe()
-          return Ref.set(this.ref, { _tag: "half-open", verdict: this.verdict })
+          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
+          const probe = Latch.makeUnsafe()
+          verdict = probe
+          return Effect.andThen(
+            become((now) => (now === state ? { _tag: "half-open", verdict: probe } : now)),
+            Effect.suspend(() => (isProbe(current()) ? Effect.void : wait))
+          )
+        })
+      )
+      const failed = Clock.clockWith((clock) =>
+        become((state) => {
+          const open: State = { _tag: "open", until: clock.currentTimeMillisUnsafe() + backoff }
+          if (isProbe(state)) return open
+          if (state._tag !== "closed" || began !== opened) return state
+          return state.failures + 1 >= threshold ? open : { _tag: "closed", failures: state.failures + 1 }
+        })
+      )
+      return {
+        proceed: () => {
+          const state = current()
+          if (isProbe(state)) return undefined
+          if (state._tag !== "closed") return wait
+          began = opened
+          return undefined
+        },
+        failure: () => failed,
+        success: () => {
+          const state = current()
+          if (state === closed) return undefined
+          return become((state) => (isProbe(state) || (state._tag === "closed" && began === opened) ? closed : state))
+        },
+        abandon: (hasDied) => {
+          if (hasDied) return failed
+          // The next attempt probes at once.
+          return isProbe(current())
+            ? become((state) => (isProbe(state) ? { _tag: "open", until: 0 } : state))
+            : undefined
         }
       }
-    })
-  }
+    }
+    const idle = () => (current() === closed ? opened : undefined)
+    const breaker = () => current()._tag
+    return { ...makeStrategy(start, { idle }), breaker }
+  })
 
-  failure(): Effect.Effect<void> {
-    return Clock.clockWith((clock) => {
-      const { state } = this
-      const open: State = { _tag: "open", until: clock.currentTimeMillisUnsafe() + this.backoff }
-      if (this.probing) return this.become(open)
-      // One that began before it opened says nothing about the probe.
-      if (state._tag !== "closed") return Effect.void
-      const failures = state.failures + 1
-      return this.become(failures >= this.threshold ? open : { _tag: "closed", failures })
-    })
-  }
-
-  get success(): Effect.Effect<void> {
-    return this.state === closed ? Effect.void : Effect.suspend(() => this.become(closed))
-  }
-
-  get abandon(): Effect.Effect<void> {
-    return Effect.suspend(() => (this.probing ? this.become({ _tag: "open", until: 0 }) : Effect.void))
-  }
-}
+/**
+ * The layer of a breaker as a service, which several retriers share.
+ *
+ * **Example** (A breaker of a receiver)
+ *
+ * ```ts
+ * import { Console, Context, Effect } from "effect"
+ * import { Breaker, EventSink, RetryingSink } from "effect-events"
+ *
+ * class MailBreaker extends Context.Service<MailBreaker, Breaker.Breaker>()("app/MailBreaker") {}
+ *
+ * const program = Effect.gen(function* () {
+ *   let calls = 0
+ *   const post = (line: string) => Effect.suspend(() => (++calls < 3 ? Effect.fail("busy") : Console.log(line)))
+ *   const sink = yield* EventSink.make(post).pipe(RetryingSink.make(MailBreaker))
+ *   yield* sink.write("hello")
+ *   yield* Console.log((yield* MailBreaker).breaker())
+ * })
+ *
+ * const MailBreakerLive = Breaker.layer(MailBreaker, { threshold: 5, backoff: "1 second" })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(MailBreakerLive)))
+ * // prints: hello
+ * // prints: closed
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I>(tag: Context.Key<I, Breaker>, options: Options): Layer.Layer<I> =>
+  Layer.effect(tag, make(options))

@@ -8,15 +8,26 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Dropped, Undelivered } from "./Dropped.ts"
-import type { EventSink, Reliable } from "./EventSink.ts"
-import { type AnyAddOptions, BroadcasterImpl, type SubscriberLagged, type UndeliveredTo } from "./internal/broadcast.ts"
-import { withoutConstruction } from "./internal/captured.ts"
-import type { SinkClosed } from "./internal/sink.ts"
+import * as EventSink from "./EventSink.ts"
+import {
+  type AnyAddOptions,
+  type AnySubscribeOptions,
+  makeBroadcaster,
+  type Members,
+  type SubscriberLagged,
+  type UndeliveredTo
+} from "./internal/broadcaster/makeBroadcaster.ts"
+import { fromSource, type SinkClosed, type Source } from "./internal/sink.ts"
 
-export { SubscriberLagged, type UndeliveredTo } from "./internal/broadcast.ts"
+export { SubscriberLagged, type UndeliveredTo } from "./internal/broadcaster/makeBroadcaster.ts"
+
+/** The key of what the functions of this module do to a broadcaster. */
+const MembersId: unique symbol = Symbol.for("effect-events/Broadcaster/Members")
 
 /**
  * A sink that hands every event to many.
@@ -24,7 +35,13 @@ export { SubscriberLagged, type UndeliveredTo } from "./internal/broadcast.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Broadcaster<in out A> extends EventSink<A> {
+export interface Broadcaster<in out A> extends EventSink.BatchSink<A> {
+  /**
+   * For `add`, `remove` and `subscribe`.
+   *
+   * @internal
+   */
+  readonly [MembersId]: Members<A>
   /** Stops accepting, lets every sink drain within its `drainTimeout`, and returns what each did not get. Memoised. */
   readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>>
 }
@@ -41,46 +58,71 @@ export interface Options {
 }
 
 /**
- * What a sink may be told when it is added.
+ * Options of adding a sink.
  *
  * @category options
  * @since 0.1.0
  */
-export interface AddOptions {
+export interface AddOptions<in A> {
   /** How long removing or closing goes on delivering to it. */
   readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * The sink gets what it holds for: what it refuses is neither queued nor counted for this sink. It runs in the write; an
+   * event that it throws at is dropped for this sink, with reason `Died`.
+   */
+  readonly filter?: Predicate<A> | undefined
 }
 
 /**
- * What a sink may be told that can lose events: it needs `onDropped`.
+ * Options of adding a sink that can lose events: it needs `onDropped`.
  *
  * @category options
  * @since 0.1.0
  */
-export interface LossyAddOptions<in A, in E> extends AddOptions {
-  /** How many events it may be behind before it is evicted; unlimited by default. The publisher judges, at each write. */
+export interface LossyAddOptions<in A, in E> extends AddOptions<A> {
+  /**
+   * How many events it may be behind before it is evicted; unlimited by default. It is judged after it had a turn, so that
+   * a burst evicts no sink that keeps up: evicted is one that is further behind than this and whose lag did not shrink in
+   * that turn. A write that waits for a receiver lasts for many turns, so a sink with such writes needs a limit above the
+   * largest burst.
+   */
   readonly maxLag?: number | undefined
-  /** Takes what the sink failed on, and what it did not get. */
+  /** Takes what the sink failed on, and what it did not get, in place of a line in the log. */
   readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void>
+  /** Runs when it is evicted, in place of a line in the log at level error. */
+  readonly onEvicted?: ((lagged: SubscriberLagged) => Effect.Effect<void>) | undefined
 }
 
 /** What no value has: the compiler names it where an option that can lose events comes without a taker for them. */
 type NeedsOnDropped = number & { readonly fix: "pass onDropped: an evicted sink leaves events" }
 
-/** A sink as an Effect: a tag, or an inline pipeline. */
-type SinkEffect = Effect.Effect<EventSink<never, unknown>, unknown, unknown>
+/** Options of adding a sink that loses nothing. */
+interface SafeAddOptions<in A> extends AddOptions<A> {
+  readonly onDropped?: never
+  readonly onEvicted?: never
+  readonly maxLag?: NeedsOnDropped
+}
+
+/** A sink, or an Effect of one: a tag, or an inline pipeline. */
+type AnySource = Source<EventSink.EventSink<never, unknown>, unknown, unknown>
+
+type SinkOf<S> = S extends Effect.Effect<infer Sink, unknown, unknown> ? Sink : S
+type ErrorOf<S> = S extends Effect.Effect<unknown, infer X, unknown> ? X : never
+type ServicesOf<S> = S extends Effect.Effect<unknown, unknown, infer R> ? R : never
 
 /** The events that all of the sinks take. */
-type InputOf<S extends ReadonlyArray<SinkEffect>> = [Effect.Success<S[number]>] extends [EventSink<infer A, unknown>]
+type InputOf<S extends ReadonlyArray<AnySource>> = [SinkOf<S[number]>] extends [EventSink.EventSink<infer A, unknown>]
   ? A
   : never
 
 /** The sink itself if it is reliable, else a type that says what to do. */
-type ReliableEffect<S> =
-  S extends Effect.Effect<EventSink<infer A, infer E>, infer X, infer R>
+type ReliableSource<S> =
+  SinkOf<S> extends EventSink.EventSink<infer A, infer E>
     ? [E] extends [never]
       ? S
-      : Effect.Effect<Reliable<A, E>, X, R>
+      : S extends Effect.Effect<unknown, infer X, infer R>
+        ? Effect.Effect<EventSink.Reliable<A, E>, X, R>
+        : EventSink.Reliable<A, E>
     : never
 
 /**
@@ -88,13 +130,17 @@ type ReliableEffect<S> =
  *
  * **Details**
  *
- * The sinks are Effects of sinks, so tags and inline pipelines are written alike; the broadcaster takes the events that
+ * The sinks are sinks or Effects of sinks, so tags and inline pipelines are written alike; the broadcaster takes the events that
  * all of them take, and needs what they need. A sink that can fail is a compile error: wrap it in a `RetryingSink`, or
  * `add` it with `onDropped`. When the scope closes, the sinks drain side by side.
  *
+ * Sinks over plain functions share one drainer, each with its own position, lag, account and close. What one throws is
+ * charged to it alone, and it goes on with a drainer of its own. All other sinks, and those with a `filter`, have one from
+ * the start.
+ *
  * **Gotchas**
  *
- * A broadcaster without sinks accepts every event and hands it to nobody.
+ * A broadcaster without sinks accepts every event and delivers it nowhere.
  *
  * Over durable queues, also behind a retrier or with `onDropped`, a write would succeed before its event is stored, and a
  * crash would lose the event. A sink of one's own that writes to every durable queue takes its place: see "Memory in front
@@ -124,43 +170,54 @@ type ReliableEffect<S> =
  */
 export const make: {
   <A>(options?: Options): Effect.Effect<Broadcaster<A>, never, Scope.Scope>
-  <const S extends ReadonlyArray<SinkEffect>>(
-    sinks: S & { readonly [K in keyof S]: ReliableEffect<S[K]> },
+  <const S extends ReadonlyArray<AnySource>>(
+    sinks: S & { readonly [K in keyof S]: ReliableSource<S[K]> },
     options?: Options
-  ): Effect.Effect<Broadcaster<InputOf<S>>, Effect.Error<S[number]>, Effect.Services<S[number]> | Scope.Scope>
-} = (first?: Options | ReadonlyArray<SinkEffect>, second?: Options): Effect.Effect<never, never, Scope.Scope> => {
+  ): Effect.Effect<Broadcaster<InputOf<S>>, ErrorOf<S[number]>, ServicesOf<S[number]> | Scope.Scope>
+} = (first?: Options | ReadonlyArray<AnySource>, second?: Options): Effect.Effect<never, never, Scope.Scope> => {
   const [sinks, options] = Array.isArray(first) ? [first, second] : [[], first as Options | undefined]
   // The overloads say what the sinks take, need and fail with; one implementation, which knows nothing of that, serves
   // them all.
-  return assemble(sinks as ReadonlyArray<Effect.Effect<EventSink<unknown>>>, options) as Effect.Effect<
+  return assemble(sinks as ReadonlyArray<Source<EventSink.EventSink<unknown>, never, never>>, options) as Effect.Effect<
     never,
     never,
     Scope.Scope
   >
 }
 
+/**
+ * The layer of a broadcaster: a place in the graph, see `EventSink.layer`. The service of the tag is a `Broadcaster`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, A, const S extends ReadonlyArray<Source<EventSink.EventSink<A>, unknown, unknown>>>(
+  tag: Context.Key<I, Broadcaster<A>>,
+  sinks: S,
+  options?: Options
+): Layer.Layer<I, ErrorOf<S[number]>, Exclude<ServicesOf<S[number]>, Scope.Scope>> =>
+  EventSink.layer(
+    tag,
+    // Made as by `make`, with the events that the tag names.
+    assemble(sinks as ReadonlyArray<Source<EventSink.EventSink<unknown>, never, never>>, options) as Effect.Effect<
+      Broadcaster<A>,
+      ErrorOf<S[number]>,
+      ServicesOf<S[number]> | Scope.Scope
+    >
+  )
+
 const assemble = Effect.fnUntraced(function* (
-  sinks: ReadonlyArray<Effect.Effect<EventSink<unknown>>>,
+  sources: ReadonlyArray<Source<EventSink.EventSink<unknown>, never, never>>,
   options: Options = {}
 ) {
   // Its sinks first, so that they close after it.
-  const made = yield* Effect.all(sinks)
-  const self = yield* Effect.uninterruptible(
-    Effect.contextWith((context: Context.Context<never>) => {
-      const self = new BroadcasterImpl<unknown>(options, withoutConstruction(context))
-      return Effect.as(
-        Effect.addFinalizer(() => self.close),
-        self
-      )
-    })
-  )
-  // It is open: nobody else has it yet.
-  yield* Effect.orDie(Effect.forEach(made, (sink) => self.add(sink, {}), { discard: true }))
+  const sinks = yield* Effect.forEach(sources, fromSource)
+  const { operations, shutdown, sink } = yield* makeBroadcaster<unknown>(options)
+  const self: Broadcaster<unknown> = { ...sink, [MembersId]: operations, shutdown }
+  // It is open: no other fiber has it yet.
+  yield* Effect.orDie(Effect.forEach(sinks, (one) => operations.add(one, {}), { discard: true }))
   return self
 })
-
-/** Every broadcaster is made here. */
-const impl = <A>(self: Broadcaster<A>) => self as BroadcasterImpl<A>
 
 /**
  * Adds a sink. Every write that begins after this has returned reaches it.
@@ -181,38 +238,65 @@ const impl = <A>(self: Broadcaster<A>) => self as BroadcasterImpl<A>
 export const add: {
   <A, E>(
     self: Broadcaster<A>,
-    sink: EventSink<A, E>,
+    sink: EventSink.EventSink<A, E>,
     options: LossyAddOptions<A, NoInfer<E>>
   ): Effect.Effect<void, SinkClosed>
   <A, E>(
     self: Broadcaster<A>,
-    sink: Reliable<A, E>,
-    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: NeedsOnDropped }
+    sink: EventSink.Reliable<A, E>,
+    options?: SafeAddOptions<A>
   ): Effect.Effect<void, SinkClosed>
-} = <A, E>(self: Broadcaster<A>, sink: EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
-  Effect.asVoid(impl(self).add(sink, options))
+} = <A, E>(self: Broadcaster<A>, sink: EventSink.EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
+  Effect.asVoid(self[MembersId].add(sink, options))
 
 /**
- * Adds a sink until the scope closes. If the sink was there already, closing the scope leaves it there.
+ * Adds a sink, or builds a pipeline, until the scope closes, and answers the sink. When the scope closes, the sink drains
+ * before it is itself closed. If it was there already, closing the scope leaves it there.
+ *
+ * **Example** (A sink for a while)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { Broadcaster, EventQueue, EventSink } from "effect-events"
+ *
+ * const program = Effect.gen(function* () {
+ *   const broadcaster = yield* Broadcaster.make<number>()
+ *   const sink = EventSink.make((n: number) => Console.log("got", n))
+ *   yield* Effect.scoped(
+ *     Effect.andThen(Broadcaster.addScoped(broadcaster, sink.pipe(EventQueue.make())), broadcaster.write(1))
+ *   )
+ *   yield* broadcaster.write(2)
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: got 1
+ * ```
  *
  * @category sinks
  * @since 0.1.0
  */
 export const addScoped: {
-  <A, E>(
+  <A, E, X = never, R = never>(
     self: Broadcaster<A>,
-    sink: EventSink<A, E>,
+    sink: Source<EventSink.EventSink<A, E>, X, R>,
     options: LossyAddOptions<A, NoInfer<E>>
-  ): Effect.Effect<void, SinkClosed, Scope.Scope>
-  <A, E>(
+  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | X, R | Scope.Scope>
+  <A, E, X = never, R = never>(
     self: Broadcaster<A>,
-    sink: Reliable<A, E>,
-    options?: AddOptions & { readonly onDropped?: never; readonly maxLag?: NeedsOnDropped }
-  ): Effect.Effect<void, SinkClosed, Scope.Scope>
-} = <A, E>(self: Broadcaster<A>, sink: EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
-  Effect.asVoid(
-    Effect.acquireRelease(impl(self).add(sink, options), (added) =>
-      added === undefined ? Effect.void : impl(self).end(sink, added)
+    sink: Source<EventSink.Reliable<A, E>, X, R>,
+    options?: SafeAddOptions<A>
+  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | X, R | Scope.Scope>
+} = <A, E, X, R>(
+  self: Broadcaster<A>,
+  source: Source<EventSink.EventSink<A, E>, X, R>,
+  options: AnyAddOptions<A, E> = {}
+) =>
+  Effect.flatMap(fromSource(source), (sink) =>
+    Effect.as(
+      Effect.acquireRelease(self[MembersId].add(sink, options), (added) =>
+        added === undefined ? Effect.void : self[MembersId].end(sink, added)
+      ),
+      sink
     )
   )
 
@@ -225,21 +309,38 @@ export const addScoped: {
  */
 export const remove = <A>(
   self: Broadcaster<A>,
-  sink: EventSink<A, unknown>
-): Effect.Effect<ReadonlyArray<Undelivered<A>>> => impl(self).remove(sink)
+  sink: EventSink.EventSink<A, unknown>
+): Effect.Effect<ReadonlyArray<Undelivered<A>>> => self[MembersId].remove(sink)
+
+/**
+ * Options of a subscription that is read as a stream.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SubscribeOptions {
+  /** How many events the stream may be behind before it fails; unlimited by default. It is judged as `LossyAddOptions` says. */
+  readonly maxLag?: number | undefined
+}
 
 /**
  * Subscribes, and answers with the events as a stream, which ends when the broadcaster is closed and what was published
  * has been read. What is published after this has returned is in the stream, whenever the stream is run. Several runs
- * share the events.
+ * share the events. With a `filter` only what it holds for is kept for the stream and counts for its `maxLag`; an event that
+ * it throws at is left out and logged.
  *
  * @category streams
  * @since 0.1.0
  */
-export const subscribe = <A>(
-  self: Broadcaster<A>,
-  options?: {
-    /** How many events the stream may be behind before it fails; unlimited by default. The publisher judges. */
-    readonly maxLag?: number | undefined
-  }
-): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope> => impl(self).subscribe(options?.maxLag)
+export const subscribe: {
+  <A, B extends A>(
+    self: Broadcaster<A>,
+    options: SubscribeOptions & { readonly filter: Refinement<A, B> }
+  ): Effect.Effect<Stream.Stream<B, SubscriberLagged>, SinkClosed, Scope.Scope>
+  <A>(
+    self: Broadcaster<A>,
+    options?: SubscribeOptions & { readonly filter?: Predicate<A> | undefined }
+  ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope>
+} = <A>(self: Broadcaster<A>, options: AnySubscribeOptions<A> = {}) =>
+  // By the refinement's word the events are of the type that it refines to.
+  self[MembersId].subscribe(options) as Effect.Effect<Stream.Stream<never, SubscriberLagged>, SinkClosed, Scope.Scope>

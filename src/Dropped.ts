@@ -96,7 +96,8 @@ export interface Undelivered<out A> {
 
 /**
  * Takes the reports of events given up. The report of a failed delivery is part of that delivery: the events behind it
- * wait for it. At a close all reports together have 5 seconds, and a report that it fails to take (a defect, an interruption, the time is up) is logged at error instead.
+ * wait for it. At a close all reports together have 5 seconds. Only a report that it fails to take (a defect, an
+ * interruption, the time is up) is logged, at level error.
  *
  * @category models
  * @since 0.1.0

@@ -11,20 +11,23 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import type * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "./Dropped.ts"
-import type { EventSink } from "./EventSink.ts"
-import { Admission } from "./internal/admission.ts"
-import { Ages } from "./internal/ages.ts"
-import { withoutConstruction } from "./internal/captured.ts"
-import { Closing } from "./internal/closing.ts"
+import * as EventSink from "./EventSink.ts"
+import { makeAdmission } from "./internal/admission.ts"
+import { makeAges } from "./internal/ages.ts"
+import { withoutConstruction } from "./internal/context.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
-import { Node } from "./internal/node.ts"
+import { makeAccount, makeNode, pendingOf } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
-import { Reporter } from "./internal/reporter.ts"
-import { operation, Sink, SinkClosed } from "./internal/sink.ts"
+import { makeReport } from "./internal/report.ts"
+import { makeShutdown } from "./internal/shutdown.ts"
+import { makeSink, SinkClosed } from "./internal/sink.ts"
+import { maxTurn } from "./internal/turns.ts"
 
 /**
  * A sink that is read as a stream.
@@ -32,15 +35,15 @@ import { operation, Sink, SinkClosed } from "./internal/sink.ts"
  * @category models
  * @since 0.1.0
  */
-export interface EventChannel<in out A> extends EventSink<A> {
+export interface EventChannel<in out A> extends EventSink.EventSink<A> {
   /**
    * The events, in order, one at a pull. It ends when the channel is closed and what was accepted has been read. A run
    * that stops early leaves what it did not read to the next.
    */
   readonly stream: Stream.Stream<A>
-  /** Waits for an event and reads all there are, for readers that take groups. Fails with `Done` where `stream` ends. */
+  /** Waits for an event and reads all there are, for readers that take batches. Fails with `Done` where `stream` ends. */
   readonly takeAll: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, Cause.Done>
-  /** Stops accepting, waits until `drainTimeout` for the readers, and returns what was not read. Memoised. */
+  /** Stops accepting, waits for the readers as the close does, and returns what was not read. Memoised. */
   readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
 }
 
@@ -53,9 +56,12 @@ export interface Options<in A> {
   readonly name?: string | undefined
   /** How many events may wait for a reader: 0 by default, which is a rendezvous. */
   readonly capacity?: number | undefined
-  /** How long the close waits for the readers: 20 seconds by default. */
+  /**
+   * How long the close waits for the readers: 20 seconds by default. It waits no longer once `stream` was read and no run of
+   * it is left: that reader is gone. A channel that was never read, or is read by `takeAll`, waits for a reader.
+   */
   readonly drainTimeout?: Duration.Input | undefined
-  /** Takes what was accepted and not read when the scope closed; without it they are logged at error, as a count. */
+  /** Takes what was accepted and not read when the scope closed; without it the count is logged at error. */
   readonly onDropped?: OnDropped<A> | undefined
 }
 
@@ -83,112 +89,133 @@ export interface Options<in A> {
  * @since 0.1.0
  */
 export const make = <A>(options: Options<A> = {}): Effect.Effect<EventChannel<A>, never, Scope.Scope> =>
-  Effect.uninterruptible(
-    Effect.contextWith((context: Context.Context<never>) =>
-      Effect.flatMap(Queue.unbounded<A, Cause.Done>(), (queue) => {
-        const self = new EventChannelImpl<A>(queue, options, withoutConstruction(context))
-        return Effect.as(
-          Effect.addFinalizer(() => self.close),
-          self
-        )
-      })
-    )
+  Effect.uninterruptible(makeChannel(options))
+
+/**
+ * The layer of a channel: a place in the graph, see `EventSink.layer`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, A>(tag: Context.Key<I, EventChannel<A>>, options?: Options<A>): Layer.Layer<I> =>
+  EventSink.layer(tag, make(options))
+
+// internals
+
+const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
+  const capacity = count("EventChannel.make", "capacity", options.capacity ?? 0, 0)
+  const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
+  const context = withoutConstruction(yield* Effect.context<never>())
+  const queue = yield* Queue.unbounded<A, Cause.Done>()
+  const account = makeAccount()
+  const pending = () => pendingOf(account)
+  const ages = makeAges(context, pending)
+  const node = makeNode({
+    kind: "EventChannel",
+    name: options.name,
+    account,
+    oldestAge: (now) => ages.oldest(pending(), now)
+  })
+  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+  const report = makeReport(node, options.onDropped, context)
+  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  /** Readers that wait: each is room for one event. */
+  let waiting = 0
+  /** Runs of the stream that are under way, and how many there were. */
+  let runs = 0
+  let begun = 0
+  /** `takeAll` was called: its reader may call it again. */
+  let isTaken = false
+  const unread = Latch.makeUnsafe()
+  const admission = makeAdmission(
+    () => capacity + waiting - pending(),
+    () => false
   )
 
-class EventChannelImpl<in out A> extends Sink<A> implements EventChannel<A> {
-  private readonly queue: Queue.Queue<A, Cause.Done>
-  private readonly drainTimeout: Duration.Duration
-  private readonly ages: Ages
-  private readonly admission: Admission
-  private readonly closing: Closing<A>
-  /** Readers that wait: each is room for one event. */
-  private readers = 0
-
-  constructor(queue: Queue.Queue<A, Cause.Done>, options: Options<A>, context: Context.Context<never>) {
-    const node = new Node("EventChannel", options.name)
-    super({ node, write: operation("EventChannel.write", (event: A) => this.accept(event)) })
-    const capacity = count("EventChannel.make", "capacity", options.capacity ?? 0, 0)
-    this.queue = queue
-    this.takeAll = this.read(Queue.takeAll(queue), (events) => events.length)
-    // One event at a pull: a run that stops early leaves what it did not read to the next.
-    const one = this.read(Queue.take(queue), () => 1)
-    this.stream = Stream.fromPull(Effect.succeed(Effect.map(one, Arr.of)))
-    this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
-    this.ages = new Ages(context, () => node.pending)
-    node.oldestAge = (now) => this.ages.oldest(node.pending, now)
-    const reporter = new Reporter<A, never>(node, options.onDropped, context)
-    this.closing = new Closing(context, (left) => reporter.left(left, "Undelivered"))
-    this.admission = new Admission(
-      () => capacity + this.readers - node.pending,
-      () => false
-    )
+  const offer = (event: A) => {
+    account.accepted++
+    ages.offer(1)
+    Queue.offerUnsafe(queue, event)
   }
-
-  private accept(event: A): Effect.Effect<void, SinkClosed> {
-    if (this.node.state !== "open") return this.closed
-    if (!this.admission.fits(1)) return this.admission.wait(1, () => this.enter(event))
-    this.enter(event)
-    return Effect.void
-  }
-
-  private enter(event: A): void {
-    this.node.accepted++
-    this.ages.enter(1)
-    Queue.offerUnsafe(this.queue, event)
-  }
-
+  const write = (event: A) =>
+    Effect.suspend(() => {
+      if (account.state !== "open") return closed
+      if (!admission.fits(1)) return admission.wait(1, () => offer(event))
+      offer(event)
+      return Effect.void
+    })
   /** What is there, taken by `take`; or, when there is nothing, a wait as a reader that a writer may meet. */
-  private read<B>(take: Effect.Effect<B, Cause.Done>, count: (b: B) => number): Effect.Effect<B, Cause.Done> {
-    return Effect.suspend(() => {
-      const waits = Queue.sizeUnsafe(this.queue) === 0
+  const read = <B>(take: Effect.Effect<B, Cause.Done>, count: (b: B) => number): Effect.Effect<B, Cause.Done> =>
+    Effect.suspend(() => {
+      const waits = Queue.sizeUnsafe(queue) === 0
       if (waits) {
-        this.readers++
-        this.admission.admit()
+        waiting++
+        admission.admit()
       }
       return Effect.onExitPrimitive(take, (exit) => {
-        if (waits) this.readers--
+        if (waits) waiting--
         if (Exit.isSuccess(exit)) {
-          this.node.delivered += count(exit.value)
-          this.admission.admit()
+          account.delivered += count(exit.value)
+          admission.admit()
         }
         return undefined
       })
     })
-  }
-
-  readonly takeAll: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, Cause.Done>
-
-  readonly stream: Stream.Stream<A>
-
-  private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.node.name })))
-
-  private begin(): void {
-    if (this.node.state !== "open") return
-    this.node.state = "closing"
-    this.admission.close(this.closed)
-    Queue.endUnsafe(this.queue)
-    this.closing.begin(
-      Effect.map(within(Queue.await(this.queue), this.drainTimeout), () => {
-        const left: Array<Undelivered<A>> = []
-        let exit = Queue.takeUnsafe(this.queue)
-        while (exit?._tag === "Success") {
-          left.push({ event: exit.value, inFlight: false })
-          exit = Queue.takeUnsafe(this.queue)
-        }
-        this.node.undelivered += left.length
-        this.node.state = "closed"
-        return left
+  // One event at a pull: a run that stops early leaves what it did not read to the next.
+  const pull = Effect.map(
+    read(Queue.take(queue), () => 1),
+    Arr.of
+  )
+  const run = Effect.acquireRelease(
+    Effect.sync(() => {
+      runs++
+      begun++
+    }),
+    () =>
+      Effect.sync(() => {
+        runs--
+        if (account.state !== "open" && isUnread()) unread.openUnsafe()
       })
-    )
+  )
+  const takeAll = read(Queue.takeAll(queue), (events) => events.length)
+  const isUnread = () => runs === 0 && begun > 0 && !isTaken
+
+  const drain = Effect.gen(function* () {
+    // A reader that was forked in this turn gets to begin.
+    yield* Effect.yieldNow
+    if (isUnread()) unread.openUnsafe()
+    yield* within(Effect.raceFirst(Queue.await(queue), unread.await), drainTimeout)
+    const undelivered: Array<Undelivered<A>> = []
+    for (let exit = Queue.takeUnsafe(queue); exit?._tag === "Success"; exit = Queue.takeUnsafe(queue)) {
+      undelivered.push({ event: exit.value, inFlight: false })
+      if (undelivered.length % maxTurn === 0) yield* Effect.yieldNow
+    }
+    account.undelivered += undelivered.length
+    account.state = "closed"
+    return undelivered
+  })
+  const begin = () => {
+    if (account.state !== "open") return
+    account.state = "closing"
+    admission.close(closed)
+    Queue.endUnsafe(queue)
+    shutdown.begin(drain)
   }
-
-  readonly shutdown = Effect.suspend(() => {
-    this.begin()
-    return this.closing.awaited
+  const self: EventChannel<A> = {
+    ...makeSink<A, never>({ node, write }),
+    stream: Stream.unwrap(Effect.as(run, Stream.fromPull(Effect.succeed(pull)))),
+    takeAll: Effect.suspend(() => {
+      isTaken = true
+      return takeAll
+    }),
+    shutdown: Effect.suspend(() => {
+      begin()
+      return shutdown.awaited
+    })
+  }
+  yield* Effect.addFinalizer(() => {
+    begin()
+    return shutdown.finished
   })
-
-  readonly close = Effect.suspend(() => {
-    this.begin()
-    return this.closing.finished
-  })
-}
+  return self
+})

@@ -1,17 +1,21 @@
 /**
- * Lets a part of the events through: go-events' `Filter` and `Matcher`. A write of an event that does not match succeeds
+ * Passes on a part of the events: go-events' `Filter` and `Matcher`. A write of an event that does not match succeeds
  * and goes nowhere, as long as the sink behind the filter is open. It never holds an event and never changes one.
  *
  * The matcher algebra is `effect/Predicate`: `and`, `or`, `not`, `compose`.
  *
  * @since 0.1.0
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import type * as Layer from "effect/Layer"
+import type * as Context from "effect/Context"
 import type { Predicate, Refinement } from "effect/Predicate"
-import type { EventSink } from "./EventSink.ts"
-import { PassingNode } from "./internal/node.ts"
-import { operation, Sink, SinkClosed } from "./internal/sink.ts"
+import type * as Scope from "effect/Scope"
+import * as EventSink from "./EventSink.ts"
+import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
+import { isSource, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
+import { leading } from "./internal/turns.ts"
 
 /**
  * @category options
@@ -28,7 +32,7 @@ export interface Options {
  *
  * **Details**
  *
- * Of a group the matching events are written as a group, and the answer counts the events up to the first match that was
+ * Of a batch the matching events are written as a batch, and the answer counts the events up to the first match that was
  * not committed.
  *
  * **Example** (Only even numbers)
@@ -37,7 +41,7 @@ export interface Options {
  * import { Console, Effect } from "effect"
  * import { EventFilter, EventSink } from "effect-events"
  *
- * const even = EventSink.make((n: number) => Console.log(n)).pipe(Effect.map(EventFilter.make((n: number) => n % 2 === 0)))
+ * const even = EventSink.make((n: number) => Console.log(n)).pipe(EventFilter.make((n) => n % 2 === 0))
  *
  * Effect.runPromise(Effect.scoped(Effect.flatMap(even, EventSink.writeAll([1, 2, 3, 4]))))
  * // prints: 2
@@ -48,68 +52,119 @@ export interface Options {
  * @since 0.1.0
  */
 export const make: {
-  <A, B extends A>(matches: Refinement<A, B>, options?: Options): <E>(dst: EventSink<B, E>) => EventSink<A, E>
-  <A>(matches: Predicate<A>, options?: Options): <E>(dst: EventSink<A, E>) => EventSink<A, E>
-} =
-  <A>(matches: Predicate<A>, options?: Options) =>
-  <E>(dst: EventSink<A, E>): EventSink<A, E> => {
-    const node = new PassingNode("EventFilter", options?.name, dst.node)
-    const { writeSome, writeUnsafe } = dst
-    const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: dst.node.name })))
-    const filtered = (n: number) => {
-      node.accepted += n
-      node.filtered += n
-    }
-    const delivered = (n: number) => {
-      node.accepted += n
-      node.delivered += n
-    }
-    const deliveredOne = () => delivered(1)
-    const filterUnsafe =
-      writeUnsafe &&
-      ((event: A): boolean => {
-        if (!matches(event)) {
-          if (dst.node.state !== "open") return false
-          filtered(1)
-          return true
-        }
-        const open = writeUnsafe(event)
-        if (open) delivered(1)
-        return open
-      })
-    return new Sink<A, E>({
-      node,
-      write: operation("EventFilter.write", (event: A) => {
+  // Inside a pipe the predicate's argument is inferred from the sink; outside of one, the sink from an annotated predicate.
+  // Where a function is no refinement, its argument is that of the sink by `A = B`.
+  <E, W, B extends A, A = B>(
+    matches: Refinement<A, B>,
+    options?: Options
+  ): <X = never, R = never>(sink: Source<Wrapping<B, E, W>, X, R>) => Effect.Effect<Wrapped<A, E, W>, X, R>
+  <A, E, W>(
+    matches: Predicate<NoInfer<A>>,
+    options?: Options
+  ): <X = never, R = never>(sink: Source<Wrapping<A, E, W>, X, R>) => Effect.Effect<Wrapped<A, E, W>, X, R>
+  <A>(
+    matches: Predicate<A>,
+    options?: Options
+  ): <E, W, X = never, R = never>(sink: Source<Wrapping<A, E, W>, X, R>) => Effect.Effect<Wrapped<A, E, W>, X, R>
+  <E, W, B extends A, A = B, X = never, R = never>(
+    sink: Source<Wrapping<B, E, W>, X, R>,
+    matches: Refinement<A, B>,
+    options?: Options
+  ): Effect.Effect<Wrapped<A, E, W>, X, R>
+  <A, E, W, X = never, R = never>(
+    sink: Source<Wrapping<A, E, W>, X, R>,
+    matches: Predicate<NoInfer<A>>,
+    options?: Options
+  ): Effect.Effect<Wrapped<A, E, W>, X, R>
+} = dual(
+  (args) => isSource(args[0]),
+  <A, E, W, X, R>(source: Source<Wrapping<A, E, W>, X, R>, matches: Predicate<A>, options?: Options) =>
+    wrap<A, E, W, A, E, X, R>(source, (sink) => filtering(sink, matches, options))
+)
+
+/**
+ * The layer of a filter: a place in the graph, see `EventSink.layer`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, A, E, X, R>(
+  tag: Context.Key<I, EventSink.EventSink<A, E>>,
+  sink: Source<EventSink.EventSink<A, E>, X, R>,
+  matches: Predicate<NoInfer<A>>,
+  options?: Options
+): Layer.Layer<I, X, Exclude<R, Scope.Scope>> => EventSink.layer(tag, make(sink, matches, options))
+
+// internals
+
+const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>, options: Options | undefined) => {
+  const account = makeAccount()
+  const node = makeNode({
+    kind: "EventFilter",
+    name: options?.name,
+    account,
+    downstream: () => [edgeTo(sink, true)],
+    state: () => sink.node.state
+  })
+  const { writeSome, [EventSink.WriteSync]: writeSync } = sink
+  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: sink.node.name })))
+  const filtered = (n: number) => {
+    account.accepted += n
+    account.filtered += n
+  }
+  const delivered = (n: number) => {
+    account.accepted += n
+    account.delivered += n
+  }
+  const deliveredOne = () => delivered(1)
+  const filterSync =
+    writeSync &&
+    ((event: A): boolean => {
+      if (!matches(event)) {
+        if (sink.node.state !== "open") return false
+        filtered(1)
+        return true
+      }
+      const isOpen = writeSync(event)
+      if (isOpen) delivered(1)
+      return isOpen
+    })
+  return {
+    node,
+    writeSync: filterSync,
+    write: (event: A) =>
+      Effect.suspend(() => {
         // Half of the time of a write whose effect is mapped.
-        if (filterUnsafe !== undefined) return filterUnsafe(event) ? Effect.void : closed
-        if (matches(event)) return Effect.map(dst.write(event), deliveredOne)
-        if (dst.node.state !== "open") return closed
+        if (filterSync !== undefined) return filterSync(event) ? Effect.void : closed
+        if (matches(event)) return Effect.map(sink.write(event), deliveredOne)
+        if (sink.node.state !== "open") return closed
         filtered(1)
         return Effect.void
       }),
-      writeSome:
-        writeSome &&
-        operation("EventFilter.writeSome", (events: NonEmptyReadonlyArray<A>) => {
+    writeSome:
+      writeSome &&
+      ((events: readonly [A, ...Array<A>]) =>
+        Effect.suspend(() => {
           const matching: Array<A> = []
           const places: Array<number> = []
-          events.forEach((event, i) => {
+          const some = leading(events)
+          some.forEach((event, i) => {
             if (!matches(event)) return
             matching.push(event)
             places.push(i)
           })
           if (matching.length === 0) {
-            if (dst.node.state !== "open") return closed
-            filtered(events.length)
-            return Effect.succeed(events.length)
+            if (sink.node.state !== "open") return closed
+            filtered(some.length)
+            return Effect.succeed(some.length)
           }
           // Not empty, by the line above.
           return Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
-            const leading = places[n] ?? events.length
+            const committed = places[n] ?? some.length
             delivered(n)
-            filtered(leading - n)
-            return leading
+            filtered(committed - n)
+            return committed
           })
-        }),
-      writeUnsafe: filterUnsafe
-    })
+        }))
   }
+}

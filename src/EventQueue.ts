@@ -1,39 +1,30 @@
 /**
  * A queue in front of a sink: go-events' `Queue`. A write succeeds when the event is queued; a fiber of the queue's own
- * delivers the events in order, one at a time or in groups where the sink takes them. It never reorders, never drops
- * without a report, and writes an event again only where a group that it was in failed, which commits nothing: a group
- * sink under a timeout may see repeats. What is queued is in memory: it is lost with the process.
+ * delivers the events in order, one at a time or in batches where the sink takes them. It never reorders, never drops
+ * without a report, and writes an event again only where a batch that it was in failed, which commits nothing: a batch
+ * sink under a timeout may see duplicates. What is queued is in memory: it is lost with the process.
  *
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { Dropped, Undelivered } from "./Dropped.ts"
-import type { EventSink, Reliable } from "./EventSink.ts"
-import { withoutConstruction } from "./internal/captured.ts"
-import { type AnyOptions, EventQueueImpl, type Overflow, type QueueFull } from "./internal/queue.ts"
+import type { Dropped } from "./Dropped.ts"
+import * as EventSink from "./EventSink.ts"
+import {
+  type AnyOptions,
+  type EventQueue,
+  makeQueue,
+  type Offered,
+  type Overflow,
+  type QueueFull
+} from "./internal/queue/makeQueue.ts"
+import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
-export { type Overflow, QueueFull } from "./internal/queue.ts"
-
-/**
- * A sink that queues.
- *
- * @category models
- * @since 0.1.0
- */
-export interface EventQueue<in out A, out E = never> extends EventSink<A, E> {
-  /** How many events are accepted and not yet settled, those being delivered included. */
-  readonly pending: Effect.Effect<number>
-  /** Waits until what was accepted before this call is delivered or given up. */
-  readonly flush: Effect.Effect<void>
-  /**
-   * Stops accepting, delivers until `drainTimeout`, and returns what could not be delivered. Memoised: every call waits
-   * for the same close and gets the same list. Interrupting a call interrupts only its waiting.
-   */
-  readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
-}
+export { type EventQueue, type Offered, type Overflow, QueueFull } from "./internal/queue/makeQueue.ts"
 
 /**
  * The overflow policies that lose nothing: the others need `onDropped`.
@@ -52,7 +43,7 @@ export interface Options<out P extends Overflow = Overflow> {
   readonly name?: string | undefined
   /**
    * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
-   * unbounded by default. A group larger than it enters alone, when the queue is empty.
+   * unbounded by default. A batch larger than it enters alone, when the queue is empty.
    */
   readonly capacity?: number | undefined
   /** What happens when `capacity` is reached: `"suspend"` by default. */
@@ -60,7 +51,7 @@ export interface Options<out P extends Overflow = Overflow> {
   /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * How many writes, or writes of groups, may be under way at once; a finite whole number from 1, and 1 by default, which
+   * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default, which
    * keeps all events in order. With more, only `partitionBy` keeps an order.
    */
   readonly concurrency?: number | undefined
@@ -72,7 +63,7 @@ export interface Options<out P extends Overflow = Overflow> {
  */
 export interface Partitioned<in A> {
   /**
-   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
+   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
    * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
    * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
    * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
@@ -91,6 +82,35 @@ export interface Partitioned<in A> {
 export type QueueError<P> = "reject" extends P ? QueueFull : never
 
 /**
+ * Options of a queue over a sink that can fail, or under a policy that can lose events.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type LossyOptions<A, E, P extends Overflow = Overflow> = Options<P> &
+  Partitioned<A> & {
+    /** Takes what could not be delivered, in place of a line in the log. */
+    readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void>
+  }
+
+/**
+ * Options of a queue over a sink that never fails.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type SafeOptions<A, P extends Lossless = Lossless> = Options<P> & Partitioned<A> & { readonly onDropped?: never }
+
+/** What the compiler names where options that can lose events come without a taker for them. */
+interface LosslessOptions extends Options<Lossless> {
+  readonly partitionBy?: ((event: never) => unknown) | undefined
+  readonly onDropped?: never
+}
+
+/** A queue being made. */
+type Made<A, P, X, R> = Effect.Effect<EventQueue<A, QueueError<P>>, X, R | Scope.Scope>
+
+/**
  * Puts a queue in front of a sink.
  *
  * **Details**
@@ -98,10 +118,13 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * The sink must be reliable, or `onDropped` takes what it fails on: put a `RetryingSink` between. A defect of the sink,
  * or an interruption of its own making, costs the event, never the queue. A queue whose sink answers `SinkClosed` closes
  * itself and reports its backlog. When the scope closes, the queue shuts down, and what no `shutdown` returned goes to
- * `onDropped`, which has 5 seconds for it, and to the log as a count.
+ * `onDropped`, which has 5 seconds for it, or without one to the log as a count.
  *
  * A write from inside the queue's own delivery, or that of a queue behind it, is admitted over capacity: it cannot wait
  * for itself.
+ *
+ * A batch is taken whole or not at all; with `partitionBy`, or under a policy that drops, at most 2,048 events of it at a
+ * time.
  *
  * **Gotchas**
  *
@@ -122,7 +145,7 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * const slow = EventSink.make((n: number) => Effect.delay(Console.log("delivered", n), "10 millis"))
  *
  * const program = Effect.gen(function* () {
- *   const queue = yield* slow.pipe(Effect.flatMap(EventQueue.make({ capacity: 100 })))
+ *   const queue = yield* slow.pipe(EventQueue.make({ capacity: 100 }))
  *   yield* queue.write(1)
  *   yield* queue.write(2)
  *   yield* Console.log("queued")
@@ -140,33 +163,99 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
 export const make: {
   // Inside a pipe the callbacks are inferred from the sink; outside of one, the sink from annotated callbacks.
   <A, E, P extends Overflow = "suspend">(
-    options: Options<P> &
-      Partitioned<NoInfer<A>> & {
-        readonly onDropped: (dropped: Dropped<NoInfer<A>, NoInfer<E>>) => Effect.Effect<void>
-      }
-  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+    options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
+  ): <X = never, R = never>(sink: Source<EventSink.EventSink<A, E>, X, R>) => Made<A, P, X, R>
   <A, E, P extends Overflow = "suspend">(
-    options: Options<P> & Partitioned<A> & { readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void> }
-  ): (dst: EventSink<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+    options: LossyOptions<A, E, P>
+  ): <X = never, R = never>(sink: Source<EventSink.EventSink<A, E>, X, R>) => Made<A, P, X, R>
   <P extends Lossless = "suspend">(
     options?: Options<P> & { readonly onDropped?: never; readonly partitionBy?: never }
-  ): <A, E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+  ): <A, E, X = never, R = never>(sink: Source<EventSink.Reliable<A, E>, X, R>) => Made<A, P, X, R>
   <A, E, P extends Lossless = "suspend">(
-    options: Options<P> & Partitioned<NoInfer<A>> & { readonly onDropped?: never }
-  ): (dst: EventSink<A, E> & Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
+    options: SafeOptions<NoInfer<A>, P>
+  ): <X = never, R = never>(
+    sink: Source<EventSink.EventSink<A, E> & EventSink.Reliable<A, E>, X, R>
+  ) => Made<A, P, X, R>
   <A, P extends Lossless = "suspend">(
-    options: Options<P> & Partitioned<A> & { readonly onDropped?: never }
-  ): <E>(dst: Reliable<A, E>) => Effect.Effect<EventQueue<A, QueueError<P>>, never, Scope.Scope>
-} =
-  <A, E>(options: AnyOptions<A, E> = {}) =>
-  (dst: EventSink<A, E>): Effect.Effect<EventQueue<A, never>, never, Scope.Scope> =>
-    Effect.uninterruptible(
-      Effect.contextWith((context: Context.Context<never>) => {
-        const self = new EventQueueImpl<A, E>(dst, options, withoutConstruction(context))
-        return Effect.as(
-          Effect.addFinalizer(() => self.close),
-          // It fails with `QueueFull` only under "reject", and then the overload says so.
-          self as EventQueue<A, QueueFull> as EventQueue<A, never>
-        )
-      })
-    )
+    options: SafeOptions<A, P>
+  ): <E, X = never, R = never>(sink: Source<EventSink.Reliable<A, E>, X, R>) => Made<A, P, X, R>
+  <A, E, X = never, R = never, P extends Overflow = "suspend">(
+    sink: Source<EventSink.EventSink<A, E>, X, R>,
+    options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
+  ): Made<A, P, X, R>
+  // Of the last overload errors are reported: it names options that can lose events beside sinks that can fail.
+  <A, E, X = never, R = never, P extends Lossless = "suspend">(
+    sink: Source<EventSink.Reliable<A, E>, X, R> | LosslessOptions,
+    options?: SafeOptions<NoInfer<A>, P>
+  ): Made<A, P, X, R>
+} = dual(
+  (args) => isSource(args[0]),
+  (source: Source<EventSink.EventSink<unknown, unknown>, unknown, unknown>, options?: AnyOptions<unknown, unknown>) =>
+    queueOf(source, options)
+)
+
+/**
+ * The layer of a queue: a place in the graph, see `EventSink.layer`. The service of the tag is an `EventQueue`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: {
+  <I, A, E, X, R, P extends Overflow = "suspend">(
+    tag: Context.Key<I, EventQueue<A, QueueError<NoInfer<P>>>>,
+    sink: Source<EventSink.EventSink<A, E>, X, R>,
+    options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
+  ): Layer.Layer<I, X, Exclude<R, Scope.Scope>>
+  <I, A, E, X, R, P extends Lossless = "suspend">(
+    tag: Context.Key<I, EventQueue<A, QueueError<NoInfer<P>>>>,
+    sink: Source<EventSink.Reliable<A, E>, X, R>,
+    options?: SafeOptions<NoInfer<A>, P>
+  ): Layer.Layer<I, X, Exclude<R, Scope.Scope>>
+} = <I, A, E, X, R, F>(
+  tag: Context.Key<I, EventQueue<A, F>>,
+  source: Source<EventSink.EventSink<A, E>, X, R>,
+  options?: AnyOptions<A, E>
+) => EventSink.layer(tag, queueOf(source, options))
+
+/**
+ * Offers an event from outside of Effect, as from the callback of an event emitter: `"accepted"` where a write would have
+ * succeeded at once, `"full"` where it would have waited or failed with `QueueFull`, `"closed"` after the close.
+ *
+ * **Details**
+ *
+ * Under a policy that drops, the event is accepted, and what is dropped is reported beside the call. What `partitionBy`
+ * throws, this throws, and the event is not accepted.
+ *
+ * **Example** (Events of a callback)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { EventQueue, EventSink } from "effect-events"
+ *
+ * const program = Effect.gen(function* () {
+ *   const queue = yield* EventSink.make((n: number) => Console.log("delivered", n)).pipe(EventQueue.make({ capacity: 1 }))
+ *   console.log(EventQueue.offerUnsafe(queue, 1), EventQueue.offerUnsafe(queue, 2))
+ *   yield* queue.flush
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: accepted full
+ * // prints: delivered 1
+ * ```
+ *
+ * @category writing
+ * @since 0.1.0
+ */
+export const offerUnsafe = <A>(self: EventQueue<A, unknown>, event: A): Offered => self.offerUnsafe(event)
+
+// internals
+
+const queueOf = <A, E, X, R>(
+  source: Source<EventSink.EventSink<A, E>, X, R>,
+  options: AnyOptions<A, E> = {}
+): Effect.Effect<EventQueue<A, never>, X, R | Scope.Scope> =>
+  Effect.flatMap(
+    fromSource(source),
+    // It fails with `QueueFull` only under "reject", and then the overload says so.
+    (sink) => makeQueue(sink, options) as Effect.Effect<EventQueue<A, never>, never, Scope.Scope>
+  )

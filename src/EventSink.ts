@@ -9,17 +9,26 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { hasProperty } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { Node } from "./internal/node.ts"
-import { type EventSink as Contract, TypeId } from "./internal/sink.ts"
+import { type EventSink as Contract, fromSource, type Source } from "./internal/sink.ts"
 
 export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
-export { make, makeGroup, type MakeOptions, sync } from "./internal/effectful.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
-export type { SinkCounts, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
-export { type EventSink, SinkClosed, TypeId, type Variance } from "./internal/sink.ts"
-export { stamp, type Stamped } from "./internal/stamp.ts"
+export { type Downstream, make, makeBatch, type MakeOptions, sync, type SyncOptions } from "./internal/leaf.ts"
+export type { SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
+export {
+  type BatchSink,
+  type EventSink,
+  isEventSink,
+  SinkClosed,
+  type Source,
+  TypeId,
+  type Variance,
+  type Wrapped,
+  type Wrapping,
+  WriteSync
+} from "./internal/sink.ts"
+export { stamp, type Stamped, type StampOptions } from "./internal/stamp.ts"
 
 /**
  * A sink that never fails but by its close, which is what go-events' prose calls a reliable sink. For a sink that can
@@ -75,15 +84,7 @@ export type Fallible<A, E> = [E] extends [never]
   : Contract<A, E>
 
 /**
- * Whether a value is a sink.
- *
- * @category guards
- * @since 0.1.0
- */
-export const isEventSink = (u: unknown): u is Contract<never, unknown> => hasProperty(u, TypeId)
-
-/**
- * The layer of a place in the graph: builds the sink of `tag` by `make`, with the tag's key as the node's name. When the
+ * The layer of a place in the graph: builds the sink of `tag`, with the tag's key as the node's name. When the
  * layer's scope closes, the sink closes as its own finalizers say.
  *
  * **Details**
@@ -101,7 +102,7 @@ export const isEventSink = (u: unknown): u is Contract<never, unknown> => hasPro
  * class Lines extends Context.Service<Lines, EventSink.EventSink<string>>()("app/Lines") {}
  *
  * const PrinterLive = EventSink.layer(Printer, EventSink.make((line: string) => Console.log(line)))
- * const LinesLive = EventSink.layer(Lines, Printer.pipe(Effect.flatMap(EventQueue.make())))
+ * const LinesLive = EventSink.layer(Lines, EventQueue.make(Printer))
  *
  * const program = Lines.use((lines) => lines.write("hello"))
  *
@@ -112,14 +113,11 @@ export const isEventSink = (u: unknown): u is Contract<never, unknown> => hasPro
  * @category layers
  * @since 0.1.0
  */
-export const layer = <I, S extends Contract<never, unknown>, E, R>(
+export const layer = <I, S extends Contract<never, unknown>, X, R>(
   tag: Context.Key<I, S>,
-  make: Effect.Effect<NoInfer<S>, E, R>
-): Layer.Layer<I, E, Exclude<R, Scope.Scope>> =>
+  sink: Source<NoInfer<S>, X, R>
+): Layer.Layer<I, X, Exclude<R, Scope.Scope>> =>
   Layer.effect(
     tag,
-    Effect.map(make, (sink) => {
-      if (sink.node instanceof Node) sink.node.nameOnce(tag.key)
-      return sink
-    })
+    Effect.tap(fromSource<S, X, R>(sink), ({ node }) => Effect.sync(() => node.nameOnce(tag.key)))
   )

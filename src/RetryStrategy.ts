@@ -12,6 +12,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type Pipeable, Prototype } from "effect/Pipeable"
+import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 
@@ -23,40 +24,97 @@ import * as Schedule from "effect/Schedule"
  * @since 0.1.0
  */
 export interface RetryStrategy<in E, out X = never> extends Pipeable {
-  /** Begins the attempts of one write. */
-  readonly start: (event: unknown) => RetryAttempts<E, X>
+  /** Begins the attempts of one write: when it begins, or when its first attempt fails, with the answer of `idle` then. */
+  readonly start: (event: unknown, idle?: unknown) => RetryAttempts<E, X>
+  /**
+   * Answers something where an attempt may begin now and its success would change nothing: the write then starts its
+   * attempts when it fails. Without it every write starts them when it begins.
+   */
+  readonly idle?: (() => unknown) | undefined
   /** The state of the breaker in it, for health checks. */
   readonly breaker?: (() => "closed" | "open" | "half-open") | undefined
 }
 
 /**
- * The attempts of one write. After each attempt exactly one of `failure`, `success` and `abandon` is run. The members
- * are read anew whenever they are needed.
+ * The attempts of one write. Before each attempt `proceed` is called, and after it `failure` or `success` where there was
+ * an answer. What they answer is run; `undefined` means that there is nothing to run.
+ *
+ * **Details**
+ *
+ * The close of the sink interrupts whatever of them it would have to wait for. A defect of `proceed` or `failure` is a
+ * defect of the write; one of `success` or `abandon` comes after the write and is logged.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RetryAttempts<in E, out X = never> {
-  /** Completes when an attempt may begin. `Effect.void` itself when there is nothing to wait for. */
-  readonly proceed: Effect.Effect<void>
+  /** Completes when an attempt may begin. */
+  readonly proceed: () => Effect.Effect<void> | undefined
   /** The attempt failed. Succeeds when there will be another, fails to give up. Delays count from here. */
   readonly failure: (error: E) => Effect.Effect<void, X>
   /** The receiver answered. */
-  readonly success: Effect.Effect<void>
-  /** The attempt ended without a verdict: it was interrupted, it died, or the sink was closed. May be run twice. */
-  readonly abandon: Effect.Effect<void>
+  readonly success: () => Effect.Effect<void> | undefined
+  /** The write has failed: its last attempt died, was given up, or ended without a verdict, by an interruption or the close. */
+  readonly abandon: (hasDied: boolean) => Effect.Effect<void> | undefined
 }
 
 /**
  * Makes a strategy of one's own from what begins the attempts of a write.
  *
+ * **Example** (At most three attempts, without a delay)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { EventSink, RetryingSink, RetryStrategy } from "effect-events"
+ *
+ * const thrice = RetryStrategy.make<unknown, "thrice">(
+ *   () => {
+ *     let failures = 0
+ *     return {
+ *       proceed: () => undefined,
+ *       failure: () => (++failures < 3 ? Effect.void : Effect.fail("thrice")),
+ *       success: () => undefined,
+ *       abandon: () => undefined
+ *     }
+ *   },
+ *   // the state is the write's own, so a write that succeeds needs none
+ *   { idle: () => true }
+ * )
+ *
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* EventSink.make((_: string) => Effect.fail("down")).pipe(RetryingSink.make(thrice))
+ *   yield* sink.write("hello").pipe(Effect.catchTag("RetriesExhausted", ({ attempts }) => Console.log(attempts)))
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: 3
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const make = <E, X = never>(
-  start: (event: unknown) => RetryAttempts<E, X>,
-  breaker?: RetryStrategy<E, X>["breaker"]
-): RetryStrategy<E, X> => ({ ...Prototype, start, breaker })
+  start: (event: unknown, idle?: unknown) => RetryAttempts<E, X>,
+  options?: Pick<RetryStrategy<E, X>, "breaker" | "idle">
+): RetryStrategy<E, X> => ({ ...Prototype, start, idle: options?.idle, breaker: options?.breaker })
+
+/**
+ * Whether a value is a strategy.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isRetryStrategy = (u: unknown): u is RetryStrategy<never, unknown> =>
+  hasProperty(u, "start") && typeof u.start === "function"
+
+const nothing = () => undefined
+
+const always: RetryAttempts<unknown> = {
+  proceed: nothing,
+  failure: () => Effect.void,
+  success: nothing,
+  abandon: nothing
+}
 
 /**
  * Tries again at once and for ever: the identity of `combine`.
@@ -64,15 +122,10 @@ export const make = <E, X = never>(
  * @category constructors
  * @since 0.1.0
  */
-export const identity: RetryStrategy<unknown> = make(() => ({
-  proceed: Effect.void,
-  failure: () => Effect.void,
-  success: Effect.void,
-  abandon: Effect.void
-}))
+export const identity: RetryStrategy<unknown> = make(() => always, { idle: () => true })
 
 /**
- * Follows both strategies: an attempt begins when both let it, and the write is given up when either gives up. Delays
+ * Follows both strategies: an attempt begins when both allow it, and the write is given up when either gives up. Delays
  * count from the failure, so it waits for the longer of the two.
  *
  * **Gotchas**
@@ -97,32 +150,45 @@ export const identity: RetryStrategy<unknown> = make(() => ({
 export const combine =
   <E2, X2>(that: RetryStrategy<E2, X2>) =>
   <E, X>(self: RetryStrategy<E, X>): RetryStrategy<E & E2, X | X2> =>
-    make((event) => {
-      const a = self.start(event)
-      const b = that.start(event)
-      // One may have closed again while the other was waited for.
-      const proceed: Effect.Effect<void> = Effect.suspend(() =>
-        Effect.andThen(
-          a.proceed,
-          Effect.suspend(() => (b.proceed === Effect.void ? Effect.void : Effect.andThen(b.proceed, again)))
-        )
-      )
-      const again = Effect.suspend(() => (a.proceed === Effect.void ? Effect.void : proceed))
-      return {
-        get proceed() {
-          return a.proceed === Effect.void && b.proceed === Effect.void ? Effect.void : proceed
-        },
-        // Both hear of the failure, also when the first gives up.
-        failure: (error) =>
-          Effect.flatMap(Effect.exit(a.failure(error)), (first) => Effect.andThen(b.failure(error), first)),
-        get success() {
-          return a.success === Effect.void ? b.success : Effect.andThen(a.success, b.success)
-        },
-        get abandon() {
-          return a.abandon === Effect.void ? b.abandon : Effect.andThen(a.abandon, b.abandon)
+    make(
+      (event, idle) => {
+        const [first, second] = Array.isArray(idle) ? idle : []
+        const a = self.start(event, first)
+        const b = that.start(event, second)
+        // One may have closed again while the other was waited for.
+        const proceed: Effect.Effect<void> = Effect.suspend(() => {
+          const wait = a.proceed() ?? b.proceed()
+          return wait === undefined ? Effect.void : Effect.andThen(wait, proceed)
+        })
+        return {
+          proceed: () => {
+            const wait = a.proceed() ?? b.proceed()
+            return wait && Effect.andThen(wait, proceed)
+          },
+          // Both hear of the failure, also when the first gives up.
+          failure: (error) =>
+            Effect.flatMap(Effect.exit(a.failure(error)), (first) => Effect.andThen(b.failure(error), first)),
+          success: () => both(a.success(), b.success()),
+          abandon: (hasDied) => both(a.abandon(hasDied), b.abandon(hasDied))
         }
-      }
-    }, self.breaker ?? that.breaker)
+      },
+      { breaker: self.breaker ?? that.breaker, idle: self.idle && that.idle && idleOf(self.idle, that.idle) }
+    )
+
+/** The answer of both, which stays the same array while the two are the same. */
+const idleOf = (a: () => unknown, b: () => unknown) => {
+  let last: readonly [unknown, unknown] = [undefined, undefined]
+  return () => {
+    const first = a()
+    const second = first === undefined ? undefined : b()
+    if (second === undefined) return undefined
+    if (last[0] !== first || last[1] !== second) last = [first, second]
+    return last
+  }
+}
+
+const both = (a: Effect.Effect<void> | undefined, b: Effect.Effect<void> | undefined) =>
+  a === undefined || b === undefined ? (a ?? b) : Effect.andThen(a, b)
 
 /**
  * A strategy that is built of delays alone: `next` answers how long to wait after a failure.
@@ -132,35 +198,35 @@ export const combine =
  */
 export const fromDelays = <E, X>(
   start: () => (error: E, now: number) => Effect.Effect<Duration.Duration, X>
-): RetryStrategy<E, X> => make(() => new Delays(start()))
-
-class Delays<E, X> implements RetryAttempts<E, X> {
-  private readonly next: (error: E, now: number) => Effect.Effect<Duration.Duration, X>
-  readonly success = Effect.void
-  readonly abandon = Effect.void
-  proceed: Effect.Effect<void> = Effect.void
-
-  constructor(next: (error: E, now: number) => Effect.Effect<Duration.Duration, X>) {
-    this.next = next
-  }
-
-  failure(error: E): Effect.Effect<void, X> {
-    return Clock.clockWith((clock) => {
-      const now = clock.currentTimeMillisUnsafe()
-      return Effect.map(this.next(error, now), (delay) => {
-        const due = now + Duration.toMillis(delay)
-        const wait: Effect.Effect<void> = Effect.suspend(() => {
-          const rest = due - clock.currentTimeMillisUnsafe()
-          // Whole milliseconds: a fraction may be less than the clock can move.
-          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
-          this.proceed = Effect.void
-          return Effect.void
-        })
-        this.proceed = Duration.isZero(delay) ? Effect.void : wait
-      })
-    })
-  }
-}
+): RetryStrategy<E, X> =>
+  make(
+    () => {
+      let next: ((error: E, now: number) => Effect.Effect<Duration.Duration, X>) | undefined
+      let wait: Effect.Effect<void> | undefined
+      return {
+        proceed: () => wait,
+        success: nothing,
+        abandon: nothing,
+        failure: (error) =>
+          Clock.clockWith((clock) => {
+            const now = clock.currentTimeMillisUnsafe()
+            next ??= start()
+            return Effect.map(next(error, now), (delay) => {
+              const due = now + Duration.toMillis(delay)
+              const rest: Effect.Effect<void> = Effect.suspend(() => {
+                const left = due - clock.currentTimeMillisUnsafe()
+                // Whole milliseconds: a fraction may be less than the clock can move.
+                if (left > 0) return Effect.andThen(Effect.sleep(Math.ceil(left)), rest)
+                wait = undefined
+                return Effect.void
+              })
+              wait = Duration.isZero(delay) ? undefined : rest
+            })
+          })
+      }
+    },
+    { idle: () => true }
+  )
 
 /**
  * The schedule is at its end: the strategy gives the write up.

@@ -5,22 +5,35 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Predicate, Refinement } from "effect/Predicate"
-import { hasProperty } from "effect/Predicate"
+import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import type * as Layer from "effect/Layer"
+import { hasProperty, type Predicate, type Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import type { EventSink, Fallible } from "./EventSink.ts"
+import * as EventSink from "./EventSink.ts"
 import { defaultDrainTimeout } from "./internal/deadline.ts"
-import { annotate, FailureLog } from "./internal/failureLog.ts"
-import { Node } from "./internal/node.ts"
-import { operation, Sink, SinkClosed } from "./internal/sink.ts"
-import { Writes } from "./internal/writes.ts"
-import type { RetryAttempts, RetryStrategy } from "./RetryStrategy.ts"
+import { annotate, makeFailureLog } from "./internal/failureLog.ts"
+import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
+import { loggable } from "./internal/report.ts"
+import {
+  type Begun,
+  fromSource,
+  makeSink,
+  SinkClosed,
+  type Source,
+  WriteHalves,
+  type Wrapped
+} from "./internal/sink.ts"
+import { makeWrites } from "./internal/writes.ts"
+import { isRetryStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
 /**
  * @category options
@@ -75,6 +88,20 @@ type Refined<E, T> = [Extract<E, T>] extends [never] ? E & T : Extract<E, T>
 /** What is left of the errors `E` when a strategy that gives up with `X` retries them. */
 type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
 
+/** What a retrier takes: a sink that can fail, whose `writeSome` is `W`. */
+type Retried<A, E, W> = EventSink.Fallible<A, E> & { readonly writeSome: W }
+
+/** A retrier being made. */
+type Made<A, E, W, X, R> = Effect.Effect<Wrapped<A, E, W>, X, R | Scope.Scope>
+
+/** The strategy, or an Effect of it, such as a tag or a breaker that is made. */
+type Strategy<S, G, SX, SR> = RetryStrategy<S, G> | Effect.Effect<RetryStrategy<S, G>, SX, SR>
+
+/** Options of a retrier that retries the errors of a refinement, those of a predicate, or all. */
+type Refining<F, T extends F> = Options & { readonly while: Refinement<F, T> }
+type Judging<F> = Options & { readonly while: Predicate<F> }
+type Plain = Options & { readonly while?: undefined }
+
 /**
  * Puts a retrier in front of a sink that can fail.
  *
@@ -85,7 +112,9 @@ type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
  * count as an answer of the receiver. The close wakes every write that waits, which then fails with `SinkClosed`, and
  * waits for the attempts under way.
  *
- * A group is retried as a group, since a group sink that fails has committed none of it.
+ * The strategy may be an Effect of one, such as a tag or `Breaker.make`, which then belongs to this retrier alone.
+ *
+ * A batch is retried as a batch, since a batch sink that fails has committed none of it.
  *
  * **Example** (A receiver that fails twice)
  *
@@ -100,7 +129,7 @@ type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
  * const strategy = ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" })
  *
  * const program = Effect.gen(function* () {
- *   const retrying = yield* receiver.pipe(Effect.flatMap(RetryingSink.make(strategy)))
+ *   const retrying = yield* receiver.pipe(RetryingSink.make(strategy))
  *   yield* retrying.write("hello")
  * })
  *
@@ -112,172 +141,294 @@ type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
  * @since 0.1.0
  */
 export const make: {
-  <S, X, F, T extends F & S>(
-    strategy: RetryStrategy<S, X>,
-    options: Options & { readonly while: Refinement<F, T> }
-  ): <A, E extends F>(
-    dst: Fallible<A, E>
-  ) => Effect.Effect<EventSink<A, Exclude<E, T> | GivenUp<Refined<E, T>, X>>, never, Scope.Scope>
-  <S, X, F extends S>(
-    strategy: RetryStrategy<S, X>,
-    options: Options & { readonly while: Predicate<F> }
-  ): <A, E extends F>(dst: Fallible<A, E>) => Effect.Effect<EventSink<A, E | GivenUp<E, X>>, never, Scope.Scope>
-  <S, X>(
-    strategy: RetryStrategy<S, X>,
-    options?: Options & { readonly while?: undefined }
-  ): <A, E extends S>(dst: Fallible<A, E>) => Effect.Effect<EventSink<A, GivenUp<E, X>>, never, Scope.Scope>
-} =
-  <E, X>(strategy: RetryStrategy<E, X>, options: Options & { readonly while?: Predicate<E> | undefined } = {}) =>
-  <A>(dst: EventSink<A, E>): Effect.Effect<EventSink<A, never>, never, Scope.Scope> =>
-    Effect.suspend(() => {
-      const retrier = new Retrier(strategy, options, dst)
-      return Effect.as(
-        Effect.addFinalizer(() => retrier.close),
-        // The overloads say which errors the strategy and `while` leave; one implementation serves them all.
-        retrier.sink as EventSink<A, unknown> as EventSink<A, never>
+  <S, G, F, T extends F & S, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR>,
+    options: Refining<F, T>
+  ): <A, E extends F, W, X = never, R = never>(
+    sink: Source<Retried<A, E, W>, X, R>
+  ) => Made<A, Exclude<E, T> | GivenUp<Refined<E, T>, G>, W, X | SX, R | SR>
+  <S, G, F extends S, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR>,
+    options: Judging<F>
+  ): <A, E extends F, W, X = never, R = never>(
+    sink: Source<Retried<A, E, W>, X, R>
+  ) => Made<A, E | GivenUp<E, G>, W, X | SX, R | SR>
+  <S, G, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR>,
+    options?: Plain
+  ): <A, E extends S, W, X = never, R = never>(
+    sink: Source<Retried<A, E, W>, X, R>
+  ) => Made<A, GivenUp<E, G>, W, X | SX, R | SR>
+  <A, E extends F, W, S, G, F, T extends F & S, X = never, R = never, SX = never, SR = never>(
+    sink: Source<Retried<A, E, W>, X, R>,
+    strategy: Strategy<S, G, SX, SR>,
+    options: Refining<F, T>
+  ): Made<A, Exclude<E, T> | GivenUp<Refined<E, T>, G>, W, X | SX, R | SR>
+  <A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
+    sink: Source<Retried<A, E, W>, X, R>,
+    strategy: Strategy<S, G, SX, SR>,
+    options: Judging<NoInfer<E>>
+  ): Made<A, E | GivenUp<E, G>, W, X | SX, R | SR>
+  <A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
+    sink: Source<Retried<A, E, W>, X, R>,
+    strategy: Strategy<S, G, SX, SR>,
+    options?: Plain
+  ): Made<A, GivenUp<E, G>, W, X | SX, R | SR>
+} = dual(
+  // A strategy may be an Effect, as a sink may: the second argument tells, which is no options then.
+  (args) => isRetryStrategy(args[1]) || Effect.isEffect(args[1]),
+  <A, E, G, X, R, SX, SR>(
+    source: Source<EventSink.EventSink<A, E>, X, R>,
+    strategy: Strategy<E, G, SX, SR>,
+    options: AnyOptions<E> = {}
+    // The overloads say which errors the strategy and `while` leave; one implementation serves them all.
+  ): Effect.Effect<never, X | SX, R | SR | Scope.Scope> =>
+    Effect.flatMap(fromSource(source), (sink) =>
+      Effect.flatMap(Effect.isEffect(strategy) ? strategy : Effect.succeed(strategy), (strategy) =>
+        makeRetrier(sink, strategy, options)
       )
-    })
+    ) as Effect.Effect<never, X | SX, R | SR | Scope.Scope>
+)
 
-class Retrier<A, E, X> {
-  private readonly strategy: RetryStrategy<E, X>
-  private readonly transient: Predicate<E>
-  private readonly drainTimeout: Duration.Duration
-  private readonly maxRetryAfter: Duration.Duration
-  private readonly dst: EventSink<A, E>
-  private readonly node: Node
-  private readonly writes: Writes
-  private readonly log = new FailureLog()
-  private readonly closed = Deferred.makeUnsafe<never, SinkClosed>()
-  readonly sink: EventSink<A, E | RetriesExhausted<E>>
+/**
+ * The layer of a retrier: a place in the graph, see `EventSink.layer`. A retrier with `while` is `make` in that layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
+  tag: Context.Key<I, EventSink.EventSink<A, GivenUp<E, G>>>,
+  sink: Source<Retried<A, E, W>, X, R>,
+  strategy: Strategy<S, G, SX, SR>,
+  options?: Options
+): Layer.Layer<I, X | SX, Exclude<R | SR, Scope.Scope>> =>
+  // A batch sink is a sink, whichever of the two it is.
+  EventSink.layer(
+    tag,
+    make(sink, strategy, options) as Effect.Effect<EventSink.EventSink<A, GivenUp<E, G>>, X | SX, R | SR | Scope.Scope>
+  )
 
-  constructor(
-    strategy: RetryStrategy<E, X>,
-    options: Options & { readonly while?: Predicate<E> | undefined },
-    dst: EventSink<A, E>
-  ) {
-    this.strategy = strategy
-    this.transient = options.while ?? (() => true)
-    this.drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
-    this.maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 minute")
-    this.dst = dst
-    this.node = new Node("RetryingSink", options.name, () => [dst.node])
-    if (strategy.breaker !== undefined) this.node.breaker = strategy.breaker
-    this.writes = new Writes(this.node)
-    const { writeSome } = dst
-    this.sink = new Sink<A, E | RetriesExhausted<E>>({
-      node: this.node,
-      write: operation("RetryingSink.write", (event: A) => this.write(event)),
-      writeSome:
-        writeSome && operation("RetryingSink.writeSome", (events) => this.run(events, writeSome(events), count))
-    })
-  }
+// internals
 
-  private write(event: A): Retried<void, E> {
-    const { writeUnsafe } = this.dst
-    if (writeUnsafe === undefined || this.node.state !== "open") return this.run(event, this.dst.write(event), one)
-    // A plain function is over when it returns: it needs no frame to notice its end.
-    const attempts = this.strategy.start(event)
-    if (attempts.proceed !== Effect.void) return this.retry(attempts, this.dst.write(event), one)
-    try {
-      if (writeUnsafe(event)) return this.succeeded(attempts, 1) ?? Effect.void
-    } catch (defect) {
-      return Effect.andThen(attempts.abandon, Effect.die(defect))
-    }
-    return Effect.andThen(attempts.abandon, this.dst.write(event))
-  }
-
-  private run<B>(event: unknown, write: Effect.Effect<B, E | SinkClosed>, events: (b: B) => number): Retried<B, E> {
-    if (this.node.state !== "open") return Deferred.await(this.closed)
-    return this.retry(this.strategy.start(event), write, events)
-  }
-
-  private retry<B>(
-    attempts: RetryAttempts<E, X>,
-    write: Effect.Effect<B, E | SinkClosed>,
-    events: (b: B) => number
-  ): Retried<B, E> {
-    this.writes.enter()
-    return Effect.onExitPrimitive(this.attempt(attempts, write, 1), (exit) => {
-      this.writes.leave()
-      return Exit.isSuccess(exit) ? this.succeeded(attempts, events(exit.value)) : attempts.abandon
-    })
-  }
-
-  private attempt<B>(attempts: RetryAttempts<E, X>, write: Effect.Effect<B, E | SinkClosed>, n: number): Retried<B, E> {
-    const { proceed } = attempts
-    return Effect.catch(proceed === Effect.void ? write : Effect.andThen(this.unlessClosed(proceed), write), (error) =>
-      this.failed(attempts, write, n, error)
-    )
-  }
-
-  /** Waits, until the close wakes it. */
-  private unlessClosed(wait: Effect.Effect<void>): Effect.Effect<void, SinkClosed> {
-    return Effect.raceFirst(wait, Deferred.await(this.closed))
-  }
-
-  /** Notes a success, and answers what is left to be run for it. */
-  private succeeded(attempts: RetryAttempts<E, X>, n: number): Effect.Effect<void> | undefined {
-    this.node.accepted += n
-    this.node.delivered += n
-    const run = this.log.recovered()
-    const { success } = attempts
-    if (run === 0) return success === Effect.void ? undefined : success
-    const line = `"${this.node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
-    return Effect.andThen(success, annotate(this.node.kind, this.node.name)(Effect.logInfo(line)))
-  }
-
-  private failed<B>(
-    attempts: RetryAttempts<E, X>,
-    write: Effect.Effect<B, E | SinkClosed>,
-    n: number,
-    error: E | SinkClosed
-  ): Retried<B, E> {
-    if (error instanceof SinkClosed) return Effect.fail(error)
-    this.node.lastError = error
-    if (!this.transient(error)) return Effect.andThen(attempts.success, Effect.fail(error))
-    return Effect.andThen(
-      this.warn(n),
-      Effect.matchEffect(this.judged(attempts, error), {
-        onFailure: () => Effect.fail(new RetriesExhausted<E>({ error, attempts: n, sink: this.node.name })),
-        onSuccess: (asked) => {
-          if (this.node.state !== "open") return Deferred.await(this.closed)
-          const next = Effect.suspend(() => this.attempt(attempts, write, n + 1))
-          return asked > 0 ? Effect.andThen(this.unlessClosed(Effect.sleep(asked)), next) : next
-        }
-      })
-    )
-  }
-
-  /** Lets the strategy judge, and answers for how many milliseconds the receiver asked to be left alone. */
-  private judged(attempts: RetryAttempts<E, X>, error: E): Effect.Effect<number, X> {
-    if (!hasProperty(error, "retryAfter")) return Effect.as(attempts.failure(error), 0)
-    const asked = Duration.fromInput(error.retryAfter as Duration.Input)
-    const millis = asked._tag === "Some" ? Duration.toMillis(Duration.min(asked.value, this.maxRetryAfter)) : 0
-    return Clock.clockWith((clock) => {
-      const due = clock.currentTimeMillisUnsafe() + millis
-      return Effect.map(attempts.failure(error), () => due - clock.currentTimeMillisUnsafe())
-    })
-  }
-
-  private warn(n: number): Effect.Effect<void> {
-    const run = this.log.failed()
-    if (run === 0) return Effect.void
-    return Effect.logWarning(
-      `a write to "${this.dst.node.name}" failed at attempt ${n}${run === 1 ? "" : `, with ${run} failures in a row`}`
-    ).pipe(annotate(this.node.kind, this.node.name))
-  }
-
-  readonly close = Effect.suspend(() => {
-    // First the state, then the waiters: waking one runs it at once, and it may write again.
-    this.node.state = "closing"
-    return Effect.andThen(
-      Deferred.fail(this.closed, new SinkClosed({ sink: this.node.name })),
-      this.writes.close(this.drainTimeout)
-    )
-  })
+interface AnyOptions<in E> extends Options {
+  readonly while?: Predicate<E> | undefined
 }
 
-type Retried<B, E> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
+const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
+  Effect.suspend(() => {
+    type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
+    const { while: isTransient = () => true } = options
+    const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
+    const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 minute")
+    const account = makeAccount()
+    const node = makeNode({
+      kind: "RetryingSink",
+      name: options.name,
+      account,
+      downstream: () => [edgeTo(sink, true)],
+      breaker: strategy.breaker
+    })
+    const writes = makeWrites(account, node)
+    const log = makeFailureLog()
+    const closing = Deferred.makeUnsafe<never, SinkClosed>()
+    const closed = Deferred.await(closing)
+    const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: begin } = sink
+
+    /** Runs what belongs to the strategy or is a wait, until the close. */
+    const untilClosed = <B, F>(effect: Effect.Effect<B, F>) => Effect.raceFirst(effect, closed)
+    /**
+     * The same where the attempt is over: in a fiber of its own, since an interruption that is pending must not cost the
+     * breaker its verdict. The event is committed or not by now, so a defect is logged and changes nothing.
+     */
+    const noted = (call: () => Effect.Effect<void> | undefined): Effect.Effect<void> | undefined => {
+      let effect: Effect.Effect<void> | undefined
+      try {
+        effect = call()
+      } catch (defect) {
+        effect = Effect.die(defect)
+      }
+      if (effect === undefined) return undefined
+      const run = Effect.forkDetach(untilClosed(effect), { startImmediately: true, uninterruptible: false })
+      return Effect.uninterruptible(
+        Effect.flatMap(Effect.flatMap(run, Fiber.await), (exit) =>
+          Exit.isFailure(exit) && Cause.hasDies(exit.cause)
+            ? annotate(
+                node.kind,
+                node.name
+              )(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
+            : Effect.void
+        )
+      )
+    }
+
+    /** Notes a success, and answers what is left to be run for it. */
+    const succeeded = (attempts: RetryAttempts<E, G> | undefined, n: number) => {
+      account.accepted += n
+      account.delivered += n
+      const run = log.recovered()
+      const success = attempts && noted(attempts.success)
+      if (run === 0) return success
+      const line = `"${node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
+      return Effect.andThen(success ?? Effect.void, annotate(node.kind, node.name)(Effect.logInfo(line)))
+    }
+    const warn = (n: number) => {
+      const run = log.failed()
+      if (run === 0) return Effect.void
+      return Effect.logWarning(
+        `a write to "${sink.node.name}" failed at attempt ${n}${run === 1 ? "" : `, with ${run} failures in a row`}`
+      ).pipe(annotate(node.kind, node.name))
+    }
+    /** The strategy's judgement, and for how many milliseconds the receiver asked to be left alone. */
+    const judged = (attempts: RetryAttempts<E, G>, error: E) =>
+      Clock.clockWith((clock) => {
+        const judgement = Effect.suspend(() => attempts.failure(error))
+        if (!hasProperty(error, "retryAfter")) return Effect.as(judgement, 0)
+        const asked = Duration.fromInput(error.retryAfter as Duration.Input)
+        const millis = asked._tag === "Some" ? Duration.toMillis(Duration.min(asked.value, maxRetryAfter)) : 0
+        const due = clock.currentTimeMillisUnsafe() + millis
+        return Effect.map(judgement, () => due - clock.currentTimeMillisUnsafe())
+      })
+    const attempt = <B>(
+      attempts: RetryAttempts<E, G>,
+      write: Effect.Effect<B, E | SinkClosed>,
+      n: number
+    ): Attempted<B> => {
+      const wait = attempts.proceed()
+      return Effect.catch(wait === undefined ? write : Effect.andThen(untilClosed(wait), write), (error) =>
+        failed(attempts, write, n, error)
+      )
+    }
+    const failed = <B>(
+      attempts: RetryAttempts<E, G>,
+      write: Effect.Effect<B, E | SinkClosed>,
+      n: number,
+      error: E | SinkClosed
+    ): Attempted<B> => {
+      if (error instanceof SinkClosed) return Effect.fail(error)
+      account.lastError = error
+      if (!isTransient(error)) {
+        return Effect.andThen(
+          Effect.suspend(() => noted(attempts.success) ?? Effect.void),
+          Effect.fail(error)
+        )
+      }
+      const judgement = Effect.result(judged(attempts, error))
+      return Effect.andThen(
+        warn(n),
+        Effect.flatMap(untilClosed(judgement), (verdict): Attempted<B> => {
+          if (verdict._tag === "Failure") {
+            return Effect.fail(new RetriesExhausted<E>({ error, attempts: n, sink: node.name }))
+          }
+          if (account.state !== "open") return closed
+          const next = Effect.suspend(() => attempt(attempts, write, n + 1))
+          return verdict.success > 0 ? Effect.andThen(untilClosed(Effect.sleep(verdict.success)), next) : next
+        })
+      )
+    }
+    /**
+     * The attempts of a write, and what is to be called when they are over. Where the strategy is idle the write has no
+     * attempts until it fails; `begin` is the first of them, if the sink has halves.
+     */
+    const attempting = <B>(
+      event: unknown,
+      write: Effect.Effect<B, E | SinkClosed>,
+      begin: (() => Begun<E> | undefined) | undefined,
+      events: (b: B) => number
+    ) => {
+      const idle = strategy.idle?.()
+      let attempts = idle === undefined ? strategy.start(event) : undefined
+      let begun: Begun<E> | undefined
+      const started = () => (attempts ??= strategy.start(event, idle))
+      const endFirst = (cause: Cause.Cause<unknown> | undefined) => {
+        const first = begun
+        begun = undefined
+        first?.end(cause)
+      }
+      // What the strategy throws here is a defect of the write, which has not begun.
+      let effect: Attempted<B>
+      if (attempts === undefined) {
+        begun = begin?.()
+        // A write answers nothing, whatever its first half answers.
+        const first = begun === undefined ? write : (begun.effect as Effect.Effect<B, E | SinkClosed>)
+        effect = Effect.catch(first, (error) => {
+          endFirst(Cause.fail(error))
+          return failed(started(), write, 1, error)
+        })
+      } else effect = attempt(attempts, write, 1)
+      account.inFlight++
+      return {
+        effect,
+        /** Answers what is left to be run. */
+        ended: (exit: Exit.Exit<B, unknown>) => {
+          endFirst(Exit.isSuccess(exit) ? undefined : exit.cause)
+          writes.end()
+          return Exit.isSuccess(exit)
+            ? succeeded(attempts, events(exit.value))
+            : noted(() => started().abandon(Cause.hasDies(exit.cause)))
+        }
+      }
+    }
+    const retry = <B>(
+      event: unknown,
+      write: Effect.Effect<B, E | SinkClosed>,
+      begin: (() => Begun<E> | undefined) | undefined,
+      events: (b: B) => number
+    ): Attempted<B> => {
+      const { effect, ended } = attempting(event, write, begin, events)
+      return Effect.onExitPrimitive(effect, ended)
+    }
+
+    /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
+    const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
+      const idle = strategy.idle?.()
+      if (idle === undefined) return retry(event, sink.write(event), undefined, one)
+      let isOpen: boolean
+      try {
+        isOpen = writeSync(event)
+      } catch (defect) {
+        return Effect.andThen(noted(() => strategy.start(event, idle).abandon(true)) ?? Effect.void, Effect.die(defect))
+      }
+      return isOpen ? (succeeded(undefined, 1) ?? Effect.void) : sink.write(event)
+    }
+    /** For a drainer above: a write of an idle strategy, which mostly succeeds and leaves nothing to be run. */
+    const beginIdle = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => {
+      if (account.state !== "open" || strategy.idle?.() === undefined) return undefined
+      const { effect, ended } = attempting(event, sink.write(event), begin && (() => begin(event, fiber)), one)
+      return {
+        effect,
+        end: (cause: Cause.Cause<unknown> | undefined) => {
+          const rest = ended(cause === undefined ? Exit.void : Exit.failCause(cause))
+          if (rest !== undefined) Effect.runForkWith(fiber.context)(rest)
+        }
+      }
+    }
+    const retrier = makeSink<A, E | RetriesExhausted<E>>({
+      node,
+      begin: writeSync === undefined ? beginIdle : undefined,
+      write: (event) =>
+        Effect.withFiber((fiber) => {
+          if (account.state !== "open") return closed
+          return writeSync === undefined
+            ? retry(event, sink.write(event), begin && (() => begin(event, fiber)), one)
+            : writeOnce(event, writeSync)
+        }),
+      writeSome:
+        writeSome &&
+        ((events) =>
+          Effect.suspend(() =>
+            account.state === "open" ? retry(events, writeSome(events), undefined, committed) : closed
+          ))
+    })
+    const close = Effect.suspend(() => {
+      // First the state, then the waiters: waking one runs it at once, and it may write again.
+      account.state = "closing"
+      return Effect.andThen(Deferred.fail(closing, new SinkClosed({ sink: node.name })), writes.close(drainTimeout))
+    })
+    return Effect.as(
+      Effect.addFinalizer(() => close),
+      retrier
+    )
+  })
 
 const one = () => 1
-const count = (n: number) => n
+const committed = (n: number) => n

@@ -32,7 +32,7 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
     visit(root.node)
     // A map is iterated in the order of insertion, what is inserted meanwhile included: nearest first.
     for (const [node, index] of indexes) {
-      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next), undefined)
+      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next.node), undefined)
     }
   })
 
@@ -47,7 +47,7 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
  *
  * const program = Effect.gen(function* () {
  *   const queue = yield* EventSink.make((line: string) => Console.log(line), { name: "printer" }).pipe(
- *     Effect.flatMap(EventQueue.make({ name: "lines" }))
+ *     EventQueue.make({ name: "lines" })
  *   )
  *   yield* Console.log(SinkGraph.toMermaid(queue))
  * })

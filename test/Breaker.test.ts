@@ -22,7 +22,7 @@ describe("make", () => {
       const breaker = yield* make
       yield* failTimes(breaker, 2)
       assert.strictEqual(breaker.breaker(), "closed")
-      assert.strictEqual(attempt(breaker).proceed, Effect.void)
+      assert.isUndefined(attempt(breaker).proceed())
       yield* failTimes(breaker, 1)
       assert.strictEqual(breaker.breaker(), "open")
     })
@@ -32,7 +32,7 @@ describe("make", () => {
     Effect.gen(function* () {
       const breaker = yield* make
       yield* failTimes(breaker, 2)
-      yield* attempt(breaker).success
+      yield* attempt(breaker).success() ?? Effect.void
       yield* failTimes(breaker, 2)
       assert.strictEqual(breaker.breaker(), "closed")
     })
@@ -43,7 +43,7 @@ describe("make", () => {
       const breaker = yield* make
       yield* failTimes(breaker, 3)
       yield* TestClock.adjust("4 seconds")
-      const late = yield* Effect.forkChild(attempt(breaker).proceed)
+      const late = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
       yield* TestClock.adjust("5999 millis")
       assert.isUndefined(late.pollUnsafe())
       assert.strictEqual(breaker.breaker(), "open")
@@ -60,17 +60,17 @@ describe("make", () => {
         const breaker = yield* make
         yield* failTimes(breaker, 3)
         const attempts = Array.from({ length: 5 }, () => attempt(breaker))
-        const waiting = yield* Effect.forEach(attempts, (one) => Effect.forkChild(one.proceed))
+        const waiting = yield* Effect.forEach(attempts, (one) => Effect.forkChild(one.proceed() ?? Effect.void))
         yield* TestClock.adjust("10 seconds")
         const begun = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
         assert.strictEqual(begun(), 1)
         // New writes wait too.
-        const late = yield* Effect.forkChild(attempt(breaker).proceed)
+        const late = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
         yield* TestClock.adjust("1 hour")
         assert.strictEqual(begun(), 1)
         assert.isUndefined(late.pollUnsafe())
         const probe = waiting.findIndex((fiber) => fiber.pollUnsafe() !== undefined)
-        yield* attempts[probe]!.success
+        yield* attempts[probe]!.success() ?? Effect.void
         yield* settle
         assert.strictEqual(breaker.breaker(), "closed")
         assert.strictEqual(begun(), 5)
@@ -85,8 +85,8 @@ describe("make", () => {
       const probe = attempt(breaker)
       const waiting = attempt(breaker)
       yield* TestClock.adjust("10 seconds")
-      yield* probe.proceed
-      const fiber = yield* Effect.forkChild(waiting.proceed)
+      yield* probe.proceed() ?? Effect.void
+      const fiber = yield* Effect.forkChild(waiting.proceed() ?? Effect.void)
       yield* settle
       yield* probe.failure("error")
       assert.strictEqual(breaker.breaker(), "open")
@@ -103,33 +103,70 @@ describe("make", () => {
       yield* failTimes(breaker, 3)
       yield* TestClock.adjust("10 seconds")
       const probe = attempt(breaker)
-      yield* probe.proceed
-      const next = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* probe.proceed() ?? Effect.void
+      const next = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
       yield* settle
       assert.isUndefined(next.pollUnsafe())
-      yield* probe.abandon
+      yield* probe.abandon(false) ?? Effect.void
       yield* settle
       assert.isDefined(next.pollUnsafe())
       assert.strictEqual(breaker.breaker(), "half-open")
       // Abandoning twice, or after the place went to another, takes nothing from that one.
-      yield* probe.abandon
-      const third = yield* Effect.forkChild(attempt(breaker).proceed)
+      yield* probe.abandon(false) ?? Effect.void
+      const third = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
       yield* settle
       assert.isUndefined(third.pollUnsafe())
     })
   )
 
-  it.effect("a success closes it, whoever reports it", () =>
+  it.effect("a success of an attempt that began before it opened does not close it", () =>
     Effect.gen(function* () {
       const breaker = yield* make
       const early = attempt(breaker)
       yield* failTimes(breaker, 3)
-      const waiting = yield* Effect.forkChild(attempt(breaker).proceed)
+      const waiting = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
       yield* settle
-      yield* early.success
-      assert.strictEqual(breaker.breaker(), "closed")
+      yield* early.success() ?? Effect.void
+      assert.strictEqual(breaker.breaker(), "open")
       yield* TestClock.adjust("10 seconds")
       assert.isDefined(waiting.pollUnsafe())
+    })
+  )
+
+  it.effect("verdicts of attempts that began before it opened neither open nor reset it once it is closed again", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      const early = Array.from({ length: 4 }, () => attempt(breaker))
+      yield* failTimes(breaker, 3)
+      yield* TestClock.adjust("10 seconds")
+      const probe = attempt(breaker)
+      yield* probe.proceed() ?? Effect.void
+      yield* probe.success() ?? Effect.void
+      assert.strictEqual(breaker.breaker(), "closed")
+      for (const one of early.slice(0, 3)) yield* one.failure("late")
+      assert.strictEqual(breaker.breaker(), "closed")
+      yield* failTimes(breaker, 2)
+      yield* early[3]!.success() ?? Effect.void
+      yield* failTimes(breaker, 1)
+      assert.strictEqual(breaker.breaker(), "open", "the late success has not begun the count anew")
+    })
+  )
+
+  it.effect("a defect counts as a failure, of a probe too", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      for (let n = 0; n < 3; n++) yield* attempt(breaker).abandon(true) ?? Effect.void
+      assert.strictEqual(breaker.breaker(), "open")
+      yield* TestClock.adjust("10 seconds")
+      const probe = attempt(breaker)
+      yield* probe.proceed() ?? Effect.void
+      yield* probe.abandon(true) ?? Effect.void
+      assert.strictEqual(breaker.breaker(), "open")
+      const next = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
+      yield* TestClock.adjust("9999 millis")
+      assert.isUndefined(next.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(next.pollUnsafe())
     })
   )
 
@@ -140,19 +177,19 @@ describe("make", () => {
       yield* failTimes(breaker, 3)
       yield* TestClock.adjust("10 seconds")
       const probe = attempt(breaker)
-      yield* probe.proceed
+      yield* probe.proceed() ?? Effect.void
       yield* early.failure("error")
       assert.strictEqual(breaker.breaker(), "half-open")
-      yield* probe.success
+      yield* probe.success() ?? Effect.void
       assert.strictEqual(breaker.breaker(), "closed")
     })
   )
 
-  it.effect("one that succeeds has nothing to wait for and nothing to run: Effect.void itself", () =>
+  it.effect("one that succeeds has nothing to wait for and nothing to run", () =>
     Effect.gen(function* () {
       const attempts = attempt(yield* make)
-      assert.strictEqual(attempts.proceed, Effect.void)
-      assert.strictEqual(attempts.success, Effect.void)
+      assert.isUndefined(attempts.proceed())
+      assert.isUndefined(attempts.success())
     })
   )
 })
@@ -183,7 +220,7 @@ describe("under a RetryingSink", () => {
     )
   )
 
-  it.effect.each(["interrupted", "dies", "is closed"] as const)(
+  it.effect.each(["interrupted", "is closed"] as const)(
     "a probe that is abandoned frees its place: one that %s",
     (how) =>
       quiet(
@@ -197,7 +234,7 @@ describe("under a RetryingSink", () => {
               case 1:
                 return Effect.fail("down")
               case 2:
-                return how === "dies" ? Effect.die("dead") : how === "interrupted" ? hold.write(n) : closed
+                return how === "interrupted" ? hold.write(n) : closed
               default:
                 return Effect.void
             }
@@ -218,6 +255,29 @@ describe("under a RetryingSink", () => {
       )
   )
   const closed = Effect.fail(new EventSink.SinkClosed({ sink: "receiver" }))
+
+  it.effect("a probe that dies holds the others back for another backoff", () =>
+    quiet(
+      Effect.gen(function* () {
+        const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+        let attempts = 0
+        const retrying = yield* EventSink.make((_: number): Effect.Effect<void, string> => {
+          attempts++
+          return attempts === 1 ? Effect.fail("down") : attempts === 2 ? Effect.die("dead") : Effect.void
+        }).pipe(RetryingSink.make(breaker))
+        const first = yield* Effect.forkChild(retrying.write(1))
+        const second = yield* Effect.forkChild(retrying.write(2))
+        yield* TestClock.adjust("10 seconds")
+        assert.isTrue(Exit.isFailure(yield* Fiber.await(first)))
+        yield* TestClock.adjust("9999 millis")
+        assert.isUndefined(second.pollUnsafe())
+        assert.strictEqual(breaker.breaker(), "open")
+        yield* TestClock.adjust("1 millis")
+        assert.isTrue(Exit.isSuccess(yield* Fiber.await(second)))
+        assert.strictEqual(breaker.breaker(), "closed")
+      })
+    )
+  )
 
   it.effect("a permanent error counts as an answer of the receiver: it closes the breaker", () =>
     quiet(
@@ -248,7 +308,10 @@ describe("waiting", () => {
           yield* TestClock.setTime(i / 7)
           const attempts = (yield* Breaker.make({ threshold: 1, backoff })).start("event")
           yield* attempts.failure("error")
-          const wait = Effect.andThen(Effect.sleep(backoff / 3), attempts.proceed)
+          const wait = Effect.andThen(
+            Effect.sleep(backoff / 3),
+            Effect.suspend(() => attempts.proceed() ?? Effect.void)
+          )
           const fiber = yield* Effect.forkChild(wait, { startImmediately: true })
           yield* TestClock.adjust(backoff / 3)
           yield* TestClock.adjust(100)

@@ -16,7 +16,7 @@ describe("make", () => {
   it.effect("a write of an event that does not match succeeds and goes nowhere", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
-      const filter = even(sink)
+      const filter = yield* even(sink)
       yield* EventSink.writeAll(filter, [1, 2, 3, 4, 5])
       assert.deepStrictEqual(sink.received, [2, 4])
       assert.deepStrictEqual(countsOf(filter), { accepted: 5, delivered: 2, filtered: 3 })
@@ -26,7 +26,7 @@ describe("make", () => {
   it.effect("with a refinement the sink may take the refined type only", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<string>()
-      const filter: EventSink.EventSink<unknown> = EventFilter.make(Predicate.isString)(sink)
+      const filter: EventSink.EventSink<unknown> = yield* EventFilter.make(sink, Predicate.isString)
       yield* EventSink.writeAll(filter, [1, "a", null, "b", undefined])
       assert.deepStrictEqual(sink.received, ["a", "b"])
     })
@@ -36,7 +36,7 @@ describe("make", () => {
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
       const large = (n: number) => n > 3
-      const filter = EventFilter.make(
+      const filter = yield* EventFilter.make(
         Predicate.and(
           large,
           Predicate.not((n: number) => n % 2 === 0)
@@ -51,7 +51,7 @@ describe("make", () => {
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<object>()
       const event = Object.freeze({ a: 1 })
-      yield* EventFilter.make((_: object) => true)(sink).write(event)
+      yield* (yield* EventFilter.make(sink, () => true)).write(event)
       assert.strictEqual(sink.received[0], event)
     })
   )
@@ -59,7 +59,7 @@ describe("make", () => {
   it.effect("a predicate that throws is a defect of the write, single and in groups", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ group: 10 })
-      const filter = EventFilter.make((_: number): boolean => {
+      const filter = yield* EventFilter.make((_: number): boolean => {
         throw new Error("no verdict")
       })(sink)
       const writes: ReadonlyArray<Effect.Effect<unknown, EventSink.SinkClosed>> = [
@@ -76,7 +76,7 @@ describe("make", () => {
 
   it.effect("fails with what the sink fails with, and counts nothing then", () =>
     Effect.gen(function* () {
-      const filter = even(yield* TestSink.failing<number>({ times: 1 }))
+      const filter = yield* even(yield* TestSink.failing<number>({ times: 1 }))
       assert.strictEqual((yield* Effect.flip(filter.write(2)))._tag, "TestError")
       assert.deepStrictEqual(countsOf(filter), { accepted: 0, delivered: 0, filtered: 0 })
       yield* filter.write(2)
@@ -87,7 +87,7 @@ describe("make", () => {
   it.effect("is closed when its sink is", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const filter = even(yield* Scope.provide(TestSink.recording<number>(), scope))
+      const filter = yield* even(yield* Scope.provide(TestSink.recording<number>(), scope))
       yield* Scope.close(scope, Exit.void)
       assert.instanceOf(yield* Effect.flip(filter.write(2)), EventSink.SinkClosed)
     })
@@ -96,8 +96,8 @@ describe("make", () => {
   it.effect("its name is the option's, else the kind", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
-      assert.strictEqual(even(sink).node.name, "EventFilter")
-      assert.strictEqual(EventFilter.make((_: number) => true, { name: "mine" })(sink).node.name, "mine")
+      assert.strictEqual((yield* even(sink)).node.name, "EventFilter")
+      assert.strictEqual((yield* EventFilter.make(sink, () => true, { name: "mine" })).node.name, "mine")
     })
   )
 })
@@ -106,7 +106,7 @@ describe("groups", () => {
   it.effect("of a group the matching events are written as a group", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ group: 10 })
-      const filter = even(sink)
+      const filter = yield* even(sink)
       assert.strictEqual(yield* filter.writeSome!([1, 2, 3, 4, 5]), 5)
       assert.deepStrictEqual(sink.received, [2, 4])
       assert.deepStrictEqual(sink.groups, [2])
@@ -117,7 +117,7 @@ describe("groups", () => {
   it.effect("the answer counts the events up to the first match that was not committed", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ group: 2 })
-      const filter = even(sink)
+      const filter = yield* even(sink)
       // 2 and 4 are committed, 6 is not: 1 to 5 are done with.
       assert.strictEqual(yield* filter.writeSome!([1, 2, 3, 4, 5, 6, 7]), 5)
       assert.deepStrictEqual(sink.received, [2, 4])
@@ -128,7 +128,7 @@ describe("groups", () => {
   it.effect("a group of which nothing matches is done with at once, and the sink hears nothing", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ group: 2 })
-      const filter = even(sink)
+      const filter = yield* even(sink)
       assert.strictEqual(yield* filter.writeSome!([1, 3, 5]), 3)
       assert.strictEqual(sink.attempts, 0)
       assert.deepStrictEqual(countsOf(filter), { accepted: 3, delivered: 0, filtered: 3 })
@@ -137,7 +137,7 @@ describe("groups", () => {
 
   it.effect("on failure none of the group was committed, and none is counted", () =>
     Effect.gen(function* () {
-      const filter = even(yield* TestSink.failing<number>({ group: 2 }))
+      const filter = yield* even(yield* TestSink.failing<number>({ group: 2 }))
       yield* Effect.flip(filter.writeSome!([1, 2, 3]))
       assert.deepStrictEqual(countsOf(filter), { accepted: 0, delivered: 0, filtered: 0 })
     })
@@ -148,7 +148,7 @@ describe("groups", () => {
       for (let limit = 1; limit < 8; limit++) {
         for (let modulus = 1; modulus < 6; modulus++) {
           const sink = yield* TestSink.recording<number>({ group: limit })
-          const filter = EventFilter.make((n: number) => n % modulus === 0)(sink)
+          const filter = yield* EventFilter.make(sink, (n) => n % modulus === 0)
           yield* EventSink.writeAll(filter, range(30))
           const expected = range(30).filter((n) => n % modulus === 0)
           assert.deepStrictEqual(sink.received, expected)
@@ -164,7 +164,7 @@ describe("groups", () => {
 
   it.effect("has groups only if the sink has", () =>
     Effect.gen(function* () {
-      assert.isUndefined(even(yield* TestSink.recording<number>()).writeSome)
+      assert.isUndefined((yield* even(TestSink.recording<number>())).writeSome)
     })
   )
 })
@@ -173,7 +173,7 @@ describe("under a queue", () => {
   it.effect("over a plain function it filters what is handed over at once", () =>
     Effect.gen(function* () {
       const seen: Array<number> = []
-      const filter = even(yield* EventSink.sync((n: number) => void seen.push(n)))
+      const filter = yield* even(yield* EventSink.sync((n: number) => void seen.push(n)))
       const queue = yield* EventQueue.make()(filter)
       yield* EventSink.writeAll(queue, range(5))
       yield* queue.flush

@@ -13,7 +13,7 @@ const grouping = <A>(limit: number, fails: (attempt: number) => boolean = () => 
     let attempt = 0
     const groups: Array<ReadonlyArray<A>> = []
     return Effect.map(
-      EventSink.makeGroup((events: ReadonlyArray<A>) => {
+      EventSink.makeBatch((events: ReadonlyArray<A>) => {
         if (fails(++attempt)) return Effect.fail("down" as const)
         const part = events.slice(0, limit)
         groups.push(part)
@@ -254,7 +254,7 @@ describe("make", () => {
       assert.strictEqual((yield* EventSink.make(() => Effect.void, { name: "mine" })).node.name, "mine")
       assert.strictEqual((yield* EventSink.sync(() => {}, { name: "mine" })).node.name, "mine")
       assert.strictEqual((yield* EventSink.make(() => Effect.void)).node.kind, "EventSink")
-      const { kind, name } = (yield* EventSink.makeGroup(() => Effect.succeed(1), { kind: "SqlSink" })).node
+      const { kind, name } = (yield* EventSink.makeBatch(() => Effect.succeed(1), { kind: "SqlSink" })).node
       assert.deepStrictEqual([kind, name], ["SqlSink", "SqlSink"])
     })
   )
@@ -284,7 +284,7 @@ describe("makeGroup", () => {
     "an answer that is not a whole number from 1 to the group's length is a defect: %s",
     (answer) =>
       Effect.gen(function* () {
-        const sink = yield* EventSink.makeGroup(() => Effect.succeed(answer))
+        const sink = yield* EventSink.makeBatch(() => Effect.succeed(answer))
         const exit = yield* Effect.exit(sink.writeSome!(["a secret", "b"]))
         assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
         assert.notInclude(String(exit), "secret")
@@ -393,18 +393,15 @@ describe("mapInput", () => {
     Effect.gen(function* () {
       const double = EventSink.mapInput((n: number) => n * 2)
       const one = yield* TestSink.recording<number>()
-      yield* double(one).write(1)
+      yield* (yield* double(one)).write(1)
       assert.deepStrictEqual(one.received, [2])
 
       const { sink, groups } = yield* grouping<number>(2)
-      yield* EventSink.writeAll(double(sink), [1, 2, 3])
+      yield* EventSink.writeAll(yield* double(sink), [1, 2, 3])
       assert.deepStrictEqual(groups, [[2, 4], [6]])
 
       const seen: Array<number> = []
-      const queue = yield* EventSink.sync((n: number) => seen.push(n)).pipe(
-        Effect.map(double),
-        Effect.flatMap(EventQueue.make())
-      )
+      const queue = yield* EventSink.sync((n: number) => seen.push(n)).pipe(double, EventQueue.make())
       yield* queue.write(5)
       yield* queue.flush
       assert.deepStrictEqual(seen, [10])
@@ -414,7 +411,7 @@ describe("mapInput", () => {
   it.effect("what f throws is a defect", () =>
     Effect.gen(function* () {
       const { sink } = yield* grouping<number>(2)
-      const thrower = EventSink.mapInput(sink, (_: number): number => {
+      const thrower = yield* EventSink.mapInput(sink, (_: number): number => {
         throw new Error("no")
       })
       const one = yield* Effect.exit(thrower.write(1))
@@ -427,7 +424,7 @@ describe("mapInput", () => {
   it.effect("stands at the same place in the graph", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
-      assert.strictEqual(EventSink.mapInput(sink, (n: number) => n).node, sink.node)
+      assert.strictEqual((yield* EventSink.mapInput(sink, (n: number) => n)).node, sink.node)
     })
   )
 })
@@ -436,7 +433,7 @@ describe("mapError", () => {
   it.effect("turns delivery errors into others, of groups too", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.failing<number>({ group: 2 })
-      const mapped = sink.pipe(EventSink.mapError((error) => `attempt ${error.attempt}`))
+      const mapped = yield* sink.pipe(EventSink.mapError((error) => `attempt ${error.attempt}`))
       assert.strictEqual(yield* Effect.flip(mapped.write(1)), "attempt 1")
       assert.strictEqual(yield* Effect.flip(mapped.writeSome!([1, 2])), "attempt 2")
     })
@@ -445,7 +442,7 @@ describe("mapError", () => {
   it.effect("SinkClosed stays what it is", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.closing<number>({ group: 2 })
-      const mapped = EventSink.mapError(sink, () => "mapped")
+      const mapped = yield* EventSink.mapError(sink, () => "mapped")
       assert.instanceOf(yield* Effect.flip(mapped.write(1)), EventSink.SinkClosed)
       assert.instanceOf(yield* Effect.flip(mapped.writeSome!([1])), EventSink.SinkClosed)
     })
@@ -458,14 +455,14 @@ describe("tap", () => {
       const looked: Array<number> = []
       const look = (n: number) => Effect.sync(() => void looked.push(n))
       const flaky = yield* TestSink.failing<number>({ times: 1 })
-      const tapped = EventSink.tap(flaky, look)
+      const tapped = yield* EventSink.tap(flaky, look)
       yield* Effect.flip(tapped.write(1))
       assert.deepStrictEqual(looked, [])
       yield* tapped.write(2)
       assert.deepStrictEqual(looked, [2])
 
       const { sink } = yield* grouping<number>(2)
-      assert.strictEqual(yield* sink.pipe(EventSink.tap(look)).writeSome!([3, 4, 5]), 2)
+      assert.strictEqual(yield* (yield* EventSink.tap(sink, look)).writeSome([3, 4, 5]), 2)
       assert.deepStrictEqual(looked, [2, 3, 4])
     })
   )
@@ -474,8 +471,8 @@ describe("tap", () => {
     Effect.gen(function* () {
       const looked: Array<number> = []
       const queue = yield* EventSink.sync((_: number) => {}).pipe(
-        Effect.map(EventSink.tap((n: number) => Effect.sync(() => void looked.push(n)))),
-        Effect.flatMap(EventQueue.make())
+        EventSink.tap((n: number) => Effect.sync(() => void looked.push(n))),
+        EventQueue.make()
       )
       yield* queue.write(1)
       yield* queue.flush
@@ -487,10 +484,10 @@ describe("tap", () => {
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<number>({ name: "looked at", group: 2 })
-        const thrower = EventSink.tap(sink, () => {
+        const thrower = yield* EventSink.tap(sink, () => {
           throw new Error("blind")
         })
-        const dying = EventSink.tap(sink, () => Effect.die("blind"))
+        const dying = yield* EventSink.tap(sink, () => Effect.die("blind"))
         yield* thrower.write(1)
         yield* dying.write(2)
         assert.strictEqual(yield* dying.writeSome!([3, 4]), 2)
@@ -509,7 +506,7 @@ describe("timeout", () => {
   it.effect("limits the time of each write, and of each group", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<number>({ name: "slow", group: 2 })
-      const timed = sink.pipe(EventSink.timeout("5 seconds"))
+      const timed = yield* sink.pipe(EventSink.timeout("5 seconds"))
       const one = yield* Effect.forkChild(Effect.result(timed.write(1)))
       const group = yield* Effect.forkChild(Effect.result(timed.writeSome!([1, 2])))
       yield* TestClock.adjust("4999 millis")
@@ -530,7 +527,7 @@ describe("timeout", () => {
   it.effect("its error names the sink and the time, and says that the event may have been committed", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<number>({ name: "slow" })
-      const failed = yield* Effect.forkChild(Effect.flip(EventSink.timeout(sink, "5 seconds").write(1)))
+      const failed = yield* Effect.forkChild(Effect.flip((yield* EventSink.timeout(sink, "5 seconds")).write(1)))
       yield* TestClock.adjust("5 seconds")
       const error = yield* Fiber.join(failed)
       assert.strictEqual(error._tag, "WriteTimeout")
@@ -543,7 +540,7 @@ describe("timeout", () => {
   it.effect("a write that refuses interruption is not bounded by it", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.uninterruptible<number>()
-      const write = yield* Effect.forkChild(Effect.exit(EventSink.timeout(sink, "1 seconds").write(1)))
+      const write = yield* Effect.forkChild(Effect.exit((yield* EventSink.timeout(sink, "1 seconds")).write(1)))
       yield* TestClock.adjust("1 hour")
       assert.isUndefined(write.pollUnsafe())
       yield* sink.release
@@ -556,7 +553,7 @@ describe("stamp", () => {
   it.effect("assigns the id, the time and the trace of the span that wrote it", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>()
-      const stamped = EventSink.stamp(sink)
+      const stamped = yield* EventSink.stamp(sink)
       yield* TestClock.adjust("5 seconds")
       yield* stamped.write("a")
       const span = yield* Effect.andThen(stamped.write("b"), Effect.currentSpan).pipe(Effect.withSpan("writer"))
@@ -573,7 +570,7 @@ describe("stamp", () => {
   it.effect("the id may be a function of the event", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>()
-      yield* EventSink.stamp(sink, { id: (event) => `id-${event}` }).write("a")
+      yield* (yield* EventSink.stamp(sink, { id: (event) => `id-${event}` })).write("a")
       assert.strictEqual(sink.received[0]!.id, "id-a")
     })
   )
@@ -584,7 +581,7 @@ describe("stamp", () => {
       const sink = yield* EventSink.make((event: EventSink.Stamped<string>) => {
         seen.push(event)
         return seen.length < 3 ? Effect.fail("down") : Effect.void
-      }).pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.identity)), Effect.map(EventSink.stamp))
+      }).pipe(RetryingSink.make(RetryStrategy.identity), EventSink.stamp())
       yield* sink.write("a")
       assert.strictEqual(seen.length, 3)
       assert.strictEqual(new Set(seen).size, 1)
@@ -594,7 +591,7 @@ describe("stamp", () => {
   it.effect("who writes an event again through it writes a new event", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>()
-      const write = EventSink.stamp(sink).write("a")
+      const write = (yield* EventSink.stamp(sink)).write("a")
       yield* write
       yield* write
       assert.notStrictEqual(sink.received[0]!.id, sink.received[1]!.id)
@@ -604,7 +601,7 @@ describe("stamp", () => {
   it.effect("of a group each event gets its own stamp, and the group stays one", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>({ group: 10 })
-      yield* EventSink.writeAll(EventSink.stamp(sink), ["a", "b", "c"])
+      yield* EventSink.writeAll(yield* EventSink.stamp(sink), ["a", "b", "c"])
       assert.deepStrictEqual(sink.groups, [3])
       assert.deepStrictEqual(
         sink.received.map(({ event }) => event),
@@ -827,7 +824,7 @@ describe("layer", () => {
           () => Effect.sync(() => log.push("receiver released"))
         )
       )
-      const lines = EventSink.layer(Lines, Receiver.pipe(Effect.flatMap(EventQueue.make())))
+      const lines = EventSink.layer(Lines, Receiver.pipe(EventQueue.make()))
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(Layer.provide(lines, receiver), scope)
       const sink = Context.get(context, Lines)
@@ -846,7 +843,7 @@ describe("isEventSink", () => {
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
       assert.isTrue(EventSink.isEventSink(sink))
-      assert.isTrue(EventSink.isEventSink(EventFilter.make((_: number) => true)(sink)))
+      assert.isTrue(EventSink.isEventSink(yield* EventFilter.make(sink, () => true)))
       assert.isTrue(EventSink.isEventSink(yield* EventQueue.make()(sink)))
       for (const other of [undefined, null, {}, { write: () => Effect.void }, () => {}]) {
         assert.isFalse(EventSink.isEventSink(other))

@@ -26,7 +26,7 @@ const run = <X>(strategy: RetryStrategy.RetryStrategy<unknown, X>, n: number) =>
       Effect.gen(function* () {
         const attempts = strategy.start("event")
         for (let i = 0; i < n; i++) {
-          yield* attempts.proceed
+          yield* attempts.proceed() ?? Effect.void
           times.push((yield* Clock.currentTimeMillis) - begin)
           yield* attempts.failure("error")
         }
@@ -59,7 +59,7 @@ describe("identity", () => {
         times: Array.from({ length: 1000 }, () => 0),
         gaveUp: false
       })
-      assert.strictEqual(RetryStrategy.identity.start("event").proceed, Effect.void, "Effect.void itself")
+      assert.isUndefined(RetryStrategy.identity.start("event").proceed(), "Effect.void itself")
     })
   )
 })
@@ -114,21 +114,21 @@ describe("combine", () => {
       const heard: Array<string> = []
       const listening = (name: string, gives: "up" | "on") =>
         RetryStrategy.make<unknown, string>(() => ({
-          proceed: Effect.void,
+          proceed: () => undefined,
           failure: () =>
             Effect.andThen(
               Effect.sync(() => heard.push(`${name} failure`)),
               gives === "up" ? Effect.fail(name) : Effect.void
             ),
-          success: Effect.sync(() => heard.push(`${name} success`)),
-          abandon: Effect.sync(() => heard.push(`${name} abandon`))
+          success: () => Effect.sync(() => void heard.push(`${name} success`)),
+          abandon: () => Effect.sync(() => void heard.push(`${name} abandon`))
         }))
       const attempts = listening("a", "up")
         .pipe(RetryStrategy.combine(listening("b", "on")))
         .start("event")
       assert.strictEqual(yield* Effect.flip(attempts.failure("error")), "a")
-      yield* attempts.success
-      yield* attempts.abandon
+      yield* attempts.success() ?? Effect.void
+      yield* attempts.abandon(false) ?? Effect.void
       assert.deepStrictEqual(heard, ["a failure", "b failure", "a success", "b success", "a abandon", "b abandon"])
     })
   )
@@ -138,7 +138,7 @@ describe("combine", () => {
       const attempts = scripted([0])
         .pipe(RetryStrategy.combine(scripted([0])))
         .start("event")
-      assert.strictEqual(attempts.proceed, Effect.void)
+      assert.isUndefined(attempts.proceed())
     })
   )
 
@@ -167,7 +167,7 @@ describe("fromDelays", () => {
       const attempts = scripted([1000]).start("event")
       yield* attempts.failure("error")
       yield* TestClock.adjust("400 millis")
-      const proceed = yield* Effect.forkChild(attempts.proceed)
+      const proceed = yield* Effect.forkChild(attempts.proceed() ?? Effect.void)
       yield* TestClock.adjust("599 millis")
       assert.isUndefined(proceed.pollUnsafe())
       yield* TestClock.adjust("1 millis")

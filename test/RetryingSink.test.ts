@@ -226,10 +226,10 @@ describe("while", () => {
       const heard: Array<string> = []
       const note = (what: string) => Effect.sync(() => void heard.push(what))
       const strategy = RetryStrategy.make<Transient | Permanent>(() => ({
-        proceed: Effect.void,
+        proceed: () => undefined,
         failure: () => note("failure"),
-        success: note("success"),
-        abandon: note("abandon")
+        success: () => note("success"),
+        abandon: () => note("abandon")
       }))
       const { sink } = yield* failingWith<Transient | Permanent>([new Permanent()])
       const retrying = yield* RetryingSink.make(strategy, { while: isTransient })(sink)
@@ -481,7 +481,7 @@ describe("under a queue", () => {
       Effect.gen(function* () {
         const sink = yield* TestSink.flaky<number>({ rate: 0.5, seed: 1 })
         const { close, part: queue } = yield* open(
-          RetryingSink.make(RetryStrategy.identity)(sink).pipe(Effect.flatMap(EventQueue.make()))
+          RetryingSink.make(RetryStrategy.identity)(sink).pipe(EventQueue.make())
         )
         const events = Array.from({ length: 500 }, (_, i) => i)
         yield* EventSink.writeAll(queue, events)

@@ -24,8 +24,8 @@ describe("toMermaid", () => {
   it.effect("draws the graph downstream of a sink, each node with its kind and, where it has one, its name", () =>
     Effect.gen(function* () {
       const queue = yield* EventSink.make((_: string) => Effect.void, { name: "printer" }).pipe(
-        Effect.map(EventFilter.make((line: string) => line !== "")),
-        Effect.flatMap(EventQueue.make({ name: "lines" }))
+        EventFilter.make((line: string) => line !== ""),
+        EventQueue.make({ name: "lines" })
       )
       assert.strictEqual(
         SinkGraph.toMermaid(queue).trimEnd().split("\n").toSorted().join("\n"),
@@ -59,7 +59,7 @@ describe("toMermaid", () => {
   it.effect("a cycle is drawn as one", () =>
     Effect.gen(function* () {
       const broadcaster = yield* Broadcaster.make<number>()
-      const back = EventFilter.make((n: number) => n < 0)(broadcaster)
+      const back = yield* EventFilter.make(broadcaster, (n) => n < 0)
       yield* Broadcaster.add(broadcaster, back)
       const drawn = SinkGraph.toMermaid(broadcaster)
       assert.strictEqual(drawn.match(/"Broadcaster"/g)?.length, 1)
@@ -71,7 +71,7 @@ describe("toMermaid", () => {
   it.effect("maps, taps, stamps and timeouts stand at the place of the sink they wrap", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<string>({ name: "receiver" })
-      const wrapped = sink.pipe(
+      const wrapped = yield* sink.pipe(
         EventSink.timeout("1 seconds"),
         EventSink.tap(() => Effect.void),
         EventSink.mapInput((n: number) => String(n)),
@@ -97,8 +97,8 @@ describe("health", () => {
   it.effect("is a plain value for every node downstream, the sink's own first", () =>
     Effect.gen(function* () {
       const queue = yield* EventSink.make((_: number) => Effect.void, { name: "receiver" }).pipe(
-        Effect.map(EventFilter.make((n: number) => n > 1)),
-        Effect.flatMap(EventQueue.make({ name: "line" }))
+        EventFilter.make((n: number) => n > 1),
+        EventQueue.make({ name: "line" })
       )
       yield* EventSink.writeAll(queue, [1, 2, 3])
       yield* queue.flush
@@ -154,7 +154,7 @@ describe("health", () => {
 
   it.effect("the oldest age is that of the oldest event which still waits", () =>
     Effect.gen(function* () {
-      const queue = yield* made(Effect.flatMap(TestSink.slow<number>("4 seconds"), EventQueue.make()))
+      const queue = yield* made(EventQueue.make()(TestSink.slow<number>("4 seconds")))
       const age = Effect.map(SinkGraph.health(queue), ([health]) => health!.oldestAge)
       for (const n of [1, 2, 3]) {
         yield* queue.write(n)
@@ -176,7 +176,7 @@ describe("health", () => {
 
   it.effect("the age is right to about 10 ms after many events at many times", () =>
     Effect.gen(function* () {
-      const queue = yield* made(Effect.flatMap(TestSink.slow<number>("7 millis"), EventQueue.make()))
+      const queue = yield* made(EventQueue.make()(TestSink.slow<number>("7 millis")))
       const written: Array<number> = []
       for (let at = 0; at < 3000; at += 3) {
         yield* queue.write(at)

@@ -10,7 +10,7 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
     (capacity) =>
       [
         `a queue of capacity ${capacity}`,
-        Effect.scoped(sink.pipe(Effect.flatMap(EventQueue.make({ capacity })))),
+        Effect.scoped(sink.pipe(EventQueue.make({ capacity }))),
         `EventQueue.make: capacity must be a whole number from 1 on, and is ${capacity}`
       ] as const
   ),
@@ -18,13 +18,13 @@ const mistakes: ReadonlyArray<readonly [what: string, make: Effect.Effect<unknow
     (concurrency) =>
       [
         `a queue with a concurrency of ${concurrency}`,
-        Effect.scoped(sink.pipe(Effect.flatMap(EventQueue.make({ concurrency })))),
+        Effect.scoped(sink.pipe(EventQueue.make({ concurrency }))),
         `EventQueue.make: concurrency must be a whole number from 1 on, and is ${concurrency}`
       ] as const
   ),
   [
     "a queue with a concurrency of Infinity",
-    Effect.scoped(sink.pipe(Effect.flatMap(EventQueue.make({ concurrency: Number.POSITIVE_INFINITY })))),
+    Effect.scoped(sink.pipe(EventQueue.make({ concurrency: Number.POSITIVE_INFINITY }))),
     "EventQueue.make: concurrency must be finite"
   ],
   ...[-1, 0.5, Number.NaN].map(

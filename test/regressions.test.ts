@@ -14,7 +14,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-import { Feed, Topic } from "../src/internal/feed.ts"
+import { Feed, Topic } from "../src/durable/internal/feed.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
 /** Collects the lines of the log, as text. */
@@ -36,9 +36,7 @@ describe("every accepted event is accounted for", () => {
         const scope = yield* Scope.make()
         const sink = yield* TestSink.failing<{ readonly id: string }>({ name: "receiver" })
         const onDropped = () => Effect.uninterruptible(Effect.never)
-        const making = Effect.succeed(sink).pipe(
-          Effect.flatMap(EventQueue.make({ drainTimeout: "1 second", onDropped }))
-        )
+        const making = Effect.succeed(sink).pipe(EventQueue.make({ drainTimeout: "1 second", onDropped }))
         const queue = yield* Scope.provide(making, scope)
         yield* queue.write({ id: "event-1" })
         yield* settle
@@ -108,7 +106,7 @@ describe("the log", () => {
         const onDropped = ({ event }: Dropped.Dropped<{ readonly card: string }, string>) => Effect.die(event)
         const dying = yield* Scope.provide(EventQueue.make({ onDropped })(failing), scope)
         const committed = yield* TestSink.recording<{ readonly card: string }>()
-        const tapped = EventSink.tap(committed, (event) => Effect.die(event))
+        const tapped = yield* EventSink.tap(committed, (event) => Effect.die(event))
         for (const one of [logging, dying, tapped]) yield* one.write({ card: "4111" })
         yield* settle
         yield* Scope.close(scope, Exit.void)
@@ -123,7 +121,7 @@ describe("groups", () => {
   it.effect("writeAll of many events to a sink that takes few of each group is not quadratic", () =>
     Effect.gen(function* () {
       let offered = 0
-      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
         Effect.sync(() => {
           offered += events.length
           return Math.min(10, events.length)
@@ -142,13 +140,13 @@ describe("groups", () => {
   it.effect("a stamp is the same on every offer of a group that is committed in parts", () =>
     Effect.gen(function* () {
       const ids = new Map<number, Set<string>>()
-      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<EventSink.Stamped<number>>) =>
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<EventSink.Stamped<number>>) =>
         Effect.sync(() => {
           for (const { event, id } of events) ids.set(event, (ids.get(event) ?? new Set()).add(id))
           return 1
         })
       )
-      yield* EventSink.writeAll(EventSink.stamp(sink), [1, 2, 3, 4])
+      yield* EventSink.writeAll(yield* EventSink.stamp(sink), [1, 2, 3, 4])
       assert.deepStrictEqual(
         [...ids.values()].map((set) => set.size),
         [1, 1, 1, 1]
@@ -162,7 +160,7 @@ describe("groups", () => {
       Effect.gen(function* () {
         const sizes: Array<number> = []
         const dropped: Array<number> = []
-        const sink = EventSink.makeGroup((events: ReadonlyArray<number>) =>
+        const sink = EventSink.makeBatch((events: ReadonlyArray<number>) =>
           Effect.suspend((): Effect.Effect<number, string> => {
             sizes.push(events.length)
             return events.includes(0) ? Effect.fail("poison") : Effect.succeed(events.length)
@@ -170,7 +168,7 @@ describe("groups", () => {
         )
         const scope = yield* Scope.make()
         const queue = yield* sink.pipe(
-          Effect.flatMap(EventQueue.make({ onDropped: ({ event }) => Effect.sync(() => void dropped.push(event)) })),
+          EventQueue.make({ onDropped: ({ event }) => Effect.sync(() => void dropped.push(event)) }),
           Scope.provide(scope)
         )
         yield* EventSink.writeAll(
@@ -223,15 +221,12 @@ describe("capacity", () => {
       const dropped: Array<number> = []
       const sink = yield* TestSink.hanging<number>({ group: 1024 })
       const queue = yield* Effect.succeed(sink).pipe(
-        Effect.flatMap(
-          EventQueue.make({
-            capacity: 2000,
-            overflow: "drop-oldest",
-            drainTimeout: 0,
-            onDropped: ({ event, reason }) =>
-              Effect.sync(() => void (reason._tag === "Overflow" && dropped.push(event)))
-          })
-        ),
+        EventQueue.make({
+          capacity: 2000,
+          overflow: "drop-oldest",
+          drainTimeout: 0,
+          onDropped: ({ event, reason }) => Effect.sync(() => void (reason._tag === "Overflow" && dropped.push(event)))
+        }),
         Scope.provide(scope)
       )
       yield* EventSink.writeAll(
@@ -247,25 +242,27 @@ describe("capacity", () => {
 })
 
 describe("a breaker", () => {
-  it.effect("has one probe at a time, also when a success closed it while one was out", () =>
+  it.effect("has one probe at a time, also when late verdicts come while one is out", () =>
     Effect.gen(function* () {
       const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
       const old = breaker.start(0)
+      const older = breaker.start(0)
       yield* breaker.start(1).failure("error")
       yield* TestClock.adjust("10 seconds")
       const first = breaker.start(2)
-      yield* first.proceed
-      yield* old.success
-      yield* breaker.start(3).failure("error")
+      yield* first.proceed() ?? Effect.void
+      yield* first.failure("error")
       yield* TestClock.adjust("10 seconds")
       const second = breaker.start(4)
-      yield* second.proceed
-      yield* first.abandon
+      yield* second.proceed() ?? Effect.void
+      yield* old.success() ?? Effect.void
+      yield* older.failure("error")
+      yield* first.abandon(false) ?? Effect.void
       assert.strictEqual(breaker.breaker(), "half-open")
-      const third = yield* Effect.forkChild(breaker.start(5).proceed, { startImmediately: true })
+      const third = yield* Effect.forkChild(breaker.start(5).proceed() ?? Effect.void, { startImmediately: true })
       yield* settle
       assert.isUndefined(third.pollUnsafe())
-      yield* second.success
+      yield* second.success() ?? Effect.void
       yield* Fiber.join(third)
     })
   )
@@ -376,10 +373,10 @@ describe("found by breaking the code", () => {
       const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
       const attempts = breaker.start("event")
       yield* attempts.failure("error")
-      const proceeding = yield* Effect.forkChild(attempts.proceed, { startImmediately: true })
+      const proceeding = yield* Effect.forkChild(attempts.proceed() ?? Effect.void, { startImmediately: true })
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.join(proceeding)
-      assert.strictEqual(attempts.proceed, Effect.void)
+      assert.isUndefined(attempts.proceed())
     })
   )
 
@@ -389,7 +386,7 @@ describe("found by breaking the code", () => {
       const second = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
       const attempts = first.pipe(RetryStrategy.combine(second)).start("event")
       yield* second.start("other").failure("error")
-      const proceeding = yield* Effect.forkChild(attempts.proceed, { startImmediately: true })
+      const proceeding = yield* Effect.forkChild(attempts.proceed() ?? Effect.void, { startImmediately: true })
       yield* TestClock.adjust("5 seconds")
       yield* first.start("other").failure("error")
       yield* TestClock.adjust("5 seconds")
@@ -466,9 +463,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
       yield* isSound
       for (const allowance of allowances) {
         const { part: sink } = yield* open(TestSink.recording<number>())
-        const make = EventQueue.make<number, never, EventQueue.Overflow>({ ...options, onDropped: () => Effect.void })(
-          sink
-        )
+        const make = EventQueue.make(sink, { ...options, onDropped: () => Effect.void })
         const { part: queue } = yield* open(Effect.provideService(make, References.MaxOpsBeforeYield, allowance))
         const n = yield* bursts(queue.write)
         yield* settle

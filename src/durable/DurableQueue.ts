@@ -16,16 +16,16 @@ import type * as Scope from "effect/Scope"
 import type { OnDropped } from "../Dropped.ts"
 import type { Lossless, QueueError } from "../EventQueue.ts"
 import type { EventSink, Stamped } from "../EventSink.ts"
-import { withoutConstruction } from "../internal/captured.ts"
+import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "../internal/durable/codec.ts"
 import type { DurableQueueError } from "../internal/durable/error.ts"
 import { guarded } from "../internal/durable/guarded.ts"
 import { type DeadLetters, makeLetters } from "../internal/durable/letters.ts"
 import { DurableQueueImpl, type Kept } from "../internal/durable/queue.ts"
-import { comparing } from "../internal/lanes.ts"
+import { comparing } from "./internal/lanes.ts"
 import { count } from "../internal/options.ts"
-import type { Overflow, QueueFull } from "../internal/queue.ts"
+import type { Overflow, QueueFull } from "../internal/queue/makeQueue.ts"
 import { DurableQueueStore, type DurableQueueStoreError } from "./DurableQueueStore.ts"
 
 export { DurableQueueError, Unencodable } from "../internal/durable/error.ts"
@@ -197,7 +197,13 @@ export const make: {
           return Effect.as(
             Effect.addFinalizer(() => self.close),
             // It fails with `QueueFull` only under "reject", and then the overload says so.
-            self as DurableQueue<A, QueueFull> as DurableQueue<A, never>
+            {
+              ...self.sink,
+              pending: self.pending,
+              flush: self.flush,
+              shutdown: self.shutdown,
+              deadLetters: self.deadLetters
+            } as DurableQueue<A, QueueFull> as DurableQueue<A, never>
           )
         })
       )
@@ -254,7 +260,7 @@ export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters
  *     Console.log(stamped.id.length, stamped.event.total)
  *   )
  *   const queue = yield* DurableQueue.make({ name: "orders", schema: DurableQueue.stamped(Order) })(receiver)
- *   const orders = EventSink.stamp(queue)
+ *   const orders = yield* EventSink.stamp(queue)
  *   yield* orders.write({ total: 120 })
  *   yield* queue.flush
  * })

@@ -22,7 +22,6 @@ import * as EventSink from "../EventSink.ts"
 import type * as HttpSink from "./HttpSink.ts"
 import { assemble, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
 import type { State, Switch } from "../internal/http/switch.ts"
-import { Sink } from "../internal/sink.ts"
 
 export { defaults, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
 export { type Ignored, ignoring, type Settings, settings } from "../internal/http/settings.ts"
@@ -71,25 +70,12 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
   readonly onDropped?: OnDropped<A, HttpSink.HttpSinkError> | undefined
 }
 
-class EndpointImpl<in out A> extends Sink<A> implements Endpoint<A> {
-  readonly pending: Effect.Effect<number>
-  readonly flush: Effect.Effect<void>
-  readonly shutdown: EventQueue.EventQueue<A>["shutdown"]
-  readonly state: Effect.Effect<State>
-  readonly enable: Effect.Effect<void>
-  readonly disable: Effect.Effect<void>
-
-  constructor(filtered: EventSink.EventSink<A>, queue: EventQueue.EventQueue<A>, off: Switch) {
-    // Every sink of this library has a `Node`.
-    super(filtered as Sink<A>)
-    this.pending = queue.pending
-    this.flush = queue.flush
-    this.shutdown = queue.shutdown
-    this.state = Effect.sync(() => off.state)
-    this.enable = off.enable
-    this.disable = off.disable
-  }
-}
+/** How an endpoint is switched, and whether it delivers. */
+const switchOf = (off: Switch) => ({
+  state: Effect.sync(() => off.state),
+  enable: off.enable,
+  disable: off.disable
+})
 
 /**
  * Makes an endpoint.
@@ -138,7 +124,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
   Effect.gen(function* () {
     const { capacity, concurrency, drainTimeout, name, onDropped, partitionBy } = options
     const { counts, filtered, off, sink } = yield* assemble(options)
-    const queue = yield* EventQueue.make<A, HttpSink.HttpSinkError, "suspend">({
+    const queue = yield* EventQueue.make(sink, {
       name,
       capacity,
       concurrency,
@@ -146,9 +132,20 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       drainTimeout,
       // Without it the queue logs what it gives up, which its types only allow where nothing can fail.
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
-    })(sink)
+    })
     counts.watch(queue.node)
-    return new EndpointImpl(filtered(queue), queue, off)
+    const { flush, offerUnsafe, pending, shutdown } = queue
+    const self = yield* filtered(queue)
+    return {
+      ...self,
+      ...switchOf(off),
+      // An endpoint's queue takes batches, and so does a filter in front of it.
+      writeSome: self.writeSome!,
+      pending,
+      flush,
+      shutdown,
+      offerUnsafe: (event) => (options.ignore?.(event) === true ? "accepted" : offerUnsafe(event))
+    }
   })
 
 /**
@@ -163,20 +160,6 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
   readonly state: Effect.Effect<State>
   readonly enable: Effect.Effect<void>
   readonly disable: Effect.Effect<void>
-}
-
-class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqueued<A> {
-  readonly state: Effect.Effect<State>
-  readonly enable: Effect.Effect<void>
-  readonly disable: Effect.Effect<void>
-
-  constructor(filtered: EventSink.EventSink<A, HttpSink.HttpSinkError>, off: Switch) {
-    // Every sink of this library has a `Node`.
-    super(filtered as Sink<A, HttpSink.HttpSinkError>)
-    this.state = Effect.sync(() => off.state)
-    this.enable = off.enable
-    this.disable = off.disable
-  }
 }
 
 /**
@@ -229,7 +212,9 @@ class UnqueuedImpl<in A> extends Sink<A, HttpSink.HttpSinkError> implements Unqu
 export const unqueued = <A>(
   options: UnqueuedOptions<A>
 ): Effect.Effect<Unqueued<A>, Invalid, HttpClient | Scope.Scope> =>
-  Effect.map(assemble(options), ({ filtered, off, sink }) => new UnqueuedImpl(filtered(sink), off))
+  Effect.flatMap(assemble(options), ({ filtered, off, sink }) =>
+    Effect.map(filtered(sink), (self) => ({ ...self, ...switchOf(off) }))
+  )
 
 /**
  * The options of an endpoint in a layer, which is named after its tag by default.

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { type EventSink, make as makeSink, makeGroup, type MakeOptions } from "../EventSink.ts"
+import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
 import { Exchange, type Failed, initOf } from "../internal/http/exchange.ts"
 import { Filler, type Filled } from "../internal/http/fill.ts"
 import { makeSigner } from "../internal/http/signer.ts"
@@ -212,6 +212,6 @@ export const make = <A>(
       ? makeSink((event: A) => post(filler.one(event), [event]), leaf)
       : maxEvents === 1
         ? makeSink((event: A) => post(filler.some(join, [event]), [event]), leaf)
-        : makeGroup((events: NonEmptyReadonlyArray<A>) => post(filler.some(join, events), events), leaf)
+        : makeBatch((events: NonEmptyReadonlyArray<A>) => post(filler.some(join, events), events), leaf)
     return sink
   })

@@ -2,73 +2,97 @@ import * as Effect from "effect/Effect"
 import type { SinkClosed } from "./sink.ts"
 
 interface Waiter {
-  /** How many events it wants to bring in, and what brings them in. */
   readonly n: number
-  readonly enter: () => void
+  readonly offer: () => void
   readonly resume: (effect: Effect.Effect<void, SinkClosed>) => void
+  /** The writer has entered or was interrupted. */
+  isGone: boolean
 }
 
-const admitted: Effect.Effect<void> = Effect.void
+/** Writers that wait for room in a bounded part, in the order of their arrival. */
+export interface Admission {
+  /** Whether `n` events may be offered now without passing writers that wait. */
+  readonly fits: (n: number) => boolean
+  /**
+   * Waits until `n` events fit, which `offer` then adds as a whole; what it throws is a defect of the wait. An interrupted
+   * writer waits no more.
+   */
+  readonly wait: (n: number, offer: () => void) => Effect.Effect<void, SinkClosed>
+  /** Admits the writers that fit, in order. To be called after room was made. */
+  readonly admit: () => void
+  /** Fails the writers that wait now and those that would wait later. */
+  readonly close: (closed: Effect.Effect<never, SinkClosed>) => void
+}
+
+/** Gone waiters are removed from the array once there are this many, and more of them than of the others. */
+const sweep = 1024
 
 /**
- * The line in front of a bounded part: writers that wait for room, first come, first in. It stands in front of what
- * keeps the events and not in it (an Effect `Queue` that ends admits the writers that wait, and these must fail).
+ * Writers wait in front of the Effect `Queue` and not in it: a `Queue` that ends admits
+ * the writers that wait, and these must fail. A `Semaphore` would let small writes overtake large ones.
+ *
+ * `room` is how many events fit now. A group larger than any room enters when `isEmpty`: it would wait for ever.
  */
-export class Admission {
-  /** How many events there is room for now; 0 or less for none. */
-  private readonly room: () => number
-  /** A group larger than any room enters when this holds: it would wait for ever. */
-  private readonly empty: () => boolean
-  private readonly waiters = new Set<Waiter>()
-  private closed: Effect.Effect<never, SinkClosed> | undefined = undefined
+export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admission => {
+  let waiters: Array<Waiter> = []
+  let head = 0
+  let waiting = 0
+  let closed: Effect.Effect<never, SinkClosed> | undefined
 
-  constructor(room: () => number, empty: () => boolean) {
-    this.room = room
-    this.empty = empty
+  const hasRoom = (n: number) => n <= room() || isEmpty()
+  const leave = (waiter: Waiter) => {
+    if (waiter.isGone) return false
+    waiter.isGone = true
+    waiting--
+    return true
   }
-
-  /** Whether `n` events may enter now, without passing writers that wait. */
-  fits(n: number): boolean {
-    return this.waiters.size === 0 && this.hasRoom(n)
-  }
-
-  private hasRoom(n: number): boolean {
-    return n <= this.room() || this.empty()
-  }
-
-  /** Waits in line until `n` events fit, which `enter` then brings in, whole. An interrupted writer leaves the line. */
-  wait(n: number, enter: () => void): Effect.Effect<void, SinkClosed> {
-    return Effect.callback<void, SinkClosed>((resume) => {
-      if (this.closed !== undefined) return resume(this.closed)
-      const waiter = { n, enter, resume }
-      this.waiters.add(waiter)
-      this.admit()
-      return Effect.sync(() => {
-        // It may have been too large for the room that those behind it fit in.
-        if (this.waiters.delete(waiter)) this.admit()
-      })
-    })
-  }
-
-  /** Lets in who fits, in order. To be called whenever room came. */
-  admit(): void {
-    if (this.waiters.size === 0) return
-    const entered: Array<Waiter> = []
-    for (const waiter of this.waiters) {
-      if (!this.hasRoom(waiter.n)) break
-      this.waiters.delete(waiter)
-      waiter.enter()
-      entered.push(waiter)
+  const first = (): Waiter | undefined => {
+    while (head < waiters.length && waiters[head]!.isGone) head++
+    if (head === waiters.length || (head >= sweep && head * 2 > waiters.length)) {
+      waiters = waiters.slice(head)
+      head = 0
     }
-    // Resuming a writer runs it inside this call, and it may write again: the state is whole by now.
-    for (const waiter of entered) waiter.resume(admitted)
+    return waiters[head]
   }
-
-  /** Turns away who waits, and who would. */
-  close(closed: Effect.Effect<never, SinkClosed>): void {
-    this.closed = closed
-    const waiters = [...this.waiters]
-    this.waiters.clear()
-    for (const waiter of waiters) waiter.resume(closed)
+  const admit = () => {
+    if (waiting === 0) return
+    const entered: Array<Waiter> = []
+    const refused: Array<{ readonly waiter: Waiter; readonly defect: unknown }> = []
+    for (let waiter = first(); waiter !== undefined && hasRoom(waiter.n); waiter = first()) {
+      leave(waiter)
+      try {
+        waiter.offer()
+        entered.push(waiter)
+      } catch (defect) {
+        // What a key's comparison throws is the writer's own: it must not end the drainer that has made the room.
+        refused.push({ waiter, defect })
+      }
+    }
+    // A resumed writer runs inside this call and may write again: the state must be whole by now.
+    for (const waiter of entered) waiter.resume(Effect.void)
+    for (const { defect, waiter } of refused) waiter.resume(Effect.die(defect))
+  }
+  return {
+    admit,
+    fits: (n) => waiting === 0 && hasRoom(n),
+    wait: (n, offer) =>
+      Effect.callback<void, SinkClosed>((resume) => {
+        if (closed !== undefined) return resume(closed)
+        const waiter: Waiter = { n, offer, resume, isGone: false }
+        waiters.push(waiter)
+        waiting++
+        admit()
+        return Effect.sync(() => {
+          // The interrupted writer may have been too large for room that the writers behind it fit in.
+          if (leave(waiter)) admit()
+        })
+      }),
+    close: (effect) => {
+      closed = effect
+      const turnedAway = waiters.slice(head).filter(leave)
+      waiters = []
+      head = 0
+      for (const { resume } of turnedAway) resume(effect)
+    }
   }
 }

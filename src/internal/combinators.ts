@@ -1,13 +1,19 @@
-/** Sinks from sinks, value to value: nothing here has a lifetime of its own. */
+/** Sinks from sinks: nothing here has a lifetime of its own, and each stands for the sink it wraps in pictures and health. */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import type { Node } from "./node.ts"
-import { commitAll, type EventSink, Sink, SinkClosed } from "./sink.ts"
-
-/** A node that stands for the sink it wraps: same place in the graph, same health. */
-const sameNode = (self: EventSink<never, unknown>): Node => self.node as Node
+import {
+  commitAll,
+  type EventSink,
+  SinkClosed,
+  type Source,
+  wrap,
+  type Wrapped,
+  type Wrapping,
+  WriteSync
+} from "./sink.ts"
+import { leading, maxTurn } from "./turns.ts"
 
 /**
  * Takes other events by turning each into one that the sink takes: `contramap`. What `f` throws is a defect.
@@ -19,7 +25,7 @@ const sameNode = (self: EventSink<never, unknown>): Node => self.node as Node
  * import { EventSink } from "effect-events"
  *
  * const orders = EventSink.make((line: string) => Console.log(line)).pipe(
- *   Effect.map(EventSink.mapInput((order: { readonly id: number }) => `order ${order.id}`))
+ *   EventSink.mapInput((order: { readonly id: number }) => `order ${order.id}`)
  * )
  *
  * Effect.runPromise(Effect.scoped(Effect.flatMap(orders, (sink) => sink.write({ id: 7 }))))
@@ -30,19 +36,27 @@ const sameNode = (self: EventSink<never, unknown>): Node => self.node as Node
  * @since 0.1.0
  */
 export const mapInput: {
-  <B, A>(f: (event: B) => A): <E>(self: EventSink<A, E>) => EventSink<B, E>
-  <A, E, B>(self: EventSink<A, E>, f: (event: B) => A): EventSink<B, E>
-} = dual(2, <A, E, B>(self: EventSink<A, E>, f: (event: B) => A): EventSink<B, E> => {
-  const { writeSome, writeUnsafe } = self
-  return new Sink<B, E>({
-    node: sameNode(self),
-    write: (event) => Effect.suspend(() => self.write(f(event))),
-    // A map keeps the length.
-    writeSome:
-      writeSome && ((events) => Effect.suspend(() => writeSome(events.map((event) => f(event)) as [A, ...Array<A>]))),
-    writeUnsafe: writeUnsafe && ((event) => writeUnsafe(f(event)))
+  <B, A>(
+    f: (event: B) => A
+  ): <E, W, X = never, R = never>(self: Source<Wrapping<A, E, W>, X, R>) => Effect.Effect<Wrapped<B, E, W>, X, R>
+  <A, E, W, B, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>,
+    f: (event: B) => A
+  ): Effect.Effect<Wrapped<B, E, W>, X, R>
+} = dual(2, <A, E, W, B, X, R>(source: Source<Wrapping<A, E, W>, X, R>, f: (event: B) => A) =>
+  wrap<A, E, W, B, E, X, R>(source, (self) => {
+    const { writeSome, [WriteSync]: writeSync } = self
+    return {
+      node: self.node,
+      write: (event) => Effect.suspend(() => self.write(f(event))),
+      // A map keeps the length.
+      writeSome:
+        writeSome &&
+        ((events) => Effect.suspend(() => writeSome(leading(events).map((event) => f(event)) as [A, ...Array<A>]))),
+      writeSync: writeSync && ((event) => writeSync(f(event)))
+    }
   })
-})
+)
 
 /**
  * Turns the sink's delivery errors into others. `SinkClosed` stays what it is.
@@ -51,18 +65,27 @@ export const mapInput: {
  * @since 0.1.0
  */
 export const mapError: {
-  <E, E2>(f: (error: E) => E2): <A>(self: EventSink<A, E>) => EventSink<A, Exclude<E2, SinkClosed>>
-  <A, E, E2>(self: EventSink<A, E>, f: (error: E) => E2): EventSink<A, Exclude<E2, SinkClosed>>
-} = dual(2, <A, E, E2>(self: EventSink<A, E>, f: (error: E) => E2): EventSink<A, Exclude<E2, SinkClosed>> => {
-  type Mapped = Exclude<E2, SinkClosed> | SinkClosed
+  <E, E2>(
+    f: (error: E) => E2
+  ): <A, W, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>
+  ) => Effect.Effect<Wrapped<A, Exclude<E2, SinkClosed>, W>, X, R>
+  <A, E, W, E2, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>,
+    f: (error: E) => E2
+  ): Effect.Effect<Wrapped<A, Exclude<E2, SinkClosed>, W>, X, R>
+} = dual(2, <A, E, W, E2, X, R>(source: Source<Wrapping<A, E, W>, X, R>, f: (error: E) => E2) => {
+  type Own = Exclude<E2, SinkClosed>
   // `E` and `SinkClosed` may overlap for the compiler; at run time the class tells.
-  const map = (error: E | SinkClosed): Mapped => (error instanceof SinkClosed ? error : (f(error) as Mapped))
-  const { writeSome } = self
-  return new Sink({
-    node: sameNode(self),
-    write: (event) => Effect.mapError(self.write(event), map),
-    writeSome: writeSome && ((events) => Effect.mapError(writeSome(events), map)),
-    writeUnsafe: self.writeUnsafe
+  const map = (error: E | SinkClosed) => (error instanceof SinkClosed ? error : (f(error) as Own))
+  return wrap<A, E, W, A, Own, X, R>(source, (self) => {
+    const { writeSome, [WriteSync]: writeSync } = self
+    return {
+      node: self.node,
+      write: (event) => Effect.mapError(self.write(event), map),
+      writeSome: writeSome && ((events) => Effect.mapError(writeSome(events), map)),
+      writeSync
+    }
   })
 })
 
@@ -74,23 +97,36 @@ export const mapError: {
  * @since 0.1.0
  */
 export const tap: {
-  <A>(f: (event: A) => Effect.Effect<void>): <B extends A, E>(self: EventSink<B, E>) => EventSink<B, E>
-  <A, E>(self: EventSink<A, E>, f: (event: NoInfer<A>) => Effect.Effect<void>): EventSink<A, E>
-} = dual(2, <A, E>(self: EventSink<A, E>, f: (event: A) => Effect.Effect<void>): EventSink<A, E> => {
-  const look = (event: A) =>
-    Effect.suspend(() => f(event)).pipe(
-      // The cause may carry the event, which is not for the log.
-      Effect.catchCause(() => Effect.logError(`a tap on "${self.node.name}" failed after the event was committed`))
-    )
-  const { writeSome } = self
-  return new Sink({
-    node: sameNode(self),
-    write: (event) => Effect.andThen(self.write(event), look(event)),
-    writeSome:
-      writeSome &&
-      ((events) => Effect.tap(writeSome(events), (n) => Effect.forEach(events.slice(0, n), look, { discard: true })))
+  // Inside a pipe the event is inferred from the sink; outside of one, from an annotated function.
+  <A, E, W>(
+    f: (event: NoInfer<A>) => Effect.Effect<void>
+  ): <X = never, R = never>(self: Source<Wrapping<A, E, W>, X, R>) => Effect.Effect<Wrapped<A, E, W>, X, R>
+  <A>(
+    f: (event: A) => Effect.Effect<void>
+  ): <B extends A, E, W, X = never, R = never>(
+    self: Source<Wrapping<B, E, W>, X, R>
+  ) => Effect.Effect<Wrapped<B, E, W>, X, R>
+  <A, E, W, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>,
+    f: (event: NoInfer<A>) => Effect.Effect<void>
+  ): Effect.Effect<Wrapped<A, E, W>, X, R>
+} = dual(2, <A, E, W, X, R>(source: Source<Wrapping<A, E, W>, X, R>, f: (event: A) => Effect.Effect<void>) =>
+  wrap<A, E, W, A, E, X, R>(source, (self) => {
+    const look = (event: A) =>
+      Effect.suspend(() => f(event)).pipe(
+        // The cause may carry the event, which is not for the log.
+        Effect.catchCause(() => Effect.logError(`a tap on "${self.node.name}" failed after the event was committed`))
+      )
+    const { writeSome } = self
+    return {
+      node: self.node,
+      write: (event) => Effect.andThen(self.write(event), look(event)),
+      writeSome:
+        writeSome &&
+        ((events) => Effect.tap(writeSome(events), (n) => Effect.forEach(events.slice(0, n), look, { discard: true })))
+    }
   })
-})
+)
 
 /**
  * A write took longer than its `EventSink.timeout`. It was interrupted, but the receiver may have committed the event by
@@ -110,7 +146,7 @@ export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
 }
 
 /**
- * Limits the time of each write, or of each group.
+ * Limits the time of each write, or of each batch.
  *
  * **Gotchas**
  *
@@ -120,27 +156,36 @@ export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
  * @since 0.1.0
  */
 export const timeout: {
-  (duration: Duration.Input): <A, E>(self: EventSink<A, E>) => EventSink<A, E | WriteTimeout>
-  <A, E>(self: EventSink<A, E>, duration: Duration.Input): EventSink<A, E | WriteTimeout>
-} = dual(2, <A, E>(self: EventSink<A, E>, input: Duration.Input): EventSink<A, E | WriteTimeout> => {
+  (
+    duration: Duration.Input
+  ): <A, E, W, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>
+  ) => Effect.Effect<Wrapped<A, E | WriteTimeout, W>, X, R>
+  <A, E, W, X = never, R = never>(
+    self: Source<Wrapping<A, E, W>, X, R>,
+    duration: Duration.Input
+  ): Effect.Effect<Wrapped<A, E | WriteTimeout, W>, X, R>
+} = dual(2, <A, E, W, X, R>(source: Source<Wrapping<A, E, W>, X, R>, input: Duration.Input) => {
   const duration = Duration.fromInputUnsafe(input)
-  const orElse = () => Effect.fail(new WriteTimeout({ sink: self.node.name, timeout: duration }))
-  const { writeSome } = self
-  return new Sink({
-    node: sameNode(self),
-    write: (event) => Effect.timeoutOrElse(self.write(event), { duration, orElse }),
-    writeSome: writeSome && ((events) => Effect.timeoutOrElse(writeSome(events), { duration, orElse })),
-    // A plain function is over when it returns.
-    writeUnsafe: self.writeUnsafe
+  return wrap<A, E, W, A, E | WriteTimeout, X, R>(source, (self) => {
+    const orElse = () => Effect.fail(new WriteTimeout({ sink: self.node.name, timeout: duration }))
+    const { writeSome, [WriteSync]: writeSync } = self
+    return {
+      node: self.node,
+      write: (event) => Effect.timeoutOrElse(self.write(event), { duration, orElse }),
+      writeSome: writeSome && ((events) => Effect.timeoutOrElse(writeSome(events), { duration, orElse })),
+      // A plain function is over when it returns.
+      writeSync
+    }
   })
 })
 
 /**
- * Writes all events in order, in groups where the sink takes them.
+ * Writes all events in order, in batches where the sink takes them.
  *
  * **Gotchas**
  *
- * On failure a leading part may have been committed, and how many is lost with the error. Who must know, such as a
+ * On failure a leading part may have been committed, and how many is lost with the error. A caller that must know, such as a
  * queue, uses `writeSome` or `write`.
  *
  * @category writing
@@ -151,9 +196,17 @@ export const writeAll: {
   <A, E>(self: EventSink<A, E>, events: ReadonlyArray<NoInfer<A>>): Effect.Effect<void, E | SinkClosed>
 } = dual(2, <A, E>(self: EventSink<A, E>, events: ReadonlyArray<A>): Effect.Effect<void, E | SinkClosed> =>
   Effect.suspend(() => {
-    const { writeSome } = self
-    return writeSome === undefined
-      ? Effect.forEach(events, (event) => self.write(event), { discard: true })
-      : commitAll(writeSome, events, () => {})
+    const { writeSome, [WriteSync]: writeSync } = self
+    if (writeSome !== undefined) return commitAll(writeSome, events, () => {})
+    if (writeSync === undefined) return Effect.forEach(events, (event) => self.write(event), { discard: true })
+    let i = 0
+    const some = (): Effect.Effect<void, E | SinkClosed> => {
+      for (const end = Math.min(events.length, i + maxTurn); i < end; i++) {
+        // `write` answers with the `SinkClosed` of a sink that takes no more.
+        if (!writeSync(events[i]!)) return self.write(events[i]!)
+      }
+      return i < events.length ? Effect.andThen(Effect.yieldNow, Effect.suspend(some)) : Effect.void
+    }
+    return some()
   })
 )

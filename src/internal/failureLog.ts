@@ -1,24 +1,29 @@
 import * as Effect from "effect/Effect"
 
-/** Says when a run of failures is worth a line: the first, then at doubling counts, and the recovery once. */
-export class FailureLog {
-  private failures = 0
-  private next = 1
-
+/** Decides when a run of failures is worth a line in the log: the first, then at doubling counts, and the recovery once. */
+export interface FailureLog {
   /** Notes a failure. Answers the length of the run when it should be logged, else 0. */
-  failed(): number {
-    this.failures++
-    if (this.failures < this.next) return 0
-    this.next = this.failures * 2
-    return this.failures
-  }
-
+  readonly failed: () => number
   /** Notes a success. Answers how long the run was that ended, or 0. */
-  recovered(): number {
-    const run = this.failures
-    this.failures = 0
-    this.next = 1
-    return run
+  readonly recovered: () => number
+}
+
+export const makeFailureLog = (): FailureLog => {
+  let failures = 0
+  let next = 1
+  return {
+    failed: () => {
+      failures++
+      if (failures < next) return 0
+      next = failures * 2
+      return failures
+    },
+    recovered: () => {
+      const run = failures
+      failures = 0
+      next = 1
+      return run
+    }
   }
 }
 

@@ -7,7 +7,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as EffectSink from "effect/Sink"
 import { writeAll } from "./combinators.ts"
-import { make } from "./effectful.ts"
+import { make } from "./leaf.ts"
 import { type EventSink, SinkClosed } from "./sink.ts"
 
 /**
@@ -67,7 +67,7 @@ const over = <A>(
       },
       { name: by }
     )
-    // After the sink is made, so that who waits is woken before the close waits for writes under way.
+    // After the sink is made, so that writers that wait are woken before the close waits for writes under way.
     return Effect.tap(sink, () => Effect.addFinalizer(() => close))
   })
 

@@ -1,7 +1,4 @@
-/**
- * What a sink tells of itself: its kind, its name, what lies downstream, and its account. The sinks write it, health
- * checks and pictures read it.
- */
+/** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
 
 /**
  * Where a sink is in its life: `closing` means that it accepts nothing more and is still delivering.
@@ -19,7 +16,7 @@ export type SinkState = "open" | "closing" | "closed"
  * @since 0.1.0
  */
 export interface SinkCounts {
-  /** Writes that succeeded, each event of a group counted. */
+  /** Writes that succeeded, each event of a batch counted. */
   readonly accepted: number
   /** Downstream writes that succeeded. */
   readonly delivered: number
@@ -49,13 +46,25 @@ export interface SinkHealth {
   readonly pending: number
   /** How long the oldest pending event has waited, in milliseconds (to about 10 ms); `undefined` when none waits. */
   readonly oldestAge: number | undefined
-  /** Writes, or events of a group, that are with the downstream now. */
+  /** Writes, or events of a batch, that are with the downstream now. */
   readonly inFlight: number
   /** The breaker's state, for a sink that has one. */
   readonly breaker: "closed" | "open" | "half-open" | undefined
   /** The last error or defect that this node met; `undefined` when there was none. */
   readonly lastError: unknown
   readonly counts: SinkCounts
+}
+
+/**
+ * An edge of the graph: a sink that another writes to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SinkEdge {
+  readonly node: SinkNode
+  /** Whether a write succeeds only when the sink at this end has committed the event. */
+  readonly acknowledges: boolean
 }
 
 /**
@@ -69,97 +78,117 @@ export interface SinkNode {
   /** The name given in the options, or the key of the tag of the layer that made it, or else the kind. */
   readonly name: string
   readonly state: SinkState
-  /** The nodes that this one writes to now. */
-  readonly downstream: () => ReadonlyArray<SinkNode>
+  /** The sinks that this one writes to now. */
+  readonly downstream: () => ReadonlyArray<SinkEdge>
   /** The health at `now`, in milliseconds of the `Clock`. */
   readonly health: (now: number) => SinkHealth
+  /**
+   * Names a node that has no name yet: the first name stays, so that an alias does not rename its target.
+   *
+   * @internal
+   */
+  readonly nameOnce: (name: string) => void
 }
 
-/** The mutable side of a `SinkNode`, kept by the part itself. */
-export class Node implements SinkNode {
+/** The account and the state of a part, written by the part at every event: plain fields, apart from what reads them. */
+export interface Account {
+  state: SinkState
+  accepted: number
+  delivered: number
+  filtered: number
+  dropped: number
+  undelivered: number
+  deadLettered: number
+  kept: number
+  inFlight: number
+  lastError: unknown
+}
+
+export const makeAccount = (): Account => ({
+  state: "open",
+  accepted: 0,
+  delivered: 0,
+  filtered: 0,
+  dropped: 0,
+  undelivered: 0,
+  deadLettered: 0,
+  kept: 0,
+  inFlight: 0,
+  lastError: undefined
+})
+
+/** How many events are accepted and not settled. */
+export const pendingOf = (account: Account): number =>
+  account.accepted -
+  account.delivered -
+  account.filtered -
+  account.dropped -
+  account.undelivered -
+  account.deadLettered -
+  account.kept
+
+export interface NodeOptions {
   readonly kind: string
-  readonly downstream: () => ReadonlyArray<SinkNode>
-  accepted = 0
-  delivered = 0
-  filtered = 0
-  dropped = 0
-  undelivered = 0
-  deadLettered = 0
-  kept = 0
-  inFlight = 0
-  lastError: unknown = undefined
-  /** Brings the counts up to date, for a part that does not keep them at every event. */
-  update: () => void = () => {}
-  oldestAge: (now: number) => number | undefined = () => undefined
-  breaker: () => SinkHealth["breaker"] = () => undefined
-  private given: string | undefined
-  private ownState: SinkState = "open"
+  readonly name: string | undefined
+  readonly account: Account
+  readonly downstream?: (() => ReadonlyArray<SinkEdge>) | undefined
+  /** The state of a part without a lifetime of its own: it is as open as the sink that it writes to. */
+  readonly state?: (() => SinkState) | undefined
+  /** Brings the account up to date, for a part that does not keep it at every event. */
+  readonly update?: (() => void) | undefined
+  readonly oldestAge?: ((now: number) => number | undefined) | undefined
+  readonly breaker?: (() => SinkHealth["breaker"]) | undefined
+}
 
-  constructor(kind: string, name: string | undefined, downstream: () => ReadonlyArray<SinkNode> = () => []) {
-    this.kind = kind
-    this.given = name
-    this.downstream = downstream
-  }
+const none: ReadonlyArray<SinkEdge> = []
 
-  get name(): string {
-    return this.given ?? this.kind
-  }
-
-  get state(): SinkState {
-    return this.ownState
-  }
-  set state(state: SinkState) {
-    this.ownState = state
-  }
-
-  /** Names a node that has no name yet: the first name stays, so that an alias does not rename its target. */
-  nameOnce(name: string): void {
-    this.given ??= name
-  }
-
-  get pending(): number {
-    this.update()
-    const settled = this.delivered + this.filtered + this.dropped + this.undelivered + this.deadLettered + this.kept
-    return this.accepted - settled
-  }
-
-  health(now: number): SinkHealth {
-    const { pending } = this
-    const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = this
-    return {
-      kind: this.kind,
-      name: this.name,
-      state: this.state,
-      pending,
-      oldestAge: pending === 0 ? undefined : this.oldestAge(now),
-      inFlight: this.inFlight,
-      breaker: this.breaker(),
-      lastError: this.lastError,
-      counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, kept }
+export const makeNode = (options: NodeOptions): SinkNode => {
+  const { account, breaker, downstream = () => none, kind, oldestAge, update } = options
+  const { state = () => account.state } = options
+  let { name } = options
+  return {
+    kind,
+    downstream,
+    get name() {
+      return name ?? kind
+    },
+    get state() {
+      return state()
+    },
+    nameOnce: (first) => {
+      name ??= first
+    },
+    health: (now) => {
+      update?.()
+      const { accepted, deadLettered, delivered, dropped, filtered, inFlight, kept, lastError, undelivered } = account
+      const pending = pendingOf(account)
+      return {
+        kind,
+        name: name ?? kind,
+        state: state(),
+        pending,
+        oldestAge: pending === 0 ? undefined : oldestAge?.(now),
+        inFlight,
+        breaker: breaker?.(),
+        lastError,
+        counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, kept }
+      }
     }
   }
 }
 
-/** A node of a part without a lifetime of its own: it is as open as what it writes to. */
-export class PassingNode extends Node {
-  private readonly dst: SinkNode
-
-  constructor(kind: string, name: string | undefined, dst: SinkNode) {
-    super(kind, name, () => [dst])
-    this.dst = dst
-  }
-
-  override get state(): SinkState {
-    return this.dst.state
-  }
-}
+/** The edge to a sink whose commit a write waits for, or does not. */
+export const edgeTo = (sink: { readonly node: SinkNode }, acknowledges: boolean): SinkEdge => ({
+  node: sink.node,
+  acknowledges
+})
 
 /** Whether `to` is `from` itself or somewhere downstream of it. */
 export const reaches = (from: SinkNode, to: SinkNode): boolean => {
   const seen = new Set<SinkNode>([from])
   for (const node of seen) {
     if (node === to) return true
-    for (const next of node.downstream()) seen.add(next)
+    for (const next of node.downstream()) seen.add(next.node)
   }
   return false
 }

@@ -1,14 +1,14 @@
-/** The contract of every sink, and the one class that implements it. */
+/** The contract of every sink, and what makes one. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
-import type { Node, SinkNode } from "./node.ts"
+import { hasProperty } from "effect/Predicate"
+import type { SinkNode } from "./node.ts"
 
 /**
  * The type id of every `EventSink`.
@@ -25,12 +25,23 @@ export const TypeId: TypeId = "~effect-events/EventSink"
 export type TypeId = "~effect-events/EventSink"
 
 /**
+ * The key of a sink's synchronous path.
+ *
+ * @category symbols
+ * @since 0.1.0
+ */
+export const WriteSync: unique symbol = Symbol.for("effect-events/EventSink/WriteSync")
+
+/** The key of a sink's writes in two halves: their begin and their end. */
+export const WriteHalves: unique symbol = Symbol.for("effect-events/EventSink/WriteHalves")
+
+/**
  * Commits events: go-events' `Sink`, with the delivery errors in the type and the close in the scope.
  *
  * **Details**
  *
  * A write that succeeds has committed its event; what "committed" means is each sink's own promise (a queue: it is
- * queued; a receiver: it was received). After a failure the caller may write the event again, and whoever receives must
+ * queued; a receiver: it was received). After a failure the caller may write the event again, and the receiver must
  * then expect repeats: delivery is at least once. A write to a sink whose scope is closed fails with `SinkClosed`.
  *
  * A sink never closes itself by being collected and never swallows an error: what it cannot commit it answers with.
@@ -49,37 +60,48 @@ export interface EventSink<in A, out E = never> extends Pipeable.Pipeable {
   /** Commits one event. Success means committed; after a failure the caller may write it again. */
   readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
   /**
-   * For sinks that can commit a group as one act: commits a leading part and answers how many events that was, from 1
-   * to the group's length, as POSIX write(2) does; on failure, none. `EventSink.writeAll` is the loop around it.
+   * For sinks that can commit a batch as one act: commits a leading part and answers how many events that was, from 1
+   * to the batch's length, as POSIX write(2) does; on failure, none. `EventSink.writeAll` is the loop around it.
    */
   readonly writeSome:
     ((events: NonEmptyReadonlyArray<NoInfer<A>>) => Effect.Effect<number, NoInfer<E> | SinkClosed>) | undefined
   /** Its place in the graph: kind, name, what is downstream, health. */
   readonly node: SinkNode
   /**
-   * Commits one event at once: `true` when committed, `false` when closed; what it throws is a defect. Only sinks over
-   * plain functions have it, and only wrappers that run a write at once may call it.
-   *
-   * @internal
+   * Commits one event at once, without an effect: `true` when committed, `false` when closed; what it throws is a defect.
+   * Only sinks over plain functions have it, and only wrappers that run a write at once may call it.
    */
-  readonly writeUnsafe: ((event: A) => boolean) | undefined
+  readonly [WriteSync]?: ((event: A) => boolean) | undefined
   /**
-   * What a fiber that writes one event after another may do instead of running `write`. Only sinks over effectful
-   * functions have it.
+   * Only sinks over effectful functions have it, for the drainers of this library.
    *
    * @internal
    */
-  readonly direct: Direct<A, E> | undefined
+  readonly [WriteHalves]?: WriteBegin<A, E> | undefined
 }
 
 /**
- * A write in two halves, for a caller that is sure to notice the end of each: it saves the frame that `write` needs to
- * notice it.
+ * A sink that commits batches as one act: wrappers keep it one.
+ *
+ * @category models
+ * @since 0.1.0
  */
-export interface Direct<in A, out E> {
-  /** Begins a write: the effect to be run now, after which `end` must be called. Nothing when the sink is closed. */
-  readonly begin: (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<unknown, E | SinkClosed> | undefined
-  /** The write is over: with a cause if it failed, died or was interrupted. */
+export interface BatchSink<in A, out E = never> extends EventSink<A, E> {
+  readonly writeSome: (events: NonEmptyReadonlyArray<NoInfer<A>>) => Effect.Effect<number, NoInfer<E> | SinkClosed>
+}
+
+/**
+ * Begins a write for a caller that is sure to notice its end: it saves the frame that `write` needs to notice it, which is
+ * more than half of the cost of an effectful delivery. Answers nothing where the write must go by `write`, as to a sink
+ * that is closed.
+ */
+export type WriteBegin<in A, out E> = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E> | undefined
+
+/** A write that has begun. */
+export interface Begun<out E> {
+  /** To be read before another write begins, and to be run once. */
+  readonly effect: Effect.Effect<unknown, E | SinkClosed>
+  /** To be called when it is over: with a cause if it failed, died or was interrupted. */
   readonly end: (cause: Cause.Cause<unknown> | undefined) => void
 }
 
@@ -117,60 +139,79 @@ export const sinkClosedOf = (cause: Cause.Cause<unknown>): SinkClosed | undefine
   return undefined
 }
 
-/** What a sink is made of. */
-export interface Parts<A, E> {
-  readonly node: Node
+/** The parts that a sink is made of. */
+export interface Parts<in A, out E> {
+  readonly node: SinkNode
   readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
   readonly writeSome?: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
-  readonly writeUnsafe?: ((event: A) => boolean) | undefined
-  readonly direct?: Direct<A, E> | undefined
+  readonly writeSync?: ((event: A) => boolean) | undefined
+  readonly begin?: WriteBegin<A, E> | undefined
 }
 
-/** The sink of some parts. Queues and other parts with more to offer extend it. */
-export class Sink<in A, out E = never> extends Pipeable.Class implements EventSink<A, E> {
-  readonly [TypeId]: Variance<A, E> = variance
-  readonly node: Node
-  readonly write: (event: A) => Effect.Effect<void, E | SinkClosed>
-  readonly writeSome: ((events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E | SinkClosed>) | undefined
-  readonly writeUnsafe: ((event: A) => boolean) | undefined
-  readonly direct: Direct<A, E> | undefined
-
-  constructor(parts: Parts<A, E>) {
-    super()
-    this.node = parts.node
-    this.write = parts.write
-    this.writeSome = parts.writeSome
-    this.writeUnsafe = parts.writeUnsafe
-    this.direct = parts.direct
-  }
-}
-
-/** What an operation runs on: the part, which gets the argument and the fiber when the effect is run. */
-type Run<A, B, E> = (arg: A, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<B, E>
+/** The sink of some parts: all sinks of this library have the same shape. */
+export const makeSink: {
+  <A, E>(parts: Parts<A, E> & { readonly writeSome: NonNullable<Parts<A, E>["writeSome"]> }): BatchSink<A, E>
+  <A, E>(parts: Parts<A, E>): EventSink<A, E>
+} = <A, E>({ begin, node, write, writeSome, writeSync }: Parts<A, E>): BatchSink<A, E> => ({
+  ...Pipeable.Prototype,
+  [TypeId]: variance,
+  node,
+  write,
+  // Whether it is there is what the overloads say.
+  writeSome: writeSome as BatchSink<A, E>["writeSome"],
+  [WriteSync]: writeSync,
+  [WriteHalves]: begin
+})
 
 /**
- * Makes effects that are one small object each, with no closure and nothing done before they are run: what a write
- * costs is most of what a queue costs. Calling the same effect twice does the act twice, as with any effect.
+ * A sink, or an Effect of one, such as a tag or an inline pipeline.
+ *
+ * @category types
+ * @since 0.1.0
  */
-export const operation = <A, B, E>(label: string, run: Run<A, B, E>): ((arg: A) => Effect.Effect<B, E>) => {
-  interface Operation extends Effect.Effect<B, E> {
-    arg: A
-  }
-  const Operation = function (this: Operation, arg: A) {
-    this.arg = arg
-  }
-  Operation.prototype = Effectable.Prototype<Operation>({
-    label,
-    evaluate(fiber) {
-      return run(this.arg, fiber)
-    }
-  })
-  // A function with a prototype is a constructor at run time; TypeScript knows that only of classes.
-  const Constructor = Operation as unknown as new (arg: A) => Effect.Effect<B, E>
-  return (arg) => new Constructor(arg)
-}
+export type Source<S, X, R> = S | Effect.Effect<S, X, R>
 
-/** Commits all events in order, group by group, and tells of each group how many of it were committed. */
+/**
+ * Whether a value is a sink.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isEventSink = (u: unknown): u is EventSink<never, unknown> => hasProperty(u, TypeId)
+
+/** Whether a value is a sink or an Effect, which is what tells the data-first form of a maker. */
+export const isSource = (u: unknown): boolean => isEventSink(u) || Effect.isEffect(u)
+
+/** The Effect of a sink that is given as itself or as an Effect of it. */
+export const fromSource = <S extends EventSink<never, unknown>, X, R>(
+  source: Source<S, X, R>
+): Effect.Effect<S, X, R> => (Effect.isEffect(source) ? source : Effect.succeed(source))
+
+/**
+ * A sink whose `writeSome` is `W`, which tells a batch sink from others: what wrappers take.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export type Wrapping<A, E, W> = EventSink<A, E> & { readonly writeSome: W }
+
+/**
+ * The wrapper of a sink whose `writeSome` is `W`: a batch sink stays one.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export type Wrapped<A, E, W> = undefined extends W ? EventSink<A, E> : BatchSink<A, E>
+
+/** Makes the wrapper of a sink, or of an Effect of one. It must have `writeSome` where the sink has it. */
+export const wrap = <A, E, W, B, F, X, R>(
+  source: Source<Wrapping<A, E, W>, X, R>,
+  parts: (self: EventSink<A, E>) => Parts<B, F>
+): Effect.Effect<Wrapped<B, F, W>, X, R> =>
+  // That it is a batch sink where the sink is one is the caller's to keep.
+  Effect.map(fromSource(source), (self) => makeSink(parts(self)) as Wrapped<B, F, W>)
+
+/** Commits all events in order, batch by batch, and calls `committed` with how many of each batch were committed. */
 export const commitAll = <A, E>(
   writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
   events: ReadonlyArray<A>,

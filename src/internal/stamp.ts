@@ -1,9 +1,9 @@
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { Node } from "./node.ts"
-import { commitAll, type EventSink, operation, Sink } from "./sink.ts"
+import { dual } from "effect/Function"
+import { commitAll, isSource, type Source, wrap, type Wrapped, type Wrapping } from "./sink.ts"
+import { leading } from "./turns.ts"
 
 // Every runtime that Effect runs on has it; the types of the language alone do not know.
 const { crypto: webCrypto } = globalThis as unknown as { readonly crypto: { readonly randomUUID: () => string } }
@@ -30,7 +30,7 @@ export interface Stamped<out A> {
  *
  * **Gotchas**
  *
- * Who writes an event again through this sink writes a new event. Retry below it, or give `id` as a function of the
+ * An event that is written again through this sink is a new event. Retry below it, or give `id` as a function of the
  * event.
  *
  * **Example** (Ids from the event)
@@ -43,7 +43,7 @@ export interface Stamped<out A> {
  *   const stamped = yield* EventSink.make((event: EventSink.Stamped<{ readonly order: number }>) =>
  *     Console.log(event.id, event.event.order)
  *   )
- *   const orders = EventSink.stamp(stamped, { id: ({ order }) => `order-${order}` })
+ *   const orders = yield* EventSink.stamp(stamped, { id: ({ order }) => `order-${order}` })
  *   yield* orders.write({ order: 7 })
  * })
  *
@@ -54,40 +54,59 @@ export interface Stamped<out A> {
  * @category combinators
  * @since 0.1.0
  */
-export const stamp = <A, E>(
-  self: EventSink<Stamped<A>, E>,
-  options?: { readonly id?: ((event: A) => string) | undefined }
-): EventSink<A, E> => {
-  const id = options?.id ?? (() => webCrypto.randomUUID())
-  const stamped = (event: A, fiber: Fiber.Fiber<unknown, unknown>): Stamped<A> => {
-    const { span } = fiber.cache
-    return {
-      id: id(event),
-      time: fiber.getRef(Clock.Clock).currentTimeMillisUnsafe(),
-      trace: span && { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled },
-      event
+export const stamp: {
+  <A>(
+    options?: StampOptions<A>
+  ): <E, W, X = never, R = never>(
+    self: Source<Wrapping<Stamped<A>, E, W>, X, R>
+  ) => Effect.Effect<Wrapped<A, E, W>, X, R>
+  <A, E, W, X = never, R = never>(
+    self: Source<Wrapping<Stamped<A>, E, W>, X, R>,
+    options?: StampOptions<NoInfer<A>>
+  ): Effect.Effect<Wrapped<A, E, W>, X, R>
+} = dual(
+  (args) => isSource(args[0]),
+  <A, E, W, X, R>(source: Source<Wrapping<Stamped<A>, E, W>, X, R>, options?: StampOptions<A>) => {
+    const id = options?.id ?? (() => webCrypto.randomUUID())
+    const stamped = (event: A, fiber: Fiber.Fiber<unknown, unknown>): Stamped<A> => {
+      const { span } = fiber.cache
+      return {
+        id: id(event),
+        time: fiber.getRef(Clock.Clock).currentTimeMillisUnsafe(),
+        trace: span && { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled },
+        event
+      }
     }
+    return wrap<Stamped<A>, E, W, A, E, X, R>(source, (self) => {
+      const { writeSome } = self
+      return {
+        node: self.node,
+        write: (event) => Effect.withFiber((fiber) => self.write(stamped(event, fiber))),
+        writeSome:
+          writeSome &&
+          ((events) =>
+            Effect.withFiber((fiber) => {
+              // All of the batch is committed here, so that none of it comes back to be stamped again.
+              let done = 0
+              const all = leading(events).map((event) => stamped(event, fiber))
+              return Effect.matchEffect(
+                commitAll(writeSome, all, (n) => void (done += n)),
+                {
+                  onSuccess: () => Effect.succeed(done),
+                  onFailure: (error) => (done === 0 ? Effect.fail(error) : Effect.succeed(done))
+                }
+              )
+            }))
+      }
+    })
   }
-  const { writeSome } = self
-  return new Sink<A, E>({
-    // Every sink's node is of this class: the interface is what users may see of it.
-    node: self.node as Node,
-    write: operation("EventSink.stamp", (event: A, fiber) => self.write(stamped(event, fiber))),
-    writeSome:
-      writeSome &&
-      operation("EventSink.stamp", ([head, ...tail]: NonEmptyReadonlyArray<A>, fiber) =>
-        Effect.suspend(() => {
-          // All of the group is committed here, so that none of it comes back to be stamped again.
-          let done = 0
-          const all = [stamped(head, fiber), ...tail.map((event) => stamped(event, fiber))]
-          return Effect.matchEffect(
-            commitAll(writeSome, all, (n) => void (done += n)),
-            {
-              onSuccess: () => Effect.succeed(done),
-              onFailure: (error) => (done === 0 ? Effect.fail(error) : Effect.succeed(done))
-            }
-          )
-        })
-      )
-  })
+)
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface StampOptions<in A> {
+  /** The id of an event: a random UUID by default. */
+  readonly id?: ((event: A) => string) | undefined
 }

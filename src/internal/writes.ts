@@ -3,39 +3,34 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { within } from "./deadline.ts"
 import { annotate } from "./failureLog.ts"
-import type { Node } from "./node.ts"
+import type { Account, SinkNode } from "./node.ts"
 
 /** The writes that are under way through a part, which its close waits for before anything below it is released. */
-export class Writes {
-  private readonly node: Node
-  private readonly idle = Latch.makeUnsafe(true)
+export interface Writes {
+  /** A write ends, which began by `account.inFlight++`. */
+  readonly end: () => void
+  /** Refuses further writes, and waits for those under way up to `timeout`. */
+  readonly close: (timeout: Duration.Duration) => Effect.Effect<void>
+}
 
-  constructor(node: Node) {
-    this.node = node
-  }
-
-  enter(): void {
-    this.node.inFlight++
-  }
-
-  leave(): void {
-    this.node.inFlight--
-    if (this.node.inFlight === 0) this.idle.openUnsafe()
-  }
-
-  /** Lets no further write begin, and waits for those under way up to `timeout`. */
-  close(timeout: Duration.Duration): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const { node } = this
-      node.state = "closing"
-      if (node.inFlight > 0) this.idle.closeUnsafe()
-      return Effect.flatMap(within(this.idle.await, timeout), (idle) => {
-        node.state = "closed"
-        if (idle) return Effect.void
-        return Effect.logWarning(
-          `${node.kind} "${node.name}" closed while ${node.inFlight} writes through it were under way`
-        ).pipe(annotate(node.kind, node.name))
+export const makeWrites = (account: Account, node: SinkNode): Writes => {
+  const idle = Latch.makeUnsafe(true)
+  return {
+    end: () => {
+      account.inFlight--
+      if (account.inFlight === 0 && account.state !== "open") idle.openUnsafe()
+    },
+    close: (timeout) =>
+      Effect.suspend(() => {
+        account.state = "closing"
+        if (account.inFlight > 0) idle.closeUnsafe()
+        return Effect.flatMap(within(idle.await, timeout), (isIdle) => {
+          account.state = "closed"
+          if (isIdle) return Effect.void
+          return Effect.logWarning(
+            `${node.kind} "${node.name}" closed while ${account.inFlight} writes through it were under way`
+          ).pipe(annotate(node.kind, node.name))
+        })
       })
-    })
   }
 }

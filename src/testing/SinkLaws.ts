@@ -13,7 +13,7 @@
  * const queued = SinkLaws.subject({
  *   name: "my queue",
  *   queued: true,
- *   make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver),
+ *   make: (receiver, onDropped) => receiver.pipe(EventQueue.make({ onDropped })),
  *   shutdown: (queue) => queue.shutdown
  * })
  *

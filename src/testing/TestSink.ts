@@ -83,7 +83,7 @@ export const make = <A, E = never>(
     const sink =
       options.group === undefined
         ? EventSink.make((event: A) => write([event]), options)
-        : EventSink.makeGroup(write, options)
+        : EventSink.makeBatch(write, options)
     return Effect.map(sink, (self) =>
       Object.defineProperty(
         Object.assign(self, { received, groups, release: Effect.asVoid(held.open), attempts: 0 }),
@@ -105,7 +105,8 @@ export const make = <A, E = never>(
  *
  * const program = Effect.gen(function* () {
  *   const sink = yield* TestSink.recording<number>()
- *   yield* EventFilter.make((n: number) => n > 1)(sink).write(2)
+ *   const filter = yield* EventFilter.make(sink, (n) => n > 1)
+ *   yield* filter.write(2)
  *   console.log(sink.received)
  * })
  *

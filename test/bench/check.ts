@@ -2,9 +2,9 @@
  * `npm run bench -- --check`: the benchmark in small, within one process. It fails only when a figure is about half of
  * what it should be, twice: a mistake that doubles the cost of a path, not a busy machine.
  */
-import { Duration, Effect, Scope } from "effect"
+import { type Cause, Duration, Effect, Queue, Scope } from "effect"
 import { DurableQueueStore } from "effect-events/durable"
-import { Lanes } from "../../src/internal/lanes.ts"
+import { type Partition, partitioned } from "../../src/internal/queue/buffer.ts"
 import { collector } from "../support/collector.ts"
 import type { Load } from "./model.ts"
 import { rows } from "./rows/index.ts"
@@ -73,26 +73,36 @@ const growing = (title: string, run: (waiting: number) => Effect.Effect<unknown>
   )
 })
 
+/** A buffer by keys, as a queue has it. */
+const byKey = (keyOf: (n: number) => unknown) =>
+  Effect.map(Queue.unbounded<Partition<number>, Cause.Done>(), (ready) =>
+    partitioned(ready, { joinUpTo: 1, max: 1 }, keyOf)
+  )
+
 const takeOldest = (waiting: number) =>
-  Effect.sync(() => {
-    const backlog = new Lanes<number>(2, 1, () => 0)
-    for (let n = 0; n < waiting; n++) backlog.enter(n, n % 1000)
-    for (let n = 0; n < waiting; n++) {
-      backlog.takeOldest(() => {})
-      backlog.enter(waiting + n, n % 1000)
+  Effect.map(
+    byKey((n) => n % 1000),
+    (buffer) => {
+      for (let n = 0; n < waiting; n++) buffer.offer(n, n % 1000)
+      for (let n = 0; n < waiting; n++) {
+        buffer.takeOldest()
+        buffer.offer(waiting + n, n % 1000)
+      }
     }
-  })
+  )
 
 const turns = (waiting: number) =>
-  Effect.sync(() => {
-    const backlog = new Lanes<number>(1, 1, (n) => n)
-    const [line] = backlog.lines
-    for (let n = 0; n < waiting; n++) backlog.enter(n, n)
-    for (let n = 0; n < waiting; n++) {
-      line!.poll()
-      line!.settled(1, () => {})
+  Effect.map(
+    byKey((n) => n),
+    (buffer) => {
+      const source = buffer.source(0)
+      for (let n = 0; n < waiting; n++) buffer.offer(n, n)
+      for (let n = 0; n < waiting; n++) {
+        source.poll()
+        source.settle(1)
+      }
     }
-  })
+  )
 
 /** The first event stays where it is, so that what is acknowledged leaves from behind it. */
 const acknowledged = (waiting: number) =>

@@ -118,7 +118,7 @@ export const durable = (
       return Effect.andThen(begin, Deferred.await(result))
     })
 
-    const sink = yield* EventSink.makeGroup((events) => Effect.as(accept(events), events.length), {
+    const sink = yield* EventSink.makeBatch((events) => Effect.as(accept(events), events.length), {
       name: "handmade",
       drainTimeout: 0
     })

@@ -231,7 +231,7 @@ export const queue = (
           : accept(events),
         events.length
       )
-    const sink = yield* EventSink.makeGroup(group, { name: "handmade", drainTimeout: 0 })
+    const sink = yield* EventSink.makeBatch(group, { name: "handmade", drainTimeout: 0 })
     yield* Effect.addFinalizer(() => close)
     return Object.assign(sink, { shutdown })
   })

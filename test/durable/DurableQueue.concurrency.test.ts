@@ -250,7 +250,7 @@ describe("DurableQueue with several writes at once", () => {
   it.effect("gives each its own key's group, to a sink that takes groups", () =>
     Effect.gen(function* () {
       const groups: Array<ReadonlyArray<number>> = []
-      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
         Effect.as(
           Effect.delay(
             Effect.sync(() => void groups.push(events)),
@@ -390,7 +390,7 @@ describe("DurableQueue with several writes at once", () => {
     Effect.gen(function* () {
       const received: Array<number> = []
       const end = yield* Deferred.make<void>()
-      const sink = yield* EventSink.makeGroup(([first]: ReadonlyArray<number>) =>
+      const sink = yield* EventSink.makeBatch(([first]: ReadonlyArray<number>) =>
         Effect.as(
           Effect.map(Deferred.await(end), () => void received.push(first ?? 0)),
           1
@@ -432,7 +432,7 @@ describe("DurableQueue with several writes at once", () => {
     Effect.gen(function* () {
       const end = yield* Deferred.make<number, string>()
       const groups: Array<ReadonlyArray<number>> = []
-      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) => {
         groups.push(events)
         return groups.length === 1 ? Deferred.await(end) : Effect.succeed(events.length)
       })
@@ -452,7 +452,7 @@ describe("DurableQueue with several writes at once", () => {
     Effect.gen(function* () {
       const end = yield* Deferred.make<void>()
       const groups: Array<ReadonlyArray<number>> = []
-      const sink = yield* EventSink.makeGroup((events: ReadonlyArray<number>) => {
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) => {
         groups.push(events)
         return groups.length === 1 ? Effect.as(Deferred.await(end), 1) : Effect.succeed(events.length)
       })

@@ -230,7 +230,7 @@ describe("DurableQueue, delivering", () => {
 
     it.effect("of a group is narrowed down to the event that is to blame", () =>
       Effect.gen(function* () {
-        const receiver = yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+        const receiver = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
           events.includes(7)
             ? Effect.fail("seven")
             : Effect.sync(() => {

@@ -194,7 +194,7 @@ describe("DurableQueue, owned", () => {
         const memory = yield* DurableQueueStore.makeMemory
         const received: Array<number> = []
         // Takes one event of each group, and the first takes a while.
-        const receiver = yield* EventSink.makeGroup(([n]: ReadonlyArray<number>) =>
+        const receiver = yield* EventSink.makeBatch(([n]: ReadonlyArray<number>) =>
           Effect.suspend(() => {
             if (n !== undefined) received.push(n)
             return Effect.as(received.length === 1 ? Effect.sleep("1 minute") : Effect.void, 1)
@@ -266,7 +266,7 @@ describe("DurableQueue, owned", () => {
       }
       for (const receiver of [
         yield* EventSink.sync(act),
-        yield* EventSink.makeGroup((events: ReadonlyArray<number>) =>
+        yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
           Effect.sync(() => {
             act(events[0]!)
             return 1

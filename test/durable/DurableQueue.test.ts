@@ -182,7 +182,7 @@ describe("DurableQueue", () => {
         const seen: Array<Stamped> = []
         const queue = yield* Effect.provide(DurableQueue.make(options)(first), layer)
         yield* TestClock.adjust(1_234)
-        const orders = EventSink.stamp(queue)
+        const orders = yield* EventSink.stamp(queue)
         yield* Effect.withSpan(orders.write({ at: new Date(0) }), "the write")
         yield* orders.write({ at: new Date(1) })
         yield* settle

@@ -67,7 +67,8 @@ const made = (
   envelope: { ...numbers, join: groups ? join : undefined },
   // A timeout gives each request a fiber beside the queue's, and law 11 counts one for a write that refuses to end.
   timeout: Duration.infinity,
-  threshold: 1,
+  // A defect counts as a failure: by the first of them a breaker of 1 would hold the events behind it back as one batch.
+  threshold: 2,
   backoff: "500 millis",
   // What is closed below an endpoint is a bug of whoever wired it.
   onDisabled: (n) => Effect.orDie(receiver.reliable.write(n)),

@@ -105,7 +105,7 @@ describe("a sink over a guarded client", () => {
     Effect.gen(function* () {
       const { out, port, reached } = yield* network()
       const sink = yield* HttpSink.make({ url: `http://moved.example:${port}/hook`, envelope: one }).pipe(
-        Effect.flatMap(RetryingSink.make(backoff, { while: HttpSink.isTransient }))
+        RetryingSink.make(backoff, { while: HttpSink.isTransient })
       )
       yield* sink.write(note("hello"))
       assert.deepStrictEqual(

@@ -92,7 +92,7 @@ describe.each(clients)("over %s", (_, client) => {
         }
         assert.deepStrictEqual(tags, ["Status", "Timeout", "Transport", "Transport"])
         const retrying = yield* sinkTo(bad.url).pipe(
-          Effect.flatMap(RetryingSink.make(ExponentialBackoff.make({ base: 1, factor: 1, max: 1 })))
+          RetryingSink.make(ExponentialBackoff.make({ base: 1, factor: 1, max: 1 }))
         )
         const write = yield* Effect.forkChild(retrying.write(note("x")))
         yield* eventually(

@@ -242,11 +242,9 @@ describe("an answer that is not accepted", () => {
         const answer = () =>
           ++writes === 1 ? new Response(null, { status: 503, headers: { "retry-after": "50" } }) : new Response()
         const sink = yield* HttpSink.make({ ...options, maxRetryAfter: "40 seconds" }).pipe(
-          Effect.flatMap(
-            RetryingSink.make(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" }), {
-              while: HttpSink.isTransient
-            })
-          ),
+          RetryingSink.make(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" }), {
+            while: HttpSink.isTransient
+          }),
           answering(answer)
         )
         const write = yield* Effect.forkChild(sink.write(note("x")))
@@ -265,11 +263,9 @@ describe("an answer that is not accepted", () => {
       Effect.gen(function* () {
         const statuses = [500, 502, 410]
         const retrying = yield* HttpSink.make(options).pipe(
-          Effect.flatMap(
-            RetryingSink.make(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" }), {
-              while: HttpSink.isTransient
-            })
-          ),
+          RetryingSink.make(ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" }), {
+            while: HttpSink.isTransient
+          }),
           answering(() => new Response(null, { status: statuses.shift()! }))
         )
         const write = yield* Effect.forkChild(Effect.flip(retrying.write(note("x"))))

@@ -76,7 +76,7 @@ describe("the sink over all endpoints", () => {
   it.effect("hands groups on as groups, in order", () =>
     Effect.gen(function* () {
       const groups: Array<string> = []
-      const grouping = yield* EventSink.makeGroup((events: ReadonlyArray<string>) =>
+      const grouping = yield* EventSink.makeBatch((events: ReadonlyArray<string>) =>
         Effect.sync(() => {
           groups.push(events.slice(0, 2).join(""))
           return Math.min(2, events.length)

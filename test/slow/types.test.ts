@@ -107,13 +107,13 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: "a filter that lets through what its sink does not take",
-    right: `reliable.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))`,
-    wrong: `reliable.pipe(Effect.map(EventFilter.make((n: number) => n > 1)))`,
+    right: `reliable.pipe(EventFilter.make((order: Order) => order.total > 1))`,
+    wrong: `reliable.pipe(EventFilter.make((n: number) => n > 1))`,
     says: ["'number'", "'Order'"]
   },
   {
     title: "a sink that can fail, as a service that cannot",
-    right: `EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make()))))`,
+    right: `EventSink.layer(Audit, unreliable.pipe(RetryingSink.make(ExponentialBackoff.make())))`,
     wrong: `EventSink.layer(Audit, unreliable)`,
     says: [`'${refusedOrTimeout}' is not assignable to type 'never'`]
   },
@@ -121,42 +121,42 @@ const mistakes: ReadonlyArray<Mistake> = [
     title: "a retrier that may give up, as a service that cannot fail",
     right: `
       const strategy = RetryStrategy.forever(Schedule.spaced("1 second"))
-      EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy))))`,
+      EventSink.layer(Audit, unreliable.pipe(RetryingSink.make(strategy)))`,
     wrong: `
       const strategy = RetryStrategy.fromSchedule(Schedule.spaced("1 second"))
-      EventSink.layer(Audit, unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy))))`,
+      EventSink.layer(Audit, unreliable.pipe(RetryingSink.make(strategy)))`,
     says: ["RetriesExhausted<Refused | Timeout>", "is not assignable to type 'never'"]
   },
   {
     title: "a service that can fail, in a broadcaster",
     right: `
-      const retrying = Flaky.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))
+      const retrying = Flaky.pipe(RetryingSink.make(ExponentialBackoff.make()))
       EventSink.layer(Notifications, Broadcaster.make([Audit, retrying]))`,
     wrong: `EventSink.layer(Notifications, Broadcaster.make([Audit, Flaky]))`,
     says: [`"this sink can fail with": Refused;`, fix]
   },
   {
     title: "a pipeline that can fail, in a broadcaster",
-    right: `Broadcaster.make([reliable, unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))])`,
+    right: `Broadcaster.make([reliable, unreliable.pipe(EventQueue.make({ onDropped: () => Effect.void }))])`,
     wrong: `Broadcaster.make([reliable, unreliable])`,
     says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
   },
   {
     title: "a queue over a sink that can fail, without onDropped",
-    right: `unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))`,
-    wrong: `unreliable.pipe(Effect.flatMap(EventQueue.make()))`,
+    right: `unreliable.pipe(EventQueue.make({ onDropped: () => Effect.void }))`,
+    wrong: `unreliable.pipe(EventQueue.make())`,
     says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
   },
   {
     title: "a retrier over a sink that never fails",
-    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
-    wrong: `reliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
+    right: `unreliable.pipe(RetryingSink.make(ExponentialBackoff.make()))`,
+    wrong: `reliable.pipe(RetryingSink.make(ExponentialBackoff.make()))`,
     says: [`"this sink never fails": "there is nothing to retry"`, "leave RetryingSink.make out"]
   },
   {
     title: "a retrier over a queue",
-    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())), Effect.flatMap(EventQueue.make()))`,
-    wrong: `queue.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))`,
+    right: `unreliable.pipe(RetryingSink.make(ExponentialBackoff.make()), EventQueue.make())`,
+    wrong: `queue.pipe(RetryingSink.make(ExponentialBackoff.make()))`,
     says: [`"this sink never fails": "there is nothing to retry"`, "leave RetryingSink.make out"]
   },
   {
@@ -173,20 +173,20 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: `a queue that drops the newest, without onDropped`,
-    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped: () => Effect.void })))`,
-    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest" })))`,
+    right: `reliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped: () => Effect.void }))`,
+    wrong: `reliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-newest" }))`,
     says: [`"drop-newest"`],
     at: `overflow: "drop-newest"`
   },
   {
     title: "a queue by keys over a sink that can fail, without onDropped",
     right: `
-      unreliable.pipe(Effect.flatMap(EventQueue.make({
+      unreliable.pipe(EventQueue.make({
         concurrency: 2,
         partitionBy: (order) => order.id,
         onDropped: () => Effect.void
-      })))`,
-    wrong: `unreliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+      }))`,
+    wrong: `unreliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id }))`,
     says: [`"this sink can fail with": ${refusedOrTimeout};`, fix]
   },
   {
@@ -203,8 +203,8 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: "a key from a field that the events do not have",
-    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
-    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.tenant })))`,
+    right: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id }))`,
+    wrong: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.tenant }))`,
     says: ["Property 'tenant' does not exist on type 'Order'"],
     at: "tenant",
     code: 2339
@@ -212,41 +212,41 @@ const mistakes: ReadonlyArray<Mistake> = [
   {
     title: "a key from a field that the events do not have, with onDropped",
     right: `
-      unreliable.pipe(Effect.flatMap(EventQueue.make({
+      unreliable.pipe(EventQueue.make({
         concurrency: 2, partitionBy: (order) => order.id, onDropped: () => Effect.void
-      })))`,
+      }))`,
     wrong: `
-      unreliable.pipe(Effect.flatMap(EventQueue.make({
+      unreliable.pipe(EventQueue.make({
         concurrency: 2, partitionBy: (order) => order.tenant, onDropped: () => Effect.void
-      })))`,
+      }))`,
     says: ["Property 'tenant' does not exist on type 'Order'"],
     at: "tenant",
     code: 2339
   },
   {
     title: "a key of other events",
-    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order: Order) => order.id })))`,
+    right: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order: Order) => order.id }))`,
     wrong: `
       interface Tenanted { readonly tenant: string }
-      reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (event: Tenanted) => event.tenant })))`,
+      reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (event: Tenanted) => event.tenant }))`,
     says: ["Tenanted", "Order"]
   },
   ...(["drop-newest", "drop-oldest"] as const).map((overflow) => ({
     title: `a queue by keys with "${overflow}", without onDropped`,
     right: `
-      reliable.pipe(Effect.flatMap(EventQueue.make({
+      reliable.pipe(EventQueue.make({
         capacity: 9, overflow: "${overflow}", concurrency: 2, partitionBy: (order) => order.id, onDropped: () => Effect.void
-      })))`,
+      }))`,
     wrong: `
-      reliable.pipe(Effect.flatMap(EventQueue.make({
+      reliable.pipe(EventQueue.make({
         capacity: 9, overflow: "${overflow}", concurrency: 2, partitionBy: (order: Order) => order.id
-      })))`,
+      }))`,
     says: [`"${overflow}"`]
   })),
   {
     title: `a queue that drops the oldest, without onDropped`,
-    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped: () => Effect.void })))`,
-    wrong: `reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest" })))`,
+    right: `reliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped: () => Effect.void }))`,
+    wrong: `reliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-oldest" }))`,
     says: [`"drop-oldest"`],
     at: `overflow: "drop-oldest"`
   },
@@ -258,8 +258,8 @@ const mistakes: ReadonlyArray<Mistake> = [
   })),
   {
     title: "a queue in front of a durable queue",
-    right: `unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped: () => Effect.void })))`,
-    wrong: `durable.pipe(Effect.flatMap(EventQueue.make()))`,
+    right: `unreliable.pipe(EventQueue.make({ onDropped: () => Effect.void }))`,
+    wrong: `durable.pipe(EventQueue.make())`,
     ...stored
   },
   {
@@ -272,8 +272,8 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: "a queue by keys in front of a durable queue",
-    right: `reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
-    wrong: `durable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id })))`,
+    right: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id }))`,
+    wrong: `durable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order) => order.id }))`,
     ...stored
   },
   {
@@ -288,11 +288,11 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: "a queue in front of a retrier that may give up over a durable queue",
-    right: `durable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3)))))`,
+    right: `durable.pipe(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3))))`,
     wrong: `
       durable.pipe(
-        Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3)))),
-        Effect.flatMap(EventQueue.make())
+        RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(3))),
+        EventQueue.make()
       )`,
     ...stored
   },
@@ -308,8 +308,8 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     title: "a service that stores behind a filter, in a broadcaster",
-    right: `Broadcaster.make([Audit, Search.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))])`,
-    wrong: `Broadcaster.make([Audit, Stored.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))])`,
+    right: `Broadcaster.make([Audit, Search.pipe(EventFilter.make((order: Order) => order.total > 1))])`,
+    wrong: `Broadcaster.make([Audit, Stored.pipe(EventFilter.make((order: Order) => order.total > 1))])`,
     ...stored
   },
   {
@@ -378,10 +378,10 @@ const mistakes: ReadonlyArray<Mistake> = [
     title: "a strategy for fewer errors than the sink has",
     right: `
       declare const strategy: RetryStrategy.RetryStrategy<Refused | Timeout>
-      unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy)))`,
+      unreliable.pipe(RetryingSink.make(strategy))`,
     wrong: `
       declare const strategy: RetryStrategy.RetryStrategy<Refused>
-      unreliable.pipe(Effect.flatMap(RetryingSink.make(strategy)))`,
+      unreliable.pipe(RetryingSink.make(strategy))`,
     says: ["'Timeout' is not assignable to type 'Refused'"]
   },
   {
@@ -389,17 +389,17 @@ const mistakes: ReadonlyArray<Mistake> = [
     right: `
       declare const strategy: RetryStrategy.RetryStrategy<Refused | Timeout>
       const both = ExponentialBackoff.make().pipe(RetryStrategy.combine(strategy))
-      unreliable.pipe(Effect.flatMap(RetryingSink.make(both)))`,
+      unreliable.pipe(RetryingSink.make(both))`,
     wrong: `
       declare const strategy: RetryStrategy.RetryStrategy<Refused>
       const both = ExponentialBackoff.make().pipe(RetryStrategy.combine(strategy))
-      unreliable.pipe(Effect.flatMap(RetryingSink.make(both)))`,
+      unreliable.pipe(RetryingSink.make(both))`,
     says: ["'Timeout' is not assignable to type 'Refused'"]
   },
   {
     title: "a `while` that cannot judge every error of the sink",
-    right: `unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused | Timeout) => true })))`,
-    wrong: `unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused) => true })))`,
+    right: `unreliable.pipe(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused | Timeout) => true }))`,
+    wrong: `unreliable.pipe(RetryingSink.make(RetryStrategy.identity, { while: (_: Refused) => true }))`,
     says: ["'Timeout' is not assignable to type 'Refused'"]
   },
   {
@@ -465,8 +465,8 @@ const facts: Readonly<Record<string, string>> = {
       Audit,
       Orders,
       queue,
-      unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make()))),
-      queue.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1))),
+      unreliable.pipe(RetryingSink.make(ExponentialBackoff.make())),
+      queue.pipe(EventFilter.make((order: Order) => order.total > 1)),
       EventChannel.make<Order>(),
       Broadcaster.make([reliable])
     ])
@@ -487,7 +487,7 @@ const facts: Readonly<Record<string, string>> = {
       const added = Broadcaster.add(broadcaster, sure)
       check<Same<typeof added, Effect.Effect<void, EventSink.SinkClosed>>>()
       const scoped = Broadcaster.addScoped(broadcaster, sure)
-      check<Same<typeof scoped, Effect.Effect<void, EventSink.SinkClosed, Scope.Scope>>>()
+      check<Same<typeof scoped, Effect.Effect<Sink<Order>, EventSink.SinkClosed, Scope.Scope>>>()
       const removed = Broadcaster.remove(broadcaster, flaky)
       check<Same<typeof removed, Effect.Effect<ReadonlyArray<Dropped.Undelivered<Order>>>>>()
       const stream = Broadcaster.subscribe(broadcaster, { maxLag: 9 })
@@ -495,18 +495,18 @@ const facts: Readonly<Record<string, string>> = {
 
   'QueueFull appears for overflow "reject", and for nothing else': `
     const onDropped = () => Effect.void
-    const unbounded = reliable.pipe(Effect.flatMap(EventQueue.make()))
-    const bounded = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9 })))
-    const suspending = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "suspend" })))
-    const newest = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped })))
-    const oldest = unreliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped })))
+    const unbounded = reliable.pipe(EventQueue.make())
+    const bounded = reliable.pipe(EventQueue.make({ capacity: 9 }))
+    const suspending = reliable.pipe(EventQueue.make({ capacity: 9, overflow: "suspend" }))
+    const newest = reliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-newest", onDropped }))
+    const oldest = unreliable.pipe(EventQueue.make({ capacity: 9, overflow: "drop-oldest", onDropped }))
     check<Same<typeof unbounded, Made<Queue<Order>>>>()
     check<Same<typeof bounded, Made<Queue<Order>>>>()
     check<Same<typeof suspending, Made<Queue<Order>>>>()
     check<Same<typeof newest, Made<Queue<Order>>>>()
     check<Same<typeof oldest, Made<Queue<Order>>>>()
-    const rejecting = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject" })))
-    const both = unreliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject", onDropped })))
+    const rejecting = reliable.pipe(EventQueue.make({ capacity: 9, overflow: "reject" }))
+    const both = unreliable.pipe(EventQueue.make({ capacity: 9, overflow: "reject", onDropped }))
     check<Same<typeof rejecting, Made<Queue<Order, EventQueue.QueueFull>>>>()
     check<Same<typeof both, Made<Queue<Order, EventQueue.QueueFull>>>>()`,
 
@@ -514,8 +514,8 @@ const facts: Readonly<Record<string, string>> = {
     declare const lossless: "suspend" | "reject"
     declare const any: EventQueue.Overflow
     const onDropped = () => Effect.void
-    const one = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: lossless })))
-    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ capacity: 9, overflow: any, onDropped })))
+    const one = reliable.pipe(EventQueue.make({ capacity: 9, overflow: lossless }))
+    const two = reliable.pipe(EventQueue.make({ capacity: 9, overflow: any, onDropped }))
     check<Same<typeof one, Made<Queue<Order, EventQueue.QueueFull>>>>()
     check<Same<typeof two, Made<Queue<Order, EventQueue.QueueFull>>>>()`,
 
@@ -564,7 +564,7 @@ const facts: Readonly<Record<string, string>> = {
   "a retrier over a durable queue waits for its commit, and may stand there": `
     const isLocked = (error: DurableQueue.DurableQueueError): boolean =>
       error.reason._tag === "DurableQueueStoreError" && error.reason.problem === "Locked"
-    const retrying = durable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isLocked })))
+    const retrying = durable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: isLocked }))
     check<Same<typeof retrying, Made<Sink<Order, DurableQueue.DurableQueueError>>>>()`,
 
   "the schema of stamped events is that of their stamps": `
@@ -573,26 +573,26 @@ const facts: Readonly<Record<string, string>> = {
 
   "onDropped gets the events and the errors of the sink": `
     type Expected = Dropped.Dropped<Order, Refused | Timeout>
-    unreliable.pipe(Effect.flatMap(EventQueue.make({
+    unreliable.pipe(EventQueue.make({
       onDropped: (dropped) => {
         check<Same<typeof dropped, Expected>>()
         return Effect.void
       }
-    })))
-    unreliable.pipe(Effect.flatMap(EventQueue.make({
+    }))
+    unreliable.pipe(EventQueue.make({
       capacity: 9,
       overflow: "drop-oldest",
       onDropped: (dropped) => {
         check<Same<typeof dropped, Expected>>()
         return Effect.void
       }
-    })))
-    reliable.pipe(Effect.flatMap(EventQueue.make({
+    }))
+    reliable.pipe(EventQueue.make({
       onDropped: (dropped) => {
         check<Same<typeof dropped, Dropped.Dropped<Order>>>()
         return Effect.void
       }
-    })))
+    }))
     ${broadcasting(`
       yield* Broadcaster.add(broadcaster, flaky, {
         maxLag: 9,
@@ -612,15 +612,15 @@ const facts: Readonly<Record<string, string>> = {
     const key = (order: Order): string => {
       return order.id
     }
-    const one = reliable.pipe(Effect.flatMap(EventQueue.make({
+    const one = reliable.pipe(EventQueue.make({
       concurrency: 2,
       partitionBy: (order) => {
         check<Same<typeof order, Order>>()
         return order.id
       }
-    })))
+    }))
     check<Same<typeof one, Made<Queue<Order>>>>()
-    const two = unreliable.pipe(Effect.flatMap(EventQueue.make({
+    const two = unreliable.pipe(EventQueue.make({
       concurrency: 2,
       capacity: 9,
       overflow: "reject",
@@ -632,9 +632,9 @@ const facts: Readonly<Record<string, string>> = {
         check<Same<typeof dropped, Dropped.Dropped<Order, Refused | Timeout>>>()
         return Effect.void
       }
-    })))
+    }))
     check<Same<typeof two, Made<Queue<Order, EventQueue.QueueFull>>>>()
-    const three = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, overflow: "reject", partitionBy: key })))
+    const three = reliable.pipe(EventQueue.make({ concurrency: 2, overflow: "reject", partitionBy: key }))
     check<Same<typeof three, Made<Queue<Order, EventQueue.QueueFull>>>>()
     declare const sure: Sink<Order>
     const four = EventQueue.make({ concurrency: 2, partitionBy: key })(sure)
@@ -646,36 +646,36 @@ const facts: Readonly<Record<string, string>> = {
 
   "partitionBy may be undefined, and may know less of the events": `
     declare const maybe: ((order: Order) => string) | undefined
-    const one = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: maybe })))
+    const one = reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: maybe }))
     check<Same<typeof one, Made<Queue<Order>>>>()
-    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ partitionBy: undefined })))
+    const two = reliable.pipe(EventQueue.make({ partitionBy: undefined }))
     check<Same<typeof two, Made<Queue<Order>>>>()
-    const three = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: () => "key" })))
+    const three = reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: () => "key" }))
     check<Same<typeof three, Made<Queue<Order>>>>()
     declare const less: (event: { readonly id: string }) => string
-    const four = reliable.pipe(Effect.flatMap(EventQueue.make({ concurrency: 2, partitionBy: less })))
+    const four = reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: less }))
     check<Same<typeof four, Made<Queue<Order>>>>()`,
 
   "one onDropped may serve every queue": `
     declare const onDropped: (dropped: Dropped.Dropped<unknown, unknown>) => Effect.Effect<void>
-    const one = unreliable.pipe(Effect.flatMap(EventQueue.make({ onDropped })))
-    const two = reliable.pipe(Effect.flatMap(EventQueue.make({ onDropped })))
+    const one = unreliable.pipe(EventQueue.make({ onDropped }))
+    const two = reliable.pipe(EventQueue.make({ onDropped }))
     check<Same<typeof one, Made<Queue<Order>>>>()
     check<Same<typeof two, Made<Queue<Order>>>>()
     ${broadcasting(`yield* Broadcaster.add(broadcaster, flaky, { onDropped })`)}`,
 
   "a strategy that never gives up leaves no error, one that may leaves RetriesExhausted": `
     const retry = <S, X>(strategy: RetryStrategy.RetryStrategy<S, X>) => strategy
-    const forever = unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.forever(Schedule.recurs(3)))))
-    const backoff = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make())))
-    const plain = unreliable.pipe(Effect.flatMap(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.forever))))
+    const forever = unreliable.pipe(RetryingSink.make(RetryStrategy.forever(Schedule.recurs(3))))
+    const backoff = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make()))
+    const plain = unreliable.pipe(RetryingSink.make(RetryStrategy.fromSchedule(Schedule.forever)))
     check<Same<typeof forever, Made<Sink<Order>>>>()
     check<Same<typeof backoff, Made<Sink<Order>>>>()
     check<Same<typeof plain, Made<Sink<Order, RetryingSink.RetriesExhausted<Refused | Timeout>>>>>()
     const underBreaker = Effect.gen(function* () {
       const breaker = yield* Breaker.make({ threshold: 3, backoff: "1 second" })
       return yield* unreliable.pipe(
-        Effect.flatMap(RetryingSink.make(ExponentialBackoff.make().pipe(RetryStrategy.combine(breaker))))
+        RetryingSink.make(ExponentialBackoff.make().pipe(RetryStrategy.combine(breaker)))
       )
     })
     check<Same<typeof underBreaker, Made<Sink<Order>>>>()`,
@@ -691,34 +691,32 @@ const facts: Readonly<Record<string, string>> = {
   "a `while` that is a refinement leaves the errors that it excludes": `
     const isRefused = (error: Refused | Timeout): error is Refused => error._tag === "Refused"
     const plain = RetryStrategy.fromSchedule(Schedule.recurs(3))
-    const one = unreliable.pipe(Effect.flatMap(RetryingSink.make(plain, { while: isRefused })))
+    const one = unreliable.pipe(RetryingSink.make(plain, { while: isRefused }))
     check<Same<typeof one, Made<Sink<Order, Timeout | RetryingSink.RetriesExhausted<Refused>>>>>()
-    const two = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isRefused })))
+    const two = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: isRefused }))
     check<Same<typeof two, Made<Sink<Order, Timeout>>>>()
     const isEither = (error: Refused | Timeout): error is Refused | Timeout => true
-    const three = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: isEither })))
+    const three = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: isEither }))
     check<Same<typeof three, Made<Sink<Order>>>>()
     const four = unreliable.pipe(
-      Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: Predicate.isTagged("Refused") }))
+      RetryingSink.make(ExponentialBackoff.make(), { while: Predicate.isTagged("Refused") })
     )
     check<Same<typeof four, Made<Sink<Order, Timeout>>>>()
     // the compiler finds out by itself that this is a refinement
     const five = unreliable.pipe(
-      Effect.flatMap(
-        RetryingSink.make(ExponentialBackoff.make(), { while: (error: Refused | Timeout) => error._tag === "Refused" })
-      )
+      RetryingSink.make(ExponentialBackoff.make(), { while: (error: Refused | Timeout) => error._tag === "Refused" })
     )
     check<Same<typeof five, Made<Sink<Order, Timeout>>>>()
     declare const forRefused: RetryStrategy.RetryStrategy<Refused>
-    const six = unreliable.pipe(Effect.flatMap(RetryingSink.make(forRefused, { while: isRefused })))
+    const six = unreliable.pipe(RetryingSink.make(forRefused, { while: isRefused }))
     check<Same<typeof six, Made<Sink<Order, Timeout>>>>()`,
 
   "a `while` that is a predicate leaves every error": `
     const transient = (error: Refused | Timeout): boolean => error._tag === "Refused"
-    const one = unreliable.pipe(Effect.flatMap(RetryingSink.make(ExponentialBackoff.make(), { while: transient })))
+    const one = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: transient }))
     check<Same<typeof one, Made<Sink<Order, Refused | Timeout>>>>()
     const plain = RetryStrategy.fromSchedule(Schedule.recurs(3))
-    const two = unreliable.pipe(Effect.flatMap(RetryingSink.make(plain, { while: transient })))
+    const two = unreliable.pipe(RetryingSink.make(plain, { while: transient }))
     check<Same<typeof two, Made<Sink<Order, Refused | Timeout | RetryingSink.RetriesExhausted<Refused | Timeout>>>>>()`,
 
   "SinkClosed is in the type of every write, and in no sink's own errors": `
@@ -735,34 +733,86 @@ const facts: Readonly<Record<string, string>> = {
     const forwarding = EventSink.make((event: string) => refusing.write(event))
     check<Same<typeof forwarding, Made<Sink<string, Refused>>>>()
     const mapped = EventSink.mapError(refusing, () => new EventSink.SinkClosed({ sink: "" }))
-    check<Same<typeof mapped, Sink<string>>>()
+    check<Same<typeof mapped, Effect.Effect<Sink<string>>>>()
     const limited = refusing.pipe(EventSink.timeout("1 second"))
-    check<Same<typeof limited, Sink<string, Refused | EventSink.WriteTimeout>>>()`,
+    check<Same<typeof limited, Effect.Effect<Sink<string, Refused | EventSink.WriteTimeout>>>>()`,
 
   "what wraps a queue, a channel or a broadcaster is as reliable as they are": `
-    const mapped = queue.pipe(Effect.map(EventSink.mapInput((n: number): Order => ({ id: String(n), total: 1 }))))
-    check<Same<typeof mapped, Effect.Effect<Sink<number>>>>()
-    const filtered = queue.pipe(Effect.map(EventFilter.make((order: Order) => order.total > 1)))
-    check<Same<typeof filtered, Effect.Effect<Sink<Order>>>>()
-    const tapped = queue.pipe(Effect.map(EventSink.tap((order: Order) => Effect.log(order.id))))
-    check<Same<typeof tapped, Effect.Effect<Sink<Order>>>>()
-    const queued = queue.pipe(Effect.flatMap(EventQueue.make()))
+    const mapped = queue.pipe(EventSink.mapInput((n: number): Order => ({ id: String(n), total: 1 })))
+    check<Same<typeof mapped, Effect.Effect<EventSink.BatchSink<number>>>>()
+    const filtered = queue.pipe(EventFilter.make((order: Order) => order.total > 1))
+    check<Same<typeof filtered, Effect.Effect<EventSink.BatchSink<Order>>>>()
+    const tapped = queue.pipe(EventSink.tap((order: Order) => Effect.log(order.id)))
+    check<Same<typeof tapped, Effect.Effect<EventSink.BatchSink<Order>>>>()
+    const queued = queue.pipe(EventQueue.make())
     check<Same<typeof queued, Made<Queue<Order>>>>()
-    const channel = EventChannel.make<Order>().pipe(Effect.flatMap(EventQueue.make()))
+    const channel = EventChannel.make<Order>().pipe(EventQueue.make())
     check<Same<typeof channel, Made<Queue<Order>>>>()
-    const broadcaster = Broadcaster.make<Order>().pipe(Effect.flatMap(EventQueue.make()))
+    const broadcaster = Broadcaster.make<Order>().pipe(EventQueue.make())
     check<Same<typeof broadcaster, Made<Queue<Order>>>>()
     const rejecting = reliable.pipe(
-      Effect.flatMap(EventQueue.make({ capacity: 9, overflow: "reject" })),
-      Effect.map(EventFilter.make((order: Order) => order.total > 1))
+      EventQueue.make({ capacity: 9, overflow: "reject" }),
+      EventFilter.make((order: Order) => order.total > 1)
     )
-    check<Same<typeof rejecting, Made<Sink<Order, EventQueue.QueueFull>>>>()`,
+    check<Same<typeof rejecting, Made<EventSink.BatchSink<Order, EventQueue.QueueFull>>>>()`,
 
   "a filter by a refinement widens the events of its sink": `
     interface Paid extends Order { readonly paid: true }
     declare const paid: Sink<Paid, Refused>
     const filtered = paid.pipe(EventFilter.make((order: Order): order is Paid => "paid" in order))
-    check<Same<typeof filtered, Sink<Order, Refused>>>()`
+    check<Same<typeof filtered, Effect.Effect<Sink<Order, Refused>>>>()`,
+
+  "what answers a new sink takes a sink or an Effect of one, data-first and in a pipe, and infers callbacks": `
+    declare const value: Sink<Order>
+    declare const failing: Sink<Order, Refused>
+    const pipes = [
+      value.pipe(EventFilter.make((order) => order.id === "a")),
+      EventFilter.make(value, (order) => order.id === "a"),
+      EventFilter.make(Effect.succeed(value), (order) => order.total > 1),
+      value.pipe(EventSink.tap((order) => Effect.log(order.id)))
+    ]
+    check<Same<(typeof pipes)[number], Effect.Effect<Sink<Order>>>>()
+    const keyed = EventQueue.make(value, { concurrency: 4, partitionBy: (order) => order.id })
+    check<Same<typeof keyed, Made<Queue<Order>>>>()
+    const taking = EventQueue.make(failing, { onDropped: ({ event, reason }) => Effect.log(event.id, reason._tag) })
+    check<Same<typeof taking, Made<Queue<Order>>>>()
+    const made = EventSink.make((_: Order) => Effect.fail(new Refused())).pipe(
+      RetryingSink.make(Breaker.make({ threshold: 3, backoff: "1 second" })),
+      EventQueue.make()
+    )
+    check<Same<typeof made, Made<Queue<Order>>>>()
+    const retried = RetryingSink.make(failing, ExponentialBackoff.make())
+    check<Same<typeof retried, Made<Sink<Order>>>>()
+    const limited = RetryingSink.make(Effect.succeed(failing), Effect.succeed(RetryStrategy.fromSchedule(Schedule.recurs(3))))
+    check<Same<typeof limited, Made<Sink<Order, RetryingSink.RetriesExhausted<Refused>>>>>()`,
+
+  "every wrapper keeps a batch sink a batch sink": `
+    declare const batch: EventSink.BatchSink<Order, Refused>
+    type Batch<A, E> = Effect.Effect<EventSink.BatchSink<A, E>>
+    const tapped = batch.pipe(EventSink.tap((order) => Effect.log(order.id)))
+    check<Same<typeof tapped, Batch<Order, Refused>>>()
+    const filtered = EventFilter.make(batch, (order) => order.total > 1)
+    check<Same<typeof filtered, Batch<Order, Refused>>>()
+    const mapped = batch.pipe(EventSink.mapInput((n: number) => ({ id: String(n), total: n })))
+    check<Same<typeof mapped, Batch<number, Refused>>>()
+    const renamed = EventSink.mapError(batch, () => "refused" as const)
+    check<Same<typeof renamed, Batch<Order, "refused">>>()
+    const retried = batch.pipe(RetryingSink.make(ExponentialBackoff.make()))
+    check<Same<typeof retried, Made<EventSink.BatchSink<Order>>>>()
+    const made = EventSink.makeBatch((orders: ReadonlyArray<Order>) => Effect.log(orders.length))
+    check<Same<typeof made, Made<EventSink.BatchSink<Order>>>>()`,
+
+  "the layers of parts infer callbacks and name what they need": `
+    class Target extends Context.Service<Target, Sink<Order, Refused>>()("test/Target") {}
+    class Orders extends Context.Service<Orders, Queue<Order>>()("test/Orders") {}
+    class All extends Context.Service<All, Broadcaster.Broadcaster<Order>>()("test/All") {}
+    class Shared extends Context.Service<Shared, Breaker.Breaker>()("test/Shared") {}
+    const orders = EventQueue.layer(Orders, Target, { onDropped: ({ event, reason }) => Effect.log(event.id, reason._tag) })
+    check<Same<typeof orders, Layer.Layer<Orders, never, Target>>>()
+    const all = Broadcaster.layer(All, [Orders, Target.pipe(RetryingSink.make(Shared), EventQueue.make())])
+    check<Same<typeof all, Layer.Layer<All, never, Orders | Target | Shared>>>()
+    const shared = Breaker.layer(Shared, { threshold: 3, backoff: "1 second" })
+    check<Same<typeof shared, Layer.Layer<Shared>>>()`
 }
 
 /** Each kind of snippet and its place in its list, as a name of a file. */

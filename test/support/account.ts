@@ -311,17 +311,11 @@ export const unlogged = (accounts: ReadonlyArray<Account>, lines: ReadonlyArray<
     const told = own.some(({ returned }) => returned !== undefined)
     if (told ? failed < anonymous : failed !== anonymous)
       found.push(`${by}: ${anonymous} events were not taken by onDropped, and ${failed} of them logged`)
-    // What was left at the close, as far as nobody was told by a call.
+    // What was left at the close, as far as no call returned it and no `onDropped` took it.
     const left = own
-      .filter(({ returned }) => returned === undefined)
-      .reduce(
-        (n, { counts, reports, taker }) =>
-          n +
-          counts.undelivered +
-          (taker ? reports.filter(({ dropped }) => dropped.reason._tag === "Lagged").length : 0),
-        0
-      )
-    const logged = sum(/(?:closed|evicted) with (\d+) undelivered/)
+      .filter(({ returned, taker }) => returned === undefined && !taker)
+      .reduce((n, { counts }) => n + counts.undelivered, 0)
+    const logged = sum(/closed with (\d+) undelivered/)
     if (logged < left) found.push(`${by}: ${left} events were left at the close, and ${logged} of them logged`)
     const dropped = own.filter(({ taker }) => !taker).reduce((n, { counts }) => n + counts.dropped, 0)
     if (dropped > 0 && sum(/gave up/) === 0) found.push(`${by}: ${dropped} events were dropped, and no line says so`)

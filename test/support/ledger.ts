@@ -1,6 +1,7 @@
 /** Probes on the edges of a graph: what was written over each edge, when, and how it ended. It knows no part of the library. */
 import { Cause, Effect, Exit, type Fiber } from "effect"
 import { EventSink } from "effect-events"
+import { WriteHalves } from "../../src/internal/sink.ts"
 
 /** A written event: `n` tells it apart, and grows in each writer. The id is what the log may name. */
 export interface Event {
@@ -51,13 +52,11 @@ export class Edge {
   readonly name: string
   readonly sink: AnySink
   private readonly ticks: Ticks
-  /** The attempt that was begun in halves and is not over. */
-  private direct: Attempt | undefined = undefined
 
   constructor(name: string, ticks: Ticks, to: AnySink) {
     this.name = name
     this.ticks = ticks
-    const { direct, writeSome, writeUnsafe } = to
+    const { writeSome, [WriteHalves]: begin, [EventSink.WriteSync]: writeSync } = to
     // The same sink in everything else: node, pipe and type id are inherited.
     this.sink = Object.assign(Object.create(to) as AnySink, {
       write: (event: Event) =>
@@ -74,35 +73,34 @@ export class Edge {
               Effect.sync(() => this.end(attempt, outcomeOf(exit), Exit.isSuccess(exit) ? exit.value : 0))
             )
           })),
-      writeUnsafe:
-        writeUnsafe &&
+      [EventSink.WriteSync]:
+        writeSync &&
         ((event: Event) => {
           const attempt = this.begin([event])
           let outcome: Outcome = "died"
           try {
-            const open = writeUnsafe(event)
+            const open = writeSync(event)
             outcome = open ? "committed" : "closed"
             return open
           } finally {
             this.end(attempt, outcome, 1)
           }
         }),
-      direct: direct && {
-        begin: (event: Event, fiber: Fiber.Fiber<unknown, unknown>) => {
-          // One that a removal abandoned may be out still; `end` does not tell which it ends, so this one goes by `write`.
-          if (this.direct !== undefined) return undefined
-          const write = direct.begin(event, fiber)
+      [WriteHalves]:
+        begin &&
+        ((event: Event, fiber: Fiber.Fiber<unknown, unknown>) => {
+          const begun = begin(event, fiber)
           // It is closed: the caller goes on to `write`, which is an attempt of its own.
-          if (write !== undefined) this.direct = this.begin([event])
-          return write
-        },
-        end: (cause: Cause.Cause<unknown> | undefined) => {
-          direct.end(cause)
-          const attempt = this.direct
-          this.direct = undefined
-          if (attempt !== undefined) this.end(attempt, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
-        }
-      }
+          if (begun === undefined) return undefined
+          const attempt = this.begin([event])
+          return {
+            effect: begun.effect,
+            end: (cause: Cause.Cause<unknown> | undefined) => {
+              begun.end(cause)
+              this.end(attempt, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
+            }
+          }
+        })
     })
   }
 

@@ -1,7 +1,7 @@
 /** A queue as one would first write it, with one defect or none: what the check of conservation must find. */
 import { Cause, Deferred, Effect, Exit, Fiber, Queue, type Scope } from "effect"
 import { type Dropped, EventQueue, EventSink } from "effect-events"
-import { Node } from "../../src/internal/node.ts"
+import { edgeTo, makeAccount, makeNode, pendingOf } from "../../src/internal/node.ts"
 import type { Event } from "./ledger.ts"
 import type { MakeQueue } from "./parts.ts"
 
@@ -27,7 +27,8 @@ export const naiveQueue =
     Effect.gen(function* () {
       const has = (one: Defect) => defect === one
       const { capacity = Infinity, drainTimeout = 0, name = "naive", onDropped } = options
-      const node = new Node("EventQueue", name, () => [dst.node])
+      const account = makeAccount()
+      const node = makeNode({ kind: "EventQueue", name, account, downstream: () => [edgeTo(dst, false)] })
       const queue = yield* Queue.unbounded<Event, Cause.Done>()
       const left = yield* Deferred.make<ReadonlyArray<Dropped.Undelivered<Event>>>()
       const flushes = new Set<{ ahead: number; readonly done: Deferred.Deferred<void> }>()
@@ -49,7 +50,7 @@ export const naiveQueue =
         )
       const givenUp = (event: Event, cause: Cause.Cause<unknown>) =>
         Effect.suspend(() => {
-          node[has("counts a dropped event as delivered") ? "delivered" : "dropped"]++
+          account[has("counts a dropped event as delivered") ? "delivered" : "dropped"]++
           const failed = cause.reasons.find(Cause.isFailReason)
           const reason: Dropped.DropReason<unknown> =
             failed === undefined
@@ -66,7 +67,7 @@ export const naiveQueue =
           return Effect.matchCauseEffect(write, {
             onSuccess: () => {
               inHand = undefined
-              node.delivered++
+              account.delivered++
               return settled
             },
             onFailure: (cause) => {
@@ -80,20 +81,20 @@ export const naiveQueue =
 
       const accept = (events: ReadonlyArray<Event>) =>
         Effect.suspend((): Effect.Effect<void, EventQueue.QueueFull | EventSink.SinkClosed> => {
-          if (node.state !== "open") {
+          if (account.state !== "open") {
             if (has("accepts after its close")) return Effect.void
             return Effect.fail(new EventSink.SinkClosed({ sink: name }))
           }
-          const room = capacity - node.pending
-          const fits = events.length <= room || node.pending === 0
+          const room = capacity - pendingOf(account)
+          const fits = events.length <= room || pendingOf(account) === 0
           const some = fits ? events : has("takes a part of a group that does not fit") ? events.slice(0, room) : []
-          node.accepted += some.length
+          account.accepted += some.length
           Queue.offerAllUnsafe(queue, has("delivers out of order") ? some.toReversed() : some)
           return fits ? Effect.void : Effect.fail(new EventQueue.QueueFull({ queue: name, capacity }))
         })
 
       const close = Effect.gen(function* () {
-        node.state = "closing"
+        account.state = "closing"
         yield* Queue.end(queue)
         const ended = Fiber.await(drainer).pipe(Effect.timeoutOption(drainTimeout))
         if ((yield* ended)._tag === "None") {
@@ -107,22 +108,22 @@ export const naiveQueue =
             next = Queue.takeUnsafe(queue)
           }
           const lost = has("loses the event in hand when it is interrupted")
-          if (hand !== undefined && lost) node.accepted--
+          if (hand !== undefined && lost) account.accepted--
           const list = [
             ...(hand === undefined || lost ? [] : [{ event: hand, inFlight: true }]),
             ...waiting.map((event) => ({ event, inFlight: false }))
           ]
-          node.undelivered += list.length
-          node.state = "closed"
+          account.undelivered += list.length
+          account.state = "closed"
           yield* Deferred.succeed(left, list)
         } else {
-          node.state = "closed"
+          account.state = "closed"
           yield* Deferred.succeed(left, [])
         }
         yield* Effect.forEach(flushes, ({ done }) => Deferred.succeed(done, undefined), { discard: true })
       })
       const begin = Effect.suspend(() =>
-        node.state === "open" ? Effect.forkDetach(close, { startImmediately: true }) : Effect.void
+        account.state === "open" ? Effect.forkDetach(close, { startImmediately: true }) : Effect.void
       )
       const shutdown = Effect.gen(function* () {
         yield* begin
@@ -148,8 +149,8 @@ export const naiveQueue =
         })
       )
       const flush = Effect.suspend(() => {
-        if (node.pending === 0) return Effect.void
-        const flush = { ahead: node.pending, done: Deferred.makeUnsafe<void>() }
+        if (pendingOf(account) === 0) return Effect.void
+        const flush = { ahead: pendingOf(account), done: Deferred.makeUnsafe<void>() }
         flushes.add(flush)
         return Deferred.await(flush.done)
       })
@@ -157,8 +158,9 @@ export const naiveQueue =
         node,
         write: (event: Event) => accept([event]),
         writeSome: (events: ReadonlyArray<Event>) => Effect.as(accept(events), events.length),
-        writeUnsafe: undefined,
-        pending: Effect.sync(() => node.pending),
+        [EventSink.WriteSync]: undefined,
+        offerUnsafe: () => "full",
+        pending: Effect.sync(() => pendingOf(account)),
         flush,
         shutdown
       }) as EventQueue.EventQueue<Event, unknown>

@@ -111,26 +111,25 @@ export class Builder {
       this.add({ spec, label, sink, below, edge, fallible, holds, ...more })
     switch (spec.part) {
       case "filter":
-        return Effect.sync(() =>
-          add(EventFilter.make((event: Event) => passes(spec.mod, event), { name: label })(edge.sink), {})
+        return Effect.map(
+          EventFilter.make(edge.sink, (event) => passes(spec.mod, event), { name: label }),
+          (sink) => add(sink, {})
         )
       case "mapInput":
-        return Effect.sync(() =>
-          add(
-            EventSink.mapInput(edge.sink, (event: Event) => ({ ...event })),
-            {}
-          )
+        return Effect.map(
+          EventSink.mapInput(edge.sink, (event: Event) => ({ ...event })),
+          (sink) => add(sink, {})
         )
       case "tap":
-        return Effect.sync(() => {
+        return Effect.suspend(() => {
           const look = spec.dies ? Effect.die(new Error("the tap died")) : Effect.sleep(spec.ms)
-          return add(
+          return Effect.map(
             EventSink.tap(edge.sink, () => look),
-            {}
+            (sink) => add(sink, {})
           )
         })
       case "timeout":
-        return Effect.sync(() => add(EventSink.timeout(edge.sink, spec.ms), { fallible: true }))
+        return Effect.map(EventSink.timeout(edge.sink, spec.ms), (sink) => add(sink, { fallible: true }))
       case "retry":
         return Effect.gen({ self: this }, function* () {
           this.deadline += spec.drain
@@ -198,7 +197,7 @@ export class Builder {
       const make =
         spec.group === 0
           ? EventSink.make((event: Event) => commit([event]), options)
-          : EventSink.makeGroup<Event>(commit, options)
+          : EventSink.makeBatch<Event>(commit, options)
       return Effect.map(make, (sink) => add(sink, received))
     }
     const make = testSink(behaviour, spec.group === 0 ? options : { ...options, group: spec.group })
@@ -241,7 +240,7 @@ export class Builder {
         const below = yield* this.build(member.below)
         // A subscription has the name of its sink, and lists and lines tell by that whose they are.
         const isShared = this.members.has(below.sink.node)
-        belows.push(isShared ? this.filterAll(below) : below)
+        belows.push(isShared ? yield* this.filterAll(below) : below)
         this.members.add(belows.at(-1)!.sink.node)
       }
       const label = this.label("broadcaster")
@@ -277,7 +276,10 @@ export class Builder {
       const opened = Effect.sync(() => {
         const node = broadcaster.node
           .downstream()
-          .find((node) => !known.has(node) && node.downstream()[0] === member.edge.sink.node && !this.taken.has(node))
+          .map(({ node }) => node)
+          .find(
+            (node) => !known.has(node) && node.downstream()[0]?.node === member.edge.sink.node && !this.taken.has(node)
+          )
         if (node === undefined) return
         this.taken.add(node)
         const label = `${member.edge.name} #${member.terms.length}`
@@ -293,20 +295,23 @@ export class Builder {
     })
   }
 
-  private filterAll(below: Part): Part {
+  private filterAll(below: Part): Effect.Effect<Part> {
     const label = this.label("filter")
     const edge = this.connect(below, label)
-    const sink = EventFilter.make((_: Event) => true, { name: label })(edge.sink)
     const { fallible, holds } = below
-    return this.add({
-      spec: { part: "filter", mod: Infinity, below: below.spec },
-      label,
-      sink,
-      below,
-      edge,
-      fallible,
-      holds
-    })
+    return Effect.map(
+      EventFilter.make(edge.sink, () => true, { name: label }),
+      (sink) =>
+        this.add({
+          spec: { part: "filter", mod: Infinity, below: below.spec },
+          label,
+          sink,
+          below,
+          edge,
+          fallible,
+          holds
+        })
+    )
   }
 
   private readonly members = new Set<EventSink.SinkNode>()

@@ -32,8 +32,8 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       make: (receiver) => EventSink.make(receiver.write)
     }),
     subject({
-      name: "EventSink.makeGroup",
-      make: (receiver) => EventSink.makeGroup(receiver.group.writeSome)
+      name: "EventSink.makeBatch",
+      make: (receiver) => EventSink.makeBatch(receiver.group.writeSome)
     }),
     subject({
       name: "EventSink.sync",
@@ -42,11 +42,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     }),
     subject({
       name: "EventSink.mapInput",
-      make: (receiver) =>
-        Effect.map(
-          EventSink.make(receiver.write),
-          EventSink.mapInput((event: unknown) => event)
-        )
+      make: (receiver) => EventSink.mapInput((event: unknown) => event)(EventSink.make(receiver.write))
     }),
     subject({
       name: "EventSink.mapInput of events of one type",
@@ -55,35 +51,27 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       make: (receiver: SinkLaws.Receiver<string>, onDropped) =>
         receiver.pipe(
           EventQueue.make({ onDropped: (dropped: Dropped.Dropped<string, unknown>) => onDropped(dropped) }),
-          Effect.map(EventSink.mapInput(({ n }: { readonly n: number }) => String(n)))
+          EventSink.mapInput(({ n }: { readonly n: number }) => String(n))
         ),
       queued: true
     }),
     subject({
       name: "EventSink.mapError",
-      make: (receiver) =>
-        Effect.map(
-          EventSink.make(receiver.write),
-          EventSink.mapError(() => "mapped")
-        )
+      make: (receiver) => EventSink.mapError(() => "mapped")(EventSink.make(receiver.write))
     }),
     subject({
       name: "EventSink.tap",
-      make: (receiver) =>
-        Effect.map(
-          EventSink.makeGroup(receiver.group.writeSome),
-          EventSink.tap(() => Effect.void)
-        )
+      make: (receiver) => EventSink.tap(() => Effect.void)(EventSink.makeBatch(receiver.group.writeSome))
     }),
     subject({
       name: "EventSink.timeout",
-      make: (receiver) => Effect.map(EventSink.make(receiver.write), EventSink.timeout("5 seconds"))
+      make: (receiver) => EventSink.timeout("5 seconds")(EventSink.make(receiver.write))
     }),
     subject({
       name: "EventSink.stamp",
       read: (event) => (isStamped(event) ? event.event : event),
       make: (receiver: SinkLaws.Receiver<EventSink.Stamped<unknown>>) =>
-        Effect.map(EventSink.makeGroup(receiver.group.writeSome), (sink) => EventSink.stamp<unknown, unknown>(sink))
+        EventSink.stamp(EventSink.makeBatch(receiver.group.writeSome))
     })
   ],
   [
@@ -138,7 +126,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       name: "EventQueue over a synchronous sink",
       queued: true,
       synchronous: true,
-      make: (receiver) => Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make()),
+      make: (receiver) => EventQueue.make()(EventSink.sync(receiver.record)),
       shutdown: (queue) => queue.shutdown
     }),
     ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
@@ -162,7 +150,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         synchronous: true,
         capacity: 3,
         make: (receiver, onDropped) =>
-          Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make({ capacity: 3, overflow, onDropped })),
+          EventQueue.make({ capacity: 3, overflow, onDropped })(EventSink.sync(receiver.record)),
         shutdown: (queue) => queue.shutdown
       })
     ]),
@@ -198,8 +186,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         queued: true,
         synchronous: true,
         order,
-        make: (receiver, onDropped) =>
-          Effect.flatMap(EventSink.sync(receiver.record), EventQueue.make({ ...options, onDropped })),
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(EventSink.sync(receiver.record)),
         shutdown: (queue) => queue.shutdown
       }),
       subject({
@@ -220,7 +207,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         make: (receiver, onDropped) =>
           receiver.pipe(
             RetryingSink.make(ExponentialBackoff.make(backoff)),
-            Effect.flatMap(EventQueue.make({ ...options, onDropped }))
+            EventQueue.make({ ...options, onDropped })
           ),
         shutdown: (queue) => queue.shutdown
       }),
@@ -251,10 +238,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
           capacity: 3,
           order,
           make: (receiver, onDropped) =>
-            Effect.flatMap(
-              EventSink.sync(receiver.record),
-              EventQueue.make({ ...options, capacity: 3, overflow, onDropped })
-            ),
+            EventQueue.make({ ...options, capacity: 3, overflow, onDropped })(EventSink.sync(receiver.record)),
           shutdown: (queue) => queue.shutdown
         })
       ])
@@ -357,18 +341,18 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "EventFilter",
       filtered: () => "noise",
-      make: (receiver) => Effect.map(EventSink.make(receiver.write), EventFilter.make(notNoise))
+      make: (receiver) => EventFilter.make(notNoise)(EventSink.make(receiver.write))
     }),
     subject({
       name: "EventFilter over a group sink",
       filtered: () => "noise",
-      make: (receiver) => Effect.map(EventSink.makeGroup(receiver.group.writeSome), EventFilter.make(notNoise))
+      make: (receiver) => EventFilter.make(notNoise)(EventSink.makeBatch(receiver.group.writeSome))
     }),
     subject({
       name: "EventFilter over a synchronous sink",
       synchronous: true,
       filtered: () => "noise",
-      make: (receiver) => Effect.map(EventSink.sync(receiver.record), EventFilter.make(notNoise))
+      make: (receiver) => EventFilter.make(notNoise)(EventSink.sync(receiver.record))
     })
   ],
   [
@@ -381,8 +365,10 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       make: (receiver, onDropped) =>
         receiver.pipe(
           RetryingSink.make(ExponentialBackoff.make(backoff)),
-          Effect.flatMap(EventQueue.make({ onDropped })),
-          Effect.map((queue) => Object.assign(EventFilter.make(notNoise)(queue), { shutdown: queue.shutdown }))
+          EventQueue.make({ onDropped }),
+          Effect.flatMap((queue) =>
+            Effect.map(EventFilter.make(queue, notNoise), (sink) => ({ ...sink, shutdown: queue.shutdown }))
+          )
         ),
       shutdown: ({ shutdown }) => shutdown
     }),
@@ -398,8 +384,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       name: "queue | queue | receiver",
       queued: true,
       deadline: "40 seconds",
-      make: (receiver, onDropped) =>
-        receiver.pipe(EventQueue.make({ onDropped }), Effect.flatMap(EventQueue.make({ onDropped })))
+      make: (receiver, onDropped) => receiver.pipe(EventQueue.make({ onDropped }), EventQueue.make({ onDropped }))
     }),
     subject({
       name: "queue of 1 | queue of 1 | receiver",
@@ -407,10 +392,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       capacity: 1,
       deadline: "40 seconds",
       make: (receiver, onDropped) =>
-        receiver.pipe(
-          EventQueue.make({ capacity: 1, onDropped }),
-          Effect.flatMap(EventQueue.make({ capacity: 1, onDropped }))
-        )
+        receiver.pipe(EventQueue.make({ capacity: 1, onDropped }), EventQueue.make({ capacity: 1, onDropped }))
     }),
     subject({
       name: "broadcast | filter | queue | retry | receiver",
@@ -420,8 +402,8 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         Broadcaster.make([
           receiver.pipe(
             RetryingSink.make(ExponentialBackoff.make(backoff)),
-            Effect.flatMap(EventQueue.make({ onDropped })),
-            Effect.map((queue) => EventFilter.make(notNoise)<never>(queue))
+            EventQueue.make({ onDropped }),
+            EventFilter.make(notNoise)
           )
         ]),
       sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }

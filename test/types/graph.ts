@@ -23,17 +23,14 @@ export class Notifications extends Context.Service<Notifications, Place>()("app/
 
 const backoff = ExponentialBackoff.make({ base: "1 millis", factor: "1 millis" })
 
-export const AuditLive = EventSink.layer(
-  Audit,
-  AuditReceiver.pipe(Effect.flatMap(RetryingSink.make(backoff)), Effect.flatMap(EventQueue.make()))
-)
+export const AuditLive = EventSink.layer(Audit, AuditReceiver.pipe(RetryingSink.make(backoff), EventQueue.make()))
 
 export const SearchLive = EventSink.layer(
   Search,
   SearchReceiver.pipe(
-    Effect.flatMap(RetryingSink.make(backoff)),
-    Effect.flatMap(EventQueue.make({ capacity: 100 })),
-    Effect.map(EventFilter.make((order: Order) => order.total >= 100))
+    RetryingSink.make(backoff),
+    EventQueue.make({ capacity: 100 }),
+    EventFilter.make((order: Order) => order.total >= 100)
   )
 )
 

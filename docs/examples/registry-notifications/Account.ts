@@ -7,7 +7,7 @@ import type { Receiver } from "./Receivers.ts"
 /** The nodes of an endpoint down to the webhook: nothing on the way branches. */
 export const pathFrom = (node: EventSink.SinkNode): ReadonlyArray<EventSink.SinkNode> => [
   node,
-  ...node.downstream().flatMap(pathFrom)
+  ...node.downstream().flatMap((edge) => pathFrom(edge.node))
 ]
 
 /** What is known of an endpoint when a run is over, from all sides. */

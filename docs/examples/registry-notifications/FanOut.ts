@@ -11,7 +11,7 @@ import { EventSink } from "effect-events"
 
 /** Writes to all sinks side by side, groups as groups. */
 export const make = <A, E>(sinks: ReadonlyArray<EventSink.EventSink<A, E>>) =>
-  EventSink.makeGroup(
+  EventSink.makeBatch(
     (events: NonEmptyReadonlyArray<A>) =>
       // Each is awaited: the failure of one is no reason to leave another in the middle of its commit.
       Effect.forEach(sinks, (sink) => Effect.exit(EventSink.writeAll(sink, events)), { concurrency: "unbounded" }).pipe(

@@ -61,8 +61,8 @@ const impatient = Effect.fnUntraced(function* (name: Name) {
     RetryStrategy.combine(yield* Breaker.make({ threshold: 5, backoff: "1 millis" }))
   )
   return yield* Pipeline.post(given).pipe(
-    Effect.flatMap(RetryingSink.make(strategy, { name, while: HttpSink.isTransient })),
-    Effect.map(EventSink.mapError(explain)),
+    RetryingSink.make(strategy, { name, while: HttpSink.isTransient }),
+    EventSink.mapError(explain),
     Effect.flatMap(Pipeline.queued(given))
   )
 })
@@ -73,13 +73,7 @@ const ignored = Endpoint.ignoring({ mediaTypes: ["application/octet-stream"] })
 const endpoints = Layer.mergeAll(
   EventSink.layer(Healthy, patient("healthy")),
   EventSink.layer(Flaky, patient("flaky")),
-  EventSink.layer(
-    Late,
-    Effect.map(
-      patient("late"),
-      EventFilter.make((event: Notification) => !ignored(event))
-    )
-  ),
+  EventSink.layer(Late, EventFilter.make((event: Notification) => !ignored(event))(patient("late"))),
   EventSink.layer(Absent, impatient("absent"))
 )
 

@@ -7,7 +7,7 @@
  * receiver that is down, not the end of this process, not `kill -9`. A request that it cannot take it keeps, too.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { EventSink } from "effect-events"
 import type { DurableQueue } from "effect-events/durable"
 import { Envelope, EventIngress, type RegistryEvent } from "effect-events/http"
@@ -78,14 +78,16 @@ export class Inbox extends Context.Service<Inbox, EventSink.EventSink<Notificati
 ) {}
 
 /** Every endpoint; and where there is none, the screen. */
-const inbox = Effect.flatMap(Endpoints, (lines) =>
-  lines.length > 0
-    ? FanOut.make(lines.map(({ queue }) => queue))
-    : EventSink.make(({ action, id, target }: Notification) =>
-        Screen.print(
-          [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
+const inbox = Effect.flatMap(
+  Endpoints,
+  (lines): Effect.Effect<EventSink.EventSink<Notification, DurableQueue.DurableQueueError>, never, Scope.Scope> =>
+    lines.length > 0
+      ? FanOut.make(lines.map(({ queue }) => queue))
+      : EventSink.make(({ action, id, target }: Notification) =>
+          Screen.print(
+            [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
+          )
         )
-      )
 )
 
 const route = (maxBytes: number) =>

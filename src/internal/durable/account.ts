@@ -1,20 +1,22 @@
-import type { Node } from "../node.ts"
+import { type Account as Counts, makeAccount, type SinkNode } from "../node.ts"
 
 /**
  * The account of a durable queue. What is in the store was written by this process, by one before it or by another beside
  * it: what is accepted is what this process knows to be there, and what it saw leave.
  */
 export class Account {
-  readonly node: Node
+  readonly node: SinkNode
+  readonly counts: Counts = makeAccount()
   private known = 0
   /** How many events were ever taken for stored. */
   private entries = 0
 
-  constructor(node: Node) {
-    this.node = node
-    node.update = () => {
-      node.accepted = this.known + node.delivered + node.dropped + node.deadLettered + node.kept
-    }
+  /** Its node is made over its counts, and brings them up to date before they are read. */
+  constructor(makeNode: (counts: Counts, update: () => void) => SinkNode) {
+    const { counts } = this
+    this.node = makeNode(counts, () => {
+      counts.accepted = this.known + counts.delivered + counts.dropped + counts.deadLettered + counts.kept
+    })
   }
 
   /** How many events are in the store and not delivered, as far as it is known. */
@@ -56,7 +58,7 @@ export class Account {
   keep(): number {
     const kept = this.known
     this.known = 0
-    this.node.kept += kept
+    this.counts.kept += kept
     return kept
   }
 }

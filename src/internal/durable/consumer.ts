@@ -14,7 +14,7 @@ import type {
   Parked,
   Stored
 } from "../../durable/DurableQueueStore.ts"
-import type { Source } from "../draining.ts"
+import type { Source } from "../../durable/internal/draining.ts"
 import { Acknowledger } from "./acknowledger.ts"
 import { Hand, type HandLine, type Row } from "./hand.ts"
 import type { QueueLog } from "./log.ts"

@@ -6,12 +6,11 @@ import type * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import type { Undelivered } from "../../Dropped.ts"
 import type { DurableQueueStoreError, LeaseLost, Operations, Parked } from "../../durable/DurableQueueStore.ts"
-import { Delivering } from "../captured.ts"
-import { closeAll } from "../closing.ts"
+import { Delivering } from "../context.ts"
 import { reportTimeout, within } from "../deadline.ts"
-import { Drainer } from "../drainer.ts"
-import { endsClosed } from "../draining.ts"
-import type { EventSink } from "../sink.ts"
+import { Drainer } from "../../durable/internal/drainer.ts"
+import { closeAll, endsClosed } from "../../durable/internal/draining.ts"
+import { type EventSink, WriteSync } from "../sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
 import { Consumer, type ConsumerLine } from "./consumer.ts"
@@ -65,7 +64,7 @@ export class Delivery<A, E> {
     this.consumer = new Consumer(
       settings,
       store,
-      dst.writeUnsafe !== undefined || dst.writeSome !== undefined,
+      dst[WriteSync] !== undefined || dst.writeSome !== undefined,
       {
         decode: codec.decode,
         refresh: this.refresh,
@@ -89,13 +88,13 @@ export class Delivery<A, E> {
     context: Context.Context<never>
   ): Drainer<A, E> {
     const { account, log } = this
-    const { node } = account
+    const { counts } = account
     /** The event that it gives up is among the dead letters. */
     let isParked = false
     return new Drainer(
       line,
       dst,
-      node,
+      counts,
       {
         failed: (_, cause, restore) => restore(this.failed(line, cause, () => (isParked = true))),
         recovered: () => log.delivering,
@@ -110,13 +109,13 @@ export class Delivery<A, E> {
         },
         gaveUp: () => {
           if (isParked) {
-            node.deadLettered++
+            counts.deadLettered++
             account.left(1)
           } else line.letGo()
           isParked = false
         },
         // A failure while it closes costs no event.
-        ends: (cause) => endsClosed(cause) || node.state !== "open",
+        ends: (cause) => endsClosed(cause) || counts.state !== "open",
         downstreamClosed: hooks.downstreamClosed
       },
       context
@@ -156,7 +155,7 @@ export class Delivery<A, E> {
   )
 
   private parked(n: number): Effect.Effect<void> {
-    this.account.node.deadLettered += n
+    this.account.counts.deadLettered += n
     this.account.left(n)
     return this.log.parked(n)
   }
@@ -198,13 +197,10 @@ export class Delivery<A, E> {
 
   /** Waits for what is in flight until the time is up, and answers with what then was: it stays in the store. */
   readonly close: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Effect.suspend(() =>
-    Effect.flatMap(
-      closeAll(this.drainers, this.settings.drainTimeout, () => []),
-      (left) => {
-        for (const fiber of this.fibers) fiber.interruptUnsafe()
-        const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
-        return Effect.as(within(finish, reportTimeout), left)
-      }
-    )
+    Effect.flatMap(closeAll(this.drainers, this.settings.drainTimeout), (left) => {
+      for (const fiber of this.fibers) fiber.interruptUnsafe()
+      const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
+      return Effect.as(within(finish, reportTimeout), left)
+    })
   )
 }

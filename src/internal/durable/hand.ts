@@ -1,8 +1,8 @@
 /** What was read from a store and is not settled: some of it waits, and each line has some of it in hand. */
 import type { Key, Stored } from "../../durable/DurableQueueStore.ts"
-import { type Backlog, type Line, Sequence, type Settle } from "../backlog.ts"
-import { maxGroup } from "../drainer.ts"
-import { Lanes } from "../lanes.ts"
+import { type Backlog, type Line, Sequence, type Settle } from "../../durable/internal/backlog.ts"
+import { maxGroup } from "../../durable/internal/drainer.ts"
+import { Lanes } from "../../durable/internal/lanes.ts"
 
 /** An event that was read. */
 export interface Row<out A> extends Stored {

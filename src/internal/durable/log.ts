@@ -1,17 +1,19 @@
 /** What a durable queue tells the log: counts and names, never an event. */
 import * as Effect from "effect/Effect"
 import type { DurableQueueStoreError } from "../../durable/DurableQueueStore.ts"
-import { annotate, FailureLog } from "../failureLog.ts"
-import type { Node } from "../node.ts"
+import { annotate, makeFailureLog } from "../failureLog.ts"
+import type { Account, SinkNode } from "../node.ts"
 
 export class QueueLog {
-  private readonly node: Node
-  private readonly parkings = new FailureLog()
-  private readonly troubles = new FailureLog()
+  private readonly node: SinkNode
+  private readonly counts: Account
+  private readonly parkings = makeFailureLog()
+  private readonly troubles = makeFailureLog()
   private unlogged = 0
 
-  constructor(node: Node) {
+  constructor(node: SinkNode, counts: Account) {
     this.node = node
+    this.counts = counts
   }
 
   private line(log: typeof Effect.logError, what: string): Effect.Effect<void> {
@@ -49,7 +51,7 @@ export class QueueLog {
   )
 
   readonly troubled = (error: DurableQueueStoreError): Effect.Effect<void> => {
-    this.node.lastError = error
+    this.counts.lastError = error
     const failures = this.troubles.failed()
     return failures === 0 ? Effect.void : this.line(Effect.logError, `waits for its store: ${error.message}`)
   }

@@ -5,9 +5,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { DurableQueueStoreError, Operations, Stored } from "../../durable/DurableQueueStore.ts"
-import { Node } from "../node.ts"
-import { Reporter } from "../reporter.ts"
-import { type EventSink, operation, Sink } from "../sink.ts"
+import { edgeTo, makeNode } from "../node.ts"
+import { makeReport, type Report } from "../report.ts"
+import { type BatchSink, type EventSink, makeSink } from "../sink.ts"
 import { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
 import { Delivery } from "./delivery.ts"
@@ -33,7 +33,9 @@ export interface Kept<out A> {
 /** How long a flush does not look whether another process has delivered. */
 const lookForProgress = "250 millis"
 
-export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
+export class DurableQueueImpl<in out A, E> {
+  /** What writes to it; the rest of a durable queue is beside it. */
+  readonly sink: BatchSink<A, WriteError>
   private readonly settings: Settings<A>
   private readonly store: Operations
   private readonly codec: Codec<A>
@@ -42,7 +44,7 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
   private readonly writing: Writing<A>
   private readonly delivery: Delivery<A, E>
   private readonly trimmer: Trimmer<A> | undefined
-  private readonly reporter: Reporter<A, never>
+  private readonly reporter: Report<A>
   private readonly log: QueueLog
   private readonly progress = Latch.makeUnsafe()
   private readonly closing = Deferred.makeUnsafe<Kept<A>>()
@@ -55,21 +57,31 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
     settings: Settings<A>,
     context: Context.Context<never>
   ) {
-    const node = new Node("DurableQueue", settings.name, () => [dst.node])
-    super({
+    this.account = new Account((counts, update) =>
+      makeNode({
+        kind: "DurableQueue",
+        name: settings.name,
+        account: counts,
+        update,
+        downstream: () => [edgeTo(dst, false)],
+        oldestAge: (now) => {
+          const { oldest } = this.delivery.consumer
+          return oldest && Math.max(0, now - oldest.writtenAt)
+        }
+      })
+    )
+    const { counts, node } = this.account
+    this.sink = makeSink<A, WriteError>({
       node,
-      write: operation("DurableQueue.write", (event: A, fiber) => this.writing.one(event, fiber)),
-      writeSome: operation("DurableQueue.writeSome", (events: NonEmptyReadonlyArray<A>, fiber) =>
-        this.writing.some(events, fiber)
-      )
+      write: (event) => Effect.withFiber((fiber) => this.writing.one(event, fiber)),
+      writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.withFiber((fiber) => this.writing.some(events, fiber))
     })
     this.settings = settings
     this.store = store
     this.codec = codec
     this.context = context
-    this.account = new Account(node)
-    this.log = new QueueLog(node)
-    this.reporter = new Reporter(node, settings.onDropped, context)
+    this.log = new QueueLog(node, counts)
+    this.reporter = makeReport<A, never>(node, settings.onDropped, context)
     this.deadLetters = makeLetters(settings.name, store, codec)
     this.writing = new Writing(settings, this.account, store, codec, this.reporter, this.looked, context)
     this.delivery = new Delivery(
@@ -87,7 +99,6 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
       context
     )
     const { consumer } = this.delivery
-    node.oldestAge = (now) => consumer.oldest && Math.max(0, now - consumer.oldest.writtenAt)
     if (settings.overflow === "drop-oldest" && settings.limits !== undefined) {
       this.trimmer = new Trimmer(settings, settings.limits, store, consumer, (dropped) => this.trimmed(dropped))
     }
@@ -115,10 +126,10 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
       Effect.forEach(dropped, ({ payload }) => Effect.option(this.codec.decode(payload))),
       (decoded) => {
         const events = decoded.flatMap((event) => (event._tag === "Some" ? [event.value] : []))
-        this.account.node.dropped += dropped.length
+        this.account.counts.dropped += dropped.length
         this.account.left(dropped.length)
         // The reports are under way by that, and the close waits for them.
-        void this.reporter.overflown(events)
+        void this.reporter.aside(events, { _tag: "Overflow" })
         return this.log.unreadable(dropped.length - events.length)
       }
     )
@@ -147,15 +158,15 @@ export class DurableQueueImpl<in out A, E> extends Sink<A, WriteError> {
   }
 
   private begin(): void {
-    const { node } = this.account
-    if (node.state !== "open") return
-    node.state = "closing"
+    const { counts } = this.account
+    if (counts.state !== "open") return
+    counts.state = "closing"
     this.delivery.stop()
     const close = Effect.gen({ self: this }, function* () {
       const [left] = yield* Effect.all([this.delivery.close, this.writing.close()], { concurrency: "unbounded" })
       const inFlight = left.flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
       const count = this.account.keep()
-      node.state = "closed"
+      counts.state = "closed"
       yield* this.log.closed(count, inFlight.length)
       return { count, inFlight }
     })

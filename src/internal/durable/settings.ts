@@ -1,7 +1,7 @@
 import type * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
 import type { Limits } from "../../durable/DurableQueueStore.ts"
-import type { Overflow } from "../queue.ts"
+import type { Overflow } from "../queue/makeQueue.ts"
 
 /** The options of a durable queue, with their defaults in place. */
 export interface Settings<in A> {

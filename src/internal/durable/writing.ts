@@ -4,11 +4,11 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { DurableQueueStoreError, type Limits, type Operations } from "../../durable/DurableQueueStore.ts"
-import { Delivering } from "../captured.ts"
+import { Delivering } from "../context.ts"
 import { andThenEager, loopEager } from "../eager.ts"
 import { reaches } from "../node.ts"
-import { QueueFull } from "../queue.ts"
-import type { Reporter } from "../reporter.ts"
+import { QueueFull } from "../queue/makeQueue.ts"
+import type { Report } from "../report.ts"
 import { SinkClosed } from "../sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./codec.ts"
@@ -34,7 +34,7 @@ export class Writing<in out A> {
   private readonly account: Account
   private readonly store: Operations
   private readonly codec: Codec<A>
-  private readonly reporter: Reporter<A, never>
+  private readonly reporter: Report<A>
   /** To be run after the commit of each append of its own. */
   private readonly appended: Effect.Effect<void>
   private readonly committer: Committer<A, WriteError | SinkClosed>
@@ -45,7 +45,7 @@ export class Writing<in out A> {
     account: Account,
     store: Operations,
     codec: Codec<A>,
-    reporter: Reporter<A, never>,
+    reporter: Report<A>,
     appended: Effect.Effect<void>,
     context: Context.Context<never>
   ) {
@@ -70,7 +70,7 @@ export class Writing<in out A> {
   }
 
   one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
-    if (this.account.node.state !== "open") return this.closed
+    if (this.account.counts.state !== "open") return this.closed
     this.settings.partitionBy?.(event)
     return andThenEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
   }
@@ -80,7 +80,7 @@ export class Writing<in out A> {
     group: NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, WriteError | SinkClosed> {
-    if (this.account.node.state !== "open") return this.closed
+    if (this.account.counts.state !== "open") return this.closed
     return Effect.suspend(() => {
       const { groupBytes, groupEvents, partitionBy } = this.settings
       if (partitionBy !== undefined) for (const event of group) partitionBy(event)
@@ -128,7 +128,7 @@ export class Writing<in out A> {
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, WriteError | SinkClosed> {
     // The close may have come while it was encoded.
-    if (this.account.node.state !== "open") return this.closed
+    if (this.account.counts.state !== "open") return this.closed
     const delivering = fiber.getRef(Delivering)
     // It would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
@@ -172,7 +172,7 @@ export class Writing<in out A> {
     if (overflow !== "drop-newest") {
       return Effect.fail(new QueueFull({ queue: name, capacity: limits?.rows ?? Number.POSITIVE_INFINITY }))
     }
-    this.account.node.dropped += events.length
-    return this.reporter.overflown(events)
+    this.account.counts.dropped += events.length
+    return this.reporter.aside(events, { _tag: "Overflow" })
   }
 }

@@ -76,7 +76,7 @@ export interface Assembly<in out A> {
   /** Posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
   readonly sink: EventSink<A, HttpSink.HttpSinkError>
   /** Puts the filter in front of a sink. */
-  readonly filtered: <E>(sink: EventSink<A, E>) => EventSink<A, E>
+  readonly filtered: <E>(sink: EventSink<A, E>) => Effect.Effect<EventSink<A, E>>
 }
 
 export const assemble = <A>(
@@ -115,6 +115,7 @@ export const assemble = <A>(
       counts,
       off,
       sink: onDisabled === undefined ? retrying : off.diverting(retrying, onDisabled),
-      filtered: (sink) => (ignore === undefined ? sink : EventFilter.make((event: A) => !ignore(event), { name })(sink))
+      filtered: (sink) =>
+        ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
     }
   })

@@ -1,8 +1,8 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
-import { annotate, FailureLog } from "../failureLog.ts"
-import { loggable } from "../reporter.ts"
+import { annotate, makeFailureLog } from "../failureLog.ts"
+import { loggable } from "../report.ts"
 
 /** Senders choose what is warned of: so many texts are kept, and no later one is logged. */
 const mostWarnings = 100
@@ -10,9 +10,9 @@ const mostWarnings = 100
 /** What an ingress tells the log: how often, and why, never what came. */
 export class IngressLog {
   private readonly name: string
-  private readonly forged = new FailureLog()
-  private readonly untaken = new FailureLog()
-  private readonly broken = new FailureLog()
+  private readonly forged = makeFailureLog()
+  private readonly untaken = makeFailureLog()
+  private readonly broken = makeFailureLog()
   private readonly warnings = new Set<string>()
 
   constructor(name: string) {

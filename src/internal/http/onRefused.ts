@@ -7,8 +7,8 @@ import * as Option from "effect/Option"
 import type * as Response from "effect/http/HttpServerResponse"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Message } from "../../http/Envelope.ts"
-import { annotate, FailureLog } from "../failureLog.ts"
-import { loggable } from "../reporter.ts"
+import { annotate, makeFailureLog } from "../failureLog.ts"
+import { loggable } from "../report.ts"
 import { exitWithin } from "./commit.ts"
 import { tagOf } from "./ingressLog.ts"
 import { type Problem, Refused, refusedAs } from "./refused.ts"
@@ -68,7 +68,7 @@ interface Options {
 
 /** Answers a request by `onRefused`. One that this did not keep is answered with 503, since it must come again. */
 export const makeOnRefused = ({ name, onRefused, retryAfter, timeout }: Options) => {
-  const run = new FailureLog()
+  const run = makeFailureLog()
 
   const line = (log: typeof Effect.logError, what: string, ...cause: ReadonlyArray<Cause.Cause<unknown>>) =>
     annotate("EventIngress", name)(log(`EventIngress "${name}" ${what}`, ...cause))

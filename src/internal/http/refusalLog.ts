@@ -1,7 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { brief } from "../envelope/error.ts"
-import { annotate, FailureLog } from "../failureLog.ts"
+import { annotate, makeFailureLog } from "../failureLog.ts"
 import type { Problem } from "./refused.ts"
 
 /** What an ingress logs of requests that it answered with a 4xx: how many, and why the last one, never what came. */
@@ -18,7 +18,7 @@ const quiet = 60_000
 
 /** A line at doubling counts. Refused signatures are not among them: those have a log of their own. */
 export const makeRefusalLog = (name: string): RefusalLog => {
-  const run = new FailureLog()
+  const run = makeFailureLog()
   let lineAt = Number.NEGATIVE_INFINITY
   return {
     refused: ({ detail, status }) =>

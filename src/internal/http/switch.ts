@@ -6,8 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { Disabled, HttpSinkError } from "../../http/HttpSinkError.ts"
 import { annotate } from "../failureLog.ts"
-import type { Node } from "../node.ts"
-import { type EventSink, Sink, type SinkClosed } from "../sink.ts"
+import { type EventSink, makeSink, type SinkClosed } from "../sink.ts"
 
 /**
  * Whether an endpoint delivers.
@@ -38,7 +37,7 @@ export const gone = 410
 const alike = <A, E, B, F>(
   self: EventSink<A, E>,
   parts: Pick<EventSink<B, F>, "write" | "writeSome">
-): EventSink<B, F> => new Sink<B, F>({ ...parts, node: self.node as Node })
+): EventSink<B, F> => makeSink<B, F>({ ...parts, node: self.node })
 
 export class Switch {
   private readonly name: string

@@ -3,8 +3,8 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { EventSink } from "../../EventSink.ts"
-import { Node } from "../../internal/node.ts"
-import { Sink, SinkClosed } from "../../internal/sink.ts"
+import { makeAccount, makeNode } from "../../internal/node.ts"
+import { makeSink, SinkClosed } from "../../internal/sink.ts"
 import { TestError } from "../TestSink.ts"
 
 /**
@@ -61,15 +61,15 @@ export class Record {
     this.name = name
     this.label = label
     this.now = now
-    const node = new Node("Receiver", name)
+    const node = makeNode({ kind: "Receiver", name, account: makeAccount() })
     const write = (event: unknown) => this.take([event])
-    const group = new Sink<unknown, TestError>({
+    const group = makeSink<unknown, TestError>({
       node,
       write,
       writeSome: (events) => Effect.as(this.take(events), events.length)
     })
-    this.sink = Object.assign(new Sink<unknown, TestError>({ node, write }), {
-      reliable: new Sink<unknown>({
+    this.sink = Object.assign(makeSink<unknown, TestError>({ node, write }), {
+      reliable: makeSink<unknown, never>({
         node,
         write: (event) => Effect.catchTag(write(event), "TestError", (error) => Effect.die(error))
       }),

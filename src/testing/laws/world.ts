@@ -158,7 +158,7 @@ export class World {
     const visit = (node: SinkNode): void => {
       if (nodes.has(node)) return
       nodes.add(node)
-      for (const next of node.downstream()) visit(next)
+      for (const next of node.downstream()) visit(next.node)
     }
     visit(this.part.sink.node)
     this.nodes = nodes

@@ -41,9 +41,7 @@ const say = (...words: ReadonlyArray<unknown>) => Effect.sync(() => void process
 
 const program = Effect.gen(function* () {
   const queue = yield* HttpSink.make({ name: "receiver", url: orders.url, envelope: Envelope.ndjson(Numbered) }).pipe(
-    Effect.flatMap(
-      RetryingSink.make(ExponentialBackoff.make({ base: "5 millis", factor: "5 millis", max: "50 millis" }))
-    ),
+    RetryingSink.make(ExponentialBackoff.make({ base: "5 millis", factor: "5 millis", max: "50 millis" })),
     Effect.flatMap(
       DurableQueue.make({
         name: "crash",

@@ -115,7 +115,7 @@ class World {
       case "plain":
         return EventSink.make((n: number) => this.take(process, [n]), options)
       case "group":
-        return EventSink.makeGroup((events: readonly [number, ...Array<number>]) => {
+        return EventSink.makeBatch((events: readonly [number, ...Array<number>]) => {
           const some = events.slice(0, this.pick(1, events.length))
           return Effect.as(this.take(process, some), some.length)
         }, options)

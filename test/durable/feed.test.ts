@@ -4,9 +4,9 @@ import { Effect, Exit, Fiber } from "effect"
 import * as fc from "fast-check"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { Feed, Topic } from "../src/internal/feed.ts"
-import { runs } from "./support/runs.ts"
-import { settle } from "./support/virtual.ts"
+import { Feed, Topic } from "../../src/durable/internal/feed.ts"
+import { runs } from "../support/runs.ts"
+import { settle } from "../support/virtual.ts"
 
 type Step =
   | { readonly do: "publish" | "join" }

@@ -2,11 +2,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fc from "fast-check"
-import { type Backlog, Sequence } from "../src/internal/backlog.ts"
-import { Lanes } from "../src/internal/lanes.ts"
-import { collector } from "./support/collector.ts"
-import { runs } from "./support/runs.ts"
-import { settle } from "./support/virtual.ts"
+import { type Backlog, Sequence } from "../../src/durable/internal/backlog.ts"
+import { Lanes } from "../../src/durable/internal/lanes.ts"
+import { collector } from "../support/collector.ts"
+import { runs } from "../support/runs.ts"
+import { settle } from "../support/virtual.ts"
 
 type Step =
   | { readonly do: "enter"; readonly key: number }

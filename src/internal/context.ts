@@ -1,3 +1,4 @@
+/** The context that a part keeps from its construction, and the one that its writes run in. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -7,7 +8,7 @@ import { ParentSpan } from "effect/Tracer"
 import type { SinkNode } from "./node.ts"
 
 /** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
-export const Delivering = Context.Reference<SinkNode | undefined>("effect-events/internal/captured/Delivering", {
+export const Delivering = Context.Reference<SinkNode | undefined>("effect-events/internal/context/Delivering", {
   defaultValue: () => undefined
 })
 
@@ -16,9 +17,9 @@ const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|Current
 
 /**
  * A constructor's context as its sink may keep it: its span, its scope, the delivery and the transaction that it may be in
- * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection is
- * somebody else's by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it for
- * as long as there is something to do leave the event loop none.
+ * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
+ * serves another one by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it
+ * for as long as there is something to do leave the event loop none.
  */
 export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Context<R> = (context) => {
   const ofTransaction = Array.from(context.mapUnsafe.keys())
@@ -29,33 +30,27 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
   return Context.omit(Scope, ParentSpan, Delivering, ...ofRunSync, ...ofTransaction)(context) as typeof context
 }
 
-/** The services that a write needs, captured when its sink was made. */
-export class Captured<R> {
-  private readonly context: Context.Context<R>
-  private caller: Context.Context<never> | undefined = undefined
-  private merged: Context.Context<R> | undefined = undefined
+/** Runs an effect in the captured services merged with the context of the fiber that calls, the caller's winning. */
+export type Provide<R> = <A, E>(
+  self: Effect.Effect<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+) => Effect.Effect<A, E>
 
-  constructor(context: Context.Context<R>) {
-    this.context = withoutConstruction(context)
-  }
-
-  /** Runs `self` in the captured context merged with the caller's, the caller's winning. */
-  provide<A, E>(self: Effect.Effect<A, E, R>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E> {
+/** Captures the services that the writes of a sink need when the sink is made. */
+export const capture = <R>(constructed: Context.Context<R>): Provide<R> => {
+  const context = withoutConstruction(constructed)
+  const keys = Array.from(context.mapUnsafe.keys())
+  let caller: Context.Context<never> | undefined
+  let merge: (() => Context.Context<R>) | undefined
+  return <A, E>(self: Effect.Effect<A, E, R>, fiber: Fiber.Fiber<unknown, unknown>) => {
     // Most writes come from the same fiber, so the merge of the last caller is kept.
-    if (fiber.context !== this.caller) {
-      this.caller = fiber.context
-      this.merged = this.holds(fiber.context) ? undefined : Context.merge(this.context, fiber.context)
+    if (fiber.context !== caller) {
+      const last = fiber.context
+      caller = last
+      const merged = keys.every((key) => last.mapUnsafe.has(key)) ? undefined : Context.merge(context, last)
+      merge = merged && (() => merged)
     }
     // Where the caller has every service already, its context is the merge: the types cannot know that.
-    if (this.merged === undefined) return self as Effect.Effect<A, E>
-    const merged = this.merged
-    return Effect.updateContext(self, () => merged)
-  }
-
-  private holds(caller: Context.Context<never>): boolean {
-    for (const key of this.context.mapUnsafe.keys()) {
-      if (!caller.mapUnsafe.has(key)) return false
-    }
-    return true
+    return merge === undefined ? (self as Effect.Effect<A, E>) : Effect.updateContext(self, merge)
   }
 }

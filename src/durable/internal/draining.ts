@@ -1,7 +1,9 @@
 /** What a drainer needs of the part around it: where events come from, and what becomes of those that it cannot deliver. */
 import type * as Cause from "effect/Cause"
-import type * as Effect from "effect/Effect"
-import { sinkClosedOf } from "./sink.ts"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Undelivered } from "../../Dropped.ts"
+import { sinkClosedOf } from "../../internal/sink.ts"
 
 /** Where a drainer takes its events from. Taking is no effect, so that no interruption comes between it and the hand. */
 export interface Source<out A> {
@@ -43,6 +45,22 @@ export interface Reports<in A> {
   /** The close left `failed` of this event to itself. */
   readonly unreported: (event: A) => Effect.Effect<void>
 }
+
+/** What ends when its source has ended, and then gives up what it has in hand. */
+export interface Drain<out A> {
+  readonly close: (timeout: Duration.Duration) => Effect.Effect<void>
+  readonly left: () => ReadonlyArray<Undelivered<A>>
+}
+
+/** Closes drainers side by side, and answers with what they had in hand. */
+export const closeAll = <A>(
+  drainers: ReadonlyArray<Drain<A>>,
+  timeout: Duration.Duration
+): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
+  Effect.map(
+    Effect.forEach(drainers, (drainer) => drainer.close(timeout), { concurrency: "unbounded", discard: true }),
+    () => drainers.flatMap((drainer) => drainer.left())
+  )
 
 /** The end of most lines: what lies below is closed. */
 export const endsClosed = (cause: Cause.Cause<unknown>): boolean => sinkClosedOf(cause) !== undefined

@@ -1,0 +1,283 @@
+/** What a queue keeps: events that wait in an Effect `Queue`, in the order of their arrival or partitioned by key. */
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as MutableHashMap from "effect/MutableHashMap"
+import * as MutableList from "effect/MutableList"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import type { Source } from "../drainer.ts"
+import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import { maxTurn } from "../turns.ts"
+
+export interface Buffer<A> {
+  /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
+  readonly offer: (event: A, key: unknown) => void
+  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => void
+  /** How many events were offered. */
+  readonly offered: () => number
+  /** How many events no drainer has taken. */
+  readonly size: () => number
+  /** How many events were offered before the first that is not settled. */
+  readonly oldest: () => number
+  /** Drops the event that has waited longest; there must be one. */
+  readonly takeOldest: () => A
+  /** Takes some of the events that wait, once all drainers have ended; none when there are none. */
+  readonly takeRest: () => ReadonlyArray<A>
+  /** Ends the sources once nothing waits, or at once. */
+  readonly end: (atOnce: boolean) => void
+  readonly source: (drainer: number) => Source<A>
+  /** The key of an event, if events have one. What it throws is the writer's, before anything has changed. */
+  readonly keyOf: ((event: A) => unknown) | undefined
+}
+
+/** How many events a drainer takes: small pages are joined up to `joinUpTo`, and a batch has at most `max`. */
+export interface Batching {
+  readonly joinUpTo: number
+  readonly max: number
+}
+
+/** Events in the order of their arrival: a `Queue` of pages. A drainer takes its share of them as a batch. */
+export const fifo = <A>(
+  queue: Queue.Queue<Page<A>, Cause.Done>,
+  drainers: number,
+  { joinUpTo, max }: Batching
+): Buffer<A> => {
+  let offered = 0
+  let size = 0
+  let isEnded = false
+  let isStopped = false
+  /** The positions of the events that each drainer has taken and not settled. */
+  const taken = Array.from({ length: drainers }, () => ({ from: 0, to: 0 }))
+  // A `Queue` wakes one taker for each page: the events that one drainer leaves of a page would wake no other drainer.
+  const pages = pageWriter<A>(drainers === 1 ? maxPage : 1, (page) => Queue.offerUnsafe(queue, page))
+  const reader = pageReader(() => {
+    const exit = Queue.takeUnsafe(queue)
+    if (exit?._tag !== "Success") return undefined
+    pages.seal(exit.value)
+    return exit.value
+  })
+  const least = drainers === 1 ? joinUpTo : max
+  const take = (n: number) => {
+    const { events } = reader.take(least, n)
+    size -= events.length
+    return events
+  }
+  const isReady = () => size > 0 || isEnded
+  // The end of the queue wakes as well, and is no failure.
+  const wait = Effect.suspend(() => (isReady() ? Effect.void : Effect.ignore(Queue.peek(queue))))
+  return {
+    keyOf: undefined,
+    size: () => size,
+    offered: () => offered,
+    offer: (event) => {
+      offered++
+      size++
+      pages.write(event)
+    },
+    offerAll: (events) => {
+      offered += events.length
+      size += events.length
+      pages.writeAll(events)
+    },
+    oldest: () => {
+      let oldest = offered - size
+      for (const { from, to } of taken) if (from < to) oldest = Math.min(oldest, from)
+      return oldest
+    },
+    takeOldest: () => take(1)[0]!,
+    takeRest: () => take(maxTurn),
+    end: (atOnce) => {
+      isEnded = true
+      isStopped ||= atOnce
+      Queue.endUnsafe(queue)
+    },
+    source: (drainer) => {
+      const range = taken[drainer]!
+      return {
+        wait,
+        poll: () => {
+          if (isStopped) return []
+          if (!isReady()) return undefined
+          range.from = offered - size
+          // Events that one drainer takes as a batch are lost to the others, which would be idle.
+          const events = take(Math.min(max, Math.ceil(size / drainers)))
+          range.to = range.from + events.length
+          return events
+        },
+        settle: (n) => void (range.from += n)
+      }
+    }
+  }
+}
+
+/** An event that is not settled. They are linked in the order of their arrival. */
+interface Entry<A> {
+  readonly event: A
+  readonly position: number
+  readonly partition: Partition<A>
+  isTaken: boolean
+  previous: Entry<A> | undefined
+  next: Entry<A> | undefined
+}
+
+/** The events of one key. At most one drainer has any of them, which keeps them in order. */
+export interface Partition<A> {
+  readonly key: unknown
+  readonly waiting: MutableList.MutableList<Entry<A>>
+  /** It is among the ready ones, or a drainer has it. */
+  isScheduled: boolean
+}
+
+/** Events in order within a key: a `Queue` of the partitions that are ready. A drainer takes the first of them. */
+export const partitioned = <A>(
+  ready: Queue.Queue<Partition<A>, Cause.Done>,
+  { max }: Batching,
+  keyOf: (event: A) => unknown
+): Buffer<A> => {
+  const partitions = MutableHashMap.empty<unknown, Partition<A>>()
+  let first: Entry<A> | undefined
+  let last: Entry<A> | undefined
+  /** No entry before this one waits. */
+  let firstWaiting: Entry<A> | undefined
+  let offered = 0
+  let waiting = 0
+  let dropped = 0
+  let isEnded = false
+  let isStopped = false
+
+  const partitionOf = (key: unknown) => {
+    const found = MutableHashMap.get(partitions, key)
+    if (Option.isSome(found)) return found.value
+    const partition: Partition<A> = { key, waiting: MutableList.make(), isScheduled: false }
+    MutableHashMap.set(partitions, key, partition)
+    return partition
+  }
+  const schedule = (partition: Partition<A>) => {
+    partition.isScheduled = partition.waiting.length > 0
+    if (partition.isScheduled) {
+      Queue.offerUnsafe(ready, partition)
+      return
+    }
+    try {
+      MutableHashMap.remove(partitions, partition.key)
+    } catch {
+      // A key that cannot be compared any more costs the memory of its partition, and not the drainer that is done with it.
+    }
+  }
+  const takeReady = () => {
+    const exit = Queue.takeUnsafe(ready)
+    return exit?._tag === "Success" ? exit.value : undefined
+  }
+  /** Removes keys all of whose events were dropped before a drainer came to them. */
+  const sweep = () => {
+    dropped = 0
+    const all: Array<Partition<A>> = []
+    for (let one = takeReady(); one !== undefined; one = takeReady()) all.push(one)
+    for (const one of all) schedule(one)
+  }
+  const isOver = () => isStopped || (isEnded && waiting === 0)
+  const endIfOver = () => {
+    if (isOver()) Queue.endUnsafe(ready)
+  }
+  const settle = (entry: Entry<A>) => {
+    const { next, previous } = entry
+    // It must not be where the next search begins: what is added later is not linked to it.
+    if (firstWaiting === entry) firstWaiting = next
+    if (previous === undefined) first = next
+    else previous.next = next
+    if (next === undefined) last = previous
+    else next.previous = previous
+  }
+  const add = (event: A, partition: Partition<A>) => {
+    const entry = { event, position: offered++, partition, isTaken: false, previous: last, next: undefined }
+    if (last === undefined) first = entry
+    else last.next = entry
+    last = entry
+    firstWaiting ??= entry
+    MutableList.append(partition.waiting, entry)
+    waiting++
+    if (!partition.isScheduled) schedule(partition)
+  }
+  /** Takes the event that has waited longest out of the order of arrival, wherever its partition is. */
+  const takeFirst = () => {
+    while (firstWaiting?.isTaken === true) firstWaiting = firstWaiting.next
+    const oldest = firstWaiting
+    if (oldest === undefined) return undefined
+    firstWaiting = oldest.next
+    // It is the first of its partition.
+    MutableList.take(oldest.partition.waiting)
+    waiting--
+    settle(oldest)
+    return oldest.event
+  }
+  const wait = Effect.suspend(() => (isOver() ? Effect.void : Effect.ignore(Queue.peek(ready))))
+
+  return {
+    keyOf: (event) => {
+      const key = keyOf(event)
+      // A key that cannot be compared throws here, in its write.
+      MutableHashMap.has(partitions, key)
+      return key
+    },
+    offer: (event, key) => add(event, partitionOf(key)),
+    offerAll: (events, keys) => {
+      const found = keys.map(partitionOf)
+      events.forEach((event, i) => add(event, found[i]!))
+    },
+    offered: () => offered,
+    size: () => waiting,
+    oldest: () => first?.position ?? offered,
+    takeOldest: () => {
+      // There is one, by the contract.
+      const event = takeFirst() as A
+      if (++dropped > waiting + 16) sweep()
+      return event
+    },
+    takeRest: () => {
+      const n = Math.min(maxTurn, waiting)
+      return Array.from({ length: n }, () => takeFirst() as A)
+    },
+    end: (atOnce) => {
+      isEnded = true
+      isStopped ||= atOnce
+      endIfOver()
+    },
+    source: () => {
+      let partition: Partition<A> | undefined
+      let taken: ReadonlyArray<Entry<A>> = []
+      let settled = 0
+      return {
+        wait,
+        poll: () => {
+          for (let next = isStopped ? undefined : takeReady(); next !== undefined; next = takeReady()) {
+            if (next.waiting.length === 0) {
+              // All of it was dropped meanwhile.
+              schedule(next)
+              continue
+            }
+            partition = next
+            settled = 0
+            taken = MutableList.takeN(next.waiting, max)
+            waiting -= taken.length
+            endIfOver()
+            return taken.map((entry) => {
+              entry.isTaken = true
+              return entry.event
+            })
+          }
+          return isOver() ? [] : undefined
+        },
+        settle: (n) => {
+          for (const end = settled + n; settled < end; settled++) settle(taken[settled]!)
+          if (partition === undefined || settled < taken.length) return
+          const done = partition
+          partition = undefined
+          // A delivered event is left to the collector.
+          taken = []
+          settled = 0
+          schedule(done)
+        }
+      }
+    }
+  }
+}

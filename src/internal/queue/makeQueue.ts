@@ -1,0 +1,298 @@
+/** An Effect `Queue` of pages, writers that wait for room in front of it, and the fibers that drain it. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Queue from "effect/Queue"
+import type { OnDropped, Undelivered } from "../../Dropped.ts"
+import { makeAdmission } from "../admission.ts"
+import { makeAges } from "../ages.ts"
+import { Delivering, withoutConstruction } from "../context.ts"
+import { defaultDrainTimeout } from "../deadline.ts"
+import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
+import { edgeTo, makeAccount, makeNode, pendingOf, reaches } from "../node.ts"
+import { count } from "../options.ts"
+import type { Page } from "../pages.ts"
+import { makeReport } from "../report.ts"
+import { makeShutdown } from "../shutdown.ts"
+import { type BatchSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
+import { leading, maxTurn } from "../turns.ts"
+import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
+
+/**
+ * What a full queue does with a write. `suspend`: the write waits for room. `reject`: it fails with `QueueFull`.
+ * `drop-newest`: the new event is accepted and dropped. `drop-oldest`: the oldest event that is not being delivered is
+ * dropped; when there is none, the new one is.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Overflow = "suspend" | "reject" | "drop-newest" | "drop-oldest"
+
+/**
+ * The queue is full and its policy is `"reject"`: the event was not accepted.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class QueueFull extends Data.TaggedError("QueueFull")<{
+  readonly queue: string
+  readonly capacity: number
+}> {
+  override get message(): string {
+    return `the queue "${this.queue}" is full at ${this.capacity} events`
+  }
+}
+
+/**
+ * What became of an event that was offered from outside of Effect.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Offered = "accepted" | "full" | "closed"
+
+/**
+ * A sink that queues.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EventQueue<in out A, out E = never> extends BatchSink<A, E> {
+  /** How many events are accepted and not yet settled, those being delivered included. */
+  readonly pending: Effect.Effect<number>
+  /** Waits until what was accepted before this call is delivered or given up. */
+  readonly flush: Effect.Effect<void>
+  /**
+   * Stops accepting, delivers until `drainTimeout`, and returns what could not be delivered. Memoised: every call waits
+   * for the same close and gets the same list. Interrupting a call interrupts only its waiting.
+   */
+  readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
+  /** See `offerUnsafe`, the function. */
+  readonly offerUnsafe: (event: A) => Offered
+}
+
+/** The options of `EventQueue.make`, whichever its overload. */
+export interface AnyOptions<in A, in E> {
+  readonly name?: string | undefined
+  readonly capacity?: number | undefined
+  readonly overflow?: Overflow | undefined
+  readonly drainTimeout?: Duration.Input | undefined
+  readonly concurrency?: number | undefined
+  readonly partitionBy?: ((event: A) => unknown) | undefined
+  readonly onDropped?: OnDropped<A, E> | undefined
+}
+
+const unbounded = Number.POSITIVE_INFINITY
+
+export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E>, options: AnyOptions<A, E>) {
+  const capacity = count("EventQueue.make", "capacity", options.capacity ?? unbounded, 1)
+  const concurrency = count("EventQueue.make", "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === unbounded) throw new RangeError("EventQueue.make: concurrency must be finite")
+  const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
+  const { overflow = "suspend", partitionBy } = options
+  const isUnbounded = capacity === unbounded
+  const isDropping = overflow === "drop-newest" || overflow === "drop-oldest"
+  const context = withoutConstruction(yield* Effect.context<never>())
+
+  const account = makeAccount()
+  const node = makeNode({
+    kind: "EventQueue",
+    name: options.name,
+    account,
+    downstream: () => [edgeTo(sink, false)],
+    oldestAge: (now) => ages.oldest(unsettled(), now)
+  })
+  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+  const report = makeReport(node, options.onDropped, context)
+  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+
+  // Events that are not handed on at once can still be dropped, or taken by another drainer.
+  const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
+  const max = concurrency === 1 && isUnbounded ? maxTurn : isBatched ? maxBatch : 1
+  const batching = { joinUpTo: joinUpTo(sink), max }
+  const buffer: Buffer<A> =
+    concurrency === 1 || partitionBy === undefined
+      ? fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, batching)
+      : partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), batching, partitionBy)
+  const { keyOf } = buffer
+  const unsettled = () => buffer.offered() - buffer.oldest()
+  const ages = makeAges(context, unsettled)
+  const admission = makeAdmission(
+    () => capacity - pendingOf(account),
+    () => pendingOf(account) === 0
+  )
+  /** The flushes that wait, in the order of the positions they wait for. */
+  let flushes: Array<{ readonly until: number; readonly done: Latch.Latch }> = []
+  const settled = () => {
+    while (flushes.length > 0 && (account.state === "closed" || buffer.oldest() >= flushes[0]!.until)) {
+      flushes.shift()!.done.openUnsafe()
+    }
+  }
+
+  // The buffer first: what the comparison of keys throws comes before anything is counted.
+  const offer = (event: A, key: unknown) => {
+    buffer.offer(event, key)
+    account.accepted++
+    ages.offer(1)
+  }
+  const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
+    buffer.offerAll(events, keys)
+    account.accepted += events.length
+    ages.offer(events.length)
+  }
+
+  const dropNewest = (events: ReadonlyArray<A>) => {
+    account.accepted += events.length
+    account.dropped += events.length
+    return report.aside(events, { _tag: "Overflow" })
+  }
+  const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
+    // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
+    const taken = pendingOf(account) - buffer.size()
+    if (taken > 0 && taken + events.length > capacity) return dropNewest(events)
+    const dropped: Array<A> = []
+    while (buffer.size() > 0 && !admission.fits(events.length)) {
+      dropped.push(buffer.takeOldest())
+      account.dropped++
+    }
+    offerAll(events, keys)
+    settled()
+    return report.aside(dropped, { _tag: "Overflow" })
+  }
+  /** Each policy takes a batch that does not fit whole, or not at all. */
+  const overflown = (
+    events: NonEmptyReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<void, QueueFull | SinkClosed> => {
+    const delivering = fiber.getRef(Delivering)
+    if (delivering !== undefined && reaches(node, delivering)) {
+      // The write is part of this queue's own delivery: it would wait for itself.
+      offerAll(events, keys)
+      return Effect.void
+    }
+    switch (overflow) {
+      case "suspend":
+        return admission.wait(events.length, () => offerAll(events, keys))
+      case "reject":
+        return Effect.fail(new QueueFull({ queue: node.name, capacity }))
+      case "drop-newest":
+        return dropNewest(events)
+      case "drop-oldest":
+        return dropOldest(events, keys)
+    }
+  }
+
+  /** Nothing to wait for: the event is queued when this returns. */
+  const writeSync = (event: A): boolean => {
+    if (account.state !== "open") return false
+    offer(event, keyOf?.(event))
+    return true
+  }
+  const write = isUnbounded
+    ? (event: A) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
+    : (event: A) =>
+        Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
+          if (account.state !== "open") return closed
+          const key = keyOf?.(event)
+          if (!admission.fits(1)) return overflown([event], [key], fiber)
+          offer(event, key)
+          return Effect.void
+        })
+  const writeSome = (events: NonEmptyReadonlyArray<A>) =>
+    Effect.withFiber((fiber): Effect.Effect<number, QueueFull | SinkClosed> => {
+      if (account.state !== "open") return closed
+      // Of a large batch a part is taken where each event costs more than its copy.
+      const some = keyOf === undefined && !isDropping ? events : leading(events)
+      const keys = keyOf === undefined ? [] : some.map((event) => keyOf(event))
+      if (!isUnbounded && !admission.fits(some.length)) {
+        return Effect.as(overflown(some, keys, fiber), some.length)
+      }
+      offerAll(some, keys)
+      return Effect.succeed(some.length)
+    })
+  const offerUnsafe = (event: A): Offered => {
+    if (account.state !== "open") return "closed"
+    const key = keyOf?.(event)
+    if (isUnbounded || admission.fits(1)) {
+      offer(event, key)
+      return "accepted"
+    }
+    if (!isDropping) return "full"
+    // The report has a fiber of its own: nothing of it is left to be run.
+    void (overflow === "drop-newest" ? dropNewest([event]) : dropOldest([event], [key]))
+    return "accepted"
+  }
+
+  const delivery = Context.add(context, Delivering, node)
+  const drainers = Array.from({ length: concurrency }, (_, i) => {
+    const { poll, settle, wait } = buffer.source(i)
+    return startDrainer({
+      sink,
+      account,
+      report,
+      context: delivery,
+      source: {
+        poll,
+        wait,
+        settle: (n) => {
+          settle(n)
+          admission.admit()
+          settled()
+        }
+      },
+      onSinkClosed: () => begin("stop")
+    })
+  })
+  const drain = Effect.gen(function* () {
+    yield* Effect.forEach(drainers, ({ close }) => close(drainTimeout), { concurrency: "unbounded", discard: true })
+    const undelivered: Array<Undelivered<A>> = drainers.flatMap((drainer) => drainer.undelivered())
+    for (let rest = buffer.takeRest(); rest.length > 0; rest = buffer.takeRest()) {
+      for (const event of rest) undelivered.push({ event, inFlight: false })
+      yield* Effect.yieldNow
+    }
+    account.undelivered += undelivered.length
+    account.state = "closed"
+    settled()
+    return undelivered
+  })
+  /** Accepts nothing more, and drains; or stops where the sink below is closed. */
+  const begin = (how: "drain" | "stop") => {
+    if (account.state === "open") {
+      account.state = "closing"
+      admission.close(closed)
+    }
+    buffer.end(how === "stop")
+    if (how === "stop") shutdown.beginReported(drain, (list) => report.undelivered(list, "Undelivered"))
+    else shutdown.begin(drain)
+  }
+
+  const flush = Effect.suspend(() => {
+    if (account.state === "closed" || unsettled() === 0) return Effect.void
+    const one = { until: buffer.offered(), done: Latch.makeUnsafe() }
+    flushes.push(one)
+    return Effect.onInterrupt(one.done.await, () =>
+      Effect.sync(() => void (flushes = flushes.filter((other) => other !== one)))
+    )
+  })
+  const self: EventQueue<A, QueueFull> = {
+    ...makeSink({ node, write, writeSome, writeSync: isUnbounded ? writeSync : undefined }),
+    pending: Effect.sync(() => pendingOf(account)),
+    flush,
+    shutdown: Effect.suspend(() => {
+      begin("drain")
+      return shutdown.awaited
+    }),
+    offerUnsafe
+  }
+  yield* Effect.addFinalizer(() => {
+    begin("drain")
+    return Effect.all([shutdown.finished, report.finish], { concurrency: "unbounded", discard: true })
+  })
+  return self
+}, Effect.uninterruptible)

@@ -159,7 +159,8 @@ export const make: {
   ): <A, E extends S, W, X = never, R = never>(
     sink: Source<Retried<A, E, W>, X, R>
   ) => Made<A, GivenUp<E, G>, W, X | SX, R | SR>
-  <A, E extends F, W, S, G, F, T extends F & S, X = never, R = never, SX = never, SR = never>(
+  // Where `while` is no refinement, its argument is of the sink's errors by `F = E`.
+  <A, E extends F, W, S, G, T extends F & S, F = E, X = never, R = never, SX = never, SR = never>(
     sink: Source<Retried<A, E, W>, X, R>,
     strategy: Strategy<S, G, SX, SR>,
     options: Refining<F, T>

@@ -783,6 +783,9 @@ const facts: Readonly<Record<string, string>> = {
     check<Same<typeof made, Made<Queue<Order>>>>()
     const retried = RetryingSink.make(failing, ExponentialBackoff.make())
     check<Same<typeof retried, Made<Sink<Order>>>>()
+    declare const two: Sink<Order, Refused | Timeout>
+    const judged = RetryingSink.make(two, ExponentialBackoff.make(), { while: (error) => error._tag === "Timeout" })
+    check<Same<typeof judged, Made<Sink<Order, Refused>>>>()
     const limited = RetryingSink.make(Effect.succeed(failing), Effect.succeed(RetryStrategy.fromSchedule(Schedule.recurs(3))))
     check<Same<typeof limited, Made<Sink<Order, RetryingSink.RetriesExhausted<Refused>>>>>()`,
 

@@ -122,7 +122,7 @@ const acknowledged = (waiting: number) =>
 const bytes: Check = {
   title: "bytes-queue: bytes of a waiting event",
   limit: "at most",
-  is: 10,
+  is: 16,
   measure: Effect.suspend(() => {
     // Without the flag of the benchmark's own processes.
     globalThis.gc = collector() as NodeJS.GCFunction

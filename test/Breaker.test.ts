@@ -299,6 +299,19 @@ describe("under a RetryingSink", () => {
 
 describe("waiting", () => {
   // A sleep of less than the clock can move would come back at once, for ever: the test would not end.
+  it.effect("does not end a millisecond before the backoff does", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make
+      yield* failTimes(breaker, 3)
+      yield* TestClock.adjust("9999 millis")
+      const last = yield* Effect.forkChild(attempt(breaker).proceed, { startImmediately: true })
+      assert.isUndefined(last.pollUnsafe())
+      assert.strictEqual(breaker.breaker(), "open")
+      yield* TestClock.adjust("1 millis")
+      assert.isDefined(last.pollUnsafe())
+    })
+  )
+
   it.effect("ends when the backoff is over by a fraction of a millisecond", () =>
     Effect.forEach(
       Array.from({ length: 200 }, (_, i) => i),

@@ -94,15 +94,15 @@ describe("close", () => {
   )
 })
 
-describe("a writer that has entered is kept no longer", () => {
+describe("what a writer brings is kept no longer than the writer waits", () => {
   const collected = (events: ReadonlyArray<WeakRef<object>>) => {
     setFlagsFromString("--expose-gc")
     runInNewContext("gc")()
     return events.filter((event) => event.deref() === undefined).length
   }
 
-  /** Admits `admitted` writers, each with an event of its own, of `written` that wait. */
-  const admitting = (written: number, admitted: number) =>
+  /** So many writers, each with an event of its own, in front of a part without room. */
+  const waiting = (n: number) =>
     Effect.gen(function* () {
       let room = 0
       const admission = makeAdmission(
@@ -115,17 +115,24 @@ describe("a writer that has entered is kept no longer", () => {
         events.push(new WeakRef(event))
         return admission.wait(1, () => void (room -= Number(event !== undefined)))
       }
-      for (let i = 0; i < written; i++) yield* Effect.forkChild(Effect.suspend(write), { startImmediately: true })
-      room = admitted
-      admission.admit()
-      // What a WeakRef was made of lives until its task ends.
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve)))
-      return { admission, events }
+      const writers: Array<Fiber.Fiber<void, unknown>> = []
+      for (let i = 0; i < n; i++)
+        writers.push(yield* Effect.forkChild(Effect.suspend(write), { startImmediately: true }))
+      const admit = (n: number) => {
+        room = n
+        admission.admit()
+      }
+      return { admission, admit, events, writers }
     })
 
-  it.live("when none waits any more", () =>
+  // What a WeakRef was made of lives until its task ends.
+  const nextTask = Effect.promise(() => new Promise((resolve) => setTimeout(resolve)))
+
+  it.live("when all have entered", () =>
     Effect.gen(function* () {
-      const { admission, events } = yield* admitting(100, 100)
+      const { admission, admit, events } = yield* waiting(100)
+      admit(100)
+      yield* nextTask
       assert.strictEqual(collected(events), 100)
       assert.isFalse(admission.fits(1))
     })
@@ -133,7 +140,19 @@ describe("a writer that has entered is kept no longer", () => {
 
   it.live("when most of many have entered", () =>
     Effect.gen(function* () {
-      const { admission, events } = yield* admitting(5000, 4900)
+      const { admission, admit, events } = yield* waiting(5000)
+      admit(4900)
+      yield* nextTask
+      assert.isAtLeast(collected(events), 2500)
+      assert.isFalse(admission.fits(1))
+    })
+  )
+
+  it.live("when many were interrupted behind one that waits", () =>
+    Effect.gen(function* () {
+      const { admission, events, writers } = yield* waiting(5000)
+      for (const writer of writers.splice(1)) yield* Fiber.interrupt(writer)
+      yield* nextTask
       assert.isAtLeast(collected(events), 2500)
       assert.isFalse(admission.fits(1))
     })

@@ -44,14 +44,15 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admis
     if (waiter.isGone) return false
     waiter.isGone = true
     waiting--
+    const gone = waiters.length - waiting
+    if (waiting === 0 || (gone >= sweep && gone * 2 > waiters.length)) {
+      waiters = waiters.filter(({ isGone }) => !isGone)
+      head = 0
+    }
     return true
   }
   const first = (): Waiter | undefined => {
     while (head < waiters.length && waiters[head]!.isGone) head++
-    if (head === waiters.length || (head >= sweep && head * 2 > waiters.length)) {
-      waiters = waiters.slice(head)
-      head = 0
-    }
     return waiters[head]
   }
   const admit = () => {
@@ -90,8 +91,6 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admis
     close: (effect) => {
       closed = effect
       const turnedAway = waiters.slice(head).filter(leave)
-      waiters = []
-      head = 0
       for (const { resume } of turnedAway) resume(effect)
     }
   }

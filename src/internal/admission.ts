@@ -28,10 +28,10 @@ export interface Admission {
 const sweep = 1024
 
 /**
- * Writers wait in front of the Effect `Queue` and not in it: a `Queue` that ends admits
- * the writers that wait, and these must fail. A `Semaphore` would let small writes overtake large ones.
+ * Writers wait in front of the Effect `Queue` and not in it: a `Queue` that ends admits the writers that wait, and these
+ * must fail. A `Semaphore` would let small writes overtake large ones.
  *
- * `room` is how many events fit now. A group larger than any room enters when `isEmpty`: it would wait for ever.
+ * `room` is how many events fit now. A batch larger than any room enters when `isEmpty`: it would wait for ever.
  */
 export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admission => {
   let waiters: Array<Waiter> = []

@@ -123,8 +123,7 @@ type Made<A, P, X, R> = Effect.Effect<EventQueue<A, QueueError<P>>, X, R | Scope
  * A write from inside the queue's own delivery, or that of a queue behind it, is admitted over capacity: it cannot wait
  * for itself.
  *
- * A batch is taken whole or not at all; with `partitionBy`, or under a policy that drops, at most 2,048 events of it at a
- * time.
+ * A batch is taken whole or not at all.
  *
  * **Gotchas**
  *

@@ -304,7 +304,7 @@ describe("waiting", () => {
       const breaker = yield* make
       yield* failTimes(breaker, 3)
       yield* TestClock.adjust("9999 millis")
-      const last = yield* Effect.forkChild(attempt(breaker).proceed, { startImmediately: true })
+      const last = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void, { startImmediately: true })
       assert.isUndefined(last.pollUnsafe())
       assert.strictEqual(breaker.breaker(), "open")
       yield* TestClock.adjust("1 millis")

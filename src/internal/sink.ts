@@ -9,6 +9,7 @@ import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import { hasProperty } from "effect/Predicate"
 import type { SinkNode } from "./node.ts"
+import { maxTurn } from "./turns.ts"
 
 /**
  * The type id of every `EventSink`.
@@ -220,12 +221,16 @@ export const commitAll = <A, E>(
   Effect.suspend(() => {
     let next = 0
     let offered = events.length
+    let isTurn = false
+    // Not empty, by the condition of the loop.
+    const some = () => writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>)
     return Effect.whileLoop({
       while: () => next < events.length,
-      // Not empty, by the condition of the loop.
-      body: () => writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>),
+      body: () => (isTurn ? Effect.andThen(Effect.yieldNow, some) : some()),
       step: (n) => {
         next += n
+        // What takes as many as are handled in a turn takes them in a loop.
+        isTurn = n === maxTurn
         // Offering all the rest each time would cost the square of it.
         offered = Math.max(64, 16 * n)
         committed(n)

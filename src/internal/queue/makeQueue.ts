@@ -20,7 +20,7 @@ import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type BatchSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
-import { leading, maxTurn } from "../turns.ts"
+import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
 /**
@@ -96,7 +96,6 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
-  const isDropping = overflow === "drop-newest" || overflow === "drop-oldest"
   const context = withoutConstruction(yield* Effect.context<never>())
 
   const account = makeAccount()
@@ -204,18 +203,26 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
           offer(event, key)
           return Effect.void
         })
-  const writeSome = (events: NonEmptyReadonlyArray<A>) =>
+  const acceptAll = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) =>
     Effect.withFiber((fiber): Effect.Effect<number, QueueFull | SinkClosed> => {
       if (account.state !== "open") return closed
-      // Of a large batch a part is taken where each event costs more than its copy.
-      const some = keyOf === undefined && !isDropping ? events : leading(events)
-      const keys = keyOf === undefined ? [] : some.map((event) => keyOf(event))
-      if (!isUnbounded && !admission.fits(some.length)) {
-        return Effect.as(overflown(some, keys, fiber), some.length)
+      if (!isUnbounded && !admission.fits(events.length)) {
+        return Effect.as(overflown(events, keys, fiber), events.length)
       }
-      offerAll(some, keys)
-      return Effect.succeed(some.length)
+      offerAll(events, keys)
+      return Effect.succeed(events.length)
     })
+  const writeSome = (events: NonEmptyReadonlyArray<A>) => {
+    if (keyOf === undefined) return acceptAll(events, [])
+    return Effect.suspend(() => {
+      if (account.state !== "open") return closed
+      const keys: Array<unknown> = []
+      return Effect.andThen(
+        inTurns(events.length, (i) => void keys.push(keyOf(events[i]!))),
+        acceptAll(events, keys)
+      )
+    })
+  }
   const offerUnsafe = (event: A): Offered => {
     if (account.state !== "open") return "closed"
     const key = keyOf?.(event)
@@ -223,7 +230,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       offer(event, key)
       return "accepted"
     }
-    if (!isDropping) return "full"
+    if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
     void (overflow === "drop-newest" ? dropNewest([event]) : dropOldest([event], [key]))
     return "accepted"

@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Predicate } from "effect/Predicate"
 import type { OnDropped } from "../../Dropped.ts"
-import type { Ages } from "../ages.ts"
+import { type Ages, makeAges } from "../ages.ts"
 import { type Account, edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { makeShutdown, type Shutdown } from "../shutdown.ts"
@@ -53,9 +53,10 @@ export const makeMember = <A, E>(
   { drainTimeout, filter, onDropped, onSinkClosed, sink }: Options<A, E>,
   shared: Shared<A>
 ): Member<A> => {
-  const { ages, context } = shared
+  const { context } = shared
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
+  const ages = filter === undefined ? shared.ages : makeAges(context, () => behind())
   const account = makeAccount()
   const update = () => {
     // The account is what was published meanwhile: nothing is counted at each publish.
@@ -89,9 +90,12 @@ export const makeMember = <A, E>(
     filter &&
     ((event: A) => {
       try {
-        if (filter(event)) topic.publish(event)
+        if (!filter(event)) return
+        topic.publish(event)
+        ages.offer(1)
       } catch (defect) {
         // The defect is this member's, and neither the writer's nor another sink's.
+        account.lastError = defect
         refused++
         account.dropped++
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })

@@ -155,11 +155,12 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     const taken = pendingOf(account) - buffer.size()
     if (taken > 0 && taken + events.length > capacity) return dropNewest(events)
     const dropped: Array<A> = []
-    while (buffer.size() > 0 && !admission.fits(events.length)) {
+    let waiting = buffer.size()
+    offerAll(events, keys)
+    for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
       dropped.push(buffer.takeOldest())
       account.dropped++
     }
-    offerAll(events, keys)
     settled()
     return report.aside(dropped, { _tag: "Overflow" })
   }

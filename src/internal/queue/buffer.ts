@@ -221,7 +221,14 @@ export const partitioned = <A>(
     },
     offer: (event, key) => add(event, partitionOf(key)),
     offerAll: (events, keys) => {
-      const found = keys.map(partitionOf)
+      const found: Array<Partition<A>> = []
+      try {
+        for (const key of keys) found.push(partitionOf(key))
+      } catch (defect) {
+        // A partition without events, which later keys would be compared with.
+        for (const one of found) if (!one.isScheduled) schedule(one)
+        throw defect
+      }
       events.forEach((event, i) => add(event, found[i]!))
     },
     offered: () => offered,

@@ -152,6 +152,32 @@ describe("make", () => {
     })
   )
 
+  it.effect.each(["asks for its next attempt", "waits for the verdict"] as const)(
+    "a write that began before it opened counts again from its next attempt on: one that %s",
+    (how) =>
+      Effect.gen(function* () {
+        const breaker = yield* make
+        const [probe, early] = [attempt(breaker), attempt(breaker)]
+        yield* failTimes(breaker, 3)
+        const waiting = yield* Effect.forkChild(probe.proceed() ?? Effect.void)
+        yield* settle
+        const other = how === "waits for the verdict" ? (early.proceed() ?? Effect.void) : Effect.void
+        const also = yield* Effect.forkChild(other)
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(waiting)
+        yield* probe.success() ?? Effect.void
+        yield* Fiber.join(also)
+        if (how === "asks for its next attempt") {
+          yield* early.failure("late")
+          assert.isUndefined(early.proceed(), "there is nothing to wait for")
+        }
+        yield* failTimes(breaker, 2)
+        assert.strictEqual(breaker.breaker(), "closed")
+        yield* early.failure("down")
+        assert.strictEqual(breaker.breaker(), "open")
+      })
+  )
+
   it.effect("a defect counts as a failure, of a probe too", () =>
     Effect.gen(function* () {
       const breaker = yield* make

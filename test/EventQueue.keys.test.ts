@@ -14,7 +14,7 @@ class Key implements Equal.Equal {
   [Hash.symbol]() {
     return 1
   }
-  [Equal.symbol](that: Equal.Equal) {
+  [Equal.symbol](that: Equal.Equal): boolean {
     if (!(that instanceof Key)) return false
     if (this.id < 0 || that.id < 0) throw new Error(`${this.id} cannot be compared with ${that.id}`)
     return this.id === that.id

@@ -57,8 +57,8 @@ export const fifo = <A>(
     return exit.value
   })
   const least = drainers === 1 ? joinUpTo : max
-  const take = (n: number) => {
-    const { events } = reader.take(least, n)
+  const take = (n: number, joinUpTo = least) => {
+    const { events } = reader.take(joinUpTo, n)
     size -= events.length
     return events
   }
@@ -85,7 +85,7 @@ export const fifo = <A>(
       return oldest
     },
     takeOldest: () => take(1)[0]!,
-    takeRest: () => take(maxTurn),
+    takeRest: () => take(maxTurn, maxTurn),
     end: (atOnce) => {
       isEnded = true
       isStopped ||= atOnce

@@ -212,7 +212,10 @@ export const wrap = <A, E, W, B, F, X, R>(
   // That it is a batch sink where the sink is one is the caller's to keep.
   Effect.map(fromSource(source), (self) => makeSink(parts(self)) as Wrapped<B, F, W>)
 
-/** Commits all events in order, batch by batch, and calls `committed` with how many of each batch were committed. */
+/**
+ * Commits all events in order, batch by batch, and calls `committed` with how many of each batch were committed. A wrapper
+ * hands on a part a turn of what it is given: between these parts the event loop gets its turn here.
+ */
 export const commitAll = <A, E>(
   writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
   events: ReadonlyArray<A>,
@@ -220,17 +223,22 @@ export const commitAll = <A, E>(
 ): Effect.Effect<void, E> =>
   Effect.suspend(() => {
     let next = 0
+    let sinceYield = 0
     let offered = events.length
-    let isTurn = false
-    // Not empty, by the condition of the loop.
-    const some = () => writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>)
     return Effect.whileLoop({
       while: () => next < events.length,
-      body: () => (isTurn ? Effect.andThen(Effect.yieldNow, some) : some()),
+      body: () => {
+        if (sinceYield >= maxTurn) {
+          sinceYield = 0
+          return Effect.as(Effect.yieldNow, 0)
+        }
+        // Not empty, by the condition of the loop.
+        return writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>)
+      },
       step: (n) => {
+        if (n === 0) return
         next += n
-        // What takes as many as are handled in a turn takes them in a loop.
-        isTurn = n === maxTurn
+        sinceYield += n
         // Offering all the rest each time would cost the square of it.
         offered = Math.max(64, 16 * n)
         committed(n)

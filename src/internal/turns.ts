@@ -25,6 +25,6 @@ export const inTurns = (n: number, f: (i: number) => void): Effect.Effect<void> 
 }
 
 /** As many of the events as are handled in a turn, from the first on: all that a `writeSome` may take of them at once. */
-export const leading = <A>(events: NonEmptyReadonlyArray<A>): NonEmptyReadonlyArray<A> =>
+export const leading = <A>(events: NonEmptyReadonlyArray<A>, most = maxTurn): NonEmptyReadonlyArray<A> =>
   // A part of it that is not empty.
-  events.length <= maxTurn ? events : (events.slice(0, maxTurn) as unknown as NonEmptyReadonlyArray<A>)
+  events.length <= most ? events : (events.slice(0, most) as unknown as NonEmptyReadonlyArray<A>)

@@ -147,11 +147,20 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
       lagGuard.look()
       return Effect.void
     })
-  const writeSome = (events: Arr.NonEmptyReadonlyArray<A>) =>
+  /** How often filters have judged an event of a batch since the event loop had a turn for it. */
+  let judged = 0
+  const writeSome = (events: Arr.NonEmptyReadonlyArray<A>): Effect.Effect<number, SinkClosed> =>
     Effect.suspend(() => {
       if (account.state !== "open") return closed
-      // Filters are the user's functions: of a large batch they judge a part a turn.
-      const some = filtered.size === 0 ? events : leading(events)
+      // Filters are the user's functions: of a large batch they judge a part a turn, all of them counted together.
+      const { size } = filtered
+      const most = size === 0 ? events.length : Math.floor((maxTurn - judged) / size)
+      if (most < 1 && judged > 0) {
+        judged = 0
+        return Effect.andThen(Effect.yieldNow, writeSome(events))
+      }
+      const some = leading(events, Math.max(1, most))
+      judged += size * some.length
       published(some.length)
       topic.publishAll(some)
       for (const offer of filtered) some.forEach(offer)

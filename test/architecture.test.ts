@@ -58,8 +58,13 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
     "internal/http/webhookSignatureError"
   ],
   ["internal/durable/answering", "internal/durable/turns"],
-  ["internal/durable/sqlite/leases", "internal/durable/sqlite/problems", "internal/durable/sqlite/schema"],
-  ["internal/durable/sqlite/statements"],
+  [
+    "internal/durable/sqlite/files",
+    "internal/durable/sqlite/leases",
+    "internal/durable/sqlite/problems",
+    "internal/durable/sqlite/schema"
+  ],
+  ["internal/durable/sqlite/generation", "internal/durable/sqlite/statements"],
   ["internal/durable/sqlite/database"],
   ["internal/durable/sqlite/transactions"],
   ["durable/SqliteStore"],
@@ -165,6 +170,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "durable/SqliteStore": ["node:path"],
   "internal/durable/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
+  "internal/durable/sqlite/files": ["node:fs", "node:path"],
+  "internal/durable/sqlite/generation": ["node:fs", "node:sqlite", "node:url"],
   "internal/durable/sqlite/schema": ["node:sqlite"],
   "internal/durable/sqlite/statements": ["node:sqlite"],
   "http/GuardedHttpClient": [

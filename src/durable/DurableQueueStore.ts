@@ -251,7 +251,7 @@ export class DurableQueueStoreError extends Data.TaggedError("DurableQueueStoreE
   readonly problem: StoreProblem
   /** What happened, in words, without an event's content. */
   readonly detail: string
-  /** The connection broke while the database had the statement: it may have been committed all the same. */
+  /** The connection broke, or a file was removed, while the database had the statement: it may have been committed. */
   readonly unsure: boolean
   readonly cause?: unknown
 }> {

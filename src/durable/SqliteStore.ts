@@ -62,9 +62,15 @@ export interface SqliteOptions {
  * waits for its turn, so `Effect.runSync` cannot run it.
  *
  * The file must be on a disk of this machine. On a network file system processes do not see each other's locks.
- * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while nobody has the
- * file open, or copy it with `VACUUM INTO`. While the file is away, or another is in its place, every operation fails as
- * `Disconnected`: what is written to a file that is deleted would be lost.
+ * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while no process has
+ * the database open, or copy it with `VACUUM INTO`. A process that opens `filename` itself, to copy it, loses SQLite's locks
+ * on it.
+ *
+ * While the database file is away, or another is in its place, every operation fails as `Disconnected`: what is written to a
+ * file that is deleted would be lost. When `-wal` or `-shm` is removed or replaced, the operation that finds it fails as
+ * `Disconnected`, and as `unsure` if it had committed. Before it fails, what was acknowledged is written to the path of the
+ * `-wal` again, and the next operation opens the database anew. That waits, and fails as `Locked` after `busyTimeout`, while
+ * another process still has the removed files open: it notices with its own next operation.
  *
  * A database in memory (`":memory:"`) is refused. `DurableQueueStore.layerMemory` is for that.
  *

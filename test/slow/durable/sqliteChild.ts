@@ -15,7 +15,7 @@ const append = (name: string, count: number, bytes = 1) =>
     store.append(
       "line",
       [
-        Buffer.from(`${name}/0`),
+        Buffer.from(`${name}/0`.padEnd(bytes)),
         ...Array.from({ length: count - 1 }, (_, i) => Buffer.from(`${name}/${i + 1}`.padEnd(bytes)))
       ],
       undefined
@@ -28,6 +28,26 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, DurableQ
     for (let n = 0; ; n++) {
       yield* append(`${n}`, 10)
       yield* say(`${n}`)
+    }
+  }),
+  /** Appends one event after the other, and says what becomes of each. */
+  "go on": Effect.gen(function* () {
+    for (let n = 0; ; n++) {
+      // Now and then one that is large, so that what is in the log is moved into the database before long.
+      const outcome = yield* Effect.result(append(`${process.pid}-${n}`, 1, n % 5 === 4 ? 100_000 : 1))
+      if (outcome._tag === "Success") yield* say(`wrote ${n}`)
+      else yield* say(`failed ${n} ${outcome.failure.problem} ${outcome.failure.unsure ? "unsure" : "sure"}`)
+      // Another process is to find the file unlocked.
+      yield* Effect.sleep(Duration.millis(n % 4))
+    }
+  }),
+  /** Appends once at each line that it reads, and says what becomes of it. */
+  "on demand": Effect.gen(function* () {
+    yield* say("ready")
+    for (let n = 0; ; n++) {
+      yield* Effect.callback<void>((resume) => void process.stdin.once("data", () => resume(Effect.void)))
+      const outcome = yield* Effect.result(append(`demand-${n}`, 1))
+      yield* say(outcome._tag === "Success" ? "wrote" : outcome.failure.problem)
     }
   }),
   /** Appends a few groups, with others that do so at the same time. */

@@ -60,6 +60,15 @@ const migrations: ReadonlyArray<string> = [
     payload BLOB NOT NULL
   ) STRICT;
   CREATE INDEX letters_in_order ON letters (queue, parked_at, id);
+  `,
+  // Which log and which index the processes have open.
+  `
+  CREATE TABLE generation (
+    processes INTEGER NOT NULL,
+    wal TEXT,
+    shm TEXT
+  ) STRICT;
+  INSERT INTO generation VALUES (0, NULL, NULL);
   `
 ]
 

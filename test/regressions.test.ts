@@ -1,6 +1,6 @@
 /** Cases that once broke a promise of the documentation, each by the sentence that it broke. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, References, Schedule, Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, References, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Breaker,
@@ -487,6 +487,81 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
         assert.strictEqual(sink.received.length, n, `with ${allowance} operations at a time`)
       }
     })
+  )
+
+  // Before it was mended: what a subscription took out of the `PubSub` while its reader was on the way to it was waited for there.
+  it.effect("costs a broadcaster no wake-up where pages come faster than they are read", () =>
+    Effect.gen(function* () {
+      const batch = Array.from({ length: 32 }, (_, i) => i)
+      for (const allowance of allowances.slice(0, 12)) {
+        for (let turns = 0; turns < 4; turns++) {
+          let received = 0
+          const { part: sink } = yield* open(EventSink.make((_: number) => Effect.sync(() => void received++)))
+          const make = Effect.tap(Broadcaster.make<number>(), (self) => Broadcaster.add(self, sink))
+          const { part: broadcaster } = yield* open(
+            Effect.provideService(make, References.MaxOpsBeforeYield, allowance)
+          )
+          yield* settle
+          yield* broadcaster.write(0)
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          // With the first, so many pages that the last one makes subscriptions take theirs out, all in one turn.
+          yield* Effect.sync(() => {
+            for (let page = 0; page < 511; page++) Effect.runSync(EventSink.writeAll(broadcaster, batch))
+          })
+          const n = 1 + 511 * batch.length
+          for (let i = 0; i < 2 * n && received < n; i++) yield* Effect.yieldNow
+          assert.strictEqual(received, n, `with ${allowance} operations at a time, after ${turns} turns`)
+        }
+      }
+    })
+  )
+
+  // Before it was mended: the end of a subscription was noted at once, and left the `PubSub` later.
+  it.effect("gives a removed sink nothing that is published after the removal", () =>
+    Effect.gen(function* () {
+      for (const allowance of [3, 4, ...allowances]) {
+        const { part: sink } = yield* open(TestSink.recording<number>())
+        const { part: other } = yield* open(TestSink.hanging<number>())
+        const make = Effect.tap(Broadcaster.make<number>(), (self) =>
+          Effect.andThen(Broadcaster.add(self, sink), Broadcaster.add(self, other))
+        )
+        const { part: broadcaster } = yield* open(Effect.provideService(make, References.MaxOpsBeforeYield, allowance))
+        const [member] = broadcaster.node.downstream()
+        yield* EventSink.writeAll(broadcaster, [1, 2, 3])
+        yield* settle
+        const removal = yield* Effect.forkChild(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
+        yield* EventSink.writeAll(broadcaster, [4, 5, 6])
+        yield* Fiber.join(removal)
+        assert.deepStrictEqual(sink.received, [1, 2, 3], `with ${allowance} operations at a time`)
+        assert.deepInclude(member!.node.health(0).counts, { accepted: 3, delivered: 3 })
+      }
+    })
+  )
+
+  // Before it was mended: the page that a run had waited for was in its hands, and ended with it.
+  it.effect(
+    "costs a run of a stream that is interrupted as it is woken no more than the event it was about to handle",
+    () =>
+      Effect.gen(function* () {
+        for (const allowance of [3, 4, ...allowances]) {
+          for (let turns = 0; turns < 12; turns++) {
+            const { part: broadcaster } = yield* open(Broadcaster.make<number>())
+            const { part: stream } = yield* open(Broadcaster.subscribe(broadcaster))
+            const read: Array<number> = []
+            const run = Stream.runForEach(stream, (n) => Effect.sync(() => void read.push(n)))
+            const first = yield* Effect.forkChild(Effect.provideService(run, References.MaxOpsBeforeYield, allowance))
+            for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+            for (const n of [1, 2, 3, 4]) yield* broadcaster.write(n)
+            yield* Effect.yieldNow
+            yield* Fiber.interrupt(first)
+            const second = yield* Effect.forkChild(run)
+            yield* settle
+            yield* Fiber.interrupt(second)
+            const what = `with ${allowance} operations at a time, after ${turns} turns`
+            assert.isAtLeast(read.length, 3, what)
+          }
+        }
+      })
   )
 
   // Before it was mended: what is pending is counted before the flush is noted, and what is settled in between is waited for, for ever.

@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { Predicate } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { makeAges } from "../ages.ts"
@@ -308,14 +307,11 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
         }),
         (one) => Effect.sync(() => unread(one))
       )
-      // Of several runs of the stream one waits at the `PubSub`, and the others for that one: events that it leaves of a
-      // page would wake no other run.
-      const wait = Semaphore.makeUnsafe(1).withPermit(subscription.wait)
       const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> = Effect.suspend(() => {
         if (lagged !== undefined) return Effect.fail(lagged)
         // One event at a pull: a run that stops early leaves what it did not read to the next.
         const events = subscription.poll(1, 1)
-        if (events === undefined) return Effect.andThen(wait, pull)
+        if (events === undefined) return Effect.andThen(subscription.wait, pull)
         return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : Cause.done()
       })
       return Stream.fromPull(Effect.succeed(pull))

@@ -1,7 +1,12 @@
-/** What a broadcaster keeps: an Effect `PubSub` of pages, and a subscription for each of its readers. */
+/**
+ * What a broadcaster keeps: an Effect `PubSub` of pages, and a subscription for each of its readers. A reader waits at a
+ * latch and not in `PubSub.take`, which holds a page between two operations of the reader's fiber: an interruption there
+ * loses the page, and what is read meanwhile passes it (test/regressions.test.ts, "between any two operations").
+ */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as MutableList from "effect/MutableList"
 import * as PubSub from "effect/PubSub"
 import * as Scope from "effect/Scope"
@@ -26,7 +31,7 @@ export interface Subscription<out A> {
   readonly size: () => number
   /** Takes at most `most` events without waiting: none once there will be no more, `undefined` when none wait. */
   readonly poll: (joinUpTo: number, most: number) => ReadonlyArray<A> | undefined
-  /** Waits until `poll` may answer otherwise. For one reader at a time. */
+  /** Waits until `poll` may answer otherwise. */
   readonly wait: Effect.Effect<void>
   /** Ends the subscription here: events published before are kept, events published later are not for it. */
   readonly cut: () => void
@@ -41,8 +46,14 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   let pages = 0
   /** What takes the pages of a subscription out of the `PubSub`. */
   const pulls = new Map<PubSub.Subscription<Page<A>>, () => void>()
+  /** The subscriptions whose readers wait. */
+  const waiting = new Set<Latch.Latch>()
   const { seal, write, writeAll } = pageWriter<A>(maxPage, (page) => {
     PubSub.publishUnsafe(pubsub, page)
+    for (const woken of waiting) {
+      waiting.delete(woken)
+      woken.openUnsafe()
+    }
     if (++pages % behind !== 0) return
     for (const [{ subscription }, pull] of pulls) if (subscription.size() >= behind) pull()
   })
@@ -66,9 +77,11 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
       MutableList.append(ahead, join(small))
       small = []
     }
+    /** After the cut, which has taken all, a page that is there belongs to later events. */
+    const publishedPage = () => (end === undefined ? source.subscription.poll() : MutableList.Empty)
     const nextPage = () => {
       joinSmall()
-      const page = ahead.length > 0 ? MutableList.take(ahead) : source.subscription.poll()
+      const page = ahead.length > 0 ? MutableList.take(ahead) : publishedPage()
       if (page === MutableList.Empty) return undefined
       seal(page)
       return page
@@ -84,27 +97,20 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     }
     const pull = () => {
       seal()
-      for (let page = source.subscription.poll(); page !== MutableList.Empty; page = source.subscription.poll()) {
-        keep(page)
-      }
+      for (let page = publishedPage(); page !== MutableList.Empty; page = publishedPage()) keep(page)
     }
     pulls.set(source, pull)
     const reader = pageReader(nextPage)
     const isReady = () => end !== undefined || size() > 0
-    // `PubSub.take` has a step in which an interruption loses a page that was there already: the reader looks first, and
-    // takes only in order to wait. It is resumed inside the publisher, and yields so that the page fills before it is
-    // read.
-    const taken = Effect.matchCauseEffect(PubSub.take(source), {
-      onSuccess: (page) =>
-        Effect.sync(() => {
-          joinSmall()
-          MutableList.append(ahead, page)
-        }),
-      // The cut has ended the subscription, which is no failure.
-      onFailure: (cause) => (end === undefined ? Effect.failCause(cause) : Effect.void)
-    })
+    const woken = Latch.makeUnsafe()
+    // A reader is woken inside the publisher, and yields so that the page fills before it is read.
     const wait = Effect.andThen(
-      Effect.suspend(() => (isReady() ? Effect.void : taken)),
+      Effect.suspend(() => {
+        if (isReady()) return Effect.void
+        woken.closeUnsafe()
+        waiting.add(woken)
+        return woken.await
+      }),
       Effect.yieldNow
     )
     return {
@@ -126,7 +132,9 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
         pull()
         end = published
         pulls.delete(source)
-        // Ends a wait, and frees the pages that only this subscription has not read.
+        waiting.delete(woken)
+        woken.openUnsafe()
+        // Frees the pages that only this subscription has not read.
         Effect.runForkWith(context)(Scope.close(scope, Exit.void))
       }
     }

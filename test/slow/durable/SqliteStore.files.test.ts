@@ -190,6 +190,26 @@ describe("with another process that has the files open too", () => {
     )
   }
 
+  it.live("a process that comes sees in the log too that the files are not those of the other", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const idle = yield* other(filename)
+      const db = new DatabaseSync(filename)
+      db.exec("BEGIN")
+      db.prepare("SELECT count(*) FROM events").get()
+      // While the connection above reads, nothing of this can be moved into the database.
+      assert.strictEqual(yield* idle.write, "wrote")
+      db.exec("COMMIT")
+      db.close()
+      both.forEach((part) => ways["replaced by a copy"](filename + part))
+      const newcomer = Effect.flatMap(open(filename, { busyTimeout: "200 millis" }), (store) => append(store, "no"))
+      assert.strictEqual(yield* problem(Effect.scoped(newcomer)), "Locked")
+      assert.strictEqual(yield* idle.write, "Disconnected")
+      assert.strictEqual(yield* idle.write, "wrote")
+      assert.deepStrictEqual(yield* content(filename), ["demand-0/0", "demand-2/0"])
+    })
+  )
+
   it.live("what was acknowledged is not lost when the store is closed before it has noticed", () =>
     Effect.gen(function* () {
       const filename = yield* file

@@ -147,12 +147,17 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   /** What is there, taken by `take`; or, when there is nothing, a wait as a reader that a writer may meet. */
   const read = <B>(take: Effect.Effect<B, Cause.Done>, count: (b: B) => number): Effect.Effect<B, Cause.Done> =>
     Effect.suspend(() => {
-      const waits = Queue.sizeUnsafe(queue) === 0
-      if (waits) {
-        waiting++
-        admission.admit()
-      }
-      return Effect.onExitPrimitive(take, (exit) => {
+      let waits = false
+      // It begins to wait inside of what notices the end: a fiber can be made to yield before, and be interrupted there.
+      const taken = Effect.suspend(() => {
+        waits = Queue.sizeUnsafe(queue) === 0
+        if (waits) {
+          waiting++
+          admission.admit()
+        }
+        return take
+      })
+      return Effect.onExitPrimitive(taken, (exit) => {
         if (waits) waiting--
         if (Exit.isSuccess(exit)) {
           account.delivered += count(exit.value)

@@ -375,8 +375,15 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       begin: (() => Begun<E> | undefined) | undefined,
       events: (b: B) => number
     ): Attempted<B> => {
-      const { effect, ended } = attempting(event, write, begin, events)
-      return Effect.onExitPrimitive(effect, ended)
+      // It begins inside of what notices its end: a fiber can be made to yield before, and be interrupted there.
+      let begun: { readonly ended: (exit: Exit.Exit<B, unknown>) => Effect.Effect<void> | undefined } | undefined
+      const attempts = Effect.suspend(() => {
+        if (account.state !== "open") return closed
+        const one = attempting(event, write, begin, events)
+        begun = one
+        return one.effect
+      })
+      return Effect.onExitPrimitive(attempts, (exit) => begun?.ended(exit))
     }
 
     /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */

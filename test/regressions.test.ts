@@ -6,6 +6,7 @@ import {
   Breaker,
   Broadcaster,
   type Dropped,
+  EventChannel,
   EventFilter,
   EventQueue,
   EventSink,
@@ -562,6 +563,58 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
           }
         }
       })
+  )
+
+  // Before it was mended: a write was counted in one operation, and what notices its end began in the next.
+  it.effect("leaves no write under way that was interrupted", () =>
+    Effect.gen(function* () {
+      for (const allowance of allowances) {
+        const { close: closeLeaf, part: leaf } = yield* open(EventSink.make((_: number) => Effect.fail("no")))
+        const { close: closeRetrier, part: retrier } = yield* open(RetryingSink.make(RetryStrategy.identity)(leaf))
+        const { part: batches } = yield* open(EventSink.makeBatch((_: ReadonlyArray<number>) => Effect.void))
+        const writes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          leaf.write(1),
+          batches.writeSome([1, 2]),
+          retrier.write(1)
+        ]
+        for (const write of writes) {
+          for (let turns = 0; turns < 8; turns++) {
+            const forever = Effect.provideService(
+              Effect.forever(Effect.exit(write)),
+              References.MaxOpsBeforeYield,
+              allowance
+            )
+            const writer = yield* Effect.forkChild(forever, { startImmediately: true })
+            for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+            yield* Fiber.interrupt(writer)
+          }
+        }
+        const what = `with ${allowance} operations at a time`
+        for (const { node } of [leaf, batches, retrier]) assert.strictEqual(node.health(0).inFlight, 0, what)
+        // Neither waits for a write that is not there any more.
+        yield* closeRetrier
+        yield* closeLeaf
+      }
+    }).pipe(quiet)
+  )
+
+  // Before it was mended: a reader waited from one operation on, and what notices that it waits no more began in the next.
+  it.effect("leaves no room in a rendezvous for a reader that was interrupted", () =>
+    Effect.gen(function* () {
+      for (const allowance of [3, 4, ...allowances]) {
+        for (let turns = 0; turns < 8; turns++) {
+          const { part: channel } = yield* open(EventChannel.make<number>())
+          const read = Effect.provideService(channel.takeAll, References.MaxOpsBeforeYield, allowance)
+          const reader = yield* Effect.forkChild(read, { startImmediately: true })
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(reader)
+          const writer = yield* Effect.forkChild(channel.write(1), { startImmediately: true })
+          yield* settle
+          assert.isUndefined(writer.pollUnsafe(), `with ${allowance} operations at a time, after ${turns} turns`)
+          yield* Fiber.interrupt(writer)
+        }
+      }
+    })
   )
 
   // Before it was mended: what is pending is counted before the flush is noted, and what is settled in between is waited for, for ever.

@@ -11,7 +11,7 @@ import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { makeAccount, makeNode } from "./node.ts"
 import { type BatchSink, type EventSink, makeSink, type Parts, SinkClosed } from "./sink.ts"
-import { makeWrites } from "./writes.ts"
+import { makeWrites, runWrite } from "./writes.ts"
 
 /**
  * A sink that a function writes to.
@@ -230,36 +230,35 @@ const leaf = <A, E, R>(
       const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(Exit.isFailure(exit) ? exit.cause : undefined, 1)
       const endedSome = (exit: Exit.Exit<number, unknown>) =>
         Exit.isFailure(exit) ? ended(exit.cause, 0) : ended(undefined, exit.value)
+      const counted = <B>(write: Effect.Effect<B, E, R>, fiber: Fiber.Fiber<unknown, unknown>) => {
+        // `SinkClosed` of a sink further down is part of every write's type already.
+        const effect = provide(write, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
+        account.inFlight++
+        return effect
+      }
+      const beginOne = (event: A, fiber: Fiber.Fiber<unknown, unknown>) =>
+        account.state === "open" ? counted(write(event), fiber) : undefined
+      const beginSome =
+        writeSome &&
+        ((events: NonEmptyReadonlyArray<A>, fiber: Fiber.Fiber<unknown, unknown>) =>
+          account.state === "open" ? counted(writeSome(events), fiber) : undefined)
       // One for all writes: the effect is read at once, and the end is the same.
       const begun = {
         effect: Effect.void as Effect.Effect<unknown, Own<E> | SinkClosed>,
         end: (cause: Cause.Cause<unknown> | undefined) => ended(cause, 1)
       }
-      const begin = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => {
-        if (account.state !== "open") return undefined
-        // `SinkClosed` of a sink further down is part of every write's type already.
-        begun.effect = provide(write(event), fiber) as Effect.Effect<unknown, Own<E> | SinkClosed>
-        account.inFlight++
-        return begun
-      }
       const parts: Parts<A, Own<E>> = {
         node,
         write: (event) =>
-          Effect.withFiber((fiber): Effect.Effect<void, Own<E> | SinkClosed> => {
-            if (begin(event, fiber) === undefined) return closed
-            // A write answers nothing, whatever the function answers.
-            return Effect.onExitPrimitive(begun.effect, endedOne) as Effect.Effect<void, Own<E> | SinkClosed>
-          }),
-        writeSome:
-          writeSome &&
-          ((events) =>
-            Effect.withFiber((fiber) => {
-              if (account.state !== "open") return closed
-              const effect = provide(writeSome(events), fiber) as Effect.Effect<number, Own<E> | SinkClosed>
-              account.inFlight++
-              return Effect.onExitPrimitive(effect, endedSome)
-            })),
-        begin
+          // A write answers nothing, whatever the function answers.
+          runWrite(event, beginOne, endedOne, closed) as Effect.Effect<void, Own<E> | SinkClosed>,
+        writeSome: beginSome && ((events) => runWrite(events, beginSome, endedSome, closed)),
+        begin: (event, fiber) => {
+          const effect = beginOne(event, fiber)
+          if (effect === undefined) return undefined
+          begun.effect = effect
+          return begun
+        }
       }
       return Effect.as(
         Effect.addFinalizer(() => writes.close(timeout)),

@@ -1,5 +1,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { within } from "./deadline.ts"
 import { annotate } from "./failureLog.ts"
@@ -34,3 +36,25 @@ export const makeWrites = (account: Account, node: SinkNode): Writes => {
       })
   }
 }
+
+/**
+ * Runs the write that `begin` answers with, and `end` after it; or `closed`, where `begin` answers nothing. The write begins
+ * inside of what notices its end, since a fiber that is made to yield between two operations can be interrupted there.
+ */
+export const runWrite = <I, A, E>(
+  input: I,
+  begin: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E> | undefined,
+  end: (exit: Exit.Exit<A, E>) => Effect.Effect<void> | undefined,
+  closed: Effect.Effect<never, E>
+): Effect.Effect<A, E> =>
+  Effect.withFiber((fiber) => {
+    let hasBegun = false
+    return Effect.onExitPrimitive(
+      Effect.suspend(() => {
+        const write = begin(input, fiber)
+        hasBegun = write !== undefined
+        return write ?? closed
+      }),
+      (exit) => (hasBegun ? end(exit) : undefined)
+    )
+  })

@@ -80,15 +80,17 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
     let opened = 0
     const current = () => Ref.getUnsafe(ref)
 
-    /** Moves on, and then wakes the writes that wait for the verdict: waking runs them at once. */
+    /** Moves on, and then wakes the writes that wait for the verdict: an interruption in between would leave them waiting. */
     const become = (next: (state: State) => State) =>
-      Effect.flatMap(
-        Ref.modify(ref, (state) => {
-          const after = next(state)
-          if (after._tag === "open" && state._tag === "closed") opened++
-          return [after !== state && state._tag === "half-open" ? state.verdict.open : Effect.void, after]
-        }),
-        (woken) => woken
+      Effect.uninterruptible(
+        Effect.flatMap(
+          Ref.modify(ref, (state) => {
+            const after = next(state)
+            if (after._tag === "open" && state._tag === "closed") opened++
+            return [after !== state && state._tag === "half-open" ? state.verdict.open : Effect.void, after]
+          }),
+          (woken) => woken
+        )
       )
 
     const start = (_: unknown, idle?: unknown): RetryAttempts<unknown> => {
@@ -116,13 +118,15 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
           )
         })
       )
-      const failed = Clock.clockWith((clock) =>
-        become((state) => {
-          const open: State = { _tag: "open", until: clock.currentTimeMillisUnsafe() + backoff }
-          if (isProbe(state)) return open
-          if (state._tag !== "closed" || began !== opened) return state
-          return state.failures + 1 >= threshold ? open : { _tag: "closed", failures: state.failures + 1 }
-        })
+      const failed = Effect.uninterruptible(
+        Clock.clockWith((clock) =>
+          become((state) => {
+            const open: State = { _tag: "open", until: clock.currentTimeMillisUnsafe() + backoff }
+            if (isProbe(state)) return open
+            if (state._tag !== "closed" || began !== opened) return state
+            return state.failures + 1 >= threshold ? open : { _tag: "closed", failures: state.failures + 1 }
+          })
+        )
       )
       return {
         proceed: () => {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Effect, Exit, Fiber, References, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, EventSink, RetryingSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -320,6 +320,39 @@ describe("under a RetryingSink", () => {
         assert.strictEqual(breaker.breaker(), "closed")
       })
     )
+  )
+})
+
+describe("a verdict that is interrupted, between any two operations,", () => {
+  it.effect.each(["success", "failure", "death"] as const)("leaves no write waiting for it: %s", (verdict) =>
+    Effect.gen(function* () {
+      for (let allowance = 3; allowance < 20; allowance++) {
+        for (let turns = 0; turns < 6; turns++) {
+          const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+          yield* failTimes(breaker, 1)
+          const probe = attempt(breaker)
+          const probing = yield* Effect.forkChild(probe.proceed() ?? Effect.void)
+          yield* TestClock.adjust("10 seconds")
+          yield* Fiber.join(probing)
+          const waiting = yield* Effect.forkChild(attempt(breaker).proceed() ?? Effect.void)
+          yield* settle
+          const effect = { success: probe.success(), failure: probe.failure("error"), death: probe.abandon(true) }[
+            verdict
+          ]
+          const fiber = yield* Effect.forkChild(
+            Effect.provideService(effect ?? Effect.void, References.MaxOpsBeforeYield, allowance),
+            { startImmediately: true }
+          )
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+          // As the retrier does where a write ends without a verdict.
+          yield* probe.abandon(false) ?? Effect.void
+          yield* TestClock.adjust("10 seconds")
+          yield* settle
+          assert.isDefined(waiting.pollUnsafe(), `with ${allowance} operations at a time, after ${turns} turns`)
+        }
+      }
+    })
   )
 })
 

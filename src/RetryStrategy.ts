@@ -165,11 +165,17 @@ export const combine =
             const wait = a.proceed() ?? b.proceed()
             return wait && Effect.andThen(wait, proceed)
           },
-          // Both hear of the failure, also when the first gives up.
           failure: (error) =>
-            Effect.flatMap(Effect.exit(a.failure(error)), (first) => Effect.andThen(b.failure(error), first)),
-          success: () => both(a.success(), b.success()),
-          abandon: (hasDied) => both(a.abandon(hasDied), b.abandon(hasDied))
+            sideBySide(
+              Effect.suspend(() => a.failure(error)),
+              Effect.suspend(() => b.failure(error))
+            ),
+          success: () => both(a.success, b.success),
+          abandon: (hasDied) =>
+            both(
+              () => a.abandon(hasDied),
+              () => b.abandon(hasDied)
+            )
         }
       },
       { breaker: self.breaker ?? that.breaker, idle: self.idle && that.idle && idleOf(self.idle, that.idle) }
@@ -187,8 +193,27 @@ const idleOf = (a: () => unknown, b: () => unknown) => {
   }
 }
 
-const both = (a: Effect.Effect<void> | undefined, b: Effect.Effect<void> | undefined) =>
-  a === undefined || b === undefined ? (a ?? b) : Effect.andThen(a, b)
+/** Runs both to their ends, and ends as the first or, where that succeeds, as the second. */
+const sideBySide = <E, E2>(a: Effect.Effect<void, E>, b: Effect.Effect<void, E2>): Effect.Effect<void, E | E2> =>
+  // Each has a fiber of its own: a breaker must hear of an attempt also where the other strategy dies, or never answers.
+  Effect.flatMap(Effect.all([Effect.exit(a), Effect.exit(b)], { concurrency: "unbounded" }), ([first, second]) =>
+    Effect.andThen(first, second)
+  )
+
+const both = (a: () => Effect.Effect<void> | undefined, b: () => Effect.Effect<void> | undefined) => {
+  const first = answerOf(a)
+  const second = answerOf(b)
+  return first === undefined || second === undefined ? (first ?? second) : sideBySide(first, second)
+}
+
+/** The answer of a strategy's function, whose defect is not thrown but run. */
+const answerOf = (call: () => Effect.Effect<void> | undefined) => {
+  try {
+    return call()
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
 
 /**
  * A strategy that is built of delays alone: `next` answers how long to wait after a failure.

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, RetryStrategy } from "effect-events"
+import { settle } from "./support/virtual.ts"
 
 /** What a scripted strategy does after each failure: waits so many milliseconds, or gives up. */
 type Script = ReadonlyArray<number | "give up">
@@ -130,6 +131,50 @@ describe("combine", () => {
       yield* attempts.success() ?? Effect.void
       yield* attempts.abandon(false) ?? Effect.void
       assert.deepStrictEqual(heard, ["a failure", "b failure", "a success", "b success", "a abandon", "b abandon"])
+    })
+  )
+
+  const ends: ReadonlyArray<readonly [how: string, end: () => Effect.Effect<void>]> = [
+    ["throws", () => assert.fail("thrown")],
+    ["dies", () => Effect.die("dead")],
+    ["never answers", () => Effect.never]
+  ]
+  it.effect.each(
+    ends.flatMap(([how, end]) =>
+      (["failure", "success", "abandon"] as const).flatMap((on) =>
+        [true, false].map(
+          (isFirst) => [how, `at ${on}, ${isFirst ? "before" : "behind"} the breaker`, on, isFirst, end] as const
+        )
+      )
+    )
+  )("a breaker hears of its probe also where the strategy beside it %s: %s", ([, , on, isFirst, end]) =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+      const beside = RetryStrategy.make<unknown>(() => ({
+        proceed: () => undefined,
+        failure: () => Effect.void,
+        success: () => undefined,
+        abandon: () => undefined,
+        [on]: end
+      }))
+      const both = isFirst
+        ? beside.pipe(RetryStrategy.combine<unknown, never>(breaker))
+        : breaker.pipe(RetryStrategy.combine(beside))
+      yield* breaker.start("event").failure("error")
+      yield* TestClock.adjust("10 seconds")
+      const probe = both.start("event")
+      yield* probe.proceed() ?? Effect.void
+      assert.strictEqual(breaker.breaker(), "half-open")
+      const calls = {
+        failure: () => probe.failure("error"),
+        success: probe.success,
+        abandon: () => probe.abandon(false)
+      }
+      const verdict = Effect.suspend(() => calls[on]() ?? Effect.void)
+      const fiber = yield* Effect.forkChild(Effect.exit(verdict), { startImmediately: true })
+      yield* settle
+      assert.strictEqual(breaker.breaker(), on === "success" ? "closed" : "open")
+      yield* Fiber.interrupt(fiber)
     })
   )
 

@@ -37,7 +37,13 @@ const Open = <const Fields extends Schema.Struct.Fields>(fields: Fields) =>
   Schema.StructWithRest(Schema.Struct(fields), [Schema.Record(Schema.String, Schema.Unknown)])
 
 const Text = Schema.optionalKey(Schema.String)
-const Bytes = Schema.optionalKey(Schema.Int)
+/** Of a reference it is what the manifest says, up to 64 bits: no registry compares it with the size of a blob. */
+const isInteger = Schema.makeFilter(Number.isInteger, {
+  expected: "an integer",
+  toJsonSchema: () => ({ type: "integer" }),
+  arbitraryConstraint: { number: "integer" }
+})
+const Bytes = Schema.optionalKey(Schema.Finite.check(isInteger))
 
 /** A list or an object, of which Go writes `null` when it is nil. */
 const nullable = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))

@@ -112,6 +112,21 @@ describe("a field that is missing or null", () => {
     })
   )
 
+  it.effect("any size that a manifest may say goes on, rounded to what a double holds", () =>
+    Effect.gen(function* () {
+      const sizes = ["-1", "9007199254740993", "9223372036854775807"]
+      const references = sizes.map((size) => `{"size":${size}}`).join()
+      const events = yield* decode(
+        `{"events":[{"id":"a","target":{"length":9007199254740993,"references":[${references}]}}]}`
+      )
+      yield* goesOn(events)
+      assert.deepStrictEqual(
+        events[0]?.target?.references?.map(({ size }) => size),
+        [-1, 2 ** 53, 2 ** 63]
+      )
+    })
+  )
+
   it.effect("any action goes on", () =>
     Effect.gen(function* () {
       const actions = ["explode", "", "PUSH", "тег"]

@@ -4,6 +4,7 @@ import { Context, Effect, Exit, Layer, Schedule, Schema, Scope, Stream } from "e
 import { EventSink } from "effect-events"
 import { DurableQueue, DurableQueueStore } from "effect-events/durable"
 import { layerSqlite, type SqliteOptions } from "effect-events/durable/SqliteStore"
+import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -347,6 +348,40 @@ describe("files that may be missing", () => {
       yield* append(store, "4")
       assert.deepStrictEqual(yield* content(filename), ["1", "2", "3", "4"])
       for (const path of numbers) fs.rmSync(path)
+    })
+  )
+
+  it.live("beside a copy that was made while processes had the database open, and that another program has open", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const store = yield* open(filename)
+      yield* append(store, "1")
+      const copies: Readonly<Record<string, (path: string) => void>> = {
+        "VACUUM INTO": (path) => {
+          const db = new DatabaseSync(filename)
+          db.prepare("VACUUM INTO ?").run(path)
+          db.close()
+        },
+        cp: (path) => ["", "-wal"].forEach((part) => execFileSync("cp", [filename + part, path + part]))
+      }
+      for (const [name, copy] of Object.entries(copies)) {
+        const path = join(filename, "..", `${name}.db`)
+        copy(path)
+        const db = new DatabaseSync(path)
+        db.exec("PRAGMA journal_mode = WAL")
+        db.prepare("SELECT count(*) FROM events").get()
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const copied = yield* open(path, { busyTimeout: "200 millis" })
+            yield* append(copied, "2")
+            // It is protected as any other.
+            fs.rmSync(`${path}-wal`)
+            assert.strictEqual(yield* problem(append(copied, "no")), "Disconnected")
+          })
+        )
+        db.close()
+        assert.deepStrictEqual(yield* content(path), ["1", "2"], name)
+      }
     })
   )
 

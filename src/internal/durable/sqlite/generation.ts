@@ -15,6 +15,8 @@ import { failureOf, isBusy } from "./problems.ts"
 import { examine, type Refusal } from "./schema.ts"
 
 interface Generation {
+  /** Which database this was written for: a copy of the database has it too, and none of its processes. */
+  readonly database: string | null
   /** How many processes have joined and not left; those that were killed included, unless none has it open since. */
   readonly processes: number
   readonly wal: string | null
@@ -63,6 +65,10 @@ const noted = (filename: string): Generation | undefined => {
   }
 }
 
+/** Whether no process is known to have this database open. */
+const isEmpty = ({ database, processes }: Generation, files: Files): boolean =>
+  processes === 0 || database !== files.database
+
 const areThose = ({ shm, wal }: Generation, files: Files): boolean => wal === files.wal && shm === files.shm
 
 /** Whether files are noted in the database itself, as those that the processes have; nothing if that cannot be read. */
@@ -79,12 +85,12 @@ export const mayJoin = (filename: string): boolean => {
   const files = filesAt(filename)
   if (files.wal === undefined || files.shm === undefined) return false
   const found = noted(filename)
-  return found === undefined || found.processes === 0 || areThose(found, files)
+  return found === undefined || isEmpty(found, files) || areThose(found, files)
 }
 
 export const joining = (db: DatabaseSync, files: Files): Joining => {
   const found = generation(db)
-  if (found.processes === 0) return "First"
+  if (isEmpty(found, files)) return "First"
   return areThose(found, files) ? "Next" : "Apart"
 }
 
@@ -95,7 +101,9 @@ export const joining = (db: DatabaseSync, files: Files): Joining => {
 export const join = (db: DatabaseSync, files: Files): Joining => {
   const how = joining(db, files)
   if (how === "First")
-    db.prepare("UPDATE generation SET processes = 1, wal = ?, shm = ?").run(files.wal ?? null, files.shm ?? null)
+    db.prepare("UPDATE generation SET processes = 1, database = ?, wal = ?, shm = ?").run(
+      ...[files.database, files.wal, files.shm].map((file) => file ?? null)
+    )
   if (how === "Next") db.exec("UPDATE generation SET processes = processes + 1")
   return how
 }
@@ -105,4 +113,4 @@ export const leave = (db: DatabaseSync): void => db.exec("UPDATE generation SET 
 
 const generation = (db: DatabaseSync): Generation =>
   // The columns of the table, which has one row.
-  db.prepare("SELECT processes, wal, shm FROM generation").get() as unknown as Generation
+  db.prepare("SELECT processes, database, wal, shm FROM generation").get() as unknown as Generation

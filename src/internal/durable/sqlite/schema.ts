@@ -65,10 +65,11 @@ const migrations: ReadonlyArray<string> = [
   `
   CREATE TABLE generation (
     processes INTEGER NOT NULL,
+    database TEXT,
     wal TEXT,
     shm TEXT
   ) STRICT;
-  INSERT INTO generation VALUES (0, NULL, NULL);
+  INSERT INTO generation VALUES (0, NULL, NULL, NULL);
   `
 ]
 

@@ -1,7 +1,7 @@
 /** What becomes of requests that the relay cannot take: they are kept beside the store, and hold nothing back. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, FileSystem, Layer } from "effect"
+import { Context, Deferred, Effect, FileSystem, Layer } from "effect"
 import type { Envelope } from "effect-events/http"
 import { createHash } from "node:crypto"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -68,6 +68,46 @@ describe("the quarantine", () => {
     })
   )
 
+  it.live("keeps a request whole that another process begins to keep at the same time", () =>
+    Effect.gen(function* () {
+      const limit = { requests: 10, bytes: 1000 }
+      const [begun, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const isBody = (path: string) => path.includes(".body")
+      const other = yield* open(limit, (fs) => ({
+        open: (path, options) =>
+          Effect.tap(fs.open(path, options), () =>
+            isBody(path) ? Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(goOn)) : Effect.void
+          )
+      }))
+      const { keep } = yield* open(limit, (fs) => ({
+        rename: (from, to) =>
+          isBody(to)
+            ? Effect.gen(function* () {
+                yield* Effect.forkDetach(other.keep(message("12345"), problem))
+                yield* Deferred.await(begun)
+                yield* fs.rename(from, to)
+              })
+            : fs.rename(from, to)
+      }))
+      assert.isTrue(yield* keep(message("12345"), problem))
+      // It may be killed now.
+      assert.deepStrictEqual(bodiesIn(inFolder("quarantine")), ["12345"])
+      yield* Deferred.succeed(goOn, undefined)
+      assert.isFalse(yield* other.keep(message("12345"), problem))
+      assert.deepStrictEqual(bodiesIn(inFolder("quarantine")), ["12345"])
+    })
+  )
+
+  it.live("removes what a process that was killed has not finished", () =>
+    Effect.gen(function* () {
+      mkdirSync(inFolder("quarantine"))
+      writeFileSync(inFolder("quarantine", "a.body.1.new"), "1234")
+      const { held } = yield* open({ requests: 10, bytes: 1000 })
+      assert.deepStrictEqual(held(), { requests: 0, bytes: 0 })
+      assert.deepStrictEqual(readdirSync(inFolder("quarantine")), [])
+    })
+  )
+
   it.live("has a bound, at which it keeps no more, until there is room again", () =>
     Effect.gen(function* () {
       const { held, keep } = yield* open({ requests: 3, bytes: 10 })
@@ -104,7 +144,11 @@ describe("the quarantine", () => {
   it.live("syncs a file before it has its name, and the folder before it says so", () =>
     Effect.gen(function* () {
       const calls: Array<string> = []
-      const short = (file: string) => file.slice(folder.length).replace(/[\da-f]{64}/, "X")
+      const short = (file: string) =>
+        file
+          .slice(folder.length)
+          .replace(/[\da-f]{64}/, "X")
+          .replace(/[\da-f-]{36}/, "N")
       const { keep } = yield* open({ requests: 5, bytes: 1000 }, (fs) => ({
         open: (file, options) =>
           Effect.map(fs.open(file, options), (handle) => ({
@@ -119,9 +163,9 @@ describe("the quarantine", () => {
       yield* keep(message("a"), problem)
       assert.deepStrictEqual(calls, [
         "sync ",
-        "sync /quarantine/X.json.new",
+        "sync /quarantine/X.json.N.new",
         "rename to /quarantine/X.json",
-        "sync /quarantine/X.body.new",
+        "sync /quarantine/X.body.N.new",
         "rename to /quarantine/X.body",
         "sync /quarantine"
       ])

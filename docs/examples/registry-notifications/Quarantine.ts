@@ -17,7 +17,7 @@ import {
   Semaphore
 } from "effect"
 import type { Envelope, EventIngress } from "effect-events/http"
-import { createHash } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
 
 export interface Amount {
   readonly requests: number
@@ -41,6 +41,8 @@ const unwritten = (cause: PlatformError.PlatformError) =>
 
 /** The bytes of a request, and beside them a file that says why they are here. */
 const [bodyOf, whyOf] = [".body", ".json"]
+/** What has no name of its own yet. */
+const unfinishedOf = ".new"
 
 const make = Effect.fnUntraced(function* (folder: string, limit: Amount) {
   const fs = yield* FileSystem.FileSystem
@@ -58,7 +60,8 @@ const make = Effect.fnUntraced(function* (folder: string, limit: Amount) {
 
   /** The whole file is there under its name, or nothing is. */
   const write = (name: string, bytes: Uint8Array) => {
-    const [file, unfinished] = [path.join(folder, name), path.join(folder, `${name}.new`)]
+    // Another process may keep the same request at the same time.
+    const [file, unfinished] = [path.join(folder, name), path.join(folder, `${name}.${randomUUID()}${unfinishedOf}`)]
     const writing = Effect.gen(function* () {
       const handle = yield* fs.open(unfinished, { flag: "w" })
       if (bytes.length > 0) yield* handle.writeAll(bytes)
@@ -106,6 +109,10 @@ const make = Effect.fnUntraced(function* (folder: string, limit: Amount) {
   })
 
   yield* makeFolder
+  // A process that was killed has left it, unacknowledged. Another one that is at it fails, and its sender comes again.
+  yield* Effect.forEach(yield* fs.readDirectory(folder), (name) =>
+    name.endsWith(unfinishedOf) ? fs.remove(path.join(folder, name), { force: true }) : Effect.void
+  )
   let held: Amount = yield* count
   return {
     folder,

@@ -496,8 +496,8 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
       const batch = Array.from({ length: 32 }, (_, i) => i)
       for (const allowance of allowances.slice(0, 12)) {
         for (let turns = 0; turns < 4; turns++) {
-          let received = 0
-          const { part: sink } = yield* open(EventSink.make((_: number) => Effect.sync(() => void received++)))
+          const count = { received: 0 }
+          const { part: sink } = yield* open(EventSink.make((_: number) => Effect.sync(() => void count.received++)))
           const make = Effect.tap(Broadcaster.make<number>(), (self) => Broadcaster.add(self, sink))
           const { part: broadcaster } = yield* open(
             Effect.provideService(make, References.MaxOpsBeforeYield, allowance)
@@ -510,8 +510,8 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
             for (let page = 0; page < 511; page++) Effect.runSync(EventSink.writeAll(broadcaster, batch))
           })
           const n = 1 + 511 * batch.length
-          for (let i = 0; i < 2 * n && received < n; i++) yield* Effect.yieldNow
-          assert.strictEqual(received, n, `with ${allowance} operations at a time, after ${turns} turns`)
+          for (let left = 2 * n; left > 0 && count.received < n; left--) yield* Effect.yieldNow
+          assert.strictEqual(count.received, n, `with ${allowance} operations at a time, after ${turns} turns`)
         }
       }
     })

@@ -115,6 +115,33 @@ describe("sinks over plain functions", () => {
     })
   )
 
+  it.effect.each(["before it throws", "by the report of its throw"])(
+    "one that is removed %s gets nothing that the report publishes after that",
+    (when) =>
+      Effect.gen(function* () {
+        const seen: Array<number> = []
+        const sink = yield* EventSink.sync((n: number) => {
+          if (n === 2) throw new Error("two")
+          seen.push(n)
+        })
+        const broadcaster = yield* made(Broadcaster.make<number>())
+        const remove = Effect.forkDetach(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
+        const isBefore = when === "before it throws"
+        yield* Broadcaster.add(broadcaster, sink, {
+          onDropped: () => Effect.andThen(isBefore ? Effect.void : remove, Effect.orDie(broadcaster.write(9)))
+        })
+        const [member] = broadcaster.node.downstream()
+        yield* EventSink.writeAll(broadcaster, [1, 2, 3])
+        if (isBefore) yield* remove
+        yield* settle
+        assert.deepStrictEqual(seen, [1, 3])
+        const { counts, pending } = member!.node.health(0)
+        assert.deepInclude(counts, { accepted: 3, delivered: 2, dropped: 1 })
+        assert.strictEqual(pending, 0)
+        assert.strictEqual(member!.node.state, "closed")
+      })
+  )
+
   it.effect("one that is closed leaves alone, with what it did not get", () =>
     quiet(
       Effect.gen(function* () {

@@ -249,7 +249,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   else {
     batch = options.failed.batch
     setInFlight(1)
-    run(Effect.andThen(failed(options.failed.cause), loop))
+    // In a turn of its own: what the report does must find a drainer that can be cut and closed.
+    run(Effect.andThen(Effect.yieldNow, Effect.andThen(failed(options.failed.cause), loop)))
   }
 
   const abandoned = Effect.suspend(() => {

@@ -117,9 +117,10 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
   const threw = (seat: Seat<A>, cause: Cause.Cause<unknown>) => {
     update(seat)
     const [first, ...pages] = restOf(seat)
-    seat.own = startOwn({ ...seat.options, failed: { batch: first?.events ?? [], cause } }, topic.subscribe(pages))
-    // Cut before it threw, or by its report.
-    if (seat.until !== Number.POSITIVE_INFINITY) seat.own.cut()
+    const subscription = topic.subscribe(pages)
+    // Before anything can be published: the rest of a sink that was cut ends at its boundary.
+    if (seat.until !== Number.POSITIVE_INFINITY) subscription.cut()
+    seat.own = startOwn({ ...seat.options, failed: { batch: first?.events ?? [], cause } }, subscription)
     leave(seat)
   }
   const closed = (seat: Seat<A>) => {

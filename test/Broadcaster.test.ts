@@ -510,6 +510,27 @@ describe("maxLag", () => {
       )
   )
 
+  it.effect("judges nothing once the broadcaster closes: what was published is delivered and read", () =>
+    Effect.gen(function* () {
+      const evicted: Array<number> = []
+      const broadcaster = yield* Broadcaster.make<number>()
+      const sink = yield* made(TestSink.slow<number>("1 second"))
+      yield* Broadcaster.add(broadcaster, sink, {
+        maxLag: 1,
+        onDropped: () => Effect.void,
+        onEvicted: ({ missed }) => Effect.sync(() => void evicted.push(missed))
+      })
+      const stream = yield* Broadcaster.subscribe(broadcaster, { maxLag: 1 })
+      yield* EventSink.writeAll(broadcaster, [1, 2, 3])
+      const left = yield* Effect.forkChild(broadcaster.shutdown, { startImmediately: true })
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(left), [])
+      assert.deepStrictEqual(sink.received, [1, 2, 3])
+      assert.deepStrictEqual(evicted, [])
+      assert.deepStrictEqual(yield* Stream.runCollect(stream), [1, 2, 3])
+    })
+  )
+
   it.effect("a sink that keeps up is never evicted", () =>
     Effect.gen(function* () {
       const broadcaster = yield* Broadcaster.make<number>()

@@ -321,7 +321,12 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
   const begin = () => {
     if (ended !== undefined) return ended
     account.state = "closing"
-    for (const { subscription } of readers) subscription.cut()
+    for (const one of readers) {
+      // What is published no more needs no limit.
+      lagGuard.remove(one)
+      one.subscription.cut()
+    }
+    for (const sink of members.keys()) lagGuard.remove(sink)
     const staying = [...members.values()]
     const going = [...leaving.values()]
     for (const member of staying) member.begin()

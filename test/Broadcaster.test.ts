@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
-import { Broadcaster, EventQueue, EventSink } from "effect-events"
+import { Broadcaster, EventQueue, EventSink, SinkGraph } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { runs } from "./support/runs.ts"
 import { open, settle, withLogs } from "./support/virtual.ts"
@@ -472,6 +472,22 @@ describe("a sink that answers SinkClosed", () => {
         assert.notInclude(logs[0]!.line, "4111")
       })
     )
+  )
+})
+
+describe("the age of what waits for a sink with a filter", () => {
+  it.effect("is that of the oldest event that the filter let through, whatever was published since", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* made(Broadcaster.make<number>())
+      const sink = yield* made(TestSink.hanging<number>())
+      yield* Broadcaster.add(broadcaster, sink, { filter: (n) => n % 10 === 0 })
+      for (let n = 10; n < 50; n++) {
+        yield* broadcaster.write(n)
+        yield* TestClock.adjust("1 second")
+      }
+      const [, health] = yield* SinkGraph.health(broadcaster)
+      assert.deepInclude(health, { pending: 4, oldestAge: 40_000 })
+    })
   )
 })
 

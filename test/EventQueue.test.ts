@@ -1,5 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Data, Duration, Effect, Exit, Fiber, Latch, Ref, References, Schedule, Scope } from "effect"
+import {
+  Cause,
+  Context,
+  Data,
+  Duration,
+  Effect,
+  Equal,
+  Exit,
+  Fiber,
+  Hash,
+  Latch,
+  Ref,
+  References,
+  Schedule,
+  Scope
+} from "effect"
 import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
 import { EventQueue, EventSink, RetryingSink, RetryStrategy } from "effect-events"
@@ -2439,6 +2454,33 @@ describe("partitionBy", () => {
       })
     )
   })
+
+  it.effect("a batch whose keys cannot be compared with each other drops nothing to make room", () =>
+    Effect.gen(function* () {
+      const incomparable = (n: number) => ({
+        [Hash.symbol]: () => 1,
+        [Equal.symbol]: () => {
+          throw new Error(`${n} cannot be compared`)
+        }
+      })
+      const { dropped, queue } = yield* queueOf(yield* hanging(), {
+        concurrency: 2,
+        capacity: 3,
+        overflow: "drop-oldest",
+        partitionBy: (n) => (n < 0 ? incomparable(n) : "key")
+      })
+      yield* EventSink.writeAll(queue, [1, 2, 3])
+      yield* settle
+      const exit = yield* Effect.exit(queue.writeSome([-1, -2]))
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      yield* settle
+      assert.deepStrictEqual(dropped, [])
+      assert.strictEqual(yield* queue.pending, 3)
+      yield* queue.writeSome([4, 5])
+      yield* settle
+      assert.deepStrictEqual(eventsOf(dropped), [2, 3])
+    })
+  )
 
   it.effect("is called once for each event, by its write", () =>
     Effect.gen(function* () {

@@ -694,6 +694,28 @@ describe("subscribe", () => {
 })
 
 describe("shutdown", () => {
+  it.effect(
+    "returns what it returns, and reports nothing of it, also for more sinks than a fiber can ask in a turn",
+    () =>
+      Effect.gen(function* () {
+        const n = 3000
+        let reported = 0
+        const { close, part: broadcaster } = yield* open(Broadcaster.make<number>({ drainTimeout: 0 }))
+        const sink = yield* made(TestSink.hanging<number>())
+        for (let i = 0; i < n; i++) {
+          const one = yield* EventSink.mapInput(sink, (event: number) => event)
+          yield* Broadcaster.add(broadcaster, one, { onDropped: () => Effect.sync(() => void reported++) })
+        }
+        yield* broadcaster.write(1)
+        yield* settle
+        const shutdown = yield* Effect.forkChild(broadcaster.shutdown, { startImmediately: true })
+        yield* TestClock.adjust("1 millis")
+        yield* close
+        assert.strictEqual((yield* Fiber.join(shutdown)).length, n)
+        assert.strictEqual(reported, 0)
+      })
+  )
+
   it.effect("stops accepting, lets every sink drain side by side, and returns what each did not get, by its name", () =>
     Effect.gen(function* () {
       const { close, part: broadcaster } = yield* open(Broadcaster.make<number>({ drainTimeout: "3 seconds" }))

@@ -15,8 +15,10 @@ export interface Shutdown<A> {
   readonly begin: (drain: Effect.Effect<List<A>>) => void
   /** Begins to `drain` unless it has begun, and hands the list to `report` without waiting for the scope. */
   readonly beginReported: (drain: Effect.Effect<List<A>>, report: (list: List<A>) => Effect.Effect<void>) => void
-  /** Waits for a drain that has begun: its list, which stays to be reported. */
+  /** Waits for a drain that has begun: its list, which stays to be reported unless it is taken. */
   readonly drained: Effect.Effect<List<A>>
+  /** The list is returned by another call, and not to be reported. */
+  readonly take: () => void
   /** Waits for a drain that has begun, and hands its list over. */
   readonly awaited: Effect.Effect<List<A>>
   /** Waits for a drain that has begun, and reports what no call returned. */
@@ -32,6 +34,9 @@ export const makeShutdown = <A>(
   /** A call returned the list, or it has been reported. */
   let isTaken = false
   const drained = Deferred.await(result)
+  const take = () => {
+    isTaken = true
+  }
   const begin = (drain: Effect.Effect<List<A>>) => {
     if (hasBegun) return
     hasBegun = true
@@ -45,8 +50,9 @@ export const makeShutdown = <A>(
       begin(Effect.tap(drain, report))
     },
     drained,
+    take,
     awaited: Effect.map(drained, (list) => {
-      isTaken = true
+      take()
       return list
     }),
     finished: drained.pipe(

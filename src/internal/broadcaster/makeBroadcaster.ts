@@ -355,9 +355,11 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
   }
   const shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>> = Effect.suspend(() => {
     const { drained, members } = begin()
-    // Taking all lists is one step: an interrupted call takes none, and they are reported.
-    const taken = Effect.forEach(members, ({ shutdown }) => shutdown.awaited, { discard: true })
-    return Effect.tap(Deferred.await(drained), () => Effect.uninterruptible(taken))
+    return Effect.map(Deferred.await(drained), (undelivered) => {
+      // Taking all lists is one step: an interrupted call takes none, and they are reported.
+      for (const { shutdown } of members) shutdown.take()
+      return undelivered
+    })
   })
   yield* Effect.addFinalizer(() => {
     const { gone } = begin()

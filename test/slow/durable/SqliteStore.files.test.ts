@@ -351,6 +351,26 @@ describe("files that may be missing", () => {
     })
   )
 
+  it.live("beside a database that has no log: a copy by VACUUM INTO, or one whose journal mode was changed", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      yield* Effect.scoped(Effect.flatMap(open(filename), (store) => append(store, "1")))
+      const copy = `${filename}-copied`
+      const db = new DatabaseSync(filename)
+      db.prepare("VACUUM INTO ?").run(copy)
+      db.exec("PRAGMA journal_mode = DELETE")
+      db.close()
+      for (const path of [copy, filename]) {
+        const store = yield* open(path)
+        yield* append(store, "2")
+        fs.rmSync(`${path}-wal`)
+        assert.strictEqual(yield* problem(append(store, "no")), "Disconnected")
+        yield* append(store, "3")
+        assert.deepStrictEqual(yield* content(path), ["1", "2", "3"])
+      }
+    })
+  )
+
   it.live("beside a copy that was made while processes had the database open, and that another program has open", () =>
     Effect.gen(function* () {
       const filename = yield* file

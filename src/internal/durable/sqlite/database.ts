@@ -217,6 +217,8 @@ export class Database {
         if (refused !== undefined) return failed(refused.problem, refused.detail)
         db.exec("COMMIT")
       }
+      // The log of a database that had none, such as a copy by `VACUUM INTO`, is made by the first read.
+      examine(db)
       const paths = filesAt(filename)
       log = openSync(`${paths.base}-wal`, "r")
       const files = { ...paths, wal: fileOf(log) }

@@ -475,6 +475,17 @@ describe("layerSqlite", () => {
     )
   })
 
+  it.live("there is room in the log only: a write that failed for sure is not in the file", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      yield* using(filename, (store) => append(store, 0, 20, 100_000))
+      const writing = yield* child("go on", filename, "sh", "-c", 'ulimit -f 2000; exec "$@"', "sh")
+      const [word, n, , doubt] = (yield* nextLine(writing)).split(" ")
+      const isThere = (yield* line(filename)).some((text) => text.trim().endsWith(`-${n}/0`))
+      assert.isTrue(word === "wrote" ? isThere : doubt === "unsure" || !isThere, `${word} ${doubt}`)
+    })
+  )
+
   describe("a file that cannot be written", () => {
     const isRoot = process.getuid?.() === 0
     it.live.skipIf(isRoot && !canMount)("(as root, needs the right to mount) is told, and used again", () =>

@@ -90,6 +90,7 @@ export class Database {
   attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
     if (this.isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
+    let committed = false
     try {
       const open = this.connected()
       if ("_tag" in open) return open
@@ -105,6 +106,7 @@ export class Database {
         const value = work(statements)
         committing = kind === "write"
         if (kind !== "none") statements.commit()
+        committed = committing
         if (joined !== undefined) open.hasJoined = true
         // It is incomplete while another process reads, and then made up for by one that follows a commit.
         if (joined === "First" && displaced(this.filename, files) === undefined)
@@ -120,7 +122,9 @@ export class Database {
         throw error
       }
     } catch (error) {
-      return this.failure(error, committing)
+      const failure = this.failure(error, committing)
+      // What failed then is not the commit.
+      return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", unsure: true } : failure
     }
   }
 
@@ -161,7 +165,7 @@ export class Database {
   }
 
   /** What an error says, once the connection is let go if it may be to blame. */
-  private failure(error: unknown, committing: boolean): Attempt<never> {
+  private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { readonly _tag: "Done" }> {
     const failure = failureOf(error)
     if (failure === undefined && isOfSystem(error))
       return failed("Disconnected", unreadable(error.code, this.filename), error)

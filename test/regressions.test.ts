@@ -679,4 +679,43 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
         })
       )
   )
+
+  // Before it was mended: the event that had failed was nowhere until its report began, and the next one took its place.
+  it.effect("costs no event whose drainer is interrupted by another fiber before its report begins", () =>
+    withLogs((lines) =>
+      Effect.gen(function* () {
+        const ids = ["event-1", "event-2", "event-3", "event-4"]
+        for (const allowance of allowances.slice(0, 12)) {
+          for (let turns = 0; turns < 12; turns++) {
+            const reported: Array<string> = []
+            const before = lines.length
+            const drainer: { fiber?: Fiber.Fiber<unknown, unknown> } = {}
+            const { part: sink } = yield* open(
+              EventSink.make((_: { readonly id: string }) =>
+                Effect.withFiber((fiber) => {
+                  drainer.fiber = fiber
+                  return Effect.fail("no")
+                })
+              )
+            )
+            const make = EventQueue.make(sink, {
+              onDropped: ({ event }) => Effect.sync(() => void reported.push(event.id))
+            })
+            const { part: queue } = yield* open(Effect.provideService(make, References.MaxOpsBeforeYield, allowance))
+            yield* EventSink.writeAll(
+              queue,
+              ids.map((id) => ({ id }))
+            )
+            for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+            drainer.fiber?.interruptUnsafe()
+            yield* settle
+            const when = `with ${allowance} operations at a time, interrupted after ${turns} turns`
+            const all = [...reported, ...lines.slice(before)].join()
+            for (const id of ids) assert.include(all, id, when)
+            assert.strictEqual(yield* queue.pending, 0, when)
+          }
+        }
+      })
+    )
+  )
 })

@@ -66,8 +66,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   let position = 0
   let inFlight = 0
   let limit = maxBatch
-  /** The event whose report to `onDropped` is under way. */
-  let dropping: { readonly event: A } | undefined
+  /** The event whose report to `onDropped` is due or under way. */
+  let dropping: { readonly event: A; readonly cause: Cause.Cause<unknown> } | undefined
   /** How many events had been delivered when the last one failed. */
   let failedAt: number | undefined
   /** The sink that waits for the end of a write in two halves. */
@@ -132,12 +132,15 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     }
     const event = batch[position++]!
     failedAt = account.delivered
-    // The event is pending until its report is made: a close in between finds it here.
-    dropping = { event }
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.ensuring(report.failed(event, cause, restore), Effect.sync(dropped))
-    )
+    // The event is pending until its report is made: a close or an interruption in between finds it here.
+    dropping = { event, cause }
+    return reported
   }
+  const reported = Effect.uninterruptibleMask((restore) =>
+    dropping === undefined
+      ? Effect.void
+      : Effect.ensuring(report.failed(dropping.event, dropping.cause, restore), Effect.sync(dropped))
+  )
 
   /** Plain calls, up to `maxTurn` of them before other fibers get a turn. */
   const commitSync = (write: (event: A) => boolean) => {
@@ -242,7 +245,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       endHalf(cause)
       if (stopped) ended.openUnsafe()
       // A write that interrupts the fiber it runs on costs its event, not the queue: the loop starts again.
-      else run(Effect.andThen(failed(cause), loop))
+      else run(Effect.andThen(dropping === undefined ? failed(cause) : reported, loop))
     })
   }
   if (options.failed === undefined) run(loop)

@@ -317,6 +317,32 @@ describe('overflow "suspend"', () => {
   )
 })
 
+describe("writers that are interrupted while they wait", () => {
+  it.live("leave the memory of their events, also behind one that goes on waiting", () =>
+    Effect.gen(function* () {
+      const gc = collector()
+      const { part: sink } = yield* open(TestSink.hanging<object>())
+      const { part: queue, close } = yield* open(EventQueue.make(sink, { capacity: 1, drainTimeout: 0 }))
+      yield* queue.write({})
+      const first = yield* Effect.forkChild(queue.write({}), { startImmediately: true })
+      const refs: Array<WeakRef<object>> = []
+      for (let i = 0; i < 5000; i++) {
+        const write = Effect.suspend(() => {
+          const event = { event: i }
+          refs.push(new WeakRef(event))
+          return queue.write(event)
+        })
+        yield* Fiber.interrupt(yield* Effect.forkChild(write, { startImmediately: true }))
+      }
+      yield* Effect.sleep("10 millis")
+      gc()
+      assert.isAtMost(refs.filter((ref) => ref.deref() !== undefined).length, 1100)
+      yield* Fiber.interrupt(first)
+      yield* withLogs(() => close)
+    })
+  )
+})
+
 describe('overflow "reject"', () => {
   it.effect("fails with QueueFull, which names the queue and its capacity, and accepts nothing", () =>
     Effect.gen(function* () {

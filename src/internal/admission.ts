@@ -84,8 +84,14 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admis
         waiting++
         admit()
         return Effect.sync(() => {
+          if (!leave(waiter)) return
+          if (waiters.length - head > 2 * waiting + sweep) {
+            // Also behind a writer that waits for long: what was interrupted must not stay in memory.
+            waiters = waiters.filter(({ isGone }) => !isGone)
+            head = 0
+          }
           // The interrupted writer may have been too large for room that the writers behind it fit in.
-          if (leave(waiter)) admit()
+          admit()
         })
       }),
     close: (effect) => {

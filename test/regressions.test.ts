@@ -155,6 +155,30 @@ describe("groups", () => {
     })
   )
 
+  it.effect("a stamp is the same also where the sink dies after it has committed a part of a group", () =>
+    quiet(
+      Effect.gen(function* () {
+        const ids = new Map<number, Set<string>>()
+        let offers = 0
+        const sink = EventSink.makeBatch((events: ReadonlyArray<EventSink.Stamped<number>>) =>
+          Effect.suspend(() => {
+            if (++offers === 2) return Effect.die("dead")
+            const some = events.slice(0, 2)
+            for (const { event, id } of some) ids.set(event, (ids.get(event) ?? new Set()).add(id))
+            return Effect.succeed(some.length)
+          })
+        )
+        const { part: queue } = yield* open(sink.pipe(EventSink.stamp(), EventQueue.make()))
+        yield* EventSink.writeAll(queue, [1, 2, 3, 4])
+        yield* queue.flush
+        assert.deepStrictEqual(
+          [...ids].map(([event, { size }]) => [event, size]),
+          [1, 2, 3, 4].map((event) => [event, 1])
+        )
+      })
+    )
+  )
+
   it.effect(
     "a group that fails is halved until the event that is to blame is alone, and groups grow again after it",
     () =>

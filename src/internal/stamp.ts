@@ -89,11 +89,12 @@ export const stamp: {
               // All of the batch is committed here, so that none of it comes back to be stamped again.
               let done = 0
               const all = leading(events).map((event) => stamped(event, fiber))
-              return Effect.matchEffect(
+              return Effect.matchCauseEffect(
                 commitAll(writeSome, all, (n) => void (done += n)),
                 {
                   onSuccess: () => Effect.succeed(done),
-                  onFailure: (error) => (done === 0 ? Effect.fail(error) : Effect.succeed(done))
+                  // Also after a defect: the rest fails again, alone.
+                  onFailure: (cause) => (done === 0 ? Effect.failCause(cause) : Effect.succeed(done))
                 }
               )
             }))

@@ -9,6 +9,7 @@ import {
   EventQueue,
   EventSink,
   RetryingSink,
+  RetryStrategy,
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -90,6 +91,94 @@ describe("toMermaid", () => {
       yield* Broadcaster.remove(broadcaster, sink)
       assert.notInclude(SinkGraph.toMermaid(broadcaster), "guest")
     })
+  )
+})
+
+describe("sinks of one's own", () => {
+  const recording = (name: string) => TestSink.recording<number>({ name })
+  const makers: ReadonlyArray<
+    readonly [
+      name: string,
+      make: (options: EventSink.SyncOptions) => Effect.Effect<EventSink.EventSink<number>, never, Scope.Scope>
+    ]
+  > = [
+    ["make", (options) => EventSink.make((_: number) => Effect.void, options)],
+    ["makeBatch", (options) => EventSink.makeBatch((_: ReadonlyArray<number>) => Effect.void, options)],
+    ["sync", (options) => EventSink.sync((_: number) => {}, options)]
+  ]
+  it.effect.each(makers)(
+    "show what they write to, in pictures, in health, and with what a success depends on: %s",
+    ([, make]) =>
+      Effect.gen(function* () {
+        const [stored, copied] = [yield* recording("stored"), yield* recording("copied")]
+        const queue = yield* EventQueue.make(copied, { name: "copies" })
+        const own = yield* make({
+          name: "both",
+          kind: "TeeSink",
+          downstream: [
+            { sink: stored, acknowledges: true },
+            { sink: queue, acknowledges: false }
+          ]
+        })
+        assert.deepStrictEqual(
+          own.node.downstream().map(({ acknowledges, node }) => [node, acknowledges]),
+          [
+            [stored.node, true],
+            [queue.node, false]
+          ]
+        )
+        assert.deepStrictEqual(SinkGraph.toMermaid(own).trimEnd().split("\n").toSorted(), [
+          "  0 --> 1",
+          "  0 --> 2",
+          '  0["TeeSink both"]',
+          '  1["EventSink stored"]',
+          "  2 --> 3",
+          '  2["EventQueue copies"]',
+          '  3["EventSink copied"]',
+          "flowchart TD"
+        ])
+        yield* own.write(1)
+        const health = yield* SinkGraph.health(own)
+        assert.deepStrictEqual(
+          health.map(({ counts, kind, name }) => [kind, name, counts.accepted]),
+          [
+            ["TeeSink", "both", 1],
+            ["EventSink", "stored", 0],
+            ["EventQueue", "copies", 0],
+            ["EventSink", "copied", 0]
+          ]
+        )
+      })
+  )
+
+  it.effect("without `downstream` end the picture", () =>
+    Effect.gen(function* () {
+      for (const [, make] of makers) assert.deepStrictEqual((yield* make({})).node.downstream(), [])
+    })
+  )
+})
+
+describe("an edge", () => {
+  it.effect("acknowledges where a write succeeds only when the sink at its end has committed", () =>
+    quiet(
+      Effect.gen(function* () {
+        const sink = yield* made(TestSink.failing<number>())
+        const reliable = yield* made(TestSink.recording<number>())
+        const acknowledged = (self: EventSink.EventSink<never, unknown>) =>
+          self.node.downstream().map(({ acknowledges }) => acknowledges)
+        assert.deepStrictEqual(acknowledged(yield* EventFilter.make(sink, () => true)), [true])
+        assert.deepStrictEqual(acknowledged(yield* made(RetryingSink.make(sink, RetryStrategy.identity))), [true])
+        assert.deepStrictEqual(acknowledged(yield* made(EventQueue.make(reliable))), [false])
+        const broadcaster = yield* made(Broadcaster.make([reliable]))
+        assert.deepStrictEqual(acknowledged(broadcaster), [false])
+        const [subscription] = broadcaster.node.downstream()
+        assert.deepStrictEqual(
+          subscription!.node.downstream().map(({ acknowledges, node }) => [node, acknowledges]),
+          [[reliable.node, false]]
+        )
+        assert.deepStrictEqual(acknowledged(yield* made(EventChannel.make())), [])
+      })
+    )
   )
 })
 

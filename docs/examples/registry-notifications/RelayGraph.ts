@@ -101,7 +101,8 @@ const route = (maxBytes: number) =>
         maxBytes,
         // A registry waits a second by default, and comes again: with the same ids, which are known by then.
         writeTimeout: "2 seconds",
-        bodyTimeout: "2 seconds",
+        // The largest body over a slow link: a sender that gives up earlier ends the request itself.
+        bodyTimeout: "30 seconds",
         retryAfter: "1 second",
         onRefused: (message, problem) =>
           quarantine.keep(message, problem).pipe(

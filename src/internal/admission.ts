@@ -44,6 +44,7 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admis
     if (waiter.isGone) return false
     waiter.isGone = true
     waiting--
+    // Also behind a writer that waits for long: what was interrupted must not stay in memory.
     const gone = waiters.length - waiting
     if (waiting === 0 || (gone >= sweep && gone * 2 > waiters.length)) {
       waiters = waiters.filter(({ isGone }) => !isGone)
@@ -84,14 +85,8 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admis
         waiting++
         admit()
         return Effect.sync(() => {
-          if (!leave(waiter)) return
-          if (waiters.length - head > 2 * waiting + sweep) {
-            // Also behind a writer that waits for long: what was interrupted must not stay in memory.
-            waiters = waiters.filter(({ isGone }) => !isGone)
-            head = 0
-          }
           // The interrupted writer may have been too large for room that the writers behind it fit in.
-          admit()
+          if (leave(waiter)) admit()
         })
       }),
     close: (effect) => {

@@ -25,6 +25,7 @@ import { type DeadLetters, makeLetters } from "../internal/durable/letters.ts"
 import { DurableQueueImpl, type Kept } from "../internal/durable/queue.ts"
 import { comparing } from "./internal/lanes.ts"
 import { count } from "../internal/options.ts"
+import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow, QueueFull } from "../internal/queue/makeQueue.ts"
 import { DurableQueueStore, type DurableQueueStoreError } from "./DurableQueueStore.ts"
 
@@ -161,7 +162,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  *
  * const program = Effect.gen(function* () {
  *   const orders = yield* EventSink.make((order: typeof Order.Type) => Console.log("delivered", order.id)).pipe(
- *     Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order }))
+ *     DurableQueue.make({ name: "orders", schema: Order })
  *   )
  *   yield* orders.write({ id: "a1", total: 120 })
  *   yield* orders.flush
@@ -177,37 +178,49 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
 export const make: {
   <A, P extends Overflow = "suspend">(
     options: Options<A, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
-  ): <E>(dst: EventSink<A, E>) => Effect.Effect<DurableQueue<A, QueueError<P>>, never, DurableQueueStore | Scope.Scope>
+  ): <E, X = never, R = never>(
+    sink: Source<EventSink<A, E>, X, R>
+  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | DurableQueueStore | Scope.Scope>
   <A, P extends Lossless = "suspend">(
     options: Options<A, P> & { readonly onDropped?: never }
-  ): <E>(dst: EventSink<A, E>) => Effect.Effect<DurableQueue<A, QueueError<P>>, never, DurableQueueStore | Scope.Scope>
+  ): <E, X = never, R = never>(
+    sink: Source<EventSink<A, E>, X, R>
+  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | DurableQueueStore | Scope.Scope>
 } =
   <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) =>
-  <E>(dst: EventSink<A, E>): Effect.Effect<DurableQueue<A, never>, never, DurableQueueStore | Scope.Scope> =>
-    Effect.uninterruptible(
-      Effect.contextWith((context: Context.Context<DurableQueueStore>) =>
-        Effect.flatMap(DurableQueueStore, (store) => {
-          const self = new DurableQueueImpl<A, E>(
-            dst,
-            makeCodec(options.schema),
-            guarded(store),
-            settingsOf(options),
-            withoutConstruction(context)
-          )
-          return Effect.as(
-            Effect.addFinalizer(() => self.close),
-            // It fails with `QueueFull` only under "reject", and then the overload says so.
-            {
-              ...self.sink,
-              pending: self.pending,
-              flush: self.flush,
-              shutdown: self.shutdown,
-              deadLetters: self.deadLetters
-            } as DurableQueue<A, QueueFull> as DurableQueue<A, never>
-          )
-        })
-      )
+  <E, X, R>(
+    source: Source<EventSink<A, E>, X, R>
+  ): Effect.Effect<DurableQueue<A, never>, X, R | DurableQueueStore | Scope.Scope> =>
+    Effect.flatMap(fromSource(source), (sink) => makeQueue(sink, options))
+
+const makeQueue = <A, E>(
+  sink: EventSink<A, E>,
+  options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
+): Effect.Effect<DurableQueue<A, never>, never, DurableQueueStore | Scope.Scope> =>
+  Effect.uninterruptible(
+    Effect.contextWith((context: Context.Context<DurableQueueStore>) =>
+      Effect.flatMap(DurableQueueStore, (store) => {
+        const self = new DurableQueueImpl<A, E>(
+          sink,
+          makeCodec(options.schema),
+          guarded(store),
+          settingsOf(options),
+          withoutConstruction(context)
+        )
+        return Effect.as(
+          Effect.addFinalizer(() => self.close),
+          // It fails with `QueueFull` only under "reject", and then the overload says so.
+          {
+            ...self.sink,
+            pending: self.pending,
+            flush: self.flush,
+            shutdown: self.shutdown,
+            deadLetters: self.deadLetters
+          } as DurableQueue<A, QueueFull> as DurableQueue<A, never>
+        )
+      })
     )
+  )
 
 const unbounded = Number.POSITIVE_INFINITY
 /** As many bytes as are read or written in one go at most: what one transaction keeps in memory. */

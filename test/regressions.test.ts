@@ -534,7 +534,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
             for (let page = 0; page < 511; page++) Effect.runSync(EventSink.writeAll(broadcaster, batch))
           })
           const n = 1 + 511 * batch.length
-          for (let left = 2 * n; left > 0 && count.received < n; left--) yield* Effect.yieldNow
+          yield* Effect.repeat(settle, { times: 100 })
           assert.strictEqual(count.received, n, `with ${allowance} operations at a time, after ${turns} turns`)
         }
       }

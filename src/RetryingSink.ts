@@ -348,9 +348,15 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       // What the strategy throws here is a defect of the write, which has not begun.
       let effect: Attempted<B>
       if (attempts === undefined) {
-        begun = begin?.()
-        // A write answers nothing, whatever its first half answers.
-        const first = begun === undefined ? write : (begun.effect as Effect.Effect<B, E | SinkClosed>)
+        let first = write
+        try {
+          begun = begin?.()
+          // A write answers nothing, whatever its first half answers.
+          if (begun !== undefined) first = begun.effect as Effect.Effect<B, E | SinkClosed>
+        } catch (defect) {
+          // What the sink's function throws is a defect of the attempt, which the strategy hears of.
+          first = Effect.die(defect)
+        }
         effect = Effect.catch(first, (error) => {
           endFirst(Cause.fail(error))
           return failed(started(), write, 1, error)

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, References, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Breaker, EventSink, RetryingSink } from "effect-events"
+import { Breaker, EventQueue, EventSink, RetryingSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "./support/virtual.ts"
 
@@ -301,6 +301,22 @@ describe("under a RetryingSink", () => {
         yield* TestClock.adjust("1 millis")
         assert.isTrue(Exit.isSuccess(yield* Fiber.await(second)))
         assert.strictEqual(breaker.breaker(), "closed")
+      })
+    )
+  )
+
+  it.effect.each(["a write", "a queue's delivery"])("a function that throws counts as a failure: in %s", (where) =>
+    quiet(
+      Effect.gen(function* () {
+        const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
+        const retrying = yield* EventSink.make((_: number): Effect.Effect<void, string> => {
+          throw new Error("thrown")
+        }).pipe(RetryingSink.make(breaker))
+        const sink = where === "a write" ? retrying : yield* EventQueue.make(retrying)
+        yield* Effect.exit(sink.write(1))
+        yield* settle
+        assert.strictEqual(breaker.breaker(), "open")
+        assert.strictEqual(retrying.node.health(0).inFlight, 0)
       })
     )
   )

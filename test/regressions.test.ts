@@ -16,6 +16,7 @@ import {
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { Feed, Topic } from "../src/durable/internal/feed.ts"
+import { runs } from "./support/runs.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
 /** Collects the lines of the log, as text. */
@@ -518,7 +519,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   it.effect("costs a broadcaster no wake-up where pages come faster than they are read", () =>
     Effect.gen(function* () {
       const batch = Array.from({ length: 32 }, (_, i) => i)
-      for (const allowance of allowances.slice(0, 12)) {
+      for (const allowance of allowances.slice(0, runs(12))) {
         for (let turns = 0; turns < 4; turns++) {
           const count = { received: 0 }
           const { part: sink } = yield* open(EventSink.make((_: number) => Effect.sync(() => void count.received++)))

@@ -2,12 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { FetchHttpClient } from "effect/http"
 import * as fc from "fast-check"
-import { quiet } from "../support/virtual.ts"
-import { type Delivery, disordered, keyOf, open, until } from "./support/delivery.ts"
-import { type Fault, faults, nothing } from "./support/faults.ts"
-import { type Case, opened, sideBySide, variants } from "./support/handles.ts"
-import { status } from "./support/receiver.ts"
-import { type Script, unreliable } from "./support/unreliable.ts"
+import { quiet } from "../../support/virtual.ts"
+import { type Delivery, disordered, keyOf, open, until } from "../../http/support/delivery.ts"
+import { type Fault, faults, nothing } from "../../http/support/faults.ts"
+import { type Case, opened, sideBySide, variants } from "../../http/support/handles.ts"
+import { status } from "../../http/support/receiver.ts"
+import { type Script, unreliable } from "../../http/support/unreliable.ts"
 
 /** Requests that go well before the receiver misbehaves. */
 const healthy = 10

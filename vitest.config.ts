@@ -25,6 +25,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/slow/**", pack],
+          // a third of the time went into loading `effect` anew for each file; no test changes what another one sees
+          isolate: false,
           testTimeout: 60_000
         }
       },

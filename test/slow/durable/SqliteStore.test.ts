@@ -50,7 +50,7 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from + 1
 /** What is in line, whoever has the lease. */
 const line = (filename: string) =>
   Effect.sync(() => {
-    const db = new DatabaseSync(filename)
+    const db = new DatabaseSync(filename, { timeout: 10_000 })
     const rows = db.prepare("SELECT payload FROM events ORDER BY id").all()
     db.close()
     return rows.map(({ payload }) =>

@@ -92,7 +92,7 @@ export class Committer<in out A, in out E> {
     this.room.closeUnsafe()
     this.idle.closeUnsafe()
     this.committing = writers
-    // Who comes from now on stands behind these.
+    // Writers that come from now on stand behind these.
     const behind = this.waiting.length
     const payloads = others.length === 0 ? first.payloads : writers.flatMap((writer) => writer.payloads)
     // Not empty, since no writer's are.

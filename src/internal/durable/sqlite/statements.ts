@@ -110,6 +110,7 @@ export class Statements {
       )
     const some: Array<Stored> = []
     let sum = 0
+    // Again the columns that `head` names: `node:sqlite` types a row as an object, and these come as arrays.
     for (const event of statement.iterate(
       ...inOrder([queue.id, atMost(rows)], order)
     ) as unknown as Iterable<HeadRow>) {
@@ -262,6 +263,7 @@ export class Statements {
 
   private all<A>(sql: string, ...values: ReadonlyArray<SQLInputValue>): ReadonlyArray<A> {
     const { order, statement } = this.statement(sql)
+    // `A` is the columns that the statement names, which `node:sqlite` cannot know.
     return statement.all(...inOrder(values, order)) as unknown as ReadonlyArray<A>
   }
 

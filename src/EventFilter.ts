@@ -104,30 +104,24 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
     name: options?.name,
     account,
     downstream: () => [edgeTo(sink, true)],
-    state: () => sink.node.state
+    state: () => sink.node.state,
+    update: () => void (account.accepted = account.delivered + account.filtered)
   })
   const { writeSome, [EventSink.WriteSync]: writeSync } = sink
+  const { isOpen } = sink.node
   const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: sink.node.name })))
-  const filtered = (n: number) => {
-    account.accepted += n
-    account.filtered += n
-  }
-  const delivered = (n: number) => {
-    account.accepted += n
-    account.delivered += n
-  }
-  const deliveredOne = () => delivered(1)
+  const deliveredOne = () => void account.delivered++
   const filterSync =
     writeSync &&
     ((event: A): boolean => {
       if (!matches(event)) {
-        if (sink.node.state !== "open") return false
-        filtered(1)
+        if (!isOpen()) return false
+        account.filtered++
         return true
       }
-      const isOpen = writeSync(event)
-      if (isOpen) delivered(1)
-      return isOpen
+      if (!writeSync(event)) return false
+      account.delivered++
+      return true
     })
   return {
     node,
@@ -137,8 +131,8 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
         // Half of the time of a write whose effect is mapped.
         if (filterSync !== undefined) return filterSync(event) ? Effect.void : closed
         if (matches(event)) return Effect.map(sink.write(event), deliveredOne)
-        if (sink.node.state !== "open") return closed
-        filtered(1)
+        if (!isOpen()) return closed
+        account.filtered++
         return Effect.void
       }),
     writeSome:
@@ -154,15 +148,15 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
             places.push(i)
           })
           if (matching.length === 0) {
-            if (sink.node.state !== "open") return closed
-            filtered(some.length)
+            if (!isOpen()) return closed
+            account.filtered += some.length
             return Effect.succeed(some.length)
           }
           // Not empty, by the line above.
           return Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
             const committed = places[n] ?? some.length
-            delivered(n)
-            filtered(committed - n)
+            account.delivered += n
+            account.filtered += committed - n
             return committed
           })
         }))

@@ -3,6 +3,8 @@ import * as Context from "effect/Context"
 
 /** Marks are this far apart at least, in milliseconds: what an age may be off by. */
 const resolution = 10
+/** Marks are looked through for those of no more use when there are twice as many as last time, and at least this many. */
+const fewMarks = 64
 
 /** How old the oldest of a sequence of waiting events is. */
 export interface Ages {
@@ -21,6 +23,7 @@ export const makeAges = (context: Context.Context<never>, pending: () => number)
   let offered = 0
   let isMarked = false
   let marks: Array<{ readonly after: number; readonly time: number }> = []
+  let most = fewMarks
   const unmark = () => {
     isMarked = false
   }
@@ -37,7 +40,11 @@ export const makeAges = (context: Context.Context<never>, pending: () => number)
     const time = clock.currentTimeMillisUnsafe()
     const last = marks[marks.length - 1]
     if (last !== undefined && time - last.time < resolution) return
-    marks = marks.slice(markOf(pending()))
+    if (marks.length >= most) {
+      // What is pending is the most of all sinks of a broadcaster, so it is not asked for at each mark.
+      marks = marks.slice(markOf(pending()))
+      most = Math.max(fewMarks, 2 * marks.length)
+    }
     marks.push({ after: offered, time })
   }
   return {

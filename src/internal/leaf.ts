@@ -175,7 +175,6 @@ export const sync = <A>(
     const writeSync = (event: A): boolean => {
       if (account.state !== "open") return false
       write(event)
-      account.accepted++
       account.delivered++
       return true
     }
@@ -201,6 +200,8 @@ const nodeOf = (
     kind,
     name,
     account,
+    // A leaf holds nothing.
+    update: () => void (account.accepted = account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))
   })
 
@@ -220,7 +221,6 @@ const leaf = <A, E, R>(
 
       const ended = (cause: Cause.Cause<unknown> | undefined, n: number): undefined => {
         if (cause === undefined) {
-          account.accepted += n
           account.delivered += n
         } else if (!Cause.hasInterruptsOnly(cause)) {
           account.lastError = Cause.squash(cause)

@@ -1,166 +1,31 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { join, normalize } from "node:path"
+import { join, matchesGlob, normalize } from "node:path"
 import { describe, expect, it } from "vitest"
 
 /**
- * The floors of `src`, from the ground up. A module imports only from floors below its own, which also rules out
- * cycles. `index.ts` stands beside the table: it imports the public modules, and nobody imports it.
+ * The floors of `src`, from the ground up: a module imports only from floors below its own. The modules of a folder share
+ * one floor, and import each other in one direction. `index.ts` stands beside the table.
  */
-const floors: ReadonlyArray<ReadonlyArray<string>> = [
-  [
-    "Dropped",
-    "internal/ages",
-    "internal/deadline",
-    "internal/eager",
-    "internal/failureLog",
-    "internal/node",
-    "internal/options",
-    "internal/pages",
-    "internal/turns"
-  ],
-  ["internal/context", "internal/report", "internal/shutdown", "internal/sink", "internal/writes"],
-  [
-    "internal/admission",
-    "internal/broadcaster/lag",
-    "internal/broadcaster/topic",
-    "internal/combinators",
-    "internal/drainer",
-    "internal/leaf",
-    "internal/stamp"
-  ],
-  ["internal/broadcaster/delivery", "internal/interop", "internal/queue/buffer"],
-  ["internal/broadcaster/member", "internal/queue/makeQueue"],
-  ["internal/broadcaster/makeBroadcaster"],
-  ["EventSink", "RetryStrategy"],
-  ["Breaker", "Broadcaster", "EventChannel", "EventFilter", "EventQueue", "ExponentialBackoff", "RetryingSink"],
-  ["SinkGraph"],
-  ["durable/internal/draining", "durable/internal/feed"],
-  ["durable/internal/backlog", "durable/internal/drainer"],
-  ["durable/internal/lanes"],
-  ["internal/durable/listeners"],
-  ["internal/durable/memory"],
-  ["internal/durable/memoryStore"],
-  [
-    "durable/DurableQueueStore",
-    "http/Classification",
-    "http/EndpointMetrics",
-    "internal/envelope/error",
-    "internal/envelope/headers",
-    "internal/envelope/json",
-    "internal/envelope/timestamp",
-    "internal/envelope/utf8",
-    "internal/http/dispatched",
-    "internal/http/forbiddenAddress",
-    "internal/http/ingressLog",
-    "internal/http/refused",
-    "internal/http/repeats",
-    "internal/http/webhookSecret",
-    "internal/http/webhookSignatureError"
-  ],
-  ["internal/durable/answering", "internal/durable/turns"],
-  [
-    "internal/durable/sqlite/files",
-    "internal/durable/sqlite/leases",
-    "internal/durable/sqlite/problems",
-    "internal/durable/sqlite/schema"
-  ],
-  ["internal/durable/sqlite/generation", "internal/durable/sqlite/statements"],
-  ["internal/durable/sqlite/database"],
-  ["internal/durable/sqlite/transactions"],
-  ["durable/SqliteStore"],
-  [
-    "http/RegistryEvent",
-    "internal/envelope/codec",
-    "internal/envelope/mediaType",
-    "internal/http/commit",
-    "internal/http/dispatchedAnswer",
-    "internal/http/handshake",
-    "internal/http/refusalLog",
-    "internal/http/requestBody",
-    "internal/http/specialRanges"
-  ],
-  [
-    "internal/durable/postgres/head",
-    "internal/durable/postgres/names",
-    "internal/durable/postgres/problem",
-    "internal/durable/postgres/room",
-    "internal/durable/postgres/rows"
-  ],
-  ["internal/durable/postgres/runner", "internal/durable/postgres/statements"],
-  ["internal/durable/postgres/changes", "internal/durable/postgres/operations", "internal/durable/postgres/schema"],
-  ["durable/PostgresStore"],
-  [
-    "http/AddressPolicy",
-    "http/UndiciClient",
-    "internal/envelope/attributes",
-    "internal/envelope/body",
-    "internal/envelope/cloudEventData",
-    "internal/envelope/registryVersion",
-    "internal/http/take"
-  ],
-  ["http/Envelope", "http/WebhookSignature", "internal/http/guard"],
-  [
-    "http/CloudEvent",
-    "http/GuardedHttpClient",
-    "http/HttpSinkError",
-    "internal/http/authenticate",
-    "internal/http/choose",
-    "internal/http/identify",
-    "internal/http/onRefused"
-  ],
-  [
-    "internal/durable/codec",
-    "internal/durable/error",
-    "internal/durable/guarded",
-    "internal/durable/log",
-    "internal/durable/ownership",
-    "internal/durable/parking",
-    "internal/durable/settings"
-  ],
-  ["internal/durable/acknowledger", "internal/durable/hand"],
-  ["internal/durable/account", "internal/durable/committer", "internal/durable/letters", "internal/durable/reader"],
-  ["internal/durable/consumer"],
-  ["internal/durable/delivery", "internal/durable/trimmer", "internal/durable/writing"],
-  ["internal/durable/queue"],
-  ["durable/DurableQueue"],
-  [
-    "internal/http/answer",
-    "internal/http/deadlines",
-    "internal/http/dedupe",
-    "internal/http/switch",
-    "internal/http/target"
-  ],
-  ["http/EventIngress", "internal/http/exchange", "internal/http/fill", "internal/http/hold"],
-  ["internal/http/settings", "internal/http/signer"],
-  ["http/HttpSink"],
-  ["internal/http/counts"],
-  ["internal/http/assembly"],
-  ["http/Endpoint"],
-  ["testing/TestSink"],
-  ["testing/laws/receiver"],
-  ["testing/laws/subject"],
-  ["testing/laws/world"],
-  ["testing/laws/run"],
-  ["testing/laws/law"],
-  [
-    "testing/laws/account",
-    "testing/laws/admission",
-    "testing/laws/closing",
-    "testing/laws/delivery",
-    "testing/laws/release"
-  ],
-  ["testing/SinkLaws"],
-  ["testing/laws/store/subject"],
-  ["testing/laws/store/scene"],
-  ["testing/laws/store/law"],
-  [
-    "testing/laws/store/handles",
-    "testing/laws/store/leases",
-    "testing/laws/store/letters",
-    "testing/laws/store/line",
-    "testing/laws/store/room"
-  ],
-  ["testing/StoreLaws"]
+const floors: ReadonlyArray<string> = [
+  "Dropped",
+  "internal/**",
+  "{EventSink,RetryStrategy}",
+  "{EventQueue,Broadcaster,EventChannel,EventFilter,RetryingSink,Breaker,ExponentialBackoff}",
+  "SinkGraph",
+  "http/internal/{envelope,signature,address,client}/*",
+  "http/{Classification,EndpointMetrics,RegistryEvent,WebhookSignature,AddressPolicy}",
+  "http/Envelope",
+  "http/{CloudEvent,HttpSinkError}",
+  "http/internal/{sink/*,ingress/*,guard}",
+  "http/{HttpSink,EventIngress,GuardedHttpClient,UndiciClient}",
+  "http/internal/endpoint/*",
+  "http/Endpoint",
+  "durable/EventStore",
+  "durable/internal/**",
+  "durable/{DurableQueue,MemoryStore,SqliteStore,PostgresStore}",
+  "testing/TestSink",
+  "testing/laws/**",
+  "testing/{SinkLaws,StoreLaws}"
 ]
 
 /**
@@ -169,11 +34,11 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
  */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "durable/SqliteStore": ["node:path"],
-  "internal/durable/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
-  "internal/durable/sqlite/files": ["node:fs", "node:path"],
-  "internal/durable/sqlite/generation": ["node:fs", "node:sqlite", "node:url"],
-  "internal/durable/sqlite/schema": ["node:sqlite"],
-  "internal/durable/sqlite/statements": ["node:sqlite"],
+  "durable/internal/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
+  "durable/internal/sqlite/files": ["node:fs", "node:path"],
+  "durable/internal/sqlite/generation": ["node:fs", "node:sqlite", "node:url"],
+  "durable/internal/sqlite/sqliteSchema": ["node:sqlite"],
+  "durable/internal/sqlite/sqliteStatements": ["node:sqlite"],
   "http/GuardedHttpClient": [
     "@effect/platform-node/NodeHttpClient",
     "@effect/platform-node/NodeDns",
@@ -195,7 +60,8 @@ const inTable = modules.filter((module) => module !== "index" && module !== "htt
 const publicModules = inTable.filter(
   (module) => !/(^|\/)internal\//.test(module) && !module.startsWith("testing/laws/")
 )
-const floorOf = (module: string): number => floors.findIndex((floor) => floor.includes(module))
+const floorOf = (module: string): number => floors.findIndex((floor) => matchesGlob(module, floor))
+const roomOf = (module: string): string => module.split("/")[0]!
 
 /** The last floor that must keep to the stable part of `effect`. */
 const stableUpTo = floorOf("EventQueue")
@@ -224,25 +90,47 @@ const target = (module: string, from: string): string =>
     .replaceAll("\\", "/")
     .replace(/\.ts$/, "")
 
+const neighboursOf = (module: string): ReadonlyArray<string> =>
+  importsOf(module)
+    .filter(({ from }) => from.startsWith("."))
+    .map(({ from }) => target(module, from))
+
 describe("architecture", () => {
   it("every module stands on exactly one floor", () => {
-    expect(floors.flat().toSorted()).toEqual(inTable)
+    const floorsOf = (module: string) => floors.filter((floor) => matchesGlob(module, floor))
+    expect(inTable.filter((module) => floorsOf(module).length !== 1)).toEqual([])
+    expect(floors.filter((floor) => !inTable.some((module) => matchesGlob(module, floor)))).toEqual([])
+  })
+
+  it("no module imports itself by way of others", () => {
+    const seen = new Map<string, "open" | "done">()
+    const visit = (module: string, path: ReadonlyArray<string>): void => {
+      expect(seen.get(module) === "open" ? [...path, module] : []).toEqual([])
+      if (seen.has(module)) return
+      seen.set(module, "open")
+      for (const next of neighboursOf(module)) visit(next, [...path, module])
+      seen.set(module, "done")
+    }
+    for (const module of modules) visit(module, [])
   })
 
   describe.each(inTable)("%s", (module) => {
     const imports = importsOf(module)
 
-    it("imports only from the floors below", () => {
-      const upwards = imports
-        .filter(({ from }) => from.startsWith("."))
-        .map(({ from }) => target(module, from))
-        .filter(
-          (path) =>
-            floorOf(path) === -1 ||
-            floorOf(path) >= floorOf(module) ||
-            (platforms[path] !== undefined && publicModules.includes(path))
-        )
+    it("imports only from the floors below, or internals of its own", () => {
+      const isInternal = module.includes("/internal/") || module.startsWith("internal/") || module.includes("/laws/")
+      const upwards = neighboursOf(module).filter(
+        (path) =>
+          floorOf(path) > floorOf(module) ||
+          (floorOf(path) === floorOf(module) && !isInternal) ||
+          (platforms[path] !== undefined && publicModules.includes(path))
+      )
       expect(upwards).toEqual([])
+    })
+
+    it("belongs to http or to durable, and imports nothing of the other", () => {
+      const rooms = new Set([module, ...neighboursOf(module)].map(roomOf))
+      expect(rooms.has("http") && rooms.has("durable") && !module.startsWith("testing/")).toBe(false)
     })
 
     it("imports no package but effect, on the lower floors its stable part only, and a platform only if for it", () => {

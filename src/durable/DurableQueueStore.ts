@@ -15,8 +15,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
-import { Memory } from "../internal/durable/memory.ts"
-import { operations } from "../internal/durable/memoryStore.ts"
+import { Memory } from "./internal/memory.ts"
+import { operations } from "./internal/memoryStore.ts"
 
 /**
  * Names an event in its queue's line: keys grow in the order in which events were appended. They are no cursor: an event

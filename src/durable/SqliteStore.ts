@@ -12,9 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { resolve } from "node:path"
 import { withoutConstruction } from "../internal/context.ts"
-import { Listeners } from "../internal/durable/listeners.ts"
-import { Database } from "../internal/durable/sqlite/database.ts"
-import { Transactions, type Work } from "../internal/durable/sqlite/transactions.ts"
+import { Listeners } from "./internal/listeners.ts"
+import { Database } from "./internal/sqlite/database.ts"
+import { Transactions, type Work } from "./internal/sqlite/transactions.ts"
 import {
   DurableQueueStore,
   DurableQueueStoreError,

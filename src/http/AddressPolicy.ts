@@ -8,10 +8,10 @@ import * as Equal from "effect/Equal"
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import type { Range } from "../internal/http/forbiddenAddress.ts"
-import { metadataAt, rangeOf } from "../internal/http/specialRanges.ts"
+import type { Range } from "./internal/address/forbiddenAddress.ts"
+import { metadataAt, rangeOf } from "./internal/address/specialRanges.ts"
 
-export { ForbiddenAddress, type Range } from "../internal/http/forbiddenAddress.ts"
+export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddress.ts"
 
 /**
  * @category models

@@ -18,20 +18,20 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type { Attributes, Extension, Fault, Name } from "../internal/envelope/attributes.ts"
-import * as Rules from "../internal/envelope/attributes.ts"
-import { type Data, isNone, type Member, refusal } from "../internal/envelope/cloudEventData.ts"
-import * as Body from "../internal/envelope/body.ts"
+import type { Attributes, Extension, Fault, Name } from "./internal/envelope/attributes.ts"
+import * as Rules from "./internal/envelope/attributes.ts"
+import { type Data, isNone, type Member, refusal } from "./internal/envelope/cloudEventData.ts"
+import * as Body from "./internal/envelope/body.ts"
 import { andThenEager } from "../internal/eager.ts"
-import { decoded, failed, guarded, guardedEager } from "../internal/envelope/codec.ts"
-import { atPath, type EnvelopeError, quoted } from "../internal/envelope/error.ts"
-import * as Header from "../internal/envelope/headers.ts"
-import * as MediaType from "../internal/envelope/mediaType.ts"
-import * as Utf8 from "../internal/envelope/utf8.ts"
+import { decoded, failed, guarded, guardedEager } from "../internal/encoding/codec.ts"
+import { atPath, type EnvelopeError, quoted } from "../internal/encoding/envelopeError.ts"
+import * as Header from "./internal/envelope/headers.ts"
+import * as MediaType from "./internal/envelope/mediaType.ts"
+import * as Utf8 from "../internal/encoding/utf8.ts"
 import type { Accepts, Envelope } from "./Envelope.ts"
 
 export type { Attributes, Data, Extension }
-export { bytes, json, optional, text } from "../internal/envelope/cloudEventData.ts"
+export { bytes, json, optional, text } from "./internal/envelope/cloudEventData.ts"
 
 /**
  * An event with its data.

@@ -20,12 +20,12 @@ import type { OnDropped } from "../Dropped.ts"
 import * as EventQueue from "../EventQueue.ts"
 import * as EventSink from "../EventSink.ts"
 import type * as HttpSink from "./HttpSink.ts"
-import { assemble, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
-import type { State, Switch } from "../internal/http/switch.ts"
+import { assemble, type Invalid, type UnqueuedOptions } from "./internal/endpoint/assembly.ts"
+import type { State, Switch } from "./internal/endpoint/switch.ts"
 
-export { defaults, type Invalid, type UnqueuedOptions } from "../internal/http/assembly.ts"
-export { type Ignored, ignoring, type Settings, settings } from "../internal/http/settings.ts"
-export type { State } from "../internal/http/switch.ts"
+export { defaults, type Invalid, type UnqueuedOptions } from "./internal/endpoint/assembly.ts"
+export { type Ignored, ignoring, type Settings, settings } from "./internal/endpoint/endpointConfig.ts"
+export type { State } from "./internal/endpoint/switch.ts"
 
 /**
  * A sink that posts what it queues. Its writes do not fail, but with `SinkClosed`.

@@ -20,7 +20,7 @@ import * as Layer from "effect/Layer"
 import * as Dns from "effect/net/Dns"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { Guard, LookupFailed, type Resolved } from "../internal/http/guard.ts"
+import { Guard, LookupFailed, type Resolved } from "./internal/guard.ts"
 import * as AddressPolicy from "./AddressPolicy.ts"
 
 /**

@@ -6,11 +6,11 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import type { ForbiddenAddress } from "../internal/http/forbiddenAddress.ts"
+import type { ForbiddenAddress } from "./internal/address/forbiddenAddress.ts"
 import type { EnvelopeError } from "./Envelope.ts"
 import type { InvalidMessage } from "./WebhookSignature.ts"
 
-export { ForbiddenAddress, type Range } from "../internal/http/forbiddenAddress.ts"
+export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddress.ts"
 
 /**
  * The exchange was not over within the time given. The receiver may have the event all the same.

@@ -14,7 +14,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { rfc3339 } from "../internal/envelope/timestamp.ts"
+import { rfc3339 } from "./internal/envelope/timestamp.ts"
 
 /**
  * The media type of a request of events, as registries up to version 2 post it. Receivers compare it.

@@ -23,8 +23,8 @@ import * as Result from "effect/Result"
 import { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { DisablePropagation } from "effect/Tracer"
-import { Answer, Response, watched } from "../internal/http/dispatchedAnswer.ts"
-import { Dispatched, type Signal } from "../internal/http/dispatched.ts"
+import { Answer, Response, watched } from "./internal/client/dispatchedAnswer.ts"
+import { Dispatched, type Signal } from "./internal/client/dispatched.ts"
 
 /**
  * What is used of undici's `Dispatcher`: an `Agent`, a `Pool`, a `ProxyAgent`, one composed of interceptors.

@@ -12,7 +12,7 @@ import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { Secret } from "../internal/http/webhookSecret.ts"
+import { Secret } from "./internal/signature/webhookSecret.ts"
 import {
   MalformedHeader,
   MissingHeader,
@@ -22,9 +22,9 @@ import {
   TooNew,
   TooOld,
   WebhookSignatureError
-} from "../internal/http/webhookSignatureError.ts"
+} from "./internal/signature/webhookSignatureError.ts"
 
-export { InvalidSecret, type Secret, secret } from "../internal/http/webhookSecret.ts"
+export { InvalidSecret, type Secret, secret } from "./internal/signature/webhookSecret.ts"
 export {
   MalformedHeader,
   MissingHeader,
@@ -34,7 +34,7 @@ export {
   TooNew,
   TooOld,
   WebhookSignatureError
-} from "../internal/http/webhookSignatureError.ts"
+} from "./internal/signature/webhookSignatureError.ts"
 
 /**
  * What is signed.

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { Ownership } from "../../src/internal/durable/ownership.ts"
+import { Ownership } from "../../src/durable/internal/ownership.ts"
 import { bytesOf, error, lettersOf, lineOf, operationsAround, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)

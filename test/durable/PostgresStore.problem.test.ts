@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
-import { told } from "../../src/internal/durable/postgres/problem.ts"
+import { told } from "../../src/durable/internal/postgres/problem.ts"
 
 describe("what an error of Postgres is to a store", () => {
   const server = (code: string, operation = "query") =>

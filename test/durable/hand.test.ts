@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Hand, type Row } from "../../src/internal/durable/hand.ts"
+import { Hand, type Row } from "../../src/durable/internal/hand.ts"
 import { collector } from "../support/collector.ts"
 
 const row = (key: number, partition: string): Row<number> => ({

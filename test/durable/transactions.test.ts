@@ -2,9 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import type { Attempt, Database, Failed } from "../../src/internal/durable/sqlite/database.ts"
-import type { Statements } from "../../src/internal/durable/sqlite/statements.ts"
-import { Transactions } from "../../src/internal/durable/sqlite/transactions.ts"
+import type { Attempt, Database, Failed } from "../../src/durable/internal/sqlite/database.ts"
+import type { Statements } from "../../src/durable/internal/sqlite/sqliteStatements.ts"
+import { Transactions } from "../../src/durable/internal/sqlite/transactions.ts"
 import { settle, uncaught } from "../support/virtual.ts"
 
 const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", unsure: false }

@@ -3,7 +3,7 @@ import { Clock, type Context, Duration, Effect, Exit, Fiber, Schedule, Scope } f
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as HttpSink from "../../src/http/HttpSink.ts"
-import { Deadlines } from "../../src/internal/http/deadlines.ts"
+import { Deadlines } from "../../src/http/internal/sink/deadlines.ts"
 import { note, one } from "./support/envelopes.ts"
 import { fakeClient } from "./support/receiver.ts"
 

@@ -21,7 +21,7 @@ import {
   type Stored,
   type StoredLetter
 } from "../../../durable/DurableQueueStore.ts"
-import { decodeExactly, encode } from "../../../internal/envelope/utf8.ts"
+import { decodeExactly, encode } from "../../../internal/encoding/utf8.ts"
 import type { Data, Subject } from "./subject.ts"
 
 /** What happens to a store. It ends when something is wrong, by `ensure`. */

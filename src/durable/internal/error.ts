@@ -1,0 +1,35 @@
+/** Why a write to a durable queue failed. */
+import * as Data from "effect/Data"
+import type { DurableQueueStoreError } from "../DurableQueueStore.ts"
+import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
+
+/**
+ * The event does not fit the queue's schema, or is no JSON in the end. Nothing was stored.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Unencodable extends Data.TaggedError("Unencodable")<{
+  readonly cause: EnvelopeError
+}> {
+  override get message(): string {
+    return `an event that cannot be encoded: ${this.cause.message}`
+  }
+}
+
+/**
+ * An event was not accepted: it is not stored, unless the store's error is `unsure`. The reason is handled with
+ * `Effect.catchReason`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DurableQueueError extends Data.TaggedError("DurableQueueError")<{
+  /** The name of the queue. */
+  readonly queue: string
+  readonly reason: Unencodable | DurableQueueStoreError
+}> {
+  override get message(): string {
+    return `the queue "${this.queue}": ${this.reason.message}`
+  }
+}

@@ -1,0 +1,28 @@
+/** Events as the bytes that a store keeps: JSON by a schema. */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import { andThenEager } from "../../internal/eager.ts"
+import { decoded, decoder, encoder, guardedEager, stringify } from "../../internal/encoding/codec.ts"
+import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
+import * as Json from "../../internal/encoding/json.ts"
+import * as Utf8 from "../../internal/encoding/utf8.ts"
+
+/** Most of both is over when it is made. */
+export interface Codec<A> {
+  readonly encode: (event: A) => Effect.Effect<Uint8Array, EnvelopeError>
+  readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>
+}
+
+export const makeCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): Codec<A> => {
+  const encode = encoder(schema)
+  const decode = decoder(schema)
+  return {
+    encode: (event) =>
+      guardedEager("encode", () => Effect.mapEager(andThenEager(encode(event), stringify), Utf8.encode)),
+    decode: (payload) =>
+      guardedEager("decode", () =>
+        andThenEager(decoded(Result.flatMap(Utf8.decode(payload), (text) => Json.parse(text))), (json) => decode(json))
+      )
+  }
+}

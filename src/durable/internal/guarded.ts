@@ -1,0 +1,41 @@
+/**
+ * A store whose defects are errors too. It is somebody else's code: a line that died of one would ask it again at once, and
+ * for ever.
+ */
+import * as Effect from "effect/Effect"
+import { DurableQueueStoreError, type Operations } from "../DurableQueueStore.ts"
+
+export const guarded = (store: Operations): Operations => {
+  const guard =
+    <Args extends ReadonlyArray<unknown>, A, E>(operation: string, run: (...args: Args) => Effect.Effect<A, E>) =>
+    (...args: Args): Effect.Effect<A, E | DurableQueueStoreError> =>
+      Effect.catchDefect(
+        Effect.suspend(() => run(...args)),
+        (cause) =>
+          Effect.fail(
+            new DurableQueueStoreError({
+              store: "unknown",
+              operation,
+              problem: "Other",
+              detail: "it died of a defect",
+              unsure: true,
+              cause
+            })
+          )
+      )
+  return {
+    append: guard("append", store.append),
+    inTransaction: store.inTransaction,
+    next: guard("next", store.next),
+    acknowledge: guard("acknowledge", store.acknowledge),
+    park: guard("park", store.park),
+    list: guard("list", store.list),
+    replay: guard("replay", store.replay),
+    purge: guard("purge", store.purge),
+    size: guard("size", store.size),
+    acquire: guard("acquire", store.acquire),
+    renew: guard("renew", store.renew),
+    release: guard("release", store.release),
+    changes: store.changes
+  }
+}

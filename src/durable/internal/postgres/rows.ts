@@ -1,0 +1,102 @@
+/** Rows as Postgres gives them, what they are to a store, and what a store gives to Postgres. */
+import * as Duration from "effect/Duration"
+import type { Parked, ParkReason, Size, Stored, StoredLetter } from "../../DurableQueueStore.ts"
+
+/** A number as clients give it: `bigint`s come as such, or as text. */
+export type Numeric = number | bigint | string
+
+export interface CountRow {
+  readonly rows: Numeric
+}
+
+export interface RemovedRow extends CountRow {
+  readonly held: boolean
+  readonly bytes: Numeric
+}
+
+export interface SizeRow extends CountRow {
+  readonly bytes: Numeric
+  readonly first: Numeric | null
+  readonly last: Numeric | null
+  readonly letters: Numeric
+}
+
+/** The lease alone when the line is empty. */
+export interface NextRow {
+  readonly held: boolean
+  readonly key: Numeric | null
+  readonly payload: Uint8Array
+  readonly attempts: Numeric
+  readonly written_at: Numeric
+}
+
+export interface LetterRow {
+  readonly key: Numeric
+  readonly reason: ParkReason
+  readonly cause: string
+  readonly attempts: Numeric
+  readonly payload: Uint8Array
+  readonly written_at: Numeric
+  readonly parked_at: Numeric
+}
+
+export interface AcquireRow {
+  readonly epoch: Numeric | null
+  readonly remaining: Numeric | null
+}
+
+export const storedOf = ({ attempts, key, payload, written_at }: NextRow): ReadonlyArray<Stored> =>
+  key === null ? [] : [{ key: Number(key), payload, attempts: Number(attempts), writtenAt: Number(written_at) }]
+
+export const letterOf = ({
+  attempts,
+  cause,
+  key,
+  parked_at,
+  payload,
+  reason,
+  written_at
+}: LetterRow): StoredLetter => ({
+  key: Number(key),
+  reason,
+  cause,
+  attempts: Number(attempts),
+  payload,
+  writtenAt: Number(written_at),
+  parkedAt: Number(parked_at)
+})
+
+export const countOf = (rows: ReadonlyArray<CountRow>): number => Number(rows[0]?.rows)
+
+export const sizeOf = (rows: ReadonlyArray<SizeRow>): Size => {
+  const { bytes, first = null, last = null, letters, rows: count } = rows[0] ?? { bytes: 0, letters: 0, rows: 0 }
+  return {
+    rows: Number(count),
+    bytes: Number(bytes),
+    deadLetters: Number(letters),
+    first: first === null ? undefined : Number(first),
+    last: last === null ? undefined : Number(last)
+  }
+}
+
+/** An array of whole numbers as Postgres writes it: clients differ in how they tell small ones from large ones. */
+export const array = (numbers: ReadonlyArray<number>): string => `{${numbers.join(",")}}`
+
+/** In characters: with what else comes with a payload it takes less than 64 KiB. */
+const longestCause = 20_000
+
+/** What is told of events, an array for each column; of one that is named twice the first. A text of Postgres has no NUL. */
+export const parkedOf = (events: ReadonlyArray<Parked>): ReadonlyArray<string | ReadonlyArray<string>> => {
+  const byKey = new Map(events.toReversed().map((event) => [event.key, event]))
+  const each = Array.from(byKey.values())
+  return [
+    array(each.map(({ key }) => key)),
+    each.map(({ reason }) => reason),
+    each.map(({ cause }) => cause.slice(0, longestCause).replaceAll("\0", "\uFFFD")),
+    array(each.map(({ attempts }) => attempts))
+  ]
+}
+
+/** Of a duration, whole, and so that a time it is added to is one still. */
+export const milliseconds = (duration: Duration.Duration): number =>
+  Math.min(Math.ceil(Duration.toMillis(duration)), 2 ** 31 - 1)

@@ -1,0 +1,21 @@
+import type * as Duration from "effect/Duration"
+import type { OnDropped } from "../../Dropped.ts"
+import type { Limits } from "../DurableQueueStore.ts"
+import type { Overflow } from "../../internal/queue/makeQueue.ts"
+
+/** The options of a durable queue, with their defaults in place. */
+export interface Settings<in A> {
+  readonly name: string
+  readonly overflow: Overflow
+  readonly limits: Limits | undefined
+  readonly drainTimeout: Duration.Duration
+  readonly leaseTtl: Duration.Duration
+  readonly onUndecodable: "park" | "stop"
+  /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
+  readonly groupEvents: number
+  readonly groupBytes: number
+  /** How many writes go on at once, and what is kept in order while they do; what it throws is the event's fault. */
+  readonly concurrency: number
+  readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly onDropped: OnDropped<A> | undefined
+}

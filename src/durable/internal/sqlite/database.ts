@@ -1,0 +1,256 @@
+/**
+ * The file of a SQLite store: opened when it is needed, asked for one transaction at a time, and opened again after an
+ * error that the connection may be to blame for, or when its log or the index of it is not at its path any more.
+ *
+ * Everything runs on the calling thread, and nothing waits in it for a lock but what saves a log that is gone.
+ */
+/// <reference types="node" />
+import { accessSync, closeSync, constants, openSync } from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import type { DurableQueueStoreError, StoreProblem } from "../../DurableQueueStore.ts"
+import {
+  type Displaced,
+  displaced,
+  fileAt,
+  fileOf,
+  type Files,
+  filesAt,
+  isOfSystem,
+  putBack,
+  unreadable
+} from "./files.ts"
+import { areNoted, join, joining, leave, mayJoin, openAlone } from "./generation.ts"
+import { type Failure, failureOf, isBroken, isBusy, isUnsure, problemOf } from "./problems.ts"
+import { examine, migrate } from "./sqliteSchema.ts"
+import { Statements } from "./sqliteStatements.ts"
+
+/** Beyond this many bytes the file of the log is cut when it begins anew. */
+const logLimit = 16 * 1024 * 1024
+/**
+ * How long it waits for another process that writes to a log that is gone, in milliseconds. It does nothing else meanwhile:
+ * until the log is put back, what was committed is lost with the processes.
+ */
+const putBackTimeout = 500
+
+interface Open {
+  readonly db: DatabaseSync
+  readonly statements: Statements
+  /** Which files these are, wherever they may be moved. */
+  readonly files: Files
+  /** A descriptor of the log, which reads what was committed when the log is removed. */
+  readonly log: number
+  /** It has joined the other processes. */
+  hasJoined: boolean
+  /** The database itself says so, and not only the log. */
+  isNoted: boolean
+}
+
+/** How the work stands to the transaction around it. */
+type Kind = "read" | "write" | "none"
+
+/** Why an attempt came to nothing; `Busy`: another connection is in the way. */
+export interface Failed extends Pick<DurableQueueStoreError, "problem" | "detail" | "unsure" | "cause"> {
+  readonly _tag: "Busy" | "Failed"
+}
+
+/** What an attempt came to; `Died`: by a mistake in the program. Unless it is done, or `unsure`, nothing of it is. */
+export type Attempt<A> =
+  { readonly _tag: "Done"; readonly value: A } | Failed | { readonly _tag: "Died"; readonly defect: unknown }
+
+const failed = (problem: StoreProblem, detail: string, cause?: unknown): Failed => ({
+  _tag: "Failed",
+  problem,
+  detail,
+  unsure: false,
+  cause
+})
+
+export class Database {
+  /** How many connections there have been. */
+  connections = 0
+  private readonly filename: string
+  private current: Open | undefined
+  private isClosed = false
+
+  constructor(filename: string) {
+    this.filename = filename
+  }
+
+  /** Closes the file. What was committed is moved from the log into the database, if no other process has it open. */
+  close(): void {
+    const open = this.current
+    // A process that cannot leave counts as one that was killed.
+    if (open?.hasJoined === true) this.attempt("write", () => leave(open.db))
+    this.isClosed = true
+    this.disconnect()
+  }
+
+  /** Does some work, in a transaction or without. What was committed to files that are not at their paths is `unsure`. */
+  attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
+    if (this.isClosed) return failed("Disconnected", "the store is closed")
+    let committing = false
+    let committed = false
+    try {
+      const open = this.connected()
+      if ("_tag" in open) return open
+      const { db, files, statements } = open
+      try {
+        if (kind === "read") statements.begin()
+        if (kind === "write") statements.beginImmediate()
+        // Within the lock: what is committed to a log after another process has put it back is not in what is at the path.
+        const before = displaced(this.filename, files)
+        if (before !== undefined) return this.abandon(open, before)
+        const joined = kind !== "write" || open.hasJoined ? undefined : join(db, files)
+        if (joined === "Apart") return this.apart()
+        const value = work(statements)
+        committing = kind === "write"
+        if (kind !== "none") statements.commit()
+        committed = committing
+        if (joined !== undefined) open.hasJoined = true
+        // It is incomplete while another process reads, and then made up for by one that follows a commit.
+        if (joined === "First" && displaced(this.filename, files) === undefined)
+          db.exec("PRAGMA wal_checkpoint(PASSIVE)")
+        if (joined !== undefined) open.isNoted = areNoted(this.filename, files) === true
+        // The files may have been removed before the commit, and it with them.
+        const after = committing ? displaced(this.filename, files) : undefined
+        if (after !== undefined) return { ...this.abandon(open, after), unsure: true }
+        return { _tag: "Done", value }
+      } catch (error) {
+        // Some errors have rolled it back already.
+        if (db.isTransaction) db.exec("ROLLBACK")
+        throw error
+      }
+    } catch (error) {
+      const failure = this.failure(error, committing)
+      // What failed then is not the commit.
+      return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", unsure: true } : failure
+    }
+  }
+
+  /**
+   * What an operation comes to when a file is not at its path. A database that is moved or deleted is not written to, since
+   * what is written would be found nowhere; one that came into its place is another database. A log, or its index, is not
+   * used any longer, once all that was committed is at the log's path: a process that is killed then loses nothing.
+   */
+  private abandon(open: Open, { cause, detail, part }: Displaced): Failed {
+    const { db, files, hasJoined, isNoted, log } = open
+    if (db.isTransaction) db.exec("ROLLBACK")
+    if (part === "database") return failed("Disconnected", detail, cause)
+    try {
+      // Others have opened the database with another log, after all of this one was moved into it: the locks were lost.
+      const isOver = isNoted && areNoted(this.filename, files) === false
+      // Without having joined nothing was committed.
+      if (part === "wal" && hasJoined && !isOver) {
+        db.exec(`PRAGMA busy_timeout = ${putBackTimeout}; BEGIN IMMEDIATE`)
+        putBack(log, `${files.base}-wal`)
+      }
+    } catch (error) {
+      if (failureOf(error) === undefined && !isOfSystem(error)) throw error
+      // The connection keeps what was committed, and the next operation tries again.
+      return failed("Disconnected", `${detail}; it cannot be put back yet`, error)
+    } finally {
+      if (db.isTransaction) db.exec("ROLLBACK")
+      db.exec("PRAGMA busy_timeout = 0")
+    }
+    this.disconnect()
+    return failed("Disconnected", detail, cause)
+  }
+
+  /** Another log than that of the others would damage the database: it waits until they have that at the path, or none. */
+  private apart(): Failed {
+    this.disconnect()
+    const detail = `another process has the database open without the -wal and -shm beside it: ${this.filename}`
+    return { ...failed("Locked", detail), _tag: "Busy" }
+  }
+
+  /** What an error says, once the connection is let go if it may be to blame. */
+  private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { readonly _tag: "Done" }> {
+    const failure = failureOf(error)
+    if (failure === undefined && isOfSystem(error))
+      return failed("Disconnected", unreadable(error.code, this.filename), error)
+    if (failure === undefined) return { _tag: "Died", defect: error }
+    if (isBroken(failure)) this.reconnect()
+    const _tag = isBusy(failure) ? "Busy" : "Failed"
+    return { _tag, ...this.told(failure), unsure: committing && isUnsure(failure), cause: error }
+  }
+
+  /** SQLite cannot open its log in a directory that it may not write to, and says no more than that. */
+  private told(failure: Failure): { readonly problem: StoreProblem; readonly detail: string } {
+    const problem = problemOf(failure)
+    const detail = `${failure.text} (${failure.code}): ${this.filename}`
+    if (problem !== "Disconnected") return { problem, detail }
+    try {
+      accessSync(dirname(this.filename), constants.W_OK)
+      return { problem, detail }
+    } catch (error) {
+      // Why it is not accessible is what was asked.
+      const isThere = !(error instanceof Error && "code" in error && error.code === "ENOENT")
+      return { problem: isThere ? "ReadOnly" : problem, detail }
+    }
+  }
+
+  /** The connection. A database that is gone is not made anew. */
+  private connected(): Open | Failed {
+    if (this.current !== undefined) return this.current
+    const isGone = fileAt(this.filename) === undefined && this.connections > 0
+    if (isGone) return failed("Disconnected", `the file is not there any more: ${this.filename}`)
+    return this.connect()
+  }
+
+  private connect(): Open | Failed {
+    const { filename } = this
+    const prior = openAlone(filename)
+    if (typeof prior === "object") return failed(prior.problem, prior.detail)
+    // To open a log that is not that of the others makes one at its path, or reads it by their index.
+    if (prior === "Shared" && !mayJoin(filename)) return this.apart()
+    const db = new DatabaseSync(filename)
+    let log: number | undefined
+    try {
+      // Foreign files are recognised before anything is written to them.
+      const found = examine(db)
+      if (typeof found !== "boolean") return failed(found.problem, found.detail)
+      // The last two are for macOS, where a plain `fsync` leaves the data in the disk's own memory.
+      db.exec("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
+      const mode = db.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"]
+      if (mode !== "wal") return failed("Other", `no write-ahead log can be kept beside ${filename}`)
+      db.exec(`PRAGMA journal_size_limit = ${logLimit}`)
+      if (found) {
+        db.exec("BEGIN IMMEDIATE")
+        const refused = migrate(db)
+        if (refused !== undefined) return failed(refused.problem, refused.detail)
+        db.exec("COMMIT")
+      }
+      // The log of a database that had none, such as a copy by `VACUUM INTO`, is made by the first read.
+      examine(db)
+      const paths = filesAt(filename)
+      log = openSync(`${paths.base}-wal`, "r")
+      const files = { ...paths, wal: fileOf(log) }
+      if (joining(db, files) === "Apart") return this.apart()
+      this.connections++
+      this.current = { db, statements: new Statements(db), files, log, hasJoined: false, isNoted: false }
+      return this.current
+    } finally {
+      if (this.current === undefined) {
+        if (log !== undefined) closeSync(log)
+        db.close()
+      }
+    }
+  }
+
+  /** Closes a connection that may be to blame for an error, unless it alone has what was committed. */
+  private reconnect(): void {
+    if (this.current === undefined) return
+    const lost = displaced(this.filename, this.current.files)
+    if (lost === undefined || lost.part === "database") this.disconnect()
+    else this.abandon(this.current, lost)
+  }
+
+  private disconnect(): void {
+    const open = this.current
+    if (open === undefined) return
+    this.current = undefined
+    closeSync(open.log)
+    open.db.close()
+  }
+}

@@ -56,7 +56,7 @@ export type Reliable<A, E> = [E] extends [never]
       }
 
 /** Those of the errors that a durable part has, or a retrier over one, by their tags: the core imports no durable part. */
-type StoreError<E> = E extends { readonly _tag: "DurableQueueError" }
+type StoreError<E> = E extends { readonly _tag: "DurableWriteError" }
   ? E
   : E extends { readonly _tag: "RetriesExhausted"; readonly error: infer Last }
     ? StoreError<Last>

@@ -386,7 +386,7 @@ describe('overflow "drop-newest"', () => {
         dropped: 3,
         undelivered: 0,
         deadLettered: 0,
-        kept: 0
+        remaining: 0
       })
       yield* sink.release
       yield* queue.flush
@@ -742,7 +742,7 @@ describe("shutdown", () => {
         dropped: 0,
         undelivered: 2,
         deadLettered: 0,
-        kept: 0
+        remaining: 0
       })
       yield* close
       assert.deepStrictEqual(dropped, [], "the scope reports only what no call returned")
@@ -1606,7 +1606,7 @@ describe("plain functions", () => {
           dropped: 0,
           undelivered: 2,
           deadLettered: 0,
-          kept: 0
+          remaining: 0
         })
       })
     )
@@ -1791,7 +1791,7 @@ describe("concurrency", () => {
         dropped: 1,
         undelivered: 0,
         deadLettered: 0,
-        kept: 0
+        remaining: 0
       })
     }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
   )

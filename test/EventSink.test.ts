@@ -42,7 +42,7 @@ describe("make", () => {
         dropped: 0,
         undelivered: 0,
         deadLettered: 0,
-        kept: 0
+        remaining: 0
       })
     })
   )

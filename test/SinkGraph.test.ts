@@ -19,7 +19,7 @@ import { quiet, settle } from "./support/virtual.ts"
 const made = <A, E, R>(make: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Scope.make(), (scope) => Scope.provide(make, scope))
 
-const no = { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, deadLettered: 0, kept: 0 }
+const no = { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, deadLettered: 0, remaining: 0 }
 
 describe("toMermaid", () => {
   it.effect("draws the graph downstream of a sink, each node with its kind and, where it has one, its name", () =>
@@ -366,7 +366,7 @@ describe("health", () => {
           dropped: 1,
           undelivered: 2,
           deadLettered: 0,
-          kept: 0
+          remaining: 0
         })
       })
     )

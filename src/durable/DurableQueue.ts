@@ -19,39 +19,39 @@ import type { EventSink, Stamped } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
-import type { DurableQueueError } from "./internal/error.ts"
+import type { DurableWriteError } from "./internal/error.ts"
 import { guarded } from "./internal/guarded.ts"
 import { type DeadLetters, makeLetters } from "./internal/deadLetters.ts"
-import { DurableQueueImpl, type Kept } from "./internal/makeDurableQueue.ts"
+import { DurableQueueImpl, type Remaining } from "./internal/makeDurableQueue.ts"
 import { comparing } from "./internal/lanes.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow, QueueFull } from "../internal/queue/makeQueue.ts"
-import { DurableQueueStore, type DurableQueueStoreError } from "./DurableQueueStore.ts"
+import { EventStore, type EventStoreError } from "./EventStore.ts"
 
-export { DurableQueueError, Unencodable } from "./internal/error.ts"
+export { DurableWriteError, Unencodable } from "./internal/error.ts"
 export type { DeadLetter, DeadLetters, Letters } from "./internal/deadLetters.ts"
-export type { Kept } from "./internal/makeDurableQueue.ts"
+export type { Remaining } from "./internal/makeDurableQueue.ts"
 
 /**
- * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableQueueError` when the event is not stored.
+ * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableWriteError` when the event is not stored.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableQueueError> {
+export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableWriteError> {
   /** How many events are stored and not yet acknowledged, whichever process wrote them. */
-  readonly pending: Effect.Effect<number, DurableQueueStoreError>
+  readonly pending: Effect.Effect<number, EventStoreError>
   /**
    * Waits until what was stored before this call is delivered or among the dead letters, whichever process does that. While
    * nobody delivers, as after the close, or where the line has stopped in front of an event, it waits.
    */
-  readonly flush: Effect.Effect<void, DurableQueueStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError>
   /**
    * Stops accepting, waits for what is being delivered until `drainTimeout`, gives the lease back, and says how much is
    * kept. Memoised: every call waits for the same close. Interrupting a call interrupts only its waiting.
    */
-  readonly shutdown: Effect.Effect<Kept<A>>
+  readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
 }
 
@@ -93,16 +93,16 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    */
   readonly leaseTtl?: Duration.Input | undefined
   /**
-   * What becomes of an event that does not decode: `"park"`, the default, moves it to the dead letters. `"stop"` stops the
+   * What becomes of an event that does not decode: `"dead-letter"`, the default, moves it to the dead letters. `"pause"` pauses the
    * line in front of it in this process, until that is started anew, and lets another process have it: during a rolling
    * deployment an old owner meets new events.
    */
-  readonly onUndecodable?: "park" | "stop" | undefined
+  readonly onUndecodable?: "dead-letter" | "pause" | undefined
   /**
    * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a whole
    * number from 1, and 500 by default. With a greater `concurrency` that many are read, and may be delivered again.
    */
-  readonly groupSize?: number | undefined
+  readonly batchSize?: number | undefined
   /**
    * How many writes, or writes of groups, may be under way at once; a finite whole number from 1, and 1 by default, which
    * keeps all events in order. With more, only `partitionBy` keeps an order.
@@ -111,7 +111,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   /**
    * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
    * holds events of one key only, and keys are delivered side by side: a key whose write takes long, or is retried for
-   * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `groupSize` events and
+   * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `batchSize` events and
    * less than 4 MiB behind them. It is called by the write, and again by the process that delivers. What it throws is a
    * defect of the write, which accepts nothing; where it throws only when an event is to be delivered, the event is as one
    * that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
@@ -156,7 +156,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * ```ts
  * import { Console, Effect, Schema } from "effect"
  * import { EventSink } from "effect-events"
- * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ * import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
  *
  * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
  *
@@ -168,7 +168,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  *   yield* orders.flush
  * })
  *
- * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory)))
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(MemoryStore.layer)))
  * // prints: delivered a1
  * ```
  *
@@ -180,26 +180,26 @@ export const make: {
     options: Options<A, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
   ): <E, X = never, R = never>(
     sink: Source<EventSink<A, E>, X, R>
-  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | DurableQueueStore | Scope.Scope>
+  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
   <A, P extends Lossless = "suspend">(
     options: Options<A, P> & { readonly onDropped?: never }
   ): <E, X = never, R = never>(
     sink: Source<EventSink<A, E>, X, R>
-  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | DurableQueueStore | Scope.Scope>
+  ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
 } =
   <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) =>
   <E, X, R>(
     source: Source<EventSink<A, E>, X, R>
-  ): Effect.Effect<DurableQueue<A, never>, X, R | DurableQueueStore | Scope.Scope> =>
+  ): Effect.Effect<DurableQueue<A, never>, X, R | EventStore | Scope.Scope> =>
     Effect.flatMap(fromSource(source), (sink) => makeQueue(sink, options))
 
 const makeQueue = <A, E>(
   sink: EventSink<A, E>,
   options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
-): Effect.Effect<DurableQueue<A, never>, never, DurableQueueStore | Scope.Scope> =>
+): Effect.Effect<DurableQueue<A, never>, never, EventStore | Scope.Scope> =>
   Effect.uninterruptible(
-    Effect.contextWith((context: Context.Context<DurableQueueStore>) =>
-      Effect.flatMap(DurableQueueStore, (store) => {
+    Effect.contextWith((context: Context.Context<EventStore>) =>
+      Effect.flatMap(EventStore, (store) => {
         const self = new DurableQueueImpl<A, E>(
           sink,
           makeCodec(options.schema),
@@ -237,8 +237,8 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
     leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
-    onUndecodable: options.onUndecodable ?? "park",
-    groupEvents: count("DurableQueue.make", "groupSize", options.groupSize ?? 500, 1),
+    onUndecodable: options.onUndecodable ?? "dead-letter",
+    groupEvents: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
     groupBytes,
     concurrency,
     // In a single line all keys are in order anyway.
@@ -253,8 +253,8 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
  * @category constructors
  * @since 0.1.0
  */
-export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, DurableQueueStore> =>
-  DurableQueueStore.useSync((store) => makeLetters(identity.name, guarded(store), makeCodec(identity.schema)))
+export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, EventStore> =>
+  EventStore.useSync((store) => makeLetters(identity.name, guarded(store), makeCodec(identity.schema)))
 
 /**
  * The schema of what `EventSink.stamp` makes of events: their ids are then as durable as they are.
@@ -264,7 +264,7 @@ export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters
  * ```ts
  * import { Console, Effect, Schema } from "effect"
  * import { EventSink } from "effect-events"
- * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ * import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
  *
  * const Order = Schema.Struct({ total: Schema.Int })
  *
@@ -278,7 +278,7 @@ export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters
  *   yield* queue.flush
  * })
  *
- * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory)))
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(MemoryStore.layer)))
  * // prints: 36 120
  * ```
  *

@@ -17,7 +17,7 @@ import { milliseconds } from "./internal/postgres/rows.ts"
 import { Runner } from "./internal/postgres/runner.ts"
 import { migrate } from "./internal/postgres/postgresSchema.ts"
 import { statements } from "./internal/postgres/postgresStatements.ts"
-import { DurableQueueStore, type DurableQueueStoreError, type Operations } from "./DurableQueueStore.ts"
+import { EventStore, type EventStoreError, type Operations } from "./EventStore.ts"
 
 /**
  * @category models
@@ -33,12 +33,12 @@ export interface Options {
   /** How long an operation waits for a row that somebody else has locked. Default 3 seconds. */
   readonly lockTimeout?: Duration.Input | undefined
   /**
-   * How changes are heard of. `"listen"`: by `LISTEN` and `NOTIFY`, at once, on a connection kept for that. `"look"`: by
-   * looking every `lookInterval`. Default `"listen"` on a client of `@effect/sql-pg`, and `"look"` on any other.
+   * How changes are heard of. `"listen"`: by `LISTEN` and `NOTIFY`, at once, on a connection kept for that. `"poll"`: by
+   * looking every `pollInterval`. Default `"listen"` on a client of `@effect/sql-pg`, and `"poll"` on any other.
    */
-  readonly changes?: "listen" | "look" | undefined
+  readonly changes?: "listen" | "poll" | undefined
   /** Default 250 milliseconds. */
-  readonly lookInterval?: Duration.Input | undefined
+  readonly pollInterval?: Duration.Input | undefined
   /** How often who listens looks without having been told, and whether it still hears is tested. Default 30 seconds. */
   readonly checkInterval?: Duration.Input | undefined
 }
@@ -69,7 +69,7 @@ export interface Options {
  * **Gotchas**
  *
  * Listening keeps one connection of the client's pool. A pool of one has none left for statements: use
- * `changes: "look"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
+ * `changes: "poll"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
  * keeps notifications to itself.
  *
  * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
@@ -86,10 +86,10 @@ export interface Options {
  *
  * ```ts
  * import { Effect } from "effect"
- * import { DurableQueueStore, PostgresStore } from "effect-events/durable"
+ * import { EventStore, PostgresStore } from "effect-events/durable"
  * import { SqlClient } from "effect/sql"
  *
- * const { DurableQueueStore: Store } = DurableQueueStore
+ * const { EventStore: Store } = EventStore
  *
  * const order = (id: number) =>
  *   Effect.gen(function* () {
@@ -102,45 +102,43 @@ export interface Options {
  *   })
  *
  * // over the application's own client, such as PgClient.layer({ url })
- * const program = Effect.provide(order(1), PostgresStore.layerPostgres())
+ * const program = Effect.provide(order(1), PostgresStore.layer())
  * ```
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerPostgres = (
-  options?: Options
-): Layer.Layer<DurableQueueStore, DurableQueueStoreError, SqlClient.SqlClient> =>
-  Layer.effect(DurableQueueStore, make(options))
+export const layer = (options?: Options): Layer.Layer<EventStore, EventStoreError, SqlClient.SqlClient> =>
+  Layer.effect(EventStore, make(options))
 
 /**
- * The store that `layerPostgres` provides.
+ * The store that `layer` provides.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make: (
   options?: Options
-) => Effect.Effect<Operations, DurableQueueStoreError, SqlClient.SqlClient | Scope.Scope> = Effect.fnUntraced(
-  function* (options: Options = {}) {
-    const sql = yield* SqlClient.SqlClient
-    const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
-    const lockTimeout = Duration.fromInputUnsafe(options.lockTimeout ?? "3 seconds")
-    const naming = names(options.schema, options.prefix ?? "durable_queue_")
-    const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
-    const run = new Runner(sql, timeout)
-    yield* migrate(run, naming)
+) => Effect.Effect<Operations, EventStoreError, SqlClient.SqlClient | Scope.Scope> = Effect.fnUntraced(function* (
+  options: Options = {}
+) {
+  const sql = yield* SqlClient.SqlClient
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
+  const lockTimeout = Duration.fromInputUnsafe(options.lockTimeout ?? "3 seconds")
+  const naming = names(options.schema, options.prefix ?? "durable_queue_")
+  const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
+  const run = new Runner(sql, timeout)
+  yield* migrate(run, naming)
 
-    const changes =
-      canListen(sql) && options.changes !== "look"
-        ? yield* listening(sql, run, {
-            channel: naming.channel,
-            ping: run.write("listen", text.ping, []),
-            check: Duration.fromInputUnsafe(options.checkInterval ?? "30 seconds"),
-            timeout
-          })
-        : looking(Duration.fromInputUnsafe(options.lookInterval ?? "250 millis"))
+  const changes =
+    canListen(sql) && options.changes !== "poll"
+      ? yield* listening(sql, run, {
+          channel: naming.channel,
+          ping: run.write("listen", text.ping, []),
+          check: Duration.fromInputUnsafe(options.checkInterval ?? "30 seconds"),
+          timeout
+        })
+      : looking(Duration.fromInputUnsafe(options.pollInterval ?? "250 millis"))
 
-    return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
-  }
-)
+  return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
+})

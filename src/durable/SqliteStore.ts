@@ -15,19 +15,13 @@ import { withoutConstruction } from "../internal/context.ts"
 import { Listeners } from "./internal/listeners.ts"
 import { Database } from "./internal/sqlite/database.ts"
 import { Transactions, type Work } from "./internal/sqlite/transactions.ts"
-import {
-  DurableQueueStore,
-  DurableQueueStoreError,
-  type Lease,
-  LeaseLost,
-  type Operations
-} from "./DurableQueueStore.ts"
+import { EventStore, EventStoreError, type Lease, LeaseLost, type Operations } from "./EventStore.ts"
 
 /**
  * @category options
  * @since 0.1.0
  */
-export interface SqliteOptions {
+export interface Options {
   /** The file. It is made when it does not exist; its directory is not. */
   readonly filename: string
   /** How long an operation waits while another process has the file locked, before it fails; 5 seconds by default. */
@@ -68,25 +62,25 @@ export interface SqliteOptions {
  *
  * While the database file is away, or another is in its place, every operation fails as `Disconnected`: what is written to a
  * file that is deleted would be lost. When `-wal` or `-shm` is removed or replaced, the operation that finds it fails as
- * `Disconnected`, and as `unsure` if it had committed. Before it fails, what was acknowledged is written to the path of the
+ * `Disconnected`, and as `maybeCommitted` if it had committed. Before it fails, what was acknowledged is written to the path of the
  * `-wal` again, and the next operation opens the database anew. That waits, and fails as `Locked` after `busyTimeout`, while
  * another process still has the removed files open: it notices with its own next operation.
  *
- * A database in memory (`":memory:"`) is refused. `DurableQueueStore.layerMemory` is for that.
+ * A database in memory (`":memory:"`) is refused. `MemoryStore.layer` is for that.
  *
  * **Example** (Events that outlive the process)
  *
  * ```ts
  * import { Effect } from "effect"
- * import { DurableQueueStore } from "effect-events/durable"
- * import { layerSqlite } from "effect-events/durable/SqliteStore"
+ * import { EventStore, MemoryStore } from "effect-events/durable"
+ * import { layer } from "effect-events/durable/SqliteStore"
  * import { mkdtempSync, rmSync } from "node:fs"
  * import { tmpdir } from "node:os"
  * import { join } from "node:path"
  *
  * const directory = mkdtempSync(join(tmpdir(), "events-"))
- * const layer = layerSqlite({ filename: join(directory, "events.db") })
- * const { DurableQueueStore: Store } = DurableQueueStore
+ * const layer = layer({ filename: join(directory, "events.db") })
+ * const { EventStore: Store } = EventStore
  *
  * const write = Store.use((store) => store.append("orders", [new TextEncoder().encode("1")], undefined))
  * const size = Store.use((store) => store.size("orders"))
@@ -104,9 +98,9 @@ export interface SqliteOptions {
  * @category layers
  * @since 0.1.0
  */
-export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueStore, DurableQueueStoreError> =>
+export const layer = (options: Options): Layer.Layer<EventStore, EventStoreError> =>
   Layer.effect(
-    DurableQueueStore,
+    EventStore,
     Effect.gen(function* () {
       const { filename } = options
       if (filename === "" || filename === ":memory:") return yield* notInAFile
@@ -114,7 +108,7 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
       const database = new Database(resolve(filename))
       const context = withoutConstruction(yield* Effect.context<never>())
       const transactions = new Transactions(database, busyTimeout, context)
-      const listeners = new Listeners<DurableQueueStoreError>()
+      const listeners = new Listeners<EventStoreError>()
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           listeners.end()
@@ -127,18 +121,18 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<DurableQueueSto
     })
   )
 
-const notInAFile = new DurableQueueStoreError({
+const notInAFile = new EventStoreError({
   store: "sqlite",
   operation: "open its file",
   problem: "Other",
-  detail: "a database in memory keeps nothing: DurableQueueStore.layerMemory is for tests",
-  unsure: false
+  detail: "a database in memory keeps nothing: MemoryStore.layer is for tests",
+  maybeCommitted: false
 })
 
 const make = (
   database: Database,
   transactions: Transactions,
-  listeners: Listeners<DurableQueueStoreError>,
+  listeners: Listeners<EventStoreError>,
   pollInterval: Duration.Duration
 ): Operations => {
   /** Tells who listens of a change with its commit, even if who asked for it is interrupted by then. */
@@ -149,8 +143,8 @@ const make = (
   /** For an owner: nothing is answered when the lease is lost. */
   const owning = <A>(
     { epoch, queue }: Lease,
-    effect: Effect.Effect<A | undefined, DurableQueueStoreError>
-  ): Effect.Effect<A, DurableQueueStoreError | LeaseLost> =>
+    effect: Effect.Effect<A | undefined, EventStoreError>
+  ): Effect.Effect<A, EventStoreError | LeaseLost> =>
     Effect.flatMap(effect, (answer) =>
       answer === undefined ? Effect.fail(new LeaseLost({ queue, epoch })) : Effect.succeed(answer)
     )
@@ -182,11 +176,13 @@ const make = (
           change(lease.queue, "acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
         )
       ),
-    park: (lease, events) =>
+    deadLetter: (lease, events) =>
       Effect.asVoid(
         owning(
           lease,
-          change(lease.queue, "park", (statements, now) => statements.park(lease.queue, lease.epoch, events, now))
+          change(lease.queue, "deadLetter", (statements, now) =>
+            statements.deadLetter(lease.queue, lease.epoch, events, now)
+          )
         )
       ),
     list: (queue, page) => transactions.read("list", (statements) => statements.list(queue, page)),

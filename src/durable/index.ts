@@ -1,4 +1,5 @@
 /** Queues that survive their process. Stores that need a platform have an entry of their own. */
 export * as DurableQueue from "./DurableQueue.ts"
-export * as DurableQueueStore from "./DurableQueueStore.ts"
+export * as EventStore from "./EventStore.ts"
+export * as MemoryStore from "./MemoryStore.ts"
 export * as PostgresStore from "./PostgresStore.ts"

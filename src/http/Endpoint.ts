@@ -182,7 +182,7 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  *
  * ```ts
  * import { Effect, Schema } from "effect"
- * import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+ * import { DurableQueue, MemoryStore } from "effect-events/durable"
  * import { Endpoint, Envelope } from "effect-events/http"
  * import { FetchHttpClient } from "effect/http"
  *
@@ -201,7 +201,7 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  * })
  *
  * Effect.runPromise(
- *   program.pipe(Effect.scoped, Effect.provide([DurableQueueStore.layerMemory, FetchHttpClient.layer]))
+ *   program.pipe(Effect.scoped, Effect.provide([MemoryStore.layer, FetchHttpClient.layer]))
  * )
  * // prints: kept: 1
  * ```

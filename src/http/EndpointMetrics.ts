@@ -1,6 +1,6 @@
 /**
- * The metrics of endpoints, under the names that distribution's users know: events, pending, successes, failures, errors,
- * and statuses by code. This module only defines the handles; each endpoint registers a series of each under its name, as
+ * The metrics of endpoints, under the names of OpenTelemetry and suffixes of Prometheus: accepted, pending, delivered, failures, errors,
+ * and responses by status. This module only defines the handles; each endpoint registers a series of each under its name, as
  * the attribute `endpoint`, which is read when metrics are snapshotted and removed when the endpoint has closed.
  *
  * @since 0.1.0
@@ -13,7 +13,7 @@ import * as Metric from "effect/Metric"
  * @category metrics
  * @since 0.1.0
  */
-export const events = Metric.counter("effect_events_endpoint_events", {
+export const accepted = Metric.counter("effect_events_endpoint_accepted_total", {
   description: "Events accepted by the endpoint",
   incremental: true
 })
@@ -25,7 +25,7 @@ export const events = Metric.counter("effect_events_endpoint_events", {
  * @since 0.1.0
  */
 export const pending = Metric.gauge("effect_events_endpoint_pending", {
-  description: "Events accepted by the endpoint and not yet delivered or given up"
+  description: "Events accepted by the endpoint and not yet delivered or dropped"
 })
 
 /**
@@ -34,7 +34,7 @@ export const pending = Metric.gauge("effect_events_endpoint_pending", {
  * @category metrics
  * @since 0.1.0
  */
-export const successes = Metric.counter("effect_events_endpoint_successes", {
+export const delivered = Metric.counter("effect_events_endpoint_delivered_total", {
   description: "Events that the receiver accepted",
   incremental: true
 })
@@ -45,7 +45,7 @@ export const successes = Metric.counter("effect_events_endpoint_successes", {
  * @category metrics
  * @since 0.1.0
  */
-export const failures = Metric.counter("effect_events_endpoint_failures", {
+export const failures = Metric.counter("effect_events_endpoint_failures_total", {
   description: "Events in requests that the receiver did not accept",
   incremental: true
 })
@@ -56,7 +56,7 @@ export const failures = Metric.counter("effect_events_endpoint_failures", {
  * @category metrics
  * @since 0.1.0
  */
-export const errors = Metric.counter("effect_events_endpoint_errors", {
+export const errors = Metric.counter("effect_events_endpoint_errors_total", {
   description: "Events in requests that got no answer, or could not be sent",
   incremental: true
 })
@@ -67,7 +67,7 @@ export const errors = Metric.counter("effect_events_endpoint_errors", {
  * @category metrics
  * @since 0.1.0
  */
-export const statuses = Metric.counter("effect_events_endpoint_statuses", {
+export const responses = Metric.counter("effect_events_endpoint_responses_total", {
   description: "Answers of the receiver by status",
   incremental: true
 })

@@ -23,7 +23,7 @@ import type * as Scope from "effect/Scope"
 import type { EventSink } from "../EventSink.ts"
 import { makeAuthenticate, type Verification } from "./internal/ingress/authenticate.ts"
 import { makeChoose } from "./internal/ingress/choose.ts"
-import { type Dedupe, dedupeDefaults, makeRepeats } from "./internal/ingress/dedupe.ts"
+import { type Deduplication, deduplicateDefaults, makeRepeats } from "./internal/ingress/deduplicate.ts"
 import { type Handshake, makeHandshake } from "./internal/ingress/handshake.ts"
 import { makeIdentify } from "./internal/ingress/identify.ts"
 import { IngressLog } from "./internal/ingress/ingressLog.ts"
@@ -37,7 +37,7 @@ import type { Envelope } from "./Envelope.ts"
 import type { InvalidSecret } from "./WebhookSignature.ts"
 
 export type { Verification } from "./internal/ingress/authenticate.ts"
-export type { Dedupe } from "./internal/ingress/dedupe.ts"
+export type { Deduplication } from "./internal/ingress/deduplicate.ts"
 export type { Handshake } from "./internal/ingress/handshake.ts"
 export type { OnRefused, Reply } from "./internal/ingress/onRefused.ts"
 export type { Problem } from "./internal/ingress/refused.ts"
@@ -82,7 +82,7 @@ export interface Options<in out A, in E = never> {
   /** How long a sender is asked to wait by a 503: 5 seconds by default. In whole seconds, at least 1. */
   readonly retryAfter?: Duration.Input | undefined
   /** Which repeats are known; `false` for none. */
-  readonly dedupe?: Dedupe | false | undefined
+  readonly deduplicate?: Deduplication | false | undefined
   /** Answers the handshake of the CloudEvents webhook specification. Without it OPTIONS is answered with 405. */
   readonly handshake?: Handshake | undefined
   /** What an error of the sink's own type is answered with: 503 by default. */
@@ -114,8 +114,8 @@ export const defaults = {
   bodyTimeout: "10 seconds",
   writeTimeout: "10 seconds",
   retryAfter: "5 seconds",
-  window: dedupeDefaults.window,
-  maxIds: dedupeDefaults.maxIds
+  window: deduplicateDefaults.window,
+  maxIds: deduplicateDefaults.maxIds
 } as const
 
 /** A sink, or an Effect of one, such as a tag or an inline pipeline. */
@@ -138,14 +138,14 @@ export const make = <A, E = never, X = never, R = never>(
   options: Options<A, NoInfer<E>>
 ): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> =>
   Effect.gen(function* () {
-    const { dedupe = {}, envelopes, name = "EventIngress", onAnswer, onRefused, refusal } = options
+    const { deduplicate = {}, envelopes, name = "EventIngress", onAnswer, onRefused, refusal } = options
     const log = new IngressLog(name)
     const refusals = makeRefusalLog(name)
     const maxBytes = count("EventIngress", "maxBytes", options.maxBytes ?? defaults.maxBytes, 1)
     const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaults.bodyTimeout)
     const writeTimeout = Duration.fromInputUnsafe(options.writeTimeout ?? defaults.writeTimeout)
     const retryAfter = Duration.fromInputUnsafe(options.retryAfter ?? defaults.retryAfter)
-    const repeats = dedupe === false ? undefined : makeRepeats(dedupe, options.verify)
+    const repeats = deduplicate === false ? undefined : makeRepeats(deduplicate, options.verify)
     const choose = makeChoose(envelopes)
     const identify = yield* makeIdentify
     const authenticate = options.verify && (yield* makeAuthenticate(options.verify, log))
@@ -249,7 +249,7 @@ export const make = <A, E = never, X = never, R = never>(
  * ids stay claimed, and their repeats are answered with 503.
  *
  * Whoever may send without a signature may also send an id before its owner does, whose event then passes for a repeat:
- * `dedupe: false` where senders do not trust each other. The ids are in memory, each process has its own.
+ * `deduplicate: false` where senders do not trust each other. The ids are in memory, each process has its own.
  *
  * What Node or the server's adapter refuses before that is answered by them, with a bare 400, 408, 411, 413, 417 or 431.
  *

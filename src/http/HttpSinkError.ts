@@ -37,10 +37,10 @@ export class Transport extends Data.TaggedError("Transport")<{
   /** What the innermost cause calls itself: a system's code such as `ECONNREFUSED`, or else the name of the error. */
   readonly code: string
   /** Whether the receiver may have the event all the same: `false` only if the connection was certainly never made. */
-  readonly unsure: boolean
+  readonly maybeCommitted: boolean
 }> {
   override get message(): string {
-    return this.unsure ? `no answer (${this.code})` : `no connection (${this.code})`
+    return this.maybeCommitted ? `no answer (${this.code})` : `no connection (${this.code})`
   }
 }
 
@@ -140,8 +140,8 @@ export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
     return this.reason._tag === "Status" ? this.reason.retryAfter : undefined
   }
   /** Whether the receiver may have the event although it did not say so. */
-  get unsure(): boolean {
-    return this.reason._tag === "Timeout" || (this.reason._tag === "Transport" && this.reason.unsure)
+  get maybeCommitted(): boolean {
+    return this.reason._tag === "Timeout" || (this.reason._tag === "Transport" && this.reason.maybeCommitted)
   }
   override get message(): string {
     return `"${this.sink}" could not post to ${this.url}: ${this.reason.message}`

@@ -20,7 +20,7 @@ export interface SinkCounts {
   readonly accepted: number
   /** Downstream writes that succeeded. */
   readonly delivered: number
-  /** Events that a filter kept back. */
+  /** Events that a filter remaining back. */
   readonly filtered: number
   /** Events given up, each with a reason. */
   readonly dropped: number
@@ -29,7 +29,7 @@ export interface SinkCounts {
   /** Events of a durable queue that were moved to its dead letters. */
   readonly deadLettered: number
   /** Events that the close of a durable queue left on disk. */
-  readonly kept: number
+  readonly remaining: number
 }
 
 /**
@@ -105,7 +105,7 @@ export interface Account {
   dropped: number
   undelivered: number
   deadLettered: number
-  kept: number
+  remaining: number
   inFlight: number
   lastError: unknown
 }
@@ -118,7 +118,7 @@ export const makeAccount = (): Account => ({
   dropped: 0,
   undelivered: 0,
   deadLettered: 0,
-  kept: 0,
+  remaining: 0,
   inFlight: 0,
   lastError: undefined
 })
@@ -131,7 +131,7 @@ export const pendingOf = (account: Account): number =>
   account.dropped -
   account.undelivered -
   account.deadLettered -
-  account.kept
+  account.remaining
 
 export interface NodeOptions {
   readonly kind: string
@@ -167,7 +167,8 @@ export const makeNode = (options: NodeOptions): SinkNode => {
     isOpen: () => state() === "open",
     health: (now) => {
       update?.()
-      const { accepted, deadLettered, delivered, dropped, filtered, inFlight, kept, lastError, undelivered } = account
+      const { accepted, deadLettered, delivered, dropped, filtered, inFlight, remaining, lastError, undelivered } =
+        account
       const pending = pendingOf(account)
       return {
         kind,
@@ -178,7 +179,7 @@ export const makeNode = (options: NodeOptions): SinkNode => {
         inFlight,
         breaker: breaker?.(),
         lastError,
-        counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, kept }
+        counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, remaining }
       }
     }
   }

@@ -47,7 +47,7 @@ import type { Subject } from "./laws/subject.ts"
 
 export type { Law } from "./laws/law.ts"
 export type { Receiver } from "./laws/receiver.ts"
-export { type Kept, type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
+export { type Remaining, type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
 
 /**
  * A law that a sink breaks.

@@ -7,13 +7,13 @@
  *
  * ```ts
  * import { Effect } from "effect"
- * import { DurableQueueStore } from "effect-events/durable"
+ * import { MemoryStore } from "effect-events/durable"
  * import * as StoreLaws from "effect-events/testing/StoreLaws"
  *
  * const memory = StoreLaws.subject({
  *   name: "the store in memory",
  *   time: "virtual",
- *   make: Effect.map(DurableQueueStore.makeMemory, (memory) => ({ layer: DurableQueueStore.layerMemoryOver(memory) }))
+ *   make: Effect.map(MemoryStore.makeMemory, (memory) => ({ layer: MemoryStore.layerOver(memory) }))
  * })
  *
  * Effect.runPromise(StoreLaws.check(memory)).then((violations) => console.log(violations))

@@ -3,7 +3,7 @@
  * what it should be, twice: a mistake that doubles the cost of a path, not a busy machine.
  */
 import { type Cause, Duration, Effect, Queue, Scope } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore, MemoryStore } from "effect-events/durable"
 import { type Partition, partitioned } from "../../src/internal/queue/buffer.ts"
 import { collector } from "../support/collector.ts"
 import type { Load } from "./model.ts"
@@ -107,7 +107,7 @@ const turns = (waiting: number) =>
 /** The first event stays where it is, so that what is acknowledged leaves from behind it. */
 const acknowledged = (waiting: number) =>
   Effect.gen(function* () {
-    const store = yield* DurableQueueStore.DurableQueueStore
+    const store = yield* EventStore.EventStore
     const [first = new Uint8Array(), ...others] = Array.from({ length: 100 }, () => new Uint8Array(1))
     for (let n = 0; n < waiting / 100; n++) yield* store.append("line", [first, ...others], undefined)
     const answer = yield* store.acquire("line", Duration.hours(1))
@@ -117,7 +117,7 @@ const acknowledged = (waiting: number) =>
       const [key = 0, ...keys] = events.map(({ key }) => key)
       yield* store.acknowledge(answer.lease, [key, ...keys])
     }
-  }).pipe(Effect.orDie, Effect.provide(DurableQueueStore.layerMemory))
+  }).pipe(Effect.orDie, Effect.provide(MemoryStore.layer))
 
 const bytes: Check = {
   title: "bytes-queue: bytes of a waiting event",

@@ -1,9 +1,9 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { Clock, Context, Duration, Effect, Layer, Stream } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore, MemoryStore } from "effect-events/durable"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
 
-type Operations = DurableQueueStore.Operations
+type Operations = EventStore.Operations
 
 /** What the handles to the same data share beside the data. */
 interface Shared {
@@ -83,16 +83,16 @@ export const subject = ({ flaw, name }: Pick<Broken, "flaw" | "name">): StoreLaw
     name,
     time: "virtual",
     limit: "5 seconds",
-    make: Effect.map(DurableQueueStore.makeMemory, (memory) => {
+    make: Effect.map(MemoryStore.makeMemory, (memory) => {
       const shared: Shared = { map: new Map(), opened: 0 }
       const layer = Layer.effect(
-        DurableQueueStore.DurableQueueStore,
-        Effect.map(DurableQueueStore.DurableQueueStore, (honest) => {
+        EventStore.EventStore,
+        Effect.map(EventStore.EventStore, (honest) => {
           const store = transactional(honest)
           return { ...store, ...flaw(store, shared) }
         })
       )
-      return { layer: Layer.provide(layer, DurableQueueStore.layerMemoryOver(memory)), transaction }
+      return { layer: Layer.provide(layer, MemoryStore.layerOver(memory)), transaction }
     })
   })
 
@@ -293,8 +293,8 @@ export const broken: ReadonlyArray<Broken> = [
     name: "a long cause is cut",
     law: 7,
     flaw: (store) => ({
-      park: (lease, events) =>
-        store.park(
+      deadLetter: (lease, events) =>
+        store.deadLetter(
           lease,
           mapAll(events, (one) => ({ ...one, cause: one.cause.slice(0, 1000) }))
         )
@@ -304,28 +304,28 @@ export const broken: ReadonlyArray<Broken> = [
     name: "a cause with a zero in it cannot be kept",
     law: 7,
     flaw: (store) => ({
-      park: (lease, events) =>
+      deadLetter: (lease, events) =>
         events.some(({ cause }) => cause.includes("\0"))
           ? Effect.fail(
-              new DurableQueueStore.DurableQueueStoreError({
+              new EventStore.EventStoreError({
                 store: "broken",
-                operation: "park",
+                operation: "deadLetter",
                 problem: "Other",
                 detail: "invalid byte sequence",
-                unsure: false
+                maybeCommitted: false
               })
             )
-          : store.park(lease, events)
+          : store.deadLetter(lease, events)
     })
   },
   {
-    name: "an event that is parked stays in line as well",
+    name: "an event that is dead-lettered stays in line as well",
     law: 7,
     flaw: (store) => ({
-      park: (lease, events) =>
+      deadLetter: (lease, events) =>
         Effect.flatMap(store.next(lease, everything), (line) =>
           Effect.andThen(
-            store.park(lease, events),
+            store.deadLetter(lease, events),
             withSome(
               line.filter(({ key }) => events.some((event) => event.key === key)).map(({ payload }) => payload),
               (again) => Effect.asVoid(store.append(lease.queue, again, undefined))
@@ -461,7 +461,7 @@ export const broken: ReadonlyArray<Broken> = [
         renew: (lease, ttl) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
             now > (map.get(lease.queue) ?? 0)
-              ? Effect.fail(new DurableQueueStore.LeaseLost(lease))
+              ? Effect.fail(new EventStore.LeaseLost(lease))
               : Effect.andThen(store.renew(lease, ttl), Effect.asVoid(note(lease.queue, ttl)))
           )
       }
@@ -484,11 +484,11 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "who has lost the lease may park",
+    name: "who has lost the lease may deadLetter",
     law: 13,
     flaw: (store, { map }) => ({
       acquire: noting(store, map),
-      park: (lease, events) => store.park({ ...lease, epoch: map.get(lease.queue) ?? 0 }, events)
+      deadLetter: (lease, events) => store.deadLetter({ ...lease, epoch: map.get(lease.queue) ?? 0 }, events)
     })
   },
   {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueueStore } from "effect-events/durable"
+import { MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
@@ -35,7 +35,7 @@ describe("DurableQueue, closing", () => {
       assert.deepStrictEqual(valueOf(shutdown), { took: 1_000, value: { count: 2, inFlight: [] } })
       assert.deepStrictEqual([receiver.received, lineOf(memory)], [[1], [2, 3]])
       assert.deepInclude(queue.node.health(0), { state: "closed", pending: 0, inFlight: 0 })
-      assert.deepInclude(queue.node.health(0).counts, { accepted: 3, delivered: 1, kept: 2 })
+      assert.deepInclude(queue.node.health(0).counts, { accepted: 3, delivered: 1, remaining: 2 })
     })
   )
 
@@ -187,7 +187,7 @@ describe("DurableQueue, closing", () => {
     Effect.gen(function* () {
       const receiver = yield* TestSink.failing<number>()
       const spy = new Spy()
-      spy.act = (name, run) => (name === "park" ? Effect.andThen(Effect.sleep("1 second"), run) : run)
+      spy.act = (name, run) => (name === "deadLetter" ? Effect.andThen(Effect.sleep("1 second"), run) : run)
       const { memory, queue } = yield* start(receiver, { spy })
       yield* queue.writeSome!([1, 2])
       yield* settle
@@ -203,7 +203,7 @@ describe("DurableQueue, closing", () => {
     Effect.gen(function* () {
       const receiver = yield* TestSink.failing<number>()
       const spy = new Spy()
-      spy.fail(["park"])
+      spy.fail(["deadLetter"])
       const { memory, queue } = yield* start(receiver, { spy, drainTimeout: "3 seconds" })
       yield* queue.write(1)
       yield* settle
@@ -331,9 +331,9 @@ describe("DurableQueue, closing", () => {
   )
 
   describe("with a store that hangs", () => {
-    const hanging = ["append", "acknowledge", "release", "renew", "acquire", "next", "park", "size"] as const
+    const hanging = ["append", "acknowledge", "release", "renew", "acquire", "next", "deadLetter", "size"] as const
 
-    it.effect.each([[["append"]], [["acknowledge"]], [["release"]], [["next"]], [["park"]], [hanging]] as const)(
+    it.effect.each([[["append"]], [["acknowledge"]], [["release"]], [["next"]], [["deadLetter"]], [hanging]] as const)(
       "is over within drainTimeout and 5 seconds: %s",
       ([names]) =>
         Effect.gen(function* () {
@@ -357,15 +357,15 @@ describe("DurableQueue, closing", () => {
           assert.isDefined(write.pollUnsafe())
           if (!new Set<string>(names).has("append")) return
           const failure = failureOf(valueOf(write))
-          assert.deepInclude(failure, { _tag: "DurableQueueError" })
-          assert.deepInclude((failure as { reason: object }).reason, { _tag: "DurableQueueStoreError", unsure: true })
+          assert.deepInclude(failure, { _tag: "DurableWriteError" })
+          assert.deepInclude((failure as { reason: object }).reason, { _tag: "EventStoreError", maybeCommitted: true })
         }).pipe(quiet)
     )
   })
 
   it.effect("of a process that stands by leaves the owner alone, and is over at once", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const receiver = yield* TestSink.recording<number>()
       const owner = yield* start(receiver, { memory })
       yield* settle

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet, settle } from "../support/virtual.ts"
 import { type Options, start } from "./support/process.ts"
@@ -35,7 +35,7 @@ const receiving = (quick: (n: number) => boolean = () => false) =>
   })
 
 /** Another takes the lease, and gives it back. */
-const stolen = (memory: DurableQueueStore.Memory) =>
+const stolen = (memory: MemoryStore.Memory) =>
   Effect.gen(function* () {
     const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
     yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
@@ -43,10 +43,8 @@ const stolen = (memory: DurableQueueStore.Memory) =>
 
 type Receiver = Effect.Success<ReturnType<typeof receiving>>
 
-const started = (
-  receiver: Receiver,
-  options: Options & { readonly memory?: DurableQueueStore.Memory; readonly spy?: Spy }
-) => start(receiver.sink, options)
+const started = (receiver: Receiver, options: Options & { readonly memory?: MemoryStore.Memory; readonly spy?: Spy }) =>
+  start(receiver.sink, options)
 
 describe("DurableQueue with several writes at once", () => {
   it.effect("has as many under way as it is told, and no order", () =>
@@ -89,7 +87,7 @@ describe("DurableQueue with several writes at once", () => {
   it.effect("reads on behind what hangs, and reads nothing twice", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving((n) => n !== 1)
-      const { memory, queue, spy } = yield* started(receiver, { concurrency: 2, groupSize: 3 })
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 2, batchSize: 3 })
       yield* EventSink.writeAll(queue, range(1, 20))
       yield* settle
       assert.deepStrictEqual(receiver.received, range(2, 20))
@@ -112,7 +110,7 @@ describe("DurableQueue with several writes at once", () => {
   it.effect("keeps no more than a group in memory behind a key that hangs, and others as long as there is room", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving((n) => n % 10 !== 1)
-      const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, groupSize: 4 })
+      const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, batchSize: 4 })
       yield* queue.writeSome!([1, 11, 21])
       yield* queue.writeSome!([2])
       yield* queue.writeSome!([3])
@@ -147,7 +145,7 @@ describe("DurableQueue with several writes at once", () => {
   it.effect("has as many under way as it is told though its groups are smaller", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
-      const { queue } = yield* started(receiver, { concurrency: 3, groupSize: 1 })
+      const { queue } = yield* started(receiver, { concurrency: 3, batchSize: 1 })
       yield* EventSink.writeAll(queue, range(1, 5))
       yield* settle
       assert.deepStrictEqual(receiver.begun, [1, 2, 3])
@@ -167,9 +165,9 @@ describe("DurableQueue with several writes at once", () => {
         },
         { drainTimeout: 0 }
       )
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const make = DurableQueue.make({ name: "events", schema: Schema.String, concurrency: 2, drainTimeout: 0 })
-      const queue = yield* Effect.provide(make(sink), DurableQueueStore.layerMemoryOver(memory))
+      const queue = yield* Effect.provide(make(sink), MemoryStore.layerOver(memory))
       // More than the 4 MiB that are read at once.
       const large = 5 * 1024 * 1024
       yield* queue.write("x".repeat(large))
@@ -182,7 +180,7 @@ describe("DurableQueue with several writes at once", () => {
   it.effect("a read that began before an event was acknowledged does not deliver it again", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving((n) => n !== 1)
-      const { queue, spy } = yield* started(receiver, { concurrency: 2, groupSize: 2 })
+      const { queue, spy } = yield* started(receiver, { concurrency: 2, batchSize: 2 })
       yield* queue.writeSome!([1, 2])
       yield* settle
       // What it answers is from before.
@@ -228,7 +226,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect("an event that fails is parked alone, with its own attempts", () =>
+  it.effect("an event that fails is dead-lettered alone, with its own attempts", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { memory, queue } = yield* started(receiver, { concurrency: 3 })
@@ -315,7 +313,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect.each(["delivered", "parked"])("drop-oldest does not drop what is %s while the line is read", (end) =>
+  it.effect.each(["delivered", "deadLettered"])("drop-oldest does not drop what is %s while the line is read", (end) =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const dropped: Array<number> = []
@@ -331,7 +329,7 @@ describe("DurableQueue with several writes at once", () => {
       spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       const writing = yield* Effect.forkChild(queue.writeSome!([2, 3, 4]))
       yield* settle
-      const ended = end === "parked" ? receiver.fail : receiver.end
+      const ended = end === "deadLettered" ? receiver.fail : receiver.end
       yield* ended(1)
       yield* ended(11)
       yield* TestClock.adjust(200)
@@ -421,7 +419,7 @@ describe("DurableQueue with several writes at once", () => {
       spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       yield* stolen(memory)
       yield* TestClock.adjust(400)
-      // Nobody has the lease now, so they are not parked.
+      // Nobody has the lease now, so they are not dead-lettered.
       yield* receiver.fail(1, 2)
       yield* TestClock.adjust(1_000)
       assert.deepStrictEqual(receiver.begun, [1, 2, 1, 2])
@@ -479,9 +477,9 @@ describe("DurableQueue with several writes at once", () => {
       const { memory, queue, spy } = yield* started(receiver, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 11])
       yield* settle
-      // By the time it is parked, its lease is not the one that the queue has.
+      // By the time it is dead-lettered, its lease is not the one that the queue has.
       spy.act = (name, run) => {
-        if (name === "park") return Effect.delay(run, 600)
+        if (name === "deadLetter") return Effect.delay(run, 600)
         return name === "next" && state === "being read" ? Effect.tap(run, () => Effect.sleep(400)) : run
       }
       yield* stolen(memory)
@@ -494,13 +492,13 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect('onUndecodable "stop" lets what is before it end first', () =>
+  it.effect('onUndecodable "pause" lets what is before it end first', () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf("odd"), bytesOf(4)], undefined)
       const receiver = yield* receiving()
-      yield* started(receiver, { memory, concurrency: 3, onUndecodable: "stop" })
+      yield* started(receiver, { memory, concurrency: 3, onUndecodable: "pause" })
       yield* settle
       assert.deepStrictEqual(receiver.begun, [1, 2])
       yield* receiver.end(1)
@@ -514,12 +512,12 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect('onUndecodable "stop" acknowledges what was delivered while the line was read', () =>
+  it.effect('onUndecodable "pause" acknowledges what was delivered while the line was read', () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       const receiver = yield* receiving()
-      const { queue, spy } = yield* started(receiver, { memory, concurrency: 2, onUndecodable: "stop" })
+      const { queue, spy } = yield* started(receiver, { memory, concurrency: 2, onUndecodable: "pause" })
       yield* queue.write(1)
       yield* settle
       spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
@@ -532,7 +530,7 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect("what partitionBy throws, the write dies of; and an event that it throws for later is parked", () =>
+  it.effect("what partitionBy throws, the write dies of; and an event that it throws for later is deadLettered", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving(() => true)
       let isStrict = true

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Logger, Schema, Stream } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle, withLogs } from "../support/virtual.ts"
@@ -32,13 +32,13 @@ describe("DurableQueue, delivering", () => {
     })
   )
 
-  it.effect("gives groups to a sink that takes groups, of groupSize at most", () =>
+  it.effect("gives groups to a sink that takes groups, of batchSize at most", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), ...range(2, 25).map(bytesOf)], undefined)
       const receiver = yield* TestSink.recording<number>({ group: 100 })
-      const { queue, spy } = yield* start(receiver, { memory, groupSize: 10 })
+      const { queue, spy } = yield* start(receiver, { memory, batchSize: 10 })
       yield* queue.flush
       assert.deepStrictEqual(receiver.groups, [10, 10, 5])
       assert.deepStrictEqual(receiver.received, range(1, 25))
@@ -63,7 +63,7 @@ describe("DurableQueue, delivering", () => {
 
   it.effect("delivers what a process before it has left, and what another writes", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), bytesOf(2)], undefined)
       const receiver = yield* TestSink.recording<number>()
@@ -162,7 +162,7 @@ describe("DurableQueue, delivering", () => {
 
   it.effect("the lease is kept during a long delivery", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const receiver = yield* TestSink.slow<number>("1 hour", { drainTimeout: 0 })
       const other = yield* TestSink.recording<number>()
       const { queue } = yield* start(receiver, { memory })
@@ -190,7 +190,7 @@ describe("DurableQueue, delivering", () => {
         assert.deepStrictEqual(receiver.received, [1, 3])
         assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[], [2]])
         const [letter] = yield* queue.deadLetters.list()
-        assert.deepInclude(letter, { reason: "Failed", attempts: 1, writtenAt: 1_000, parkedAt: 1_500 })
+        assert.deepInclude(letter, { reason: "Failed", attempts: 1, writtenAt: 1_000, deadLetteredAt: 1_500 })
         assert.isTrue(letter!.cause.includes("TestError"))
         assert.deepStrictEqual(letter!.payload, bytesOf(2))
         assert.isTrue(letter!.event._tag === "Success" && letter!.event.success === 2)
@@ -261,16 +261,16 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("is parked when the store lets it, and nothing behind it is delivered before", () =>
+    it.effect("is dead-lettered when the store lets it, and nothing behind it is delivered before", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.make<number, TestSink.TestError>((attempt) =>
           attempt === 1 ? Effect.fail(new TestSink.TestError({ attempt })) : Effect.void
         )
         const { memory, queue, spy } = yield* start(receiver)
-        spy.fail(["park"])
+        spy.fail(["deadLetter"])
         yield* queue.writeSome!([1, 2])
         yield* TestClock.adjust("10 seconds")
-        assert.isAtLeast(spy.count("park"), 5)
+        assert.isAtLeast(spy.count("deadLetter"), 5)
         assert.deepStrictEqual([receiver.received, lettersOf(memory), lineOf(memory)], [[], [], [1, 2]])
         spy.heal()
         yield* TestClock.adjust("2 seconds")
@@ -279,13 +279,15 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("that was parked without an answer is parked once", () =>
+    it.effect("that was dead-lettered without an answer is dead-lettered once", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.failing<number>()
         const { memory, queue, spy } = yield* start(receiver)
         let n = 0
         spy.act = (name, run) =>
-          name === "park" && ++n === 1 ? Effect.andThen(run, Effect.fail(error(name, { unsure: true }))) : run
+          name === "deadLetter" && ++n === 1
+            ? Effect.andThen(run, Effect.fail(error(name, { maybeCommitted: true })))
+            : run
         yield* queue.write(1)
         yield* TestClock.adjust("2 seconds")
         assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[1], []])
@@ -319,13 +321,13 @@ describe("DurableQueue, delivering", () => {
   describe("an event that does not decode", () => {
     const Old = Schema.Int
     const withOdd = Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), bytesOf("odd"), bytesOf(3)], undefined)
       return { memory, store }
     })
 
-    it.effect("is parked before it is delivered, and the line moves on", () =>
+    it.effect("is dead-lettered before it is delivered, and the line moves on", () =>
       Effect.gen(function* () {
         const { memory } = yield* withOdd
         const receiver = yield* TestSink.recording<number>()
@@ -341,9 +343,9 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("that is not even JSON is parked too", () =>
+    it.effect("that is not even JSON is dead-lettered too", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const store = yield* operationsOver(memory)
         const bad = [new Uint8Array([0xff, 0xfe]), new Uint8Array(), new TextEncoder().encode("{")] as const
         yield* store.append("events", bad, undefined)
@@ -356,12 +358,12 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("is retried to be parked while the store fails", () =>
+    it.effect("is retried to be dead-lettered while the store fails", () =>
       Effect.gen(function* () {
         const { memory } = yield* withOdd
         const receiver = yield* TestSink.recording<number>()
         const spy = new Spy()
-        spy.fail(["park"])
+        spy.fail(["deadLetter"])
         yield* start(receiver, { memory, spy })
         yield* TestClock.adjust("3 seconds")
         assert.deepStrictEqual(receiver.received, [])
@@ -376,7 +378,7 @@ describe("DurableQueue, delivering", () => {
         Effect.gen(function* () {
           const { memory, store } = yield* withOdd
           const receiver = yield* TestSink.recording<number>()
-          const { close, queue, spy } = yield* start(receiver, { memory, onUndecodable: "stop" })
+          const { close, queue, spy } = yield* start(receiver, { memory, onUndecodable: "pause" })
           yield* settle
           assert.deepStrictEqual([receiver.received, lineOf(memory), lettersOf(memory)], [[1], ["odd", 3], []])
           assert.isUndefined(memory.queue("events").size.deadLetters || undefined)
@@ -402,12 +404,12 @@ describe("DurableQueue, delivering", () => {
       Effect.gen(function* () {
         const { memory } = yield* withOdd
         const receiver = yield* TestSink.recording<number>()
-        const { queue: old } = yield* start(receiver, { memory, onUndecodable: "stop" })
+        const { queue: old } = yield* start(receiver, { memory, onUndecodable: "pause" })
         const newer = yield* TestSink.recording<number | string>()
         const { part: queue } = yield* open(
-          DurableQueue.make({ name: "events", schema: Schema.Union([Old, Schema.String]), onUndecodable: "stop" })(
+          DurableQueue.make({ name: "events", schema: Schema.Union([Old, Schema.String]), onUndecodable: "pause" })(
             newer
-          ).pipe(Effect.provide(DurableQueueStore.layerMemoryOver(memory)))
+          ).pipe(Effect.provide(MemoryStore.layerOver(memory)))
         )
         yield* TestClock.adjust(500)
         assert.deepStrictEqual([receiver.received, newer.received], [[1], ["odd", 3]])
@@ -426,7 +428,7 @@ describe("DurableQueue, delivering", () => {
           const { memory, queue, spy } = yield* start(receiver)
           const store = yield* operationsOver(memory)
           yield* settle
-          spy.fail(["append", "next", "acknowledge", "renew", "acquire", "size", "park", "release"])
+          spy.fail(["append", "next", "acknowledge", "renew", "acquire", "size", "deadLetter", "release"])
           assert.isTrue(Exit.isFailure(yield* Effect.exit(queue.write(1))))
           yield* store.append("events", [bytesOf(2)], undefined)
           yield* TestClock.adjust("5 minutes")
@@ -464,7 +466,7 @@ describe("DurableQueue, delivering", () => {
     it.effect("and is back while another has the lease is told of at once", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
-          const memory = yield* DurableQueueStore.makeMemory
+          const memory = yield* MemoryStore.makeMemory
           yield* start(yield* TestSink.recording<number>(), { memory })
           yield* settle
           const spy = new Spy()
@@ -484,7 +486,7 @@ describe("DurableQueue, delivering", () => {
           const receiver = yield* TestSink.failing<number>({ times: 2 })
           const { queue, spy } = yield* start(receiver)
           for (const n of [1, 2]) {
-            spy.fail(["park"])
+            spy.fail(["deadLetter"])
             yield* queue.write(n)
             yield* TestClock.adjust(1_500)
             spy.heal()
@@ -514,7 +516,7 @@ describe("DurableQueue, delivering", () => {
 
     it.effect("to tell of its changes is listened to again", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const other = yield* operationsOver(memory)
         const receiver = yield* TestSink.recording<number>()
         let listened = 0

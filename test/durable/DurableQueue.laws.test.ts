@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
 /** The log must not tell the content. */
@@ -24,7 +24,7 @@ const half = ({ id }: Event): unknown => Number(id.slice(3)) % 2
 const decode = ({ payload }: { readonly payload: Uint8Array }) => JSON.parse(new TextDecoder().decode(payload)) as Event
 
 /** What the memory holds, past the queue and its store, and without its lease. */
-const kept = (memory: DurableQueueStore.Memory) =>
+const kept = (memory: MemoryStore.Memory) =>
   Effect.sync(() => ({
     waiting: memory.queue("events").next({ rows: 1_000, bytes: Number.POSITIVE_INFINITY }).map(decode),
     deadLetters: memory.queue("events").list(undefined, 1_000).map(decode)
@@ -35,8 +35,8 @@ const subjects = (
     { title: "plain" },
     { title: "over a group sink", over: "group" },
     { title: "over a synchronous sink", over: "sync" },
-    { title: "in groups of 3", groupSize: 3 },
-    { title: "in groups of 3, over a group sink", groupSize: 3, over: "group" },
+    { title: "in groups of 3", batchSize: 3 },
+    { title: "in groups of 3, over a group sink", batchSize: 3, over: "group" },
     { title: "with a lease of 200 ms", leaseTtl: "200 millis" },
     { title: "with a drain timeout of a second", drainTimeout: "1 second" },
     ...([undefined, half] as const).flatMap((partitionBy) => {
@@ -46,7 +46,7 @@ const subjects = (
         { title, ...several },
         { title: `${title}, over a group sink`, ...several, over: "group" as const },
         { title: `${title}, over a synchronous sink`, ...several, over: "sync" as const },
-        { title: `${title}, in groups of 3`, ...several, groupSize: 3 },
+        { title: `${title}, in groups of 3`, ...several, batchSize: 3 },
         { title: `${title}, of 3, "drop-oldest"`, ...several, capacity: 3, overflow: "drop-oldest" as const }
       ]
     }),
@@ -68,11 +68,11 @@ const subjects = (
     read: (event: Event) => Number(event.id.slice(3)),
     make: (receiver: SinkLaws.Receiver<Event>, onDropped) =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const dst: EventSink.EventSink<Event, unknown> =
           over === "sync" ? yield* EventSink.sync(receiver.record) : over === "group" ? receiver.group : receiver
         const make = DurableQueue.make({ name: "events", schema: Event, ...options, onDropped })
-        const queue = yield* Effect.provide(make(dst), DurableQueueStore.layerMemoryOver(memory))
+        const queue = yield* Effect.provide(make(dst), MemoryStore.layerOver(memory))
         return Object.assign(queue, { memory })
       }),
     shutdown: (queue) =>

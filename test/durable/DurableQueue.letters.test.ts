@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Data, Effect, Schedule, Schema } from "effect"
 import { EventSink, RetryingSink, RetryStrategy } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
@@ -28,7 +28,7 @@ const failingOn = (fails: (n: number) => boolean) =>
   })
 
 describe("the dead letters of a DurableQueue", () => {
-  it.effect("are listed in the order in which they were parked: the first 100, and page by page", () =>
+  it.effect("are listed in the order in which they were deadLettered: the first 100, and page by page", () =>
     Effect.gen(function* () {
       const { queue } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, ...range(2, 150)])
@@ -89,7 +89,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("that fail again are parked again, with all their attempts, and replaying all ends", () =>
+  it.effect("that fail again are dead-lettered again, with all their attempts, and replaying all ends", () =>
     Effect.gen(function* () {
       const { memory, queue } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, ...range(2, 20)])
@@ -123,7 +123,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("are replayed and purged while others are being parked", () =>
+  it.effect("are replayed and purged while others are being deadLettered", () =>
     Effect.gen(function* () {
       const { memory, queue } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, ...range(2, 100)])
@@ -155,13 +155,13 @@ describe("the dead letters of a DurableQueue", () => {
 
   it.effect("are decoded anew when their turn comes", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf("odd"), bytesOf(1)], undefined)
       const old = yield* start(yield* TestSink.recording<number>(), { memory })
       yield* old.queue.flush
       yield* old.close
-      const layer = DurableQueueStore.layerMemoryOver(memory)
+      const layer = MemoryStore.layerOver(memory)
       const newer = { name: "events", schema: Schema.Union([Schema.Int, Schema.String]) }
       const receiver = yield* TestSink.recording<number | string>()
       const queue = yield* Effect.provide(DurableQueue.make(newer)(receiver), layer)
@@ -173,9 +173,9 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("that still do not decode are parked again, without an attempt", () =>
+  it.effect("that still do not decode are dead-lettered again, without an attempt", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf("odd")], undefined)
       const { queue } = yield* start(yield* TestSink.recording<number>(), { memory })
@@ -194,10 +194,7 @@ describe("the dead letters of a DurableQueue", () => {
       yield* queue.writeSome!([1, 2, 3])
       yield* queue.flush
       control.fails = () => false
-      const letters = yield* Effect.provide(
-        DurableQueue.deadLetters(identity),
-        DurableQueueStore.layerMemoryOver(memory)
-      )
+      const letters = yield* Effect.provide(DurableQueue.deadLetters(identity), MemoryStore.layerOver(memory))
       const list = yield* letters.list()
       assert.strictEqual(list.length, 3)
       assert.strictEqual(yield* letters.purge(list[0]!), 1)
@@ -228,8 +225,8 @@ describe("the dead letters of a DurableQueue", () => {
       const { deadLetters, flush, pending } = queue
       const asked = [deadLetters.list(), deadLetters.replay("all"), deadLetters.purge({ key: 1 }), pending, flush]
       for (const one of asked) {
-        const failure = yield* Effect.flip(one as Effect.Effect<unknown, DurableQueueStore.DurableQueueStoreError>)
-        assert.instanceOf(failure, DurableQueueStore.DurableQueueStoreError)
+        const failure = yield* Effect.flip(one as Effect.Effect<unknown, EventStore.EventStoreError>)
+        assert.instanceOf(failure, EventStore.EventStoreError)
       }
     }).pipe(quiet)
   )

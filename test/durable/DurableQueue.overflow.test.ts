@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventQueue, EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
@@ -296,7 +296,7 @@ describe("DurableQueue that is full", () => {
     /** A queue of texts in whose line are some of so many bytes, and how many bytes it was given each time beside its hand. */
     const large = (capacity: number, sizes: ReadonlyArray<number>) =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const store = yield* operationsOver(memory)
         const text = (size: number, i: number) => bytesOf(String(i).padEnd(size - 2))
         const append = (from: number, some: ReadonlyArray<number>) =>
@@ -321,7 +321,7 @@ describe("DurableQueue that is full", () => {
           drainTimeout: 0,
           onDropped: ({ event }) => Effect.sync(() => void dropped.push(Number(event)))
         })(receiver).pipe(
-          Effect.provideService(DurableQueueStore.DurableQueueStore, {
+          Effect.provideService(EventStore.EventStore, {
             ...store,
             next: (lease, limits) =>
               Effect.tap(store.next(lease, limits), (stored) =>
@@ -361,7 +361,7 @@ describe("DurableQueue that is full", () => {
 
     it.effect("is done when nothing but what is in hand is left", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const other = yield* operationsOver(memory)
         yield* other.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
         const receiver = yield* TestSink.hanging<number>({ group: 10, drainTimeout: 0 })
@@ -381,7 +381,7 @@ describe("DurableQueue that is full", () => {
 
     it.effect("drops what it finds when it takes over", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const before = yield* operationsOver(memory)
         yield* before.append("events", [bytesOf(1), bytesOf(2), bytesOf(3), bytesOf(4)], undefined)
         const lease = yield* before.acquire("events", Duration.seconds(10))
@@ -487,7 +487,7 @@ describe("DurableQueue that is full", () => {
 
     it.effect("sees the room that another process makes", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
         yield* start(slow, { memory })
         yield* settle
@@ -541,11 +541,11 @@ describe("DurableQueue that is full", () => {
   describe("reject", () => {
     it.effect("fails with QueueFull, and the caller may write again", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
         const { part: queue } = yield* open(
           DurableQueue.make({ name: "events", schema: Schema.Int, capacity: 2, overflow: "reject" })(receiver).pipe(
-            Effect.provide(DurableQueueStore.layerMemoryOver(memory))
+            Effect.provide(MemoryStore.layerOver(memory))
           )
         )
         yield* queue.write(1)
@@ -747,7 +747,7 @@ describe("DurableQueue that is full", () => {
   it.effect("tells of an option that makes no sense", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
-      for (const odd of [{ capacity: 0 }, { capacityBytes: 0.5 }, { groupSize: 0 }]) {
+      for (const odd of [{ capacity: 0 }, { capacityBytes: 0.5 }, { batchSize: 0 }]) {
         const exit = yield* Effect.exit(start(receiver, odd))
         assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof RangeError)
       }

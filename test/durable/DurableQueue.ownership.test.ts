@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Stream } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueueStore } from "effect-events/durable"
+import { MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
@@ -14,7 +14,7 @@ const range = (from: number, to: number) => Array.from({ length: to - from + 1 }
 /** A process that owns the queue, and one that stands by. */
 const two = (options: Parameters<typeof start>[1] = {}) =>
   Effect.gen(function* () {
-    const memory = yield* DurableQueueStore.makeMemory
+    const memory = yield* MemoryStore.makeMemory
     const receivers = [yield* TestSink.recording<number>(), yield* TestSink.recording<number>()] as const
     const owner = yield* start(receivers[0], { memory, ...options })
     yield* settle
@@ -26,7 +26,7 @@ const two = (options: Parameters<typeof start>[1] = {}) =>
 /** A process whose receiver is one that the test says, and what the store and the clock of another owner would do. */
 const paused = (receiver: TestSink.TestSink<number, unknown>, options: Parameters<typeof start>[1] = {}) =>
   Effect.gen(function* () {
-    const memory = yield* DurableQueueStore.makeMemory
+    const memory = yield* MemoryStore.makeMemory
     const spy = new Spy()
     const process = yield* start(receiver, { memory, spy, ...options })
     yield* settle
@@ -63,7 +63,7 @@ describe("DurableQueue, owned", () => {
 
   it.effect("the flush of a process that stands by waits for the owner", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
       yield* start(slow, { memory })
       yield* settle
@@ -80,7 +80,7 @@ describe("DurableQueue, owned", () => {
 
   it.effect("the flush of a process that hears of no changes looks for itself", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
       yield* start(slow, { memory })
       yield* settle
@@ -191,7 +191,7 @@ describe("DurableQueue, owned", () => {
   it.effect("an owner that was paused within a group delivers no more of it before it knows", () =>
     Effect.gen(function* () {
       for (const isTaken of [true, false]) {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const received: Array<number> = []
         // Takes one event of each group, and the first takes a while.
         const receiver = yield* EventSink.makeBatch(([n]: ReadonlyArray<number>) =>
@@ -256,7 +256,7 @@ describe("DurableQueue, owned", () => {
 
   it.effect("of a group of which one event is left to the next owner, nothing passes that event", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       const received: Array<number> = []
       let isBad = true
@@ -276,9 +276,9 @@ describe("DurableQueue, owned", () => {
         received.length = 0
         isBad = true
         const spy = new Spy()
-        // Another has the lease for a moment, just before the event is parked.
+        // Another has the lease for a moment, just before the event is dead-lettered.
         spy.act = (name, run) => {
-          if (name !== "park") return run
+          if (name !== "deadLetter") return run
           isBad = false
           const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
           return Effect.andThen(Effect.orDie(store.release({ queue: "events", epoch })), run)
@@ -295,7 +295,7 @@ describe("DurableQueue, owned", () => {
 
   it.effect("what was read under a lease that was lost meanwhile is not delivered", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const spy = new Spy()
       const receiver = yield* TestSink.recording<number>()
       const other = yield* operationsOver(memory)
@@ -340,7 +340,7 @@ describe("DurableQueue, owned", () => {
 
   it.effect("who asks for the lease again while it is being asked for waits for the same answer", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const spy = new Spy()
       spy.act = (name, run) => (name === "acquire" ? Effect.delay(run, "1 second") : run)
       const store = yield* operationsAround(memory, spy.around)

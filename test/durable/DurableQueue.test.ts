@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schema } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
@@ -11,7 +11,7 @@ import { bytesOf, error, lineOf, operationsOver, Spy } from "./support/store.ts"
 describe("DurableQueue", () => {
   it.effect("queues of one name are one queue, and of two names two", () =>
     Effect.gen(function* () {
-      const layer = DurableQueueStore.layerMemoryOver(yield* DurableQueueStore.makeMemory)
+      const layer = MemoryStore.layerOver(yield* MemoryStore.makeMemory)
       const make = (name: string, dst: EventSink.EventSink<string>) =>
         Effect.provide(DurableQueue.make({ name, schema: Schema.String })(dst), layer)
       const [a, b, c] = [
@@ -31,7 +31,7 @@ describe("DurableQueue", () => {
 
   it.effect("`pending` counts what is stored and not acknowledged, whoever wrote it", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
       const { queue } = yield* start(receiver, { memory })
@@ -64,7 +64,7 @@ describe("DurableQueue", () => {
     })
   )
 
-  it.effect("`flush` counts what is parked as done", () =>
+  it.effect("`flush` counts what is dead-lettered as done", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.failing<number>()
       const { queue } = yield* start(receiver)
@@ -88,7 +88,7 @@ describe("DurableQueue", () => {
       const health = queue.node.health(3_000)
       assert.deepInclude(health, { kind: "DurableQueue", name: "events", state: "open", pending: 3, inFlight: 1 })
       assert.deepInclude(health, { oldestAge: 2_000, lastError: "no" })
-      assert.deepInclude(health.counts, { accepted: 6, delivered: 2, deadLettered: 1, dropped: 0, kept: 0 })
+      assert.deepInclude(health.counts, { accepted: 6, delivered: 2, deadLettered: 1, dropped: 0, remaining: 0 })
       const picture = SinkGraph.toMermaid(queue)
       assert.isTrue(picture.includes("DurableQueue") && picture.includes("events") && picture.includes("receiver"))
       const kinds = (yield* SinkGraph.health(queue)).map(({ kind }) => kind)
@@ -98,7 +98,7 @@ describe("DurableQueue", () => {
 
   it.effect("health knows what a process before has left, and what others write", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
@@ -144,12 +144,12 @@ describe("DurableQueue", () => {
   describe("its schema", () => {
     it.effect("with a transformation stores what it encodes to, and delivers what it decodes to", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const Event = Schema.Struct({ at: Schema.DateFromString, total: Schema.FiniteFromString })
         const receiver = yield* TestSink.recording<typeof Event.Type>()
         const hanging = yield* Effect.provide(
           DurableQueue.make({ name: "events", schema: Event })(receiver),
-          DurableQueueStore.layerMemoryOver(memory)
+          MemoryStore.layerOver(memory)
         )
         const event = { at: new Date(86_400_000), total: 12.5 }
         const appended: Array<unknown> = []
@@ -164,8 +164,8 @@ describe("DurableQueue", () => {
 
     it.effect("of stamped events keeps ids, times and traces over a restart", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
-        const layer = DurableQueueStore.layerMemoryOver(memory)
+        const memory = yield* MemoryStore.makeMemory
+        const layer = MemoryStore.layerOver(memory)
         const Order = Schema.Struct({ at: Schema.DateFromString })
         const options = { name: "orders", schema: DurableQueue.stamped(Order), drainTimeout: 0 }
         type Stamped = EventSink.Stamped<typeof Order.Type>
@@ -203,11 +203,11 @@ describe("DurableQueue", () => {
 
   it.effect("an event that the store gives back changed in no byte is the event", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const receiver = yield* TestSink.recording<string>()
       const queue = yield* Effect.provide(
         DurableQueue.make({ name: "events", schema: Schema.String })(receiver),
-        DurableQueueStore.layerMemoryOver(memory)
+        MemoryStore.layerOver(memory)
       )
       const odd = ["", "\u0000", "\ud83d\ude00", "\u2028", '"\\', "ÿ".repeat(10_000)]
       yield* EventSink.writeAll(queue, odd)

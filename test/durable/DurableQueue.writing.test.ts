@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle, uncaught } from "../support/virtual.ts"
@@ -85,9 +85,9 @@ describe("DurableQueue, written to", () => {
     })
   )
 
-  it.effect("a commit has at most groupSize events, and a group is stored whole", () =>
+  it.effect("a commit has at most batchSize events, and a group is stored whole", () =>
     Effect.gen(function* () {
-      const { memory, queue, spy } = yield* standing({ groupSize: 10 })
+      const { memory, queue, spy } = yield* standing({ batchSize: 10 })
       const groups = [1, 8, 15].map((first) => queue.writeSome!([first, ...range(first + 1, first + 6)]))
       const written = yield* Effect.all(groups, { concurrency: "unbounded" })
       assert.deepStrictEqual(written, [7, 7, 7])
@@ -102,9 +102,9 @@ describe("DurableQueue, written to", () => {
     })
   )
 
-  it.effect("of a group larger than groupSize the leading part is stored, and its size told", () =>
+  it.effect("of a group larger than batchSize the leading part is stored, and its size told", () =>
     Effect.gen(function* () {
-      const { memory, queue } = yield* standing({ groupSize: 4 })
+      const { memory, queue } = yield* standing({ batchSize: 4 })
       assert.strictEqual(yield* queue.writeSome!([1, 2, 3, 4, 5, 6]), 4)
       assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 4])
       yield* EventSink.writeAll(queue, range(5, 14))
@@ -121,12 +121,12 @@ describe("DurableQueue, written to", () => {
       assert.strictEqual(yield* queue.writeSome!([half, whole]), 1)
       assert.strictEqual(yield* queue.writeSome!([whole, half]), 1)
       assert.strictEqual(yield* queue.pending, 4)
-    }).pipe(Effect.scoped, Effect.provide(DurableQueueStore.layerMemory))
+    }).pipe(Effect.scoped, Effect.provide(MemoryStore.layer))
   )
 
   it.effect("a commit has at most 4 MiB, and what is larger commits alone", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
+      const memory = yield* MemoryStore.makeMemory
       const spy = new Spy()
       const receiver = yield* TestSink.hanging<string>({ drainTimeout: 0 })
       const { part: queue } = yield* open(
@@ -153,10 +153,10 @@ describe("DurableQueue, written to", () => {
       )
       for (const exit of exits) {
         const failure = failureOf(exit)
-        assert.instanceOf(failure, DurableQueue.DurableQueueError)
+        assert.instanceOf(failure, DurableQueue.DurableWriteError)
         assert.strictEqual(failure.queue, "events")
-        assert.instanceOf(failure.reason, DurableQueueStore.DurableQueueStoreError)
-        assert.isTrue(failure.reason._tag === "DurableQueueStoreError" && failure.reason.problem === "NoSpace")
+        assert.instanceOf(failure.reason, EventStore.EventStoreError)
+        assert.isTrue(failure.reason._tag === "EventStoreError" && failure.reason.problem === "NoSpace")
       }
       spy.heal()
       yield* queue.write(4)
@@ -181,13 +181,13 @@ describe("DurableQueue, written to", () => {
     }).pipe(quiet)
   )
 
-  it.effect("an append that dies fails its writers typed, and unsure, and the queue goes on", () =>
+  it.effect("an append that dies fails its writers typed, and maybeCommitted, and the queue goes on", () =>
     Effect.gen(function* () {
       const { memory, queue, spy } = yield* standing()
       spy.act = (name, run) => (name === "append" ? Effect.die(new Error("a defect of the store")) : run)
       const failure = failureOf(yield* Effect.exit(queue.write(1)))
-      assert.instanceOf(failure, DurableQueue.DurableQueueError)
-      assert.isTrue(failure.reason._tag === "DurableQueueStoreError" && failure.reason.unsure)
+      assert.instanceOf(failure, DurableQueue.DurableWriteError)
+      assert.isTrue(failure.reason._tag === "EventStoreError" && failure.reason.maybeCommitted)
       spy.heal()
       yield* queue.write(2)
       assert.deepStrictEqual(lineOf(memory), [2])
@@ -248,7 +248,7 @@ describe("DurableQueue, written to", () => {
   it.effect("what one writer writes in turn is in order, among many", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
-      const { queue } = yield* start(receiver, { groupSize: 7 })
+      const { queue } = yield* start(receiver, { batchSize: 7 })
       const writer = (first: number) =>
         Effect.forEach(range(first, first + 19), (n) => Effect.andThen(Effect.yieldNow, queue.write(n)))
       yield* Effect.all([0, 100, 200, 300].map(writer), { concurrency: "unbounded" })
@@ -267,12 +267,12 @@ describe("DurableQueue, written to", () => {
       Effect.gen(function* () {
         const { memory, queue } = yield* standing()
         const failure = failureOf(yield* Effect.exit(queue.write(1234.5)))
-        assert.instanceOf(failure, DurableQueue.DurableQueueError)
+        assert.instanceOf(failure, DurableQueue.DurableWriteError)
         assert.instanceOf(failure.reason, DurableQueue.Unencodable)
         assert.isFalse(failure.message.includes("1234"))
         const reason = yield* queue.write(1.5).pipe(
           Effect.as("written"),
-          Effect.catchReason("DurableQueueError", "Unencodable", () => Effect.succeed("unencodable"))
+          Effect.catchReason("DurableWriteError", "Unencodable", () => Effect.succeed("unencodable"))
         )
         assert.strictEqual(reason, "unencodable")
         assert.isDefined(failureOf(yield* Effect.exit(queue.writeSome!([1, 2.5, 3]))))
@@ -283,18 +283,18 @@ describe("DurableQueue, written to", () => {
 
     it.effect("is what JSON cannot hold", () =>
       Effect.gen(function* () {
-        const memory = yield* DurableQueueStore.makeMemory
+        const memory = yield* MemoryStore.makeMemory
         const receiver = yield* TestSink.recording<unknown>()
         const { part: queue } = yield* open(
           DurableQueue.make({ name: "events", schema: Schema.Unknown })(receiver).pipe(
-            Effect.provide(DurableQueueStore.layerMemoryOver(memory))
+            Effect.provide(MemoryStore.layerOver(memory))
           )
         )
         const cyclic: Record<string, unknown> = {}
         cyclic["self"] = cyclic
         for (const odd of [cyclic, undefined, () => 1, 1n, Symbol("odd")]) {
           const failure = failureOf(yield* Effect.exit(queue.write(odd)))
-          assert.isTrue(failure instanceof DurableQueue.DurableQueueError && failure.reason._tag === "Unencodable")
+          assert.isTrue(failure instanceof DurableQueue.DurableWriteError && failure.reason._tag === "Unencodable")
         }
         assert.deepStrictEqual(lineOf(memory), [])
       })
@@ -367,7 +367,7 @@ describe("DurableQueue, written to", () => {
       Effect.gen(function* () {
         const { queue, spy } = yield* inside()
         spy.fail(["append"])
-        assert.deepInclude(failureOf(yield* Effect.exit(queue.write(1))), { _tag: "DurableQueueError" })
+        assert.deepInclude(failureOf(yield* Effect.exit(queue.write(1))), { _tag: "DurableWriteError" })
       }).pipe(quiet)
     )
   })

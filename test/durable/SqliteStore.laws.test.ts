@@ -1,7 +1,7 @@
 /** The laws on a file of this process. Real time, other processes and disks that fail are in the slow suite. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -15,7 +15,7 @@ const subject = StoreLaws.subject({
       Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-"))),
       (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
     ),
-    (folder) => ({ layer: layerSqlite({ filename: join(folder, "events.db") }) })
+    (folder) => ({ layer: SqliteStore.layer({ filename: join(folder, "events.db") }) })
   )
 })
 

@@ -7,9 +7,14 @@ import type { Statements } from "../../src/durable/internal/sqlite/sqliteStateme
 import { Transactions } from "../../src/durable/internal/sqlite/transactions.ts"
 import { settle, uncaught } from "../support/virtual.ts"
 
-const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", unsure: false }
-const broken: Failed = { _tag: "Failed", problem: "Disconnected", detail: "disk I/O error", unsure: true }
-const refused: Failed = { _tag: "Failed", problem: "NoSpace", detail: "database or disk is full", unsure: false }
+const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", maybeCommitted: false }
+const broken: Failed = { _tag: "Failed", problem: "Disconnected", detail: "disk I/O error", maybeCommitted: true }
+const refused: Failed = {
+  _tag: "Failed",
+  problem: "NoSpace",
+  detail: "database or disk is full",
+  maybeCommitted: false
+}
 
 /** A file that takes down what is done together, unless it is told what to say. */
 class File implements Pick<Database, "attempt"> {
@@ -102,8 +107,8 @@ describe("operations that write to one file", () => {
       file.says = () => broken
       const errors = yield* Effect.forEach(names(3), (name) => Effect.flip(write(name)), { concurrency: "unbounded" })
       assert.deepStrictEqual(
-        errors.map(({ operation, problem, unsure }) => ({ operation, problem, unsure })),
-        names(3).map((operation) => ({ operation, problem: "Disconnected", unsure: true }))
+        errors.map(({ operation, problem, maybeCommitted }) => ({ operation, problem, maybeCommitted })),
+        names(3).map((operation) => ({ operation, problem: "Disconnected", maybeCommitted: true }))
       )
       assert.strictEqual(file.attempts, 1)
     })
@@ -121,7 +126,7 @@ describe("operations that write to one file", () => {
       assert.isUndefined(first.pollUnsafe())
       yield* TestClock.adjust(1)
       const error = yield* Effect.flip(Fiber.join(first))
-      assert.deepStrictEqual([error.problem, error.operation, error.unsure], ["Locked", "first", false])
+      assert.deepStrictEqual([error.problem, error.operation, error.maybeCommitted], ["Locked", "first", false])
       assert.include(error.detail, "100 ms")
       const third = yield* Effect.forkChild(write("third"))
       yield* settle

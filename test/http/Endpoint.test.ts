@@ -563,7 +563,7 @@ describe("an endpoint", () => {
 })
 
 describe("metrics of endpoints", () => {
-  it.effect("count events, pending, successes, failures, errors and statuses, and are gone after the close", () =>
+  it.effect("count accepted, pending, delivered, failures, errors and responses, and are gone after the close", () =>
     Effect.gen(function* () {
       const answers: ReadonlyArray<number | "no answer"> = [503, "no answer", 503, 202, 200]
       const { close, endpoint } = yield* opened((n) => answers[n - 1] ?? "hang", { timeout: "1 hour", threshold: 100 })
@@ -577,14 +577,14 @@ describe("metrics of endpoints", () => {
         text.match(new RegExp(`^effect_events_endpoint_${name}\\{endpoint="orders"${labels}\\} (\\d+)$`, "m"))?.[1]
       assert.deepStrictEqual(
         {
-          events: value("events"),
+          events: value("accepted_total"),
           pending: value("pending"),
-          successes: value("successes"),
-          failures: value("failures"),
-          errors: value("errors"),
+          successes: value("delivered_total"),
+          failures: value("failures_total"),
+          errors: value("errors_total"),
           disabled: value("disabled"),
-          "503": text.match(/statuses\{.*code="503".*\} (\d+)/)?.[1],
-          "202": text.match(/statuses\{.*code="202".*\} (\d+)/)?.[1]
+          "503": text.match(/responses_total\{.*code="503".*\} (\d+)/)?.[1],
+          "202": text.match(/responses_total\{.*code="202".*\} (\d+)/)?.[1]
         },
         {
           events: "4",
@@ -622,7 +622,10 @@ describe("metrics of endpoints", () => {
         const text = yield* PrometheusMetrics.format()
         const value = (name: string) =>
           text.match(new RegExp(`^effect_events_endpoint_${name}\\{.*\\} (\\d+)$`, "m"))?.[1]
-        assert.deepStrictEqual([value("events"), value("successes"), value("errors")], ["100", "98", "2"])
+        assert.deepStrictEqual(
+          [value("accepted_total"), value("delivered_total"), value("errors_total")],
+          ["100", "98", "2"]
+        )
         yield* close
       }
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))

@@ -8,8 +8,8 @@ import { HttpClient, HttpClientResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
 import { EventSink, SinkGraph } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { Endpoint, Envelope } from "effect-events/http"
 import { quiet, settle } from "../support/virtual.ts"
 
@@ -113,7 +113,7 @@ describe("unqueued", () => {
             '"orders" could not post to http://receiver.test/: the endpoint is disabled (status 410)'
           )
           if (error._tag !== "HttpSinkError" || error.reason._tag !== "Disabled") return assert.fail(error.message)
-          assert.deepStrictEqual([error.transient, error.unsure, error.reason.since], [false, false, 5_000])
+          assert.deepStrictEqual([error.transient, error.maybeCommitted, error.reason.since], [false, false, 5_000])
           assert.strictEqual(error.reason.error?.reason._tag, "Status")
         }
         assert.deepStrictEqual(requests, ["order-1"])
@@ -151,12 +151,12 @@ describe("unqueued", () => {
     )
 
     const stores = {
-      memory: DurableQueueStore.layerMemory,
+      memory: MemoryStore.layer,
       SQLite: Layer.unwrap(
         Effect.acquireRelease(
           Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-disabled-"))),
           (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
-        ).pipe(Effect.map((folder) => layerSqlite({ filename: join(folder, "events.db") })))
+        ).pipe(Effect.map((folder) => SqliteStore.layer({ filename: join(folder, "events.db") })))
       )
     }
     const batched = { envelope: Envelope.ndjson(Order), maxEvents: 10 }
@@ -215,7 +215,7 @@ describe("unqueued", () => {
       yield* settle
       assert.strictEqual(yield* queue.pending, 0)
       yield* Scope.close(scope, Exit.void)
-    }).pipe(Effect.provide(DurableQueueStore.layerMemory), quiet)
+    }).pipe(Effect.provide(MemoryStore.layer), quiet)
   )
 
   it.effect("a close in the middle of its attempts keeps the event, within the queue's time", () =>
@@ -236,6 +236,6 @@ describe("unqueued", () => {
       const { count, inFlight } = yield* queue.shutdown
       assert.deepStrictEqual([count, inFlight], [1, [order(1)]])
       assert.strictEqual(yield* queue.pending, 1)
-    }).pipe(Effect.provide(DurableQueueStore.layerMemory), quiet)
+    }).pipe(Effect.provide(MemoryStore.layer), quiet)
   )
 })

@@ -438,7 +438,7 @@ describe("a repeat", () => {
   it.effect("is answered as accepted, and not written again within the window", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
-      const { answers, ask } = yield* ingress(sink, { dedupe: { window: "1 minute" } })
+      const { answers, ask } = yield* ingress(sink, { deduplicate: { window: "1 minute" } })
       assert.strictEqual((yield* ask(json(order("a")))).status, 202)
       yield* TestClock.adjust("59999 millis")
       assert.strictEqual((yield* ask(json(order("a", 2)))).status, 202)
@@ -487,10 +487,10 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is none with dedupe off, nor when events have no id", () =>
+  it.effect("is none with deduplicate off, nor when events have no id", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
-      const off = yield* ingress(sink, { dedupe: false })
+      const off = yield* ingress(sink, { deduplicate: false })
       const nameless = yield* ingress(sink, { envelopes: [Envelope.json(Order)] })
       for (const { ask } of [off, off, nameless, nameless]) yield* ask(json(order("a")))
       assert.strictEqual(sink.received.length, 4)
@@ -500,7 +500,7 @@ describe("a repeat", () => {
   it.effect("is forgotten when too many came after it", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
-      const { ask } = yield* ingress(sink, { dedupe: { maxIds: 2 } })
+      const { ask } = yield* ingress(sink, { deduplicate: { maxIds: 2 } })
       for (const id of ["a", "b", "a", "c", "b", "a"]) yield* ask(json(order(id)))
       assert.deepStrictEqual(idsOf(sink), ["a", "b", "c", "a"])
     })
@@ -903,7 +903,7 @@ describe("an ingress", () => {
       const sink = yield* TestSink.recording<Order>()
       const bad: ReadonlyArray<readonly [Partial<EventIngress.Options<Order>>, string]> = [
         [{ maxBytes: 0 }, "maxBytes"],
-        [{ dedupe: { maxIds: 0 } }, "dedupe.maxIds"],
+        [{ deduplicate: { maxIds: 0 } }, "deduplicate.maxIds"],
         [{ handshake: { origins: "*", rate: 0.5 } }, "handshake.rate"]
       ]
       for (const [options, what] of bad) {

@@ -73,7 +73,10 @@ describe.each(clients)("over %s", (name, client) => {
       Effect.gen(function* () {
         const ended = yield* writeOnce(yield* nobody)
         const reason = reasonOf(ended)
-        assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.unsure], ["ECONNREFUSED", false])
+        assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.maybeCommitted], [
+          "ECONNREFUSED",
+          false
+        ])
         assert.deepStrictEqual(ended !== "accepted" && ended._tag === "HttpSinkError" && ended.transient, true)
       }).pipe(Effect.scoped)
     )
@@ -84,13 +87,13 @@ describe.each(clients)("over %s", (name, client) => {
     ["closes the connection", (socket: Socket): void => void socket.end()],
     ["speaks no HTTP", (socket: Socket): void => void socket.end("200 fine, thanks\r\n\r\n")],
     ["breaks off in the headers", (socket: Socket): void => void socket.end("HTTP/1.1 200 OK\r\nx-a")]
-  ] as const)("a receiver that %s: Transport, unsure", ([, talk]) =>
+  ] as const)("a receiver that %s: Transport, maybeCommitted", ([, talk]) =>
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* rawReceiver(talk)
         const ended = yield* writeOnce(server.url)
         const reason = reasonOf(ended)
-        assert.strictEqual(reason._tag === "Transport" && reason.unsure, true)
+        assert.strictEqual(reason._tag === "Transport" && reason.maybeCommitted, true)
         assert.match(
           reason._tag === "Transport" ? reason.code : "",
           /^(ECONNRESET|UND_ERR_SOCKET|HPE_\w+|HTTPParserError)$/
@@ -237,11 +240,14 @@ describe("what a failed connection is called", () => {
     ["a plain error", chain({}), "TransportError", true],
     ["a string", "secret", "TransportError", true],
     ["a circle", circular, "TransportError", true]
-  ] as const)("%s", ([, cause, code, unsure]) =>
+  ] as const)("%s", ([, cause, code, maybeCommitted]) =>
     Effect.gen(function* () {
       const error = yield* reasonFor(cause)
       const reason = reasonOf(error)
-      assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.unsure], [code, unsure])
+      assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.maybeCommitted], [
+        code,
+        maybeCommitted
+      ])
       assert.notInclude(error.message, "secret")
     })
   )

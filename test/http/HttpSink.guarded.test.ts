@@ -40,7 +40,7 @@ describe("a sink over a guarded client", () => {
       const error = yield* errorOf(`http://user:secret@${host}:${port}/hook?token=secret`)
       assert.strictEqual(error.reason._tag, "ForbiddenAddress")
       assert.isFalse(error.transient)
-      assert.isFalse(error.unsure)
+      assert.isFalse(error.maybeCommitted)
       assert.match(
         error.message,
         new RegExp(`^"hooks" could not post to http://.*/hook: ${shown} is not allowed: loopback`)
@@ -55,7 +55,7 @@ describe("a sink over a guarded client", () => {
       const { port, reached } = yield* network()
       const error = yield* errorOf(`http://evil.example:${port}/hook`)
       assert.isTrue(error.transient)
-      assert.isFalse(error.unsure)
+      assert.isFalse(error.maybeCommitted)
       assert.include(error.message, "evil.example is at 127.0.0.1, which is not allowed: loopback")
       const caught = yield* Effect.fail(error).pipe(
         Effect.catchReason("HttpSinkError", "ForbiddenAddress", ({ address, host, range }) =>

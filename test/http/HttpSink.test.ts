@@ -163,7 +163,7 @@ describe("an answer that is not accepted", () => {
       })
       assert.strictEqual(error.sink, "hooks")
       assert.strictEqual(error.url, "http://receiver.test:8080/a/b")
-      assert.deepStrictEqual([error.transient, error.unsure, error.retryAfter], [true, false, undefined])
+      assert.deepStrictEqual([error.transient, error.maybeCommitted, error.retryAfter], [true, false, undefined])
       assert.strictEqual(error.message, '"hooks" could not post to http://receiver.test:8080/a/b: status 503')
       const status = yield* Effect.fail(error).pipe(
         Effect.catchReason("HttpSinkError", "Status", ({ status }) => Effect.succeed(status))
@@ -400,7 +400,7 @@ describe("timeouts, closing and clients", () => {
     fakeClient(() => Effect.never)
   )
 
-  it.effect("a write fails after 5 seconds by default, unsure", () =>
+  it.effect("a write fails after 5 seconds by default, maybeCommitted", () =>
     Effect.gen(function* () {
       const sink = yield* hanging(HttpSink.make(options))
       const write = yield* Effect.forkChild(Effect.flip(sink.write(note("x"))))
@@ -409,9 +409,9 @@ describe("timeouts, closing and clients", () => {
       yield* TestClock.adjust("1 millis")
       const error = yield* Fiber.join(write)
       assert.instanceOf(error, HttpSink.HttpSinkError)
-      const { reason, transient, unsure } = error as HttpSink.HttpSinkError
+      const { reason, transient, maybeCommitted } = error as HttpSink.HttpSinkError
       assert.strictEqual(reason._tag === "Timeout" && Duration.toMillis(reason.after), 5000)
-      assert.deepStrictEqual([transient, unsure], [true, true])
+      assert.deepStrictEqual([transient, maybeCommitted], [true, true])
       assert.include(error.message, "no answer within 5s")
     })
   )
@@ -447,7 +447,7 @@ describe("timeouts, closing and clients", () => {
     })
   )
 
-  it.effect("a failure of the client without a cause is a Transport, unsure", () =>
+  it.effect("a failure of the client without a cause is a Transport, maybeCommitted", () =>
     Effect.gen(function* () {
       const client = HttpClient.make((request) =>
         Effect.fail(new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request }) }))
@@ -455,7 +455,10 @@ describe("timeouts, closing and clients", () => {
       const sink = yield* Effect.provideService(HttpSink.make(options), HttpClient.HttpClient, client)
       const error = yield* Effect.flip(sink.write(note("x")))
       const reason = error._tag === "HttpSinkError" ? error.reason : undefined
-      assert.deepStrictEqual(reason?._tag === "Transport" && [reason.code, reason.unsure], ["TransportError", true])
+      assert.deepStrictEqual(reason?._tag === "Transport" && [reason.code, reason.maybeCommitted], [
+        "TransportError",
+        true
+      ])
     })
   )
 

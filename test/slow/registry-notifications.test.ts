@@ -122,7 +122,16 @@ describe("the checks", () => {
     inFlight: 0,
     breaker: undefined,
     lastError: undefined,
-    counts: { accepted: 0, delivered: 0, filtered: 0, dropped: 0, undelivered: 0, deadLettered: 0, kept: 0, ...counts }
+    counts: {
+      accepted: 0,
+      delivered: 0,
+      filtered: 0,
+      dropped: 0,
+      undelivered: 0,
+      deadLettered: 0,
+      remaining: 0,
+      ...counts
+    }
   })
 
   /** An endpoint that got a and b delivered, ignores blobs, and gave up c: all of it true. */
@@ -157,7 +166,7 @@ describe("the checks", () => {
       dropped: 0,
       undelivered: 0,
       deadLettered: 1,
-      kept: 0
+      remaining: 0
     })
     assert.deepStrictEqual(fates(["a", "b", "c", "d", "a"], ["a", "a", "b"], new Set(["c", "b"])), {
       delivered: 3,
@@ -255,7 +264,7 @@ describe("the checks", () => {
     assert.deepStrictEqual(faults({ ...rest, path, entry, receiver, letters: twice }), [
       "1 events were given up, and 2 are dead letters"
     ])
-    const left = path.with(1, node("DurableQueue", { accepted: 3, delivered: 2, kept: 1 }))
+    const left = path.with(1, node("DurableQueue", { accepted: 3, delivered: 2, remaining: 1 }))
     assert.deepStrictEqual(faults({ ...rest, path: left, entry, receiver }), [
       "1 events are left",
       "0 events were given up, and 1 are dead letters"

@@ -15,7 +15,7 @@ import {
   Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
   RetryStrategy
 } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { Endpoint, type Envelope } from "effect-events/http"
 import * as Graph from "../types/graph.ts"
 import {
@@ -46,7 +46,7 @@ const refusedOrTimeout = "Refused | Timeout"
 const stored = {
   says: [
     `"a write here would succeed before the event is stored"`,
-    "DurableQueueError",
+    "DurableWriteError",
     `fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"`
   ],
   saysNot: ["RetryingSink.make", "pass onDropped"]
@@ -302,7 +302,7 @@ const mistakes: ReadonlyArray<Mistake> = [
       const orders = Effect.flatMap(Effect.all([Audit, Stored]), (sinks) =>
         EventSink.make((order: Order) => Effect.forEach(sinks, (sink) => sink.write(order), { discard: true }))
       )
-      check<Same<typeof orders, Made<Sink<Order, DurableQueue.DurableQueueError>, never, Audit | Stored>>>()`,
+      check<Same<typeof orders, Made<Sink<Order, DurableQueue.DurableWriteError>, never, Audit | Stored>>>()`,
     wrong: `Broadcaster.make([Audit, Stored])`,
     ...stored
   },
@@ -347,9 +347,9 @@ const mistakes: ReadonlyArray<Mistake> = [
     title: "a durable queue without a store",
     right: `
       const made = Effect.scoped(${durably("")})
-      Effect.runPromise(Effect.provide(made, DurableQueueStore.layerMemory))`,
+      Effect.runPromise(Effect.provide(made, MemoryStore.layer))`,
     wrong: `Effect.runPromise(Effect.scoped(${durably("")}))`,
-    says: ["'DurableQueueStore' is not assignable to type 'never'"]
+    says: ["'EventStore' is not assignable to type 'never'"]
   },
   {
     title: "a durable queue without a name",
@@ -522,7 +522,7 @@ const facts: Readonly<Record<string, string>> = {
   'QueueFull appears in a durable queue for overflow "reject", and for nothing else': `
     const identity = { name: "orders", schema: null! as Schema.Codec<Order, unknown> }
     const onDropped = () => Effect.void
-    type Durable<E = never> = Made<DurableQueue.DurableQueue<Order, E>, never, DurableQueueStore.DurableQueueStore>
+    type Durable<E = never> = Made<DurableQueue.DurableQueue<Order, E>, never, EventStore.EventStore>
     const plain = reliable.pipe(Effect.flatMap(DurableQueue.make(identity)))
     check<Same<typeof plain, Durable>>()
     const suspend = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "suspend", onDropped })))
@@ -538,18 +538,18 @@ const facts: Readonly<Record<string, string>> = {
   "a durable queue takes a sink that can fail, and its own errors are its own": `
     const identity = { name: "orders", schema: null! as Schema.Codec<Order, unknown> }
     type Durable<E = never> = Effect.Effect<
-      DurableQueue.DurableQueue<Order, E>, never, Scope.Scope | DurableQueueStore.DurableQueueStore
+      DurableQueue.DurableQueue<Order, E>, never, Scope.Scope | EventStore.EventStore
     >
     declare const sink: Sink<Order, Refused | Timeout>
     const made = sink.pipe(DurableQueue.make(identity))
     check<Same<typeof made, Durable>>()
     Effect.flatMap(made, (orders) => {
       const write = orders.write({ id: "1", total: 1 })
-      check<Same<typeof write, Effect.Effect<void, DurableQueue.DurableQueueError | EventSink.SinkClosed>>>()
+      check<Same<typeof write, Effect.Effect<void, DurableQueue.DurableWriteError | EventSink.SinkClosed>>>()
       return write
     })
     const letters = DurableQueue.deadLetters(identity)
-    check<Same<typeof letters, Effect.Effect<DurableQueue.DeadLetters<Order>, never, DurableQueueStore.DurableQueueStore>>>()`,
+    check<Same<typeof letters, Effect.Effect<DurableQueue.DeadLetters<Order>, never, EventStore.EventStore>>>()`,
 
   "onDropped of a durable queue gets its events": `
     DurableQueue.make({
@@ -562,10 +562,10 @@ const facts: Readonly<Record<string, string>> = {
     })`,
 
   "a retrier over a durable queue waits for its commit, and may stand there": `
-    const isLocked = (error: DurableQueue.DurableQueueError): boolean =>
-      error.reason._tag === "DurableQueueStoreError" && error.reason.problem === "Locked"
+    const isLocked = (error: DurableQueue.DurableWriteError): boolean =>
+      error.reason._tag === "EventStoreError" && error.reason.problem === "Locked"
     const retrying = durable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: isLocked }))
-    check<Same<typeof retrying, Made<Sink<Order, DurableQueue.DurableQueueError>>>>()`,
+    check<Same<typeof retrying, Made<Sink<Order, DurableQueue.DurableWriteError>>>>()`,
 
   "the schema of stamped events is that of their stamps": `
     const schema = DurableQueue.stamped(Schema.Struct({ total: Schema.Int }))
@@ -724,8 +724,8 @@ const facts: Readonly<Record<string, string>> = {
     declare const refusing: Sink<string, Refused>
     const sure = string.write("")
     check<Same<typeof sure, Effect.Effect<void, EventSink.SinkClosed>>>()
-    const unsure = refusing.write("")
-    check<Same<typeof unsure, Effect.Effect<void, Refused | EventSink.SinkClosed>>>()
+    const maybeCommitted = refusing.write("")
+    check<Same<typeof maybeCommitted, Effect.Effect<void, Refused | EventSink.SinkClosed>>>()
     const all = EventSink.writeAll(refusing, [""])
     check<Same<typeof all, Effect.Effect<void, Refused | EventSink.SinkClosed>>>()
     const closed = EventSink.make((_: string) => Effect.fail(new EventSink.SinkClosed({ sink: "" })))

@@ -35,12 +35,12 @@ export const total = (path: ReadonlyArray<EventSink.SinkHealth>, waiting = 0): E
     dropped: sum("dropped"),
     undelivered: sum("undelivered"),
     deadLettered: sum("deadLettered"),
-    kept: sum("kept")
+    remaining: sum("remaining")
   }
 }
 
 const settled = (counts: EventSink.SinkCounts): number =>
-  counts.delivered + counts.filtered + counts.dropped + counts.undelivered + counts.deadLettered + counts.kept
+  counts.delivered + counts.filtered + counts.dropped + counts.undelivered + counts.deadLettered + counts.remaining
 
 /** The conservation equation, for every node and for the endpoint as a whole. */
 export const conservation = (path: ReadonlyArray<EventSink.SinkHealth>, waiting = 0): ReadonlyArray<string> => {
@@ -96,7 +96,7 @@ const some = (ids: ReadonlyArray<string>, what: string): ReadonlyArray<string> =
 
 /** Everything that is wrong with an endpoint at the end: nothing, or a lie has come to light. */
 export const faults = ({ carried, entry, letters, path, receiver }: Evidence): ReadonlyArray<string> => {
-  const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = total(path, carried.waiting)
+  const { accepted, deadLettered, delivered, dropped, filtered, remaining, undelivered } = total(path, carried.waiting)
   const lost = new Set(letters.map(({ id }) => id))
   // Of the input as a whole, whichever run has sent it.
   const found = [
@@ -105,7 +105,7 @@ export const faults = ({ carried, entry, letters, path, receiver }: Evidence): R
   ]
   const demand = (holds: boolean, otherwise: string) => void (holds || found.push(otherwise))
   demand(entry.mayGiveUp || letters.length === 0, `it may give nothing up, and gave up ${letters.length} events`)
-  demand(dropped + undelivered + kept === 0, `${dropped + undelivered + kept} events are left`)
+  demand(dropped + undelivered + remaining === 0, `${dropped + undelivered + remaining} events are left`)
   // Of this run.
   const given = carried.waiting + entry.sent
   demand(accepted === given, `${given} events were sent to it, and it accepted ${accepted}`)
@@ -117,7 +117,7 @@ export const faults = ({ carried, entry, letters, path, receiver }: Evidence): R
   demand(deadLettered === dead, `${deadLettered} events were given up, and ${dead} are dead letters`)
   // Its answer to a request may not have come through.
   demand(
-    delivered <= receiver.acknowledged && receiver.acknowledged <= delivered + entry.unsure,
+    delivered <= receiver.acknowledged && receiver.acknowledged <= delivered + entry.maybeCommitted,
     `it delivered ${delivered} events, and the receiver acknowledged ${receiver.acknowledged}`
   )
   return found

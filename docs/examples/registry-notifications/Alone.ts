@@ -1,6 +1,6 @@
 /** One run at a time on a store. */
 import { Duration, Effect, Schedule } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore } from "effect-events/durable"
 import { Problem } from "./Problem.ts"
 
 /**
@@ -8,7 +8,7 @@ import { Problem } from "./Problem.ts"
  * one that has it for longer is alive.
  */
 export const alone = Effect.fnUntraced(function* (ttl: Duration.Duration, folder: string) {
-  const store = yield* DurableQueueStore.DurableQueueStore
+  const store = yield* EventStore.EventStore
   const acquired = yield* Effect.repeat(store.acquire("the run", ttl), {
     until: ({ _tag }) => _tag === "Acquired",
     schedule: Schedule.spaced("100 millis").pipe(Schedule.upTo({ duration: Duration.times(ttl, 3) }))

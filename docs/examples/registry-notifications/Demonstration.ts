@@ -18,8 +18,8 @@ import {
   Stream
 } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
-import { DurableQueueStore } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { EventStore } from "effect-events/durable"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { CliError } from "effect/cli"
 import { faults, pathFrom } from "./Account.ts"
 import { alone } from "./Alone.ts"
@@ -42,7 +42,7 @@ class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: R
 }
 
 /** Everything that the file has for a queue. */
-const sizes = Effect.flatMap(DurableQueueStore.DurableQueueStore, (store) =>
+const sizes = Effect.flatMap(EventStore.EventStore, (store) =>
   Effect.all({
     healthy: store.size("healthy"),
     flaky: store.size("flaky"),
@@ -161,7 +161,11 @@ const send = Effect.fnUntraced(function* (
 export const run = Effect.fnUntraced(function* (run: Journal.Run) {
   const lines = yield* Input.open(run.input)
   const journal = yield* Journal.open(run)
-  const layers = Layer.mergeAll(Receivers.layer(run.seed), Ledger.layer, layerSqlite({ filename: journal.database }))
+  const layers = Layer.mergeAll(
+    Receivers.layer(run.seed),
+    Ledger.layer,
+    SqliteStore.layer({ filename: journal.database })
+  )
   yield* Effect.scoped(send(run, lines)).pipe(
     Effect.provide(Layer.provideMerge(layers, Layer.succeed(Journal.Journal, journal))),
     ofFolder(journal.folder)

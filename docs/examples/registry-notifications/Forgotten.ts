@@ -3,13 +3,13 @@
  * has, so the names are written to a file beside it, before the first event is.
  */
 import { Effect, FileSystem, Path } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore } from "effect-events/durable"
 
 /** Notes the names of all endpoints in `folder`, and answers what is left there of those that are not given. */
 export const forgotten = Effect.fnUntraced(function* (folder: string, given: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const store = yield* DurableQueueStore.DurableQueueStore
+  const store = yield* EventStore.EventStore
   const file = path.join(folder, "endpoints.txt")
   const noted = (yield* fs.exists(file)) ? (yield* fs.readFileString(file)).split("\n") : []
   const left = yield* Effect.forEach(

@@ -19,7 +19,7 @@ import { type Name, Receivers } from "./Receivers.ts"
 type Notification = RegistryEvent.RegistryEvent
 
 /** A write succeeds when the event is in the file, and fails when the file does not take it. What comes then cannot fail. */
-type Durable = EventSink.EventSink<Notification, DurableQueue.DurableQueueError>
+type Durable = EventSink.EventSink<Notification, DurableQueue.DurableWriteError>
 
 export class Healthy extends Context.Service<Healthy, Durable>()("registry-notifications/Healthy") {}
 export class Flaky extends Context.Service<Flaky, Durable>()("registry-notifications/Flaky") {}

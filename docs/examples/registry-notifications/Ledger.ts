@@ -21,7 +21,7 @@ export class Entry {
   sentWanted = 0
   /** Requests of this run, and those of which nobody knows whether the receiver has taken the event. */
   attempts = 0
-  unsure = 0
+  maybeCommitted = 0
 
   constructor(options: { readonly wants?: Predicate.Predicate<Notification>; readonly mayGiveUp?: boolean } = {}) {
     this.wants = options.wants ?? (() => true)
@@ -39,7 +39,7 @@ export class Entry {
   /** A request is over. */
   readonly attempted = ({ error }: HttpSink.Attempt): void => {
     this.attempts++
-    if (error?.unsure) this.unsure++
+    if (error?.maybeCommitted) this.maybeCommitted++
   }
 }
 

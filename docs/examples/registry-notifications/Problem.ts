@@ -1,6 +1,6 @@
 /** What the command cannot begin or go on with. It is printed in one line: no stack, no fiber. */
 import { Data, Effect, PlatformError } from "effect"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore } from "effect-events/durable"
 import { CliError } from "effect/cli"
 
 export class Problem extends Data.TaggedError("Problem")<{ readonly message: string; readonly cause?: unknown }> {
@@ -10,12 +10,12 @@ export class Problem extends Data.TaggedError("Problem")<{ readonly message: str
 }
 
 /** What a data folder can fail with. */
-type Trouble = PlatformError.PlatformError | DurableQueueStore.DurableQueueStoreError | DurableQueue.DurableQueueError
+type Trouble = PlatformError.PlatformError | EventStore.EventStoreError | DurableQueue.DurableWriteError
 
 const isTrouble = <E>(error: E | Trouble): error is Trouble =>
   error instanceof PlatformError.PlatformError ||
-  error instanceof DurableQueueStore.DurableQueueStoreError ||
-  error instanceof DurableQueue.DurableQueueError
+  error instanceof EventStore.EventStoreError ||
+  error instanceof DurableQueue.DurableWriteError
 
 /** Tells of what is wrong with a data folder to whoever chose it. */
 export const ofFolder =

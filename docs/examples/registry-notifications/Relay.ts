@@ -3,8 +3,8 @@
  * with 202 is in a file, and is delivered by this process or by the next one on the same folder.
  */
 import { Context, Duration, Effect, Exit, Fiber, FileSystem, Layer, Path, Scope } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { EventStore } from "effect-events/durable"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { FetchHttpClient, HttpServer } from "effect/http"
 import { forgotten } from "./Forgotten.ts"
 import { lettersOf } from "./Letters.ts"
@@ -27,7 +27,7 @@ const relay = Effect.fnUntraced(function* ({ folder, ...options }: Options) {
   const names = targets.map(({ name }) => name)
   const remaining = yield* forgotten(folder, names)
   const quarantine = yield* Quarantine.Quarantine
-  const store = yield* DurableQueueStore.DurableQueueStore
+  const store = yield* EventStore.EventStore
   const before = yield* Effect.forEach(names, (name) => Effect.map(store.size(name), ({ deadLetters }) => deadLetters))
 
   // The graph has a scope of its own, which is closed while the store is still open.
@@ -79,7 +79,7 @@ export const run = Effect.fnUntraced(function* (options: Options) {
   const { folder, maxBytes } = options
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const store = layerSqlite({ filename: path.join(folder, "relay.db") })
+  const store = SqliteStore.layer({ filename: path.join(folder, "relay.db") })
   const quarantine = Quarantine.Quarantine.layer(path.join(folder, "quarantine"), {
     requests: quarantined.requests,
     bytes: quarantined.largest * maxBytes

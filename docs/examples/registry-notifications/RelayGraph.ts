@@ -73,14 +73,14 @@ export class Taken extends Context.Service<
 }
 
 /** Where the ingress writes to. */
-export class Inbox extends Context.Service<Inbox, EventSink.EventSink<Notification, DurableQueue.DurableQueueError>>()(
+export class Inbox extends Context.Service<Inbox, EventSink.EventSink<Notification, DurableQueue.DurableWriteError>>()(
   "registry-notifications/Inbox"
 ) {}
 
 /** Every endpoint; and where there is none, the screen. */
 const inbox = Effect.flatMap(
   Endpoints,
-  (lines): Effect.Effect<EventSink.EventSink<Notification, DurableQueue.DurableQueueError>, never, Scope.Scope> =>
+  (lines): Effect.Effect<EventSink.EventSink<Notification, DurableQueue.DurableWriteError>, never, Scope.Scope> =>
     lines.length > 0
       ? FanOut.make(lines.map(({ queue }) => queue))
       : EventSink.make(({ action, id, target }: Notification) =>

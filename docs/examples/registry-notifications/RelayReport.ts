@@ -14,7 +14,7 @@ const look = ({ queue }: Line) =>
     delivered: path[0]?.counts.delivered ?? 0,
     deadLettered: path[0]?.counts.deadLettered ?? 0,
     // What the close has left is waiting as before, for the next process.
-    waiting: (path[0]?.pending ?? 0) + (path[0]?.counts.kept ?? 0),
+    waiting: (path[0]?.pending ?? 0) + (path[0]?.counts.remaining ?? 0),
     breaker: path.find(({ breaker }) => breaker !== undefined)?.breaker ?? "closed"
   }))
 

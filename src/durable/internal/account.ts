@@ -15,7 +15,7 @@ export class Account {
   constructor(makeNode: (counts: Counts, update: () => void) => SinkNode) {
     const { counts } = this
     this.node = makeNode(counts, () => {
-      counts.accepted = this.known + counts.delivered + counts.dropped + counts.deadLettered + counts.kept
+      counts.accepted = this.known + counts.delivered + counts.dropped + counts.deadLettered + counts.remaining
     })
   }
 
@@ -56,9 +56,9 @@ export class Account {
 
   /** What is there now stays there. */
   keep(): number {
-    const kept = this.known
+    const remaining = this.known
     this.known = 0
-    this.counts.kept += kept
-    return kept
+    this.counts.remaining += remaining
+    return remaining
   }
 }

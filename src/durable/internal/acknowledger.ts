@@ -6,14 +6,7 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
-import type {
-  DurableQueueStoreError,
-  Key,
-  Lease,
-  LeaseLost,
-  Operations,
-  Stored
-} from "../DurableQueueStore.ts"
+import type { EventStoreError, Key, Lease, LeaseLost, Operations, Stored } from "../EventStore.ts"
 import type { Ownership } from "./ownership.ts"
 
 /** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
@@ -82,7 +75,7 @@ export class Acknowledger {
   }
 
   /** Acknowledges what has been delivered or dropped, once nobody else does. */
-  acknowledge(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+  acknowledge(lease: Lease): Effect.Effect<void, EventStoreError | LeaseLost> {
     return this.turn.withPermits(1)(
       Effect.suspend(() => {
         const { dropped } = this
@@ -110,7 +103,7 @@ export class Acknowledger {
     }).pipe(
       Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
       // The drainer acknowledges too, when it is done, and says what is wrong.
-      Effect.catchTag("DurableQueueStoreError", () =>
+      Effect.catchTag("EventStoreError", () =>
         Effect.andThen(
           Effect.sleep(pause),
           Effect.sync(() => this.some.openUnsafe())

@@ -6,14 +6,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
-import type {
-  DurableQueueStoreError,
-  Lease,
-  LeaseLost,
-  Operations,
-  Parked,
-  Stored
-} from "../DurableQueueStore.ts"
+import type { EventStoreError, Lease, LeaseLost, Operations, DeadLettered, Stored } from "../EventStore.ts"
 import type { Source } from "./draining.ts"
 import { Acknowledger } from "./acknowledger.ts"
 import { Hand, type HandLine, type Row } from "./hand.ts"
@@ -25,7 +18,7 @@ import type { Settings } from "./settings.ts"
 /** What the queue around it does, and wants to know. */
 export interface ConsumerHooks<out A> extends ReaderHooks<A> {
   /** It has the lease, or somebody else does: what it knows of the store's content is old. */
-  readonly refresh: Effect.Effect<void, DurableQueueStoreError>
+  readonly refresh: Effect.Effect<void, EventStoreError>
   /** It has the lease now. */
   readonly acquired: Effect.Effect<void>
   /** Events were removed from the line. */
@@ -153,7 +146,7 @@ export class Consumer<A> {
     return this.hooks.log.recovered
   })
 
-  private readonly step: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  private readonly step: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     if (this.stopped) return Effect.void
     if (this.halted) return this.ended.await
     const { isStale, lease } = this.ownership
@@ -164,13 +157,13 @@ export class Consumer<A> {
     return this.fetch(lease)
   })
 
-  private troubled(error: DurableQueueStoreError): Effect.Effect<void> {
+  private troubled(error: EventStoreError): Effect.Effect<void> {
     const { pause } = this
     this.pause = Math.min(pause * 2, mostPause)
     return Effect.andThen(this.hooks.log.troubled(error), Effect.timeoutOption(this.ended.await, pause))
   }
 
-  private readonly acquire: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() => {
+  private readonly acquire: Effect.Effect<void, EventStoreError> = Effect.suspend(() => {
     this.changed.closeUnsafe()
     return Effect.tap(this.ownership.acquire, (held) => {
       if (held === 0) return Effect.andThen(this.hooks.refresh, this.hooks.acquired)
@@ -192,7 +185,7 @@ export class Consumer<A> {
     return this.hooks.log.leaseLost
   })
 
-  private fetch(lease: Lease): Effect.Effect<void, DurableQueueStoreError | LeaseLost> {
+  private fetch(lease: Lease): Effect.Effect<void, EventStoreError | LeaseLost> {
     this.changed.closeUnsafe()
     return Effect.flatMap(this.reader.look(lease, this.ended.await), (found) => {
       if (found === "some" || this.stopped) return Effect.void
@@ -205,25 +198,25 @@ export class Consumer<A> {
   }
 
   /** Stops the line in front of an event, and lets another process have it. */
-  private halt({ cause, key }: Parked): Effect.Effect<void, DurableQueueStoreError> {
+  private halt({ cause, key }: DeadLettered): Effect.Effect<void, EventStoreError> {
     this.halted = true
     return Effect.andThen(this.hooks.log.halted(`event ${key}: ${cause}`), this.ownership.release)
   }
 
   /** Acknowledges what has been delivered and gives the lease back, when the drainer has ended. */
-  readonly finish: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  readonly finish: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     this.ownership.stop()
     return Effect.andThen(this.ownership.answered, this.finished)
   })
 
-  private readonly finished: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  private readonly finished: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.ownership
     if (lease === undefined) return Effect.void
     // No finalizer: a store that hangs must not hold up the close.
     return Effect.flatMap(Effect.exit(this.acknowledger.acknowledge(lease)), (acknowledged) =>
       // It runs out by itself.
       Effect.andThen(
-        Effect.catchTag(this.ownership.release, "DurableQueueStoreError", () => Effect.void),
+        Effect.catchTag(this.ownership.release, "EventStoreError", () => Effect.void),
         acknowledged
       )
     )

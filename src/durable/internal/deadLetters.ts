@@ -2,7 +2,7 @@
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
-import type { DurableQueueStoreError, Key, Operations, Page, StoredLetter } from "../DurableQueueStore.ts"
+import type { EventStoreError, Key, Operations, Page, StoredDeadLetter } from "../EventStore.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import type { Codec } from "./eventCodec.ts"
 
@@ -12,7 +12,7 @@ import type { Codec } from "./eventCodec.ts"
  * @category models
  * @since 0.1.0
  */
-export interface DeadLetter<out A> extends StoredLetter {
+export interface DeadLetter<out A> extends StoredDeadLetter {
   readonly event: Result.Result<A, EnvelopeError>
 }
 
@@ -22,7 +22,7 @@ export interface DeadLetter<out A> extends StoredLetter {
  * @category models
  * @since 0.1.0
  */
-export type Letters = "all" | Pick<StoredLetter, "key"> | ReadonlyArray<Pick<StoredLetter, "key">>
+export type Letters = "all" | Pick<StoredDeadLetter, "key"> | ReadonlyArray<Pick<StoredDeadLetter, "key">>
 
 /**
  * The dead letters of a queue. They stay until they are replayed or purged.
@@ -31,15 +31,15 @@ export type Letters = "all" | Pick<StoredLetter, "key"> | ReadonlyArray<Pick<Sto
  * @since 0.1.0
  */
 export interface DeadLetters<out A> {
-  /** A page of them, in the order in which they were parked: the first 100 by default. */
-  readonly list: (page?: Partial<Page>) => Effect.Effect<ReadonlyArray<DeadLetter<A>>, DurableQueueStoreError>
+  /** A page of them, in the order in which they were dead-lettered: the first 100 by default. */
+  readonly list: (page?: Partial<Page>) => Effect.Effect<ReadonlyArray<DeadLetter<A>>, EventStoreError>
   /**
    * Puts letters at the end of the line again, in the order given, as the bytes that they are: they are decoded anew when
    * their turn comes. Answers how many that were. When it fails, some of many may have been replayed.
    */
-  readonly replay: (letters: Letters) => Effect.Effect<number, DurableQueueStoreError>
+  readonly replay: (letters: Letters) => Effect.Effect<number, EventStoreError>
   /** Forgets letters for good. Answers how many that were. When it fails, some of many may be gone. */
-  readonly purge: (letters: Letters) => Effect.Effect<number, DurableQueueStoreError>
+  readonly purge: (letters: Letters) => Effect.Effect<number, EventStoreError>
 }
 
 /** How many letters one step of the store is about, at most. */
@@ -48,7 +48,7 @@ const pageSize = 500
 export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>): DeadLetters<A> => {
   type Step = Operations["replay"]
 
-  const some = (keys: ReadonlyArray<Key>, step: Step): Effect.Effect<number, DurableQueueStoreError> => {
+  const some = (keys: ReadonlyArray<Key>, step: Step): Effect.Effect<number, EventStoreError> => {
     let from = 0
     let done = 0
     return Effect.map(
@@ -69,7 +69,7 @@ export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>
   }
 
   /** As many as there are now: those that come meanwhile, replayed ones among them, are behind these. */
-  const all = (step: Step): Effect.Effect<number, DurableQueueStoreError> =>
+  const all = (step: Step): Effect.Effect<number, EventStoreError> =>
     Effect.flatMap(store.size(queue), ({ deadLetters }) => {
       let left = deadLetters
       let done = 0
@@ -95,7 +95,7 @@ export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>
       )
     })
 
-  const which = (letters: Letters, step: Step): Effect.Effect<number, DurableQueueStoreError> => {
+  const which = (letters: Letters, step: Step): Effect.Effect<number, EventStoreError> => {
     if (letters === "all") return all(step)
     const list = "key" in letters ? [letters] : letters
     return some(

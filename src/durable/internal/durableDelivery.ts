@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import type { Undelivered } from "../../Dropped.ts"
-import type { DurableQueueStoreError, LeaseLost, Operations, Parked } from "../DurableQueueStore.ts"
+import type { EventStoreError, LeaseLost, Operations, DeadLettered } from "../EventStore.ts"
 import { Delivering } from "../../internal/context.ts"
 import { reportTimeout, within } from "../../internal/deadline.ts"
 import { Drainer } from "./storeDrainer.ts"
@@ -15,7 +15,7 @@ import type { Account } from "./account.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Consumer, type ConsumerLine } from "./consumer.ts"
 import type { QueueLog } from "./log.ts"
-import { toPark } from "./parking.ts"
+import { toDeadLetter } from "./toDeadLetter.ts"
 import type { Settings } from "./settings.ts"
 
 export interface DeliveryHooks {
@@ -29,7 +29,7 @@ export interface DeliveryHooks {
 
 /** How often at most a queue asks how much the store holds, in milliseconds: some stores must count. */
 const refreshAfter = 5_000
-/** How long it waits before it listens for changes again, or parks an event again, after a failure. */
+/** How long it waits before it listens for changes again, or dead-letters an event again, after a failure. */
 const again = "1 second"
 
 export class Delivery<A, E> {
@@ -71,7 +71,7 @@ export class Delivery<A, E> {
         acquired: hooks.changed,
         looking: () => account.looking(),
         removed: hooks.removed,
-        undecodable: (n) => this.parked(n),
+        undecodable: (n) => this.deadLettered(n),
         log
       },
       context
@@ -129,7 +129,7 @@ export class Delivery<A, E> {
   }
 
   /** Learns how much there is: other processes write and deliver too. */
-  private readonly refresh: Effect.Effect<void, DurableQueueStoreError> = Effect.clockWith((clock) => {
+  private readonly refresh: Effect.Effect<void, EventStoreError> = Effect.clockWith((clock) => {
     const now = clock.currentTimeMillisUnsafe()
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
@@ -154,38 +154,41 @@ export class Delivery<A, E> {
     Effect.forever
   )
 
-  private parked(n: number): Effect.Effect<void> {
+  private deadLettered(n: number): Effect.Effect<void> {
     this.account.counts.deadLettered += n
     this.account.left(n)
-    return this.log.parked(n)
+    return this.log.deadLettered(n)
   }
 
   /**
    * Moves the event that a drainer is at to the dead letters, and tells at once when that is done: an interruption may come
    * with the next step. It comes back without, if the lease or the time is gone.
    */
-  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>, parked: () => void): Effect.Effect<void> {
+  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>, deadLettered: () => void): Effect.Effect<void> {
     // The drainer is at one: it has just failed.
     if (row === undefined) return Effect.void
     row.exempt = true
-    return this.park(toPark(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause), parked)
+    return this.deadLetter(
+      toDeadLetter(row, cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died", cause),
+      deadLettered
+    )
   }
 
-  private park(letter: Parked, parked: () => void): Effect.Effect<void> {
+  private deadLetter(letter: DeadLettered, deadLettered: () => void): Effect.Effect<void> {
     const { lease } = this.consumer.ownership
     // Somebody else delivers it.
     if (lease === undefined) return Effect.void
-    return Effect.matchEffect(this.store.park(lease, [letter]), {
+    return Effect.matchEffect(this.store.deadLetter(lease, [letter]), {
       onSuccess: () => {
-        parked()
-        return this.log.parked(1)
+        deadLettered()
+        return this.log.deadLettered(1)
       },
-      onFailure: (error: DurableQueueStoreError | LeaseLost) =>
+      onFailure: (error: EventStoreError | LeaseLost) =>
         error._tag === "LeaseLost"
           ? this.consumer.ownership.lose(error.epoch)
           : Effect.andThen(
               Effect.andThen(this.log.troubled(error), Effect.sleep(again)),
-              Effect.suspend(() => this.park(letter, parked))
+              Effect.suspend(() => this.deadLetter(letter, deadLettered))
             )
     })
   }

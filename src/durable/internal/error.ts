@@ -1,6 +1,6 @@
 /** Why a write to a durable queue failed. */
 import * as Data from "effect/Data"
-import type { DurableQueueStoreError } from "../DurableQueueStore.ts"
+import type { EventStoreError } from "../EventStore.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 
 /**
@@ -18,16 +18,16 @@ export class Unencodable extends Data.TaggedError("Unencodable")<{
 }
 
 /**
- * An event was not accepted: it is not stored, unless the store's error is `unsure`. The reason is handled with
+ * An event was not accepted: it is not stored, unless the store's error is `maybeCommitted`. The reason is handled with
  * `Effect.catchReason`.
  *
  * @category errors
  * @since 0.1.0
  */
-export class DurableQueueError extends Data.TaggedError("DurableQueueError")<{
+export class DurableWriteError extends Data.TaggedError("DurableWriteError")<{
   /** The name of the queue. */
   readonly queue: string
-  readonly reason: Unencodable | DurableQueueStoreError
+  readonly reason: Unencodable | EventStoreError
 }> {
   override get message(): string {
     return `the queue "${this.queue}": ${this.reason.message}`

@@ -3,22 +3,22 @@
  * for ever.
  */
 import * as Effect from "effect/Effect"
-import { DurableQueueStoreError, type Operations } from "../DurableQueueStore.ts"
+import { EventStoreError, type Operations } from "../EventStore.ts"
 
 export const guarded = (store: Operations): Operations => {
   const guard =
     <Args extends ReadonlyArray<unknown>, A, E>(operation: string, run: (...args: Args) => Effect.Effect<A, E>) =>
-    (...args: Args): Effect.Effect<A, E | DurableQueueStoreError> =>
+    (...args: Args): Effect.Effect<A, E | EventStoreError> =>
       Effect.catchDefect(
         Effect.suspend(() => run(...args)),
         (cause) =>
           Effect.fail(
-            new DurableQueueStoreError({
+            new EventStoreError({
               store: "unknown",
               operation,
               problem: "Other",
               detail: "it died of a defect",
-              unsure: true,
+              maybeCommitted: true,
               cause
             })
           )
@@ -28,7 +28,7 @@ export const guarded = (store: Operations): Operations => {
     inTransaction: store.inTransaction,
     next: guard("next", store.next),
     acknowledge: guard("acknowledge", store.acknowledge),
-    park: guard("park", store.park),
+    deadLetter: guard("deadLetter", store.deadLetter),
     list: guard("list", store.list),
     replay: guard("replay", store.replay),
     purge: guard("purge", store.purge),

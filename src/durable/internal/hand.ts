@@ -1,5 +1,5 @@
 /** What was read from a store and is not settled: some of it waits, and each line has some of it in hand. */
-import type { Key, Stored } from "../DurableQueueStore.ts"
+import type { Key, Stored } from "../EventStore.ts"
 import { type Backlog, type Line, Sequence, type Settle } from "./backlog.ts"
 import { maxGroup } from "./storeDrainer.ts"
 import { Lanes } from "./lanes.ts"

@@ -1,6 +1,6 @@
 /** What a durable queue tells the log: counts and names, never an event. */
 import * as Effect from "effect/Effect"
-import type { DurableQueueStoreError } from "../DurableQueueStore.ts"
+import type { EventStoreError } from "../EventStore.ts"
 import { annotate, makeFailureLog } from "../../internal/failureLog.ts"
 import type { Account, SinkNode } from "../../internal/node.ts"
 
@@ -22,7 +22,7 @@ export class QueueLog {
   }
 
   /** Events were moved to the dead letters. */
-  parked(n: number): Effect.Effect<void> {
+  deadLettered(n: number): Effect.Effect<void> {
     this.unlogged += n
     return this.parkings.failed() === 0 ? Effect.void : this.rest
   }
@@ -50,7 +50,7 @@ export class QueueLog {
     this.line(Effect.logWarning, "has lost its lease to another process, and stands by")
   )
 
-  readonly troubled = (error: DurableQueueStoreError): Effect.Effect<void> => {
+  readonly troubled = (error: EventStoreError): Effect.Effect<void> => {
     this.counts.lastError = error
     const failures = this.troubles.failed()
     return failures === 0 ? Effect.void : this.line(Effect.logError, `waits for its store: ${error.message}`)

@@ -4,7 +4,7 @@ import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import type { DurableQueueStoreError, Operations, Stored } from "../DurableQueueStore.ts"
+import type { EventStoreError, Operations, Stored } from "../EventStore.ts"
 import { edgeTo, makeNode } from "../../internal/node.ts"
 import { makeReport, type Report } from "../../internal/report.ts"
 import { type BatchSink, type EventSink, makeSink } from "../../internal/sink.ts"
@@ -23,7 +23,7 @@ import { type WriteError, Writing } from "./writing.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Kept<out A> {
+export interface Remaining<out A> {
   /** How many events there are; if the store does not say so at the end, as far as this process knows. */
   readonly count: number
   /** Those of them that were being delivered when the time was up: the receiver may have them. */
@@ -47,7 +47,7 @@ export class DurableQueueImpl<in out A, E> {
   private readonly reporter: Report<A>
   private readonly log: QueueLog
   private readonly progress = Latch.makeUnsafe()
-  private readonly closing = Deferred.makeUnsafe<Kept<A>>()
+  private readonly closing = Deferred.makeUnsafe<Remaining<A>>()
   readonly deadLetters: DeadLetters<A>
 
   constructor(
@@ -111,7 +111,7 @@ export class DurableQueueImpl<in out A, E> {
     this.removed()
     if (this.trimmer === undefined) return Effect.void
     return Effect.catchTags(this.trimmer.trim, {
-      DurableQueueStoreError: this.log.troubled,
+      EventStoreError: this.log.troubled,
       LeaseLost: ({ epoch }) => this.delivery.consumer.ownership.lose(epoch)
     })
   })
@@ -135,18 +135,18 @@ export class DurableQueueImpl<in out A, E> {
     )
   }
 
-  readonly pending: Effect.Effect<number, DurableQueueStoreError> = Effect.suspend(() =>
+  readonly pending: Effect.Effect<number, EventStoreError> = Effect.suspend(() =>
     Effect.map(this.store.size(this.settings.name), ({ rows }) => rows)
   )
 
-  readonly flush: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() =>
+  readonly flush: Effect.Effect<void, EventStoreError> = Effect.suspend(() =>
     Effect.flatMap(this.store.size(this.settings.name), ({ last }) =>
       last === undefined ? Effect.void : this.flushedThrough(last)
     )
   )
 
   /** Keys grow, so nothing is before `last` any more once the first in line is behind it. */
-  private flushedThrough(last: number): Effect.Effect<void, DurableQueueStoreError> {
+  private flushedThrough(last: number): Effect.Effect<void, EventStoreError> {
     return Effect.suspend(() => {
       this.progress.closeUnsafe()
       return Effect.flatMap(this.store.size(this.settings.name), ({ first }) =>
@@ -174,7 +174,7 @@ export class DurableQueueImpl<in out A, E> {
     Effect.runForkWith(this.context)(Effect.onExit(close, (exit) => Deferred.done(this.closing, exit)))
   }
 
-  readonly shutdown: Effect.Effect<Kept<A>> = Effect.suspend(() => {
+  readonly shutdown: Effect.Effect<Remaining<A>> = Effect.suspend(() => {
     this.begin()
     return Deferred.await(this.closing)
   })

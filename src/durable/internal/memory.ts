@@ -26,13 +26,13 @@ export interface Told {
 export interface Letter extends Told {
   readonly payload: Uint8Array
   readonly writtenAt: number
-  readonly parkedAt: number
+  readonly deadLetteredAt: number
 }
 
-export type Place = Pick<Letter, "key" | "parkedAt">
+export type Place = Pick<Letter, "key" | "deadLetteredAt">
 
 const isAfter = (one: Place, other: Place): boolean =>
-  one.parkedAt > other.parkedAt || (one.parkedAt === other.parkedAt && one.key > other.key)
+  one.deadLetteredAt > other.deadLetteredAt || (one.deadLetteredAt === other.deadLetteredAt && one.key > other.key)
 
 /** A copy that nobody else writes to. `slice` would not do: that of a `Buffer` shares its memory. */
 const copy = (payload: Uint8Array): Uint8Array => new Uint8Array(payload)
@@ -79,13 +79,13 @@ export class MemoryQueue {
     return changed
   }
 
-  park(events: ReadonlyArray<Told>, parkedAt: number): boolean {
+  deadLetter(events: ReadonlyArray<Told>, deadLetteredAt: number): boolean {
     let changed = false
     for (const { attempts, cause, key, reason } of events) {
       const row = this.leave(key)
       if (row === undefined) continue
       const { payload, writtenAt } = row
-      const letter = { key, reason, cause, attempts, payload, writtenAt, parkedAt }
+      const letter = { key, reason, cause, attempts, payload, writtenAt, deadLetteredAt }
       const at = this.letters.findLastIndex((other) => isAfter(letter, other))
       this.letters.splice(at + 1, 0, letter)
       changed = true

@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { DurableQueueStoreError, Lease, LeaseLost, Operations } from "../DurableQueueStore.ts"
+import type { EventStoreError, Lease, LeaseLost, Operations } from "../EventStore.ts"
 
 export class Ownership {
   private readonly queue: string
@@ -18,7 +18,7 @@ export class Ownership {
   /** When it was last sure to have the lease. */
   private renewedAt = 0
   /** Who asks for the lease, or has. */
-  private asking: Fiber.Fiber<number, DurableQueueStoreError> | undefined = undefined
+  private asking: Fiber.Fiber<number, EventStoreError> | undefined = undefined
   private readonly ended = Latch.makeUnsafe()
 
   constructor(
@@ -49,7 +49,7 @@ export class Ownership {
    * who waits for the answer may be interrupted by the close, and what was given then is to be given back. Who was interrupted
    * otherwise, and asks again, waits for the same answer: it would be told that somebody has the lease, and that is this one.
    */
-  readonly acquire: Effect.Effect<number, DurableQueueStoreError> = Effect.suspend(() => {
+  readonly acquire: Effect.Effect<number, EventStoreError> = Effect.suspend(() => {
     if (this.asking !== undefined && this.asking.pollUnsafe() === undefined) return Fiber.join(this.asking)
     const asked = this.clock.currentTimeMillisUnsafe()
     const question = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
@@ -73,7 +73,7 @@ export class Ownership {
     return Effect.asVoid(Effect.onInterrupt(Fiber.await(asking), () => Effect.sync(() => asking.interruptUnsafe())))
   })
 
-  readonly renew: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  readonly renew: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     const { current } = this
     if (current === undefined) return Effect.void
     const asked = this.clock.currentTimeMillisUnsafe()
@@ -90,7 +90,7 @@ export class Ownership {
       this.renew.pipe(
         Effect.catchTag("LeaseLost", ({ epoch }) => this.lose(epoch)),
         // The lease goes stale by that: the delivery then asks in its turn, and says what is wrong.
-        Effect.catchTag("DurableQueueStoreError", () => Effect.void)
+        Effect.catchTag("EventStoreError", () => Effect.void)
       )
     )
     return Effect.whileLoop({ while: () => !this.ended.isOpen(), body: () => turn, step: () => {} })
@@ -107,7 +107,7 @@ export class Ownership {
   }
 
   /** Gives the lease back, for another process to have at once. */
-  readonly release: Effect.Effect<void, DurableQueueStoreError> = Effect.suspend(() => {
+  readonly release: Effect.Effect<void, EventStoreError> = Effect.suspend(() => {
     const { current } = this
     this.current = undefined
     return current === undefined ? Effect.void : this.store.release(current)

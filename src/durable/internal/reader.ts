@@ -2,21 +2,12 @@
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type {
-  DurableQueueStoreError,
-  Key,
-  Lease,
-  LeaseLost,
-  Limits,
-  Operations,
-  Parked,
-  Stored
-} from "../DurableQueueStore.ts"
+import type { EventStoreError, Key, Lease, LeaseLost, Limits, Operations, DeadLettered, Stored } from "../EventStore.ts"
 import { andThenEager, exitEager, loopEager } from "../../internal/eager.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import type { Acknowledger } from "./acknowledger.ts"
 import type { Hand, Row } from "./hand.ts"
-import { toPark } from "./parking.ts"
+import { toDeadLetter } from "./toDeadLetter.ts"
 import type { Settings } from "./settings.ts"
 
 export interface ReaderHooks<out A> {
@@ -27,7 +18,7 @@ export interface ReaderHooks<out A> {
 }
 
 /** What a look came to: there is more in hand, nothing is new, or this event stops the line. */
-export type Found = "some" | "none" | Parked
+export type Found = "some" | "none" | DeadLettered
 
 /** So many events that are in hand are read again without a thought; when there are more, so many in a millisecond. */
 const [few, rereading] = [32, 10]
@@ -56,13 +47,13 @@ export class Reader<A> {
   }
 
   /** Fills the hand. When there is much that it reads again, it waits for a while before, or until `ended`. */
-  look(lease: Lease, ended: Effect.Effect<void>): Effect.Effect<Found, DurableQueueStoreError | LeaseLost> {
+  look(lease: Lease, ended: Effect.Effect<void>): Effect.Effect<Found, EventStoreError | LeaseLost> {
     const look = this.turn.withPermits(1)(this.fill(lease))
     const { size } = this.known
     return size < few ? look : Effect.andThen(Effect.timeoutOption(ended, size / rereading), look)
   }
 
-  private fill(lease: Lease): Effect.Effect<Found, DurableQueueStoreError | LeaseLost> {
+  private fill(lease: Lease): Effect.Effect<Found, EventStoreError | LeaseLost> {
     return Effect.suspend(() => {
       // Some were dropped while it waited for its turn, and may be there still.
       if (this.acknowledger.hasDropped) return Effect.succeed("some")
@@ -95,10 +86,10 @@ export class Reader<A> {
     lease: Lease,
     stored: ReadonlyArray<Stored>,
     lettings: number
-  ): Effect.Effect<Found, DurableQueueStoreError | LeaseLost> {
-    const stops = this.settings.onUndecodable === "stop"
+  ): Effect.Effect<Found, EventStoreError | LeaseLost> {
+    const stops = this.settings.onUndecodable === "pause"
     const rows: Array<Row<A>> = []
-    const bad: Array<Parked> = []
+    const bad: Array<DeadLettered> = []
     let at = 0
     const decoding = loopEager(
       // Not out of bounds, by the condition.
@@ -106,7 +97,7 @@ export class Reader<A> {
       (exit) => {
         const one = stored[at++]!
         if (exit._tag === "Success") rows.push(exit.value)
-        else bad.push({ ...toPark(one, "Undecodable", exit.cause), attempts: one.attempts })
+        else bad.push({ ...toDeadLetter(one, "Undecodable", exit.cause), attempts: one.attempts })
       }
     )
     const took = Effect.sync((): Found => {
@@ -120,8 +111,10 @@ export class Reader<A> {
       const isFirst = rows.length === 0 && this.hand.lettings === lettings
       if (stops && first !== undefined && isFirst) return Effect.succeed(first)
       if (stops || !isReadonlyArrayNonEmpty(bad)) return took
-      // First: what was parked once is not to be found again.
-      return this.store.park(lease, bad).pipe(Effect.andThen(this.hooks.undecodable(bad.length)), Effect.andThen(took))
+      // First: what was dead-lettered once is not to be found again.
+      return this.store
+        .deadLetter(lease, bad)
+        .pipe(Effect.andThen(this.hooks.undecodable(bad.length)), Effect.andThen(took))
     })
   }
 

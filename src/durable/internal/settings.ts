@@ -1,6 +1,6 @@
 import type * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
-import type { Limits } from "../DurableQueueStore.ts"
+import type { Limits } from "../EventStore.ts"
 import type { Overflow } from "../../internal/queue/makeQueue.ts"
 
 /** The options of a durable queue, with their defaults in place. */
@@ -10,7 +10,7 @@ export interface Settings<in A> {
   readonly limits: Limits | undefined
   readonly drainTimeout: Duration.Duration
   readonly leaseTtl: Duration.Duration
-  readonly onUndecodable: "park" | "stop"
+  readonly onUndecodable: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
   readonly groupEvents: number
   readonly groupBytes: number

@@ -1,14 +1,6 @@
 /** Makes room by dropping what has waited longest: `"drop-oldest"`. Only the owner of the lease does, since it knows what is in hand. */
 import * as Effect from "effect/Effect"
-import type {
-  DurableQueueStoreError,
-  Key,
-  Lease,
-  LeaseLost,
-  Limits,
-  Operations,
-  Stored
-} from "../DurableQueueStore.ts"
+import type { EventStoreError, Key, Lease, LeaseLost, Limits, Operations, Stored } from "../EventStore.ts"
 import type { Consumer } from "./consumer.ts"
 import type { Settings } from "./settings.ts"
 
@@ -41,7 +33,7 @@ export class Trimmer<A> {
   }
 
   /** Drops what is over the limits, if it is its turn to. Once at a time: for who comes meanwhile it looks again. */
-  readonly trim: Effect.Effect<void, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  readonly trim: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     this.again = true
     if (this.running) return Effect.void
     this.running = true
@@ -59,7 +51,7 @@ export class Trimmer<A> {
   })
 
   /** Drops some, and answers whether there may be more to drop. */
-  private readonly step: Effect.Effect<boolean, DurableQueueStoreError | LeaseLost> = Effect.suspend(() => {
+  private readonly step: Effect.Effect<boolean, EventStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.consumer.ownership
     if (lease === undefined) return Effect.succeed(false)
     const { acknowledger, hand } = this.consumer
@@ -112,7 +104,7 @@ export class Trimmer<A> {
     lease: Lease,
     total: number,
     extra: number
-  ): Effect.Effect<ReadonlyArray<Stored>, DurableQueueStoreError | LeaseLost> {
+  ): Effect.Effect<ReadonlyArray<Stored>, EventStoreError | LeaseLost> {
     const before = this.inHand
     const bytes = extra + [...before.values()].reduce((sum, length) => sum + length, 0)
     return Effect.flatMap(this.store.next(lease, { rows: before.size + maxStep, bytes }), (stored) =>

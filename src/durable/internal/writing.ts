@@ -3,7 +3,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import { DurableQueueStoreError, type Limits, type Operations } from "../DurableQueueStore.ts"
+import { EventStoreError, type Limits, type Operations } from "../EventStore.ts"
 import { Delivering } from "../../internal/context.ts"
 import { andThenEager, loopEager } from "../../internal/eager.ts"
 import { reaches } from "../../internal/node.ts"
@@ -13,18 +13,18 @@ import { SinkClosed } from "../../internal/sink.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Committer } from "./committer.ts"
-import { DurableQueueError, Unencodable } from "./error.ts"
+import { DurableWriteError, Unencodable } from "./error.ts"
 import type { Settings } from "./settings.ts"
 
 /** Everything that a write can fail with; the types of the constructor leave out what its policy excludes. */
-export type WriteError = DurableQueueError | QueueFull
+export type WriteError = DurableWriteError | QueueFull
 
-const unanswered = new DurableQueueStoreError({
+const unanswered = new EventStoreError({
   store: "unknown",
   operation: "append",
   problem: "Other",
   detail: "the queue closed before it answered",
-  unsure: true
+  maybeCommitted: true
 })
 
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
@@ -115,12 +115,12 @@ export class Writing<in out A> {
 
   private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.account.node.name })))
 
-  private encoded(event: A): Effect.Effect<Uint8Array, DurableQueueError> {
+  private encoded(event: A): Effect.Effect<Uint8Array, DurableWriteError> {
     return Effect.mapErrorEager(this.codec.encode(event), (cause) => this.failure(new Unencodable({ cause })))
   }
 
-  private readonly failure = (reason: DurableQueueError["reason"]): DurableQueueError =>
-    new DurableQueueError({ queue: this.settings.name, reason })
+  private readonly failure = (reason: DurableWriteError["reason"]): DurableWriteError =>
+    new DurableWriteError({ queue: this.settings.name, reason })
 
   private accept(
     events: ReadonlyArray<A>,
@@ -154,13 +154,13 @@ export class Writing<in out A> {
     )
   }
 
-  private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {
+  private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, EventStoreError> {
     return Effect.flatMap(this.add(payloads, limits), (admitted) =>
       admitted ? Effect.as(this.appended, true) : Effect.succeed(false)
     )
   }
 
-  private add(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, DurableQueueStoreError> {
+  private add(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, EventStoreError> {
     return Effect.map(this.store.append(this.settings.name, payloads, limits), (admitted) => {
       if (admitted) this.account.entered(payloads.length)
       return admitted

@@ -40,9 +40,9 @@ const anyLife: Scenario = (world) =>
 const balance = (world: World): void => {
   const { accepted, dropped, kept, receiver, returned, subject } = world
   for (const { counts, kind, name } of world.counts) {
-    const { accepted, deadLettered, delivered, dropped, filtered, kept, undelivered } = counts
+    const { accepted, deadLettered, delivered, dropped, filtered, remaining, undelivered } = counts
     world.expect(
-      accepted === delivered + filtered + dropped + deadLettered + undelivered + kept,
+      accepted === delivered + filtered + dropped + deadLettered + undelivered + remaining,
       () => `${kind} "${name}" says that it settled other than it accepted: ${show(counts)}`
     )
   }
@@ -86,7 +86,7 @@ const balanceKept = (world: World): void => {
   const told = { deadLettered: 0, kept: 0 }
   for (const { counts } of world.counts) {
     told.deadLettered += counts.deadLettered
-    told.kept += counts.kept
+    told.kept += counts.remaining
   }
   // A part may have no books of it.
   if (told.deadLettered + told.kept === 0) return

@@ -15,7 +15,7 @@ import type { Receiver } from "./receiver.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Kept<out A> {
+export interface Remaining<out A> {
   /** What is still to be delivered, in that order. */
   readonly waiting: ReadonlyArray<A>
   /** What could not be delivered and was put aside. */
@@ -54,7 +54,7 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
    */
   readonly shutdown?: ((sink: S) => Effect.Effect<ReadonlyArray<Undelivered<A | B>>>) | undefined
   /** Reads what a durable part keeps, by another way than the part: also after its close. */
-  readonly kept?: ((sink: S) => Effect.Effect<Kept<A | B>>) | undefined
+  readonly kept?: ((sink: S) => Effect.Effect<Remaining<A | B>>) | undefined
   /** The reading end of a part that has no receiver: the suite reads it into the receiver. */
   readonly stream?: ((sink: S) => Stream.Stream<B>) | undefined
   /** A part that hands each event to many sinks. The receiver is one of them already. */
@@ -85,7 +85,7 @@ export interface Part {
   readonly sink: EventSink<unknown, unknown>
   readonly shutdown: Effect.Effect<ReadonlyArray<{ readonly label: unknown; readonly inFlight: boolean }>>
   /** What it keeps now, by labels; nothing for one that is not durable. */
-  readonly kept: Effect.Effect<Kept<unknown>>
+  readonly kept: Effect.Effect<Remaining<unknown>>
   readonly stream: Stream.Stream<unknown>
   readonly add: (sink: EventSink<unknown>) => Effect.Effect<unknown, unknown>
   readonly remove: (sink: EventSink<unknown>) => Effect.Effect<unknown>

@@ -15,7 +15,7 @@ import type { Dropped } from "../../Dropped.ts"
 import type { SinkNode } from "../../EventSink.ts"
 import { sinkClosedOf } from "../../internal/sink.ts"
 import { Record } from "./receiver.ts"
-import type { Kept, Part, Subject } from "./subject.ts"
+import type { Remaining, Part, Subject } from "./subject.ts"
 
 /** What a close may take beyond its deadline: `onDropped` has 5 seconds of its own in each part. */
 const reportLimit = 5_000
@@ -79,7 +79,7 @@ export class World {
   /** The first list that a `shutdown` returned. */
   returned: ReadonlyArray<Left> = []
   /** What a durable part kept when it was last looked for. */
-  kept: Kept<unknown> = { waiting: [], deadLetters: [] }
+  kept: Remaining<unknown> = { waiting: [], deadLetters: [] }
   /** What `onDropped` does with a report. */
   onDropped: Effect.Effect<void> = Effect.void
   /** Fibers of the part that are running. */

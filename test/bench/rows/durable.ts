@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as EventSink from "effect-events/EventSink"
 import { DurableQueue } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -59,7 +59,7 @@ const queued = (
   run: (load) =>
     Effect.gen(function* () {
       const filename = join(yield* folder, "orders.db")
-      const context = yield* Layer.buildWithScope(layerSqlite({ filename }), yield* Scope.Scope)
+      const context = yield* Layer.buildWithScope(SqliteStore.layer({ filename }), yield* Scope.Scope)
       const meter = new Meter()
       const orders = yield* EventSink.sync<typeof Order.Type>(meter.count).pipe(
         Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order })),
@@ -122,7 +122,7 @@ const behind = (waiting: number): Side => ({
   run: (load) =>
     Effect.gen(function* () {
       const filename = join(yield* folder, "orders.db")
-      const context = yield* Layer.buildWithScope(layerSqlite({ filename }), yield* Scope.Scope)
+      const context = yield* Layer.buildWithScope(SqliteStore.layer({ filename }), yield* Scope.Scope)
       const gate = new Gate()
       const orders = yield* Api.makeBatch(gate.take).pipe(
         Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order })),

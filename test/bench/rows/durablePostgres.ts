@@ -45,16 +45,16 @@ const all = (n: number, write: Effect.Effect<unknown, unknown>) =>
     { concurrency: "unbounded", discard: true }
   )
 
-const queued = (label: string, groupSize?: number, goals?: Side["goals"]): Side => ({
+const queued = (label: string, batchSize?: number, goals?: Side["goals"]): Side => ({
   label,
   goals,
   run: (load) =>
     Effect.gen(function* () {
-      const layer = Layer.provide(PostgresStore.layerPostgres(), yield* client)
+      const layer = Layer.provide(PostgresStore.layer(), yield* client)
       const context = yield* Layer.buildWithScope(layer, yield* Scope.Scope)
       const meter = new Meter()
       const orders = yield* EventSink.sync<typeof Order.Type>(meter.count).pipe(
-        Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order, groupSize })),
+        Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order, batchSize })),
         Effect.provide(context)
       )
       const delivered = meter.delivered(load.n, all(load.n, orders.write(event)))

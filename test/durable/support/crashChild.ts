@@ -7,7 +7,7 @@ import { NodeHttpClient } from "@effect/platform-node"
 import { Effect, Layer, Schedule, Schema } from "effect"
 import { EventSink, ExponentialBackoff, RetryingSink } from "effect-events"
 import { DurableQueue, PostgresStore } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { Envelope, HttpSink } from "effect-events/http"
 
 /** What a child is told to do. */
@@ -19,7 +19,7 @@ export interface Orders {
   readonly run: number
   /** How many events each of its writers writes at once. None: it only delivers what there is, and ends. */
   readonly writers: ReadonlyArray<number>
-  readonly groupSize: number
+  readonly batchSize: number
   readonly leaseTtl: number
   readonly concurrency: number
 }
@@ -30,9 +30,9 @@ const orders: Orders = JSON.parse(process.argv[2] ?? "")
 
 const store =
   "sqlite" in orders.store
-    ? layerSqlite({ filename: orders.store.sqlite })
+    ? SqliteStore.layer({ filename: orders.store.sqlite })
     : Layer.provide(
-        PostgresStore.layerPostgres({ timeout: "5 seconds" }),
+        PostgresStore.layer({ timeout: "5 seconds" }),
         PgClient.layer({ host: "127.0.0.1", port: orders.store.postgres, username: "postgres", database: "postgres" })
       )
 
@@ -46,7 +46,7 @@ const program = Effect.gen(function* () {
       DurableQueue.make({
         name: "crash",
         schema: Numbered,
-        groupSize: orders.groupSize,
+        batchSize: orders.batchSize,
         leaseTtl: `${orders.leaseTtl} millis`,
         concurrency: orders.concurrency,
         partitionBy: ({ run, writer }) => `${run}:${writer}`

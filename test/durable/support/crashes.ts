@@ -39,7 +39,7 @@ export interface Outcome {
   readonly problems: ReadonlyArray<string>
 }
 
-const groupSize = 20
+const batchSize = 20
 const leaseTtl = 400
 /** One writer writes groups, the others events one by one. */
 const writers = [1, 1, 5, 1]
@@ -105,7 +105,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   const start = (writes: boolean) => {
     const run = runs++
     const { concurrency = 1, store } = plan
-    const orders: Orders = { store, url, run, writers: writes ? writers : [], groupSize, leaseTtl, concurrency }
+    const orders: Orders = { store, url, run, writers: writes ? writers : [], batchSize, leaseTtl, concurrency }
     const child = spawn(
       process.execPath,
       [
@@ -199,7 +199,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     if (next > n + size) problem(`${key}: ${n} writes succeeded, ${size} more may have, and ${next} events came`)
   }
   // A paused owner finishes the group that it has in hand, which the next one delivers too.
-  const most = (kills + alive.length + plan.processes + 2 * pauses + 2 * restarts) * groupSize + again
+  const most = (kills + alive.length + plan.processes + 2 * pauses + 2 * restarts) * batchSize + again
   if (repeats > most) problem(`${repeats} repeats, of at most ${most}`)
   return { kills, pauses, restarts, acknowledged, arrived, repeats, problems }
 }

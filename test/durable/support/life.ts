@@ -5,14 +5,14 @@
 import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { type Around, error, lettersOf, lineOf, type Name, operationsAround, operationsOver } from "./store.ts"
 
 export interface Life {
   readonly seed: string
   /** What the queues write to. */
   readonly taker: "plain" | "group" | "sync"
-  readonly groupSize: number
+  readonly batchSize: number
   readonly concurrency: number
   /** What is kept in order when several are delivered at once: the remainders by this number, or nothing when it is 0. */
   readonly keys: number
@@ -46,7 +46,7 @@ interface Process {
 
 /** What chance and the memory give all processes of a life. */
 class World {
-  readonly memory: DurableQueueStore.Memory
+  readonly memory: MemoryStore.Memory
   readonly life: Life
   readonly delivered: Array<number> = []
   readonly dropped: Array<number> = []
@@ -62,11 +62,11 @@ class World {
   /** How many leases were given: each may cost a group of repeats. */
   leases = 0
   /** Whether a failing append may have stored. */
-  unsure = false
+  maybeCommitted = false
   /** From some moment on all is well. */
   calm = false
 
-  constructor(memory: DurableQueueStore.Memory, life: Life, random: Random.Random) {
+  constructor(memory: MemoryStore.Memory, life: Life, random: Random.Random) {
     this.memory = memory
     this.life = life
     this.random = random
@@ -138,12 +138,12 @@ class World {
         const done = alive(this.chance(20) ? Effect.delay(alive(noted), this.pick(1, 20)) : noted)
         const answered = Effect.tap(done, () => alive(Effect.sleep(this.chance(20) ? this.pick(1, 20) : 0)))
         if (this.calm || !this.chance(this.life.badCalls)) return answered
-        const fail = (unsure: boolean) => Effect.fail(error(name, { unsure }))
+        const fail = (maybeCommitted: boolean) => Effect.fail(error(name, { maybeCommitted }))
         switch (this.pick(0, 2)) {
           case 0:
             return Effect.delay(fail(false), this.pick(0, 50))
           case 1:
-            if (name === "append") this.unsure = true
+            if (name === "append") this.maybeCommitted = true
             return Effect.andThen(answered, fail(true))
           default:
             return Effect.delay(fail(false), this.pick(100, 2_000))
@@ -152,8 +152,8 @@ class World {
   }
 
   private note(name: Name, answer: unknown): void {
-    if (name === "acquire" && (answer as DurableQueueStore.Acquired)._tag === "Acquired") this.leases++
-    if (name === "park") for (const label of lettersOf(this.memory)) this.aside.add(Number(label))
+    if (name === "acquire" && (answer as EventStore.Acquired)._tag === "Acquired") this.leases++
+    if (name === "deadLetter") for (const label of lettersOf(this.memory)) this.aside.add(Number(label))
   }
 
   /** The events as they are, at once or after some time. */
@@ -167,7 +167,7 @@ class World {
 
   write({ queue }: Process): Effect.Effect<Attempt> {
     const labels = Array.from(
-      { length: this.chance(60) ? 1 : this.pick(2, this.life.groupSize + 2) },
+      { length: this.chance(60) ? 1 : this.pick(2, this.life.batchSize + 2) },
       () => ++this.labels
     )
     const attempt: Attempt = { labels, began: ++this.ticks, ended: Number.POSITIVE_INFINITY, exit: undefined }
@@ -221,10 +221,10 @@ class World {
         expect(lost.length === 0, () => `${lost.join(" ")} was stored, and is gone`)
         continue
       }
-      const whole = labels.length > life.groupSize || found === 0 || found === labels.length
+      const whole = labels.length > life.batchSize || found === 0 || found === labels.length
       expect(whole, () => `of the group ${labels.join(" ")} only ${found} arrived`)
-      const isRefused = exit !== undefined && !Cause.hasInterrupts(exit.cause) && labels.length <= life.groupSize
-      expect(!isRefused || this.unsure || found === 0, () => `${labels.join(" ")} was refused, and arrived`)
+      const isRefused = exit !== undefined && !Cause.hasInterrupts(exit.cause) && labels.length <= life.batchSize
+      expect(!isRefused || this.maybeCommitted || found === 0, () => `${labels.join(" ")} was refused, and arrived`)
     }
     const foreign = [...arrived].filter((one) => !(one >= 1 && one <= this.labels))
     expect(foreign.length === 0, () => `never written: ${foreign.join(" ")}`)
@@ -232,7 +232,7 @@ class World {
     const place = new Map<number, number>()
     for (const label of straight) if (!place.has(label)) place.set(label, place.size)
     const repeats = straight.length - place.size
-    const allowed = Math.max(0, this.leases - 1) * Math.max(life.groupSize, life.concurrency)
+    const allowed = Math.max(0, this.leases - 1) * Math.max(life.batchSize, life.concurrency)
     expect(repeats <= allowed, () => `${repeats} repeats, and ${this.leases} leases allow ${allowed}`)
     for (const ordered of this.ordered) {
       const placesOf = ({ labels }: Attempt): ReadonlyArray<number> =>
@@ -265,9 +265,7 @@ class World {
 /** What is wrong in a life: nothing, if all is well. */
 export const violationsOf = (
   life: Life,
-  flawed: (store: DurableQueueStore.Operations, memory: DurableQueueStore.Memory) => DurableQueueStore.Operations = (
-    store
-  ) => store
+  flawed: (store: EventStore.Operations, memory: MemoryStore.Memory) => EventStore.Operations = (store) => store
 ): Promise<ReadonlyArray<string>> =>
   lived(life, flawed).pipe(
     Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>()),
@@ -277,7 +275,7 @@ export const violationsOf = (
   )
 
 const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Parameters<typeof violationsOf>[1]>) {
-  const memory = yield* DurableQueueStore.makeMemory
+  const memory = yield* MemoryStore.makeMemory
   const world = new World(memory, life, yield* Effect.service(Random.Random))
   const { evidence } = world
   let names = 0
@@ -293,17 +291,14 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
         schema: world.schema,
         ...(life.capacity > 0 ? { capacity: life.capacity, overflow: "drop-oldest" } : {}),
         onDropped: ({ event }) => Effect.sync(() => void (state.isDead || world.dropped.push(event))),
-        groupSize: life.groupSize,
+        batchSize: life.batchSize,
         leaseTtl: life.leaseTtl,
         concurrency: life.concurrency,
         partitionBy: life.keys === 0 ? undefined : (n: number) => n % life.keys,
         drainTimeout: 500
       })
     )
-    const queue = yield* made.pipe(
-      Effect.provideService(DurableQueueStore.DurableQueueStore, store),
-      Scope.provide(scope)
-    )
+    const queue = yield* made.pipe(Effect.provideService(EventStore.EventStore, store), Scope.provide(scope))
     return Object.assign(state, { queue, scope })
   })
 

@@ -2,8 +2,8 @@
 import { PgClient } from "@effect/sql-pg"
 import { Array, Context, Duration, Effect, Layer, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { type DurableQueueStore, PostgresStore } from "effect-events/durable"
-import { DurableQueueStore as Tag } from "effect-events/durable/DurableQueueStore"
+import { type EventStore, PostgresStore } from "effect-events/durable"
+import { EventStore as Tag } from "effect-events/durable/EventStore"
 import { afterAll, beforeAll, describe } from "vitest"
 import { PostgresServer, skipped } from "./postgresServer.ts"
 
@@ -30,7 +30,7 @@ export const describePostgres = (
 
 /** A process: a client of the server with a pool of its own, and a store on it. */
 export interface Process {
-  readonly store: DurableQueueStore.Operations
+  readonly store: EventStore.Operations
   readonly sql: PgClient.PgClient
 }
 
@@ -39,14 +39,11 @@ export const openStore = (
   server: PostgresServer,
   options: PostgresStore.Options = {},
   client: PgClient.PgPoolConfig = {}
-): Effect.Effect<Process, DurableQueueStore.DurableQueueStoreError | SqlError, Scope.Scope> =>
-  Effect.map(
-    Layer.build(Layer.provideMerge(PostgresStore.layerPostgres(options), server.client(client))),
-    (context) => ({
-      store: Context.get(context, Tag),
-      sql: Context.get(context, PgClient.PgClient)
-    })
-  )
+): Effect.Effect<Process, EventStore.EventStoreError | SqlError, Scope.Scope> =>
+  Effect.map(Layer.build(Layer.provideMerge(PostgresStore.layer(options), server.client(client))), (context) => ({
+    store: Context.get(context, Tag),
+    sql: Context.get(context, PgClient.PgClient)
+  }))
 
 export const payload = (text: string): Uint8Array => new TextEncoder().encode(text)
 export const texts = (events: ReadonlyArray<{ readonly payload: Uint8Array }>): ReadonlyArray<string> =>
@@ -55,15 +52,12 @@ export const texts = (events: ReadonlyArray<{ readonly payload: Uint8Array }>): 
 export const all = { rows: 10_000, bytes: 1_000_000 }
 
 /** A queue's lease, which nobody else has. */
-export const leaseOf = (store: DurableQueueStore.Operations, queue: string, ttl: Duration.Input = "30 seconds") =>
+export const leaseOf = (store: EventStore.Operations, queue: string, ttl: Duration.Input = "30 seconds") =>
   Effect.map(store.acquire(queue, Duration.fromInputUnsafe(ttl)), (acquired) => {
     if (acquired._tag === "Held") throw new Error(`somebody has the lease of ${queue}`)
     return acquired.lease
   })
 
 /** Appends a text each. */
-export const append = (
-  store: DurableQueueStore.Operations,
-  queue: string,
-  ...some: readonly [string, ...Array<string>]
-) => store.append(queue, Array.map(some, payload), undefined)
+export const append = (store: EventStore.Operations, queue: string, ...some: readonly [string, ...Array<string>]) =>
+  store.append(queue, Array.map(some, payload), undefined)

@@ -1,7 +1,7 @@
 /** Processes: durable queues over one memory, each with a store and a scope of its own. */
 import { Effect, Exit, Schema, Scope } from "effect"
 import type { Dropped, EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { operationsAround, Spy } from "./store.ts"
 
 export type Options = Omit<DurableQueue.Options<number>, "name" | "schema"> & {
@@ -14,15 +14,15 @@ export const identity = { name: "events", schema: Schema.Int } as const
 export const start = (
   dst: EventSink.EventSink<number, unknown>,
   options: Options & {
-    readonly memory?: DurableQueueStore.Memory
+    readonly memory?: MemoryStore.Memory
     readonly spy?: Spy
     /** Puts something in place of the store's operations. */
-    readonly store?: (store: DurableQueueStore.Operations) => DurableQueueStore.Operations
+    readonly store?: (store: EventStore.Operations) => EventStore.Operations
   } = {}
 ) =>
   Effect.gen(function* () {
     const {
-      memory = yield* DurableQueueStore.makeMemory,
+      memory = yield* MemoryStore.makeMemory,
       onDropped,
       spy = new Spy(),
       store = (same) => same,
@@ -31,9 +31,6 @@ export const start = (
     const scope = yield* Scope.make()
     const make = DurableQueue.make({ ...identity, ...rest, onDropped: onDropped ?? (() => Effect.void) })(dst)
     const operations = store(yield* operationsAround(memory, spy.around))
-    const queue = yield* make.pipe(
-      Effect.provideService(DurableQueueStore.DurableQueueStore, operations),
-      Scope.provide(scope)
-    )
+    const queue = yield* make.pipe(Effect.provideService(EventStore.EventStore, operations), Scope.provide(scope))
     return { queue, memory, spy, scope, close: Scope.close(scope, Exit.void) }
   })

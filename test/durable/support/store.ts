@@ -1,38 +1,35 @@
 /** Stores for the tests of durable queues: a memory that one can look into, and operations that do as a test says. */
 import { Effect, Layer } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore, MemoryStore } from "effect-events/durable"
 
-export type Name = Exclude<keyof DurableQueueStore.Operations, "inTransaction" | "changes">
-type Failure = DurableQueueStore.DurableQueueStoreError | DurableQueueStore.LeaseLost
+export type Name = Exclude<keyof EventStore.Operations, "inTransaction" | "changes">
+type Failure = EventStore.EventStoreError | EventStore.LeaseLost
 
 /** What happens in place of an operation: it may run it, or not, or twice. */
 export type Around = <A, E>(
   name: Name,
   run: Effect.Effect<A, E>,
   args: ReadonlyArray<unknown>
-) => Effect.Effect<A, E | DurableQueueStore.DurableQueueStoreError>
+) => Effect.Effect<A, E | EventStore.EventStoreError>
 
 export const error = (
   operation: string,
-  options: { readonly unsure?: boolean; readonly problem?: DurableQueueStore.StoreProblem } = {}
+  options: { readonly maybeCommitted?: boolean; readonly problem?: EventStore.StoreProblem } = {}
 ) =>
-  new DurableQueueStore.DurableQueueStoreError({
+  new EventStore.EventStoreError({
     store: "test",
     operation,
     problem: options.problem ?? "Disconnected",
     detail: "the test pulled the plug",
-    unsure: options.unsure ?? false
+    maybeCommitted: options.maybeCommitted ?? false
   })
 
 /** The operations over a memory, as one process has them. */
-export const operationsOver = (memory: DurableQueueStore.Memory): Effect.Effect<DurableQueueStore.Operations> =>
-  Effect.provide(DurableQueueStore.DurableQueueStore, DurableQueueStore.layerMemoryOver(memory))
+export const operationsOver = (memory: MemoryStore.Memory): Effect.Effect<EventStore.Operations> =>
+  Effect.provide(EventStore.EventStore, MemoryStore.layerOver(memory))
 
 /** The same, each around what `around` does. */
-export const operationsAround = (
-  memory: DurableQueueStore.Memory,
-  around: Around
-): Effect.Effect<DurableQueueStore.Operations> =>
+export const operationsAround = (memory: MemoryStore.Memory, around: Around): Effect.Effect<EventStore.Operations> =>
   Effect.map(operationsOver(memory), (store) => {
     const wrap =
       <Args extends ReadonlyArray<unknown>, A, E extends Failure>(
@@ -50,7 +47,7 @@ export const operationsAround = (
       inTransaction: store.inTransaction,
       next: wrap("next", store.next),
       acknowledge: wrap("acknowledge", store.acknowledge),
-      park: wrap("park", store.park),
+      deadLetter: wrap("deadLetter", store.deadLetter),
       list: wrap("list", store.list),
       replay: wrap("replay", store.replay),
       purge: wrap("purge", store.purge),
@@ -62,14 +59,14 @@ export const operationsAround = (
     }
   })
 
-export const layerAround = (memory: DurableQueueStore.Memory, around: Around) =>
-  Layer.effect(DurableQueueStore.DurableQueueStore, operationsAround(memory, around))
+export const layerAround = (memory: MemoryStore.Memory, around: Around) =>
+  Layer.effect(EventStore.EventStore, operationsAround(memory, around))
 
 /** What a memory holds of a queue, past every store. */
-export const lineOf = (memory: DurableQueueStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
+export const lineOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
   memory.queue(queue).next({ rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }).map(decode)
 
-export const lettersOf = (memory: DurableQueueStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
+export const lettersOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
   memory.queue(queue).list(undefined, Number.POSITIVE_INFINITY).map(decode)
 
 const decode = ({ payload }: { readonly payload: Uint8Array }): unknown => JSON.parse(new TextDecoder().decode(payload))
@@ -91,8 +88,8 @@ export class Spy {
     return this.calls.filter((call) => call.name === name).length
   }
 
-  /** The sizes of the groups that were appended or acknowledged or parked. */
-  sizes(name: "append" | "acknowledge" | "park"): ReadonlyArray<number> {
+  /** The sizes of the groups that were appended or acknowledged or dead-lettered. */
+  sizes(name: "append" | "acknowledge" | "deadLetter"): ReadonlyArray<number> {
     return this.calls.filter((call) => call.name === name).map(({ args }) => (args[1] as ReadonlyArray<unknown>).length)
   }
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { Effect } from "effect"
-import type { DurableQueueStore } from "effect-events/durable"
+import type { EventStore, MemoryStore } from "effect-events/durable"
 import { describe, expect, it } from "vitest"
 import { type Life, violationsOf } from "../../durable/support/life.ts"
 import { error } from "../../durable/support/store.ts"
@@ -20,7 +20,7 @@ const lives: fc.Arbitrary<Life> = fc.record(
   {
     seed: fc.nat().map(String),
     taker: fc.constantFrom<Life["taker"]>("plain", "plain", "group", "sync"),
-    groupSize: fc.constantFrom(1, 3, 8),
+    batchSize: fc.constantFrom(1, 3, 8),
     concurrency: fc.constantFrom(1, 1, 2, 4),
     keys: fc.constantFrom(0, 2, 5),
     capacity: fc.constantFrom(0, 0, 3, 8),
@@ -34,10 +34,10 @@ const lives: fc.Arbitrary<Life> = fc.record(
   { noNullPrototype: true }
 )
 
-type Operations = DurableQueueStore.Operations
+type Operations = EventStore.Operations
 
 /** Stores that break their contract in one way: the search must notice each. */
-const flaws: Readonly<Record<string, (store: Operations, memory: DurableQueueStore.Memory) => Operations>> = {
+const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Memory) => Operations>> = {
   "answers an append before it stores it, and forgets some": (store) => {
     let n = 0
     return {
@@ -58,8 +58,8 @@ const flaws: Readonly<Record<string, (store: Operations, memory: DurableQueueSto
   }),
   "loses what it parks": (store) => ({
     ...store,
-    park: (lease, [head, ...tail]) =>
-      Effect.andThen(store.park(lease, [head, ...tail]), Effect.exit(store.purge(lease.queue, [head.key])))
+    deadLetter: (lease, [head, ...tail]) =>
+      Effect.andThen(store.deadLetter(lease, [head, ...tail]), Effect.exit(store.purge(lease.queue, [head.key])))
   }),
   "gives the line out from its other end": (store) => ({
     ...store,

@@ -1,8 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Queue, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { DurableQueueStore, type Operations } from "effect-events/durable/DurableQueueStore"
-import { layerPostgres } from "effect-events/durable/PostgresStore"
+import { EventStore, type Operations } from "effect-events/durable/EventStore"
+import * as PostgresStore from "effect-events/durable/PostgresStore"
 import { append, describePostgres, leaseOf, openStore } from "../../durable/support/postgres.ts"
 
 describePostgres("the changes of PostgresStore", (server) => {
@@ -31,7 +31,7 @@ describePostgres("the changes of PostgresStore", (server) => {
         yield* next
         const lease = yield* leaseOf(other.store, queue)
         const [one] = yield* other.store.next(lease, { rows: 1, bytes: 1 })
-        yield* other.store.park(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
+        yield* other.store.deadLetter(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
         yield* next
         yield* other.store.replay(queue, [one?.key ?? 0])
         yield* next
@@ -128,7 +128,7 @@ describePostgres("the changes of PostgresStore", (server) => {
       const { store } = yield* openStore(server(), {}, { maxConnections: 3 })
       yield* Effect.promise(() => server().stop())
       const error = yield* Effect.flip(Stream.runHead(store.changes("begin")))
-      assert.include(error, { _tag: "DurableQueueStoreError", operation: "listen", problem: "Disconnected" })
+      assert.include(error, { _tag: "EventStoreError", operation: "listen", problem: "Disconnected" })
       yield* Effect.promise(() => server().start())
       yield* listen(store, "begin")
     })
@@ -145,9 +145,9 @@ describePostgres("the changes of PostgresStore", (server) => {
         })
       )
       const store = yield* Effect.provide(
-        DurableQueueStore,
+        EventStore,
         yield* Layer.build(
-          Layer.provide(layerPostgres(), Layer.provide(stripped, server().client({ maxConnections: 1 })))
+          Layer.provide(PostgresStore.layer(), Layer.provide(stripped, server().client({ maxConnections: 1 })))
         )
       )
       const from = performance.now()

@@ -1,15 +1,20 @@
 import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
-import type { DurableQueueStoreError } from "effect-events/durable/DurableQueueStore"
+import type { EventStoreError } from "effect-events/durable/EventStore"
 import { all, append, describePostgres, leaseOf, openStore, texts } from "../../durable/support/postgres.ts"
 
 /** What an error says, without its words. */
-const seen = ({ operation, problem, store, unsure }: DurableQueueStoreError) => ({ operation, problem, store, unsure })
-const of = (operation: string, problem: DurableQueueStoreError["problem"], unsure: boolean) => ({
+const seen = ({ operation, problem, store, maybeCommitted }: EventStoreError) => ({
+  operation,
+  problem,
+  store,
+  maybeCommitted
+})
+const of = (operation: string, problem: EventStoreError["problem"], maybeCommitted: boolean) => ({
   operation,
   problem,
   store: "postgres",
-  unsure
+  maybeCommitted
 })
 
 describePostgres("the faults of PostgresStore", (server) => {
@@ -23,7 +28,7 @@ describePostgres("the faults of PostgresStore", (server) => {
       yield* Effect.exit(store.size("gone"))
       assert.deepStrictEqual(seen(yield* Effect.flip(append(store, "gone", "2"))), of("append", "Disconnected", false))
       const error = yield* Effect.flip(store.next(lease, all))
-      assert.isTrue(error._tag === "DurableQueueStoreError" && error.problem === "Disconnected" && !error.unsure)
+      assert.isTrue(error._tag === "EventStoreError" && error.problem === "Disconnected" && !error.maybeCommitted)
       yield* Effect.promise(() => server().start())
       yield* append(store, "gone", "3")
       yield* store.renew(lease, Duration.minutes(2))
@@ -119,7 +124,7 @@ describePostgres("the faults of PostgresStore", (server) => {
   it.live("a user who is not let in, whose password is told to nobody", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(openStore(server(), {}, { username: "nobody", connectTimeout: "5 seconds" }))
-      assert.include(error, { _tag: "DurableQueueStoreError", operation: "migrate", problem: "Other" })
+      assert.include(error, { _tag: "EventStoreError", operation: "migrate", problem: "Other" })
       assert.match(error.message, /28000|28P01/)
     })
   )

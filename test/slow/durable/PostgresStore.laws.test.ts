@@ -7,16 +7,16 @@ import { describePostgres } from "../../durable/support/postgres.ts"
 
 describePostgres("the laws of PostgresStore", (server) => {
   let made = 0
-  const make = (changes: "listen" | "look") =>
+  const make = (changes: "listen" | "poll") =>
     Effect.gen(function* () {
       const client = yield* Layer.build(server().client({ maxConnections: 20 }))
-      const layer = PostgresStore.layerPostgres({ prefix: `laws_${++made}_`, changes })
+      const layer = PostgresStore.layer({ prefix: `laws_${++made}_`, changes })
       const transaction = <A, E>(effect: Effect.Effect<A, E>) =>
         Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(effect)).pipe(Effect.provide(client))
       return { layer: Layer.provide(layer, Layer.succeedContext(client)), transaction }
     })
 
-  for (const changes of ["listen", "look"] as const) {
+  for (const changes of ["listen", "poll"] as const) {
     const subject = StoreLaws.subject({ name: `postgres, which ${changes}s`, limits: "own", make: make(changes) })
     // how it hears of changes is no matter to the other laws
     const laws = StoreLaws.laws.filter(({ title }) => changes === "listen" || title.startsWith("changes"))

@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Schema, Stream } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
+import { DurableQueue, EventStore } from "effect-events/durable"
 import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {}
@@ -140,7 +140,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
           )
         )
       }
-      const reader = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      const reader = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
       yield* reader.sql.withTransaction(
         Effect.gen(function* () {
           yield* report
@@ -193,13 +193,13 @@ describePostgres("the outbox of PostgresStore", (server) => {
 
   it.live("a queue that was made in a transaction writes outside of it once it has ended", () =>
     Effect.gen(function* () {
-      const { sql, store } = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
       const queue = yield* sql.withTransaction(
         Effect.flatMap(
           EventSink.make(() => Effect.never, { drainTimeout: 0 }),
           (receiver) =>
             DurableQueue.make({ name: "made within", schema: Schema.Int, drainTimeout: 0 })(receiver).pipe(
-              Effect.provideService(DurableQueueStore.DurableQueueStore, store)
+              Effect.provideService(EventStore.EventStore, store)
             )
         )
       )
@@ -220,7 +220,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
 
   it.live("it leaves the transaction's settings as they are, and needs no second connection", () =>
     Effect.gen(function* () {
-      const { sql, store } = yield* openStore(server(), { changes: "look" }, { maxConnections: 1 })
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
       const settings = sql.unsafe(
         "SELECT current_setting('lock_timeout') AS a, current_setting('synchronous_commit') AS b"
       )

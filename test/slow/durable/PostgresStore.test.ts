@@ -2,7 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventQueue, EventSink } from "effect-events"
 import { DurableQueue } from "effect-events/durable"
-import { DurableQueueStore, LeaseLost } from "effect-events/durable/DurableQueueStore"
+import { EventStore, LeaseLost } from "effect-events/durable/EventStore"
 import { quiet } from "../../support/virtual.ts"
 import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
 
@@ -55,8 +55,8 @@ describePostgres("PostgresStore", (server) => {
       const keys = (yield* store.next(lease, all)).map(({ key }) => key)
       const [a = 0, b = 0, c = 0] = keys
       const told = { reason: "Failed", cause: 'it\'s \0 \u{1F600} {broken}, "quoted" \\', attempts: 3 } as const
-      yield* store.park(lease, [{ key: b, ...told }])
-      yield* store.park(lease, [
+      yield* store.deadLetter(lease, [{ key: b, ...told }])
+      yield* store.deadLetter(lease, [
         { key: c, reason: "Undecodable", cause: "", attempts: 1 },
         { key: a, reason: "Died", cause: "x".repeat(30_000), attempts: 2 },
         { key: b, ...told }
@@ -109,7 +109,7 @@ describePostgres("PostgresStore", (server) => {
       assert.deepStrictEqual(yield* Effect.flip(store.next(lease, all)), failure)
       assert.deepStrictEqual(yield* Effect.flip(store.acknowledge(lease, [two?.key ?? 0])), failure)
       const told = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
-      assert.deepStrictEqual(yield* Effect.flip(store.park(lease, [told])), failure)
+      assert.deepStrictEqual(yield* Effect.flip(store.deadLetter(lease, [told])), failure)
       assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), failure)
       yield* store.release(lease)
       assert.deepStrictEqual(texts(yield* other.store.next(newer, all)), ["2"])
@@ -181,15 +181,15 @@ WHERE queue = 'set back'`,
           Effect.gen(function* () {
             yield* other.sql.unsafe(takeover, [queue])
             const acknowledged = yield* Effect.forkChild(Effect.exit(store.acknowledge(lease, [one?.key ?? 0])))
-            const parked = yield* Effect.forkChild(Effect.exit(store.park(lease, [told])))
+            const deadLettered = yield* Effect.forkChild(Effect.exit(store.deadLetter(lease, [told])))
             yield* waiting(2)
-            return [acknowledged, parked]
+            return [acknowledged, deadLettered]
           })
         )
         for (const removal of removals) {
           const error = yield* Effect.flip(Effect.flatten(Fiber.join(removal)))
           if (isolation === "read committed") assert.deepStrictEqual(error, lost(queue, lease.epoch))
-          else assert.isTrue(error._tag === "DurableQueueStoreError" && error.problem === "Locked" && !error.unsure)
+          else assert.isTrue(error._tag === "EventStoreError" && error.problem === "Locked" && !error.maybeCommitted)
         }
         assert.strictEqual((yield* store.size(queue)).rows, 2)
       })
@@ -228,7 +228,7 @@ WHERE queue = 'set back'`,
   it.live("gives up on a row that somebody else has locked, and changes no setting of the connection", () =>
     Effect.gen(function* () {
       const client = { maxConnections: 1, startupParameters: { synchronous_commit: "off" } }
-      const { sql, store } = yield* openStore(server(), { lockTimeout: "100 millis", changes: "look" }, client)
+      const { sql, store } = yield* openStore(server(), { lockTimeout: "100 millis", changes: "poll" }, client)
       const other = yield* openStore(server())
       const lease = yield* leaseOf(store, "locked")
       yield* append(store, "locked", "1")
@@ -240,10 +240,10 @@ WHERE queue = 'set back'`,
             store.renew(lease, ttl),
             store.release(lease),
             store.acknowledge(lease, [1]),
-            store.park(lease, [{ key: 1, reason: "Failed", cause: "", attempts: 1 }])
+            store.deadLetter(lease, [{ key: 1, reason: "Failed", cause: "", attempts: 1 }])
           ]) {
             const error = yield* Effect.flip<unknown, unknown, never>(operation)
-            assert.include(error, { _tag: "DurableQueueStoreError", problem: "Locked", unsure: false })
+            assert.include(error, { _tag: "EventStoreError", problem: "Locked", maybeCommitted: false })
           }
           // neither of these waits for the lease
           assert.strictEqual((yield* store.next(lease, all)).length, 1)
@@ -303,7 +303,7 @@ WHERE queue = 'set back'`,
 
   it.live("a hundred writers at a full queue hear of it after two counts, not a hundred", () =>
     Effect.gen(function* () {
-      const { sql, store } = yield* openStore(server(), { changes: "look" })
+      const { sql, store } = yield* openStore(server(), { changes: "poll" })
       yield* sql.unsafe(`INSERT INTO durable_queue_events (queue, attempts, written_at, payload)
 SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       yield* store.size("refused")
@@ -322,7 +322,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
         drainTimeout: 0
       } as const
       const queue = yield* DurableQueue.make(options)(receiver).pipe(
-        Effect.provideService(DurableQueueStore, { ...store, append })
+        Effect.provideService(EventStore, { ...store, append })
       )
       const refusals = Effect.all(
         Array.makeBy(100, (n) => Effect.flip(queue.write(n))),
@@ -372,7 +372,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       assert.strictEqual(server().psql(`SELECT version FROM "My schema".together_version`), "1")
       server().psql(`UPDATE "My schema".together_version SET version = 2`)
       const error = yield* Effect.flip(open)
-      assert.include(error, { _tag: "DurableQueueStoreError", problem: "NewerSchema" })
+      assert.include(error, { _tag: "EventStoreError", problem: "NewerSchema" })
       assert.match(error.message, /version 2.* knows 1/)
     })
   )
@@ -388,10 +388,10 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       yield* append(store, "a", "1")
       const lease = yield* leaseOf(store, "a")
       const [one] = yield* store.next(lease, all)
-      yield* store.park(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
+      yield* store.deadLetter(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
       assert.strictEqual(yield* store.replay("a", [one?.key ?? 0]), 1)
       const error = yield* Effect.flip(openStore(server(), { prefix: "absent_" }, { username: "clerk" }))
-      assert.include(error, { _tag: "DurableQueueStoreError", problem: "Other", operation: "migrate" })
+      assert.include(error, { _tag: "EventStoreError", problem: "Other", operation: "migrate" })
     })
   )
 

@@ -2,8 +2,8 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schedule, Schema, Scope, Stream } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, DurableQueueStore } from "effect-events/durable"
-import { layerSqlite, type SqliteOptions } from "effect-events/durable/SqliteStore"
+import { DurableQueue, EventStore } from "effect-events/durable"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
@@ -24,17 +24,17 @@ const file = Effect.map(
   ),
   (directory) => join(directory, "events.db")
 )
-const { DurableQueueStore: Store } = DurableQueueStore
-type Operations = DurableQueueStore.Operations
-const open = (filename: string, options: Omit<SqliteOptions, "filename"> = {}) =>
-  Effect.map(Layer.build(layerSqlite({ filename, ...options })), Context.get(Store))
+const { EventStore: Store } = EventStore
+type Operations = EventStore.Operations
+const open = (filename: string, options: Omit<SqliteStore.Options, "filename"> = {}) =>
+  Effect.map(Layer.build(SqliteStore.layer({ filename, ...options })), Context.get(Store))
 const append = (store: Operations, ...texts: readonly [string, ...ReadonlyArray<string>]) => {
   const [first, ...others] = texts
   return store.append("line", [Buffer.from(first), ...others.map((text) => Buffer.from(text))], undefined)
 }
-const failure = <A, R>(effect: Effect.Effect<A, DurableQueueStore.DurableQueueStoreError, R>) =>
-  Effect.map(Effect.flip(effect), ({ detail, problem, unsure }) => ({ problem, unsure, detail }))
-const problem = <A, R>(effect: Effect.Effect<A, DurableQueueStore.DurableQueueStoreError, R>) =>
+const failure = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
+  Effect.map(Effect.flip(effect), ({ detail, problem, maybeCommitted }) => ({ problem, maybeCommitted, detail }))
+const problem = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
   Effect.map(failure(effect), (failed) => failed.problem)
 /** What is in the file, read by a connection of its own. */
 const content = (filename: string) =>
@@ -112,7 +112,7 @@ describe("a file beside the database that is", () => {
           for (const [n, operation] of operations.entries()) {
             displaceAll(filename)()
             const failed = yield* failure(Effect.asVoid(operation))
-            assert.deepInclude(failed, { problem: "Disconnected", unsure: false })
+            assert.deepInclude(failed, { problem: "Disconnected", maybeCommitted: false })
             assert.include(failed.detail, filename + parts[0])
             yield* append(store, `${n + 3}`)
           }
@@ -126,7 +126,7 @@ describe("a file beside the database that is", () => {
           const store = yield* open(filename)
           yield* append(store, "1")
           const failed = yield* failure(store.append("line", during(displaceAll(filename)), undefined))
-          assert.deepInclude(failed, { problem: "Disconnected", unsure: true })
+          assert.deepInclude(failed, { problem: "Disconnected", maybeCommitted: true })
           yield* append(store, "2")
           assert.deepStrictEqual(yield* content(filename), ["1", "during", "2"])
         })
@@ -285,7 +285,7 @@ describe("a durable queue", () => {
         yield* Effect.retry(queue.write(4), { times: 3 })
         open.resolve()
         yield* Effect.retry(queue.flush, Schedule.spaced("100 millis"))
-      }).pipe(Effect.provide(layerSqlite({ filename })), Effect.scoped)
+      }).pipe(Effect.provide(SqliteStore.layer({ filename })), Effect.scoped)
       assert.deepStrictEqual([...new Set(delivered)], [1, 2, 3, 4])
       assert.deepStrictEqual(yield* content(filename), [])
     })

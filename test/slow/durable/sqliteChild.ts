@@ -1,10 +1,10 @@
 import { Duration, Effect, Stream } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
-import { layerSqlite } from "effect-events/durable/SqliteStore"
+import { EventStore } from "effect-events/durable"
+import * as SqliteStore from "effect-events/durable/SqliteStore"
 
 // Another process on the same file. `node sqliteChild.ts <what> <file>`, and it tells on stdout how far it has come.
 
-const Store = DurableQueueStore.DurableQueueStore
+const Store = EventStore.EventStore
 const [, , what = "", filename = ""] = process.argv
 const say = (line: string) =>
   Effect.callback<void>((resume) => {
@@ -22,7 +22,7 @@ const append = (name: string, count: number, bytes = 1) =>
     )
   )
 
-const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, DurableQueueStore.DurableQueueStore>>> = {
+const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, EventStore.EventStore>>> = {
   /** Appends one group after the other, and says which are committed. */
   write: Effect.gen(function* () {
     for (let n = 0; ; n++) {
@@ -36,7 +36,10 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, DurableQ
       // Now and then one that is large, so that what is in the log is moved into the database before long.
       const outcome = yield* Effect.result(append(`${process.pid}-${n}`, 1, n % 5 === 4 ? 100_000 : 1))
       if (outcome._tag === "Success") yield* say(`wrote ${n}`)
-      else yield* say(`failed ${n} ${outcome.failure.problem} ${outcome.failure.unsure ? "unsure" : "sure"}`)
+      else
+        yield* say(
+          `failed ${n} ${outcome.failure.problem} ${outcome.failure.maybeCommitted ? "maybeCommitted" : "sure"}`
+        )
       // Another process is to find the file unlocked.
       yield* Effect.sleep(Duration.millis(n % 4))
     }
@@ -76,5 +79,8 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, DurableQ
   })
 }
 
-const program = Effect.provide(programs[what] ?? Effect.die(`nothing is called ${what}`), layerSqlite({ filename }))
+const program = Effect.provide(
+  programs[what] ?? Effect.die(`nothing is called ${what}`),
+  SqliteStore.layer({ filename })
+)
 await Effect.runPromise(program)

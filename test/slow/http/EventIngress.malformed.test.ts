@@ -21,7 +21,7 @@ const patience = 30_000
 
 const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
 
-const common = { maxBytes, bodyTimeout: "1 minute", dedupe: { maxIds: 500 } } as const
+const common = { maxBytes, bodyTimeout: "1 minute", deduplicate: { maxIds: 500 } } as const
 
 /** Four routes over one sink of ids, each with its envelopes. */
 const routes = (arrived: Map<string, number>, statuses: Map<number, number>) =>

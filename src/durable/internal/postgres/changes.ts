@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { DurableQueueStoreError } from "../../DurableQueueStore.ts"
+import type { EventStoreError } from "../../EventStore.ts"
 import { Listeners } from "../listeners.ts"
 import { topic } from "./names.ts"
 import { problem, type Runner } from "./runner.ts"
@@ -37,7 +37,7 @@ export const canListen = (sql: SqlClient): sql is Listening =>
 export interface Settings {
   readonly channel: string
   /** Tells the own channel, to see whether it is heard. */
-  readonly ping: Effect.Effect<unknown, DurableQueueStoreError>
+  readonly ping: Effect.Effect<unknown, EventStoreError>
   /** How often everybody looks without having been told. */
   readonly check: Duration.Duration
   readonly timeout: Duration.Duration
@@ -71,7 +71,7 @@ export const looking = (interval: Duration.Duration) => (): Stream.Stream<void> 
 /** Listens as long as the scope is open; is done when the server has confirmed for the first time. */
 const begin = Effect.fnUntraced(function* (sql: Listening, runner: Runner, settings: Settings) {
   const listeners = new Listeners()
-  const confirmed = yield* Deferred.make<void, DurableQueueStoreError>()
+  const confirmed = yield* Deferred.make<void, EventStoreError>()
   let delay = firstDelay
   const attempt = session(sql, runner, settings, listeners, () => {
     delay = firstDelay
@@ -99,7 +99,7 @@ const session = (
   { channel, check, ping, timeout }: Settings,
   listeners: Listeners,
   onConfirmed: () => Effect.Effect<unknown>
-): Effect.Effect<never, DurableQueueStoreError> => {
+): Effect.Effect<never, EventStoreError> => {
   let heard = true
   const hear = (notifications: Queue.Dequeue<{ readonly payload: string }, SqlError>) =>
     Effect.forever(
@@ -123,7 +123,7 @@ const session = (
       Effect.gen(function* () {
         const notifications = yield* runner.bounded("listen", Scope.provide(sql.listen(channel), scope), false, timeout)
         yield* onConfirmed()
-        const broken = (): DurableQueueStoreError => problem("listen", "Disconnected", "the connection broke")
+        const broken = (): EventStoreError => problem("listen", "Disconnected", "the connection broke")
         return yield* Effect.raceFirst(Effect.mapError(hear(notifications), broken), watch)
       }),
     // to leave a channel takes an answer too, which may never come

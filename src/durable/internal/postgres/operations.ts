@@ -1,7 +1,7 @@
 /** The operations of a store, over its statements. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { type Acquired, type Lease, LeaseLost, type Operations } from "../../DurableQueueStore.ts"
+import { type Acquired, type Lease, LeaseLost, type Operations } from "../../EventStore.ts"
 import { Head } from "./head.ts"
 import { fits, Room } from "./room.ts"
 import {
@@ -79,7 +79,7 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
     return events
   })
 
-  /** What `acknowledge` and `park` come to. */
+  /** What `acknowledge` and `deadLetter` come to. */
   const removed = (lease: Lease, rows: ReadonlyArray<RemovedRow>): Effect.Effect<void, LeaseLost> => {
     const row = rows[0]
     if (row?.held !== true) return Effect.fail(lost(lease))
@@ -97,14 +97,14 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
         run.write<RemovedRow>("acknowledge", text.acknowledge, [lease.queue, lease.epoch, array(keys)]),
         (rows) => removed(lease, rows)
       ),
-    park: (lease, events) =>
+    deadLetter: (lease, events) =>
       Effect.flatMap(
-        run.write<RemovedRow>("park", text.park, [lease.queue, lease.epoch, ...parkedOf(events)]),
+        run.write<RemovedRow>("deadLetter", text.deadLetter, [lease.queue, lease.epoch, ...parkedOf(events)]),
         (rows) => removed(lease, rows)
       ),
     list: (queue, { after, limit }) =>
       Effect.map(
-        run.read<LetterRow>("list", text.list, [queue, after?.parkedAt ?? -1, after?.key ?? 0, limit]),
+        run.read<LetterRow>("list", text.list, [queue, after?.deadLetteredAt ?? -1, after?.key ?? 0, limit]),
         (rows) => rows.map(letterOf)
       ),
     replay: (queue, keys) =>

@@ -1,7 +1,7 @@
 /** The tables of a store, made and migrated under a lock. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { DurableQueueStoreError } from "../../DurableQueueStore.ts"
+import type { EventStoreError } from "../../EventStore.ts"
 import type { Names } from "./names.ts"
 import type { Numeric } from "./rows.ts"
 import { problem, type Runner } from "./runner.ts"
@@ -53,7 +53,7 @@ const versions = ({ events, leases, letters, lettersOrder }: Names): ReadonlyArr
  * Brings the tables to this library's version. Where they have it already it only looks, so that it needs no right to make
  * tables; otherwise one process does it and the others wait for it.
  */
-export const migrate = (runner: Runner, names: Names): Effect.Effect<void, DurableQueueStoreError> => {
+export const migrate = (runner: Runner, names: Names): Effect.Effect<void, EventStoreError> => {
   const run = (text: string, params: ReadonlyArray<unknown> = []) =>
     runner.client.unsafe<Record<string, Numeric | boolean | null>>(text, params).unprepared
   const all = versions(names)

@@ -5,7 +5,7 @@ import type { Names } from "./names.ts"
 export const clock = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 /**
- * **How an owner that lost its lease is kept out.** `acknowledge` and `park` look for the lease of the owner's epoch in the
+ * **How an owner that lost its lease is kept out.** `acknowledge` and `deadLetter` look for the lease of the owner's epoch in the
  * statement that removes the events, and lock its row against change, `FOR SHARE`, until they have committed. A takeover
  * is an UPDATE of that row, so the two come one after the other:
  *
@@ -101,7 +101,7 @@ gone AS (
 )
 ${removed("gone")}`,
 
-    park: `WITH ${own},
+    deadLetter: `WITH ${own},
 ${held},
 told AS (
   SELECT * FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[]) AS given (key, reason, cause, attempts)
@@ -111,12 +111,12 @@ gone AS (
   WHERE event.queue = $1 AND event.key = told.key AND EXISTS (SELECT FROM held)
   RETURNING event.key, event.written_at, event.payload, told.reason, told.cause, told.attempts
 ),
-parked AS (
+deadLettered AS (
   INSERT INTO ${letters} (queue, key, parked_at, written_at, reason, cause, attempts, payload)
   SELECT $1, key, (SELECT now FROM settings), written_at, reason, cause, attempts, payload FROM gone
   RETURNING octet_length(payload) AS bytes
 )
-${removed("parked")}`,
+${removed("deadLettered")}`,
 
     list: `SELECT key, parked_at, written_at, reason, cause, attempts, payload
 FROM ${letters}

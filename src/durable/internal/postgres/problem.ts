@@ -1,7 +1,7 @@
 /** What went wrong, in the words of a store. */
 import { hasProperty } from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
-import type { StoreProblem } from "../../DurableQueueStore.ts"
+import type { StoreProblem } from "../../EventStore.ts"
 
 /** SQLSTATEs, or the classes they begin with, and what they are to a store; the longer ones first. */
 const problems: ReadonlyArray<readonly [code: string, problem: StoreProblem]> = [

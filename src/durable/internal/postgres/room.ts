@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type { Limits } from "../../DurableQueueStore.ts"
+import type { Limits } from "../../EventStore.ts"
 
 /** How long a count is believed, in milliseconds; and at most how long the next one waits. */
 const believed = 1_000

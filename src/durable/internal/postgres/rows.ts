@@ -1,6 +1,6 @@
 /** Rows as Postgres gives them, what they are to a store, and what a store gives to Postgres. */
 import * as Duration from "effect/Duration"
-import type { Parked, ParkReason, Size, Stored, StoredLetter } from "../../DurableQueueStore.ts"
+import type { DeadLettered, DeadLetterReason, Size, Stored, StoredDeadLetter } from "../../EventStore.ts"
 
 /** A number as clients give it: `bigint`s come as such, or as text. */
 export type Numeric = number | bigint | string
@@ -32,7 +32,7 @@ export interface NextRow {
 
 export interface LetterRow {
   readonly key: Numeric
-  readonly reason: ParkReason
+  readonly reason: DeadLetterReason
   readonly cause: string
   readonly attempts: Numeric
   readonly payload: Uint8Array
@@ -56,14 +56,14 @@ export const letterOf = ({
   payload,
   reason,
   written_at
-}: LetterRow): StoredLetter => ({
+}: LetterRow): StoredDeadLetter => ({
   key: Number(key),
   reason,
   cause,
   attempts: Number(attempts),
   payload,
   writtenAt: Number(written_at),
-  parkedAt: Number(parked_at)
+  deadLetteredAt: Number(parked_at)
 })
 
 export const countOf = (rows: ReadonlyArray<CountRow>): number => Number(rows[0]?.rows)
@@ -86,7 +86,7 @@ export const array = (numbers: ReadonlyArray<number>): string => `{${numbers.joi
 const longestCause = 20_000
 
 /** What is told of events, an array for each column; of one that is named twice the first. A text of Postgres has no NUL. */
-export const parkedOf = (events: ReadonlyArray<Parked>): ReadonlyArray<string | ReadonlyArray<string>> => {
+export const parkedOf = (events: ReadonlyArray<DeadLettered>): ReadonlyArray<string | ReadonlyArray<string>> => {
   const byKey = new Map(events.toReversed().map((event) => [event.key, event]))
   const each = Array.from(byKey.values())
   return [

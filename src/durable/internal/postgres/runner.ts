@@ -5,12 +5,12 @@ import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
-import { DurableQueueStoreError, type StoreProblem } from "../../DurableQueueStore.ts"
+import { EventStoreError, type StoreProblem } from "../../EventStore.ts"
 import { told } from "./problem.ts"
 
-export const problem = (operation: string, problem: StoreProblem, detail: string, unsure = false) =>
+export const problem = (operation: string, problem: StoreProblem, detail: string, maybeCommitted = false) =>
   // the client's own error is left out: the server tells it details such as whole rows
-  new DurableQueueStoreError({ store: "postgres", operation, problem, detail, unsure })
+  new EventStoreError({ store: "postgres", operation, problem, detail, maybeCommitted })
 
 export class Runner {
   readonly client: SqlClient
@@ -36,7 +36,7 @@ export class Runner {
     return this.outside(this.bounded(operation, this.statement<Row>(text, params).unprepared, true))
   }
 
-  /** In the transaction of the caller, if there is one. A broken connection ends it: nothing is done, and nothing unsure. */
+  /** In the transaction of the caller, if there is one. A broken connection ends it: nothing is done, and nothing maybeCommitted. */
   join<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
     return this.bounded(operation, this.statement<Row>(text, params), false)
   }
@@ -58,7 +58,7 @@ export class Runner {
     effect: Effect.Effect<A, SqlError, R>,
     commits: boolean,
     timeout: Duration.Duration = this.timeout
-  ): Effect.Effect<A, DurableQueueStoreError, R> {
+  ): Effect.Effect<A, EventStoreError, R> {
     return effect.pipe(
       Effect.mapError((error) => {
         const { broken, detail, problem: what } = told(error)

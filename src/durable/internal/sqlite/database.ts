@@ -8,7 +8,7 @@
 import { accessSync, closeSync, constants, openSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import type { DurableQueueStoreError, StoreProblem } from "../../DurableQueueStore.ts"
+import type { EventStoreError, StoreProblem } from "../../EventStore.ts"
 import {
   type Displaced,
   displaced,
@@ -21,7 +21,7 @@ import {
   unreadable
 } from "./files.ts"
 import { areNoted, join, joining, leave, mayJoin, openAlone } from "./generation.ts"
-import { type Failure, failureOf, isBroken, isBusy, isUnsure, problemOf } from "./problems.ts"
+import { type Failure, failureOf, isBroken, isBusy, isMaybeCommitted, problemOf } from "./problems.ts"
 import { examine, migrate } from "./sqliteSchema.ts"
 import { Statements } from "./sqliteStatements.ts"
 
@@ -50,11 +50,11 @@ interface Open {
 type Kind = "read" | "write" | "none"
 
 /** Why an attempt came to nothing; `Busy`: another connection is in the way. */
-export interface Failed extends Pick<DurableQueueStoreError, "problem" | "detail" | "unsure" | "cause"> {
+export interface Failed extends Pick<EventStoreError, "problem" | "detail" | "maybeCommitted" | "cause"> {
   readonly _tag: "Busy" | "Failed"
 }
 
-/** What an attempt came to; `Died`: by a mistake in the program. Unless it is done, or `unsure`, nothing of it is. */
+/** What an attempt came to; `Died`: by a mistake in the program. Unless it is done, or `maybeCommitted`, nothing of it is. */
 export type Attempt<A> =
   { readonly _tag: "Done"; readonly value: A } | Failed | { readonly _tag: "Died"; readonly defect: unknown }
 
@@ -62,7 +62,7 @@ const failed = (problem: StoreProblem, detail: string, cause?: unknown): Failed 
   _tag: "Failed",
   problem,
   detail,
-  unsure: false,
+  maybeCommitted: false,
   cause
 })
 
@@ -86,7 +86,7 @@ export class Database {
     this.disconnect()
   }
 
-  /** Does some work, in a transaction or without. What was committed to files that are not at their paths is `unsure`. */
+  /** Does some work, in a transaction or without. What was committed to files that are not at their paths is `maybeCommitted`. */
   attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
     if (this.isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
@@ -114,7 +114,7 @@ export class Database {
         if (joined !== undefined) open.isNoted = areNoted(this.filename, files) === true
         // The files may have been removed before the commit, and it with them.
         const after = committing ? displaced(this.filename, files) : undefined
-        if (after !== undefined) return { ...this.abandon(open, after), unsure: true }
+        if (after !== undefined) return { ...this.abandon(open, after), maybeCommitted: true }
         return { _tag: "Done", value }
       } catch (error) {
         // Some errors have rolled it back already.
@@ -124,7 +124,7 @@ export class Database {
     } catch (error) {
       const failure = this.failure(error, committing)
       // What failed then is not the commit.
-      return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", unsure: true } : failure
+      return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", maybeCommitted: true } : failure
     }
   }
 
@@ -172,7 +172,7 @@ export class Database {
     if (failure === undefined) return { _tag: "Died", defect: error }
     if (isBroken(failure)) this.reconnect()
     const _tag = isBusy(failure) ? "Busy" : "Failed"
-    return { _tag, ...this.told(failure), unsure: committing && isUnsure(failure), cause: error }
+    return { _tag, ...this.told(failure), maybeCommitted: committing && isMaybeCommitted(failure), cause: error }
   }
 
   /** SQLite cannot open its log in a directory that it may not write to, and says no more than that. */

@@ -36,7 +36,7 @@ export const isBusy = ({ code }: Failure): boolean => [busy, locked, protocol].i
  * It came from the disk when the transaction was written already and only had to stay there. One that could not be written
  * is not committed: its last page is what commits it.
  */
-export const isUnsure = ({ code }: Failure): boolean => primary(code) === ioError && code !== ioWrite
+export const isMaybeCommitted = ({ code }: Failure): boolean => primary(code) === ioError && code !== ioWrite
 
 /** The connection may be to blame, and a new one may do better. */
 export const isBroken = ({ code }: Failure): boolean =>

@@ -7,7 +7,7 @@
  */
 /// <reference types="node" />
 import type { DatabaseSync } from "node:sqlite"
-import type { StoreProblem } from "../../DurableQueueStore.ts"
+import type { StoreProblem } from "../../EventStore.ts"
 
 /** How many bits of a row's number are its key: 17 million million keys in each of half a million queues. */
 export const keyBits = 44

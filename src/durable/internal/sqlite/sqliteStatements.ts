@@ -6,12 +6,12 @@ import type {
   Key,
   Limits,
   Page,
-  Parked,
-  ParkReason,
+  DeadLettered,
+  DeadLetterReason,
   Size,
   Stored,
-  StoredLetter
-} from "../../DurableQueueStore.ts"
+  StoredDeadLetter
+} from "../../EventStore.ts"
 import { expiry, isFromLater, type Times } from "./leases.ts"
 import { isKey, keyBits, maxKey, runs } from "./sqliteSchema.ts"
 
@@ -137,7 +137,7 @@ export class Statements {
     return rows > 0
   }
 
-  park(name: string, epoch: number, events: ReadonlyArray<Parked>, now: number): boolean | undefined {
+  deadLetter(name: string, epoch: number, events: ReadonlyArray<DeadLettered>, now: number): boolean | undefined {
     const queue = this.held(name, epoch)
     if (queue === undefined) return undefined
     let rows = 0
@@ -145,7 +145,7 @@ export class Statements {
     for (const { attempts, cause, key, reason } of events) {
       const event = isKey(key) ? this.get<{ bytes: number }>(bytesOf, queue.id, key) : undefined
       if (event === undefined) continue
-      this.run(park, queue.id, key, now, reason, attempts, cause)
+      this.run(deadLetter, queue.id, key, now, reason, attempts, cause)
       this.run(remove, queue.id, key)
       rows++
       bytes += event.bytes
@@ -154,14 +154,14 @@ export class Statements {
     return rows > 0
   }
 
-  list(name: string, { after, limit }: Page): ReadonlyArray<StoredLetter> {
+  list(name: string, { after, limit }: Page): ReadonlyArray<StoredDeadLetter> {
     const queue = this.queue(name)
     if (queue === undefined) return []
-    const { key, parkedAt } = after ?? { key: 0, parkedAt: Number.MIN_SAFE_INTEGER }
-    return this.all<StoredLetter>(page, queue.id, parkedAt, key, atMost(limit)).map((letter) => ({
+    const { key, deadLetteredAt } = after ?? { key: 0, deadLetteredAt: Number.MIN_SAFE_INTEGER }
+    return this.all<StoredDeadLetter>(page, queue.id, deadLetteredAt, key, atMost(limit)).map((letter) => ({
       ...letter,
-      // What `park` has put there.
-      reason: letter.reason as ParkReason
+      // What `deadLetter` has put there.
+      reason: letter.reason as DeadLetterReason
     }))
   }
 
@@ -305,9 +305,9 @@ const sumOfRun = `SELECT count(*) AS rows, total(length(payload)) AS bytes ${ofR
 const removeRun = `DELETE ${ofRun}`
 const bytesOf = `SELECT length(payload) AS bytes FROM events WHERE id = ${row("?2")}`
 const remove = `DELETE FROM events WHERE id = ${row("?2")}`
-const park = `INSERT INTO letters (id, queue, parked_at, reason, attempts, cause, written_at, payload)
+const deadLetter = `INSERT INTO letters (id, queue, parked_at, reason, attempts, cause, written_at, payload)
   SELECT id, ?1, ?3, ?4, ?5, ?6, written_at, payload FROM events WHERE id = ${row("?2")}`
-const page = `SELECT ${key}, payload, reason, cause, attempts, written_at AS writtenAt, parked_at AS parkedAt FROM letters
+const page = `SELECT ${key}, payload, reason, cause, attempts, written_at AS writtenAt, parked_at AS deadLetteredAt FROM letters
   WHERE queue = ?1 AND (parked_at, id) > (?2, ${row("?3")}) ORDER BY parked_at, id LIMIT ?4`
 const letterOf = `SELECT payload, attempts, written_at AS writtenAt FROM letters WHERE id = ${row("?2")}`
 const purge = `DELETE FROM letters WHERE id = ${row("?2")}`

@@ -7,7 +7,7 @@
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { DurableQueueStoreError } from "../../DurableQueueStore.ts"
+import { EventStoreError } from "../../EventStore.ts"
 import { answerAll } from "../answering.ts"
 import { Turns } from "../onDemand.ts"
 import type { Attempt, Database, Failed } from "./database.ts"
@@ -28,7 +28,7 @@ interface Waiting {
   /** When it began to wait. */
   readonly since: number
   readonly committed: (answer: unknown) => void
-  readonly resume: (answer: Effect.Effect<unknown, DurableQueueStoreError>) => void
+  readonly resume: (answer: Effect.Effect<unknown, EventStoreError>) => void
   /** It was interrupted: nothing of it is to be done any more. */
   gone: boolean
   /** It has failed together with others, and is done by itself. */
@@ -51,12 +51,12 @@ export class Transactions {
   }
 
   /** Reads, at once: it sees all that was committed before. */
-  read<A>(operation: string, work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
+  read<A>(operation: string, work: Work<A>): Effect.Effect<A, EventStoreError> {
     return this.alone(operation, "read", work)
   }
 
   /** Looks at the file without a transaction. */
-  look<A>(operation: string, work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
+  look<A>(operation: string, work: Work<A>): Effect.Effect<A, EventStoreError> {
     return this.alone(operation, "none", work)
   }
 
@@ -68,9 +68,9 @@ export class Transactions {
     operation: string,
     work: Work<A>,
     committed: (answer: A) => void = () => {}
-  ): Effect.Effect<A, DurableQueueStoreError> {
+  ): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) =>
-      Effect.callback<A, DurableQueueStoreError>((resume) => {
+      Effect.callback<A, EventStoreError>((resume) => {
         const one: Waiting = {
           operation,
           work,
@@ -91,10 +91,10 @@ export class Transactions {
     )
   }
 
-  private alone<A>(operation: string, kind: "read" | "none", work: Work<A>): Effect.Effect<A, DurableQueueStoreError> {
+  private alone<A>(operation: string, kind: "read" | "none", work: Work<A>): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) => {
       const since = clock.currentTimeMillisUnsafe()
-      const attempt = (delay: number): Effect.Effect<A, DurableQueueStoreError> => {
+      const attempt = (delay: number): Effect.Effect<A, EventStoreError> => {
         const now = clock.currentTimeMillisUnsafe()
         const outcome = this.database.attempt(kind, (statements) => work(statements, now))
         if (outcome._tag === "Done") return Effect.succeed(outcome.value)
@@ -120,7 +120,7 @@ export class Transactions {
     if (outcome._tag === "Done") {
       group.forEach(({ committed }, i) => committed(outcome.value[i]))
       answerAll(group, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
-    } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.unsure)) {
+    } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.maybeCommitted)) {
       // One of them may be to blame, and the others need not fail for it.
       for (const one of group) one.alone = true
       this.waiting.unshift(...group)
@@ -167,10 +167,10 @@ export class Transactions {
   private failure(
     operation: string,
     outcome: Exclude<Attempt<never>, { readonly _tag: "Done" }>
-  ): Effect.Effect<never, DurableQueueStoreError> {
+  ): Effect.Effect<never, EventStoreError> {
     if (outcome._tag === "Died") return Effect.die(outcome.defect)
-    const { _tag, cause, problem, unsure } = outcome
+    const { _tag, cause, problem, maybeCommitted } = outcome
     const detail = _tag === "Busy" ? `after ${this.busyTimeout} ms still: ${outcome.detail}` : outcome.detail
-    return Effect.fail(new DurableQueueStoreError({ store: "sqlite", operation, problem, detail, unsure, cause }))
+    return Effect.fail(new EventStoreError({ store: "sqlite", operation, problem, detail, maybeCommitted, cause }))
   }
 }

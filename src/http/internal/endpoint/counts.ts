@@ -26,7 +26,7 @@ export class Counts {
   static make(endpoint: string, isDisabled: () => boolean): Effect.Effect<Counts, never, Scope.Scope> {
     return Effect.contextWith((context: Context.Context<never>) => {
       const counts = new Counts(endpoint, context)
-      counts.counter(EndpointMetrics.successes, () => counts.successes)
+      counts.counter(EndpointMetrics.delivered, () => counts.successes)
       counts.counter(EndpointMetrics.failures, () => counts.failures)
       counts.counter(EndpointMetrics.errors, () => counts.errors)
       counts.gauge(EndpointMetrics.disabled, () => (isDisabled() ? 1 : 0))
@@ -39,7 +39,7 @@ export class Counts {
 
   /** Reads the queue's counts at each snapshot. */
   watch(queue: SinkNode): void {
-    this.counter(EndpointMetrics.events, () => queue.health(0).counts.accepted)
+    this.counter(EndpointMetrics.accepted, () => queue.health(0).counts.accepted)
     this.gauge(EndpointMetrics.pending, () => queue.health(0).pending)
   }
 
@@ -54,7 +54,7 @@ export class Counts {
     const answers = this.statuses.get(status)
     this.statuses.set(status, (answers ?? 0) + 1)
     if (answers !== undefined || this.closed) return
-    this.counter(EndpointMetrics.statuses, () => this.statuses.get(status)!, { code: String(status) })
+    this.counter(EndpointMetrics.responses, () => this.statuses.get(status)!, { code: String(status) })
   }
 
   private counter(

@@ -74,14 +74,14 @@ export const transport = ({ reason }: HttpClientError): Transport | ForbiddenAdd
     if (cause instanceof ForbiddenAddress) return cause
     if (!hasProperty(cause, "code") || !isWord(cause.code)) continue
     const isConnecting = hasProperty(cause, "syscall") && cause.syscall === "connect"
-    return new Transport({ code: cause.code, unsure: !isConnecting && !beforeSending.test(cause.code) })
+    return new Transport({ code: cause.code, maybeCommitted: !isConnecting && !beforeSending.test(cause.code) })
   }
   for (const cause of causes) {
     if (hasProperty(cause, "name") && isWord(cause.name) && cause.name !== "Error") {
-      return new Transport({ code: cause.name, unsure: true })
+      return new Transport({ code: cause.name, maybeCommitted: true })
     }
   }
-  return new Transport({ code: "unknown", unsure: true })
+  return new Transport({ code: "unknown", maybeCommitted: true })
 }
 
 const causeOf = (error: unknown): unknown => {

@@ -6,13 +6,13 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Lease, Operations, Parked } from "../../../durable/DurableQueueStore.ts"
+import type { Lease, Operations, DeadLettered } from "../../../durable/EventStore.ts"
 import { concernsAll, type Law } from "./law.ts"
 import { all, append, ensure, expectLine, keysOf, letters, names, own, payloads, show, text } from "./scene.ts"
 import type { Scene } from "./scene.ts"
 
 const hour = Duration.hours(1)
-const failed = (key: number): Parked => ({ key, reason: "Failed", cause: "no", attempts: 2 })
+const failed = (key: number): DeadLettered => ({ key, reason: "Failed", cause: "no", attempts: 2 })
 
 /** Who looks at a queue at each change, and what he saw last. */
 const watch = Effect.fnUntraced(function* <A>(
@@ -76,8 +76,8 @@ export const handles: ReadonlyArray<Law> = [
           const [a, b = 0, ...rest] = keysOf(yield* store.next(lease, all))
           yield* store.acknowledge(lease, [a])
           yield* after(`an acknowledgement by ${by}`, 3)
-          yield* store.park(lease, [failed(b)])
-          yield* after(`a park by ${by}`, 2)
+          yield* store.deadLetter(lease, [failed(b)])
+          yield* after(`a deadLetter by ${by}`, 2)
           yield* store.replay("line", [b])
           yield* after(`a replay by ${by}`, 3)
           yield* store.acknowledge(lease, keysOf(yield* store.next(lease, all)))
@@ -149,7 +149,7 @@ export const handles: ReadonlyArray<Law> = [
             const events = yield* store.next(lease, all)
             const [a, b = 0, c = 0] = keysOf(events)
             yield* store.acknowledge(lease, [a])
-            yield* store.park(lease, [failed(b), failed(c)])
+            yield* store.deadLetter(lease, [failed(b), failed(c)])
             return { lease, events, letters: yield* letters(store, "line"), size: yield* store.size("line") }
           })
         )
@@ -160,12 +160,15 @@ export const handles: ReadonlyArray<Law> = [
             const events = yield* expectLine(store, before.lease, ["e-3", "e-4", "e-5"], "opened again")
             const kept = before.events.slice(3)
             ensure(show(events.map(facts)) === show(kept.map(facts)), () => `${show(kept)} became ${show(events)}`)
-            const parked = yield* letters(store, "line")
-            ensure(show(parked) === show(before.letters), () => `${show(before.letters)} became ${show(parked)}`)
+            const deadLettered = yield* letters(store, "line")
+            ensure(
+              show(deadLettered) === show(before.letters),
+              () => `${show(before.letters)} became ${show(deadLettered)}`
+            )
             const size = yield* store.size("line")
             ensure(show(size) === show(before.size), () => `the size ${show(before.size)} became ${show(size)}`)
             yield* store.acknowledge(before.lease, keysOf(events))
-            yield* store.purge("line", keysOf(parked))
+            yield* store.purge("line", keysOf(deadLettered))
             yield* store.release(before.lease)
             return Math.max(...keysOf(before.events))
           })

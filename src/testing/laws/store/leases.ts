@@ -1,7 +1,7 @@
 /** Laws of the lease: whose a queue is, and for how long. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Lease, Operations } from "../../../durable/DurableQueueStore.ts"
+import type { Lease, Operations } from "../../../durable/EventStore.ts"
 import { concernsAll, type Law } from "./law.ts"
 import { all, append, ensure, expectLine, expectLost, keysOf, letters, names, own, show } from "./scene.ts"
 
@@ -36,11 +36,11 @@ const expectPowerless = Effect.fnUntraced(function* (
 ) {
   yield* expectLost("next", lost, store.next(lost, all))
   yield* expectLost("acknowledge", lost, store.acknowledge(lost, [key]))
-  yield* expectLost("park", lost, store.park(lost, [{ key, reason: "Failed", cause: "no", attempts: 1 }]))
+  yield* expectLost("deadLetter", lost, store.deadLetter(lost, [{ key, reason: "Failed", cause: "no", attempts: 1 }]))
   yield* expectLost("renew", lost, store.renew(lost, hour))
   yield* store.release(lost)
   yield* expectLine(store, owner, texts, "after all that a lost lease tried")
-  ensure((yield* letters(store, lost.queue)).length === 0, () => "an event was parked with a lost lease")
+  ensure((yield* letters(store, lost.queue)).length === 0, () => "an event was dead-lettered with a lost lease")
   yield* store.renew(owner, hour)
   yield* expectHeld(store, lost.queue, "after a lost lease was given back")
 })

@@ -1,11 +1,17 @@
-/** Laws of the dead letters: parked, listed, replayed and purged. */
+/** Laws of the dead letters: dead-lettered, listed, replayed and purged. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
-import type { Lease, Operations, Parked, ParkReason, StoredLetter } from "../../../durable/DurableQueueStore.ts"
+import type {
+  Lease,
+  Operations,
+  DeadLettered,
+  DeadLetterReason,
+  StoredDeadLetter
+} from "../../../durable/EventStore.ts"
 import { concernsAll, type Law } from "./law.ts"
 import { all, append, ensure, expectLine, expectTexts, keysOf, letters, names, own, show, text } from "./scene.ts"
 
-const failed = (key: number, attempts = 1): Parked => ({ key, reason: "Failed", cause: "no", attempts })
+const failed = (key: number, attempts = 1): DeadLettered => ({ key, reason: "Failed", cause: "no", attempts })
 
 /** Parks events one after the other, some time apart, so that each has a time of its own. */
 const parkEach = (
@@ -13,15 +19,15 @@ const parkEach = (
   store: Operations,
   lease: Lease,
   keys: ReadonlyArray<number>
-) => Effect.forEach(keys, (key) => Effect.andThen(sleep(5), store.park(lease, [failed(key)])), { discard: true })
+) => Effect.forEach(keys, (key) => Effect.andThen(sleep(5), store.deadLetter(lease, [failed(key)])), { discard: true })
 
 /** All pages of so many letters, and what happens between them. */
 const pages = Effect.fnUntraced(function* (
   store: Operations,
   limit: number,
-  between: (seen: ReadonlyArray<StoredLetter>) => Effect.Effect<unknown, unknown>
+  between: (seen: ReadonlyArray<StoredDeadLetter>) => Effect.Effect<unknown, unknown>
 ) {
-  const seen: Array<StoredLetter> = []
+  const seen: Array<StoredDeadLetter> = []
   // One more than there can be ends it.
   for (let n = 0; n < 100; n++) {
     const page = yield* store.list("line", { after: seen.at(-1), limit })
@@ -36,26 +42,26 @@ const pages = Effect.fnUntraced(function* (
 export const deadLetters: ReadonlyArray<Law> = [
   {
     number: 7,
-    title: "park moves events to the dead letters in one step, with what is told of them",
+    title: "deadLetter moves events to the dead letters in one step, with what is told of them",
     concerns: concernsAll,
     scenarios: {
       "what is told": Effect.fnUntraced(function* (scene) {
         const store = yield* scene.open
         const lease = yield* own(store, "line")
         const causes = ["no", "", 'it\'s "so"\n\tand %s so', "é 名前 😀", "x".repeat(20_000)]
-        const reasons: ReadonlyArray<ParkReason> = ["Failed", "Died", "Undecodable", "Failed", "Died"]
+        const reasons: ReadonlyArray<DeadLetterReason> = ["Failed", "Died", "Undecodable", "Failed", "Died"]
         yield* append(store, "line", names("e", 0, 6))
         const events = yield* store.next(lease, all)
         yield* scene.sleep(50)
-        const told = causes.map((cause, i): Parked => {
+        const told = causes.map((cause, i): DeadLettered => {
           const reason = reasons[i] ?? "Failed"
           return { key: events[i]?.key ?? 0, reason, cause, attempts: i * 7 + (i === 0 ? 0 : 1) }
-        }) as unknown as NonEmptyReadonlyArray<Parked>
-        yield* store.park(lease, told)
-        yield* expectLine(store, lease, ["e-5", "e-6"], "after five of seven were parked")
-        const parked = yield* letters(store, "line")
-        expectTexts(parked, names("e", 0, 4), "the letters of one step are in the order of their keys")
-        for (const [i, letter] of parked.entries()) {
+        }) as unknown as NonEmptyReadonlyArray<DeadLettered>
+        yield* store.deadLetter(lease, told)
+        yield* expectLine(store, lease, ["e-5", "e-6"], "after five of seven were deadLettered")
+        const deadLettered = yield* letters(store, "line")
+        expectTexts(deadLettered, names("e", 0, 4), "the letters of one step are in the order of their keys")
+        for (const [i, letter] of deadLettered.entries()) {
           const { attempts, cause, key, reason, writtenAt } = letter
           ensure(
             show([key, reason, attempts, writtenAt]) ===
@@ -63,8 +69,14 @@ export const deadLetters: ReadonlyArray<Law> = [
             () => `of ${show(told[i])}, written at ${events[i]?.writtenAt}, is kept ${show({ ...letter, payload: [] })}`
           )
           ensure(cause === causes[i], () => `the cause ${show(causes[i])} became ${show(cause)}`)
-          ensure(letter.parkedAt > writtenAt, () => `written at ${writtenAt}, parked 50 ms later at ${letter.parkedAt}`)
-          ensure(letter.parkedAt === parked[0]?.parkedAt, () => "what was parked in one step has several times")
+          ensure(
+            letter.deadLetteredAt > writtenAt,
+            () => `written at ${writtenAt}, deadLettered 50 ms later at ${letter.deadLetteredAt}`
+          )
+          ensure(
+            letter.deadLetteredAt === deadLettered[0]?.deadLetteredAt,
+            () => "what was dead-lettered in one step has several times"
+          )
         }
       }),
       "what is gone": Effect.fnUntraced(function* (scene) {
@@ -73,8 +85,8 @@ export const deadLetters: ReadonlyArray<Law> = [
         yield* append(store, "line", names("e", 1, 4))
         const [a = 0, b = 0, c = 0] = (yield* store.next(lease, all)).map(({ key }) => key)
         yield* store.acknowledge(lease, [a])
-        yield* store.park(lease, [failed(b, 3)])
-        yield* store.park(lease, [
+        yield* store.deadLetter(lease, [failed(b, 3)])
+        yield* store.deadLetter(lease, [
           { key: a, reason: "Died", cause: "too late", attempts: 9 },
           { key: b, reason: "Died", cause: "again", attempts: 9 },
           failed(c, 4),
@@ -90,7 +102,7 @@ export const deadLetters: ReadonlyArray<Law> = [
             ]),
           () => `the letters are ${show(found)}`
         )
-        yield* expectLine(store, lease, ["e-4"], "after two were parked and one was acknowledged")
+        yield* expectLine(store, lease, ["e-4"], "after two were dead-lettered and one was acknowledged")
       }),
       "a cause that is no text": Effect.fnUntraced(function* (scene) {
         const store = yield* scene.open
@@ -98,9 +110,9 @@ export const deadLetters: ReadonlyArray<Law> = [
         yield* append(store, "line", names("e", 1, 3))
         const [a = 0, b = 0, c = 0] = (yield* store.next(lease, all)).map(({ key }) => key)
         // What a store's text cannot hold may be changed, but must not keep the event in the line for ever.
-        yield* store.park(lease, [{ key: a, reason: "Failed", cause: "before\u0000after", attempts: 1 }])
-        yield* store.park(lease, [{ key: b, reason: "Failed", cause: "before\ud800after", attempts: 1 }])
-        yield* store.park(lease, [failed(c)])
+        yield* store.deadLetter(lease, [{ key: a, reason: "Failed", cause: "before\u0000after", attempts: 1 }])
+        yield* store.deadLetter(lease, [{ key: b, reason: "Failed", cause: "before\ud800after", attempts: 1 }])
+        yield* store.deadLetter(lease, [failed(c)])
         for (const { cause } of (yield* letters(store, "line")).slice(0, 2))
           ensure(cause.startsWith("before"), () => `the cause became ${show(cause)}`)
       })
@@ -108,7 +120,7 @@ export const deadLetters: ReadonlyArray<Law> = [
   },
   {
     number: 8,
-    title: "the dead letters are listed page by page, in the order in which they were parked",
+    title: "the dead letters are listed page by page, in the order in which they were deadLettered",
     concerns: concernsAll,
     scenarios: {
       order: Effect.fnUntraced(function* (scene) {
@@ -139,8 +151,8 @@ export const deadLetters: ReadonlyArray<Law> = [
         yield* append(store, "line", names("e", 0, 9))
         const keys = (yield* store.next(lease, all)).map(({ key }) => key)
         const [first = failed(0), ...others] = keys.toReversed().map((key) => failed(key))
-        yield* store.park(lease, [first, ...others])
-        expectTexts(yield* pages(store, 3, () => Effect.void), names("e", 0, 9), "parked at the same time")
+        yield* store.deadLetter(lease, [first, ...others])
+        expectTexts(yield* pages(store, 3, () => Effect.void), names("e", 0, 9), "dead-lettered at the same time")
       }),
       "pages while letters come and go": Effect.fnUntraced(function* (scene) {
         const store = yield* scene.open
@@ -172,7 +184,7 @@ export const deadLetters: ReadonlyArray<Law> = [
         yield* append(store, "line", names("e", 0, 5))
         const before = yield* store.next(lease, all)
         const [a = 0, b = 0, c = 0, d = 0, e = 0, last = 0] = before.map(({ key }) => key)
-        yield* store.park(lease, [failed(a, 1), failed(b, 2), failed(c, 3), failed(d, 4)])
+        yield* store.deadLetter(lease, [failed(a, 1), failed(b, 2), failed(c, 3), failed(d, 4)])
         yield* store.purge("line", [d])
         yield* scene.sleep(50)
         const count = yield* store.replay("line", [c, a, 1_000_000_000, c, d, e])
@@ -185,9 +197,9 @@ export const deadLetters: ReadonlyArray<Law> = [
         ensure(show([replayed.writtenAt, also.writtenAt]) === show(written), () => "they were written anew")
         expectTexts(yield* letters(store, "line"), ["e-1"], "the letters that are left")
         yield* store.acknowledge(lease, [a, c])
-        yield* store.park(lease, [failed(a), failed(c)])
+        yield* store.deadLetter(lease, [failed(a), failed(c)])
         yield* expectLine(store, lease, ["e-4", "e-5", "e-2", "e-0"], "their keys of before mean nothing")
-        yield* store.park(lease, [failed(replayed.key, 8)])
+        yield* store.deadLetter(lease, [failed(replayed.key, 8)])
         const again = (yield* letters(store, "line")).map((letter) => [text(letter), letter.attempts])
         ensure(
           show(again) ===
@@ -195,7 +207,7 @@ export const deadLetters: ReadonlyArray<Law> = [
               ["e-1", 2],
               ["e-2", 8]
             ]),
-          () => `parked again: ${show(again)}`
+          () => `deadLettered again: ${show(again)}`
         )
         ensure((yield* store.replay("line", [c])) === 0, () => "a letter was replayed by a key that it had before")
       }),
@@ -206,8 +218,8 @@ export const deadLetters: ReadonlyArray<Law> = [
         yield* append(store, "line", texts)
         const keys = keysOf(yield* store.next(lease, all))
         const [first, ...others] = keys
-        yield* store.park(lease, [failed(first), ...others.map((key) => failed(key))])
-        yield* expectLine(store, lease, [], "all are parked")
+        yield* store.deadLetter(lease, [failed(first), ...others.map((key) => failed(key))])
+        yield* expectLine(store, lease, [], "all are deadLettered")
         const count = yield* store.replay("line", keys.toReversed() as unknown as NonEmptyReadonlyArray<number>)
         ensure(count === 2000, () => `2000 were replayed, and the answer is ${count}`)
         yield* expectLine(store, lease, texts.toReversed(), "replayed from the last to the first")
@@ -224,7 +236,7 @@ export const deadLetters: ReadonlyArray<Law> = [
         const lease = yield* own(store, "line")
         yield* append(store, "line", names("e", 0, 4))
         const [a = 0, b = 0, c = 0, d = 0] = (yield* store.next(lease, all)).map(({ key }) => key)
-        yield* store.park(lease, [failed(a), failed(b), failed(c)])
+        yield* store.deadLetter(lease, [failed(a), failed(b), failed(c)])
         const count = yield* store.purge("line", [c, a, a, d, 1_000_000_000])
         ensure(count === 2, () => `two were purged, and the answer is ${count}`)
         expectTexts(yield* letters(store, "line"), ["e-1"], "the letter that is left")

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import type { Stored } from "../../../durable/DurableQueueStore.ts"
+import type { Stored } from "../../../durable/EventStore.ts"
 import { concernsAll, type Law } from "./law.ts"
 import { all, append, ensure, expectLine, expectTexts, keysOf, names, own, show, text } from "./scene.ts"
 
@@ -48,7 +48,7 @@ export const line: ReadonlyArray<Law> = [
         expectAscending(events)
         ensure(
           events.every(({ attempts }) => attempts === 0),
-          () => "an event that was never parked has attempts"
+          () => "an event that was never dead-lettered has attempts"
         )
       }),
       "bytes that change after the append": Effect.fnUntraced(function* (scene) {
@@ -233,11 +233,11 @@ export const line: ReadonlyArray<Law> = [
         const keys = keysOf(yield* store.next(others, all))
         const inBoth = keysOf(yield* store.next(lease, all)).filter((key) => keys.includes(key))
         yield* store.acknowledge(lease, keys)
-        yield* store.park(lease, [{ key: keys[0], reason: "Failed", cause: "", attempts: 1 }])
+        yield* store.deadLetter(lease, [{ key: keys[0], reason: "Failed", cause: "", attempts: 1 }])
         yield* expectLine(store, others, names("other", 1, 3), "keys of it were acknowledged in another queue")
         const left = yield* store.next(lease, all)
         ensure(left.length === 5 - inBoth.length, () => "an event went with the key of another")
-        yield* store.park(others, [{ key: keys[0], reason: "Failed", cause: "", attempts: 1 }])
+        yield* store.deadLetter(others, [{ key: keys[0], reason: "Failed", cause: "", attempts: 1 }])
         ensure((yield* store.replay("one", keys)) === 0, () => "a letter of another queue was replayed")
         ensure((yield* store.purge("one", keys)) === 0, () => "a letter of another queue was purged")
         ensure((yield* letterCount(store.size("other"))) === 1, () => "the letter of another queue is gone")

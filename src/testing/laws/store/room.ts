@@ -2,7 +2,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import type { Lease, Limits, Operations } from "../../../durable/DurableQueueStore.ts"
+import type { Lease, Limits, Operations } from "../../../durable/EventStore.ts"
 import { concernsAll, type Law } from "./law.ts"
 import {
   all,
@@ -95,8 +95,8 @@ export const room: ReadonlyArray<Law> = [
         const events = yield* store.next(lease, all)
         yield* store.acknowledge(lease, keysOf(events.slice(1)))
         yield* tryAppend(store, names("no", 1, 5), limits, false)
-        const parked = { key: keysOf(events)[0], reason: "Failed", cause: "no", attempts: 1 } as const
-        yield* store.park(lease, [parked])
+        const deadLettered = { key: keysOf(events)[0], reason: "Failed", cause: "no", attempts: 1 } as const
+        yield* store.deadLetter(lease, [deadLettered])
         yield* tryAppend(store, ["x".repeat(101)], limits, true)
         yield* expectLine(store, lease, ["x".repeat(101)], "a dead letter is in nobody's way")
       }),
@@ -134,13 +134,13 @@ export const room: ReadonlyArray<Law> = [
         yield* store.acknowledge(lease, [a, a, 1_000_000])
         yield* expectSize(store, "line", lease, "after an acknowledgement")
         const failed = { reason: "Failed", cause: "no", attempts: 1 } as const
-        yield* store.park(lease, [
+        yield* store.deadLetter(lease, [
           { key: a, ...failed },
           { key: b ?? 0, ...failed },
           { key: c ?? 0, ...failed },
           { key: c ?? 0, ...failed }
         ])
-        yield* expectSize(store, "line", lease, "after some were parked")
+        yield* expectSize(store, "line", lease, "after some were deadLettered")
         yield* store.replay("line", [a, c ?? 0, c ?? 0, d ?? 0])
         yield* expectSize(store, "line", lease, "after a replay")
         yield* store.purge("line", [b ?? 0, b ?? 0, a])
@@ -161,15 +161,15 @@ export const room: ReadonlyArray<Law> = [
         })
         for (let step = 1; step <= 60; step++) {
           const events = yield* expectLine(store, lease, line, `before step ${step}`)
-          const parked = yield* letters(store, "line")
+          const deadLettered = yield* letters(store, "line")
           expectTexts(
-            parked.toSorted((x, y) => dead.indexOf(text(x)) - dead.indexOf(text(y))),
+            deadLettered.toSorted((x, y) => dead.indexOf(text(x)) - dead.indexOf(text(y))),
             dead,
             `at ${step}`
           )
           yield* expectSize(store, "line", lease, `before step ${step}`)
           const kind = yield* Random.nextIntBetween(0, 6)
-          const some = yield* sample(kind < 4 ? events : parked)
+          const some = yield* sample(kind < 4 ? events : deadLettered)
           const texts = some.map(text)
           if (kind < 2) {
             const fresh = names(`${step}`, 1, yield* Random.nextIntBetween(1, 6))
@@ -178,7 +178,7 @@ export const room: ReadonlyArray<Law> = [
           } else if (some.length === 0) continue
           else if (kind === 2) yield* store.acknowledge(lease, keysOf(some))
           else if (kind === 3)
-            yield* store.park(lease, [
+            yield* store.deadLetter(lease, [
               ...some.map(({ key }) => ({ key, reason: "Failed", cause: "no", attempts: ++count }) as const),
               // gone or never there
               { key: 1_000_000_000, reason: "Died", cause: "no", attempts: 1 }

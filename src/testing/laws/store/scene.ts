@@ -12,15 +12,15 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import {
-  DurableQueueStore,
-  type DurableQueueStoreError,
+  EventStore,
+  type EventStoreError,
   type Lease,
   LeaseLost,
   type Limits,
   type Operations,
   type Stored,
-  type StoredLetter
-} from "../../../durable/DurableQueueStore.ts"
+  type StoredDeadLetter
+} from "../../../durable/EventStore.ts"
 import { decodeExactly, encode } from "../../../internal/encoding/utf8.ts"
 import type { Data, Subject } from "./subject.ts"
 
@@ -45,7 +45,7 @@ export class Scene {
     this.subject = subject
     this.transaction = data.transaction
     this.clock = clock
-    this.open = Effect.map(Layer.build(Layer.fresh(data.layer)), Context.get(DurableQueueStore))
+    this.open = Effect.map(Layer.build(Layer.fresh(data.layer)), Context.get(EventStore))
   }
 
   /** Another handle, or the one there is when the data can have no other. */
@@ -141,7 +141,7 @@ export const keysOf = (events: ReadonlyArray<{ readonly key: number }>): NonEmpt
 }
 
 /** All dead letters of a queue. */
-export const letters = (store: Operations, queue: string): Effect.Effect<ReadonlyArray<StoredLetter>, unknown> =>
+export const letters = (store: Operations, queue: string): Effect.Effect<ReadonlyArray<StoredDeadLetter>, unknown> =>
   store.list(queue, { limit: 100_000 })
 
 /** Expects a queue's line to hold these texts, and answers with the events. */
@@ -170,11 +170,7 @@ export const expectTexts = (
 }
 
 /** Expects a call to fail because the lease is lost. */
-export const expectLost = (
-  what: string,
-  lease: Lease,
-  call: Effect.Effect<unknown, DurableQueueStoreError | LeaseLost>
-) =>
+export const expectLost = (what: string, lease: Lease, call: Effect.Effect<unknown, EventStoreError | LeaseLost>) =>
   Effect.map(Effect.exit(call), (exit) => {
     ensure(Exit.isFailure(exit), () => `${what} with a lease that is lost did not fail`)
     const lost = exit.cause.reasons.some(

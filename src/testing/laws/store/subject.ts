@@ -3,7 +3,7 @@ import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { DurableQueueStore } from "../../../durable/DurableQueueStore.ts"
+import type { EventStore } from "../../../durable/EventStore.ts"
 
 /**
  * The data of one scenario, and how to get at it.
@@ -13,7 +13,7 @@ import type { DurableQueueStore } from "../../../durable/DurableQueueStore.ts"
  */
 export interface Data {
   /** Opens the data. Each time that it is built is another handle, as another process has it. */
-  readonly layer: Layer.Layer<DurableQueueStore, unknown>
+  readonly layer: Layer.Layer<EventStore, unknown>
   /**
    * Runs an effect in a transaction of the store's own database, which commits when it succeeds and rolls back when it
    * fails. For stores whose `append` can be part of one.

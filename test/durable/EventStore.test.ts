@@ -1,18 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Layer, Stream } from "effect"
-import { DurableQueueStore } from "effect-events/durable"
+import { EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
 import { isFull, runs } from "../support/runs.ts"
 
-const Store = DurableQueueStore.DurableQueueStore
+const Store = EventStore.EventStore
 const rows = (queue: string) => Store.use((store) => Effect.map(store.size(queue), ({ rows }) => rows))
 const append = (queue: string, ...texts: readonly [string, ...ReadonlyArray<string>]) =>
   Store.use((store) =>
     store.append(queue, [Buffer.from(texts[0]), ...texts.slice(1).map((text) => Buffer.from(text))], undefined)
   )
-const make = Effect.map(DurableQueueStore.makeMemory, (memory) => ({
-  layer: DurableQueueStore.layerMemoryOver(memory)
+const make = Effect.map(MemoryStore.makeMemory, (memory) => ({
+  layer: MemoryStore.layerOver(memory)
 }))
 
 describe("the store in memory", () => {
@@ -30,18 +30,18 @@ describe("the store in memory", () => {
     })
   }
 
-  it.effect("layerMemory is empty each time it is built", () =>
+  it.effect("MemoryStore.layer is empty each time it is built", () =>
     Effect.gen(function* () {
-      const { layerMemory } = DurableQueueStore
-      yield* Effect.provide(append("line", "e"), layerMemory)
-      assert.strictEqual(yield* Effect.provide(rows("line"), layerMemory), 0)
+      const { layer } = MemoryStore
+      yield* Effect.provide(append("line", "e"), layer)
+      assert.strictEqual(yield* Effect.provide(rows("line"), layer), 0)
     })
   )
 
   it.effect("two stores over one memory see each other, and the next finds what they left", () =>
     Effect.gen(function* () {
-      const memory = yield* DurableQueueStore.makeMemory
-      const layer = DurableQueueStore.layerMemoryOver(memory)
+      const memory = yield* MemoryStore.makeMemory
+      const layer = MemoryStore.layerOver(memory)
       const build = Layer.build(Layer.fresh(layer))
       yield* Effect.scoped(
         Effect.gen(function* () {
@@ -65,7 +65,7 @@ describe("the store in memory", () => {
       yield* TestClock.adjust("1 second")
       const second = yield* store.acquire("line", Duration.seconds(30))
       assert.deepStrictEqual(second, { _tag: "Acquired", lease: { queue: "line", epoch: 2 } })
-    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+    }).pipe(Effect.provide(MemoryStore.layer))
   )
 
   it.effect("who listens slowly is told of many changes at once, and misses none", () =>
@@ -90,7 +90,7 @@ describe("the store in memory", () => {
       assert.strictEqual(seen, 100)
       assert.isAtMost(elements, 3)
       yield* Fiber.interrupt(fiber)
-    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+    }).pipe(Effect.provide(MemoryStore.layer))
   )
 
   // That a step costs no more than in a short one is a check of the benchmark.
@@ -111,18 +111,18 @@ describe("the store in memory", () => {
         yield* store.acknowledge(answer.lease, [key, ...keys])
       }
       assert.strictEqual(yield* rows("line"), appends * 50)
-    }).pipe(Effect.provide(DurableQueueStore.layerMemory))
+    }).pipe(Effect.provide(MemoryStore.layer))
   )
 })
 
 describe("the errors of a store", () => {
   it("say what and where, and whether it may have happened", () => {
     const error = { store: "sqlite", operation: "append", problem: "NoSpace", detail: "the disk is full" } as const
-    const sure = new DurableQueueStore.DurableQueueStoreError({ ...error, unsure: false })
+    const sure = new EventStore.EventStoreError({ ...error, maybeCommitted: false })
     assert.strictEqual(sure.message, "the sqlite store could not append (NoSpace: the disk is full)")
-    const unsure = new DurableQueueStore.DurableQueueStoreError({ ...error, unsure: true })
-    assert.include(unsure.message, "and may have done it all the same")
-    const lost = new DurableQueueStore.LeaseLost({ queue: "orders", epoch: 3 })
+    const maybeCommitted = new EventStore.EventStoreError({ ...error, maybeCommitted: true })
+    assert.include(maybeCommitted.message, "and may have done it all the same")
+    const lost = new EventStore.LeaseLost({ queue: "orders", epoch: 3 })
     assert.include(lost.message, 'the lease 3 of the queue "orders"')
   })
 })

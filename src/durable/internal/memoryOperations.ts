@@ -45,8 +45,8 @@ export const operations = <E>(memory: Memory, lost: (lease: Lease) => E) => {
     next: (lease: Lease, limits: Limits) => owning(lease, (data) => data.next(limits)),
     acknowledge: (lease: Lease, keys: ReadonlyArray<number>) =>
       owning(lease, (data) => told(lease.queue, data.acknowledge(keys), undefined)),
-    park: (lease: Lease, events: ReadonlyArray<Told>) =>
-      owning(lease, (data, now) => told(lease.queue, data.park(events, now), undefined)),
+    deadLetter: (lease: Lease, events: ReadonlyArray<Told>) =>
+      owning(lease, (data, now) => told(lease.queue, data.deadLetter(events, now), undefined)),
     list: (queue: string, page: Page) => on(queue, (data) => data.list(page.after, page.limit)),
     replay: (queue: string, keys: ReadonlyArray<number>) =>
       on(queue, (data) => {

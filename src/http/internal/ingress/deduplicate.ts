@@ -9,7 +9,7 @@ import { Repeats } from "./repeats.ts"
  * @category options
  * @since 0.1.0
  */
-export interface Dedupe {
+export interface Deduplication {
   /**
    * How long an id is kept, from its commit on: 10 minutes by default, or twice the tolerance of `verify` if that is
    * longer. Over less than that, a signed request that is played again may be taken twice.
@@ -19,16 +19,16 @@ export interface Dedupe {
   readonly maxIds?: number | undefined
 }
 
-export const dedupeDefaults = { window: "10 minutes", maxIds: 100_000 } as const
+export const deduplicateDefaults = { window: "10 minutes", maxIds: 100_000 } as const
 
 export const makeRepeats = (
-  { maxIds = dedupeDefaults.maxIds, window }: Dedupe,
+  { maxIds = deduplicateDefaults.maxIds, window }: Deduplication,
   verification: Verification | undefined
 ): Repeats => {
   const twice = Duration.times(verification === undefined ? Duration.zero : toleranceOf(verification), 2)
-  const kept = window ?? Duration.max(Duration.fromInputUnsafe(dedupeDefaults.window), twice)
+  const kept = window ?? Duration.max(Duration.fromInputUnsafe(deduplicateDefaults.window), twice)
   return new Repeats(
     Duration.toMillis(Duration.fromInputUnsafe(kept)),
-    count("EventIngress", "dedupe.maxIds", maxIds, 1)
+    count("EventIngress", "deduplicate.maxIds", maxIds, 1)
   )
 }

@@ -3,7 +3,7 @@
  * so that a queue in a test, in one process and on many machines is the same code over another layer.
  *
  * An operation that succeeds is committed: it outlives the process, unless the store says otherwise. One that fails has
- * changed nothing, unless its error is `unsure`. A store never gives the events of a queue to an owner whose lease another
+ * changed nothing, unless its error is `maybeCommitted`. A store never gives the events of a queue to an owner whose lease another
  * has taken, and never takes an acknowledgement from it.
  *
  * @since 0.1.0
@@ -12,11 +12,8 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
-import { Memory } from "./internal/memory.ts"
-import { operations } from "./internal/memoryStore.ts"
 
 /**
  * Names an event in its queue's line: keys grow in the order in which events were appended. They are no cursor: an event
@@ -36,29 +33,29 @@ export type Key = number
 export interface Stored {
   readonly key: Key
   readonly payload: Uint8Array
-  /** How many times it was delivered in vain before it was replayed; 0 for one that was never parked. */
+  /** How many times it was delivered in vain before it was replayed; 0 for one that was never dead-lettered. */
   readonly attempts: number
   /** When it was appended, in milliseconds since 1970 of the store's clock. */
   readonly writtenAt: number
 }
 
 /**
- * Why an event was parked.
+ * Why an event was dead-lettered.
  *
  * @category models
  * @since 0.1.0
  */
-export type ParkReason = "Failed" | "Died" | "Undecodable"
+export type DeadLetterReason = "Failed" | "Died" | "Undecodable"
 
 /**
- * What is told of an event that is parked.
+ * What is told of an event that is dead-lettered.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Parked {
+export interface DeadLettered {
   readonly key: Key
-  readonly reason: ParkReason
+  readonly reason: DeadLetterReason
   /** What went wrong, as text. */
   readonly cause: string
   /** All attempts, those before an earlier replay included. */
@@ -66,15 +63,15 @@ export interface Parked {
 }
 
 /**
- * A dead letter as a store gives it: the raw bytes, and what was told when it was parked.
+ * A dead letter as a store gives it: the raw bytes, and what was told when it was dead-lettered.
  *
  * @category models
  * @since 0.1.0
  */
-export interface StoredLetter extends Parked {
+export interface StoredDeadLetter extends DeadLettered {
   readonly payload: Uint8Array
   readonly writtenAt: number
-  readonly parkedAt: number
+  readonly deadLetteredAt: number
 }
 
 /**
@@ -123,14 +120,14 @@ export interface Size extends Limits {
 }
 
 /**
- * A page of dead letters: those after a key, in the order in which they were parked; their keys are those of the events.
+ * A page of dead letters: those after a key, in the order in which they were dead-lettered; their keys are those of the events.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Page {
   /** The last letter of the page before: its place is where this one begins. */
-  readonly after?: Pick<StoredLetter, "key" | "parkedAt"> | undefined
+  readonly after?: Pick<StoredDeadLetter, "key" | "deadLetteredAt"> | undefined
   readonly limit: number
 }
 
@@ -150,7 +147,7 @@ export interface Operations {
     queue: string,
     payloads: NonEmptyReadonlyArray<Uint8Array>,
     limits: Limits | undefined
-  ) => Effect.Effect<boolean, DurableQueueStoreError>
+  ) => Effect.Effect<boolean, EventStoreError>
   /**
    * Whether the fiber that asks is in a transaction of this store's own database: an `append` in that fiber is then part
    * of the transaction.
@@ -160,45 +157,42 @@ export interface Operations {
    * The first events of the line, from the head, never by a cursor: at most `rows`, and no more than fit `bytes`, but one
    * at least. They stay where they are.
    */
-  readonly next: (
-    lease: Lease,
-    limits: Limits
-  ) => Effect.Effect<ReadonlyArray<Stored>, DurableQueueStoreError | LeaseLost>
+  readonly next: (lease: Lease, limits: Limits) => Effect.Effect<ReadonlyArray<Stored>, EventStoreError | LeaseLost>
   /** Removes events that have been delivered. Those that are gone already are passed over. */
   readonly acknowledge: (
     lease: Lease,
     keys: NonEmptyReadonlyArray<Key>
-  ) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+  ) => Effect.Effect<void, EventStoreError | LeaseLost>
   /** Moves events from the line to the dead letters, in one step. Those that are gone already are passed over. */
-  readonly park: (
+  readonly deadLetter: (
     lease: Lease,
-    events: NonEmptyReadonlyArray<Parked>
-  ) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+    events: NonEmptyReadonlyArray<DeadLettered>
+  ) => Effect.Effect<void, EventStoreError | LeaseLost>
   /** The dead letters of a queue, page by page. */
-  readonly list: (queue: string, page: Page) => Effect.Effect<ReadonlyArray<StoredLetter>, DurableQueueStoreError>
+  readonly list: (queue: string, page: Page) => Effect.Effect<ReadonlyArray<StoredDeadLetter>, EventStoreError>
   /**
    * Moves dead letters to the end of the line, in the order given, with new keys and with their attempts. Answers how many
    * that were: those that are gone already are passed over.
    */
-  readonly replay: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, DurableQueueStoreError>
+  readonly replay: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, EventStoreError>
   /** Forgets dead letters. Answers how many that were. */
-  readonly purge: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, DurableQueueStoreError>
-  readonly size: (queue: string) => Effect.Effect<Size, DurableQueueStoreError>
+  readonly purge: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, EventStoreError>
+  readonly size: (queue: string) => Effect.Effect<Size, EventStoreError>
   /**
    * Asks for a queue's lease, for `ttl` of the store's clock. It is given, with an epoch greater than any before, when
    * nobody has it, when it was released, and when it has run out.
    */
-  readonly acquire: (queue: string, ttl: Duration.Duration) => Effect.Effect<Acquired, DurableQueueStoreError>
+  readonly acquire: (queue: string, ttl: Duration.Duration) => Effect.Effect<Acquired, EventStoreError>
   /** Keeps a lease for another `ttl` from now; one that has run out too, as long as nobody has taken it. */
-  readonly renew: (lease: Lease, ttl: Duration.Duration) => Effect.Effect<void, DurableQueueStoreError | LeaseLost>
+  readonly renew: (lease: Lease, ttl: Duration.Duration) => Effect.Effect<void, EventStoreError | LeaseLost>
   /** Gives a lease back. Nothing happens when it is lost already. */
-  readonly release: (lease: Lease) => Effect.Effect<void, DurableQueueStoreError>
+  readonly release: (lease: Lease) => Effect.Effect<void, EventStoreError>
   /**
    * Has an element after each commit, of this process or another, that appended to the queue, replayed to it, removed from
    * it or released its lease; one for several is enough, and one too many does no harm. Listening has begun once its first
    * element is there, which comes at once. When it fails, whoever listens looks for himself, and listens again.
    */
-  readonly changes: (queue: string) => Stream.Stream<void, DurableQueueStoreError>
+  readonly changes: (queue: string) => Stream.Stream<void, EventStoreError>
 }
 
 /**
@@ -207,9 +201,7 @@ export interface Operations {
  * @category services
  * @since 0.1.0
  */
-export class DurableQueueStore extends Context.Service<DurableQueueStore, Operations>()(
-  "effect-events/durable/DurableQueueStore"
-) {}
+export class EventStore extends Context.Service<EventStore, Operations>()("effect-events/durable/EventStore") {}
 
 /**
  * The lease is lost: another owner has taken it, and nothing was done.
@@ -238,12 +230,12 @@ export class LeaseLost extends Data.TaggedError("LeaseLost")<{
 export type StoreProblem = "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disconnected" | "NewerSchema" | "Other"
 
 /**
- * An operation of a store failed. What it was asked to do is not done, unless `unsure`.
+ * An operation of a store failed. What it was asked to do is not done, unless `maybeCommitted`.
  *
  * @category errors
  * @since 0.1.0
  */
-export class DurableQueueStoreError extends Data.TaggedError("DurableQueueStoreError")<{
+export class EventStoreError extends Data.TaggedError("EventStoreError")<{
   /** The kind of store, such as `sqlite`. */
   readonly store: string
   /** What it was asked to do, such as `append`. */
@@ -252,63 +244,11 @@ export class DurableQueueStoreError extends Data.TaggedError("DurableQueueStoreE
   /** What happened, in words, without an event's content. */
   readonly detail: string
   /** The connection broke, or a file was removed, while the database had the statement: it may have been committed. */
-  readonly unsure: boolean
+  readonly maybeCommitted: boolean
   readonly cause?: unknown
 }> {
   override get message(): string {
-    const doubt = this.unsure ? ", and may have done it all the same" : ""
+    const doubt = this.maybeCommitted ? ", and may have done it all the same" : ""
     return `the ${this.store} store could not ${this.operation} (${this.problem}: ${this.detail})${doubt}`
   }
 }
-
-/**
- * What the memory store keeps. Whoever holds it holds the queues: stores over it come and go as processes do over a file.
- *
- * @category models
- * @since 0.1.0
- */
-export type { Memory }
-
-/**
- * An empty memory, for `layerMemoryOver`.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
-
-/**
- * A store over a memory that outlives it, for tests: two stores over one memory are as two processes over one file, and
- * the next one finds what the one before has left.
- *
- * **Example** (Finding what the store before has left)
- *
- * ```ts
- * import { Effect } from "effect"
- * import { DurableQueueStore } from "effect-events/durable"
- *
- * const program = Effect.gen(function* () {
- *   const memory = yield* DurableQueueStore.makeMemory
- *   const store = Effect.provide(DurableQueueStore.DurableQueueStore, DurableQueueStore.layerMemoryOver(memory))
- *   yield* (yield* store).append("orders", [new TextEncoder().encode("1")], undefined)
- *   console.log((yield* (yield* store).size("orders")).rows)
- * })
- *
- * Effect.runPromise(program)
- * // prints: 1
- * ```
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerMemoryOver = (memory: Memory): Layer.Layer<DurableQueueStore> =>
-  Layer.sync(DurableQueueStore, () => operations(memory, (lease) => new LeaseLost(lease)))
-
-/**
- * A store in memory, for tests: empty each time the layer is built. It tells the time by Effect's `Clock`, so that a
- * `TestClock` moves its leases.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerMemory: Layer.Layer<DurableQueueStore> = Layer.unwrap(Effect.map(makeMemory, layerMemoryOver))

@@ -1,0 +1,62 @@
+/**
+ * A store of durable queues in memory, for tests: it keeps all that a store promises, but nothing beyond its process.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { EventStore, LeaseLost } from "./EventStore.ts"
+import { Memory } from "./internal/memory.ts"
+import { operations } from "./internal/memoryOperations.ts"
+
+/**
+ * What the memory store keeps. Whoever holds it holds the queues: stores over it come and go as processes do over a file.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type { Memory }
+
+/**
+ * An empty memory, for `layerOver`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
+
+/**
+ * A store over a memory that outlives it, for tests: two stores over one memory are as two processes over one file, and
+ * the next one finds what the one before has left.
+ *
+ * **Example** (Finding what the store before has left)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "effect-events/durable"
+ *
+ * const program = Effect.gen(function* () {
+ *   const memory = yield* MemoryStore.makeMemory
+ *   const store = Effect.provide(EventStore.EventStore, MemoryStore.layerOver(memory))
+ *   yield* (yield* store).append("orders", [new TextEncoder().encode("1")], undefined)
+ *   console.log((yield* (yield* store).size("orders")).rows)
+ * })
+ *
+ * Effect.runPromise(program)
+ * // prints: 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOver = (memory: Memory): Layer.Layer<EventStore> =>
+  Layer.sync(EventStore, () => operations(memory, (lease) => new LeaseLost(lease)))
+
+/**
+ * A store in memory, for tests: empty each time the layer is built. It tells the time by Effect's `Clock`, so that a
+ * `TestClock` moves its leases.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<EventStore> = Layer.unwrap(Effect.map(makeMemory, layerOver))

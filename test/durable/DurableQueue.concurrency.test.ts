@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet, settle } from "../support/virtual.ts"
 import { type Options, start } from "./support/process.ts"

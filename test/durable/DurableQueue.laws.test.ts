@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
 /** The log must not tell the content. */

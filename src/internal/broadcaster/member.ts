@@ -6,12 +6,14 @@ import * as Effect from "effect/Effect"
 import type { Predicate } from "effect/Predicate"
 import type { OnDropped } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
+import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
 import { type Account, edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
-import { type Delivery, startOwn, type SharedDrainer } from "./delivery.ts"
-import { makeTopic, type Topic } from "./topic.ts"
+import { maxTurn } from "../turns.ts"
+import { type Delivery, listed, type SharedDrainer } from "./sharedDrainer.ts"
+import { makeTopic, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
@@ -123,11 +125,11 @@ export const makeMember = <A, E>(
     onSinkClosed()
   }
   const options = { sink, account, report, context, onSinkClosed: closed }
-  const writeSync = sink[WriteSync]
+  const write = sink[WriteSync]
   const delivery: Delivery<A> =
-    writeSync === undefined || filter !== undefined
+    write === undefined || filter !== undefined
       ? startOwn(options, topic.subscribe())
-      : shared.drainer().start(options, writeSync)
+      : shared.drainer().start({ ...options, write, goOn: (failed, rest) => startOwn({ ...options, failed }, rest) })
   return {
     node,
     account,
@@ -145,5 +147,23 @@ export const makeMember = <A, E>(
       cut()
       shutdown.beginReported(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
     }
+  }
+}
+
+// internals
+
+/** A drainer of its own, which no other sink can hold up. */
+const startOwn = <A, E>(options: Omit<DrainerOptions<A, E>, "source">, subscription: Subscription<A>): Delivery<A> => {
+  const least = joinUpTo(options.sink)
+  const drainer = startDrainer({
+    ...options,
+    source: { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
+  })
+  return {
+    cut: subscription.cut,
+    close: drainer.close,
+    undelivered: Effect.suspend(() => listed([...drainer.undelivered()], subscription.pages())),
+    rounds: undefined,
+    update: () => {}
   }
 }

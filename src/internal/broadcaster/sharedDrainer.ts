@@ -1,4 +1,4 @@
-/** How a sink of a broadcaster gets its events: by a drainer of its own, or by the one that plain functions share. */
+/** The drainer that the sinks of a broadcaster share which are plain functions. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { Undelivered } from "../../Dropped.ts"
 import { endWithin } from "../deadline.ts"
-import * as Drainer from "../drainer.ts"
+import type { Account } from "../node.ts"
 import type { Page } from "../pages.ts"
 import { type EventSink, SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
@@ -26,35 +26,29 @@ export interface Delivery<out A> {
   readonly update: () => void
 }
 
-export type Options<A, E> = Omit<Drainer.Options<A, E>, "source">
-
-/** A drainer of its own, which no other sink can hold up. */
-export const startOwn = <A, E>(options: Options<A, E>, subscription: Subscription<A>): Delivery<A> => {
-  const joinUpTo = Drainer.joinUpTo(options.sink)
-  const drainer = Drainer.startDrainer({
-    ...options,
-    source: { poll: () => subscription.poll(joinUpTo, maxTurn), wait: subscription.wait, settle: () => {} }
-  })
-  return {
-    cut: subscription.cut,
-    close: drainer.close,
-    undelivered: Effect.suspend(() => listed([...drainer.undelivered()], subscription.pages())),
-    rounds: undefined,
-    update: () => {}
-  }
+/** A sink that is to share the drainer. */
+export interface Options<in out A> {
+  readonly sink: EventSink<A, unknown>
+  readonly write: (event: A) => boolean
+  readonly account: Account
+  /** The sink has answered that it is closed. */
+  readonly onSinkClosed: () => void
+  /** Starts a drainer of its own for a sink that has thrown: the batch begins with the event that it threw at. */
+  readonly goOn: (
+    failed: { readonly batch: ReadonlyArray<A>; readonly cause: Cause.Cause<unknown> },
+    rest: Subscription<A>
+  ) => Delivery<A>
 }
 
 export interface SharedDrainer<in out A> {
-  readonly start: <E>(options: Options<A, E>, write: (event: A) => boolean) => Delivery<A>
+  readonly start: (options: Options<A>) => Delivery<A>
   /** All of its sinks have left, and it serves no more. */
   readonly isEnded: () => boolean
 }
 
 /** A sink that shares the drainer. */
 interface Seat<in out A> {
-  readonly sink: EventSink<A, unknown>
-  readonly options: Options<A, never>
-  readonly write: (event: A) => boolean
+  readonly options: Options<A>
   /** The positions of its first event, of the next one, and of the first that is not for the sink. */
   readonly first: number
   next: number
@@ -120,19 +114,19 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
     const subscription = topic.subscribe(pages)
     // Before anything can be published: the rest of a sink that was cut ends at its boundary.
     if (seat.until !== Number.POSITIVE_INFINITY) subscription.cut()
-    seat.own = startOwn({ ...seat.options, failed: { batch: first?.events ?? [], cause } }, subscription)
+    seat.own = seat.options.goOn({ batch: first?.events ?? [], cause }, subscription)
     leave(seat)
   }
   const closed = (seat: Seat<A>) => {
-    const { account, onSinkClosed } = seat.options
-    account.lastError = new SinkClosed({ sink: seat.sink.node.name })
+    const { account, onSinkClosed, sink } = seat.options
+    account.lastError = new SinkClosed({ sink: sink.node.name })
     onSinkClosed()
     seat.rest = restOf(seat)
     leave(seat)
   }
   /** Hands the sink what it has not got of the page, up to the end of the turn. */
   const serve = (seat: Seat<A>) => {
-    const { write } = seat
+    const { write } = seat.options
     const from = Math.max(seat.next - start, 0)
     const last = Math.min(page.length, seat.until - start)
     const end = Math.min(last, from + maxTurn - sinceYield)
@@ -186,12 +180,9 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
 
   return {
     isEnded: () => isEnded,
-    start: <E>(options: Options<A, E>, write: (event: A) => boolean) => {
+    start: (options) => {
       const seat: Seat<A> = {
-        sink: options.sink,
-        // What it fails with makes no difference to a function that only throws.
-        options: options as unknown as Options<A, never>,
-        write,
+        options,
         first: topic.published(),
         next: topic.published(),
         until: Number.POSITIVE_INFINITY,
@@ -236,10 +227,8 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
   }
 }
 
-// internals
-
 /** Adds the events of the pages to the list, a page a turn where there are many. */
-const listed = <A>(list: Array<Undelivered<A>>, pages: ReadonlyArray<Page<A>>) =>
+export const listed = <A>(list: Array<Undelivered<A>>, pages: ReadonlyArray<Page<A>>) =>
   Effect.gen(function* () {
     for (const { events } of pages) {
       for (let i = 0; i < events.length; i++) {

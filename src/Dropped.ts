@@ -8,7 +8,7 @@ import type * as Cause from "effect/Cause"
 import type * as Effect from "effect/Effect"
 
 /**
- * An accepted event that was given up, as `onDropped` gets it.
+ * An accepted event that was dropped, as `onDropped` gets it.
  *
  * @category models
  * @since 0.1.0
@@ -19,7 +19,7 @@ export interface Dropped<out A, out E = never> {
 }
 
 /**
- * Why an accepted event was given up.
+ * Why an accepted event was dropped.
  *
  * @category models
  * @since 0.1.0
@@ -95,7 +95,7 @@ export interface Undelivered<out A> {
 }
 
 /**
- * Takes the reports of events given up. The report of a failed delivery is part of that delivery: the events behind it
+ * Takes the reports of dropped events. The report of a failed delivery is part of that delivery: the events behind it
  * wait for it. At a close all reports together have 5 seconds. Only a report that it fails to take (a defect, an
  * interruption, the time is up) is logged, at level error.
  *

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
 
-/** How long a part waits at its close unless it is told otherwise: inside Kubernetes' usual grace of 30 seconds. */
+/** How long a part waits at its close by default: inside Kubernetes' usual grace of 30 seconds. */
 export const defaultDrainTimeout: Duration.Duration = Duration.seconds(20)
 
 /** How long `onDropped` has for all that a close leaves. */

@@ -41,7 +41,7 @@ export class SlidingRefused extends Data.TaggedError("SlidingRefused")<{
 }
 
 /**
- * A sink over one of them. `atOnce` tries without waiting; `wait` is for one that suspends, and is given up at the close,
+ * A sink over one of them. `atOnce` tries without waiting; `wait` is for one that suspends, and is interrupted at the close,
  * since it may never have room again.
  */
 const over = <A>(

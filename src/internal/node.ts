@@ -22,7 +22,7 @@ export interface SinkCounts {
   readonly delivered: number
   /** Events that a filter remaining back. */
   readonly filtered: number
-  /** Events given up, each with a reason. */
+  /** Events dropped, each with a reason. */
   readonly dropped: number
   /** Events that the close could not deliver and returned or reported. */
   readonly undelivered: number

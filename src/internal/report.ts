@@ -1,4 +1,4 @@
-/** Hands what a part gave up to its `onDropped` or, without one, to the log: an accepted event is never lost silently. */
+/** Reports what a part dropped to its `onDropped` or, without one, to the log: an accepted event is never lost silently. */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -19,7 +19,7 @@ export interface Report<in A> {
   /** Reports an event whose delivery ended in `cause`. Only `onDropped` itself runs as `restore` makes it run. */
   readonly failed: (event: A, cause: Cause.Cause<unknown>, restore: Restore) => Effect.Effect<void>
   /**
-   * Reports events that were given up beside the delivery, in a fiber of its own: interrupting the writer that caused it,
+   * Reports events that were dropped beside the delivery, in a fiber of its own: interrupting the writer that caused it,
    * which waits for it, costs no report.
    */
   readonly aside: (events: ReadonlyArray<A>, reason: Overflow | Died) => Effect.Effect<void>
@@ -44,7 +44,7 @@ export const makeReport = <A, E>(
   context: Context.Context<never>
 ): Report<A> => {
   const log = makeFailureLog()
-  /** How many events were given up since the last line in the log, and the ids of the first of them. */
+  /** How many events were dropped since the last line in the log, and the ids of the first of them. */
   let unlogged = 0
   let ids: Array<string> = []
   const running = new Set<Fiber.Fiber<void>>()
@@ -65,23 +65,25 @@ export const makeReport = <A, E>(
       what,
       cause
     )
-  /** Logs all that was given up since the last line. */
+  /** Logs all that was dropped since the last line. */
   const logDropped = (cause: Cause.Cause<unknown>) => {
     const [n, named] = [unlogged, ids]
     unlogged = 0
     ids = []
-    return line(named, `gave up ${n === 1 ? "an event" : `${n} events`}`, cause)
+    return line(named, `dropped ${n === 1 ? "an event" : `${n} events`}`, cause)
   }
-  const hand = (onDropped: OnDropped<A, E>, dropped: Dropped<A, E>, restore: Restore) =>
+  const callOnDropped = (onDropped: OnDropped<A, E>, dropped: Dropped<A, E>, restore: Restore) =>
     restore(Effect.suspend(() => onDropped(dropped))).pipe(
       Effect.onExit((exit) =>
-        Exit.isFailure(exit) ? lost([dropped.event], "could not report an event it gave up", exit.cause) : Effect.void
+        Exit.isFailure(exit)
+          ? lost([dropped.event], "could not report an event that it dropped", exit.cause)
+          : Effect.void
       ),
       // The report has been logged in its place.
       Effect.catchCause(() => Effect.void)
     )
   const dropped = (one: Dropped<A, E>, restore: Restore) => {
-    if (onDropped !== undefined) return hand(onDropped, one, restore)
+    if (onDropped !== undefined) return callOnDropped(onDropped, one, restore)
     unlogged++
     const id = idOf(one.event)
     if (id !== undefined && ids.length < idsNamed) ids.push(id)
@@ -89,19 +91,23 @@ export const makeReport = <A, E>(
     return logDropped(one.reason._tag === "Died" ? one.reason.cause : Cause.empty)
   }
 
-  /** Hands all of them over in a fiber of its own, so that a callback that refuses interruption cannot hold the close. */
-  const handAll = (onDropped: OnDropped<A, E>, events: ReadonlyArray<Undelivered<A>>, why: "Undelivered" | "Lagged") =>
+  /** Reports all of them in a fiber of its own, so that a callback that refuses interruption cannot hold the close. */
+  const reportAll = (
+    onDropped: OnDropped<A, E>,
+    events: ReadonlyArray<Undelivered<A>>,
+    why: "Undelivered" | "Lagged"
+  ) =>
     Effect.suspend(() => {
       const ended = Latch.makeUnsafe()
-      let handed = 0
+      let reported = 0
       const fiber = Effect.runForkWith(context)(
         Effect.whileLoop({
-          while: () => handed < events.length,
+          while: () => reported < events.length,
           body: () => {
-            const { event, inFlight } = events[handed]!
-            return hand(onDropped, { event, reason: { _tag: why, inFlight } }, identity)
+            const { event, inFlight } = events[reported]!
+            return callOnDropped(onDropped, { event, reason: { _tag: why, inFlight } }, identity)
           },
-          step: () => void handed++
+          step: () => void reported++
         })
       )
       fiber.addObserver(() => void ended.openUnsafe())
@@ -109,7 +115,7 @@ export const makeReport = <A, E>(
         endWithin(ended, reportTimeout, () => fiber.interruptUnsafe()),
         (isDone) => {
           // The one that was interrupted in its report has logged itself; one that refuses interruption has not.
-          const from = isDone ? handed + 1 : handed
+          const from = isDone ? reported + 1 : reported
           if (from >= events.length) return Effect.void
           return lost(
             events.slice(from, from + idsNamed).map(({ event }) => event),
@@ -143,7 +149,7 @@ export const makeReport = <A, E>(
     },
     undelivered: (events, why) => {
       if (events.length === 0) return Effect.void
-      if (onDropped !== undefined) return handAll(onDropped, events, why)
+      if (onDropped !== undefined) return reportAll(onDropped, events, why)
       const what = why === "Lagged" ? "was evicted with" : "closed with"
       let inFlight = 0
       return Effect.andThen(
@@ -163,7 +169,7 @@ export const makeReport = <A, E>(
       const rest = unlogged > 0 ? logDropped(Cause.empty) : Effect.void
       return Effect.andThen(
         rest,
-        Effect.logInfo(`${node.kind} "${node.name}" delivers again, after ${run} given up`).pipe(
+        Effect.logInfo(`${node.kind} "${node.name}" delivers again, after ${run} dropped`).pipe(
           annotate(node.kind, node.name)
         )
       )

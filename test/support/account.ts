@@ -318,7 +318,8 @@ export const unlogged = (accounts: ReadonlyArray<Account>, lines: ReadonlyArray<
     const logged = sum(/closed with (\d+) undelivered/)
     if (logged < left) found.push(`${by}: ${left} events were left at the close, and ${logged} of them logged`)
     const dropped = own.filter(({ taker }) => !taker).reduce((n, { counts }) => n + counts.dropped, 0)
-    if (dropped > 0 && sum(/gave up/) === 0) found.push(`${by}: ${dropped} events were dropped, and no line says so`)
+    if (dropped > 0 && sum(/\bdropped (?:an event|\d+ events)/) === 0)
+      found.push(`${by}: ${dropped} events were dropped, and no line says so`)
   }
   return found
 }

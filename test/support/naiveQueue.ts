@@ -43,7 +43,7 @@ export const naiveQueue =
         return Effect.forEach(done, ({ done }) => Deferred.succeed(done, undefined), { discard: true })
       })
       const report = (dropped: Dropped.Dropped<Event, unknown>) =>
-        (onDropped === undefined ? Effect.logError("gave up an event") : onDropped(dropped)).pipe(
+        (onDropped === undefined ? Effect.logError("dropped an event") : onDropped(dropped)).pipe(
           Effect.onExit((exit) => (Exit.isFailure(exit) ? Effect.logError("could not report an event") : Effect.void)),
           Effect.catchCause(() => Effect.void),
           Effect.annotateLogs({ sink: name, kind: "EventQueue" })

@@ -31,7 +31,7 @@ export interface Member<in out A> {
   readonly begin: () => void
   /** Ends at once, and reports the events that waited as lagged. */
   readonly evict: () => void
-  /** Ends when the sink has drained and all that was given up has been reported. */
+  /** Ends when the sink has drained and all that was dropped has been reported. */
   readonly gone: Effect.Effect<void>
 }
 

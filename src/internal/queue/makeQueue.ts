@@ -65,7 +65,7 @@ export type Offered = "accepted" | "full" | "closed"
 export interface EventQueue<in out A, out E = never> extends BatchSink<A, E> {
   /** How many events are accepted and not yet settled, those being delivered included. */
   readonly pending: Effect.Effect<number>
-  /** Waits until what was accepted before this call is delivered or given up. */
+  /** Waits until what was accepted before this call is delivered or dropped. */
   readonly flush: Effect.Effect<void>
   /**
    * Stops accepting, delivers until `drainTimeout`, and returns what could not be delivered. Memoised: every call waits

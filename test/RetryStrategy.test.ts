@@ -187,6 +187,31 @@ describe("combine", () => {
     })
   )
 
+  it.effect("asks the first again when it has begun to hold attempts back while the second was waited for", () =>
+    Effect.gen(function* () {
+      const ready = { first: false, second: false }
+      const asked: Array<string> = []
+      const gate = (name: "first" | "second", opens: () => void) =>
+        RetryStrategy.make<unknown>(() => ({
+          proceed: () =>
+            ready[name]
+              ? undefined
+              : Effect.sync(() => {
+                  asked.push(name)
+                  ready[name] = true
+                  opens()
+                }),
+          failure: () => Effect.void,
+          success: () => undefined,
+          abandon: () => undefined
+        }))
+      const first = gate("first", () => {})
+      const second = gate("second", () => (ready.first = false))
+      yield* first.pipe(RetryStrategy.combine(second)).start("event").proceed() ?? Effect.void
+      assert.deepStrictEqual(asked, ["first", "second", "first"])
+    })
+  )
+
   it.effect("under a breaker every attempt waits for the breaker and for the backoff", () =>
     Effect.gen(function* () {
       const breaker = yield* Breaker.make({ threshold: 2, backoff: "500 millis" })

@@ -33,7 +33,7 @@ export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
  *
  * ```ts
  * import { Effect } from "effect"
- * import { EventStore } from "effect-events/durable"
+ * import { EventStore, MemoryStore } from "effect-events/durable"
  *
  * const program = Effect.gen(function* () {
  *   const memory = yield* MemoryStore.makeMemory

@@ -72,14 +72,14 @@ export interface Options {
  *
  * ```ts
  * import { Effect } from "effect"
- * import { EventStore, MemoryStore } from "effect-events/durable"
- * import { layer } from "effect-events/durable/SqliteStore"
+ * import { EventStore } from "effect-events/durable"
+ * import * as SqliteStore from "effect-events/durable/SqliteStore"
  * import { mkdtempSync, rmSync } from "node:fs"
  * import { tmpdir } from "node:os"
  * import { join } from "node:path"
  *
  * const directory = mkdtempSync(join(tmpdir(), "events-"))
- * const layer = layer({ filename: join(directory, "events.db") })
+ * const layer = SqliteStore.layer({ filename: join(directory, "events.db") })
  * const { EventStore: Store } = EventStore
  *
  * const write = Store.use((store) => store.append("orders", [new TextEncoder().encode("1")], undefined))

@@ -36,7 +36,7 @@ export class Runner {
     return this.outside(this.bounded(operation, this.statement<Row>(text, params).unprepared, true))
   }
 
-  /** In the transaction of the caller, if there is one. A broken connection ends it: nothing is done, and nothing maybeCommitted. */
+  /** In the transaction of the caller, if there is one. A broken connection ends it, and then nothing is committed. */
   join<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
     return this.bounded(operation, this.statement<Row>(text, params), false)
   }

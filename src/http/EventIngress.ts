@@ -1,7 +1,7 @@
 /**
- * Takes events in over HTTP: a route for an `HttpRouter` of one's own that decodes a request by one of its envelopes and
- * writes its events to any sink. 202 is answered when the sink has committed all of them, and no sooner. Whatever is wrong
- * with a request is answered with a 4xx that says what and where; when the sink takes nothing, with 503.
+ * Receives events over HTTP: a route of an `HttpRouter` that decodes requests by its envelopes and writes their events to a
+ * sink. 202 is answered after the sink has committed all events of the request, and never before. A bad request is answered
+ * with a 4xx that says what is wrong and where, and a failure of the sink with 503.
  *
  * **Gotchas**
  *
@@ -142,7 +142,7 @@ export const make = <A, E = never, X = never, R = never>(
     const handshake = options.handshake && makeHandshake(options.handshake)
     const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
     const selectEnvelope = makeSelectEnvelope(envelopes)
-    const deduplicate = yield* makeDeduplicate(options.deduplicate, options.verify?.tolerance)
+    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify?.tolerance ?? 0)
     const sink = yield* fromSource(source)
     const commitEvents = makeCommitEvents(sink, deduplicate, writeTimeout, options.refusal)
     const answerRefused = onRefused && makeAnswerRefused(onRefused, writeTimeout)
@@ -192,45 +192,45 @@ export const make = <A, E = never, X = never, R = never>(
   })
 
 /**
- * The layer of a route that takes events in, and writes them to a sink or to that of an Effect, such as a tag.
+ * The layer of a route that receives events and writes them to a sink, given as itself or as an Effect, such as a tag.
  *
  * **Details**
  *
  * | Answer | When                                                                                                 |
  * | ------ | ---------------------------------------------------------------------------------------------------- |
- * | 202    | all events of the request are committed, or were before                                              |
- * | 400    | what came is not what the envelope says; `detail` tells what is wrong and where                      |
+ * | 202    | all events of the request are committed, by this request or by an earlier one                        |
+ * | 400    | the envelope does not decode the request; `detail` says what is wrong and where                      |
  * | 401    | the signature is missing, wrong, or too old                                                          |
- * | 405    | the method is not POST; `Allow` tells                                                                |
+ * | 405    | the method is not POST; `Allow` has the accepted ones                                                |
  * | 408    | the body did not come in time                                                                        |
- * | 413    | the body is too large. It is counted as it is read, whatever its length is said to be                |
- * | 415    | no envelope accepts the content type (`Accept` tells), or the body is encoded, as by gzip            |
- * | 503    | the sink is closed, failed, died or was too slow; `Retry-After` tells when to come again             |
+ * | 413    | the body is too large. Its bytes are counted as they are read, whatever its `Content-Length`         |
+ * | 415    | no envelope accepts the content type (`Accept` has the accepted ones), or the body is encoded        |
+ * | 503    | the sink is closed, failed, died or was too slow; `Retry-After` has the time to wait                 |
  *
- * All but 202 carry a problem document (RFC 9457). A run of refused signatures, of other answers of 4xx, or of answers of
- * 503 is logged at doubling counts: a 4xx with the last `detail`, none with the body. A request that was taken ends a run
- * of 4xx a minute after the last line of that run. What an envelope warns of,
- * such as an unknown version, is logged once.
+ * All but 202 carry a problem document (RFC 9457). A run of failed authentications, of other answers of 4xx, or of answers
+ * of 503 is logged at doubling counts: a 4xx with the last `detail`, none with the body. An accepted request ends a run of
+ * 4xx a minute after the last line of that run. A warning of an envelope, such as an unknown version, is logged once.
  *
- * An id counts once its events are committed. Of two requests with one id at once the second waits for the first, and
- * writes when that one failed. The id is that of the signature where requests are signed, else what the envelope says
- * tells events apart: source and id of a `CloudEvent`, `id` of all others. An envelope without ids has no repeats.
+ * An id counts from the commit of its event on. Of two concurrent requests with one id the second waits for the first, and
+ * writes when the first failed. The id of a signed request is that of its signature. Otherwise each event has the identity
+ * of its envelope: source and id of a `CloudEvent`, `id` of all others. Events without an id are never duplicates.
  *
- * Events are written in their order. When the sink fails in the middle of a request, a part of it is committed; the
- * sender repeats all of it, and by the ids only the rest is written then. Without ids that part is written twice.
+ * Events are written in order. When the sink fails in the middle of a request, a part of the request is committed. The
+ * sender redelivers the whole request, and with ids only the other events are written then. Without ids the committed part
+ * is written twice.
  *
  * **Gotchas**
  *
  * A 202 over a sink in memory is lost with the process.
  *
- * An answer of 503 may follow a commit: a write that took longer than `writeTimeout` is interrupted, and the events may be
- * committed all the same. Repeats must be expected, here as from any sender. While a write refuses to be interrupted its
- * ids stay claimed, and their repeats are answered with 503.
+ * An answer of 503 may follow a commit: a write that takes longer than `writeTimeout` is interrupted, and its events may be
+ * committed all the same. The sink must expect redeliveries, as of any sender. A write that refuses interruption keeps its
+ * ids claimed until it ends, and duplicates are answered with 503 meanwhile.
  *
- * Whoever may send without a signature may also send an id before its owner does, whose event then passes for a repeat:
- * `deduplicate: false` where senders do not trust each other. The ids are in memory, each process has its own.
+ * A sender without a signature can send an id of another sender first, and the genuine event is then a duplicate: set
+ * `deduplicate: false` where senders do not trust each other. The ids are in memory, and each process has its own.
  *
- * What Node or the server's adapter refuses before that is answered by them, with a bare 400, 408, 411, 413, 417 or 431.
+ * Node and the server's adapter refuse some requests before a route sees them, with a bare 400, 408, 411, 413, 417 or 431.
  *
  * **Example** (A route over a sink)
  *

@@ -14,12 +14,7 @@ import { type Refused, refuseBy, type Reply } from "./refusal.ts"
 
 /** Makes the function that commits events in order, and answers how many were duplicates. */
 export const makeCommitEvents =
-  <A, E>(
-    sink: EventSink<A, E>,
-    deduplicate: Deduplicate,
-    timeout: Duration.Duration,
-    refusal: ((error: E) => Reply) | undefined
-  ) =>
+  <A, E>(sink: EventSink<A, E>, deduplicate: Deduplicate, timeout: Duration.Duration, refusal?: (error: E) => Reply) =>
   (envelope: Envelope<A>, events: ReadonlyArray<A>, signatureId: string | undefined) => {
     const committing = deduplicate(envelope, events, signatureId, (events, committed) =>
       sink.writeSome !== undefined
@@ -29,14 +24,12 @@ export const makeCommitEvents =
     return Effect.flatMap(exitWithin(committing, timeout), (exit): Effect.Effect<number, Refused> => {
       const refuse = (detail: string, reason: string, reply: Reply = { status: 503 }) =>
         refuseBy(reply, detail, { of: "commit", reason: `the sink ${reason}` })
-      if (exit === undefined) {
-        return refuse("The events were not committed in time, and may be committed later", "exceeded writeTimeout")
-      }
+      if (exit === undefined) return refuse("The commit timed out, and may succeed later", "exceeded writeTimeout")
       if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
       const error = Cause.findErrorOption(exit.cause)
       if (Option.isNone(error)) return Effect.die(Cause.squash(exit.cause))
       if (error.value instanceof SinkClosed) return refuse("The receiver is closed", "is closed")
-      // What is left of the union, which the compiler does not see through the type parameter.
+      // The error is no `SinkClosed`, and so an `E`: the compiler does not narrow a type parameter.
       return refuse("The events were not committed", failedWith(error.value), refusal?.(error.value as E))
     })
   }
@@ -49,9 +42,8 @@ export const makeCommitEvents =
 export const exitWithin = <A, E>(self: Effect.Effect<A, E>, timeout: Duration.Duration) =>
   Effect.uninterruptible(
     Effect.flatMap(Effect.forkDetach(self, { startImmediately: true, uninterruptible: false }), (fiber) => {
-      const exit = fiber.pollUnsafe()
-      if (exit !== undefined) return Effect.succeed(exit)
-      return Effect.map(within(Fiber.await(fiber), timeout), () => {
+      const hasEnded = fiber.pollUnsafe() !== undefined
+      return Effect.map(hasEnded ? Effect.void : within(Fiber.await(fiber), timeout), () => {
         const exit = fiber.pollUnsafe()
         // Not waited for: a write that refuses interruption would hold the answer.
         if (exit === undefined) fiber.interruptUnsafe()

@@ -1,7 +1,7 @@
 /**
  * The deduplication window: the ids that were committed within a time, so that a duplicate is not written again. An id
- * counts from its commit on. Until then one write has claimed it, and requests with the same id wait for the end of that
- * write.
+ * counts from its commit on. Until then the id is claimed by one write, and other requests with the id wait for the end of
+ * that write.
  */
 import * as Clock from "effect/Clock"
 import * as Digest from "effect/crypto/Digest"
@@ -37,10 +37,7 @@ export type Deduplicate = Effect.Success<ReturnType<typeof makeDeduplicate>>
  * Makes the function that writes the events of a request which are no duplicates, and answers how many are. `write` calls
  * `committed` with the number of events of each commit.
  */
-export const makeDeduplicate = Effect.fnUntraced(function* (
-  options: Deduplication | false = {},
-  tolerance: Duration.Input = 0
-) {
+export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplication | false, tolerance: Duration.Input) {
   const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   // By default a signed request cannot be replayed: the default window is twice the default tolerance.
   const twice = Duration.times(Duration.fromInputUnsafe(tolerance), 2)
@@ -48,7 +45,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
   const { maxIds = deduplicationDefaults.maxIds, window = byDefault } = options === false ? {} : options
   const windowMillis = Duration.toMillis(Duration.fromInputUnsafe(window))
   const maxSize = count("EventIngress", "deduplicate.maxIds", maxIds, 1)
-  /** When each id expires, in the order of the commits. */
+  /** The time at which each id expires, in the order of the commits. */
   const expiries = new Map<string, number>()
   const claims = new Map<string, Latch.Latch>()
 
@@ -58,8 +55,8 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
       expiries.delete(id)
     }
   }
-  // As JSON, which keeps lone surrogates apart, and whose text is a copy: an id may be a slice that keeps a whole body alive,
-  // and a digest is a chain of many pieces. No digest is an id, since it is in an array.
+  // JSON keeps lone surrogates apart, and its text is a copy: an id may be a slice that keeps a whole body alive, and a digest
+  // is a chain of many pieces. A digest stands in an array, so that no id equals it.
   const keyOf = (id: string) => {
     const text = JSON.stringify(id)
     if (text.length <= maxIdLength) return Effect.succeed(text)
@@ -72,7 +69,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
     signatureId: string | undefined,
     write: (events: ReadonlyArray<A>, committed: (n: number) => void) => Effect.Effect<void, E>
   ): Effect.Effect<number, E> => {
-    // A signed request has one id, the same for the same events: an event's place in it tells it from its siblings.
+    // A signed request has one id, the same for the same events: the place of an event tells it from its siblings.
     const idOf: ((event: A, place: number) => string) | undefined =
       signatureId === undefined ? identity : (_, place) => `${place} ${signatureId}`
     if (options === false || idOf === undefined) return Effect.as(write(events, constVoid), 0)
@@ -84,11 +81,10 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
           const claimed = ids.find((id) => claims.has(id))
           if (claimed !== undefined) return restore(Effect.andThen(claims.get(claimed)!.await, writeFresh(ids)))
           const start = clock.currentTimeMillisUnsafe()
-          evict(start)
           const fresh = new Map<string, A>()
           ids.forEach((id, place) => {
-            if (!fresh.has(id) && !((expiries.get(id) ?? Number.NEGATIVE_INFINITY) > start))
-              fresh.set(id, events[place]!)
+            const expiry = expiries.get(id) ?? Number.NEGATIVE_INFINITY
+            if (expiry <= start && !fresh.has(id)) fresh.set(id, events[place]!)
           })
           const claim = Latch.makeUnsafe()
           for (const id of fresh.keys()) claims.set(id, claim)
@@ -98,7 +94,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
             for (const id of fresh.keys()) {
               claims.delete(id)
               if (committed-- <= 0) continue
-              // An id that has expired before moves to the end of the order.
+              // An id that had expired moves to the end of the order.
               expiries.delete(id)
               expiries.set(id, end + windowMillis)
             }
@@ -106,20 +102,16 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
             claim.openUnsafe()
           })
           const writing = Effect.suspend(() => write([...fresh.values()], (n) => void (committed += n)))
-          return Effect.as(
-            Effect.onExit(restore(writing), () => settle),
-            ids.length - fresh.size
-          )
+          const duplicates = ids.length - fresh.size
+          return Effect.onExit(restore(writing), () => settle).pipe(Effect.as(duplicates))
         })
       )
-    return Effect.flatMap(
-      Effect.forEach(events, (event, place) => keyOf(idOf(event, place))),
-      writeFresh
-    )
+    const keys = Effect.forEach(events, (event, place) => keyOf(idOf(event, place)))
+    return Effect.flatMap(keys, writeFresh)
   }
 })
 
 // internals
 
-/** An id that is longer is kept as its digest: senders choose how long ids are, and many are kept. */
+/** A longer id is kept as its digest: senders choose the length of ids, and many are kept. */
 const maxIdLength = 128

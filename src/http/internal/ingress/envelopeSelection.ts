@@ -14,7 +14,7 @@ export const makeSelectEnvelope = <A>(envelopes: NonEmptyReadonlyArray<Envelope<
   const accept = all.flatMap(({ mediaTypes = [] }) => mediaTypes).join(", ")
   const headers = accept === "" ? undefined : { accept }
   return (given: Message["headers"]): Effect.Effect<Envelope<A>, Refused> => {
-    // A decoded body may be of any size, whatever its sender has sent.
+    // A small encoded body may decode to one of any size.
     if (!/^(?:identity)?$/i.test(given["content-encoding"]?.trim() ?? "")) {
       return refuse(415, 'Expected no coding in header "content-encoding"', { headers: identity })
     }

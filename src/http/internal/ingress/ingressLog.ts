@@ -10,10 +10,8 @@ import type { Refused } from "./refusal.ts"
 export const makeIngressLog = (name: string) => {
   const line = (log: typeof Effect.logInfo, text: string, cause: Cause.Cause<unknown> = Cause.empty) => {
     const errors = loggable(cause)
-    return annotate(
-      "EventIngress",
-      name
-    )(log(`EventIngress "${name}" ${text}`, ...(errors.reasons.length > 0 ? [errors] : [])))
+    const shown = errors.reasons.length > 0 ? [errors] : []
+    return log(`EventIngress "${name}" ${text}`, ...shown).pipe(annotate("EventIngress", name))
   }
   const makeRun = (log: typeof Effect.logInfo, verb: string, noun: string) => {
     const run = makeFailureLog()
@@ -45,7 +43,7 @@ export const makeIngressLog = (name: string) => {
       failure === undefined
         ? (status === 401 ? forgeries : refusals).failed(`with ${status}: ${brief(detail)}`)
         : failures[failure.of].failed(`because ${failure.reason}`, failure.cause),
-    /** A request was answered with 2xx, after so many events were committed, or after `onRefused` kept it. */
+    /** A request was answered with 2xx: `events` of it were committed, or `onRefused` kept it. */
     accepted: (events: number, isKept: boolean) =>
       Clock.clockWith((clock) => {
         if (clock.currentTimeMillisUnsafe() - refusals.lineAt() >= quiet) refusals.recovered()

@@ -1,4 +1,4 @@
-/** The option `onRefused`: what becomes of a request that was refused for its content. */
+/** The option `onRefused`: the answer to a request that was refused for its content. */
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,25 +10,25 @@ import { exitWithin, failedWith } from "./commitEvents.ts"
 import { type Problem, problemOf, refuseBy, type Refused, type Reply } from "./refusal.ts"
 
 /**
- * Keeps a request that was refused for its content, and says what is answered: a `Reply`, or `undefined` for the refusal
- * itself. With a `Reply` of 202 a sender that repeats a refused request for ever, in order, goes on to the next one.
+ * Keeps a request that was refused for its content, and gives the answer: a `Reply`, or `undefined` for the refusal itself.
+ * After a `Reply` of 202 a sender that redelivers a refused request for ever, in order, continues with the next request.
  *
  * **Details**
  *
- * The message is the request as it came: all headers, and the bytes of the body, a compressed one included. It is complete,
- * has at most `maxBytes`, and is signed where `verify` is given; for that the body of a 415 is read too. Problems of
- * content are 415, the 400 of an envelope that does not decode the body, and each 4xx of `refusal` but those below.
+ * The message has all headers and the exact bytes of the body, compressed or not. The body is complete, has at most
+ * `maxBytes`, and is signed where `verify` is given; for that the body of a 415 is read too. Problems of content are 415, the
+ * 400 of an envelope that does not decode the body, and each 4xx of `refusal` but those below.
  *
- * Never called for 401, 403, 405, 408, 413 and 429, for a 5xx, and for the 400 of a body that did not come whole.
+ * Never called for 401, 403, 405, 408, 413 and 429, for a 5xx, and for the 400 of an incomplete body.
  *
- * A request that is not kept is not acknowledged: when the effect fails, dies, answers a status of neither range, or takes
- * longer than `writeTimeout`, the sender is answered 503 with `Retry-After`. That, and a `Reply` of 5xx, is logged at
- * doubling counts at level error. The effect goes on when the sender goes away.
+ * A request that is not kept is not acknowledged: when the effect fails, dies, gives an invalid status, or takes longer than
+ * `writeTimeout`, the request is answered with 503 and `Retry-After`. Each of these, and a `Reply` of 5xx, is logged at
+ * doubling counts at level error. The effect continues when the sender disconnects.
  *
  * **Gotchas**
  *
- * The same message may come more than once: a sender that did not get the answer repeats it. The headers may hold secrets,
- * such as `authorization`. Of a request with a 4xx of `refusal`, a part of the events may have been committed.
+ * The same message may come more than once, since a sender redelivers a request without an answer. The headers may hold
+ * secrets, such as `authorization`. Of a request with a 4xx of `refusal`, a part of the events may have been committed.
  *
  * @category options
  * @since 0.1.0

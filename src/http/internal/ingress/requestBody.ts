@@ -9,7 +9,7 @@ import { refuse } from "./refusal.ts"
 
 /** Refuses a body for its headers, before any of it is read. */
 export const checkFraming = ({ headers }: HttpServerRequest, maxBytes: number) => {
-  // Node takes what follows for the protocol that is asked for, and the request for one with an empty body.
+  // Node parses the body as the requested protocol, and gives the request an empty body.
   if (headers["upgrade"]?.trim().toLowerCase() === "websocket" && announceBody(headers)) {
     return refuse(400, 'Expected no "websocket" in header "upgrade" of a request with a body')
   }
@@ -22,31 +22,28 @@ export const checkFraming = ({ headers }: HttpServerRequest, maxBytes: number) =
 /** Answers the exact bytes of a body. At most `maxBytes` of it are held at any time. */
 export const readBody = (request: HttpServerRequest, maxBytes: number, timeout: Duration.Duration) =>
   Effect.suspend(() => {
-    // In one piece: many small chunks would cost a multiple of the body's size as a list.
+    // In one piece: a list of many small chunks would cost a multiple of the body's size.
     let bytes = new Uint8Array(4096)
     let length = 0
     const append = (chunk: Uint8Array): boolean => {
       const start = length
       length += chunk.length
       if (length > maxBytes) return false
-      if (length > bytes.length) {
-        bytes = new Uint8Array(bytes.buffer.transfer(Math.min(maxBytes, Math.max(length, 2 * bytes.length))))
-      }
+      const size = Math.min(maxBytes, Math.max(length, 2 * bytes.length))
+      if (length > bytes.length) bytes = new Uint8Array(bytes.buffer.transfer(size))
       bytes.set(chunk, start)
       return true
     }
     // A request of the web platform without a body has no stream of one either.
     const isBare = hasProperty(request.source, "body") && request.source.body === null
-    const declared = request.headers["content-length"]
+    const isWhole = () => Number(request.headers["content-length"] ?? length) === length
     return (isBare ? Stream.empty : request.stream).pipe(
       Stream.runForEachArray((chunks) => (chunks.every((chunk) => append(chunk)) ? Effect.void : tooLarge(maxBytes))),
       // The server's own error quotes the request: the connection ended, or the framing is wrong.
       Effect.catchTag("HttpServerError", () => cutShort),
       Effect.timeoutOrElse({ duration: timeout, orElse: () => refuse(408, "The body did not come in time") }),
-      // A server may end the stream of a body before its end, and a part of the lines would pass for all.
-      Effect.flatMap(() =>
-        declared === undefined || Number(declared) === length ? Effect.succeed(bytes.subarray(0, length)) : cutShort
-      )
+      // A server may end the stream of a body early, and a part of the lines would pass for all of them.
+      Effect.flatMap(() => (isWhole() ? Effect.succeed(bytes.subarray(0, length)) : cutShort))
     )
   })
 

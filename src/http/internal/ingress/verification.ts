@@ -4,8 +4,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import type { Message } from "../../Envelope.ts"
-import { type InvalidSecret, type Secret, secret, verify } from "../../WebhookSignature.ts"
-import { type Refused, refuse } from "./refusal.ts"
+import { type Secret, secret, verify } from "../../WebhookSignature.ts"
+import { refuse } from "./refusal.ts"
 
 /**
  * Which requests are genuine: those with a Standard Webhooks signature, see `WebhookSignature.verify`. All others are
@@ -21,15 +21,13 @@ export interface Verification {
   readonly tolerance?: Duration.Input | undefined
 }
 
-/** Answers the id of a genuine request, and refuses all others. */
-export const makeVerify = (
-  options: Verification
-): Effect.Effect<(message: Message) => Effect.Effect<string, Refused>, InvalidSecret> =>
-  Effect.map(Effect.forEach(options.secrets, secret), (secrets) => {
-    const tolerance = Duration.fromInputUnsafe(options.tolerance ?? "5 minutes")
-    return (message) =>
+/** Makes the function that answers the id of a genuine request, and refuses all others. */
+export const makeVerify = ({ secrets, tolerance = "5 minutes" }: Verification) =>
+  Effect.map(Effect.forEach(secrets, secret), (secrets) => {
+    const options = { tolerance: Duration.fromInputUnsafe(tolerance) }
+    return (message: Message) =>
       // Not empty, as the secrets of the options.
-      verify(message, secrets as [Secret, ...Array<Secret>], { tolerance }).pipe(
+      verify(message, secrets as [Secret, ...Array<Secret>], options).pipe(
         Effect.map(({ id }) => id),
         Effect.catch(({ message }) => refuse(401, `The signature was refused: ${message}`, { headers: challenge }))
       )

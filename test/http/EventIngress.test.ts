@@ -348,7 +348,7 @@ describe("503", () => {
       yield* TestClock.adjust("1 millis")
       const { detail, headers, status } = yield* Fiber.join(asked)
       assert.deepStrictEqual([status, headers["retry-after"]], [503, "60"])
-      assert.strictEqual(detail, "The commit timed out, and may succeed later")
+      assert.strictEqual(detail, "The commit did not end in time, but may succeed")
       yield* eventually(() => interrupted === 1)
     })
   )

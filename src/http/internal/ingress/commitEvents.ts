@@ -24,7 +24,7 @@ export const makeCommitEvents =
     return Effect.flatMap(exitWithin(committing, timeout), (exit): Effect.Effect<number, Refused> => {
       const refuse = (detail: string, reason: string, reply: Reply = { status: 503 }) =>
         refuseBy(reply, detail, { of: "commit", reason: `the sink ${reason}` })
-      if (exit === undefined) return refuse("The commit timed out, and may succeed later", "exceeded writeTimeout")
+      if (exit === undefined) return refuse("The commit did not end in time, but may succeed", "exceeded writeTimeout")
       if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
       const error = Cause.findErrorOption(exit.cause)
       if (Option.isNone(error)) return Effect.die(Cause.squash(exit.cause))

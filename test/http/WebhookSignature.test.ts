@@ -194,7 +194,7 @@ describe("a secret never shows", () => {
       yield* check(secret)
       yield* check([secret])
       yield* check(structuredClone(secret))
-      assert.strictEqual(String(secret), "<webhook secret>")
+      assert.strictEqual(String(secret), "<redacted:webhook secret>")
     })
   )
 

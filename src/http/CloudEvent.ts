@@ -11,7 +11,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { failed, fromResult, guarded, guardedEager } from "../internal/encoding/codec.ts"
+import { failed, fromResult, guarded } from "../internal/encoding/codec.ts"
 import { atPath, type EnvelopeError, type Path, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
 import {
@@ -114,7 +114,7 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
     expected: `a header "ce-specversion" and ${data.expected}`
   },
   encode: (event) =>
-    guardedEager("encode", () =>
+    guarded("encode", () =>
       Effect.flatMapEager(fromResult("encode", checked(data, event)), (attributes) => {
         const headers: Record<string, string> = {}
         for (const [name, value] of Object.entries(flat(attributes))) {
@@ -124,14 +124,12 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
         return Effect.mapEager(data.toBody(event.data), (body) => ({ body, headers }))
       })
     ),
-  decode: ({ body, headers }) =>
-    guarded("decode", () =>
-      Effect.flatMapEager(fromResult("decode", fromHeaders(headers)), (attributes) => {
-        const wrong = body.length === 0 ? undefined : refusal(data, attributes.datacontenttype)
-        if (wrong !== undefined) return failed("decode", `${wrong} in header "content-type"`)
-        return Effect.mapEager(data.fromBody(body), (data) => [{ ...attributes, data }])
-      })
-    )
+  decode: Effect.fnUntraced(function* ({ body, headers }: Message) {
+    const attributes = yield* fromResult("decode", fromHeaders(headers))
+    const wrong = body.length === 0 ? undefined : refusal(data, attributes.datacontenttype)
+    if (wrong !== undefined) return yield* failed("decode", `${wrong} in header "content-type"`)
+    return [{ ...attributes, data: yield* guarded("decode", () => data.fromBody(body)) }]
+  })
 })
 
 /**

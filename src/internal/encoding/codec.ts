@@ -48,7 +48,7 @@ export const toBytes = (value: unknown): Effect.Effect<Uint8Array, EnvelopeError
 }
 
 /** Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is bad input, not a defect. */
-export const guardedEager = <A>(
+export const guarded = <A>(
   direction: Direction,
   run: () => Effect.Effect<A, EnvelopeError>
 ): Effect.Effect<A, EnvelopeError> => {
@@ -60,12 +60,6 @@ export const guardedEager = <A>(
     return judge(direction)(Cause.die(defect))
   }
 }
-
-/** The same when it is run. */
-export const guarded = <A>(
-  direction: Direction,
-  run: () => Effect.Effect<A, EnvelopeError>
-): Effect.Effect<A, EnvelopeError> => Effect.suspend(() => guardedEager(direction, run))
 
 // internals
 

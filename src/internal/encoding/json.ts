@@ -19,31 +19,25 @@ const maxDepth = 1000
 
 /** A received JSON text as a value, unless it is nested too deeply. */
 export const received = (text: string, line = 1): Result.Result<unknown, string> =>
-  Result.flatMap(parse(text, line), (value) => {
-    const at = tooDeep(text)
-    return at === undefined ? Result.succeed(value) : Result.fail(`nested too deeply at ${place(text, at, line)}`)
-  })
+  Result.flatMap(parse(text, line), (value) =>
+    text.length < 2 * maxDepth || !isDeeper(value, maxDepth)
+      ? Result.succeed(value)
+      : Result.fail(`nested too deeply at ${place(text, fault(text, maxDepth), line)}`)
+  )
 
 // internals
+
+/** Whether a JSON value is nested more than `depth` deep. */
+const isDeeper = (value: unknown, depth: number): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (depth === 0) return true
+  for (const item of Object.values(value)) if (isDeeper(item, depth - 1)) return true
+  return false
+}
 
 const place = (text: string, at: number, line: number): string => {
   const before = text.slice(0, at).split("\n")
   return `line ${line + before.length - 1}, column ${(before.at(-1)?.length ?? 0) + 1}`
-}
-
-/** Where a JSON text becomes too deep. */
-const tooDeep = (text: string): number | undefined => {
-  if (text.length < 2 * maxDepth) return undefined
-  let depth = 0
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === 0x22) {
-      while (text.charCodeAt(++i) !== 0x22) if (text.charCodeAt(i) === 0x5c) i++
-    } else if (code === 0x5b || code === 0x7b) {
-      if (++depth > maxDepth) return i
-    } else if (code === 0x5d || code === 0x7d) depth--
-  }
-  return undefined
 }
 
 const space = /[ \t\n\r]*/y
@@ -57,8 +51,8 @@ const after = (expression: RegExp, text: string, at: number): number => {
   return expression.test(text) ? expression.lastIndex : at
 }
 
-/** The offset at which a text stops being the beginning of JSON (RFC 8259, section 2). No recursion: any depth is read. */
-const fault = (text: string): number => {
+/** The offset at which a text stops being JSON (RFC 8259, section 2) or is too deep. No recursion: any depth is read. */
+const fault = (text: string, maxDepth = Number.POSITIVE_INFINITY): number => {
   const closers: Array<string> = []
   let expects: "value" | "key" | "colon" | "comma" = "value"
   let mayClose = false
@@ -84,7 +78,7 @@ const fault = (text: string): number => {
       expects = expects === "key" ? "colon" : "comma"
       at++
     } else if (expects === "value" && (char === "{" || char === "[")) {
-      closers.push(char === "{" ? "}" : "]")
+      if (closers.push(char === "{" ? "}" : "]") > maxDepth) return at
       expects = char === "{" ? "key" : "value"
       mayClose = true
       at++

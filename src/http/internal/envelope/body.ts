@@ -1,7 +1,7 @@
 /** The bodies of requests: what they are, from bytes to JSON and back. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { fromResult, guarded, guardedEager, toBytes } from "../../../internal/encoding/codec.ts"
+import { fromResult, guarded, toBytes } from "../../../internal/encoding/codec.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
 import * as Json from "../../../internal/encoding/json.ts"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
@@ -35,16 +35,16 @@ export interface Message {
 export const encodeJson =
   <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>) =>
   (event: A): Effect.Effect<Part, EnvelopeError> =>
-    guardedEager("encode", () => Effect.mapEager(Effect.flatMapEager(encode(event), toBytes), toPart))
+    guarded("encode", () => Effect.mapEager(Effect.flatMapEager(encode(event), toBytes), toPart))
 
 /** Decodes a request of a media type from its text. */
 export const decodeText =
   <A>(mediaType: string, decode: (text: string) => Effect.Effect<A, EnvelopeError>) =>
   ({ body, headers }: Message): Effect.Effect<A, EnvelopeError> =>
-    guarded("decode", () => {
+    Effect.suspend(() => {
       const refusal = MediaType.refusal(headers["content-type"], mediaType)
       const text = refusal === undefined ? Utf8.decode(body) : Result.fail(refusal)
-      return Effect.flatMapEager(fromResult("decode", text), decode)
+      return guarded("decode", () => Effect.flatMapEager(fromResult("decode", text), decode))
     })
 
 /** Decodes a request of a media type from its JSON value. */

@@ -48,8 +48,7 @@ export const json = <D>(schema: Schema.ConstraintCodec<D, unknown>): Data<D> => 
   const parse = (bytes: Uint8Array) => Result.flatMap(Utf8.decode(bytes), (text) => Json.received(text))
   return {
     contentType: "application/json",
-    accepts: (contentType) =>
-      contentType !== undefined && MediaType.isJson(contentType) && MediaType.isUtf8(contentType),
+    accepts: (contentType = "") => MediaType.isJson(contentType) && MediaType.isUtf8(contentType),
     expected: "JSON in UTF-8",
     toBody: (data) => Effect.flatMapEager(encode(data), toBytes),
     fromBody: (body) => Effect.flatMapEager(fromResult("decode", parse(body)), (value) => decode(value)),

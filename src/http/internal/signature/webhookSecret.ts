@@ -29,7 +29,7 @@ export interface Secret extends Redacted.Redacted<(text: Uint8Array) => Promise<
 
 const problems = {
   empty: "is empty",
-  asymmetric: 'is an asymmetric key, which this does not support: a symmetric secret begins with "whsec_"',
+  asymmetric: 'is an asymmetric key, which is not supported: a symmetric secret begins with "whsec_"',
   "not-base64": 'is not base64 with padding, with or without "whsec_" before it',
   "too-short": "has fewer than 24 bytes",
   "too-long": "has more than 64 bytes"

@@ -537,6 +537,11 @@ describe("bad input", () => {
         yield* at({ ...one, id: "" }),
         'Expected a non-empty string without control characters at [2]["id"]'
       )
+      assert.strictEqual(yield* at({ ...one, time: 1 }), 'Expected an RFC 3339 timestamp at [2]["time"]')
+      assert.strictEqual(
+        yield* at({ ...one, extension: ["secret"] }),
+        'Expected a string without control characters, a 32-bit integer or a boolean at [2]["extension"]'
+      )
       assert.strictEqual(yield* at(null), "Expected object at [2]")
       assert.strictEqual(yield* at({ ...one, data: undefined }), 'Missing key at [2]["data"]')
       assert.strictEqual(

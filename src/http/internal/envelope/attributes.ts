@@ -7,8 +7,12 @@ import type { Path } from "../../../internal/encoding/envelopeError.ts"
 import { isMediaType } from "./mediaType.ts"
 import { rfc3339 } from "./rfc3339.ts"
 
+/** Text that keeps to a rule. Its error has the rule for a value of another type, too. */
 const rule = (expected: string, test: (value: string) => boolean) =>
-  Schema.String.check(Schema.makeFilter(test, { expected }))
+  Schema.String.annotate({ message: `Expected ${expected}` }).check(Schema.makeFilter(test, { expected }))
+
+const optional = (expected: string, test: (value: string) => boolean) =>
+  Schema.optional(rule(expected, test)).annotate({ message: `Expected ${expected}` })
 
 const required = { messageMissingKey: "Missing attribute" }
 
@@ -24,37 +28,36 @@ const absolute = `/(?:${pchar}+(?:/${pchar}*)*)?`
 const uri = new RegExp(`^[A-Za-z][A-Za-z\\d+.-]*:(?:${authority}|${absolute}|(?:${pchar}+(?:/${pchar}*)*)?)${rest}$`)
 const relative = new RegExp(`^(?:${authority}|${absolute}|(?:(?:${unit}|@)+(?:/${pchar}*)*)?)${rest}$`)
 
-const Text = rule("a non-empty string without control characters", (text) => text !== "" && !disallowed.test(text))
+const text = ["a non-empty string without control characters", (v: string) => v !== "" && !disallowed.test(v)] as const
 
 /** The value of an extension (section 3.1.1, "Type System"). */
-const ExtensionValue = Schema.Union([Schema.String, Schema.Number, Schema.Boolean]).check(
-  Schema.makeFilter(
-    (value) =>
-      typeof value === "boolean" || (typeof value === "number" ? (value | 0) === value : !disallowed.test(value)),
-    { expected: "a string without control characters, a 32-bit integer or a boolean" }
-  )
-)
+const extension = "a string without control characters, a 32-bit integer or a boolean"
+const ExtensionValue = Schema.Union([
+  rule(extension, (value) => !disallowed.test(value)),
+  Schema.Number.check(Schema.makeFilter((value) => (value | 0) === value, { expected: extension })),
+  Schema.Boolean
+]).annotate({ message: `Expected ${extension}` })
 
 /** The schema of the attributes, the required ones first. */
 export const AttributesSchema = Schema.Struct({
   specversion: Schema.Literal("1.0").annotateKey(required),
   /** Unique within its `source`: a redelivery has the same. */
-  id: Text.annotateKey(required),
+  id: rule(...text).annotateKey(required),
   /** The place of the occurrence: a URI-reference. */
   source: rule(
     "a non-empty URI-reference",
-    (text) => text !== "" && (uri.test(text) || relative.test(text))
+    (value) => value !== "" && (uri.test(value) || relative.test(value))
   ).annotateKey(required),
   /** The kind of the occurrence, best with a reverse DNS name in front. */
-  type: Text.annotateKey(required),
+  type: rule(...text).annotateKey(required),
   /** The object of the occurrence, within the source. */
-  subject: Schema.optional(Text),
+  subject: optional(...text),
   /** The time of the occurrence: a timestamp of RFC 3339, as it came, since a `Date` loses all below a millisecond. */
-  time: Schema.optional(rule("an RFC 3339 timestamp", (text) => rfc3339.test(text))),
+  time: optional("an RFC 3339 timestamp", (value) => rfc3339.test(value)),
   /** The schema that the data keeps to: an absolute URI. */
-  dataschema: Schema.optional(rule("an absolute URI", (text) => uri.test(text))),
+  dataschema: optional("an absolute URI", (value) => uri.test(value)),
   /** The media type of the data. An event without one is sent with that of its kind of data. */
-  datacontenttype: Schema.optional(rule("a media type", isMediaType)),
+  datacontenttype: optional("a media type", isMediaType),
   /** Further attributes. Names are of lower-case letters and digits, and none is an attribute's or `data`. */
   extensions: Schema.Record(Schema.String, ExtensionValue).check(
     Schema.makeFilter((extensions) => {

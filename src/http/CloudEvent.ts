@@ -14,14 +14,8 @@ import * as Schema from "effect/Schema"
 import { failed, fromResult, guarded } from "../internal/encoding/codec.ts"
 import { atPath, type EnvelopeError, type Path, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
-import {
-  type Attributes,
-  attributesOf,
-  AttributesSchema,
-  type Extension,
-  flat,
-  fromEntries
-} from "./internal/envelope/attributes.ts"
+import type { Attributes, Extension } from "./internal/envelope/attributes.ts"
+import * as Rules from "./internal/envelope/attributes.ts"
 import { decodeJson, encodeJson } from "./internal/envelope/body.ts"
 import { type Data, isNone, type Member, refusal } from "./internal/envelope/cloudEventData.ts"
 import * as Header from "./internal/envelope/headers.ts"
@@ -83,7 +77,7 @@ export const make = <D>(
  */
 export const schema = <D, E, RD, RE>(
   data: Schema.Codec<D, E, RD, RE>
-): Schema.Codec<CloudEvent<D>, CloudEvent<E>, RD, RE> => Schema.Struct({ ...AttributesSchema.fields, data })
+): Schema.Codec<CloudEvent<D>, CloudEvent<E>, RD, RE> => Schema.Struct({ ...Rules.AttributesSchema.fields, data })
 
 /**
  * One event a request: the attributes in `ce-` headers, the data as the body (HTTP protocol binding, section 3.1). Values
@@ -117,7 +111,7 @@ export const binary = <D>(data: Data<D>): Envelope<CloudEvent<D>> => ({
     guarded("encode", () =>
       Effect.flatMapEager(fromResult("encode", checked(data, event)), (attributes) => {
         const headers: Record<string, string> = {}
-        for (const [name, value] of Object.entries(flat(attributes))) {
+        for (const [name, value] of Object.entries(Rules.flat(attributes))) {
           if (value !== undefined) headers[`ce-${name}`] = Header.encode(String(value))
         }
         if (attributes.datacontenttype !== undefined) headers["content-type"] = attributes.datacontenttype
@@ -181,7 +175,7 @@ const isCloudEvents = (contentType: string): boolean =>
 
 /** The attributes of a program's event, when it can be sent. */
 const checked = <D>(kind: Data<D>, event: CloudEvent<D>): Result.Result<Attributes, string> =>
-  Result.flatMap(attributesOf(event, atPath), (attributes) => {
+  Result.flatMap(Rules.attributesOf(event, atPath), (attributes) => {
     const { datacontenttype } = attributes
     const wrong = datacontenttype === undefined ? undefined : refusal(kind, datacontenttype)
     return wrong === undefined ? Result.succeed(attributes) : Result.fail(`${wrong}${atPath(["datacontenttype"])}`)
@@ -203,10 +197,8 @@ const fromHeaders = (headers: Message["headers"]): Result.Result<Attributes, str
     entries.push([header.slice("ce-".length), text])
   }
   if (contentType !== undefined) entries.push(["datacontenttype", contentType])
-  return fromEntries(
-    entries,
-    (name) => ` in header ${quoted(name === "datacontenttype" ? "content-type" : `ce-${name}`)}`
-  )
+  const headerOf = (name: string) => (name === "datacontenttype" ? "content-type" : `ce-${name}`)
+  return Rules.fromEntries(entries, (name) => ` in header ${quoted(headerOf(name))}`)
 }
 
 /** An event as JSON. */
@@ -215,7 +207,7 @@ const encodeEvent = <D>(kind: Data<D>) =>
     Effect.flatMapEager(fromResult("encode", checked(kind, event)), (attributes) =>
       Effect.mapEager(kind.toMember(event.data), (member) => {
         const datacontenttype = attributes.datacontenttype ?? (isNone(member) ? undefined : kind.contentType)
-        return { ...flat(attributes), datacontenttype, ...member }
+        return { ...Rules.flat(attributes), datacontenttype, ...member }
       })
     )
   )
@@ -231,7 +223,7 @@ const decodeEvent = <D>(kind: Data<D>, value: unknown, path: Path): Effect.Effec
   }
   // JSON format, section 2.2: an attribute that is null is none.
   const entries = Object.entries(rest).filter(([, value]) => value !== null)
-  const result = fromEntries(entries, (name) => atPath([...path, name]))
+  const result = Rules.fromEntries(entries, (name) => atPath([...path, name]))
   return Effect.flatMapEager(fromResult("decode", result), (attributes) => {
     const member: Member = { data, data_base64 }
     // Section 3.1: JSON is implied, for data that is there as JSON.

@@ -109,9 +109,7 @@ export const layer = (options?: Options): Layer.Layer<HttpClient> => Layer.provi
 // internals
 
 /** The callback of Node's lookups: all addresses of a name, or the first. */
-interface Answered {
-  (error: Error | null, addresses: string | Array<Resolved>, family?: number): void
-}
+type Answered = (error: Error | null, addresses: string | Array<Resolved>, family?: number) => void
 
 /** Makes connections for undici, and only to addresses that the policy allows. */
 const makeConnector = Effect.fnUntraced(function* ({ tls = {}, ...options }: Options) {

@@ -1,6 +1,6 @@
 /**
- * Which addresses may be connected to: those on the internet, and what an allow-list opens. It judges addresses alone, and
- * knows neither names nor sockets; `GuardedHttpClient` holds every connection to it.
+ * The addresses that may be connected to: those on the internet, and the networks of an allow-list. A policy judges
+ * addresses alone, never names or sockets; `GuardedHttpClient` applies it to every connection.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddres
  * @since 0.1.0
  */
 export interface AddressPolicy {
-  /** What it opens beside the internet. */
+  /** The networks that are open beside the internet. */
   readonly allow: ReadonlyArray<IpNetwork.IpNetwork>
 }
 
@@ -43,7 +43,7 @@ const embedding = /* @__PURE__ */ ["::ffff:0:0/96", "64:ff9b::/96"].map(IpNetwor
  * **Details**
  *
  * It refuses every range of IANA's registries of special-purpose addresses (RFC 6890), all of IPv6 that is not global
- * unicast, and the metadata services of clouds. What an allow-list contains is open again.
+ * unicast, and the metadata services of clouds. The networks of an allow-list are open again.
  *
  * An IPv4-mapped address and one of NAT64's well-known prefix, `64:ff9b::/96`, is judged as the IPv4 address that it means.
  * So `127.0.0.0/8` opens `::ffff:127.0.0.1` too, and `::/0` does not.
@@ -53,10 +53,10 @@ const embedding = /* @__PURE__ */ ["::ffff:0:0/96", "64:ff9b::/96"].map(IpNetwor
  * The address of a metadata service is opened by a network that is this address alone, such as `169.254.169.254/32`, and by
  * no wider one, not even `0.0.0.0/0`.
  *
- * A network that is none, has bits behind its prefix, or lies where IPv6 means IPv4 is a mistake in the program, and
+ * A text that is not a network, has bits behind its prefix, or lies where IPv6 means IPv4 is a mistake in the program, and
  * thrown as a `RangeError`. Networks that come from outside are decoded before, by `Schema` or `IpNetwork.fromString`.
  *
- * **Example** (Opening a network of one's own)
+ * **Example** (Opening a private network)
  *
  * ```ts
  * import { NetAddress } from "effect/net"
@@ -78,7 +78,7 @@ const embedding = /* @__PURE__ */ ["::ffff:0:0/96", "64:ff9b::/96"].map(IpNetwor
 export const make = (options: Options = {}): AddressPolicy => ({ allow: (options.allow ?? []).map(network) })
 
 /**
- * Why an address may not be connected to, or nothing if it may.
+ * The range for which an address is refused, or nothing if it may be connected to.
  *
  * @category getters
  * @since 0.1.0
@@ -92,6 +92,8 @@ export const refusal = (policy: AddressPolicy, address: NetAddress.IpAddress): R
       : allowed.prefixLength === NetAddress.width(meant) && Equal.equals(allowed.address, meant)
   return policy.allow.some(isOpen) ? undefined : (service ?? rangeOf(meant))
 }
+
+// internals
 
 const isEmbedding = (address: NetAddress.IpAddress): boolean =>
   embedding.some((prefix) => IpNetwork.contains(prefix, address))
@@ -107,7 +109,7 @@ const network = (input: IpNetwork.IpNetworkInput): IpNetwork.IpNetwork => {
   if (Result.isFailure(parsed)) {
     throw new RangeError(`AddressPolicy.make: allow must be networks, such as 10.0.0.0/8, and ${text} is none`)
   }
-  // Nothing is ever judged as one of these: the network would silently open nothing.
+  // No address is ever judged as one of these: the network would silently open nothing.
   if (parsed.success.prefixLength >= 96 && isEmbedding(parsed.success.address)) {
     throw new RangeError(`AddressPolicy.make: allow must have the IPv4 network that ${text} means`)
   }

@@ -1,39 +1,42 @@
 /**
- * How events become requests, and requests events: media types, bodies and headers.
- *
- * **Details**
- *
- * JSON is that of `Schema.toCodecJson`: what a schema has beyond JSON is written in a form that can be read again, such
- * as a `Date` as a string. It is UTF-8, and a byte order mark in front of it is passed over. Of equal keys the last one
- * counts, and a number that a double cannot hold exactly is what `JSON.parse` makes of it. A text that is nested more than
- * 1,000 deep is not decoded: nobody could encode it again. Media types are compared without case and without their
- * parameters; a `charset` must be UTF-8.
- *
- * **Gotchas**
- *
- * A field of `Schema.optional` that is there and `undefined` is written as `null`; `Schema.optionalKey` has no such
- * value. How large a request may be is for the server to bound: `decode` has it in memory already.
+ * The form of events in requests: media types, bodies and headers. An error of decoding names a place, in a body or a
+ * header, and never quotes a body. The size of a request is for the server to bound: `decode` has it in memory already.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Body from "./internal/envelope/body.ts"
-import { andThenEager } from "../internal/eager.ts"
-import { decoded, decoder, encoder, failed, guarded, guardedEager } from "../internal/encoding/codec.ts"
-import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
+import { decoder, encoder, fromResult } from "../internal/encoding/codec.ts"
+import { EnvelopeError, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Json from "../internal/encoding/json.ts"
-import * as MediaType from "./internal/envelope/mediaType.ts"
-import * as RegistryVersion from "./internal/envelope/registryVersion.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
+import { decodeJson, decodeText, encodeJson, type Message, type Part } from "./internal/envelope/body.ts"
+import * as MediaType from "./internal/envelope/mediaType.ts"
 import * as RegistryEvent from "./RegistryEvent.ts"
 
-export { EnvelopeError }
+export { EnvelopeError, type Message, type Part }
+
+/** A mistake in the program is a defect. */
+const check = (isRight: boolean, option: string, expected: string, value: string): void => {
+  if (!isRight) throw new RangeError(`${option} must be ${expected}, and is ${quoted(value)}`)
+}
+
+/** The media types of a registry's notifications, which differ in their version only. */
+const registryTypes: ReadonlyArray<string> = [RegistryEvent.mediaType, RegistryEvent.mediaTypeV2]
+
+const versionOf = (contentType: string): number | undefined => {
+  const syntax = /^application\/vnd\.docker\.distribution\.events\.v([1-9]\d{0,2})\+json$/
+  const digits = syntax.exec(MediaType.essence(contentType))?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+const RegistryBody = Schema.Struct({ events: Schema.NullOr(Schema.Array(RegistryEvent.RegistryEvent)) })
+const decodeRegistryBody = decoder(RegistryBody)
+const encodeRegistryEvent = encoder(RegistryEvent.RegistryEvent)
 
 /**
- * The form that events have on the wire, both ways. Encoding is by event, so that whoever fills a request up to a limit
- * encodes each event once.
+ * The form that events have on the wire, both ways. Encoding is by event, so that filling a request up to a limit encodes
+ * each event once.
  *
  * @category models
  * @since 0.1.0
@@ -41,11 +44,11 @@ export { EnvelopeError }
 export interface Envelope<in out A> {
   /** The `content-type` of a request, with its parameters. */
   readonly contentType: string
-  /** What stands around and between the events of one request, or nothing when a request carries exactly one. */
+  /** The bytes around and between the events of one request, or nothing when a request carries exactly one. */
   readonly join: Join | undefined
-  /** The id of an event, the same at every attempt; nothing when the envelope does not know where events have theirs. */
+  /** The id of an event, the same at every attempt; nothing when the envelope has no such function. */
   readonly id: ((event: A) => string) | undefined
-  /** What tells an event from all others, by which a receiver knows a repeat: the `id` unless given. */
+  /** The key by which a receiver deduplicates events: the `id` unless given. */
   readonly identity?: ((event: A) => string) | undefined
   /** Which requests are of this envelope: those of its media type, in UTF-8, unless given. */
   readonly accepts?: Accepts | undefined
@@ -64,24 +67,12 @@ export interface Envelope<in out A> {
 export interface Accepts {
   /** Whether these are the headers of such a request. Names are in lower case. */
   readonly test: (headers: Message["headers"]) => boolean
-  /** What such a request has, for the answer to one that no envelope accepts. */
+  /** The properties of such a request, for the answer to one that no envelope accepts. */
   readonly expected: string
-  /** The media types of such requests, for the `Accept` header of that answer: none when the media type does not tell. */
+  /** The media types of such requests, for the `Accept` header of that answer: none when other headers decide. */
   readonly mediaTypes?: ReadonlyArray<string> | undefined
-  /** What is doubtful about such a request although it decodes, such as an unknown version. An ingress logs each text once. */
+  /** A warning about such a request, although it decodes, such as an unknown version. An ingress logs each text once. */
   readonly warning?: ((headers: Message["headers"]) => string | undefined) | undefined
-}
-
-/**
- * One event, encoded.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Part {
-  readonly body: Uint8Array
-  /** Headers of the request beside `content-type`, in lower case; also a `content-type` in place of the envelope's. */
-  readonly headers: Readonly<Record<string, string>>
 }
 
 /**
@@ -97,23 +88,11 @@ export interface Join {
 }
 
 /**
- * A request as it came.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Message {
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string | undefined>>
-  readonly body: Uint8Array
-}
-
-/**
  * @category options
  * @since 0.1.0
  */
 export interface NdjsonOptions<in A> {
-  /** Where events have their id. */
+  /** The id of an event. */
   readonly id?: ((event: A) => string) | undefined
 }
 
@@ -122,12 +101,24 @@ export interface NdjsonOptions<in A> {
  * @since 0.1.0
  */
 export interface JsonOptions<in A> extends NdjsonOptions<A> {
-  /** The media type of a request: `application/json` by default. Anything that is no media type is a defect. */
+  /** The media type of a request: `application/json` by default. A text that is not a media type is a defect. */
   readonly contentType?: string | undefined
 }
 
 /**
  * One event a request, as a JSON text.
+ *
+ * **Details**
+ *
+ * JSON is that of `Schema.toCodecJson`: what a schema has beyond JSON is written in a form that can be read again, such
+ * as a `Date` as a string. It is UTF-8, and a byte order mark in front of it is passed over. Of equal keys the last one
+ * counts, and a number that a double cannot hold exactly is what `JSON.parse` makes of it. A text that is nested more than
+ * 1,000 deep is not decoded, since it could not be encoded again. Media types are compared without case and parameters;
+ * a `charset` must be UTF-8.
+ *
+ * **Gotchas**
+ *
+ * A field of `Schema.optional` that is there and `undefined` is written as `null`; `Schema.optionalKey` has no such value.
  *
  * **Example** (An event as the body of a request)
  *
@@ -154,23 +145,20 @@ export interface JsonOptions<in A> extends NdjsonOptions<A> {
  * @since 0.1.0
  */
 export const json = <A>(schema: Schema.ConstraintCodec<A, unknown>, options?: JsonOptions<NoInfer<A>>): Envelope<A> => {
-  const contentType = MediaType.checked("Envelope.json", options?.contentType ?? "application/json")
-  const expected = MediaType.essence(contentType)
+  const contentType = options?.contentType ?? "application/json"
+  check(MediaType.isMediaType(contentType), "Envelope.json: contentType", "a media type", contentType)
   const decode = decoder(schema)
   return {
     contentType,
     join: undefined,
     id: options?.id,
-    encode: part(schema),
-    decode: (message) =>
-      guarded("decode", () =>
-        Effect.flatMap(decoded(Body.json(message, expected)), (json) => Effect.map(decode(json), (event) => [event]))
-      )
+    encode: encodeJson(encoder(schema)),
+    decode: decodeJson(MediaType.essence(contentType), (value) => Effect.mapEager(decode(value), (event) => [event]))
   }
 }
 
 /**
- * Many events a request, each a JSON text on a line of its own: `application/x-ndjson`.
+ * Many events a request, each a JSON text, as of `json`, on a line of its own: `application/x-ndjson`.
  *
  * **Details**
  *
@@ -185,25 +173,22 @@ export const ndjson = <A>(
   options?: NdjsonOptions<NoInfer<A>>
 ): Envelope<A> => {
   const contentType = "application/x-ndjson"
+  const lineFeed = Utf8.encode("\n")
   const decode = decoder(schema)
-  const decodeLine = (line: string, index: number): Effect.Effect<A, EnvelopeError> => {
-    const json = Json.received(line, index + 1)
-    if (Result.isFailure(json)) return failed("decode", json.failure)
-    return Effect.mapErrorEager(
-      decode(json.success),
-      ({ cause, message }) =>
-        new EnvelopeError({ direction: "decode", message: `${message} on line ${index + 1}`, cause })
+  const decodeLine = (text: string, index: number): Effect.Effect<A, EnvelopeError> =>
+    Effect.flatMapEager(fromResult("decode", Json.received(text, index + 1)), (value) =>
+      Effect.mapErrorEager(
+        decode(value),
+        ({ cause, direction, message }) =>
+          new EnvelopeError({ direction, message: `${message} on line ${index + 1}`, cause })
+      )
     )
-  }
   return {
     contentType,
     join: { prefix: new Uint8Array(), separator: lineFeed, suffix: lineFeed },
     id: options?.id,
-    encode: part(schema),
-    decode: (message) =>
-      guarded("decode", () =>
-        Effect.flatMap(decoded(Body.text(message, contentType)), (text) => Effect.forEach(lines(text), decodeLine))
-      )
+    encode: encodeJson(encoder(schema)),
+    decode: decodeText(contentType, (text) => Effect.forEach(lines(text), decodeLine))
   }
 }
 
@@ -220,12 +205,11 @@ export interface RegistryOptions {
 }
 
 /**
- * The envelope of `registry`, sent under a media type of one's own choice.
+ * The envelope of `registry`, sent under another media type.
  *
  * **Details**
  *
- * A receiver compares the media type, and refuses a version that it does not know. Which requests are decoded does not
- * depend on it.
+ * A receiver compares the media type, and refuses an unknown version. Which requests are decoded does not depend on it.
  *
  * **Gotchas**
  *
@@ -246,27 +230,36 @@ export interface RegistryOptions {
  * @category constructors
  * @since 0.1.0
  */
-export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.RegistryEvent> => ({
-  contentType: RegistryVersion.checked("Envelope.registryWith", options?.mediaType ?? RegistryEvent.mediaType),
-  join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
-  id: (event) => event.id,
-  accepts: RegistryVersion.accepts,
-  // The schema changes nothing but the order of the fields, so the event that it has judged is written as it is.
-  encode: (event) => guardedEager("encode", () => andThenEager(encodeRegistryEvent(event), () => Body.toPart(event))),
-  decode: (message) =>
-    guarded("decode", () =>
-      Effect.flatMap(decoded(Body.json(message, RegistryVersion.expectedOf(message.headers))), (json) =>
-        Effect.map(
-          decodeRegistryBody(json),
-          // The schema has found this type; its own answer has the fields in another order.
-          () => (json as { readonly events: ReadonlyArray<RegistryEvent.RegistryEvent> | null }).events ?? []
-        )
-      )
-    )
-})
-
-const encodeRegistryEvent = encoder(RegistryEvent.RegistryEvent)
-const decodeRegistryBody = decoder(Schema.Struct({ events: Schema.NullOr(Schema.Array(RegistryEvent.RegistryEvent)) }))
+export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.RegistryEvent> => {
+  const contentType = options?.mediaType ?? RegistryEvent.mediaType
+  const isRight = MediaType.isMediaType(contentType) && versionOf(contentType) !== undefined
+  check(isRight, "Envelope.registryWith: mediaType", `${RegistryEvent.mediaType} or a later version`, contentType)
+  return {
+    contentType,
+    join: { prefix: Utf8.encode('{"events":['), separator: Utf8.encode(","), suffix: Utf8.encode("]}") },
+    id: (event) => event.id,
+    accepts: {
+      // A later version is accepted, since its body may well decode.
+      test: ({ "content-type": type = "" }) => versionOf(type) !== undefined && MediaType.isUtf8(type),
+      expected: registryTypes.join(" or "),
+      mediaTypes: registryTypes,
+      warning: ({ "content-type": type = "" }) =>
+        (versionOf(type) ?? 0) > registryTypes.length
+          ? `${MediaType.essence(type)} is later than version ${registryTypes.length}, the latest known`
+          : undefined
+    },
+    // The schema changes nothing but the order of the fields, so the event that it has judged is written as it is.
+    encode: encodeJson((event) => Effect.mapEager(encodeRegistryEvent(event), () => event)),
+    decode: (message) => {
+      const { "content-type": type = "" } = message.headers
+      const expected = versionOf(type) === undefined ? registryTypes.join(" or ") : MediaType.essence(type)
+      return decodeJson(expected, (body) =>
+        // The schema has found this type; its own answer has the fields in another order.
+        Effect.mapEager(decodeRegistryBody(body), () => (body as typeof RegistryBody.Type).events ?? [])
+      )(message)
+    }
+  }
+}
 
 /**
  * Many events a request, as a Docker Registry notifies its endpoints: `{"events":[...]}` of the media type
@@ -280,19 +273,14 @@ const decodeRegistryBody = decoder(Schema.Struct({ events: Schema.NullOr(Schema.
  *
  * **Gotchas**
  *
- * Events are plain objects: what one has from a prototype is not written.
+ * Events are plain objects: properties of a prototype are not written.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const registry: Envelope<RegistryEvent.RegistryEvent> = registryWith()
 
-const lineFeed = Utf8.encode("\n")
-
-const part = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
-  const encode = encoder(schema)
-  return (event: A) => guardedEager("encode", () => andThenEager(encode(event), Body.toPart))
-}
+// internals
 
 /** The lines of a text, less the blank ones at its end. */
 const lines = (text: string): ReadonlyArray<string> => {

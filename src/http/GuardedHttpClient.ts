@@ -1,9 +1,8 @@
 /**
  * An `HttpClient` for Node that connects to no address that its `AddressPolicy` refuses, whatever a url, a name or a
- * redirect says: a guard against server-side request forgery, for urls that come from outside.
- *
- * It judges where a connection is made. A name is resolved once for each connection, every address in the answer is judged,
- * and those that were judged are connected to: there is no second answer that could differ.
+ * redirect says: a guard against server-side request forgery (SSRF), for urls that come from outside. A name is resolved
+ * once for each connection, every address in the answer is judged, and only judged addresses are connected to: there is no
+ * second answer that could differ.
  *
  * It needs `@effect/platform-node`, which this library does not install.
  *
@@ -12,6 +11,7 @@
 import * as NodeDns from "@effect/platform-node/NodeDns"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { buildConnector } from "@effect/platform-node/Undici"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
@@ -20,19 +20,19 @@ import * as Layer from "effect/Layer"
 import * as Dns from "effect/net/Dns"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { Guard, LookupFailed, type Resolved } from "./internal/guard.ts"
+import { judgeLiteral, LookupFailed, resolve, type Resolved } from "./internal/guard.ts"
 import * as AddressPolicy from "./AddressPolicy.ts"
 
 /**
- * What TLS is told beside its defaults. All of it is PEM. The receiver's certificate and its name are always verified.
+ * Options of TLS, all of them PEM. The receiver's certificate and its name are always verified.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Tls {
-  /** Whom to trust in place of the authorities that Node trusts. */
+  /** The trusted authorities, in place of Node's. */
   readonly ca?: string | ReadonlyArray<string> | undefined
-  /** The certificate to show, with its chain. */
+  /** The client's certificate, with its chain. */
   readonly cert?: string | undefined
   /** The key of `cert`. */
   readonly key?: Redacted.Redacted<string> | undefined
@@ -46,59 +46,15 @@ export interface Options extends AddressPolicy.Options {
   readonly tls?: Tls | undefined
 }
 
-/** What Node calls back with: all addresses of a name, or the first. */
-interface Answered {
-  (error: Error | null, addresses: string | Array<Resolved>, family?: number): void
-}
-
-/** Makes connections for undici, and only those that the guard lets through. */
-const makeConnector = Effect.fnUntraced(function* ({ tls = {}, ...options }: Options) {
-  const guard = new Guard(AddressPolicy.make(options), yield* Dns.Dns)
-  const run = yield* FiberSet.makeRuntime<never>()
-
-  const lookup = (hostname: string, { all }: { readonly all?: boolean | undefined }, answered: Answered): void => {
-    run(Effect.result(guard.resolve(hostname))).addObserver((exit) => {
-      if (Exit.isFailure(exit)) {
-        return answered(new LookupFailed({ host: hostname, code: "EAI_FAIL", cause: exit.cause }), [])
-      }
-      if (Result.isFailure(exit.value)) return answered(exit.value.failure, [])
-      const addresses = exit.value.success
-      if (all === true) return answered(null, [...addresses])
-      const [{ address, family }] = addresses
-      answered(null, address, family)
-    })
-  }
-
-  const connect = buildConnector({
-    lookup,
-    // Or the environment could turn it off.
-    rejectUnauthorized: true,
-    ...(tls.ca !== undefined && { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] }),
-    ...(tls.cert !== undefined && { cert: tls.cert }),
-    ...(tls.key !== undefined && { key: Redacted.value(tls.key) })
-  })
-  const guarded: buildConnector.connector = (to, callback) => {
-    const unreachable = guard.literal(to.hostname)
-    if (unreachable === undefined) {
-      // Without TLS undici connects to the server's name in place of a literal, and a caller may name an address.
-      const { servername: _, ...unnamed } = to
-      return connect(to.protocol === "https:" ? to : unnamed, callback)
-    }
-    // As undici's own connector, this calls back after it has returned.
-    void Promise.resolve().then(() => callback(unreachable, null))
-  }
-  return guarded
-})
-
 /**
- * The guarded client over a `Dns` of one's own: a static one in a test, say.
+ * The guarded client over a `Dns` of the application, such as a static one in a test.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never, Dns.Dns> =>
   Layer.provide(
-    // Layers are shared by identity: an ordinary client made elsewhere in the program would be taken for this one.
+    // Layers are shared by identity: an unguarded client made elsewhere in the program would take the place of this one.
     Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher),
     Layer.effect(
       NodeHttpClient.Dispatcher,
@@ -107,23 +63,23 @@ export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never
   )
 
 /**
- * The guarded client, over the system's own resolver: `NodeHttpClient.layerUndici` with a judge at every connection.
+ * The guarded client, over the system's own resolver: `NodeHttpClient.layerUndici` with a policy at every connection.
  *
  * **Details**
  *
  * A connection that is refused fails the request with a `TransportError` whose cause is a `ForbiddenAddress`. In an
  * `HttpSinkError` that is the reason itself.
  *
- * A name is refused if any of its addresses is. A redirect that is followed is a connection like any other. Variables of the
- * environment that name a proxy are ignored, and so is a dispatcher that is global to the process. Connections are kept and
- * used again: those were judged when they were made.
+ * A name is refused if any of its addresses is. A redirect that is followed is a connection like any other. Variables of
+ * the environment that name a proxy are ignored, and so is a dispatcher that is global to the process. Connections are
+ * pooled, and judged when they are made.
  *
  * **Gotchas**
  *
- * Only requests through this client are guarded. A guard in the process does not replace a firewall around it: see the
- * guide for what it cannot know.
+ * Only requests through this client are guarded. A guard in the process does not replace a firewall around it: the guide
+ * names its limits.
  *
- * **Example** (Refusing to post to one's own network)
+ * **Example** (Refusing to post to a private network)
  *
  * ```ts
  * import { Effect, Schema } from "effect"
@@ -149,3 +105,46 @@ export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<HttpClient> => Layer.provide(layerNoDns(options), NodeDns.layer)
+
+// internals
+
+/** The callback of Node's lookups: all addresses of a name, or the first. */
+type Answered = (error: Error | null, addresses: string | Array<Resolved>, family?: number) => void
+
+/** Makes connections for undici, and only to addresses that the policy allows. */
+const makeConnector = Effect.fnUntraced(function* ({ tls = {}, ...options }: Options) {
+  const policy = AddressPolicy.make(options)
+  const dns = yield* Dns.Dns
+  const run = yield* FiberSet.makeRuntime<never>()
+
+  const lookup = (host: string, { all }: { readonly all?: boolean | undefined }, answered: Answered): void => {
+    run(resolve(policy, dns, host)).addObserver((exit) => {
+      if (Exit.isFailure(exit)) {
+        const unanswered = (cause: unknown) => new LookupFailed({ host, code: "EAI_FAIL", cause })
+        return answered(Result.getOrElse(Cause.findError(exit.cause), unanswered), [])
+      }
+      const [{ address, family }] = exit.value
+      return all === true ? answered(null, [...exit.value]) : answered(null, address, family)
+    })
+  }
+
+  const connect = buildConnector({
+    lookup,
+    // Or the environment could turn it off.
+    rejectUnauthorized: true,
+    ...(tls.ca !== undefined && { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] }),
+    ...(tls.cert !== undefined && { cert: tls.cert }),
+    ...(tls.key !== undefined && { key: Redacted.value(tls.key) })
+  })
+  const guarded: buildConnector.connector = (to, callback) => {
+    const unreachable = judgeLiteral(policy, to.hostname)
+    if (unreachable === undefined) {
+      // Without TLS undici connects to the server's name in place of a literal, and a caller may name an address.
+      const { servername: _, ...unnamed } = to
+      return connect(to.protocol === "https:" ? to : unnamed, callback)
+    }
+    // As undici's own connector, this calls back after it has returned.
+    void Promise.resolve().then(() => callback(unreachable, null))
+  }
+  return guarded
+})

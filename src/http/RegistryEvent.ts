@@ -1,20 +1,10 @@
 /**
- * One event of a Docker Registry, as its notifications carry them. `Envelope.registry` is the request around the events.
- *
- * **Details**
- *
- * Only `id` is required. A registry leaves out every field that is empty, such as the `size` of an empty blob, and writes
- * `null` for a list or an object that it does not have. A refused body is posted again for ever, before every later one,
- * so none of this is refused. An unknown field or action goes on unchanged. A field of another JSON type is refused.
- *
- * **Gotchas**
- *
- * A number that a double cannot hold exactly has already been rounded by `JSON.parse`, in an unknown field as anywhere.
+ * An event of a Docker Registry, as its notifications carry it. `Envelope.registry` is the request around the events.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { rfc3339 } from "./internal/envelope/timestamp.ts"
+import { rfc3339 } from "./internal/envelope/rfc3339.ts"
 
 /**
  * The media type of a request of events, as registries up to version 2 post it. Receivers compare it.
@@ -32,12 +22,12 @@ export const mediaType = "application/vnd.docker.distribution.events.v1+json"
  */
 export const mediaTypeV2 = "application/vnd.docker.distribution.events.v2+json"
 
-/** A struct that keeps the fields it does not know. */
+/** A struct that keeps unknown fields. */
 const Open = <const Fields extends Schema.Struct.Fields>(fields: Fields) =>
   Schema.StructWithRest(Schema.Struct(fields), [Schema.Record(Schema.String, Schema.Unknown)])
 
 const Text = Schema.optionalKey(Schema.String)
-/** Of a reference it is what the manifest says, up to 64 bits: no registry compares it with the size of a blob. */
+/** Of a reference the manifest's own figure, up to 64 bits: no registry compares it with the size of a blob. */
 const isInteger = Schema.makeFilter(Number.isInteger, {
   expected: "an integer",
   toJsonSchema: () => ({ type: "integer" }),
@@ -58,7 +48,7 @@ const Target = Open({
   /** The same as `size`. */
   length: Bytes,
   repository: Text,
-  /** Where a mounted blob was mounted from. */
+  /** The repository that a mounted blob came from. */
   fromRepository: Text,
   url: Text,
   tag: Text,
@@ -71,9 +61,19 @@ const Actor = Open({ name: Text })
 const Source = Open({ addr: Text, instanceID: Text })
 
 /**
- * One thing that happened in a registry.
+ * An event of a registry.
  *
- * **Example** (An event that knows more than the schema)
+ * **Details**
+ *
+ * Only `id` is required. A registry leaves out every field that is empty, such as the `size` of an empty blob, and writes
+ * `null` for a missing list or object. A refused body is posted again for ever, before every later one, so none of this is
+ * refused. An unknown field or action goes on unchanged. A field of another JSON type is refused.
+ *
+ * **Gotchas**
+ *
+ * A number that a double cannot hold exactly has already been rounded by `JSON.parse`, in an unknown field as anywhere.
+ *
+ * **Example** (An event with a field that the schema does not have)
  *
  * ```ts
  * import { Schema } from "effect"
@@ -94,9 +94,9 @@ const Source = Open({ addr: Text, instanceID: Text })
  * @since 0.1.0
  */
 export const RegistryEvent = Open({
-  /** The same at every delivery: receivers recognise a repeated event by it. */
+  /** The same at every delivery: receivers deduplicate events by it. */
   id: Schema.NonEmptyString,
-  /** Kept as it came: it counts nanoseconds, and a `Date` would lose six of its digits. */
+  /** As it came: it counts nanoseconds, and a `Date` would lose six of its digits. */
   timestamp: Schema.optionalKey(Schema.String.check(Schema.isPattern(rfc3339, { expected: "an RFC 3339 timestamp" }))),
   /** `push`, `pull`, `mount` or `delete`; of a later registry perhaps another. */
   action: Text,
@@ -107,7 +107,7 @@ export const RegistryEvent = Open({
 })
 
 /**
- * One thing that happened in a registry.
+ * An event of a registry.
  *
  * @category models
  * @since 0.1.0
@@ -119,7 +119,7 @@ export type RegistryEvent = typeof RegistryEvent.Type
  *
  * **Gotchas**
  *
- * An event without a media type, such as a delete, does not say what its target is, and gives `false`.
+ * An event without a media type, such as a delete, gives `false`, whatever its target is.
  *
  * @category predicates
  * @since 0.1.0

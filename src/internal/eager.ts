@@ -1,16 +1,11 @@
-/** Effects that are over when they are made: to run nothing for them is most of what a small step costs. */
+/** Effects that are over when they are made: running nothing for them saves most of the cost of a small step. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 
 /** Whether an effect is over already, so that there is nothing to run. `Exit.isExit` forgets the types. */
 export const isOver = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Exit<A, E> => Exit.isExit(effect)
 
-/** `Effect.flatMap` that runs at once what follows an effect that is over, as most encoding is. */
-export const andThenEager = <A, B, E, F>(
-  self: Effect.Effect<A, E>,
-  f: (a: A) => Effect.Effect<B, F>
-): Effect.Effect<B, E | F> =>
-  !isOver(self) ? Effect.flatMap(self, f) : Exit.isSuccess(self) ? f(self.value) : Effect.failCause(self.cause)
+export const andThenEager = Effect.flatMapEager
 
 /** `Effect.exit` that runs nothing for an effect that is over. */
 export const exitEager = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<Exit.Exit<A, E>> =>

@@ -7,7 +7,7 @@ import { runs } from "../support/runs.ts"
 const judge = (address: string, ...allow: ReadonlyArray<string>): string | undefined =>
   AddressPolicy.refusal(AddressPolicy.make({ allow }), NetAddress.ipFromStringUnsafe(address))?.name
 
-/** The first and the last address of each range, by name, and what lies just outside where that is another. */
+/** The first and the last address of each range, by name, and addresses just outside where they are in another. */
 const table: ReadonlyArray<readonly [name: string | undefined, ...addresses: ReadonlyArray<string>]> = [
   ["this network", "0.0.0.0", "0.255.255.255"],
   ["private", "10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "192.168.255.255"],
@@ -57,12 +57,12 @@ const table: ReadonlyArray<readonly [name: string | undefined, ...addresses: Rea
     "fe80::a9fe:a9fe"
   ],
   ["cloud metadata", "169.254.42.42", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1", "fd00:100::100:200"],
-  // What IPv6 means as IPv4.
+  // IPv4 addresses within IPv6.
   ["loopback", "::ffff:127.0.0.1", "::ffff:7f00:1", "64:ff9b::127.0.0.1", "64:ff9b::7f00:1"],
   ["private", "::ffff:10.0.0.1", "64:ff9b::c0a8:101"],
   ["cloud metadata", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "::ffff:a83f:8110"],
   ["this network", "::ffff:0.0.0.0", "64:ff9b::"],
-  // And what is on the internet.
+  // Addresses on the internet.
   [undefined, "1.0.0.0", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255"],
   [undefined, "128.0.0.0", "168.63.129.15", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0"],
   [undefined, "191.255.255.255", "192.0.1.0", "192.0.3.0", "192.167.255.255", "192.169.0.0", "198.17.255.255"],
@@ -79,7 +79,7 @@ describe("an address", () => {
     }
   )
 
-  it("is refused by what names its range, its network and where that is laid down", () => {
+  it("is refused with the name of its range, its network and the reference", () => {
     const refused = AddressPolicy.refusal(AddressPolicy.make(), NetAddress.ipFromStringUnsafe("100.64.0.1"))
     assert.deepStrictEqual(refused, { name: "shared address space", network: "100.64.0.0/10", reference: "RFC 6598" })
   })
@@ -143,7 +143,7 @@ describe("an allow-list", () => {
     assert.strictEqual(judge(address, wide, exact), undefined)
   })
 
-  it("takes networks that are parsed already, and parts of one", () => {
+  it("takes parsed networks, and the parts of one", () => {
     const allow = [IpNetwork.fromStringUnsafe("10.0.0.0/8"), { address: "::1", prefixLength: 128 }]
     const policy = AddressPolicy.make({ allow })
     for (const address of ["10.1.1.1", "::1"]) {

@@ -26,7 +26,7 @@ const request = (contentType: string | undefined, body: unknown, headers: Record
   body: body instanceof Uint8Array ? body : encoder.encode(typeof body === "string" ? body : JSON.stringify(body))
 })
 
-/** What decoding fails with. A defect fails the test. */
+/** The message of a failed decoding. A defect fails the test. */
 const refusal = <A>(envelope: Envelope.Envelope<A>, message: Envelope.Message) =>
   Effect.map(Effect.flip(envelope.decode(message)), (error) => {
     assert.strictEqual(error._tag, "EnvelopeError")
@@ -55,7 +55,7 @@ const minimal = { id: "a1", source: "/shop", type: "com.example.order" } as cons
 const wire = { specversion: "1.0", ...minimal }
 const wireHeaders = { "ce-specversion": "1.0", "ce-id": "a1", "ce-source": "/shop", "ce-type": "com.example.order" }
 
-/** With what a decoder puts in place of what an encoder was not given. */
+/** An event with the attribute that an envelope adds. */
 const arrived = <D>(event: CloudEvent.CloudEvent<D>, kind: CloudEvent.Data<D>): CloudEvent.CloudEvent<D> => ({
   ...event,
   datacontenttype: event.datacontenttype ?? kind.contentType
@@ -112,8 +112,8 @@ const octets = fc.uint8Array({ maxLength: 50 })
 const jsonTypes = ["application/json", "Text/JSON", "application/vnd.a+json; charset=UTF-8"]
 const textTypes = ["text/plain", "application/xml; charset=utf-8", "text/csv"]
 
-describe("what was encoded and decoded again is the same", () => {
-  it.effect("in binary mode, but that extensions arrive as text", () =>
+describe("an event that is encoded and decoded again is the same", () => {
+  it.effect("in binary mode, except that extensions arrive as text", () =>
     Effect.gen(function* () {
       const property = <D>(kind: CloudEvent.Data<D>, data: fc.Arbitrary<D>, types: ReadonlyArray<string>) =>
         holds(events(data, types), (event) =>
@@ -164,7 +164,7 @@ describe("what was encoded and decoded again is the same", () => {
     })
   )
 
-  it.effect("optional data: none stays none", () =>
+  it.effect("optional data: an event without data stays without", () =>
     Effect.gen(function* () {
       const none = CloudEvent.make({ ...minimal, data: undefined })
       const structured = CloudEvent.structured(CloudEvent.optional(orders))
@@ -176,7 +176,7 @@ describe("what was encoded and decoded again is the same", () => {
       assert.deepStrictEqual(yield* trip(structured, [{ ...none, data: order }]), [
         { ...none, data: order, datacontenttype: "application/json" }
       ])
-      // Nobody has to say of what type nothing is.
+      // Missing data needs no type.
       assert.deepStrictEqual(
         yield* CloudEvent.binary(CloudEvent.optional(orders)).decode(request(undefined, "", wireHeaders)),
         [none]
@@ -314,7 +314,7 @@ describe("the wire", () => {
 })
 
 describe("content types", () => {
-  it.effect("are compared without case and parameters; each mode refuses the others'", () =>
+  it.effect("are compared without case and parameters; each mode refuses those of the other modes", () =>
     Effect.gen(function* () {
       const body = { ...wire, data: 1 }
       const structured = CloudEvent.structured(unknowns)
@@ -343,7 +343,7 @@ describe("content types", () => {
     })
   )
 
-  it.effect("of the data are of its kind", () =>
+  it.effect("of the data fit its kind", () =>
     Effect.gen(function* () {
       const binary = (kind: CloudEvent.Data<string> | CloudEvent.Data<unknown>, type: string | undefined) =>
         refusal(CloudEvent.binary(kind as CloudEvent.Data<unknown>), request(type, "1", wireHeaders))
@@ -414,11 +414,11 @@ describe("the rules of the attributes", () => {
     datacontenttype: ["", "json", "a/b\r\nx: y", 1]
   }
 
-  it.effect("hold for what is sent, for what comes as JSON, and in the schema", () =>
+  it.effect("hold for events that are sent, for events that come as JSON, and in the schema", () =>
     Effect.gen(function* () {
       const is = Schema.is(CloudEvent.schema(Schema.Unknown))
       const check = Effect.fnUntraced(function* (name: string, value: unknown, expected: boolean) {
-        // What a program without types would make.
+        // As a program without types would make it.
         const event = { ...CloudEvent.make({ ...minimal, data: 1 }), [name]: value } as CloudEvent.CloudEvent
         const label = `${name} ${JSON.stringify(value)}`
         assert.strictEqual(is(event), expected, label)
@@ -441,7 +441,7 @@ describe("the rules of the attributes", () => {
     })
   )
 
-  it.effect("what must be there", () =>
+  it.effect("required attributes", () =>
     Effect.gen(function* () {
       for (const name of ["specversion", "id", "source", "type"] as const) {
         const { [name]: _, ...rest } = wire
@@ -524,7 +524,7 @@ describe("the rules of the attributes", () => {
 })
 
 describe("bad input", () => {
-  it.effect("says where: which event of a batch, and where in its data", () =>
+  it.effect("the error has the event of a batch, and the path into its data", () =>
     Effect.gen(function* () {
       const batched = CloudEvent.batched(orders)
       const one = { ...wire, data: { total: 1, at: "1970-01-01T00:00:00.000Z" } }
@@ -536,6 +536,11 @@ describe("bad input", () => {
       assert.strictEqual(
         yield* at({ ...one, id: "" }),
         'Expected a non-empty string without control characters at [2]["id"]'
+      )
+      assert.strictEqual(yield* at({ ...one, time: 1 }), 'Expected an RFC 3339 timestamp at [2]["time"]')
+      assert.strictEqual(
+        yield* at({ ...one, extension: ["secret"] }),
+        'Expected a string without control characters, a 32-bit integer or a boolean at [2]["extension"]'
       )
       assert.strictEqual(yield* at(null), "Expected object at [2]")
       assert.strictEqual(yield* at({ ...one, data: undefined }), 'Missing key at [2]["data"]')
@@ -559,7 +564,7 @@ describe("bad input", () => {
     })
   )
 
-  it.effect("hostile: no UTF-8, no end of nesting, __proto__, very many events", () =>
+  it.effect("hostile: ill-formed UTF-8, endless nesting, __proto__, very many events", () =>
     Effect.gen(function* () {
       const structured = CloudEvent.structured(unknowns)
       assert.strictEqual(
@@ -622,12 +627,12 @@ describe("bad input", () => {
 })
 
 describe("against the JavaScript SDK", () => {
-  /** What the SDK reads from a request of ours. */
+  /** The SDK's event of a request of ours. */
   const read = (
     message: { readonly headers: Readonly<Record<string, string>>; readonly body: Uint8Array },
     raw = false
   ) => {
-    // It takes a body as text, or as bytes where they are data.
+    // The SDK takes a body as text, or as bytes where they are data.
     const body = raw ? message.body : decoder.decode(message.body)
     return HTTP.toEvent<unknown>({ headers: { ...message.headers }, body } as SdkMessage) as CloudEventV1<unknown>
   }
@@ -650,7 +655,7 @@ describe("against the JavaScript SDK", () => {
     assert.deepStrictEqual([theirs.data, theirs.datacontenttype], [data, datacontenttype])
   }
 
-  it.effect("it reads our three modes", () =>
+  it.effect("the SDK reads our three modes", () =>
     Effect.gen(function* () {
       agrees(read(yield* requestOf(CloudEvent.binary(unknowns), [event])))
       agrees(read(yield* requestOf(CloudEvent.structured(unknowns), [event])))
@@ -660,13 +665,13 @@ describe("against the JavaScript SDK", () => {
     })
   )
 
-  it.effect("it reads our bytes and our text", () =>
+  it.effect("the SDK reads our bytes and our text", () =>
     Effect.gen(function* () {
       const octets = CloudEvent.make({ ...minimal, data: new Uint8Array([0, 255, 128]) })
       const binary = read(yield* requestOf(CloudEvent.binary(CloudEvent.bytes), [octets]), true)
       assert.deepStrictEqual(binary.data, octets.data)
       const structured = read(yield* requestOf(CloudEvent.structured(CloudEvent.bytes), [octets]))
-      // It has a number of 32 bits for each byte.
+      // The SDK has a number of 32 bits for each byte.
       assert.deepStrictEqual([...(structured.data as Uint32Array)], [0, 255, 128])
       const text = CloudEvent.make({ ...minimal, data: "grüße" })
       assert.strictEqual(read(yield* requestOf(CloudEvent.binary(CloudEvent.text), [text])).data, "grüße")
@@ -684,7 +689,7 @@ describe("against the JavaScript SDK", () => {
   const given = attributes as Partial<CloudEventV1<unknown>>
   const theirs = new SdkEvent<unknown>({ ...given, ...extensions, datacontenttype: "application/json" })
 
-  it.effect("we read its three modes", () =>
+  it.effect("our envelopes read the SDK's three modes", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* CloudEvent.binary(unknowns).decode(message(HTTP.binary(theirs))), [event])
       assert.deepStrictEqual(yield* CloudEvent.structured(unknowns).decode(message(HTTP.structured(theirs))), [event])
@@ -696,7 +701,7 @@ describe("against the JavaScript SDK", () => {
     })
   )
 
-  it.effect("we read its bytes, its text, and what it does not encode", () =>
+  it.effect("our envelopes read the SDK's bytes, its text, and headers that it does not encode", () =>
     Effect.gen(function* () {
       const data = new Uint8Array([0, 255, 128])
       const octets = new SdkEvent({ ...minimal, data, datacontenttype: "image/png" })
@@ -716,7 +721,7 @@ describe("against the JavaScript SDK", () => {
     })
   )
 
-  it.effect("it agrees on any event", () =>
+  it.effect("the SDK reads any event as it was", () =>
     holds(
       events(
         json.filter((data) => typeof data === "object" && data !== null),

@@ -33,7 +33,7 @@ describe("a key of an object's prototype", () => {
     })
   )
 
-  it.effect.each(masked)("is refused where it does not fit, and is no defect: %s", (text) =>
+  it.effect.each(masked)("is refused where it does not fit, without a defect: %s", (text) =>
     Effect.gen(function* () {
       const body = `{"id":"a","any":${text}}`
       const message = 'Expected number at ["any"]'

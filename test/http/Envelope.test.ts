@@ -19,7 +19,7 @@ const request = (contentType: string | undefined, body: string | Uint8Array): En
   body: typeof body === "string" ? encoder.encode(body) : body
 })
 
-/** What decoding says, or the message it fails with. A defect fails the test. */
+/** The decoded events, or the message of the failure. A defect fails the test. */
 const decode = <A>(envelope: Envelope.Envelope<A>, body: string | Uint8Array, contentType = envelope.contentType) =>
   Effect.map(Effect.result(envelope.decode(request(contentType, body))), (result) => {
     if (Result.isSuccess(result)) return result.success
@@ -78,7 +78,7 @@ const lines = Envelope.ndjson(Small, { id: (event) => event.id })
 describe("json", () => {
   const orders = Envelope.json(Order, { id: (event) => event.id })
 
-  it.effect("what was encoded and decoded again is the same", () =>
+  it.effect("an event that is encoded and decoded again is the same", () =>
     holds(order, (event) =>
       Effect.gen(function* () {
         const { body, headers } = yield* orders.encode(event)
@@ -88,7 +88,7 @@ describe("json", () => {
     )
   )
 
-  it.effect("is application/json, one event a request, its id where the option says", () =>
+  it.effect("is application/json, one event a request, with the id of the option", () =>
     Effect.gen(function* () {
       const envelope = Envelope.json(Small)
       assert.strictEqual(envelope.contentType, "application/json")
@@ -100,7 +100,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("takes its media type without looking at case or parameters, and no other", () =>
+  it.effect("accepts its media type in any case and with any parameters, and no other", () =>
     Effect.gen(function* () {
       const body = '{"id":"a","n":1}'
       const envelope = Envelope.json(Small)
@@ -133,7 +133,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("takes another media type by option, and throws at what is none", () =>
+  it.effect("takes another media type by option, and throws for a text that is not one", () =>
     Effect.gen(function* () {
       const envelope = Envelope.json(Small, { contentType: "application/vnd.acme.order+json; version=1" })
       const body = '{"id":"a","n":1}'
@@ -150,7 +150,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("says where an event does not fit its schema, and nothing else of it", () =>
+  it.effect("the error has the place where an event does not fit its schema, and nothing else of the event", () =>
     Effect.gen(function* () {
       const secret = "s".repeat(50)
       const envelope = Envelope.json(
@@ -169,7 +169,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("says at which line and column a body is no JSON, and quotes none of it", () =>
+  it.effect("the error has the line and column at which a body is not JSON, and quotes none of the body", () =>
     Effect.gen(function* () {
       const any = Envelope.json(Schema.Unknown)
       const cases: ReadonlyArray<readonly [body: string, message: string]> = [
@@ -192,7 +192,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("finds the place that the engine finds, where the engine names one", () =>
+  it.effect("the place of a fault is the engine's, where the engine names one", () =>
     holds(
       fc.tuple(json, fc.nat(), fc.constantFrom("", "x", '"', "{", "]", ",", ":", "\\", "1", "\u0001", "\n")),
       ([value, at, put]) =>
@@ -201,7 +201,7 @@ describe("json", () => {
           const place = at % (good.length + 1)
           const body = good.slice(0, place) + put + good.slice(place + (at % 2))
           const answer = yield* decode(Envelope.json(Schema.Unknown), body)
-          // An answer that is no message is what was decoded, which may have a `toString` of its own.
+          // An answer that is not a message is the decoded value, which may have a `toString` of its own.
           if (typeof answer !== "string") return void JSON.parse(body)
           const [, line, column] = /line (\d+), column (\d+)$/.exec(answer) ?? []
           if (line === undefined) return void JSON.parse(body)
@@ -223,7 +223,7 @@ describe("json", () => {
     )
   )
 
-  it.effect("refuses what is no UTF-8, and says at which byte", () =>
+  it.effect("the error has the byte at which a body is not UTF-8", () =>
     Effect.gen(function* () {
       const envelope = Envelope.json(Schema.String)
       const at = (...bytes: ReadonlyArray<number>) =>
@@ -235,13 +235,13 @@ describe("json", () => {
     })
   )
 
-  it.effect("passes over a byte order mark in front, and keeps one that is data", () =>
+  it.effect("passes over a byte order mark in front, but not one within the data", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* decode(Envelope.json(Schema.String), '\uFEFF"\uFEFFa"'), ["\uFEFFa"])
     })
   )
 
-  it.effect("fails typed at what is nested without end, decoding and encoding", () =>
+  it.effect("endless nesting is a typed failure, of decoding and of encoding", () =>
     Effect.gen(function* () {
       const nested = (n: number) => `${"[".repeat(n)}${"]".repeat(n)}`
       interface Tree extends ReadonlyArray<Tree> {}
@@ -250,7 +250,7 @@ describe("json", () => {
         const envelope = Envelope.json<unknown>(schema)
         assert.strictEqual(yield* decode(envelope, nested(200_000)), "nested too deeply at line 1, column 1001")
         assert.strictEqual(yield* decode(envelope, `\n${nested(1001)}`), "nested too deeply at line 2, column 1001")
-        // What is taken can be sent on.
+        // A decoded event can be encoded.
         const [event] = yield* envelope.decode(request(envelope.contentType, nested(1000)))
         yield* envelope.encode(event)
       }
@@ -267,7 +267,7 @@ describe("json", () => {
     })
   )
 
-  it.effect("fails typed at what is no JSON value", () =>
+  it.effect("a value that is not JSON is a typed failure", () =>
     Effect.gen(function* () {
       const circle: Array<unknown> = []
       circle.push(circle)
@@ -303,13 +303,13 @@ describe("json", () => {
       assert.deepStrictEqual(Object.keys(record), ["__proto__", "constructor"])
       assert.strictEqual(Object.getPrototypeOf(record), Object.prototype)
       assert.isUndefined(({} as { polluted?: unknown }).polluted)
-      // What is missing is not found in a prototype that the sender has chosen.
+      // A missing key is not found in a prototype that the sender has chosen.
       assert.strictEqual(yield* decode(structs, '{"__proto__":{"id":"a","n":1}}'), 'Missing key at ["id"]')
       assert.strictEqual(decoder.decode((yield* records.encode(record as Record<string, unknown>)).body), hostile)
     })
   )
 
-  it.effect("the message is bounded, whatever the sender names his keys", () =>
+  it.effect("the message is bounded, however long a key is", () =>
     Effect.gen(function* () {
       const envelope = Envelope.json(Schema.Record(Schema.String, Schema.Int))
       const message = yield* decode(envelope, JSON.stringify({ ["k".repeat(1_000_000)]: "x" }))
@@ -320,7 +320,7 @@ describe("json", () => {
 })
 
 describe("ndjson", () => {
-  it.effect("the parts of many events make one request, which has them all in order", () =>
+  it.effect("the parts of many events make one request, which has all of them in order", () =>
     Effect.gen(function* () {
       const envelope = Envelope.ndjson(Order)
       assert.strictEqual(envelope.contentType, "application/x-ndjson")
@@ -420,7 +420,7 @@ describe("schemas with effects", () => {
     })
   )
 
-  it.effect("encode and decode as others do", () =>
+  it.effect("encode and decode as schemas without effects do", () =>
     Effect.gen(function* () {
       const envelope = Envelope.ndjson(Schema.Struct({ id: Slow }))
       const part = yield* envelope.encode({ id: "a" })

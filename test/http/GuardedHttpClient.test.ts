@@ -7,12 +7,12 @@ import { createServer } from "node:https"
 import { type AddressInfo, getDefaultAutoSelectFamily, setDefaultAutoSelectFamily } from "node:net"
 import * as AddressPolicy from "../../src/http/AddressPolicy.ts"
 import * as GuardedHttpClient from "../../src/http/GuardedHttpClient.ts"
-import { Guard } from "../../src/http/internal/guard.ts"
+import { judgeLiteral } from "../../src/http/internal/guard.ts"
 import { cert, key } from "./support/certificate.ts"
 import { hasIpv6, network, open, outside, resolver } from "./support/network.ts"
 import { eventually, sockets, status } from "./support/receiver.ts"
 
-/** Gets a url: the status, or why there is none. */
+/** Gets a url: the status, or the reason of the failure. */
 const get = (url: string, client?: (self: HttpClient.HttpClient) => HttpClient.HttpClient) =>
   Effect.gen(function* () {
     const given = yield* HttpClient.HttpClient
@@ -29,7 +29,7 @@ const refused = (reason: unknown): readonly [address: string, range: string] => 
   return [reason.cause.address, reason.cause.range.name]
 }
 
-/** The code of the error that a client gave up with. */
+/** The code of the error that a client failed with. */
 const codeOf = (reason: unknown): unknown => {
   assert.instanceOf(reason, HttpClientError.TransportError)
   return reason.cause instanceof Error && "code" in reason.cause ? reason.cause.code : reason.cause
@@ -85,7 +85,7 @@ describe("a url with an address", () => {
   ]
   const cases = forms.flatMap(([range, ...hosts]) => hosts.map((host) => [host, range] as const))
 
-  it.live(`is refused in each of ${cases.length} forms, and nobody hears of it`, () =>
+  it.live(`is refused in each of ${cases.length} forms, and no server is reached`, () =>
     Effect.gen(function* () {
       const { port, reached } = yield* network()
       const wrong: Array<unknown> = []
@@ -136,7 +136,7 @@ describe("a url with an address", () => {
     "http://1.2.3.4.5/",
     "http://256.1.1.1/",
     "http://[::1/"
-  ])("that is none is no url: %s", (url) =>
+  ])("that is malformed is an invalid url: %s", (url) =>
     Effect.gen(function* () {
       assert.instanceOf(yield* get(url), HttpClientError.InvalidUrlError)
     }).pipe(Effect.provide(guarded(noName)))
@@ -174,7 +174,7 @@ describe("a url with a name", () => {
     })
   )
 
-  it.live("says what was refused, where it is, and why", () =>
+  it.live("the error has the name, its address, and the range", () =>
     Effect.gen(function* () {
       const reason = yield* get("http://evil.example/secret?token=1")
       const message = "evil.example is at ::1, which is not allowed: loopback (::1/128, RFC 4291, section 2.5.3)"
@@ -185,18 +185,18 @@ describe("a url with a name", () => {
     }).pipe(Effect.provide(guarded(resolver(() => ["::1"]).layer)))
   )
 
-  it.live("is refused when the system's own resolver says so", () =>
+  it.live("is refused by the answer of the system's own resolver", () =>
     Effect.gen(function* () {
       const { port, reached } = yield* network()
       const [, range] = refused(yield* get(`http://LOCALHOST:${port}/`))
       assert.strictEqual(range, "loopback")
-      // Not every resolver knows it with the dot of the root.
+      // Not every resolver finds it with the dot of the root.
       assert.instanceOf(yield* get(`http://localhost.:${port}/`), HttpClientError.TransportError)
       assert.strictEqual(reached(), 0)
     }).pipe(Effect.provide(GuardedHttpClient.layer()))
   )
 
-  it.live("is resolved once for a connection, by one resolver: an answer that changes does not count", () =>
+  it.live("is resolved once for a connection, by one resolver: a later answer does not count", () =>
     Effect.gen(function* () {
       const { out, port, reached } = yield* network(status(200, "", { connection: "close" }))
       const { layer, lookups } = resolver((_, n) => [n % 2 === 1 ? outside : "127.0.0.1"])
@@ -230,7 +230,7 @@ describe("a url with a name", () => {
 
   it.live.each([
     ["nowhere", "nowhere.example", Dns.make({ lookup: () => Effect.succeed([]) })],
-    // A `Dns` that breaks its word.
+    // A `Dns` that answers no address.
     [
       "no address",
       "empty.example",
@@ -268,7 +268,7 @@ describe("a url with a name", () => {
   it.live("tries its addresses in turn, all of which were judged", () =>
     Effect.gen(function* () {
       const { out, port } = yield* network()
-      // At the first nobody listens.
+      // No server listens at the first.
       assert.strictEqual(yield* get(`http://twice.example:${port}/`), 200)
       assert.strictEqual(out.requests.length, 1)
     }).pipe(
@@ -288,7 +288,7 @@ describe("a url with a name", () => {
       }).pipe(Effect.provide(guarded(resolver(() => [address]).layer, { allow: ["127.0.0.1/32", "::1/128"] })))
   )
 
-  it.live("takes the first of them where Node is told to try no other", () =>
+  it.live("takes the first of them where Node tries no other", () =>
     Effect.gen(function* () {
       const before = getDefaultAutoSelectFamily()
       yield* Effect.acquireRelease(
@@ -331,7 +331,7 @@ describe("a redirect that is followed", () => {
       )
   )
 
-  it.live("is followed to what may be connected to", () =>
+  it.live("is followed to an allowed address", () =>
     Effect.gen(function* () {
       const { out, port } = yield* network((response, received, n) =>
         status(n === 1 ? 302 : 200, "", { location: "/elsewhere" })(response, received, n)
@@ -346,7 +346,7 @@ describe("a redirect that is followed", () => {
 })
 
 describe("a connection", () => {
-  it.live("is used again, and was judged when it was made", () =>
+  it.live("is pooled, and judged when it is made", () =>
     Effect.gen(function* () {
       const { out, port, reached } = yield* network()
       const { layer, lookups } = resolver((_, n) => [n === 1 ? outside : "127.0.0.1"])
@@ -364,7 +364,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("leaves nothing open: not when it was used, nor refused, nor when its lookup never ends", () =>
+  it.live("leaves no socket open: not when it was used, nor refused, nor when its lookup never ends", () =>
     Effect.gen(function* () {
       const { out, port } = yield* network()
       const before = sockets()
@@ -402,7 +402,7 @@ describe("a connection", () => {
     }).pipe(Effect.provide(guarded(noName)))
   )
 
-  it.live("is made to what was judged, whatever server a caller names to undici", () =>
+  it.live("is made to the judged address, whatever server name undici is given", () =>
     Effect.gen(function* () {
       const { out, port, reached } = yield* network()
       const options = { headers: {}, servername: "127.0.0.1" }
@@ -414,7 +414,7 @@ describe("a connection", () => {
     }).pipe(Effect.provide(guarded(noName, { allow: open })))
   )
 
-  it.live("is refused whatever a caller asks undici for", () =>
+  it.live("is refused whatever options undici is given", () =>
     Effect.gen(function* () {
       const { port, reached } = yield* network()
       const options = { origin: `http://127.0.0.1:${port}`, servername: outside, headers: { host: outside } }
@@ -465,7 +465,7 @@ describe("over TLS", () => {
     }).pipe(Effect.provide(guarded(dns, { allow: open, tls: { ca: [cert] } })))
   )
 
-  it.live("and by those whom Node trusts, unless told whom to", () =>
+  it.live("the receiver is verified by the authorities of Node, unless options name others", () =>
     Effect.gen(function* () {
       const { names, port } = yield* secure()
       assert.match(String(codeOf(yield* get(`https://hooks.example:${port}/`))), /SELF_SIGNED/)
@@ -473,7 +473,7 @@ describe("over TLS", () => {
     }).pipe(Effect.provide(guarded(dns, { allow: open })))
   )
 
-  it.live("the environment does not turn that off", () =>
+  it.live("the environment does not turn verification off", () =>
     Effect.gen(function* () {
       yield* Effect.acquireRelease(
         Effect.sync(() => void (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0")),
@@ -484,7 +484,7 @@ describe("over TLS", () => {
     }).pipe(Effect.provide(guarded(dns, { allow: open })))
   )
 
-  it.live("a certificate of one's own is shown", () =>
+  it.live("the client's own certificate is sent", () =>
     Effect.gen(function* () {
       const { names, port } = yield* secure(true)
       assert.strictEqual(yield* get(`https://hooks.example:${port}/`), 200)
@@ -526,7 +526,7 @@ describe("in one program with others", () => {
 })
 
 describe("an allow-list", () => {
-  it.live("that is none is a defect when the layer is built", () =>
+  it.live("that is not of networks is a defect when the layer is built", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(Effect.scoped(Layer.build(GuardedHttpClient.layer({ allow: ["10.0.0.0"] }))))
       assert.include(String(Exit.isFailure(exit) && exit.cause), "and 10.0.0.0 is none")
@@ -535,7 +535,7 @@ describe("an allow-list", () => {
 })
 
 describe("the guard", () => {
-  const guard = new Guard(AddressPolicy.make(), Dns.make({ lookup: () => Effect.succeed([]) }))
+  const judge = (host: string) => judgeLiteral(AddressPolicy.make(), host)
 
   it.each([
     "fe80::1%eth0",
@@ -549,14 +549,14 @@ describe("the guard", () => {
     " ",
     "1.2.3.4.5",
     "a b"
-  ])("lets nothing through that is neither a name nor an address: %j", (host) => {
-    assert.strictEqual(guard.literal(host)?._tag, "LookupFailed")
+  ])("refuses a host that is neither a name nor an address: %j", (host) => {
+    assert.strictEqual(judge(host)?._tag, "LookupFailed")
   })
 
   it.each(["a.example", "a", "xn--bcher-kva.example", "_hooks._tcp.example", "a.example.", "LOCALHOST"])(
-    "leaves a name to be looked up: %s",
+    "passes a name, which is judged by its lookup: %s",
     (host) => {
-      assert.isUndefined(guard.literal(host))
+      assert.isUndefined(judge(host))
     }
   )
 })

@@ -44,7 +44,7 @@ const sources: ReadonlyArray<string> = [
   )
 ]
 
-/** A value less the keys of objects at which `leavesOut` says so; the id of an event stays. */
+/** A value less the keys of objects for which `leavesOut` answers true; the id of an event stays. */
 const thinned = (value: unknown, leavesOut: () => boolean, depth = 0): unknown => {
   if (Array.isArray(value)) return value.map((item) => thinned(item, leavesOut, depth + 1))
   if (typeof value !== "object" || value === null) return value
@@ -138,7 +138,7 @@ describe("a field that is missing or null", () => {
     })
   )
 
-  it.effect("an event without an id is refused, and a field of another type, with what and where", () =>
+  it.effect("an event without an id is refused, and a field of another type, with the fault and its path", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [event: unknown, message: string]> = [
         [{}, 'Missing key at ["events"][0]["id"]'],
@@ -167,7 +167,7 @@ describe("a field that is missing or null", () => {
     })
   )
 
-  it("leaves an event no blob, and none that an endpoint ignores by it", () => {
+  it("makes an event neither a blob, nor ignored by an endpoint", () => {
     const ignored = Endpoint.ignoring({ mediaTypes: ["application/octet-stream", ""], actions: ["pull", ""] })
     const without: ReadonlyArray<RegistryEvent.RegistryEvent> = [
       { id: "a" },

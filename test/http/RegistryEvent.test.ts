@@ -37,14 +37,14 @@ const minimal = {
 const bodyWith = (event: unknown): string => JSON.stringify({ events: [minimal, event] })
 
 describe("the real bodies", () => {
-  it.effect("decoded and encoded again they are the same bytes", () =>
+  it.effect("are the same bytes when they are decoded and encoded again", () =>
     Effect.gen(function* () {
       assert.strictEqual(real.length, 60)
       for (const body of real) assert.strictEqual(yield* bodyOf(yield* decode(body)), body)
     })
   )
 
-  it.effect("joined they are one request with all events, in order", () =>
+  it.effect("are one request with all events, in order, when they are joined", () =>
     Effect.gen(function* () {
       const events = (yield* Effect.forEach(real, (body) => decode(body))).flat()
       assert.deepStrictEqual(yield* decode(yield* bodyOf(events)), events)
@@ -55,7 +55,7 @@ describe("the real bodies", () => {
     })
   )
 
-  it.effect("what varies between pushes, pulls and deletes", () =>
+  it.effect("vary between pushes, pulls and deletes", () =>
     Effect.gen(function* () {
       const events = (yield* Effect.forEach(real, (body) => decode(body))).flat()
       const of = (action: string) => events.filter((event) => event.action === action)
@@ -72,7 +72,7 @@ describe("the real bodies", () => {
 })
 
 describe("Envelope.registry", () => {
-  it.effect("carries on what it does not know, wherever it stands", () =>
+  it.effect("carries unknown fields on, at every level", () =>
     Effect.gen(function* () {
       const event =
         '{"9":1,"zeta":[null,{"a":1.5}],"id":"a","action":"mount","actor":{"team":7,"name":"ci"},' +
@@ -117,14 +117,14 @@ describe("Envelope.registry", () => {
     })
   )
 
-  it.effect("takes no events, and a body of nothing else", () =>
+  it.effect("an empty list of events is decoded, and written", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* decode('{"events":[]}'), [])
       assert.strictEqual(yield* bodyOf([]), '{"events":[]}')
     })
   )
 
-  it.effect("says which event is bad, and where", () =>
+  it.effect("the error has the bad event, and the path into it", () =>
     Effect.gen(function* () {
       const { id: _, ...noId } = minimal
       assert.strictEqual(yield* message(bodyWith(noId)), 'Missing key at ["events"][1]["id"]')
@@ -150,7 +150,7 @@ describe("Envelope.registry", () => {
     })
   )
 
-  it.effect("takes its media type without looking at case or parameters, and no other", () =>
+  it.effect("accepts its media type in any case and with any parameters, and no other", () =>
     Effect.gen(function* () {
       assert.strictEqual(registry.contentType, "application/vnd.docker.distribution.events.v1+json")
       const body = real[0] ?? ""
@@ -167,7 +167,7 @@ describe("Envelope.registry", () => {
     })
   )
 
-  it.effect("does not encode what is none, and says where", () =>
+  it.effect("refuses to encode a value that is not an event, with the path", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(registry.encode({ ...minimal, target: { repository: "r", at: new Date() } }))
       assert.strictEqual(error.direction, "encode")
@@ -176,7 +176,7 @@ describe("Envelope.registry", () => {
     })
   )
 
-  it.effect("takes very many events, and none that is nested so deeply that nobody could send it on", () =>
+  it.effect("decodes very many events, and none that is nested too deeply to be encoded again", () =>
     Effect.gen(function* () {
       const many = `{"events":[${Array.from({ length: 20_000 }, () => JSON.stringify(minimal)).join(",")}]}`
       assert.strictEqual((yield* decode(many)).length, 20_000)
@@ -198,7 +198,7 @@ describe("Envelope.registry", () => {
 describe("RegistryEvent", () => {
   const is = Schema.is(RegistryEvent.RegistryEvent)
 
-  it("knows the timestamps of RFC 3339", () => {
+  it("accepts the timestamps of RFC 3339 only", () => {
     for (const timestamp of ["2026-12-31T23:59:60Z", "2026-01-02T03:04:05.1-23:59", "2026-01-02t03:04:05z"]) {
       assert.isTrue(is({ ...minimal, timestamp }), timestamp)
     }

@@ -22,14 +22,14 @@ const secretsOf = (first: Uint8Array, ...rest: ReadonlyArray<Uint8Array>) =>
   >
 const keyOf = (seed: number, length = 32) => Uint8Array.from({ length }, (_, i) => (seed * 31 + i * 7) % 256)
 
-/** The signature as the specification says it, by another implementation of the cryptography. */
+/** The signature of the specification, by another implementation of the cryptography. */
 const byHand = (key: Uint8Array, id: string, timestamp: number, body: Uint8Array) =>
   `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64")}`
 
 const time = 1_674_087_231
 const message = { id: "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", timestamp: time, body: utf8('{"type":"contact.created"}') }
 
-/** `message`, signed by the first keys, at a clock that says its time. */
+/** `message`, signed by the first keys, with the clock at its time. */
 const signed = Effect.fnUntraced(function* (...keys: [Uint8Array, ...Array<Uint8Array>]) {
   yield* TestClock.setTime(time * 1000)
   const secrets = yield* secretsOf(...keys)
@@ -50,7 +50,7 @@ const refusedWith = Effect.fnUntraced(function* (
   assert.strictEqual((yield* refusal(...args))._tag, tag)
 })
 
-/** A platform whose cryptography counts what it is asked for. */
+/** A platform whose cryptography counts its calls. */
 const counting = () => {
   const calls = { importKey: 0, sign: 0 }
   const { subtle } = globalThis.crypto
@@ -130,7 +130,7 @@ describe("secret", () => {
     })
   )
 
-  it.effect("says what is missing where a platform has no cryptography", () =>
+  it.effect("without cryptography of the platform, the defect names the missing part", () =>
     Effect.gen(function* () {
       const none = WebCrypto.layer({} as typeof globalThis.crypto)
       const exit = yield* Effect.exit(Effect.provide(secretOf(good), none))
@@ -194,11 +194,11 @@ describe("a secret never shows", () => {
       yield* check(secret)
       yield* check([secret])
       yield* check(structuredClone(secret))
-      assert.strictEqual(String(secret), "<webhook secret>")
+      assert.strictEqual(String(secret), "<redacted:webhook secret>")
     })
   )
 
-  it.effect("in the error of one that is invalid", () =>
+  it.effect("in the error of an invalid secret", () =>
     Effect.gen(function* () {
       const bad = [
         text.slice(0, -1),
@@ -262,7 +262,7 @@ describe("sign", () => {
     })
   )
 
-  it.effect("signs a part of a buffer as the bytes of that part, as they are when it begins", () =>
+  it.effect("signs a part of a buffer as the bytes of that part at the time of the call", () =>
     Effect.gen(function* () {
       const { secrets, headers } = yield* signed(keyOf(1))
       const around = Uint8Array.from([1, 2, 3, ...message.body, 4, 5])
@@ -309,7 +309,7 @@ describe("sign", () => {
     })
   )
 
-  it.effect("what it takes at the edges, verify takes too", () =>
+  it.effect("ids and times at the edges are verified, too", () =>
     Effect.gen(function* () {
       const secrets = yield* secretsOf(keyOf(1))
       const ids = ["a", "a b", "~", "!", "-/", "a".repeat(1024), "urn:uuid:0/x,y;z=1"]
@@ -327,7 +327,7 @@ describe("sign", () => {
 })
 
 describe("verify", () => {
-  it("accepts what was signed, whichever of the secrets both sides share", () =>
+  it("accepts a signed request, whichever of the secrets both sides share", () =>
     fc.assert(
       fc.asyncProperty(
         arbitraryKeys,
@@ -419,7 +419,7 @@ describe("verify", () => {
     })
   )
 
-  it.effect("says how far off the time is", () =>
+  it.effect("the reason has the distance of the time", () =>
     Effect.gen(function* () {
       const { secrets, ...request } = yield* signed(keyOf(1))
       yield* TestClock.setTime((time + 400) * 1000)
@@ -554,7 +554,7 @@ describe("verify", () => {
     })
   )
 
-  it.effect("does not take a part of the body for the time, though the signed text is the same", () =>
+  it.effect("a part of the body is not taken for the time, though the signed text is the same", () =>
     Effect.gen(function* () {
       yield* TestClock.setTime(time * 1000)
       const secrets = yield* secretsOf(keyOf(1))
@@ -566,24 +566,26 @@ describe("verify", () => {
     })
   )
 
-  it.effect("signs once for each secret however many signatures come, and not at all for what is refused before", () =>
-    Effect.gen(function* () {
-      const { calls, layer } = counting()
-      const { body, headers, secrets } = yield* Effect.provide(signed(keyOf(1), keyOf(2), keyOf(3)), layer)
-      calls.sign = 0
-      const with_ = (change: Partial<WebhookSignature.SignatureHeaders>) => ({
-        headers: { ...headers, ...change },
-        body
+  it.effect(
+    "signs once for each secret however many signatures come, and not at all for a request that is refused before",
+    () =>
+      Effect.gen(function* () {
+        const { calls, layer } = counting()
+        const { body, headers, secrets } = yield* Effect.provide(signed(keyOf(1), keyOf(2), keyOf(3)), layer)
+        calls.sign = 0
+        const with_ = (change: Partial<WebhookSignature.SignatureHeaders>) => ({
+          headers: { ...headers, ...change },
+          body
+        })
+        const many = Array.from({ length: 340 }, (_, i) => byHand(keyOf(1), `other${i}`, time, body)).join(" ")
+        yield* refusedWith("NoMatch", with_({ "webhook-signature": many }), secrets)
+        assert.strictEqual(calls.sign, 3)
+        yield* refusedWith("MalformedHeader", with_({ "webhook-signature": `${many} `.repeat(100) }), secrets)
+        yield* refusedWith("TooOld", with_({ "webhook-timestamp": "1" }), secrets)
+        yield* refusedWith("TooNew", with_({ "webhook-timestamp": "999999999999999" }), secrets)
+        yield* refusedWith("NoMatch", with_({ "webhook-signature": `v1a,x ${"x ".repeat(8_000)}` }), secrets)
+        assert.strictEqual(calls.sign, 3)
       })
-      const many = Array.from({ length: 340 }, (_, i) => byHand(keyOf(1), `other${i}`, time, body)).join(" ")
-      yield* refusedWith("NoMatch", with_({ "webhook-signature": many }), secrets)
-      assert.strictEqual(calls.sign, 3)
-      yield* refusedWith("MalformedHeader", with_({ "webhook-signature": `${many} `.repeat(100) }), secrets)
-      yield* refusedWith("TooOld", with_({ "webhook-timestamp": "1" }), secrets)
-      yield* refusedWith("TooNew", with_({ "webhook-timestamp": "999999999999999" }), secrets)
-      yield* refusedWith("NoMatch", with_({ "webhook-signature": `v1a,x ${"x ".repeat(8_000)}` }), secrets)
-      assert.strictEqual(calls.sign, 3)
-    })
   )
 
   it("answers anything with a typed error", () => {
@@ -622,7 +624,7 @@ describe("verify", () => {
 describe("against the reference library", () => {
   const json = fc.json()
 
-  it("verifies there what is signed here, with whichever of the secrets it has", () =>
+  it("the library verifies our signatures, with any one of the secrets", () =>
     fc.assert(
       fc.asyncProperty(arbitraryKeys, fc.nat(2), arbitraryId, json, async (keys, which, id, text) => {
         // Its clock is the real one.
@@ -636,7 +638,7 @@ describe("against the reference library", () => {
       })
     ))
 
-  it("verifies here what is signed there, which is the same to the letter", () =>
+  it("our module verifies the library's signatures, which are the same to the letter", () =>
     fc.assert(
       fc.asyncProperty(
         arbitraryKeys,

@@ -2,8 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import { andThenEager } from "../../internal/eager.ts"
-import { decoded, decoder, encoder, guardedEager, stringify } from "../../internal/encoding/codec.ts"
+import { decoder, encoder, fromResult, guarded, toBytes } from "../../internal/encoding/codec.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import * as Json from "../../internal/encoding/json.ts"
 import * as Utf8 from "../../internal/encoding/utf8.ts"
@@ -18,11 +17,11 @@ export const makeCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): Codec<
   const encode = encoder(schema)
   const decode = decoder(schema)
   return {
-    encode: (event) =>
-      guardedEager("encode", () => Effect.mapEager(andThenEager(encode(event), stringify), Utf8.encode)),
+    encode: (event) => guarded("encode", () => Effect.flatMapEager(encode(event), toBytes)),
     decode: (payload) =>
-      guardedEager("decode", () =>
-        andThenEager(decoded(Result.flatMap(Utf8.decode(payload), (text) => Json.parse(text))), (json) => decode(json))
-      )
+      guarded("decode", () => {
+        const json = Result.flatMap(Utf8.decode(payload), (text) => Json.parse(text))
+        return Effect.flatMapEager(fromResult("decode", json), (value) => decode(value))
+      })
   }
 }

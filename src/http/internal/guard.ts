@@ -1,4 +1,4 @@
-/** Judges hosts, of which each is an address or has some. */
+/** Judges hosts by their addresses: that of a literal, or all those of a name. */
 import * as Arr from "effect/Array"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import { type AddressPolicy, ForbiddenAddress, refusal } from "../AddressPolicy.ts"
 
-/** A host that has no address to connect to, with a code as Node's errors of lookups have it. */
+/** A host that has no address to connect to, with a code of Node's lookups. */
 export class LookupFailed extends Data.TaggedError("LookupFailed")<{
   readonly host: string
   readonly code: "ENOTFOUND" | "EAI_FAIL"
@@ -19,52 +19,40 @@ export class LookupFailed extends Data.TaggedError("LookupFailed")<{
   }
 }
 
-/** An address as Node takes it. */
+/** An address in the form that Node takes. */
 export interface Resolved {
   readonly address: string
   readonly family: 4 | 6
 }
 
-export class Guard {
-  private readonly policy: AddressPolicy
-  private readonly dns: Dns.Dns["Service"]
+/** Judges a host that is connected to without a lookup. A name passes: `resolve` judges it. */
+export const judgeLiteral = (policy: AddressPolicy, host: string): ForbiddenAddress | LookupFailed | undefined => {
+  const parsed = Result.getOrUndefined(Host.hostFromString(host))
+  if (NetAddress.isIpAddress(parsed)) return judge(policy, host, parsed, host)
+  // A text that is neither might be an address to another parser, as one with a zone is.
+  return Host.isDomainName(parsed) ? undefined : new LookupFailed({ host, code: "ENOTFOUND" })
+}
 
-  constructor(policy: AddressPolicy, dns: Dns.Dns["Service"]) {
-    this.policy = policy
-    this.dns = dns
+/** The addresses of a name. If one of them is forbidden, the others are not to be trusted either. */
+export const resolve = Effect.fnUntraced(function* (policy: AddressPolicy, dns: Dns.Dns["Service"], host: string) {
+  const addresses = yield* Effect.mapError(dns.lookup(host), (cause) => {
+    const code = cause.reason === "NotFound" || cause.reason === "BadName" ? "ENOTFOUND" : "EAI_FAIL"
+    return new LookupFailed({ host, code, cause })
+  })
+  const found: Array<Resolved> = []
+  for (const one of addresses) {
+    const address = NetAddress.formatIp(one)
+    const forbidden = judge(policy, host, one, address)
+    if (forbidden !== undefined) return yield* forbidden
+    found.push({ address, family: NetAddress.isIpv4Address(one) ? 4 : 6 })
   }
+  // The type of a lookup promises an address. Without one Node would fail without a reason.
+  return Arr.isReadonlyArrayNonEmpty(found) ? found : yield* new LookupFailed({ host, code: "ENOTFOUND" })
+})
 
-  private judge(host: string, address: NetAddress.IpAddress, text: string): ForbiddenAddress | undefined {
-    const range = refusal(this.policy, address)
-    return range && new ForbiddenAddress({ host, address: text, range })
-  }
+// internals
 
-  /** Judges a host that is connected to without a lookup. A name passes: it is judged by `resolve`. */
-  literal(host: string): ForbiddenAddress | LookupFailed | undefined {
-    const parsed = Result.getOrUndefined(Host.hostFromString(host))
-    if (NetAddress.isIpAddress(parsed)) return this.judge(host, parsed, host)
-    // What is neither might be an address to somebody else, as one with a zone is.
-    return Host.isDomainName(parsed) ? undefined : new LookupFailed({ host, code: "ENOTFOUND" })
-  }
-
-  /** The addresses of a name, if all of them may be connected to: one that may not is a reason to distrust the others. */
-  resolve(host: string): Effect.Effect<Arr.NonEmptyReadonlyArray<Resolved>, ForbiddenAddress | LookupFailed> {
-    const answered = Effect.mapError(this.dns.lookup(host), (cause) => {
-      const code = cause.reason === "NotFound" || cause.reason === "BadName" ? "ENOTFOUND" : "EAI_FAIL"
-      return new LookupFailed({ host, code, cause })
-    })
-    return Effect.flatMap(answered, (addresses): ReturnType<Guard["resolve"]> => {
-      const found: Array<Resolved> = []
-      for (const one of addresses) {
-        const address = NetAddress.formatIp(one)
-        const forbidden = this.judge(host, one, address)
-        if (forbidden !== undefined) return Effect.fail(forbidden)
-        found.push({ address, family: NetAddress.isIpv4Address(one) ? 4 : 6 })
-      }
-      // A `Dns` of somebody's own may break its word, and Node then fails without a reason.
-      return Arr.isReadonlyArrayNonEmpty(found)
-        ? Effect.succeed(found)
-        : Effect.fail(new LookupFailed({ host, code: "ENOTFOUND" }))
-    })
-  }
+const judge = (policy: AddressPolicy, host: string, address: NetAddress.IpAddress, text: string) => {
+  const range = refusal(policy, address)
+  return range && new ForbiddenAddress({ host, address: text, range })
 }

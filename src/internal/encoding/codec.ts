@@ -1,4 +1,4 @@
-/** Schemas as JSON, with errors that say where. */
+/** Schemas as JSON, with errors that have a path into the value and nothing of the value itself. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -6,30 +6,27 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
-import { isOver } from "../eager.ts"
-import { brief, EnvelopeError } from "./envelopeError.ts"
+import { brief, EnvelopeError, type Path } from "./envelopeError.ts"
+import * as Utf8 from "./utf8.ts"
 
-type Path = ReadonlyArray<PropertyKey>
 type Direction = EnvelopeError["direction"]
 
 /** An error of this direction. */
 export const failed = (direction: Direction, message: string): Effect.Effect<never, EnvelopeError> =>
   Effect.fail(new EnvelopeError({ direction, message: brief(message) }))
 
-/** A result that says what is wrong, as an effect of decoding. */
-export const decoded = <A>(result: Result.Result<A, string>): Effect.Effect<A, EnvelopeError> =>
-  Result.isSuccess(result) ? Effect.succeed(result.success) : failed("decode", result.failure)
-
-const issueError = (direction: Direction, path: Path) => (issue: SchemaIssue.Issue) => {
-  const cause = new Schema.SchemaError(path.length === 0 ? issue : new SchemaIssue.Pointer(path, issue))
-  return new EnvelopeError({ direction, message: brief(cause.message), cause })
-}
+/** A result whose failure is a message, as an effect. */
+export const fromResult = <A>(
+  direction: Direction,
+  result: Result.Result<A, string>
+): Effect.Effect<A, EnvelopeError> =>
+  Result.isSuccess(result) ? Effect.succeed(result.success) : failed(direction, result.failure)
 
 /** A schema's encoder to JSON values. Made once, used for every event. */
 export const encoder = <A>(schema: Schema.ConstraintCodec<A, unknown>, path: Path = []) => {
   const encode = SchemaParser.encodeUnknownEffect(Schema.toCodecJson(schema))
-  const wrong = issueError("encode", path)
-  return (value: A): Effect.Effect<Schema.Json, EnvelopeError> => Effect.mapErrorEager(encode(value), wrong)
+  const toError = issueError("encode", path)
+  return (value: A): Effect.Effect<Schema.Json, EnvelopeError> => Effect.mapErrorEager(encode(value), toError)
 }
 
 /** A schema's decoder from JSON values, which stand at `path` in their request. */
@@ -39,28 +36,37 @@ export const decoder = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
     Effect.mapErrorEager(decode(value), issueError("decode", path))
 }
 
-/**
- * Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is somebody's bad input
- * and not a bug of this program.
- */
-export const guardedEager = <A>(
+/** A JSON value as the bytes of its text. */
+export const toBytes = (value: unknown): Effect.Effect<Uint8Array, EnvelopeError> => {
+  try {
+    const text: string | undefined = JSON.stringify(value)
+    return text === undefined ? failed("encode", "not a JSON value") : Effect.succeed(Utf8.encode(text))
+  } catch (defect) {
+    // Schemas such as `Schema.Any` let through what JSON cannot hold: a circle, a bigint, depth.
+    return failed("encode", isOverflow(defect) ? "nested too deeply" : "not a JSON value")
+  }
+}
+
+/** Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is bad input, not a defect. */
+export const guarded = <A>(
   direction: Direction,
   run: () => Effect.Effect<A, EnvelopeError>
 ): Effect.Effect<A, EnvelopeError> => {
   try {
     const effect = run()
-    return isOver(effect) && Exit.isSuccess(effect) ? effect : Effect.catchCause(effect, judge(direction))
+    return Exit.isExit(effect) && Exit.isSuccess(effect) ? effect : Effect.catchCause(effect, judge(direction))
   } catch (defect) {
-    // An effect's defects are no less than those of a function.
+    // A schema's functions can throw outside of any effect, which is a defect as within one.
     return judge(direction)(Cause.die(defect))
   }
 }
 
-/** The same when it is run. */
-export const guarded = <A>(
-  direction: Direction,
-  run: () => Effect.Effect<A, EnvelopeError>
-): Effect.Effect<A, EnvelopeError> => Effect.suspend(() => guardedEager(direction, run))
+// internals
+
+const issueError = (direction: Direction, path: Path) => (issue: SchemaIssue.Issue) => {
+  const cause = new Schema.SchemaError(path.length === 0 ? issue : new SchemaIssue.Pointer(path, issue))
+  return new EnvelopeError({ direction, message: brief(cause.message), cause })
+}
 
 const judge =
   (direction: Direction) =>
@@ -68,16 +74,5 @@ const judge =
     cause.reasons.some((reason) => Cause.isDieReason(reason) && isOverflow(reason.defect))
       ? failed(direction, "nested too deeply")
       : Effect.failCause(cause)
-
-/** A JSON value as text. */
-export const stringify = (value: unknown): Effect.Effect<string, EnvelopeError> => {
-  try {
-    const text: string | undefined = JSON.stringify(value)
-    return text === undefined ? failed("encode", "not a JSON value") : Effect.succeed(text)
-  } catch (defect) {
-    // What a schema lets through that does not look, such as `Schema.Any`: a circle, a bigint, depth.
-    return failed("encode", isOverflow(defect) ? "nested too deeply" : "not a JSON value")
-  }
-}
 
 const isOverflow = (defect: unknown): boolean => defect instanceof RangeError && /call stack/i.test(defect.message)

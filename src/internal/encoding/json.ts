@@ -1,105 +1,92 @@
-/** Reads JSON, and says where a text is none without quoting it: the engine's own message has a piece of it. */
+/** Reads JSON, and says where a text is not JSON without quoting it: the engine's own message quotes a piece of it. */
 import * as Result from "effect/Result"
 
 /** A JSON text as a value; `line` is the number of the text's first line. */
-export const parse = (text: string, line = 1): Result.Result<unknown, string> => {
-  try {
-    return Result.succeed(JSON.parse(text))
-  } catch {
-    // A SyntaxError, whose message quotes the text.
-    const at = fault(text)
-    return Result.fail(`not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place(text, at, line)}`)
-  }
-}
+export const parse = (text: string, line = 1): Result.Result<unknown, string> =>
+  Result.try({
+    try: (): unknown => JSON.parse(text),
+    catch: () => {
+      const at = fault(text)
+      return `not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place(text, at, line)}`
+    }
+  })
 
 /**
- * How deep a received text may be nested, which RFC 8259, section 9, leaves to its reader. `JSON.parse` reads any depth, and
- * nobody can write again what is some thousands deep: once accepted, it would be stuck in front of the first who has to.
+ * How deep a received text may be nested, which RFC 8259, section 9, leaves to its reader. `JSON.parse` reads any depth,
+ * but `JSON.stringify` fails some thousands deep: such an event, once accepted, could never be sent on.
  */
-const deepest = 1000
+const maxDepth = 1000
 
-/** A JSON text that somebody sent. */
+/** A received JSON text as a value, unless it is nested too deeply. */
 export const received = (text: string, line = 1): Result.Result<unknown, string> =>
-  Result.flatMap(parse(text, line), (value) => {
-    const at = tooDeep(text)
-    return at === undefined ? Result.succeed(value) : Result.fail(`nested too deeply at ${place(text, at, line)}`)
-  })
+  Result.flatMap(parse(text, line), (value) =>
+    text.length < 2 * maxDepth || !isDeeper(value, maxDepth)
+      ? Result.succeed(value)
+      : Result.fail(`nested too deeply at ${place(text, fault(text, maxDepth), line)}`)
+  )
+
+// internals
+
+/** Whether a JSON value is nested more than `depth` deep. */
+const isDeeper = (value: unknown, depth: number): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (depth === 0) return true
+  for (const item of Object.values(value)) if (isDeeper(item, depth - 1)) return true
+  return false
+}
 
 const place = (text: string, at: number, line: number): string => {
   const before = text.slice(0, at).split("\n")
   return `line ${line + before.length - 1}, column ${(before.at(-1)?.length ?? 0) + 1}`
 }
 
-/** Where a JSON text becomes too deep. */
-const tooDeep = (text: string): number | undefined => {
-  if (text.length < 2 * deepest) return undefined
-  let depth = 0
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === 0x22) {
-      while (text.charCodeAt(++i) !== 0x22) if (text.charCodeAt(i) === 0x5c) i++
-    } else if (code === 0x5b || code === 0x7b) {
-      if (++depth > deepest) return i
-    } else if (code === 0x5d || code === 0x7d) depth--
-  }
-  return undefined
-}
-
 const space = /[ \t\n\r]*/y
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y
-const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
+// Bounded: the engine's stack would not hold the repetitions of a long string.
+const characters = /(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[\dA-Fa-f]{4})){1,1000}/y
 
-/** Where a sticky expression that matches from `at` on stops, or nothing when it does not match. */
-const after = (expression: RegExp, text: string, at: number): number | undefined => {
+/** Where a sticky expression that matches from `at` on stops: at `at` itself when it does not match. */
+const after = (expression: RegExp, text: string, at: number): number => {
   expression.lastIndex = at
-  return expression.test(text) ? expression.lastIndex : undefined
+  return expression.test(text) ? expression.lastIndex : at
 }
 
-/** The end of the string that begins at `at`, or the negative of its fault, less one. */
-const stringEnd = (text: string, at: number): number => {
-  for (let i = at + 1; ;) {
-    const code = text.charCodeAt(i)
-    if (code === 0x22) return i + 1
-    if (!(code >= 0x20)) return -i - 1
-    const next = code === 0x5c ? after(escape, text, i) : i + 1
-    if (next === undefined) return -i - 1
-    i = next
-  }
-}
-
-/** The offset of what makes a text no JSON (RFC 8259, section 2). No recursion: the text may be nested at will. */
-const fault = (text: string): number => {
-  const open: Array<"[" | "{"> = []
-  let expects: "value" | "first value" | "key" | "first key" | "colon" | "more" = "value"
+/** The offset at which a text stops being JSON (RFC 8259, section 2) or is too deep. No recursion: any depth is read. */
+const fault = (text: string, maxDepth = Number.POSITIVE_INFINITY): number => {
+  const closers: Array<string> = []
+  let expects: "value" | "key" | "colon" | "comma" = "value"
+  let mayClose = false
   let at = 0
   for (;;) {
-    at = after(space, text, at) ?? at
+    at = after(space, text, at)
     const char = text[at]
-    const inside = open.at(-1)
-    const closes = char === (inside === "{" ? "}" : "]") && inside !== undefined
-    if (char === undefined) return text.length
-    if (closes && (expects === "more" || expects.startsWith("first"))) {
-      open.pop()
-      expects = "more"
+    const closer = closers.at(-1)
+    if (char === undefined) return at
+    if (mayClose && char === closer) {
+      closers.pop()
+      expects = "comma"
       at++
-    } else if (expects === "more" || expects === "colon") {
-      if (char !== (expects === "colon" ? ":" : ",") || inside === undefined) return at
-      expects = expects === "more" && inside === "{" ? "key" : "value"
+    } else if (expects === "colon" || expects === "comma") {
+      if (closer === undefined || char !== (expects === "colon" ? ":" : ",")) return at
+      expects = expects === "comma" && closer === "}" ? "key" : "value"
+      mayClose = false
       at++
     } else if (char === '"') {
-      const end = stringEnd(text, at)
-      if (end < 0) return -end - 1
-      expects = expects.endsWith("key") ? "colon" : "more"
-      at = end
-    } else if (expects.endsWith("key")) return at
-    else if (char === "{" || char === "[") {
-      open.push(char)
-      expects = char === "{" ? "first key" : "first value"
+      for (let end = at + 1; end > at; end = after(characters, text, at)) at = end
+      if (text[at] !== '"') return at
+      mayClose = expects === "value"
+      expects = expects === "key" ? "colon" : "comma"
+      at++
+    } else if (expects === "value" && (char === "{" || char === "[")) {
+      if (closers.push(char === "{" ? "}" : "]") > maxDepth) return at
+      expects = char === "{" ? "key" : "value"
+      mayClose = true
       at++
     } else {
       const end = after(scalar, text, at)
-      if (end === undefined) return at
-      expects = "more"
+      if (expects === "key" || end === at) return at
+      expects = "comma"
+      mayClose = true
       at = end
     }
   }

@@ -9,7 +9,7 @@ import { rawReceiver } from "../../http/support/receiver.ts"
 describe("an environment that names a proxy", () => {
   const run = promisify(execFile)
 
-  it.live("is ignored: it sees neither what is allowed nor what is refused", () =>
+  it.live("is ignored: the proxy sees neither allowed nor refused requests", () =>
     Effect.gen(function* () {
       const { out, port, reached } = yield* network()
       const proxy = yield* rawReceiver((socket) => void socket.end("HTTP/1.1 418 No\r\n\r\n"))

@@ -1,4 +1,4 @@
-/** Why a connection was not made. */
+/** The error of a connection that a policy refuses. */
 import * as Data from "effect/Data"
 
 /**
@@ -8,22 +8,22 @@ import * as Data from "effect/Data"
  * @since 0.1.0
  */
 export interface Range {
-  /** What such an address is, such as `loopback`. */
+  /** The purpose of such an address, such as `loopback`. */
   readonly name: string
   /** In CIDR notation. */
   readonly network: string
-  /** Where that is laid down: an RFC, or for `cloud metadata` the providers that use it. */
+  /** The source of the rule: an RFC, or for `cloud metadata` the providers that use it. */
   readonly reference: string
 }
 
 /**
- * A connection to this address is not allowed, and was not made. Nothing was sent.
+ * A connection to this address is not allowed and was not made: nothing was sent.
  *
  * @category errors
  * @since 0.1.0
  */
 export class ForbiddenAddress extends Data.TaggedError("ForbiddenAddress")<{
-  /** What was to be connected to, as the url has it: a name, or the address itself. */
+  /** The host of the url: a name, or the address itself. */
   readonly host: string
   readonly address: string
   readonly range: Range

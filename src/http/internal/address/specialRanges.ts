@@ -17,7 +17,7 @@ const special = (rows: ReadonlyArray<readonly [network: string, name: string, re
     network: IpNetwork.fromStringUnsafe(network)
   }))
 
-/** Where a cloud tells an instance its credentials. Some of them are in no special range at all. */
+/** The services that give an instance its credentials. Some of them are in no special range at all. */
 const metadata: ReadonlyArray<SpecialRange> = /* @__PURE__ */ special([
   ["169.254.169.254/32", "cloud metadata", "AWS, Azure, Google Cloud and most others"],
   ["169.254.170.2/32", "cloud metadata", "AWS, tasks of ECS"],
@@ -87,8 +87,8 @@ const ranges: ReadonlyArray<SpecialRange> = /* @__PURE__ */ special([
 const containing = (list: ReadonlyArray<SpecialRange>) => (address: NetAddress.IpAddress) =>
   list.find(({ network }) => IpNetwork.contains(network, address))?.range
 
-/** The metadata service that is at an address. */
+/** The metadata service at an address. */
 export const metadataAt = containing(metadata)
 
-/** The first range that an address is in. */
+/** The first range that contains an address. */
 export const rangeOf = containing(ranges)

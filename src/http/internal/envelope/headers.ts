@@ -1,6 +1,6 @@
-/** The values of `ce-` headers, as section 3.1.3.2 of the CloudEvents HTTP protocol binding has them, and what frames a body. */
+/** The values of `ce-` headers, by section 3.1.3.2 of the CloudEvents HTTP protocol binding, and the framing of a body. */
 
-// A space, a double quote, a percent sign, and whatever is outside of U+0021 to U+007E.
+// A space, a double quote, a percent sign, and all outside of U+0021 to U+007E.
 const encoded = /[^\x21\x23\x24\x26-\x7e]/gu
 const plain = /^[\x21\x23\x24\x26-\x7e]*$/
 
@@ -8,8 +8,8 @@ export const encode = (value: string): string =>
   plain.test(value) ? value : value.replaceAll(encoded, (char) => encodeURIComponent(char))
 
 /**
- * A value of a header, or nothing when it has what no header should: octets outside of ASCII, or encoded ones that are
- * no UTF-8. A percent sign that begins no octet stands for itself, as a space does: there are senders that encode nothing.
+ * A value of a header, or nothing for octets outside of ASCII, or encoded ones that are not UTF-8. A percent sign that
+ * begins no octet stands for itself, as a space does, since some senders encode nothing.
  */
 export const decode = (value: string): string | undefined => {
   if (!/^[\x20-\x7e]*$/.test(value)) return undefined
@@ -18,7 +18,7 @@ export const decode = (value: string): string | undefined => {
   try {
     return decodeURIComponent(unquoted.replaceAll(/%(?![\dA-Fa-f]{2})/g, "%25"))
   } catch {
-    // A URIError: octets that are no UTF-8.
+    // A URIError: octets that are not UTF-8.
     return undefined
   }
 }

@@ -1,14 +1,12 @@
-/** The secrets of webhook signatures, and the one thing that is done with them. */
+/** The secrets of webhook signatures, which sign and show nothing of themselves. */
 import { WebCrypto } from "effect/crypto/WebCrypto"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
-import * as Equal from "effect/Equal"
-import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 
-/** What is used of `SubtleCrypto`, whose type is the platform's: the library itself needs no platform's types. */
+/** The part of `SubtleCrypto` in use: its own type is the platform's, and the library needs no platform's types. */
 interface Subtle {
   importKey(
     format: "raw",
@@ -20,53 +18,18 @@ interface Subtle {
   sign(algorithm: "HMAC", key: object, data: Uint8Array): Promise<ArrayBuffer>
 }
 
-const shown = "<webhook secret>"
-
 /**
  * A key, ready for use. It shows nothing of itself in logs, in JSON or under inspection, and its bytes cannot be read
- * back. Two secrets are equal only if they are the same object.
+ * back: its redacted value is a function that signs. Two secrets are equal only if they are the same object.
  *
  * @category models
  * @since 0.1.0
  */
-export class Secret {
-  readonly #subtle: Subtle
-  readonly #key: object
-
-  constructor(subtle: Subtle, key: object) {
-    this.#subtle = subtle
-    this.#key = key
-    // Structurally, two objects that show nothing are equal.
-    Equal.byReferenceUnsafe(this)
-  }
-
-  /** The signature of a text, in base64, by each of the secrets. */
-  static signatures(secrets: ReadonlyArray<Secret>, text: Uint8Array): Effect.Effect<ReadonlyArray<string>> {
-    return Effect.promise(() =>
-      Promise.all(
-        secrets.map((secret) =>
-          secret.#subtle.sign("HMAC", secret.#key, text).then((mac) => Base64.encode(new Uint8Array(mac)))
-        )
-      )
-    )
-  }
-
-  toString(): string {
-    return shown
-  }
-
-  toJSON(): string {
-    return shown
-  }
-
-  [NodeInspectSymbol](): string {
-    return shown
-  }
-}
+export interface Secret extends Redacted.Redacted<(text: Uint8Array) => Promise<ArrayBuffer>> {}
 
 const problems = {
   empty: "is empty",
-  asymmetric: 'is an asymmetric key, which this does not support: a symmetric secret begins with "whsec_"',
+  asymmetric: 'is an asymmetric key, which is not supported: a symmetric secret begins with "whsec_"',
   "not-base64": 'is not base64 with padding, with or without "whsec_" before it',
   "too-short": "has fewer than 24 bytes",
   "too-long": "has more than 64 bytes"
@@ -86,21 +49,7 @@ export class InvalidSecret extends Data.TaggedError("InvalidSecret")<{
   }
 }
 
-const prefix = "whsec_"
-
-/** The bytes of a secret, or what is wrong with it. */
-const bytesOf = (text: string): Uint8Array | InvalidSecret["problem"] => {
-  if (/^wh[sp]k_/.test(text)) return "asymmetric"
-  const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
-  if (base64 === "") return "empty"
-  // The decoder passes over line breaks. Its error quotes the input and goes no further than this line.
-  const bytes = /[\r\n]/.test(base64) ? undefined : Result.getOrUndefined(Base64.decode(base64))
-  if (bytes === undefined) return "not-base64"
-  if (bytes.length < 24) return "too-short"
-  return bytes.length > 64 ? "too-long" : bytes
-}
-
-/** What is wrong with a secret, if anything. */
+/** The problem of a secret, if it has one. */
 export const secretProblem = (text: string): string | undefined => {
   const bytes = bytesOf(text)
   return typeof bytes === "string" ? problems[bytes] : undefined
@@ -125,5 +74,30 @@ export const secret = (value: Redacted.Redacted<string>): Effect.Effect<Secret, 
     const subtle: Subtle | undefined = crypto?.subtle
     if (subtle === undefined) return Effect.die(new Error("crypto.subtle is missing: see effect/crypto/WebCrypto"))
     const key = Effect.promise(() => subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]))
-    return Effect.map(key, (key) => new Secret(subtle, key))
+    return Effect.map(key, (key) =>
+      Redacted.make((text: Uint8Array) => subtle.sign("HMAC", key, text), { label: "webhook secret" })
+    )
   })
+
+/** The signature of a text, in base64, by each of the secrets. */
+export const signatures = (secrets: ReadonlyArray<Secret>, text: Uint8Array): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.promise(async () => {
+    const tags = await Promise.all(secrets.map((secret) => Redacted.value(secret)(text)))
+    return tags.map((tag) => Base64.encode(new Uint8Array(tag)))
+  })
+
+// internals
+
+const prefix = "whsec_"
+
+/** The bytes of a secret, or its problem. */
+const bytesOf = (text: string): Uint8Array | InvalidSecret["problem"] => {
+  if (/^wh[sp]k_/.test(text)) return "asymmetric"
+  const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
+  if (base64 === "") return "empty"
+  // The decoder passes over line breaks. Its error quotes the input and goes no further than this line.
+  const bytes = /[\r\n]/.test(base64) ? undefined : Result.getOrUndefined(Base64.decode(base64))
+  if (bytes === undefined) return "not-base64"
+  if (bytes.length < 24) return "too-short"
+  return bytes.length > 64 ? "too-long" : bytes
+}

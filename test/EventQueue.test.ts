@@ -79,12 +79,12 @@ describe("writing", () => {
 
   it.effect("in groups where the sink takes them", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 4 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 4 })
       const queue = yield* EventQueue.make()(sink)
       yield* EventSink.writeAll(queue, range(10))
       yield* queue.flush
       assert.deepStrictEqual(sink.received, range(10))
-      assert.deepStrictEqual(sink.groups, [4, 4, 2])
+      assert.deepStrictEqual(sink.batches, [4, 4, 2])
     })
   )
 
@@ -202,7 +202,7 @@ describe("writing", () => {
 describe("capacity", () => {
   it.effect("counts what is accepted and not yet settled, what is being delivered included", () =>
     Effect.gen(function* () {
-      for (const sink of [yield* hanging(), yield* hanging({ group: 10 })]) {
+      for (const sink of [yield* hanging(), yield* hanging({ batchSize: 10 })]) {
         const { queue } = yield* dropping(sink, { capacity: 2, overflow: "reject" })
         yield* queue.write(1)
         yield* settle
@@ -751,7 +751,7 @@ describe("shutdown", () => {
 
   it.effect("of a group in flight every event is marked", () =>
     Effect.gen(function* () {
-      const { queue } = yield* dropping(yield* hanging({ group: 10 }), { drainTimeout: "2 seconds" })
+      const { queue } = yield* dropping(yield* hanging({ batchSize: 10 }), { drainTimeout: "2 seconds" })
       yield* queue.writeSome!([1, 2])
       yield* settle
       yield* queue.write(3)
@@ -1071,7 +1071,7 @@ describe("a downstream that answers SinkClosed", () => {
   it.effect("so does a group sink's, and a plain function's whose scope was closed", () =>
     withLogs(() =>
       Effect.gen(function* () {
-        const groups = yield* dropping(yield* TestSink.closing<number>({ group: 10 }))
+        const groups = yield* dropping(yield* TestSink.closing<number>({ batchSize: 10 }))
         yield* EventSink.writeAll(groups.queue, [1, 2, 3])
         yield* settle
         assert.deepStrictEqual(
@@ -2348,11 +2348,11 @@ describe("partitionBy", () => {
 
   it.effect("a group holds events of one key only", () =>
     Effect.gen(function* () {
-      const { part: sink } = yield* open(TestSink.recording<number>({ group: 100 }))
+      const { part: sink } = yield* open(TestSink.recording<number>({ batchSize: 100 }))
       const { queue } = yield* queueOf(sink, { concurrency: 2, partitionBy: tens })
       yield* queue.writeSome!([10, 11, 20, 12])
       yield* queue.flush
-      assert.sameMembers([...sink.groups], [1, 3])
+      assert.sameMembers([...sink.batches], [1, 3])
     })
   )
 

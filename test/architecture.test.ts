@@ -23,8 +23,9 @@ const floors: ReadonlyArray<string> = [
   "durable/EventStore",
   "durable/internal/**",
   "durable/{DurableQueue,MemoryStore,SqliteStore,PostgresStore}",
+  "testing/internal/standstill",
   "testing/TestSink",
-  "testing/laws/**",
+  "testing/{internal/laws,laws}/**",
   "testing/{SinkLaws,StoreLaws}"
 ]
 

@@ -245,7 +245,7 @@ describe("capacity", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const dropped: Array<number> = []
-      const sink = yield* TestSink.hanging<number>({ group: 1024 })
+      const sink = yield* TestSink.hanging<number>({ batchSize: 1024 })
       const queue = yield* Effect.succeed(sink).pipe(
         EventQueue.make({
           capacity: 2000,

@@ -36,18 +36,20 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { account } from "./laws/account.ts"
-import { admission } from "./laws/admission.ts"
-import { closing } from "./laws/closing.ts"
-import { delivery } from "./laws/delivery.ts"
-import type { Law } from "./laws/law.ts"
-import { release } from "./laws/release.ts"
-import { run } from "./laws/run.ts"
-import type { Subject } from "./laws/subject.ts"
+import { admissionLaws } from "./internal/laws/admissionLaws.ts"
+import { closingLaws } from "./internal/laws/closingLaws.ts"
+import { deliveryLaws } from "./internal/laws/deliveryLaws.ts"
+import type { Subject } from "./internal/laws/sinkSubject.ts"
+import { type Law, run } from "./internal/laws/sinkWorld.ts"
 
-export type { Law } from "./laws/law.ts"
-export type { Receiver } from "./laws/receiver.ts"
-export { type Remaining, type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
+export {
+  type Receiver,
+  type Remaining,
+  type Subject,
+  subject,
+  type SubjectOptions
+} from "./internal/laws/sinkSubject.ts"
+export type { Law } from "./internal/laws/sinkWorld.ts"
 
 /**
  * A law that a sink breaks.
@@ -80,7 +82,7 @@ export interface CheckOptions {
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...delivery, ...admission].toSorted(
+export const laws: ReadonlyArray<Law> = [...closingLaws, ...deliveryLaws, ...admissionLaws].toSorted(
   (a, b) => a.number - b.number
 )
 
@@ -89,8 +91,8 @@ export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...
  *
  * **Details**
  *
- * Of each scenario the first violation is told, with its evidence. A random scenario is played several times, and tells
- * the seed that it broke with.
+ * Each scenario answers its first violation, with the evidence. A random scenario is played several times, and the
+ * violation has the seed that it was found with. A sink with two `targets` is judged with either of them misbehaving.
  *
  * **Gotchas**
  *
@@ -110,14 +112,19 @@ export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effe
 
 const checkLaw = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
   const violations: Array<Violation> = []
-  for (const { minutes, play, times = 1, title } of law.scenarios(subject)) {
-    for (let n = 1; n <= times; n++) {
-      const played = times === 1 ? seed : `${seed}-${n}`
-      const [what] = yield* run(subject, play, played, minutes === undefined ? undefined : minutes * 60_000)
-      if (what === undefined) continue
-      const from = times === 1 ? title : `${title} (seed "${seed}", round ${n})`
-      violations.push({ law: law.number, title: law.title, what: `${from}: ${what}` })
-      break
+  for (const row of law.scenarios(subject)) {
+    const { times = 1, title } = row
+    const rounds = Array.from({ length: times }, (_, i) => (times === 1 ? seed : `${seed}-${i + 1}`))
+    const targets = subject.targets === undefined ? [0] : [0, 1]
+    search: for (const misbehaving of targets) {
+      for (const played of rounds) {
+        const [what] = yield* run(subject, row, { seed: played, misbehaving })
+        if (what === undefined) continue
+        const round = times === 1 ? "" : ` (seed "${played}")`
+        const target = targets.length === 1 ? "" : `, at the ${misbehaving === 0 ? "first" : "second"} receiver`
+        violations.push({ law: law.number, title: law.title, what: `${title}${target}${round}: ${what}` })
+        break search
+      }
     }
   }
   return violations

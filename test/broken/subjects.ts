@@ -56,7 +56,7 @@ const keeping = (name: string, flaw?: DurableFlaw) =>
     make: (receiver) => durable(receiver, flaw),
     shutdown: (sink) => sink.shutdown,
     // As it is at that moment: the queue goes on with its own.
-    kept: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
+    remaining: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
   })
 
 const overflow = { base: 20, factor: 20, max: 2_000 }

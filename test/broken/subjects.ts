@@ -14,6 +14,7 @@ import {
   swallowing,
   telling
 } from "./sinks.ts"
+import { fallback, queues, router, tee, teeThatStops } from "./twoTargets.ts"
 
 const { subject } = SinkLaws
 
@@ -59,10 +60,18 @@ const keeping = (name: string, flaw?: DurableFlaw) =>
     remaining: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
   })
 
+const twoQueues = (name: string, closesEarly: boolean) =>
+  subject({
+    name,
+    targets: "both",
+    queued: true,
+    make: (receiver, onDropped, second) => queues(receiver, second, onDropped, closesEarly),
+    deadline: "40 seconds"
+  })
+
 const overflow = { base: 20, factor: 20, max: 2_000 }
 
-/** Which law each broken sink breaks. */
-// What is lost is lost to the account too.
+/** The law that each broken sink breaks, and others that the same defect breaks: what is lost is missing in the account. */
 export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: ReadonlyArray<number>]> = [
   [0, handmade("a queue that gives up what it has just delivered", undefined, "what is delivered stays in hand")],
   [0, handmade("a queue that delivers a group again", undefined, "a group is delivered again from its start")],
@@ -174,7 +183,16 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
       shutdown: (sink) => sink.shutdown
     }),
     [0, 1]
-  ]
+  ],
+  [
+    4,
+    subject({
+      name: "a tee that loses an event for the second sink when the first fails",
+      targets: "both",
+      make: (receiver, onDropped, second) => teeThatStops(receiver, second, onDropped)
+    })
+  ],
+  [3, twoQueues("a tee that closes the second sink before its drain", true), [5, 8, 11]]
 ]
 
 export const honest = [
@@ -184,5 +202,25 @@ export const honest = [
   keyed("a queue by keys made by hand", undefined),
   keyed("a queue of 2 by keys made by hand", 2),
   fanning("a broadcaster made by hand", false),
-  keeping("a durable queue made by hand")
+  keeping("a durable queue made by hand"),
+  subject({
+    name: "a tee made by hand",
+    targets: "both",
+    make: (receiver, _, second) => tee(receiver, second),
+    deadline: "40 seconds"
+  }),
+  twoQueues("a tee over two queues made by hand", false),
+  subject({
+    name: "a router over two queues made by hand",
+    targets: "one",
+    queued: true,
+    deadline: "40 seconds",
+    make: (receiver, onDropped, second) => router(receiver, second, onDropped, odd)
+  }),
+  subject({
+    name: "a fallback made by hand",
+    targets: "one",
+    deadline: "40 seconds",
+    make: (receiver, _, second) => fallback(receiver, second)
+  })
 ]

@@ -23,17 +23,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { handles } from "./laws/store/handles.ts"
-import type { Law } from "./laws/store/law.ts"
-import { leases } from "./laws/store/leases.ts"
-import { deadLetters } from "./laws/store/letters.ts"
-import { line } from "./laws/store/line.ts"
-import { room } from "./laws/store/room.ts"
-import { run } from "./laws/store/scene.ts"
-import type { Subject } from "./laws/store/subject.ts"
+import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
+import { leaseLaws } from "./internal/laws/leaseLaws.ts"
+import { storedEventLaws } from "./internal/laws/storedEventLaws.ts"
+import type { Subject } from "./internal/laws/storeSubject.ts"
+import { type Law, run } from "./internal/laws/storeWorld.ts"
 
-export type { Law } from "./laws/store/law.ts"
-export { type Data, type Subject, subject, type SubjectOptions } from "./laws/store/subject.ts"
+export { type Data, type Subject, subject, type SubjectOptions } from "./internal/laws/storeSubject.ts"
+export type { Law } from "./internal/laws/storeWorld.ts"
 
 /**
  * A law that a store breaks.
@@ -66,11 +63,11 @@ export interface CheckOptions {
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...line, ...room, ...deadLetters, ...leases, ...handles]
+export const laws: ReadonlyArray<Law> = [...storedEventLaws, ...deadLetterLaws, ...leaseLaws]
 
 /**
- * Answers which of the laws that concern a store it breaks: nothing for a good store. Of each scenario the first violation
- * is told, with its evidence and the seed. Each scenario has data of its own.
+ * Answers which of the laws that concern a store it breaks: nothing for a good store. Each scenario answers its first
+ * violation, with the evidence and the seed, and has data of its own.
  *
  * @category checking
  * @since 0.1.0

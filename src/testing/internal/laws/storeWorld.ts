@@ -195,23 +195,28 @@ export const ownQueue = Effect.fnUntraced(function* (
   }
 })
 
-/** A scenario of one queue with these events. */
-export const withQueue =
-  (
-    texts: ReadonlyArray<string>,
-    play: (queue: Queue, world: World) => Effect.Effect<void, unknown, Scope.Scope>
-  ): Scenario =>
+/** The steps of a scenario, as a generator. */
+type Steps = Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
+
+/** A scenario of one handle. */
+export const withStore =
+  (play: (store: Operations, world: World) => Steps): Scenario =>
   (world) =>
-    world.open.pipe(
-      Effect.flatMap((store) => ownQueue(store, "queue", texts)),
-      Effect.flatMap((queue) => play(queue, world))
-    )
+    Effect.flatMap(world.open, (store) => Effect.gen(() => play(store, world)))
+
+/** A scenario of one queue with these events. */
+export const withQueue = (texts: ReadonlyArray<string>, play: (queue: Queue, world: World) => Steps): Scenario =>
+  withStore(function* (store, world) {
+    const queue = yield* ownQueue(store, "queue", texts)
+    yield* Effect.gen(() => play(queue, world))
+  })
 
 /** A scenario of two handles to the same data. */
-export const withHandles =
-  (play: (one: Operations, other: Operations, world: World) => Effect.Effect<void, unknown, Scope.Scope>): Scenario =>
-  (world) =>
-    Effect.flatMap(world.open, (one) => Effect.flatMap(world.another(one), (other) => play(one, other, world)))
+export const withHandles = (play: (one: Operations, other: Operations, world: World) => Steps): Scenario =>
+  withStore(function* (one, world) {
+    const other = yield* world.another(one)
+    yield* Effect.gen(() => play(one, other, world))
+  })
 
 /** Expects the owner of a lease to find these texts, and answers with the events. */
 export const expectQueue = (store: Operations, lease: Lease, expected: ReadonlyArray<string>, when: string) =>

@@ -37,11 +37,13 @@
  */
 import * as Effect from "effect/Effect"
 import { admissionLaws } from "./internal/laws/admissionLaws.ts"
+import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
 import { closingLaws } from "./internal/laws/closingLaws.ts"
 import { deliveryLaws } from "./internal/laws/deliveryLaws.ts"
 import type { Subject } from "./internal/laws/sinkSubject.ts"
 import { type Law, run } from "./internal/laws/sinkWorld.ts"
 
+export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
 export {
   type Receiver,
   type Remaining,
@@ -50,31 +52,6 @@ export {
   type SubjectOptions
 } from "./internal/laws/sinkSubject.ts"
 export type { Law } from "./internal/laws/sinkWorld.ts"
-
-/**
- * A law that a sink breaks.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Violation {
-  /** The number of the law. */
-  readonly law: number
-  readonly title: string
-  /** What was seen: the scenario, its seed where it is random, and what went wrong in it. */
-  readonly what: string
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface CheckOptions {
-  /** The numbers of the laws to check: all that concern the sink by default. */
-  readonly laws?: ReadonlyArray<number> | undefined
-  /** What the random scenarios begin from: the same by default, so that every run is the same. */
-  readonly seed?: string | undefined
-}
 
 /**
  * The laws, in order. Those about fallbacks and batches come with the parts that they concern.
@@ -102,30 +79,25 @@ export const laws: ReadonlyArray<Law> = [...closingLaws, ...deliveryLaws, ...adm
  * @since 0.1.0
  */
 export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Violation>> =>
-  Effect.map(
-    Effect.forEach(
-      laws.filter((law) => (options.laws?.includes(law.number) ?? true) && law.concerns(subject)),
-      (law) => checkLaw(subject, law, options.seed ?? "effect-events")
-    ),
-    (violations) => violations.flat()
-  )
+  checkLaws(laws, judge, subject, options)
 
-const checkLaw = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
-  const violations: Array<Violation> = []
+// internals
+
+const judge = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
+  const found: Array<string> = []
   for (const row of law.scenarios(subject)) {
     const { times = 1, title } = row
     const rounds = Array.from({ length: times }, (_, i) => (times === 1 ? seed : `${seed}-${i + 1}`))
     const targets = subject.targets === undefined ? [0] : [0, 1]
-    search: for (const misbehaving of targets) {
-      for (const played of rounds) {
-        const [what] = yield* run(subject, row, { seed: played, misbehaving })
-        if (what === undefined) continue
-        const round = times === 1 ? "" : ` (seed "${played}")`
-        const target = targets.length === 1 ? "" : `, at the ${misbehaving === 0 ? "first" : "second"} receiver`
-        violations.push({ law: law.number, title: law.title, what: `${title}${target}${round}: ${what}` })
-        break search
-      }
+    const plays = targets.flatMap((misbehaving) => rounds.map((seed) => ({ misbehaving, seed })))
+    for (const options of plays) {
+      const [what] = yield* run(subject, row, options)
+      if (what === undefined) continue
+      const round = times === 1 ? "" : ` (seed "${options.seed}")`
+      const target = targets.length === 1 ? "" : `, at the ${options.misbehaving === 0 ? "first" : "second"} receiver`
+      found.push(`${title}${target}${round}: ${what}`)
+      break
     }
   }
-  return violations
+  return found
 })

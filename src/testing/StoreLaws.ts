@@ -23,39 +23,16 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
 import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
 import { leaseLaws } from "./internal/laws/leaseLaws.ts"
 import { storedEventLaws } from "./internal/laws/storedEventLaws.ts"
 import type { Subject } from "./internal/laws/storeSubject.ts"
 import { type Law, run } from "./internal/laws/storeWorld.ts"
 
+export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
 export { type Data, type Subject, subject, type SubjectOptions } from "./internal/laws/storeSubject.ts"
 export type { Law } from "./internal/laws/storeWorld.ts"
-
-/**
- * A law that a store breaks.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Violation {
-  /** The number of the law. */
-  readonly law: number
-  readonly title: string
-  /** What was seen: the scenario, and what went wrong in it. */
-  readonly what: string
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface CheckOptions {
-  /** The numbers of the laws to check: all that concern the store by default. */
-  readonly laws?: ReadonlyArray<number> | undefined
-  /** What the random scenarios begin from: the same by default, so that every run is the same. */
-  readonly seed?: string | undefined
-}
 
 /**
  * The laws, in order.
@@ -73,20 +50,14 @@ export const laws: ReadonlyArray<Law> = [...storedEventLaws, ...deadLetterLaws, 
  * @since 0.1.0
  */
 export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Violation>> =>
-  Effect.map(
-    Effect.forEach(
-      laws.filter((law) => (options.laws?.includes(law.number) ?? true) && law.concerns(subject)),
-      (law) => checkLaw(subject, law, options.seed ?? "effect-events")
-    ),
-    (violations) => violations.flat()
-  )
+  checkLaws(laws, judge, subject, options)
 
-const checkLaw = (subject: Subject, { number, scenarios, title }: Law, seed: string) =>
+// internals
+
+const judge = (subject: Subject, { scenarios }: Law, seed: string) =>
   Effect.map(
     Effect.forEach(Object.entries(scenarios), ([name, play]) =>
-      Effect.map(run(subject, play, seed), (found) =>
-        found.map((what): Violation => ({ law: number, title, what: `${name}: ${what} (seed "${seed}")` }))
-      )
+      Effect.map(run(subject, play, seed), (found) => found.map((what) => `${name}: ${what} (seed "${seed}")`))
     ),
-    (violations) => violations.flat()
+    (found) => found.flat()
   )

@@ -3,7 +3,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { type Call, type Law, outcome, range, type Scenario, show } from "./sinkWorld.ts"
+import { admits, expectNothingLost, isReceived, outcome, range, show, taken } from "./sinkAccount.ts"
+import type { Call, Law, Scenario } from "./sinkWorld.ts"
 
 /** Failures that are watched through the sink; the original's backoff is gone after 56. */
 const failures = 160
@@ -96,18 +97,18 @@ const interrupted: Scenario = Effect.fnUntraced(function* (world) {
   // An interrupted write has left nothing behind that others wait for.
   const { call } = world.write(1_000)
   yield* Effect.sleep("1 minute")
-  const arrived = world.views().every((received) => received.includes(1_000))
+  const arrived = isReceived(world, 1_000)
   world.expect(arrived, `after interruptions the receiver is well, and a write ${outcome(call)} and did not arrive`)
   if (!(yield* world.close())) return
-  const taken = world.taken()
+  const received = taken(world)
   for (const labels of world.sink().writeSome === undefined ? [] : batches) {
-    const n = labels.filter((label) => taken.has(label)).length
+    const n = labels.filter((label) => received.has(label)).length
     world.expect(
-      n === 0 || n === labels.length || (world.dropped.length === 0 && world.admits(1)),
+      n === 0 || n === labels.length || (world.dropped.length === 0 && admits(world, 1)),
       `of the interrupted batch ${show(labels)} only ${n} were taken`
     )
   }
-  if (subject.queued) world.expectNothingLost("after interruptions")
+  if (subject.queued) expectNothingLost(world, "after interruptions")
 })
 
 /** Writing to the queue from inside its own delivery. */
@@ -143,7 +144,7 @@ const reentrant = (how: "event" | "batch" | "fork"): Scenario =>
     const waiting = world.writes.filter(({ call }) => call.exit === undefined)
     world.expect(waiting.length === 0, `${waiting.length} other writes have not ended then`)
     yield* world.readRemaining
-    world.expectNothingLost("then")
+    expectNothingLost(world, "then")
   })
 
 const hasDefect = (exit: Exit.Exit<unknown, unknown>) =>
@@ -162,11 +163,11 @@ const tooLarge = (filled: boolean): Scenario =>
     const { exit } = batch.call
     if (hanging !== undefined || exit === undefined)
       return world.expect(false, `the write of ${show(hanging?.labels)} at capacity ${capacity} hangs`)
-    const taken = world.taken()
-    const n = labels.filter((label) => taken.has(label)).length
-    const mustBeWhole = world.sink().writeSome !== undefined && (world.dropped.length > 0 || !world.admits(1))
+    const received = taken(world)
+    const n = labels.filter((label) => received.has(label)).length
+    const mustBeWhole = world.sink().writeSome !== undefined && (world.dropped.length > 0 || !admits(world, 1))
     const isWhole = n === 0 || n === labels.length
     world.expect(!mustBeWhole || isWhole, `${n} of ${labels.length} events of the batch were taken`)
-    const holds = Exit.isFailure(exit) ? !hasDefect(exit) : n === labels.length || world.admits(1)
+    const holds = Exit.isFailure(exit) ? !hasDefect(exit) : n === labels.length || admits(world, 1)
     world.expect(holds, `a batch of ${labels.length} ${outcome(batch.call)}, and ${n} were taken`)
   })

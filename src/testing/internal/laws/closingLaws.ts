@@ -4,8 +4,20 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { defaultDrainTimeout } from "../../../internal/deadline.ts"
-import { type Call, type GivenUp, isClosed, type Law, outcome, range, type Scenario, show } from "./sinkWorld.ts"
-import { type World, type Write } from "./sinkWorld.ts"
+import {
+  accepted,
+  admits,
+  expectSame,
+  inFlight,
+  isClosed,
+  isReceived,
+  labelsOf,
+  outcome,
+  range,
+  show,
+  unsettled
+} from "./sinkAccount.ts"
+import type { Call, GivenUp, Law, Scenario, World, Write } from "./sinkWorld.ts"
 import type { Mode } from "./target.ts"
 
 const modes: ReadonlyArray<Mode> = ["commit", 50, "hang", "refuse", "fail", "die", "interrupt", "kill", "closed"]
@@ -93,10 +105,13 @@ export const closingLaws: ReadonlyArray<Law> = [
 
 type Shutdown = Call<ReadonlyArray<GivenUp>>
 
-const labelsOf = (givenUp: ReadonlyArray<GivenUp>) => givenUp.map(({ label }) => label)
 const reportedByClose = ({ dropped }: World) => labelsOf(dropped.filter(({ reason }) => reason === "Undelivered"))
 /** What was accepted, and is neither delivered nor given up before the close, nor kept by a durable part. */
-const backlog = ({ dropped, unsettled }: World) => unsettled(dropped.filter(({ reason }) => reason !== "Undelivered"))
+const backlog = (world: World) =>
+  unsettled(
+    world,
+    world.dropped.filter(({ reason }) => reason !== "Undelivered")
+  )
 
 /** Writes until something is accepted that the hanging receiver does not get. */
 const fillBehindHanging = Effect.fnUntraced(function* (world: World) {
@@ -109,7 +124,7 @@ const fillBehindHanging = Effect.fnUntraced(function* (world: World) {
 
 const manyCalls: Scenario = Effect.fnUntraced(function* (world) {
   yield* fillBehindHanging(world)
-  const hanging = world.inFlight()
+  const hanging = inFlight(world)
   const calls: Array<Shutdown> = [world.call(world.shutdown), world.call(world.shutdown)]
   yield* Effect.sleep(10)
   calls.push(world.call(world.shutdown))
@@ -134,7 +149,7 @@ const manyCalls: Scenario = Effect.fnUntraced(function* (world) {
       continue
     }
     const list = labelsOf(call.exit.value)
-    world.expectSame(list, expected, "a call of shutdown returned other than was not delivered")
+    expectSame(world, list, expected, "a call of shutdown returned other than was not delivered")
     if (call !== calls[0]) continue
     const again = list.filter((label) => labelsOf(world.dropped).includes(label))
     world.expect(again.length === 0, `${show(again)} was returned by shutdown and reported by the close too`)
@@ -185,8 +200,8 @@ const interruptedCalls: Scenario = Effect.fnUntraced(function* (world) {
   const reported = reportedByClose(world)
   if (cut.exit !== undefined && Exit.isSuccess(cut.exit)) {
     world.expect(reported.length === 0, `${show(reported)} was returned by shutdown and reported by the close`)
-  } else if (reported.length > 0 || !world.admits(undelivered.length)) {
-    world.expectSame(reported, undelivered, `no call returned, interrupted after ${at} ms, and the close reported`)
+  } else if (reported.length > 0 || !admits(world, undelivered.length)) {
+    expectSame(world, reported, undelivered, `no call returned, interrupted after ${at} ms, and the close reported`)
   }
 })
 
@@ -214,7 +229,7 @@ const waiting = (mode: Mode): Scenario =>
     world.receiver.mode = () => mode
     for (const label of range(1, (world.subject.capacity ?? 0) + 4)) world.write(label)
     yield* Effect.sleep(20)
-    const inside = new Set(world.inFlight())
+    const inside = new Set(inFlight(world))
     const waiting = world.writes.filter(({ call, labels }) => call.exit === undefined && !inside.has(labels[0]))
     const close = world.beginClose()
     yield* world.rest
@@ -261,7 +276,7 @@ const twoWrappers: Scenario = Effect.fnUntraced(function* (world) {
   yield* Effect.sleep(1_000)
   const { call } = world.write(4)
   yield* Effect.sleep(1_000)
-  const arrived = world.views().every((received) => received.includes(4))
+  const arrived = isReceived(world, 4)
   world.expect(arrived, `one of two wrappers closed, and a write through the other ${outcome(call)} and did not arrive`)
   yield* world.close()
   world.expect(releases() === 1, `the receiver was released ${releases()} times`)
@@ -275,7 +290,7 @@ const closeUnder = (mode: Mode, by: "call" | "interruption", report?: "hangs" | 
     if (report === "refuses") world.onDropped = Effect.uninterruptible(Effect.never)
     for (const label of range(1, 3)) world.write(label)
     yield* Effect.sleep(20)
-    const held = mode === "refuse" && queued && stream === undefined ? world.inFlight() : []
+    const held = mode === "refuse" && queued && stream === undefined ? inFlight(world) : []
     const began = world.now()
     const close = world.beginClose(by)
     const inTime = yield* world.ends(close, world.closeLimit())
@@ -311,7 +326,7 @@ const leavesNoFiber = (
     if (!(yield* world.close(options.by))) return
     for (const { call } of world.writes) call.fiber.interruptUnsafe()
     yield* world.rest
-    const abandoned = mode === "refuse" ? world.inFlight().length : 0
+    const abandoned = mode === "refuse" ? inFlight(world).length : 0
     world.expect(
       world.live <= abandoned,
       `${world.live} fibers are left after the close, and ${abandoned} writes that refuse interruption`
@@ -338,6 +353,6 @@ const failsDuringClose = (mode: Mode, by: "shutdown" | "close" | "interruption")
     const dead = others(world.remaining.deadLetters)
     world.expect(dead.length === 0, `${show(dead)} failed during the close, and was dead-lettered`)
     const dropped = labelsOf(world.dropped)
-    const expected = others(world.accepted()).filter((label) => !dropped.includes(label))
-    world.expectSame(others(world.remaining.waiting), expected, "what was pending at the close is not what remains")
+    const expected = others(accepted(world)).filter((label) => !dropped.includes(label))
+    expectSame(world, others(world.remaining.waiting), expected, "what was pending at the close is not what remains")
   })

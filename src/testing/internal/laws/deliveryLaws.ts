@@ -3,7 +3,21 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { SinkClosed } from "../../../internal/sink.ts"
-import { type Law, outcome, range, type Scenario, show, type World } from "./sinkWorld.ts"
+import {
+  accepted,
+  admits,
+  errors,
+  expectNothingLost,
+  expectReceived,
+  expectSame,
+  isSame,
+  missing,
+  outcome,
+  range,
+  show,
+  views
+} from "./sinkAccount.ts"
+import type { Law, Scenario, World } from "./sinkWorld.ts"
 import type { Mode, Target } from "./target.ts"
 
 const on =
@@ -114,21 +128,21 @@ const anyLife: Scenario = Effect.fnUntraced(function* (world) {
 
 /** At rest, every accepted event has had one fate, and the books of every node say so. */
 const balance = (world: World): void => {
-  const { remaining, returned, subject, views } = world
+  const { remaining, returned, subject } = world
   for (const { counts, kind, name } of world.books()) {
     const { accepted, deadLettered, delivered, dropped, filtered, remaining, undelivered } = counts
     const sum = delivered + filtered + dropped + deadLettered + undelivered + remaining
     world.expect(accepted === sum, `${kind} "${name}" settled other than it accepted: ${show(counts)}`)
   }
   if (subject.remaining !== undefined) balanceRemaining(world)
-  const certain = new Set(world.accepted())
+  const certain = new Set(accepted(world))
   // What a durable part returns is what may have arrived of all that it keeps.
   const given = subject.remaining === undefined ? [...world.dropped, ...returned] : world.dropped
   const inStore = [...remaining.waiting, ...remaining.deadLetters]
-  const found = [...certain, ...views().flat(), ...given.map(({ label }) => label), ...inStore]
+  const found = [...certain, ...views(world).flat(), ...given.map(({ label }) => label), ...inStore]
   for (const label of new Set(found)) {
     const is = (other: unknown) => Object.is(other, label)
-    const delivered = views().map((received) => received.filter(is).length)
+    const delivered = views(world).map((received) => received.filter(is).length)
     const drops = given.filter((one) => is(one.label))
     const stored = inStore.filter(is).length
     const fates = drops.length + stored
@@ -146,7 +160,7 @@ const balance = (world: World): void => {
     const refused = exit !== undefined && Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)
     if (refused) world.expect(false, `${show(label)} was refused (${outcome(write!.call)}) and taken all the same`)
   }
-  world.expectNothingLost("at rest")
+  expectNothingLost(world, "at rest")
 }
 
 /** What a durable part keeps was written, what may have arrived is among it, and its books know how much it is. */
@@ -174,7 +188,7 @@ const deliversAll: Scenario = Effect.fnUntraced(function* (world) {
   yield* Effect.sleep(100)
   world.look()
   if (!(yield* world.close())) return
-  world.expectReceived(world.accepted(), "everything was well")
+  expectReceived(world, accepted(world), "everything was well")
   balance(world)
 })
 
@@ -235,7 +249,7 @@ const siblings: Scenario = Effect.fnUntraced(function* (world) {
     ["a sink that was removed and added again", flickering, written],
     ["a sink that closed", closing, range(1, 2)]
   ]
-  for (const [name, target, labels] of expected) world.expectSame(target!.received, labels, `${name} got`)
+  for (const [name, target, labels] of expected) expectSame(world, target!.received, labels, `${name} got`)
 })
 
 /** One of two receivers misbehaves: the other gets all that was accepted, and does not wait for the end of that. */
@@ -250,11 +264,11 @@ const otherTarget = (mode: Mode): Scenario =>
     yield* Effect.sleep("1 second")
     const { received } = world.targets.find((target) => target !== world.receiver)!
     const expectOther = (when: string) => {
-      const accepted = world.accepted()
+      const expected = accepted(world)
       // Without a queue a failed write may have reached this receiver, and writes of several fibers overtake each other.
-      const found = queued ? received : received.filter((label) => accepted.includes(label))
-      const what = `the receiver that is well has ${show(found)} ${when}, instead of ${show(accepted)}`
-      world.expect(world.isSame(found, accepted, queued === true), what)
+      const found = queued ? received : received.filter((label) => expected.includes(label))
+      const what = `the receiver that is well has ${show(found)} ${when}, instead of ${show(expected)}`
+      world.expect(isSame(world, found, expected, queued === true), what)
     }
     expectOther("beside one that misbehaves")
     world.release()
@@ -297,7 +311,7 @@ const anyValue: Scenario = Effect.fnUntraced(function* (world) {
   const { exit } = batch.call
   const isWhole = exit === undefined || Exit.isSuccess(exit) || batch.accepted === 0
   world.expect(isWhole, `a batch of odd values ${outcome(batch.call)}`)
-  world.expectReceived(world.accepted(), "odd values were written")
+  expectReceived(world, accepted(world), "odd values were written")
 })
 
 /** Odd values that a part gives up must be reported as ordinary ones are. */
@@ -309,17 +323,17 @@ const anyValueUndelivered: Scenario = Effect.fnUntraced(function* (world) {
   world.release()
   yield* Effect.sleep(100)
   // A part that loses any event breaks another law.
-  if (world.missing().some((label) => String(label).startsWith("ordinary"))) return
-  world.expectNothingLost("closed with odd values waiting")
+  if (missing(world).some((label) => String(label).startsWith("ordinary"))) return
+  expectNothingLost(world, "closed with odd values waiting")
 })
 
 /** Whether the log names each of `lost` at error, by a count of all or by id. */
 const logsLoss = (world: World, lost: ReadonlyArray<unknown>): boolean => {
-  const says = (what: string) => world.errors().some((text) => new RegExp(`(?<![\\w-])${what}(?![\\w-])`).test(text))
+  const says = (what: string) => errors(world).some((text) => new RegExp(`(?<![\\w-])${what}(?![\\w-])`).test(text))
   const ids = lost.flatMap((label) =>
     typeof label === "object" && label !== null && "id" in label ? [String(label.id)] : []
   )
-  return says(String(lost.length)) || (ids.length === lost.length ? ids.every(says) : world.admits(lost.length))
+  return says(String(lost.length)) || (ids.length === lost.length ? ids.every(says) : admits(world, lost.length))
 }
 
 const nothingLost = (
@@ -340,7 +354,7 @@ const nothingLost = (
     if (!(yield* world.close(options.by))) return
     world.release()
     yield* Effect.sleep(100)
-    const lost = world.missing()
+    const lost = missing(world)
     world.expect(
       lost.length === 0 || logsLoss(world, lost),
       `${show(lost)} were accepted and neither delivered nor reported nor logged by count or id: ${show(world.logs)}`
@@ -364,10 +378,10 @@ const defects: Scenario = Effect.fnUntraced(function* (world) {
   const expected = range(1, 8).filter((label) => !troubled.includes(label))
   // The other of two receivers may have got an event that met a defect.
   const isCertain = (label: unknown) => subject.targets === undefined || !troubled.includes(label)
-  for (const received of world.views()) {
-    const isSame = world.isSame(received.filter(isCertain), expected, subject.targets !== "one")
-    world.expect(isSame, `${show(troubled)} met a defect, and of the others only ${show(received)} arrived`)
+  for (const received of views(world)) {
+    const holds = isSame(world, received.filter(isCertain), expected, subject.targets !== "one")
+    world.expect(holds, `${show(troubled)} met a defect, and of the others only ${show(received)} arrived`)
   }
   if (subject.sinks === undefined) return
-  world.expectSame(sibling.received, range(1, 8), "one sink had defects, and its sibling got")
+  expectSame(world, sibling.received, range(1, 8), "one sink had defects, and its sibling got")
 })

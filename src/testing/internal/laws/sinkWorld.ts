@@ -10,7 +10,6 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Formatter from "effect/Formatter"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
@@ -21,7 +20,6 @@ import * as TestClock from "effect/testing/TestClock"
 import type { Dropped } from "../../../Dropped.ts"
 import type { EventSink, SinkNode } from "../../../EventSink.ts"
 import { defaultDrainTimeout } from "../../../internal/deadline.ts"
-import { sinkClosedOf } from "../../../internal/sink.ts"
 import type { Remaining, Subject } from "./sinkSubject.ts"
 import { makeTarget, type Target } from "./target.ts"
 
@@ -232,30 +230,6 @@ const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyA
   const expect = (holds: boolean, what: string): void => {
     if (!holds) evidence.push(what)
   }
-  /** What each receiver got; where each event goes to one of them, what both got together. */
-  const views = (): ReadonlyArray<ReadonlyArray<unknown>> =>
-    subject.targets === "one" ? [targets.flatMap(({ received }) => received)] : targets.map(({ received }) => received)
-  const accepted = () => writes.flatMap(({ accepted, labels }) => labels.slice(0, accepted))
-  /** What was accepted, and is neither received wherever it must be, nor given up, nor kept by a durable part. */
-  const unsettled = (givenUp: ReadonlyArray<GivenUp>) => {
-    const { deadLetters, waiting } = state.remaining
-    const settled = new Set([...givenUp.map(({ label }) => label), ...waiting, ...deadLetters])
-    return accepted().filter((label) => !settled.has(label) && views().some((received) => !received.includes(label)))
-  }
-  // What a durable part returns, it keeps too.
-  const missing = () => unsettled(subject.remaining === undefined ? [...dropped, ...state.returned] : dropped)
-  const errors = () => logs.filter(({ level }) => level === "Error" || level === "Fatal").map(({ text }) => text)
-  /** Whether the books of the nodes and the log say that `n` events were given up, by a part without `onDropped`. */
-  const admits = (n: number) =>
-    books().reduce((sum, { counts }) => sum + counts.dropped + counts.undelivered, 0) >= n && errors().length > 0
-  /** Whether two sequences hold the same, in the same order where the part keeps one. */
-  const isSame = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>, isOrdered = true) =>
-    a.length === b.length &&
-    a.every((one) => {
-      const isNear = (other: unknown) => (isOrdered ? together(one, other) : Object.is(one, other))
-      return equals(a.filter(isNear), b.filter(isNear))
-    })
-
   return Object.assign(state, {
     subject,
     logs,
@@ -304,35 +278,9 @@ const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyA
     readRemaining,
     /** Lets everything that can go on without time passing go on. */
     rest,
-    views,
-    accepted,
-    unsettled,
-    missing,
-    errors,
-    admits,
-    inFlight: () => targets.flatMap(({ inFlight }) => inFlight),
-    /** Everything that a receiver has, or that was reported. */
-    taken: () => new Set([...targets.flatMap(({ received }) => received), ...dropped.map(({ label }) => label)]),
     /** Ends all writes that hang, now and later. */
     release: () => records.forEach(({ release }) => release()),
     expect,
-    isSame,
-    expectSame: (found: ReadonlyArray<unknown>, expected: ReadonlyArray<unknown>, what: string) =>
-      expect(isSame(found, expected), `${what}: ${show(found)} instead of ${show(expected)}`),
-    /** Whatever receives what was written must have these, in order. */
-    expectReceived: (expected: ReadonlyArray<unknown>, what: string) => {
-      for (const received of views())
-        expect(
-          isSame(received, expected, subject.targets !== "one"),
-          `${what}: received was ${show(received)} instead of ${show(expected)}`
-        )
-    },
-    /** Every accepted event must be delivered, reported, returned, or on the books and in the log. */
-    expectNothingLost: (when: string) => {
-      const lost = missing()
-      const what = `${when}: ${show(lost)} were accepted and neither delivered nor reported nor logged nor kept`
-      expect(lost.length === 0 || admits(lost.length), what)
-    },
     /** Ends what the scenario has begun. */
     end: () => {
       for (const { release } of records) release()
@@ -341,27 +289,7 @@ const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyA
   })
 })
 
-/** How a value looks in evidence. */
-export const show = (value: unknown): string => (typeof value === "symbol" ? String(value) : Formatter.format(value))
-
-/** The numbers from `from` to `to`. */
-export const range = (from: number, to: number): ReadonlyArray<number> =>
-  Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-/** What became of a call, in words. */
-export const outcome = ({ exit }: Call<unknown>): string => {
-  if (exit === undefined) return "has not ended"
-  return Exit.isSuccess(exit) ? "succeeded" : `failed (${Cause.pretty(exit.cause).split("\n")[0]})`
-}
-
-/** Whether a call failed with `SinkClosed`. */
-export const isClosed = ({ exit }: Call<unknown>): boolean =>
-  exit !== undefined && Exit.isFailure(exit) && sinkClosedOf(exit.cause) !== undefined
-
 // internals
-
-const equals = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>): boolean =>
-  a.length === b.length && a.every((value, i) => Object.is(value, b[i]))
 
 /**
  * Stands in for the clock of the machine, with turns for milliseconds: how far a fiber comes in so many of them does not

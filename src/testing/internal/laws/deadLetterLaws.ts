@@ -31,9 +31,9 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       })
       yield* queue.deadLetter(...reports)
       yield* queue.expect(["e-5", "e-6"], "after five of seven were dead-lettered")
-      const letters = yield* queue.letters
-      expectTexts(letters, names("e", 0, 4), "the dead letters of one step are in the order of their keys")
-      for (const [i, { deadLetteredAt, ...letter }] of letters.entries()) {
+      const deadLetters = yield* queue.deadLetters
+      expectTexts(deadLetters, names("e", 0, 4), "the dead letters of one step are in the order of their keys")
+      for (const [i, { deadLetteredAt, ...letter }] of deadLetters.entries()) {
         const { attempts, cause, key, reason, writtenAt } = letter
         const found = { key, reason, cause, attempts, writtenAt }
         expectSame(found, { ...reports[i], writtenAt: queue.events[i]?.writtenAt }, `dead letter ${i}`)
@@ -41,7 +41,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
           deadLetteredAt > writtenAt,
           () => `written at ${writtenAt}, dead-lettered 50 ms later at ${deadLetteredAt}`
         )
-        expectSame(deadLetteredAt, letters[0]?.deadLetteredAt, "the time of what was dead-lettered in one step")
+        expectSame(deadLetteredAt, deadLetters[0]?.deadLetteredAt, "the time of what was dead-lettered in one step")
       }
     }),
     "what is gone": withQueue(names("e", 1, 4), function* (queue) {
@@ -50,7 +50,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* queue.deadLetter(failed(key(1), 3))
       const gone = [failed(key(0), 9, "too late"), failed(key(1), 9, "again")]
       yield* queue.deadLetter(...gone, failed(key(2), 4), failed(key(2), 9, "twice"), failed(foreign))
-      const found = (yield* queue.letters).map((letter) => [text(letter), letter.cause, letter.attempts])
+      const found = (yield* queue.deadLetters).map((letter) => [text(letter), letter.cause, letter.attempts])
       const expected = [
         ["e-2", "no", 3],
         ["e-3", "no", 4]
@@ -58,18 +58,18 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       expectSame(found, expected, "the dead letters")
       yield* queue.expect(["e-4"], "after two were dead-lettered and one was acknowledged")
     }),
-    "a cause that is no text": withQueue(names("e", 1, 3), function* ({ deadLetter, key, letters }) {
+    "a cause that is no text": withQueue(names("e", 1, 3), function* ({ deadLetter, deadLetters, key }) {
       // What a store's text cannot hold may be changed, but must not keep the event in the queue for ever.
       yield* deadLetter(failed(key(0), 1, "before\u0000after"))
       yield* deadLetter(failed(key(1), 1, "before\ud800after"))
       yield* deadLetter(failed(key(2)))
-      for (const { cause } of (yield* letters).slice(0, 2))
+      for (const { cause } of (yield* deadLetters).slice(0, 2))
         ensure(cause.startsWith("before"), () => `the cause became ${show(cause)}`)
     })
   }),
   law(8, "the dead letters are listed page by page, in the order in which they were dead-lettered", {
     order: withQueue(names("e", 0, 4), function* (queue, world) {
-      expectTexts(yield* queue.letters, [], "the dead letters of a new queue")
+      expectTexts(yield* queue.deadLetters, [], "the dead letters of a new queue")
       const order = [3, 0, 4, 1, 2]
       yield* deadLetterEach(world, queue, order.map(queue.key))
       for (const limit of [1, 2, 4, 5, 6]) {
@@ -108,12 +108,12 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       const isNew = (first?.key ?? 0) > last && (second?.key ?? 0) > (first?.key ?? 0)
       ensure(isNew, () => `the keys are not new: ${show(keysOf(after))}`)
       expectSame([first?.writtenAt, second?.writtenAt], [events[2]?.writtenAt, events[0]?.writtenAt], "written at")
-      expectTexts(yield* queue.letters, ["e-1"], "the other dead letters")
+      expectTexts(yield* queue.deadLetters, ["e-1"], "the other dead letters")
       yield* queue.acknowledge(a, c)
       yield* queue.deadLetter(failed(a), failed(c))
       yield* expect(["e-4", "e-5", "e-2", "e-0"], "their keys of before mean nothing")
       yield* queue.deadLetter(failed(first?.key ?? 0, 8))
-      const again = (yield* queue.letters).map((letter) => `${text(letter)} ${letter.attempts}`)
+      const again = (yield* queue.deadLetters).map((letter) => `${text(letter)} ${letter.attempts}`)
       expectSame(again, ["e-1 2", "e-2 8"], "dead-lettered again")
       expectSame(yield* queue.replay(c), 0, "replayed by a key of before")
     }),
@@ -125,10 +125,10 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
     })
   }),
   law(10, "purge removes these dead letters and no others", {
-    "some of them": withQueue(names("e", 0, 4), function* ({ deadLetter, expect, key, letters, purge }) {
+    "some of them": withQueue(names("e", 0, 4), function* ({ deadLetter, expect, key, deadLetters, purge }) {
       yield* deadLetter(failed(key(0)), failed(key(1)), failed(key(2)))
       expectSame(yield* purge(key(2), key(0), key(0), key(3), foreign), 2, "the number of purged events")
-      expectTexts(yield* letters, ["e-1"], "the other dead letters")
+      expectTexts(yield* deadLetters, ["e-1"], "the other dead letters")
       yield* expect(["e-3", "e-4"], "events in the queue are not purged")
       expectSame(yield* purge(key(0)), 0, "purged twice")
     })

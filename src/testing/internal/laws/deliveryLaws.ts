@@ -113,7 +113,7 @@ const anyLife: Scenario = Effect.fnUntraced(function* (world) {
     if (world.pick(0, 2) === 0) yield* Effect.sleep(world.pick(1, 30))
     if (world.pick(0, 4) === 0) write.call.fiber.interruptUnsafe()
   }
-  world.look()
+  world.noteNodes()
   if (world.subject.shutdown !== undefined && world.pick(0, 1) === 0) {
     const call = world.call(world.shutdown)
     if (!(yield* world.ends(call, world.closeLimit()))) return
@@ -186,7 +186,7 @@ const deliversAll: Scenario = Effect.fnUntraced(function* (world) {
     yield* Effect.sleep(2)
   }
   yield* Effect.sleep(100)
-  world.look()
+  world.noteNodes()
   if (!(yield* world.close())) return
   expectReceived(world, accepted(world), "everything was well")
   balance(world)
@@ -318,7 +318,7 @@ const anyValue: Scenario = Effect.fnUntraced(function* (world) {
 const anyValueUndelivered: Scenario = Effect.fnUntraced(function* (world) {
   world.receiver.mode = (attempt) => (attempt <= 2 ? "die" : "hang")
   for (const label of ["ordinary", ...anything, "ordinary too"]) world.write(label)
-  world.look()
+  world.noteNodes()
   if (!(yield* world.close())) return
   world.release()
   yield* Effect.sleep(100)
@@ -350,7 +350,7 @@ const nothingLost = (
       if (options.burst === undefined) yield* world.rest
     }
     yield* Effect.sleep(100)
-    world.look()
+    world.noteNodes()
     if (!(yield* world.close(options.by))) return
     world.release()
     yield* Effect.sleep(100)

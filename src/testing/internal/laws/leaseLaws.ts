@@ -207,7 +207,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
             const queue = yield* ownQueue(store, "queue", names("e", 0, 5))
             yield* queue.acknowledge(queue.key(0))
             yield* queue.deadLetter(failed(queue.key(1), 2), failed(queue.key(2), 2))
-            return { ...queue, deadLetters: yield* queue.letters, counted: yield* queue.size }
+            return { ...queue, deadLetters: yield* queue.deadLetters, counted: yield* queue.size }
           })
         )
         const { lease } = before
@@ -216,11 +216,11 @@ export const leaseLaws: ReadonlyArray<Law> = [
             expectSame((yield* store.acquire("queue", hour))._tag, "Held", "a lease that was not released")
             const events = yield* expectQueue(store, lease, ["e-3", "e-4", "e-5"], "opened again")
             expectSame(events.map(facts), before.events.slice(3).map(facts), "the events")
-            const letters = yield* store.list("queue", { limit: 100_000 })
-            expectSame(letters, before.deadLetters, "the dead letters")
+            const deadLetters = yield* store.list("queue", { limit: 100_000 })
+            expectSame(deadLetters, before.deadLetters, "the dead letters")
             expectSame(yield* store.size("queue"), before.counted, "the size")
             yield* store.acknowledge(lease, keysOf(events))
-            yield* store.purge("queue", keysOf(letters))
+            yield* store.purge("queue", keysOf(deadLetters))
             yield* store.release(lease)
           })
         )

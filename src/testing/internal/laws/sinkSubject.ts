@@ -121,5 +121,5 @@ export const subject: {
   <A, S extends EventSink<A, unknown>, B = A>(
     options: SubjectOptions<A, S, B> & { readonly event: (n: number) => A; readonly read: (event: A | B) => number }
   ): Subject
-  // The overloads say that `event`, `read` and the part fit each other; the suite knows events by their labels only.
+  // The overloads say that `event`, `read` and the part fit each other; the suite has their labels only.
 } = (options: unknown): Subject => options as Subject

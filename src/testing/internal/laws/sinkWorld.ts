@@ -75,7 +75,7 @@ export interface GivenUp {
   readonly reason: string
 }
 
-interface Line {
+interface LogEntry {
   readonly level: string
   readonly text: string
 }
@@ -87,7 +87,7 @@ export const run = (
   options: { readonly seed: string; readonly misbehaving: number }
 ): Effect.Effect<ReadonlyArray<string>> =>
   Effect.suspend(() => {
-    const logs: Array<Line> = []
+    const logs: Array<LogEntry> = []
     return drive(subject, play, logs, minutes, options.misbehaving).pipe(
       Effect.provideService(Logger.CurrentLoggers, new Set([into(logs)])),
       Effect.provideService(References.MinimumLogLevel, "Info"),
@@ -99,8 +99,8 @@ export const run = (
 
 export type World = Effect.Success<ReturnType<typeof makeWorld>>
 
-/** The part is made by `open`. Events are known by their labels: what the suite wrote. */
-const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyArray<Line>, misbehaving: number) {
+/** The part is made by `open`. Events are identified by their labels: what the suite wrote. */
+const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyArray<LogEntry>, misbehaving: number) {
   const context = yield* Effect.context<never>()
   const clock = yield* Effect.service(Clock.Clock)
   const random = yield* Effect.service(Random.Random)
@@ -198,10 +198,10 @@ const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyA
     return subject.make(first!.sink, onDropped, second!.sink).pipe(Scope.provide(scope), counted)
   }
   /** The nodes that can be seen now belong to the account at the end. */
-  const look = (node: SinkNode = part().node): void => {
+  const noteNodes = (node: SinkNode = part().node): void => {
     if (nodes.has(node)) return
     nodes.add(node)
-    for (const next of node.downstream()) look(next.node)
+    for (const next of node.downstream()) noteNodes(next.node)
   }
   const books = () => [...nodes].filter(({ kind }) => kind !== "Receiver").map((node) => node.health(now()))
   const rest = Effect.sleep(1)
@@ -249,12 +249,12 @@ const makeWorld = Effect.fnUntraced(function* (subject: Subject, logs: ReadonlyA
     open: Effect.gen(function* () {
       for (const { released } of targets) yield* Scope.addFinalizer(scope, released)
       state.part = yield* make(scope)
-      look()
+      noteNodes()
       if (subject.stream === undefined) return
       Effect.runForkWith(context)(Stream.runForEachArray(subject.stream(part()), (events) => targets[0]!.read(events)))
     }),
     sink: part,
-    look: () => look(),
+    noteNodes: () => noteNodes(),
     books,
     call,
     write: (...labels: ReadonlyArray<unknown>) => writeTo(part(), labels),
@@ -319,7 +319,7 @@ const turns = (): Clock.Clock => {
 const drive = Effect.fnUntraced(function* (
   subject: Subject,
   play: Scenario,
-  logs: ReadonlyArray<Line>,
+  logs: ReadonlyArray<LogEntry>,
   minutes: number,
   misbehaving: number
 ) {
@@ -352,7 +352,7 @@ const drive = Effect.fnUntraced(function* (
   return world.evidence
 })
 
-const into = (logs: Array<Line>) =>
+const into = (logs: Array<LogEntry>) =>
   Logger.make<unknown, void>(({ cause, fiber, logLevel, message }) => {
     const text = [
       ...(Array.isArray(message) ? message : [message]),

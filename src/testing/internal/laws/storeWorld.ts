@@ -119,7 +119,7 @@ export const show = (value: unknown): string => {
 export const text = ({ payload }: { readonly payload: Uint8Array }): string =>
   Result.getOrElse(decodeExactly(payload), (why) => `bytes that are ${why}`)
 
-/** Payloads that can be told apart. */
+/** Payloads that differ by their text. */
 export const payloads = (texts: NonEmptyReadonlyArray<string>) => nonEmpty(texts.map((text) => encode(text)))
 
 /** The texts `prefix-from` to `prefix-to`. */
@@ -189,7 +189,7 @@ export const ownQueue = Effect.fnUntraced(function* (
     purge: (...keys: ReadonlyArray<number>) => store.purge(queue, nonEmpty(keys)),
     size: store.size(queue),
     /** All dead letters. */
-    letters: store.list(queue, { limit: 100_000 }),
+    deadLetters: store.list(queue, { limit: 100_000 }),
     /** Expects it to hold these texts, and answers with the events. */
     expect: (expected: ReadonlyArray<string>, when: string) => expectQueue(store, lease, expected, when)
   }

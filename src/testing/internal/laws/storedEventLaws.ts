@@ -258,8 +258,8 @@ export const storedEventLaws: ReadonlyArray<Law> = [
       let attempts = 0
       for (let step = 1; step <= 60; step++) {
         const events = yield* queue.expect(waiting, `before step ${step}`)
-        const letters = yield* queue.letters
-        expectSame(letters.map(text).toSorted(), dead.toSorted(), `the dead letters before step ${step}`)
+        const deadLetters = yield* queue.deadLetters
+        expectSame(deadLetters.map(text).toSorted(), dead.toSorted(), `the dead letters before step ${step}`)
         yield* expectSize(queue, `before step ${step}`)
         const kind = yield* Random.nextIntBetween(0, 6)
         if (kind < 2) {
@@ -269,7 +269,8 @@ export const storedEventLaws: ReadonlyArray<Law> = [
           continue
         }
         const picked: Array<{ readonly key: number; readonly payload: Uint8Array }> = []
-        for (const one of kind < 4 ? events : letters) if ((yield* Random.nextIntBetween(0, 3)) === 0) picked.push(one)
+        for (const one of kind < 4 ? events : deadLetters)
+          if ((yield* Random.nextIntBetween(0, 3)) === 0) picked.push(one)
         if (picked.length === 0) continue
         const keys = keysOf(picked)
         const texts = picked.map(text)
@@ -321,13 +322,13 @@ const expectRefused = (queue: Queue, texts: ReadonlyArray<string>, limits: Limit
   expectAppend(queue, texts, limits, false)
 
 /** Expects the size to be what there is. */
-const expectSize = Effect.fnUntraced(function* ({ lease, letters, size, store }: Queue, when: string) {
+const expectSize = Effect.fnUntraced(function* ({ lease, deadLetters: listed, size, store }: Queue, when: string) {
   const { bytes, deadLetters, first, last, rows } = yield* size
   const events = yield* store.next(lease, everything)
   const expected = {
     rows: events.length,
     bytes: events.reduce((sum, { payload }) => sum + payload.length, 0),
-    deadLetters: (yield* letters).length,
+    deadLetters: (yield* listed).length,
     first: events[0]?.key,
     last: events.at(-1)?.key
   }

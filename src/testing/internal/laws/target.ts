@@ -13,7 +13,7 @@ import type { Receiver } from "./sinkSubject.ts"
  */
 export type Mode = "commit" | "fail" | "die" | "interrupt" | "kill" | "hang" | "refuse" | "closed" | number
 
-/** A receiver and its record. Events are known by their labels. */
+/** A receiver and its record. Events are identified by their labels. */
 export interface Target {
   readonly sink: Receiver<unknown>
   /** What it committed, in order. */

@@ -130,7 +130,7 @@ describe("a sink that has left", () => {
     readonly [kind: string, make: Effect.Effect<EventSink.EventSink<number>, never, Scope.Scope>, filter: boolean]
   > = [
     ["effectful", TestSink.recording<number>(), false],
-    ["batch", TestSink.recording<number>({ group: 10 }), false],
+    ["batch", TestSink.recording<number>({ batchSize: 10 }), false],
     ["synchronous", EventSink.sync((_: number) => {}), false],
     ["behind a filter", EventSink.sync((_: number) => {}), true]
   ]

@@ -58,7 +58,7 @@ describe("make", () => {
 
   it.effect("a predicate that throws is a defect of the write, single and in groups", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 10 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 10 })
       const filter = yield* EventFilter.make((_: number): boolean => {
         throw new Error("no verdict")
       })(sink)
@@ -105,18 +105,18 @@ describe("make", () => {
 describe("groups", () => {
   it.effect("of a group the matching events are written as a group", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 10 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 10 })
       const filter = yield* even(sink)
       assert.strictEqual(yield* filter.writeSome!([1, 2, 3, 4, 5]), 5)
       assert.deepStrictEqual(sink.received, [2, 4])
-      assert.deepStrictEqual(sink.groups, [2])
+      assert.deepStrictEqual(sink.batches, [2])
       assert.deepStrictEqual(countsOf(filter), { accepted: 5, delivered: 2, filtered: 3 })
     })
   )
 
   it.effect("the answer counts the events up to the first match that was not committed", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 2 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 2 })
       const filter = yield* even(sink)
       // 2 and 4 are committed, 6 is not: 1 to 5 are done with.
       assert.strictEqual(yield* filter.writeSome!([1, 2, 3, 4, 5, 6, 7]), 5)
@@ -127,7 +127,7 @@ describe("groups", () => {
 
   it.effect("a group of which nothing matches is done with at once, and the sink hears nothing", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 2 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 2 })
       const filter = yield* even(sink)
       assert.strictEqual(yield* filter.writeSome!([1, 3, 5]), 3)
       assert.strictEqual(sink.attempts, 0)
@@ -137,7 +137,7 @@ describe("groups", () => {
 
   it.effect("on failure none of the group was committed, and none is counted", () =>
     Effect.gen(function* () {
-      const filter = yield* even(yield* TestSink.failing<number>({ group: 2 }))
+      const filter = yield* even(yield* TestSink.failing<number>({ batchSize: 2 }))
       yield* Effect.flip(filter.writeSome!([1, 2, 3]))
       assert.deepStrictEqual(countsOf(filter), { accepted: 0, delivered: 0, filtered: 0 })
     })
@@ -147,7 +147,7 @@ describe("groups", () => {
     Effect.gen(function* () {
       for (let limit = 1; limit < 8; limit++) {
         for (let modulus = 1; modulus < 6; modulus++) {
-          const sink = yield* TestSink.recording<number>({ group: limit })
+          const sink = yield* TestSink.recording<number>({ batchSize: limit })
           const filter = yield* EventFilter.make(sink, (n) => n % modulus === 0)
           yield* EventSink.writeAll(filter, range(30))
           const expected = range(30).filter((n) => n % modulus === 0)

@@ -79,12 +79,12 @@ describe("writing", () => {
 
   it.effect("in groups where the sink takes them", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 4 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 4 })
       const queue = yield* EventQueue.make()(sink)
       yield* EventSink.writeAll(queue, range(10))
       yield* queue.flush
       assert.deepStrictEqual(sink.received, range(10))
-      assert.deepStrictEqual(sink.groups, [4, 4, 2])
+      assert.deepStrictEqual(sink.batches, [4, 4, 2])
     })
   )
 
@@ -202,7 +202,7 @@ describe("writing", () => {
 describe("capacity", () => {
   it.effect("counts what is accepted and not yet settled, what is being delivered included", () =>
     Effect.gen(function* () {
-      for (const sink of [yield* hanging(), yield* hanging({ group: 10 })]) {
+      for (const sink of [yield* hanging(), yield* hanging({ batchSize: 10 })]) {
         const { queue } = yield* dropping(sink, { capacity: 2, overflow: "reject" })
         yield* queue.write(1)
         yield* settle
@@ -751,7 +751,7 @@ describe("shutdown", () => {
 
   it.effect("of a group in flight every event is marked", () =>
     Effect.gen(function* () {
-      const { queue } = yield* dropping(yield* hanging({ group: 10 }), { drainTimeout: "2 seconds" })
+      const { queue } = yield* dropping(yield* hanging({ batchSize: 10 }), { drainTimeout: "2 seconds" })
       yield* queue.writeSome!([1, 2])
       yield* settle
       yield* queue.write(3)
@@ -893,8 +893,8 @@ describe("scope close", () => {
         const sink = (yield* open(TestSink.hanging<{ id: string; card: string }>())).part
         const { close, part: queue } = yield* open(EventQueue.make({ drainTimeout: 0 })(sink))
         yield* EventSink.writeAll(queue, [
-          { id: "event-1", card: "4111" },
-          { id: "event-2", card: "4111" }
+          { id: "event-1", card: "4111-1111" },
+          { id: "event-2", card: "4111-1111" }
         ])
         yield* settle
         yield* close
@@ -905,7 +905,7 @@ describe("scope close", () => {
         assert.include(logs[0]!.line, "2 undelivered")
         assert.include(logs[0]!.line, "event-1")
         assert.include(logs[0]!.line, "event-2")
-        assert.notInclude(logs[0]!.line, "4111")
+        assert.notInclude(logs[0]!.line, "4111-1111")
       })
     )
   )
@@ -1071,7 +1071,7 @@ describe("a downstream that answers SinkClosed", () => {
   it.effect("so does a group sink's, and a plain function's whose scope was closed", () =>
     withLogs(() =>
       Effect.gen(function* () {
-        const groups = yield* dropping(yield* TestSink.closing<number>({ group: 10 }))
+        const groups = yield* dropping(yield* TestSink.closing<number>({ batchSize: 10 }))
         yield* EventSink.writeAll(groups.queue, [1, 2, 3])
         yield* settle
         assert.deepStrictEqual(
@@ -1299,8 +1299,8 @@ describe("onDropped", () => {
               }
             })(sink)
           )
-          yield* queue.write({ id: "event-1", card: "4111" })
-          yield* queue.write({ id: "event-2", card: "4111" })
+          yield* queue.write({ id: "event-1", card: "4111-1111" })
+          yield* queue.write({ id: "event-2", card: "4111-1111" })
           yield* queue.flush
           yield* settle
           assert.deepStrictEqual(
@@ -1312,7 +1312,7 @@ describe("onDropped", () => {
             ["ERROR"]
           )
           assert.include(logs[0]!.line, "event-1")
-          assert.notInclude(logs[0]!.line, "4111")
+          assert.notInclude(logs[0]!.line, "4111-1111")
         })
       )
   )
@@ -1355,7 +1355,7 @@ describe("onDropped", () => {
           )
           yield* EventSink.writeAll(
             queue,
-            [1, 2, 3, 4].map((n) => ({ id: `event-${n}`, card: "4111" }))
+            [1, 2, 3, 4].map((n) => ({ id: `event-${n}`, card: "4111-1111" }))
           )
           yield* settle
           const closing = yield* Effect.forkChild(close)
@@ -1368,7 +1368,7 @@ describe("onDropped", () => {
           const after = logs.map(({ line }) => line).join("\n")
           for (const id of ["event-2", "event-3", "event-4"]) assert.include(after, id)
           assert.notInclude(after, "event-1")
-          assert.notInclude(after, "4111")
+          assert.notInclude(after, "4111-1111")
           assert.isTrue(logs.every(({ level }) => level === "ERROR"))
         })
       )
@@ -1404,7 +1404,7 @@ describe("without onDropped", () => {
         })
         const { part: queue } = yield* open(EventQueue.make({ name: "orders" })(sink))
         for (const n of range(30)) {
-          yield* queue.write({ id: `event-${n}`, card: "4111" })
+          yield* queue.write({ id: `event-${n}`, card: "4111-1111" })
           yield* queue.flush
         }
         yield* settle
@@ -1421,7 +1421,7 @@ describe("without onDropped", () => {
           assert.include(logs[i]!.line, since === 1 ? "an event" : `${since} events`)
         })
         assert.include(logs[6]!.line, "after 20")
-        assert.notInclude(logs.map(({ line }) => line).join("\n"), "4111")
+        assert.notInclude(logs.map(({ line }) => line).join("\n"), "4111-1111")
       })
     )
   )
@@ -2348,11 +2348,11 @@ describe("partitionBy", () => {
 
   it.effect("a group holds events of one key only", () =>
     Effect.gen(function* () {
-      const { part: sink } = yield* open(TestSink.recording<number>({ group: 100 }))
+      const { part: sink } = yield* open(TestSink.recording<number>({ batchSize: 100 }))
       const { queue } = yield* queueOf(sink, { concurrency: 2, partitionBy: tens })
       yield* queue.writeSome!([10, 11, 20, 12])
       yield* queue.flush
-      assert.sameMembers([...sink.groups], [1, 3])
+      assert.sameMembers([...sink.batches], [1, 3])
     })
   )
 

@@ -349,7 +349,7 @@ describe("writeAll", () => {
       yield* EventSink.writeAll(sink, [1, 2, 3])
       yield* sink.pipe(EventSink.writeAll([4]))
       assert.deepStrictEqual(sink.received, [1, 2, 3, 4])
-      assert.deepStrictEqual(sink.groups, [1, 1, 1, 1])
+      assert.deepStrictEqual(sink.batches, [1, 1, 1, 1])
     })
   )
 
@@ -432,7 +432,7 @@ describe("mapInput", () => {
 describe("mapError", () => {
   it.effect("turns delivery errors into others, of groups too", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.failing<number>({ group: 2 })
+      const sink = yield* TestSink.failing<number>({ batchSize: 2 })
       const mapped = yield* sink.pipe(EventSink.mapError((error) => `attempt ${error.attempt}`))
       assert.strictEqual(yield* Effect.flip(mapped.write(1)), "attempt 1")
       assert.strictEqual(yield* Effect.flip(mapped.writeSome!([1, 2])), "attempt 2")
@@ -441,7 +441,7 @@ describe("mapError", () => {
 
   it.effect("SinkClosed stays what it is", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.closing<number>({ group: 2 })
+      const sink = yield* TestSink.closing<number>({ batchSize: 2 })
       const mapped = yield* EventSink.mapError(sink, () => "mapped")
       assert.instanceOf(yield* Effect.flip(mapped.write(1)), EventSink.SinkClosed)
       assert.instanceOf(yield* Effect.flip(mapped.writeSome!([1])), EventSink.SinkClosed)
@@ -483,7 +483,7 @@ describe("tap", () => {
   it.effect("a defect of the look is logged and changes nothing: the event has been committed", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
-        const sink = yield* TestSink.recording<number>({ name: "looked at", group: 2 })
+        const sink = yield* TestSink.recording<number>({ name: "looked at", batchSize: 2 })
         const thrower = yield* EventSink.tap(sink, () => {
           throw new Error("blind")
         })
@@ -505,7 +505,7 @@ describe("tap", () => {
 describe("timeout", () => {
   it.effect("limits the time of each write, and of each group", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.hanging<number>({ name: "slow", group: 2 })
+      const sink = yield* TestSink.hanging<number>({ name: "slow", batchSize: 2 })
       const timed = yield* sink.pipe(EventSink.timeout("5 seconds"))
       const one = yield* Effect.forkChild(Effect.result(timed.write(1)))
       const group = yield* Effect.forkChild(Effect.result(timed.writeSome!([1, 2])))
@@ -600,9 +600,9 @@ describe("stamp", () => {
 
   it.effect("of a group each event gets its own stamp, and the group stays one", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<EventSink.Stamped<string>>({ group: 10 })
+      const sink = yield* TestSink.recording<EventSink.Stamped<string>>({ batchSize: 10 })
       yield* EventSink.writeAll(yield* EventSink.stamp(sink), ["a", "b", "c"])
-      assert.deepStrictEqual(sink.groups, [3])
+      assert.deepStrictEqual(sink.batches, [3])
       assert.deepStrictEqual(
         sink.received.map(({ event }) => event),
         ["a", "b", "c"]
@@ -737,10 +737,10 @@ describe("fromPubSub", () => {
 describe("toSink", () => {
   it.effect("lets a stream be run into a sink, chunk by chunk", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 100 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 100 })
       yield* Stream.run(Stream.rechunk(Stream.range(1, 6), 3), EventSink.toSink(sink))
       assert.deepStrictEqual(sink.received, [1, 2, 3, 4, 5, 6])
-      assert.deepStrictEqual(sink.groups, [3, 3])
+      assert.deepStrictEqual(sink.batches, [3, 3])
     })
   )
 

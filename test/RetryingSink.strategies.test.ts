@@ -291,7 +291,7 @@ describe("a defect of the write", () => {
       Effect.gen(function* () {
         const abandoned: Array<boolean> = []
         const strategy = strategyOf({ abandon: (hasDied) => void abandoned.push(hasDied) })
-        const sink = yield* TestSink.failing<number>({ times: 2, group: 2 })
+        const sink = yield* TestSink.failing<number>({ times: 2, batchSize: 2 })
         const { close, part: retrying } = yield* open(RetryingSink.make(strategy, { while: thrower })(sink))
         assert.isTrue(hasDied(yield* Effect.exit(retrying.write(1))))
         assert.isTrue(hasDied(yield* Effect.exit(retrying.writeSome!([2, 3]))))

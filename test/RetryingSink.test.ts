@@ -454,13 +454,13 @@ describe("groups", () => {
   it.effect("a group is retried as a group, and its answer is the sink's", () =>
     withLogs(() =>
       Effect.gen(function* () {
-        const sink = yield* TestSink.failing<number>({ times: 3, group: 2 })
+        const sink = yield* TestSink.failing<number>({ times: 3, batchSize: 2 })
         const retrying = yield* RetryingSink.make(everySecond)(sink)
         const write = yield* Effect.forkChild(EventSink.writeAll(retrying, [1, 2, 3]))
         yield* TestClock.adjust("3 seconds")
         yield* Fiber.join(write)
         assert.deepStrictEqual(sink.received, [1, 2, 3])
-        assert.deepStrictEqual(sink.groups, [2, 1])
+        assert.deepStrictEqual(sink.batches, [2, 1])
         assert.strictEqual(sink.attempts, 5)
         assert.strictEqual(retrying.node.health(0).counts.accepted, 3)
       })

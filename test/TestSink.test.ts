@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Scope } from "effect"
+import { Cause, Data, Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { EventSink } from "effect-events"
+import { Broadcaster, EventQueue, EventSink, ExponentialBackoff, RetryingSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-import { settle } from "./support/virtual.ts"
+import { quiet, settle } from "./support/virtual.ts"
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
@@ -12,23 +12,23 @@ const made = <A, E, R>(make: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Scope.make(), (scope) => Scope.provide(make, scope))
 
 describe("recording", () => {
-  it.effect("commits everything, and tells what, in which groups and in how many attempts", () =>
+  it.effect("commits everything, and records what, in which batches and in how many attempts", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
       yield* EventSink.writeAll(sink, [1, 2, 3])
       assert.deepStrictEqual(sink.received, [1, 2, 3])
-      assert.deepStrictEqual(sink.groups, [1, 1, 1])
+      assert.deepStrictEqual(sink.batches, [1, 1, 1])
       assert.strictEqual(sink.attempts, 3)
     })
   )
 
-  it.effect("takes groups of up to group events", () =>
+  it.effect("takes batches of up to batchSize events", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<number>({ group: 2 })
+      const sink = yield* TestSink.recording<number>({ batchSize: 2 })
       assert.strictEqual(yield* sink.writeSome!([1, 2, 3]), 2)
       yield* sink.write(3)
       assert.deepStrictEqual(sink.received, [1, 2, 3])
-      assert.deepStrictEqual(sink.groups, [2, 1])
+      assert.deepStrictEqual(sink.batches, [2, 1])
       assert.strictEqual(sink.attempts, 2)
     })
   )
@@ -94,6 +94,20 @@ describe("failing", () => {
       const sink = yield* TestSink.failing<number>()
       for (const n of range(50)) yield* Effect.flip(sink.write(n))
       assert.deepStrictEqual(sink.received, [])
+    })
+  )
+
+  it.effect("with an error of the test's own, which is the sink's error type", () =>
+    Effect.gen(function* () {
+      class Busy extends Data.TaggedError("Busy")<{ readonly attempt: number }> {}
+      const sink = yield* TestSink.failing<number, Busy>({ times: 2, error: (attempt) => new Busy({ attempt }) })
+      const write: Effect.Effect<void, Busy | EventSink.SinkClosed> = sink.write(1)
+      for (const attempt of [1, 2]) {
+        const error = yield* Effect.flip(write)
+        assert.strictEqual(error._tag === "Busy" && error.attempt, attempt)
+      }
+      yield* write
+      assert.deepStrictEqual(sink.received, [1])
     })
   )
 })
@@ -202,7 +216,7 @@ describe("make", () => {
       const acts: Array<[number, number]> = []
       const sink = yield* TestSink.make<number>(
         (attempt, _hold, event) => Effect.sync(() => void acts.push([attempt, event])),
-        { group: 2 }
+        { batchSize: 2 }
       )
       yield* EventSink.writeAll(sink, [7, 8, 9])
       assert.deepStrictEqual(acts, [
@@ -211,4 +225,96 @@ describe("make", () => {
       ])
     })
   )
+})
+
+describe("a test that ends with an event pending while its clock stands still", () => {
+  /** How the scope of a test closes. */
+  const ends = <E>(test: Effect.Effect<unknown, E, Scope.Scope>) =>
+    Effect.exit(test).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.exit)
+  const messageOf = (exit: Exit.Exit<unknown, unknown>) => (Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "none")
+  const backoff = ExponentialBackoff.make({ base: "1 second" })
+
+  const hangs: Readonly<
+    Record<string, readonly [pending: string, test: Effect.Effect<unknown, unknown, Scope.Scope>]>
+  > = {
+    "a queue over a slow sink": [
+      "2 events pending",
+      TestSink.slow<number>("1 second", { name: "slow" }).pipe(
+        EventQueue.make(),
+        Effect.flatMap(EventSink.writeAll([1, 2]))
+      )
+    ],
+    "a queue over a slow sink, when the clock has moved before": [
+      "1 event pending",
+      TestSink.slow<number>("1 second").pipe(
+        EventQueue.make(),
+        Effect.flatMap(EventSink.writeAll([1, 2])),
+        Effect.andThen(TestClock.adjust("1 second"))
+      )
+    ],
+    "a queue over a hanging sink, for ever": [
+      "1 event pending",
+      TestSink.hanging<number>().pipe(
+        EventQueue.make({ drainTimeout: "Infinity" }),
+        Effect.flatMap((queue) => queue.write(1))
+      )
+    ],
+    "a queue over a retrier": [
+      "1 event pending",
+      TestSink.failing<number>().pipe(
+        RetryingSink.make(backoff),
+        EventQueue.make(),
+        Effect.flatMap((queue) => queue.write(1))
+      )
+    ],
+    "a broadcaster": [
+      "1 event pending",
+      Effect.flatMap(TestSink.slow<number>("1 second"), (sink) =>
+        Effect.flatMap(Broadcaster.make([sink]), (broadcaster) => broadcaster.write(1))
+      )
+    ],
+    "a write in a fiber of its own": [
+      "1 event pending",
+      Effect.flatMap(TestSink.slow<number>("1 second"), (sink) =>
+        Effect.andThen(Effect.forkChild(sink.write(1), { startImmediately: true }), settle)
+      )
+    ]
+  }
+  for (const [name, [pending, test]] of Object.entries(hangs)) {
+    it.live(`${name}: the close dies, and says so`, () =>
+      Effect.gen(function* () {
+        const message = messageOf(yield* quiet(ends(test)))
+        for (const part of [pending, "TestClock.adjust", name.includes("over a slow sink") ? "sink" : "TestSink"])
+          assert.include(message, part)
+      })
+    )
+  }
+
+  const goesOn: Readonly<Record<string, Effect.Effect<unknown, unknown, Scope.Scope>>> = {
+    "an event pending that the close gives up at once": TestSink.hanging<number>().pipe(
+      EventQueue.make({ drainTimeout: 0 }),
+      Effect.flatMap((queue) => queue.write(1))
+    ),
+    "nothing pending": TestSink.slow<number>("1 second").pipe(
+      EventQueue.make(),
+      Effect.flatMap((queue) => queue.write(1)),
+      Effect.andThen(TestClock.adjust("1 second"))
+    ),
+    "a close that the test moves the clock for": Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const queue = yield* TestSink.slow<number>("1 second").pipe(EventQueue.make(), Scope.provide(scope))
+      yield* queue.write(1)
+      const close = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(close)
+    })
+  }
+  for (const [name, test] of Object.entries(goesOn)) {
+    it.live(`${name}: the close ends as ever`, () =>
+      Effect.gen(function* () {
+        const exit = yield* quiet(ends(test))
+        assert.isTrue(Exit.isSuccess(exit), messageOf(exit))
+      })
+    )
+  }
 })

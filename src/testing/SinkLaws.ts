@@ -36,43 +36,22 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { account } from "./laws/account.ts"
-import { admission } from "./laws/admission.ts"
-import { closing } from "./laws/closing.ts"
-import { delivery } from "./laws/delivery.ts"
-import type { Law } from "./laws/law.ts"
-import { release } from "./laws/release.ts"
-import { run } from "./laws/run.ts"
-import type { Subject } from "./laws/subject.ts"
+import { admissionLaws } from "./internal/laws/admissionLaws.ts"
+import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
+import { closingLaws } from "./internal/laws/closingLaws.ts"
+import { deliveryLaws } from "./internal/laws/deliveryLaws.ts"
+import type { Subject } from "./internal/laws/sinkSubject.ts"
+import { type Law, run } from "./internal/laws/sinkWorld.ts"
 
-export type { Law } from "./laws/law.ts"
-export type { Receiver } from "./laws/receiver.ts"
-export { type Remaining, type Subject, subject, type SubjectOptions } from "./laws/subject.ts"
-
-/**
- * A law that a sink breaks.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Violation {
-  /** The number of the law. */
-  readonly law: number
-  readonly title: string
-  /** What was seen: the scenario, its seed where it is random, and what went wrong in it. */
-  readonly what: string
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface CheckOptions {
-  /** The numbers of the laws to check: all that concern the sink by default. */
-  readonly laws?: ReadonlyArray<number> | undefined
-  /** What the random scenarios begin from: the same by default, so that every run is the same. */
-  readonly seed?: string | undefined
-}
+export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
+export {
+  type Receiver,
+  type Remaining,
+  type Subject,
+  subject,
+  type SubjectOptions
+} from "./internal/laws/sinkSubject.ts"
+export type { Law } from "./internal/laws/sinkWorld.ts"
 
 /**
  * The laws, in order. Those about fallbacks and batches come with the parts that they concern.
@@ -80,7 +59,7 @@ export interface CheckOptions {
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...delivery, ...admission].toSorted(
+export const laws: ReadonlyArray<Law> = [...closingLaws, ...deliveryLaws, ...admissionLaws].toSorted(
   (a, b) => a.number - b.number
 )
 
@@ -89,8 +68,8 @@ export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...
  *
  * **Details**
  *
- * Of each scenario the first violation is told, with its evidence. A random scenario is played several times, and tells
- * the seed that it broke with.
+ * Each scenario answers its first violation, with the evidence. A random scenario is played several times, and the
+ * violation has the seed that it was found with. A sink with two `targets` is judged with either of them misbehaving.
  *
  * **Gotchas**
  *
@@ -100,25 +79,25 @@ export const laws: ReadonlyArray<Law> = [...account, ...closing, ...release, ...
  * @since 0.1.0
  */
 export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Violation>> =>
-  Effect.map(
-    Effect.forEach(
-      laws.filter((law) => (options.laws?.includes(law.number) ?? true) && law.concerns(subject)),
-      (law) => checkLaw(subject, law, options.seed ?? "effect-events")
-    ),
-    (violations) => violations.flat()
-  )
+  checkLaws(laws, judge, subject, options)
 
-const checkLaw = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
-  const violations: Array<Violation> = []
-  for (const { minutes, play, times = 1, title } of law.scenarios(subject)) {
-    for (let n = 1; n <= times; n++) {
-      const played = times === 1 ? seed : `${seed}-${n}`
-      const [what] = yield* run(subject, play, played, minutes === undefined ? undefined : minutes * 60_000)
+// internals
+
+const judge = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
+  const found: Array<string> = []
+  for (const row of law.scenarios(subject)) {
+    const { times = 1, title } = row
+    const rounds = Array.from({ length: times }, (_, i) => (times === 1 ? seed : `${seed}-${i + 1}`))
+    const targets = subject.targets === undefined ? [0] : [0, 1]
+    const plays = targets.flatMap((misbehaving) => rounds.map((seed) => ({ misbehaving, seed })))
+    for (const options of plays) {
+      const [what] = yield* run(subject, row, options)
       if (what === undefined) continue
-      const from = times === 1 ? title : `${title} (seed "${seed}", round ${n})`
-      violations.push({ law: law.number, title: law.title, what: `${from}: ${what}` })
+      const round = times === 1 ? "" : ` (seed "${options.seed}")`
+      const target = targets.length === 1 ? "" : `, at the ${options.misbehaving === 0 ? "first" : "second"} receiver`
+      found.push(`${title}${target}${round}: ${what}`)
       break
     }
   }
-  return violations
+  return found
 })

@@ -23,42 +23,16 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { handles } from "./laws/store/handles.ts"
-import type { Law } from "./laws/store/law.ts"
-import { leases } from "./laws/store/leases.ts"
-import { deadLetters } from "./laws/store/letters.ts"
-import { line } from "./laws/store/line.ts"
-import { room } from "./laws/store/room.ts"
-import { run } from "./laws/store/scene.ts"
-import type { Subject } from "./laws/store/subject.ts"
+import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
+import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
+import { leaseLaws } from "./internal/laws/leaseLaws.ts"
+import { storedEventLaws } from "./internal/laws/storedEventLaws.ts"
+import type { Subject } from "./internal/laws/storeSubject.ts"
+import { type Law, run } from "./internal/laws/storeWorld.ts"
 
-export type { Law } from "./laws/store/law.ts"
-export { type Data, type Subject, subject, type SubjectOptions } from "./laws/store/subject.ts"
-
-/**
- * A law that a store breaks.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Violation {
-  /** The number of the law. */
-  readonly law: number
-  readonly title: string
-  /** What was seen: the scenario, and what went wrong in it. */
-  readonly what: string
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface CheckOptions {
-  /** The numbers of the laws to check: all that concern the store by default. */
-  readonly laws?: ReadonlyArray<number> | undefined
-  /** What the random scenarios begin from: the same by default, so that every run is the same. */
-  readonly seed?: string | undefined
-}
+export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
+export { type Data, type Subject, subject, type SubjectOptions } from "./internal/laws/storeSubject.ts"
+export type { Law } from "./internal/laws/storeWorld.ts"
 
 /**
  * The laws, in order.
@@ -66,30 +40,24 @@ export interface CheckOptions {
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...line, ...room, ...deadLetters, ...leases, ...handles]
+export const laws: ReadonlyArray<Law> = [...storedEventLaws, ...deadLetterLaws, ...leaseLaws]
 
 /**
- * Answers which of the laws that concern a store it breaks: nothing for a good store. Of each scenario the first violation
- * is told, with its evidence and the seed. Each scenario has data of its own.
+ * Answers which of the laws that concern a store it breaks: nothing for a good store. Each scenario answers its first
+ * violation, with the evidence and the seed, and has data of its own.
  *
  * @category checking
  * @since 0.1.0
  */
 export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Violation>> =>
-  Effect.map(
-    Effect.forEach(
-      laws.filter((law) => (options.laws?.includes(law.number) ?? true) && law.concerns(subject)),
-      (law) => checkLaw(subject, law, options.seed ?? "effect-events")
-    ),
-    (violations) => violations.flat()
-  )
+  checkLaws(laws, judge, subject, options)
 
-const checkLaw = (subject: Subject, { number, scenarios, title }: Law, seed: string) =>
+// internals
+
+const judge = (subject: Subject, { scenarios }: Law, seed: string) =>
   Effect.map(
     Effect.forEach(Object.entries(scenarios), ([name, play]) =>
-      Effect.map(run(subject, play, seed), (found) =>
-        found.map((what): Violation => ({ law: number, title, what: `${name}: ${what} (seed "${seed}")` }))
-      )
+      Effect.map(run(subject, play, seed), (found) => found.map((what) => `${name}: ${what} (seed "${seed}")`))
     ),
-    (violations) => violations.flat()
+    (found) => found.flat()
   )

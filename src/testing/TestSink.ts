@@ -1,6 +1,8 @@
 /**
- * Sinks for tests: each records what it committed and misbehaves in one way that real sinks do. They are for tests of
- * pipelines and of sinks of one's own; `SinkLaws` uses them too.
+ * Sinks for tests: each records what it committed and misbehaves in one way that real sinks do.
+ *
+ * A test on a `TestClock` that ends with an event pending would hang, since the close waits on a clock that stands still:
+ * the close of a test sink notices that, and dies with a message that names the sink and counts the events.
  *
  * @since 0.1.0
  */
@@ -13,9 +15,10 @@ import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "../EventSink.ts"
+import { type StandstillWatch, watchStandstill } from "./internal/standstill.ts"
 
 /**
- * A sink that tells what became of its writes.
+ * A sink that records what became of its writes.
  *
  * @category models
  * @since 0.1.0
@@ -23,8 +26,8 @@ import * as EventSink from "../EventSink.ts"
 export interface TestSink<in out A, out E = never> extends EventSink.EventSink<A, E> {
   /** What it committed, in order: the live array. */
   readonly received: ReadonlyArray<A>
-  /** The sizes of the groups it committed; single writes count as groups of one. */
-  readonly groups: ReadonlyArray<number>
+  /** The sizes of the batches it committed; a single write counts as a batch of one. */
+  readonly batches: ReadonlyArray<number>
   /** How many writes began. */
   readonly attempts: number
   /** Ends all writes that hang, now and later: they commit. */
@@ -47,14 +50,19 @@ export class TestError extends Data.TaggedError("TestError")<{
  * @since 0.1.0
  */
 export interface Options extends EventSink.MakeOptions {
-  /** Gives it a `writeSome` that takes groups of up to this many events. */
-  readonly group?: number | undefined
+  /** Makes it a batch sink, which commits up to this many events at once. */
+  readonly batchSize?: number | undefined
   /** Its writes refuse interruption. */
   readonly uninterruptible?: boolean | undefined
 }
 
 /**
  * Makes a test sink of one's own: `act` runs before each write commits, with the attempt's number from 1.
+ *
+ * **Gotchas**
+ *
+ * On a `TestClock` its scope must not close while an event waits for the clock to move, such as one behind a slow sink or
+ * between two retries: the close then dies, as it would hang. Move the clock with `TestClock.adjust` before the test ends.
  *
  * @category constructors
  * @since 0.1.0
@@ -63,34 +71,33 @@ export const make = <A, E = never>(
   act: (attempt: number, hold: Effect.Effect<void>, event: A) => Effect.Effect<unknown, E>,
   options: Options = {}
 ): Effect.Effect<TestSink<A, Exclude<E, EventSink.SinkClosed>>, never, Scope.Scope> =>
-  Effect.suspend(() => {
+  Effect.gen(function* () {
     const received: Array<A> = []
-    const groups: Array<number> = []
+    const batches: Array<number> = []
     const held = Latch.makeUnsafe()
+    const limit = options.batchSize ?? 1
     let attempts = 0
-    const limit = options.group ?? 1
+    const name = options.name ?? "TestSink"
+    const watch: StandstillWatch = yield* watchStandstill(name, () => attempts, held.open)
     const commit = (events: NonEmptyReadonlyArray<A>) =>
-      Effect.suspend(() =>
-        Effect.map(act(++attempts, held.await, events[0]), () => {
-          const part = events.slice(0, limit)
-          received.push(...part)
-          groups.push(part.length)
-          return part.length
-        })
+      watch.writing(
+        events,
+        Effect.suspend(() =>
+          Effect.map(act(++attempts, held.await, events[0]), () => {
+            const part = events.slice(0, limit)
+            received.push(...part)
+            batches.push(part.length)
+            return part.length
+          })
+        )
       )
     // What is committed is noted inside the region: a pending interruption comes after it.
     const write = options.uninterruptible === true ? flow(commit, Effect.uninterruptible) : commit
-    const sink =
-      options.group === undefined
-        ? EventSink.make((event: A) => write([event]), options)
-        : EventSink.makeBatch(write, options)
-    return Effect.map(sink, (self) =>
-      Object.defineProperty(
-        Object.assign(self, { received, groups, release: Effect.asVoid(held.open), attempts: 0 }),
-        "attempts",
-        { get: () => attempts }
-      )
-    )
+    const self = yield* options.batchSize === undefined
+      ? EventSink.make((event: A) => write([event]), options)
+      : EventSink.makeBatch(write, options)
+    const counted = { received, batches, release: Effect.asVoid(held.open), attempts: 0 }
+    return Object.defineProperty(Object.assign(self, counted), "attempts", { get: () => attempts })
   })
 
 /**
@@ -137,17 +144,46 @@ export const flaky = <A>(
   )
 
 /**
- * Fails the attempts from 1 to `times`, all of them by default.
+ * Fails the attempts from 1 to `times`, all of them by default: with a `TestError`, or with an error of the test's own.
+ *
+ * **Example** (A receiver that is busy at first)
+ *
+ * ```ts
+ * import { Data, Effect, Schedule } from "effect"
+ * import { RetryingSink, RetryStrategy } from "effect-events"
+ * import * as TestSink from "effect-events/testing/TestSink"
+ *
+ * class Busy extends Data.TaggedError("Busy")<{ readonly attempt: number }> {}
+ *
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* TestSink.failing<string, Busy>({ times: 2, error: (attempt) => new Busy({ attempt }) })
+ *   const strategy = RetryStrategy.forever(Schedule.spaced("1 millis"))
+ *   const retrying = yield* RetryingSink.make(sink, strategy)
+ *   yield* retrying.write("hello")
+ *   console.log(sink.received, sink.attempts)
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: [ 'hello' ] 3
+ * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const failing = <A>(
-  options: Options & { readonly times?: number | undefined } = {}
-): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope> =>
-  make<A, TestError>(
-    (attempt) =>
-      attempt <= (options.times ?? Number.POSITIVE_INFINITY) ? Effect.fail(new TestError({ attempt })) : Effect.void,
+export const failing: {
+  <A>(
+    options?: Options & { readonly times?: number | undefined; readonly error?: undefined }
+  ): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope>
+  <A, E>(
+    options: Options & { readonly times?: number | undefined; readonly error: (attempt: number) => E }
+  ): Effect.Effect<TestSink<A, Exclude<E, EventSink.SinkClosed>>, never, Scope.Scope>
+} = <A, E>({
+  error,
+  times = Number.POSITIVE_INFINITY,
+  ...options
+}: Options & { readonly times?: number | undefined; readonly error?: ((attempt: number) => E) | undefined } = {}) =>
+  make<A, E | TestError>(
+    (attempt) => (attempt > times ? Effect.void : Effect.fail(error?.(attempt) ?? new TestError({ attempt }))),
     options
   )
 

@@ -4,17 +4,17 @@ import { EventSink } from "effect-events"
 /** A durable queue made by hand that keeps every law, and the ways to break one of them. */
 export type Flaw =
   // OpenTelemetry Collector#15677: what fails while the exporter shuts down is given up, though its queue is on disk
-  | "a failure during the close is put aside"
+  | "a failure during the close is a dead letter"
   // a receiver that is closed is taken for one that refused the event
   | "a closed receiver costs the event"
   // at most once: the row is deleted when it is read
   | "it acknowledges before it delivers"
   // the close counts what it interrupted as handled
-  | "the close forgets what is in flight"
+  | "the close counts what is in flight as delivered"
   // the error of the handler is logged, and the message acknowledged
   | "a failure is taken for a delivery"
-  // acknowledgements are sent in groups, and the last group is not
-  | "the close forgets the last acknowledgement"
+  // acknowledgements are sent in batches, and the last batch is not
+  | "the close drops the last acknowledgement"
   // a write that commits twice
   | "a write is stored twice"
 
@@ -70,7 +70,7 @@ export const durable = (
       const isClosed = error instanceof EventSink.SinkClosed
       if (isClosed) open = false
       if (isClosed && !has("a closed receiver costs the event")) return void (over = true)
-      if (!open && !isClosed && !has("a failure during the close is put aside")) return void (over = true)
+      if (!open && !isClosed && !has("a failure during the close is a dead letter")) return void (over = true)
       acknowledge()
       disk.deadLetters.push(event)
     }
@@ -98,7 +98,7 @@ export const durable = (
     const flush = Effect.gen(function* () {
       const inTime = yield* Effect.timeoutOption(Fiber.await(drainer), "20 seconds")
       if (inTime._tag === "Some" || hand === undefined) {
-        if (has("the close forgets the last acknowledgement") && last !== undefined) disk.waiting.unshift(last.event)
+        if (has("the close drops the last acknowledgement") && last !== undefined) disk.waiting.unshift(last.event)
         return yield* Deferred.succeed(result, [])
       }
       over = true
@@ -106,7 +106,7 @@ export const durable = (
       for (const one of [fiber, drainer]) one.interruptUnsafe()
       for (let turn = 0; turn < 10; turn++) yield* Effect.yieldNow
       if (fiber.pollUnsafe() === undefined) yield* Effect.logWarning("handmade abandoned a write: receiver")
-      if (has("the close forgets what is in flight")) disk.waiting.splice(disk.waiting.indexOf(event), 1)
+      if (has("the close counts what is in flight as delivered")) disk.waiting.splice(disk.waiting.indexOf(event), 1)
       return yield* Deferred.succeed(result, [{ event, inFlight: true }])
     })
     let begun = false

@@ -10,7 +10,7 @@ export type Flaw =
   // go-events: the second Close of a Queue finds it closed and returns while the first still flushes
   | "the second close returns at once"
   // Effect: Queue.end admits the offers that were waiting for room
-  | "the close admits who waits"
+  | "the close admits waiting writes"
   // distribution: the endpoint below is closed while the queue's goroutine still writes to it
   | "the close does not wait for the flush"
   // go-events: Close waits for a sink that hangs
@@ -26,25 +26,25 @@ export type Flaw =
   // Effect's OtlpExporter: what the last export does not take is gone
   | "what is left is dropped in silence"
   // go-events: the event is a field of the log line
-  | "the log tells the content"
-  // a group is offered event by event, and the offering is interrupted
-  | "a group enters one by one"
+  | "the log has the content"
+  // a batch is offered event by event, and the offering is interrupted
+  | "a batch enters one by one"
   // RxJS: an observer that throws ends the subscription
   | "a defect ends it"
   // a drainer in Effect that catches what is not an interruption
   | "an interruption ends it"
-  // a fiber that nobody ends
+  // a fiber without an owner that ends it
   | "its fiber stays"
   // tailscale#18012: a subscriber that publishes waits for the queue that waits for it
   | "a delivery waits for itself"
   // OpenTelemetry Collector#12928: a request larger than the queue waits for room that never comes
-  | "a group waits for more room than there is"
+  | "a batch waits for more room than there is"
   // a worker pool behind a queue
   | "two are delivered at a time"
   // the acknowledged event is cleared when the next is taken, so that a close in between gives it up as well
   | "what is delivered stays in hand"
-  // the retry of a group that was acknowledged in part
-  | "a group is delivered again from its start"
+  // the retry of a batch that was acknowledged in part
+  | "a batch is delivered again from its start"
 
 const Delivering = Context.Reference<object | undefined>("test/broken/Delivering", { defaultValue: () => undefined })
 
@@ -83,12 +83,12 @@ export const queue = (
 
     const fits = (n: number) => {
       const pending = waiting.length + hand.length
-      if (pending === 0 && !has("a group waits for more room than there is")) return true
+      if (pending === 0 && !has("a batch waits for more room than there is")) return true
       return pending + n <= capacity
     }
     const accept = (events: ReadonlyArray<unknown>, waited = false): Effect.Effect<void, EventSink.SinkClosed> =>
       Effect.withFiber((fiber) => {
-        const late = waited && has("the close admits who waits")
+        const late = waited && has("the close admits waiting writes")
         if (!open && !late) return Effect.fail(new EventSink.SinkClosed({ sink: "handmade" }))
         const inside = fiber.getRef(Delivering) === self && !has("a delivery waits for itself")
         if (!fits(events.length) && !inside && open) return Effect.andThen(changed, accept(events, true))
@@ -106,18 +106,18 @@ export const queue = (
       if (Exit.isSuccess(exit)) return Effect.void
       if (has("what fails is dropped in silence")) return Effect.void
       const error = exit.cause.reasons.find(Cause.isFailReason)
-      const told = has("the log tells the content") ? Effect.logError("gave up", JSON.stringify(event)) : Effect.void
+      const logged = has("the log has the content") ? Effect.logError("gave up", JSON.stringify(event)) : Effect.void
       const reason: Dropped.DropReason<unknown> =
         error === undefined
           ? { _tag: "Died", cause: exit.cause as Cause.Cause<never> }
           : { _tag: "Failed", error: error.error }
-      return Effect.andThen(told, report({ event, reason }))
+      return Effect.andThen(logged, report({ event, reason }))
     }
 
     const deliver = (one: { readonly event: unknown }): Effect.Effect<void> => {
       const { event } = one
       const run = has("an event that is an Effect is run") && Effect.isEffect(event)
-      // Of what type an event that is an Effect would be, nobody knows.
+      // The type of an event that is an Effect is unknown here.
       const found = run ? (event as Effect.Effect<unknown, unknown>) : Effect.succeed(event)
       const write = Effect.provideService(Effect.flatMap(found, dst.write), Delivering, self)
       // In a fiber of its own, which can be killed, interrupted and abandoned.
@@ -129,7 +129,7 @@ export const queue = (
         if (Exit.isFailure(exit)) {
           if (has("a defect ends it") && Cause.hasDies(exit.cause)) return yield* Effect.die("the worker died")
           if (has("an interruption ends it") && Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
-          if (has("a group is delivered again from its start") && last !== undefined && Cause.hasFails(exit.cause))
+          if (has("a batch is delivered again from its start") && last !== undefined && Cause.hasFails(exit.cause))
             yield* Effect.exit(dst.write(last.event))
         }
         if (!has("what is delivered stays in hand")) hand.splice(hand.indexOf(one), 1)
@@ -165,7 +165,7 @@ export const queue = (
 
     const result = yield* Deferred.make<ReadonlyArray<Dropped.Undelivered<unknown>>>()
     let begun = false
-    let known = false
+    let isReturned = false
     const flush = Effect.gen(function* () {
       open = false
       notify()
@@ -200,7 +200,7 @@ export const queue = (
       return Effect.andThen(
         begin,
         Effect.map(Deferred.await(result), (left) => {
-          known = true
+          isReturned = true
           return left
         })
       )
@@ -210,28 +210,28 @@ export const queue = (
       if (has("the close does not wait for the flush")) return
       const left = yield* Deferred.await(result)
       yield* Effect.yieldNow
-      if (known || left.length === 0) return
-      known = true
+      if (isReturned || left.length === 0) return
+      isReturned = true
       const reporting = yield* Effect.forkDetach(
         Effect.forEach(left, ({ event, inFlight }) => report({ event, reason: { _tag: "Undelivered", inFlight } })),
         { uninterruptible: false }
       )
       // In a fiber of its own, since the one that closes the scope may be interrupted already.
       const waiting = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(reporting), "5 seconds"))
-      const told = yield* Fiber.join(waiting)
-      if (told._tag === "Some") return
+      const reported = yield* Fiber.join(waiting)
+      if (reported._tag === "Some") return
       reporting.interruptUnsafe()
       yield* Effect.logError(`had no time to report ${left.length} events`)
     })
 
-    const group = (events: NonEmptyReadonlyArray<unknown>) =>
+    const batch = (events: NonEmptyReadonlyArray<unknown>) =>
       Effect.as(
-        has("a group enters one by one")
+        has("a batch enters one by one")
           ? Effect.forEach(events, (event) => accept([event]), { discard: true })
           : accept(events),
         events.length
       )
-    const sink = yield* EventSink.makeBatch(group, { name: "handmade", drainTimeout: 0 })
+    const sink = yield* EventSink.makeBatch(batch, { name: "handmade", drainTimeout: 0 })
     yield* Effect.addFinalizer(() => close)
     return Object.assign(sink, { shutdown })
   })

@@ -9,12 +9,12 @@ export const swallowing = (receiver: Receiver<unknown>) =>
   EventSink.make((event: unknown) => Effect.ignore(receiver.write(event)))
 
 /** A sink that says how an event went and not whether: the error goes to the log, with the event in it. */
-export const telling = (receiver: Receiver<unknown>) =>
+export const logging = (receiver: Receiver<unknown>) =>
   EventSink.make((event: unknown) =>
     Effect.tapCause(receiver.write(event), () => Effect.logError("could not write", JSON.stringify(event)))
   )
 
-/** go-events' RetryingSink: its close wakes who waits, and does not wait for who is writing. */
+/** go-events' RetryingSink: its close wakes waiting writes, and does not wait for those under way. */
 export const hastyRetrier = (receiver: Receiver<unknown>): Effect.Effect<Sink, never, Scope.Scope> =>
   Effect.gen(function* () {
     const closed = yield* Deferred.make<never, EventSink.SinkClosed>()

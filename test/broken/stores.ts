@@ -67,7 +67,7 @@ const mapAll = <A, B>(list: NonEmptyReadonlyArray<A>, f: (one: A) => B): NonEmpt
 ]
 const idOf = (payload: Uint8Array): string => Buffer.from(payload).toString("latin1")
 
-/** Takes note of the epoch of who has the lease. */
+/** Notes the epoch of the lease that is given. */
 const noting =
   (store: Operations, map: Map<string, number>): Operations["acquire"] =>
   (queue, ttl) =>
@@ -98,7 +98,7 @@ export const subject = ({ flaw, name }: Pick<Broken, "flaw" | "name">): StoreLaw
 
 export const broken: ReadonlyArray<Broken> = [
   {
-    name: "a group enters one by one",
+    name: "a batch enters one by one",
     law: 1,
     flaw: (store) => ({
       append: (queue, payloads, limits) =>
@@ -145,7 +145,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "a group has its own order",
+    name: "a batch has its own order",
     law: 1,
     flaw: (store) => ({
       append: (queue, payloads, limits) =>
@@ -224,7 +224,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "a group passes the limits",
+    name: "a batch passes the limits",
     law: 5,
     flaw: (store) => ({
       append: (queue, payloads, limits) =>
@@ -236,7 +236,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "a group that is larger than the limits never enters",
+    name: "a batch that is larger than the limits never enters",
     law: 5,
     flaw: (store) => ({
       append: (queue, payloads, limits) =>
@@ -256,7 +256,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "the limits are looked at before the append",
+    name: "the limits are read before the append",
     law: 5,
     flaw: (store) => ({
       append: (queue, payloads, limits) =>
@@ -285,7 +285,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "the size knows no dead letters",
+    name: "the size counts no dead letters",
     law: 6,
     flaw: (store) => ({ size: (queue) => Effect.map(store.size(queue), (size) => ({ ...size, deadLetters: 0 })) })
   },
@@ -360,7 +360,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "a page that begins after a letter that is gone is empty",
+    name: "a page that begins after a dead letter that is gone is empty",
     law: 8,
     flaw: (store) => ({
       list: (queue, { after, limit }) =>
@@ -371,7 +371,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "letters are replayed in the order of their keys",
+    name: "dead letters are replayed in the order of their keys",
     law: 9,
     flaw: (store) => ({
       replay: (queue, [...keys]) =>
@@ -392,7 +392,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "purge forgets all",
+    name: "purge removes all",
     law: 10,
     flaw: (store) => ({
       purge: (queue, keys) =>
@@ -414,7 +414,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "the lease is looked at before it is taken",
+    name: "the lease is read before it is taken",
     law: 11,
     flaw: (store, { map }) => ({
       acquire: (queue, ttl) =>
@@ -430,7 +430,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "who holds a lease is told all of its time",
+    name: "a held lease has all of its time",
     law: 11,
     flaw: (store) => ({
       acquire: (queue, ttl) =>
@@ -468,7 +468,7 @@ export const broken: ReadonlyArray<Broken> = [
     }
   },
   {
-    name: "who has lost the lease may acknowledge",
+    name: "a lost lease may acknowledge",
     law: 13,
     flaw: (store, { map }) => ({
       acquire: noting(store, map),
@@ -476,7 +476,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "who has lost the lease is given events",
+    name: "a lost lease is given events",
     law: 13,
     flaw: (store, { map }) => ({
       acquire: noting(store, map),
@@ -484,7 +484,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "who has lost the lease may deadLetter",
+    name: "a lost lease may dead-letter",
     law: 13,
     flaw: (store, { map }) => ({
       acquire: noting(store, map),
@@ -492,7 +492,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "who has lost the lease gives back that of the next",
+    name: "a lost lease releases that of the next owner",
     law: 13,
     flaw: (store, { map }) => ({
       acquire: noting(store, map),
@@ -512,7 +512,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "changes knows nothing of other handles",
+    name: "changes has nothing of other handles",
     law: 14,
     flaw: (store, { map }) => {
       const mine = `${map.size}`
@@ -532,7 +532,7 @@ export const broken: ReadonlyArray<Broken> = [
     }
   },
   {
-    name: "a lease that is given back is not told",
+    name: "a lease that is released has no change",
     law: 14,
     flaw: (store, { map }) => ({
       release: (lease) => {
@@ -638,7 +638,7 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "nobody is in a transaction",
+    name: "no append is in a transaction",
     law: 17,
     flaw: () => ({ inTransaction: Effect.succeed(false) })
   }

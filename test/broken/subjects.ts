@@ -12,8 +12,9 @@ import {
   overflowing,
   overflowingDelay,
   swallowing,
-  telling
+  logging
 } from "./sinks.ts"
+import { fallback, queues, router, tee, teeThatStops } from "./twoTargets.ts"
 
 const { subject } = SinkLaws
 
@@ -56,18 +57,26 @@ const keeping = (name: string, flaw?: DurableFlaw) =>
     make: (receiver) => durable(receiver, flaw),
     shutdown: (sink) => sink.shutdown,
     // As it is at that moment: the queue goes on with its own.
-    kept: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
+    remaining: ({ disk }) => Effect.sync(() => ({ waiting: [...disk.waiting], deadLetters: [...disk.deadLetters] }))
+  })
+
+const twoQueues = (name: string, closesEarly: boolean) =>
+  subject({
+    name,
+    targets: "both",
+    queued: true,
+    make: (receiver, onDropped, second) => queues(receiver, second, onDropped, closesEarly),
+    deadline: "40 seconds"
   })
 
 const overflow = { base: 20, factor: 20, max: 2_000 }
 
-/** Which law each broken sink breaks. */
-// What is lost is lost to the account too.
+/** The law that each broken sink breaks, and others that the same defect breaks: what is lost is missing in the account. */
 export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: ReadonlyArray<number>]> = [
   [0, handmade("a queue that gives up what it has just delivered", undefined, "what is delivered stays in hand")],
-  [0, handmade("a queue that delivers a group again", undefined, "a group is delivered again from its start")],
+  [0, handmade("a queue that delivers a batch again", undefined, "a batch is delivered again from its start")],
   [1, handmade("a queue whose second close returns at once", undefined, "the second close returns at once")],
-  [2, handmade("a queue whose close admits who waits", 2, "the close admits who waits")],
+  [2, handmade("a queue whose close admits waiting writes", 2, "the close admits waiting writes")],
   [
     2,
     subject({
@@ -112,24 +121,35 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
   [7, handmade("a queue that runs its events", undefined, "an event that is an Effect is run")],
   [8, handmade("a queue that drops what fails", undefined, "what fails is dropped in silence"), [0]],
   [8, handmade("a queue that drops what is left", undefined, "what is left is dropped in silence"), [0, 1]],
-  [8, handmade("a queue that logs events", undefined, "the log tells the content")],
+  [8, handmade("a queue that logs events", undefined, "the log has the content")],
   [8, subject({ name: "a sink that swallows errors", make: swallowing }), [0]],
-  [8, subject({ name: "a sink that logs events", make: telling })],
-  [9, handmade("a queue that a group enters one by one", 3, "a group enters one by one")],
+  [8, subject({ name: "a sink that logs events", make: logging })],
+  [9, handmade("a queue that a batch enters one by one", 3, "a batch enters one by one")],
   [10, handmade("a queue that a defect ends", undefined, "a defect ends it")],
   [10, handmade("a queue that an interruption ends", undefined, "an interruption ends it")],
   [11, handmade("a queue whose fiber stays", undefined, "its fiber stays")],
   [11, subject({ name: "a timeout that leaves the write behind", make: leakyTimeout })],
   [12, handmade("a queue that waits for itself", 2, "a delivery waits for itself")],
-  [13, keeping("a durable queue that puts aside what fails at the end", "a failure during the close is put aside")],
-  [13, keeping("a durable queue that puts aside what a closed receiver got", "a closed receiver costs the event")],
+  [
+    13,
+    keeping("a durable queue that dead-letters what fails at the end", "a failure during the close is a dead letter")
+  ],
+  [13, keeping("a durable queue that dead-letters what a closed receiver got", "a closed receiver costs the event")],
   // It is lost whenever something is in flight.
   [13, keeping("a durable queue that acknowledges early", "it acknowledges before it delivers"), [0, 1, 8]],
-  [8, keeping("a durable queue that forgets what is in flight", "the close forgets what is in flight"), [0, 1]],
+  [
+    8,
+    keeping("a durable queue that loses what is in flight", "the close counts what is in flight as delivered"),
+    [0, 1]
+  ],
   [8, keeping("a durable queue that loses what fails", "a failure is taken for a delivery"), [0, 13]],
-  [0, keeping("a durable queue that forgets that it delivered", "the close forgets the last acknowledgement"), [13]],
+  [
+    0,
+    keeping("a durable queue that delivers again what it delivered", "the close drops the last acknowledgement"),
+    [13]
+  ],
   [0, keeping("a durable queue that stores twice", "a write is stored twice"), [7, 10, 13, 17]],
-  [16, handmade("a queue with room for no large group", 2, "a group waits for more room than there is")],
+  [16, handmade("a queue with room for no large batch", 2, "a batch waits for more room than there is")],
   [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
   [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],
   [
@@ -174,7 +194,16 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
       shutdown: (sink) => sink.shutdown
     }),
     [0, 1]
-  ]
+  ],
+  [
+    4,
+    subject({
+      name: "a tee that loses an event for the second sink when the first fails",
+      targets: "both",
+      make: (receiver, onDropped, second) => teeThatStops(receiver, second, onDropped)
+    })
+  ],
+  [3, twoQueues("a tee that closes the second sink before its drain", true), [5, 8, 11]]
 ]
 
 export const honest = [
@@ -184,5 +213,25 @@ export const honest = [
   keyed("a queue by keys made by hand", undefined),
   keyed("a queue of 2 by keys made by hand", 2),
   fanning("a broadcaster made by hand", false),
-  keeping("a durable queue made by hand")
+  keeping("a durable queue made by hand"),
+  subject({
+    name: "a tee made by hand",
+    targets: "both",
+    make: (receiver, _, second) => tee(receiver, second),
+    deadline: "40 seconds"
+  }),
+  twoQueues("a tee over two queues made by hand", false),
+  subject({
+    name: "a router over two queues made by hand",
+    targets: "one",
+    queued: true,
+    deadline: "40 seconds",
+    make: (receiver, onDropped, second) => router(receiver, second, onDropped, odd)
+  }),
+  subject({
+    name: "a fallback made by hand",
+    targets: "one",
+    deadline: "40 seconds",
+    make: (receiver, _, second) => fallback(receiver, second)
+  })
 ]

@@ -70,7 +70,7 @@ describe("DurableQueue, closing", () => {
 
   it.effect("abandons a group whole", () =>
     Effect.gen(function* () {
-      const receiver = yield* TestSink.hanging<number>({ group: 10, drainTimeout: 0 })
+      const receiver = yield* TestSink.hanging<number>({ batchSize: 10, drainTimeout: 0 })
       const { queue } = yield* start(receiver, { drainTimeout: 0 })
       yield* queue.writeSome!([1, 2, 3])
       yield* settle
@@ -170,7 +170,7 @@ describe("DurableQueue, closing", () => {
     Effect.gen(function* () {
       const receiver = yield* TestSink.make<number, string>(
         (attempt) => Effect.andThen(Effect.sleep("1 second"), attempt === 1 ? Effect.fail("no") : Effect.void),
-        { group: 100 }
+        { batchSize: 100 }
       )
       const { memory, queue } = yield* start(receiver)
       yield* queue.writeSome!([1, 2, 3])
@@ -298,7 +298,7 @@ describe("DurableQueue, closing", () => {
 
   it.effect("of a group receiver keeps the rest of the group", () =>
     Effect.gen(function* () {
-      const receiver = yield* TestSink.closing<number>({ group: 2, from: 2 })
+      const receiver = yield* TestSink.closing<number>({ batchSize: 2, from: 2 })
       const { memory, queue } = yield* start(receiver)
       yield* queue.writeSome!([1, 2, 3, 4, 5])
       yield* settle

@@ -37,10 +37,10 @@ describe("DurableQueue, delivering", () => {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), ...range(2, 25).map(bytesOf)], undefined)
-      const receiver = yield* TestSink.recording<number>({ group: 100 })
+      const receiver = yield* TestSink.recording<number>({ batchSize: 100 })
       const { queue, spy } = yield* start(receiver, { memory, batchSize: 10 })
       yield* queue.flush
-      assert.deepStrictEqual(receiver.groups, [10, 10, 5])
+      assert.deepStrictEqual(receiver.batches, [10, 10, 5])
       assert.deepStrictEqual(receiver.received, range(1, 25))
       assert.deepStrictEqual(spy.sizes("acknowledge"), [10, 10, 5])
     })

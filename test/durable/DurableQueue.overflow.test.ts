@@ -364,7 +364,7 @@ describe("DurableQueue that is full", () => {
         const memory = yield* MemoryStore.makeMemory
         const other = yield* operationsOver(memory)
         yield* other.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
-        const receiver = yield* TestSink.hanging<number>({ group: 10, drainTimeout: 0 })
+        const receiver = yield* TestSink.hanging<number>({ batchSize: 10, drainTimeout: 0 })
         const spy = new Spy()
         // It takes all of them before it learns that they are too many.
         spy.fail(["size"])

@@ -25,7 +25,7 @@ const clientTo = (receiver: SinkLaws.Receiver<number>): HttpClient.HttpClient =>
     const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : ""
     const events: unknown = JSON.parse(text)
     const write = Array.isArray(events)
-      ? receiver.group.writeSome(events as [number])
+      ? receiver.batch.writeSome(events as [number])
       : receiver.write(events as number)
     return Effect.matchEffect(write, {
       onSuccess: () => Effect.succeed(HttpClientResponse.fromWeb(request, new Response(null, { status: 204 }))),
@@ -44,27 +44,27 @@ interface Kind {
   readonly name: string
   readonly options?: Partial<Endpoint.Options<number>>
   readonly order?: (n: number) => unknown
-  readonly groups?: boolean
+  readonly batches?: boolean
 }
 
 const kinds: ReadonlyArray<Kind> = [
   { name: "one at a time", options: { capacity: 2, ignore: (n) => n < 0 } },
-  { name: "groups", groups: true, options: { maxEvents: 10 } },
+  { name: "batches", batches: true, options: { maxEvents: 10 } },
   {
-    name: "groups of a key, several at once",
+    name: "batches of a key, several at once",
     order: (n) => n % 2,
-    groups: true,
+    batches: true,
     options: { concurrency: 3, maxEvents: 10, partitionBy: (n) => n % 2 }
   }
 ]
 
 const made = (
-  { groups = false, name, options }: Kind,
+  { batches = false, name, options }: Kind,
   receiver: SinkLaws.Receiver<number>
 ): Endpoint.Options<number> => ({
   name,
   url: "http://receiver.test/",
-  envelope: { ...numbers, join: groups ? join : undefined },
+  envelope: { ...numbers, join: batches ? join : undefined },
   // A timeout gives each request a fiber beside the queue's, and law 11 counts one for a write that refuses to end.
   timeout: Duration.infinity,
   // A defect counts as a failure: by the first of them a breaker of 1 would hold the events behind it back as one batch.

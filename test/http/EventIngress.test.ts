@@ -76,10 +76,10 @@ describe("an answer", () => {
 
   it.effect("of a batch sink comes after writes of batches, and no event is written twice", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<Order>({ group: 2 })
+      const sink = yield* TestSink.recording<Order>({ batchSize: 2 })
       const { ask } = yield* ingress(sink)
       assert.strictEqual((yield* ask(lines("a", "b", "c", "d", "e"))).status, 202)
-      assert.deepStrictEqual(sink.groups, [2, 2, 1])
+      assert.deepStrictEqual(sink.batches, [2, 2, 1])
       assert.deepStrictEqual(idsOf(sink), ["a", "b", "c", "d", "e"])
     })
   )
@@ -475,7 +475,7 @@ describe("a duplicate", () => {
 
   it.effect("is recognised within a request, and the other events are written", () =>
     Effect.gen(function* () {
-      const sink = yield* TestSink.recording<Order>({ group: 10 })
+      const sink = yield* TestSink.recording<Order>({ batchSize: 10 })
       const { answers, ask } = yield* ingress(sink)
       yield* ask(lines("a", "b", "a"))
       yield* ask(lines("c", "b", "d"))
@@ -603,7 +603,7 @@ describe("a duplicate", () => {
     Effect.gen(function* () {
       for (const group of [undefined, 1]) {
         const sink = yield* TestSink.make<Order, "no">((attempt) => (attempt === 3 ? Effect.fail("no") : Effect.void), {
-          group
+          batchSize: group
         })
         const { answers, ask } = yield* ingress(sink)
         assert.strictEqual((yield* quiet(ask(lines("a", "b", "c", "d")))).status, 503)

@@ -24,7 +24,7 @@ const clientTo = (receiver: SinkLaws.Receiver<number>): HttpClient.HttpClient =>
     const text = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : ""
     const events: unknown = JSON.parse(text)
     const write = Array.isArray(events)
-      ? receiver.group.writeSome(events as [number])
+      ? receiver.batch.writeSome(events as [number])
       : receiver.write(events as number)
     return Effect.matchEffect(write, {
       onSuccess: () => Effect.succeed(HttpClientResponse.fromWeb(request, new Response(null, { status: 204 }))),
@@ -41,7 +41,7 @@ const clientTo = (receiver: SinkLaws.Receiver<number>): HttpClient.HttpClient =>
 
 const subjects = ([undefined, join] as const).map((join) =>
   SinkLaws.subject({
-    name: join === undefined ? "HttpSink of one event a request" : "HttpSink of groups",
+    name: join === undefined ? "HttpSink of one event a request" : "HttpSink of batches",
     event: (n) => n,
     read: (n: number) => n,
     make: (receiver: SinkLaws.Receiver<number>) =>

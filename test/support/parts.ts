@@ -200,7 +200,7 @@ export class Builder {
           : EventSink.makeBatch<Event>(commit, options)
       return Effect.map(make, (sink) => add(sink, received))
     }
-    const make = testSink(behaviour, spec.group === 0 ? options : { ...options, group: spec.group })
+    const make = testSink(behaviour, spec.group === 0 ? options : { ...options, batchSize: spec.group })
     return Effect.map(make, (sink) => add(sink, sink.received, sink.release))
   }
 

@@ -33,7 +33,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     }),
     subject({
       name: "EventSink.makeBatch",
-      make: (receiver) => EventSink.makeBatch(receiver.group.writeSome)
+      make: (receiver) => EventSink.makeBatch(receiver.batch.writeSome)
     }),
     subject({
       name: "EventSink.sync",
@@ -61,7 +61,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     }),
     subject({
       name: "EventSink.tap",
-      make: (receiver) => EventSink.tap(() => Effect.void)(EventSink.makeBatch(receiver.group.writeSome))
+      make: (receiver) => EventSink.tap(() => Effect.void)(EventSink.makeBatch(receiver.batch.writeSome))
     }),
     subject({
       name: "EventSink.timeout",
@@ -71,7 +71,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       name: "EventSink.stamp",
       read: (event) => (isStamped(event) ? event.event : event),
       make: (receiver: SinkLaws.Receiver<EventSink.Stamped<unknown>>) =>
-        EventSink.stamp(EventSink.makeBatch(receiver.group.writeSome))
+        EventSink.stamp(EventSink.makeBatch(receiver.batch.writeSome))
     })
   ],
   [
@@ -117,9 +117,9 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       shutdown: (queue) => queue.shutdown
     }),
     subject({
-      name: "EventQueue over a group sink",
+      name: "EventQueue over a batch sink",
       queued: true,
-      make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver.group),
+      make: (receiver, onDropped) => EventQueue.make({ onDropped })(receiver.batch),
       shutdown: (queue) => queue.shutdown
     }),
     subject({
@@ -138,10 +138,10 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         shutdown: (queue) => queue.shutdown
       }),
       subject({
-        name: `EventQueue of 3, "${overflow}", over a group sink`,
+        name: `EventQueue of 3, "${overflow}", over a batch sink`,
         queued: true,
         capacity: 3,
-        make: (receiver, onDropped) => EventQueue.make({ capacity: 3, overflow, onDropped })(receiver.group),
+        make: (receiver, onDropped) => EventQueue.make({ capacity: 3, overflow, onDropped })(receiver.batch),
         shutdown: (queue) => queue.shutdown
       }),
       subject({
@@ -175,10 +175,10 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         shutdown: (queue) => queue.shutdown
       }),
       subject({
-        name: `EventQueue, ${how}, over a group sink`,
+        name: `EventQueue, ${how}, over a batch sink`,
         queued: true,
         order,
-        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver.group),
+        make: (receiver, onDropped) => EventQueue.make({ ...options, onDropped })(receiver.batch),
         shutdown: (queue) => queue.shutdown
       }),
       subject({
@@ -223,12 +223,12 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
           })
         ),
         subject({
-          name: `EventQueue of 3, ${how}, "${overflow}", over a group sink`,
+          name: `EventQueue of 3, ${how}, "${overflow}", over a batch sink`,
           queued: true,
           capacity: 3,
           order,
           make: (receiver, onDropped) =>
-            EventQueue.make({ ...options, capacity: 3, overflow, onDropped })(receiver.group),
+            EventQueue.make({ ...options, capacity: 3, overflow, onDropped })(receiver.batch),
           shutdown: (queue) => queue.shutdown
         }),
         subject({
@@ -251,9 +251,9 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       make: (receiver) => RetryingSink.make(ExponentialBackoff.make(backoff))(receiver)
     }),
     subject({
-      name: "RetryingSink with ExponentialBackoff over a group sink",
+      name: "RetryingSink with ExponentialBackoff over a batch sink",
       delays,
-      make: (receiver) => RetryingSink.make(ExponentialBackoff.make(backoff))(receiver.group)
+      make: (receiver) => RetryingSink.make(ExponentialBackoff.make(backoff))(receiver.batch)
     }),
     subject({
       name: "RetryingSink with Breaker",
@@ -294,10 +294,10 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
     }),
     subject({
-      name: "Broadcaster over a group sink",
+      name: "Broadcaster over a batch sink",
       queued: true,
       make: (receiver, onDropped) =>
-        Effect.tap(Broadcaster.make<unknown>(), (self) => Broadcaster.add(self, receiver.group, { onDropped })),
+        Effect.tap(Broadcaster.make<unknown>(), (self) => Broadcaster.add(self, receiver.batch, { onDropped })),
       shutdown: (self) => self.shutdown,
       sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
     }),
@@ -344,9 +344,9 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       make: (receiver) => EventFilter.make(notNoise)(EventSink.make(receiver.write))
     }),
     subject({
-      name: "EventFilter over a group sink",
+      name: "EventFilter over a batch sink",
       filtered: () => "noise",
-      make: (receiver) => EventFilter.make(notNoise)(EventSink.makeBatch(receiver.group.writeSome))
+      make: (receiver) => EventFilter.make(notNoise)(EventSink.makeBatch(receiver.batch.writeSome))
     }),
     subject({
       name: "EventFilter over a synchronous sink",
@@ -373,11 +373,11 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       shutdown: ({ shutdown }) => shutdown
     }),
     subject({
-      name: "queue of 2 | timeout | group",
+      name: "queue of 2 | timeout | batch",
       queued: true,
       capacity: 2,
       make: (receiver, onDropped) =>
-        EventQueue.make({ capacity: 2, onDropped })(EventSink.timeout(receiver.group, "3 seconds")),
+        EventQueue.make({ capacity: 2, onDropped })(EventSink.timeout(receiver.batch, "3 seconds")),
       shutdown: (queue) => queue.shutdown
     }),
     subject({

@@ -1,4 +1,4 @@
-/** What the law suite must know of a store to judge it. */
+/** What the laws of stores must know of a store to judge it. */
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
@@ -39,12 +39,12 @@ export interface SubjectOptions {
   /** How many handles the data can have at a time: `"many"` by default. */
   readonly handles?: "one" | "many" | undefined
   /** Whether data is still there when it is opened again: `true` by default. */
-  readonly keeps?: boolean | undefined
+  readonly persists?: boolean | undefined
   /** How long after a commit of any handle `changes` may have its element, on the store's clock; 1 second by default. */
   readonly within?: Duration.Input | undefined
   /**
-   * Whose appends a limit counts exactly: `"all"` by default, or only those of one handle (`"own"`), for a store that learns
-   * what other processes append after a while.
+   * The appends that a limit counts exactly: `"all"` by default, or only those of one handle (`"own"`), for a store that
+   * reads after a while what other processes append.
    */
   readonly limits?: "all" | "own" | undefined
   /** How much real time a scenario has; 30 seconds by default. */
@@ -61,7 +61,7 @@ export interface Subject {
   readonly name: string
   readonly isVirtual: boolean
   readonly hasManyHandles: boolean
-  readonly keeps: boolean
+  readonly persists: boolean
   readonly within: Duration.Duration
   readonly limitsAll: boolean
   readonly limit: Duration.Duration
@@ -79,7 +79,7 @@ export const subject = (options: SubjectOptions): Subject => ({
   name: options.name,
   isVirtual: options.time === "virtual",
   hasManyHandles: options.handles !== "one",
-  keeps: options.keeps !== false,
+  persists: options.persists !== false,
   within: Duration.fromInputUnsafe(options.within ?? "1 second"),
   limitsAll: options.limits !== "own",
   limit: Duration.fromInputUnsafe(options.limit ?? "30 seconds"),

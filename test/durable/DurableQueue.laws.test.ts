@@ -4,7 +4,7 @@ import { EventSink } from "effect-events"
 import { DurableQueue, MemoryStore } from "effect-events/durable"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
-/** The log must not tell the content. */
+/** The log must not have the content. */
 interface Event {
   readonly id: string
   readonly content: string
@@ -15,7 +15,7 @@ type Options = Omit<DurableQueue.Options<Event>, "name" | "schema">
 
 interface Config extends Options {
   readonly title: string
-  readonly over?: "group" | "sync"
+  readonly over?: "batch" | "sync"
 }
 
 /** Where several are delivered at once: every other event has the same key. */
@@ -24,7 +24,7 @@ const half = ({ id }: Event): unknown => Number(id.slice(3)) % 2
 const decode = ({ payload }: { readonly payload: Uint8Array }) => JSON.parse(new TextDecoder().decode(payload)) as Event
 
 /** What the memory holds, past the queue and its store, and without its lease. */
-const kept = (memory: MemoryStore.Memory) =>
+const remaining = (memory: MemoryStore.Memory) =>
   Effect.sync(() => ({
     waiting: memory.queue("events").next({ rows: 1_000, bytes: Number.POSITIVE_INFINITY }).map(decode),
     deadLetters: memory.queue("events").list(undefined, 1_000).map(decode)
@@ -33,10 +33,10 @@ const kept = (memory: MemoryStore.Memory) =>
 const subjects = (
   [
     { title: "plain" },
-    { title: "over a group sink", over: "group" },
+    { title: "over a batch sink", over: "batch" },
     { title: "over a synchronous sink", over: "sync" },
-    { title: "in groups of 3", batchSize: 3 },
-    { title: "in groups of 3, over a group sink", batchSize: 3, over: "group" },
+    { title: "in batches of 3", batchSize: 3 },
+    { title: "in batches of 3, over a batch sink", batchSize: 3, over: "batch" },
     { title: "with a lease of 200 ms", leaseTtl: "200 millis" },
     { title: "with a drain timeout of a second", drainTimeout: "1 second" },
     ...([undefined, half] as const).flatMap((partitionBy) => {
@@ -44,15 +44,15 @@ const subjects = (
       const several = { concurrency: 3, partitionBy }
       return [
         { title, ...several },
-        { title: `${title}, over a group sink`, ...several, over: "group" as const },
+        { title: `${title}, over a batch sink`, ...several, over: "batch" as const },
         { title: `${title}, over a synchronous sink`, ...several, over: "sync" as const },
-        { title: `${title}, in groups of 3`, ...several, batchSize: 3 },
+        { title: `${title}, in batches of 3`, ...several, batchSize: 3 },
         { title: `${title}, of 3, "drop-oldest"`, ...several, capacity: 3, overflow: "drop-oldest" as const }
       ]
     }),
     ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
       { title: `of 2, "${overflow}"`, capacity: 2, overflow },
-      { title: `of 3, "${overflow}", over a group sink`, capacity: 3, overflow, over: "group" as const },
+      { title: `of 3, "${overflow}", over a batch sink`, capacity: 3, overflow, over: "batch" as const },
       { title: `of 3, "${overflow}", over a synchronous sink`, capacity: 3, overflow, over: "sync" as const }
     ])
   ] satisfies ReadonlyArray<Config>
@@ -70,14 +70,14 @@ const subjects = (
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
         const dst: EventSink.EventSink<Event, unknown> =
-          over === "sync" ? yield* EventSink.sync(receiver.record) : over === "group" ? receiver.group : receiver
+          over === "sync" ? yield* EventSink.sync(receiver.record) : over === "batch" ? receiver.group : receiver
         const make = DurableQueue.make({ name: "events", schema: Event, ...options, onDropped })
         const queue = yield* Effect.provide(make(dst), MemoryStore.layerOver(memory))
         return Object.assign(queue, { memory })
       }),
     shutdown: (queue) =>
       Effect.map(queue.shutdown, ({ inFlight }) => inFlight.map((event) => ({ event, inFlight: true }))),
-    kept: ({ memory }) => kept(memory)
+    kept: ({ memory }) => remaining(memory)
   })
 )
 

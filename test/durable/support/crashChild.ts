@@ -10,7 +10,7 @@ import { DurableQueue, PostgresStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { Envelope, HttpSink } from "effect-events/http"
 
-/** What a child is told to do. */
+/** The arguments of a child. */
 export interface Orders {
   readonly store: { readonly sqlite: string } | { readonly postgres: number }
   /** Where it delivers to. */

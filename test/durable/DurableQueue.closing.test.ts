@@ -353,7 +353,7 @@ describe("DurableQueue, closing", () => {
           yield* settle
           assert.isAtMost(valueOf(closing)?.took ?? Infinity, 7_000)
           assert.isDefined(valueOf(shutdown))
-          // Nobody is left waiting for an answer.
+          // No writer is left without an answer.
           assert.isDefined(write.pollUnsafe())
           if (!new Set<string>(names).has("append")) return
           const failure = failureOf(valueOf(write))

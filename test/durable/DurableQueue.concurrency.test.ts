@@ -419,7 +419,7 @@ describe("DurableQueue with several writes at once", () => {
       spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       yield* stolen(memory)
       yield* TestClock.adjust(400)
-      // Nobody has the lease now, so they are not dead-lettered.
+      // No owner has the lease now, so they are not dead-lettered.
       yield* receiver.fail(1, 2)
       yield* TestClock.adjust(1_000)
       assert.deepStrictEqual(receiver.begun, [1, 2, 1, 2])

@@ -19,7 +19,7 @@ export class Entry {
   /** Of all events, and of those that are wanted, how many this run has sent. */
   sent = 0
   sentWanted = 0
-  /** Requests of this run, and those of which nobody knows whether the receiver has taken the event. */
+  /** Requests of this run, and those of which it is unknown whether the receiver has taken the event. */
   attempts = 0
   maybeCommitted = 0
 

@@ -129,7 +129,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
       const [word, writer, n] = line.split(" ")
       if (word === "wrote") writerOf(run, Number(writer)).acknowledged = Number(n)
       if (word === "again") writerOf(run, Number(writer)).repeated++
-      if (word === "letters" && writer !== "0") problem(`${writer} dead letters`)
+      if (word === "dead" && writer !== "0") problem(`${writer} dead letters`)
     })
     return { child, run, ready: Promise.race([ready, exit]), isReady: () => said, exit, ended, errors: () => errors }
   }

@@ -11,7 +11,7 @@ import { type Around, error, deadLettersOf, eventsOf, type Name, operationsAroun
 export interface Life {
   readonly seed: string
   /** What the queues write to. */
-  readonly taker: "plain" | "group" | "sync"
+  readonly taker: "plain" | "batch" | "sync"
   readonly batchSize: number
   readonly concurrency: number
   /** The key when several are delivered at once: the remainder by this number, or nothing when it is 0. */
@@ -114,7 +114,7 @@ class World {
     switch (this.life.taker) {
       case "plain":
         return EventSink.make((n: number) => this.take(process, [n]), options)
-      case "group":
+      case "batch":
         return EventSink.makeBatch((events: readonly [number, ...Array<number>]) => {
           const some = events.slice(0, this.pick(1, events.length))
           return Effect.as(this.take(process, some), some.length)

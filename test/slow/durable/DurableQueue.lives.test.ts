@@ -19,7 +19,7 @@ const numRuns = Number(process.env["EFFECT_EVENTS_RUNS"] ?? 100)
 const lives: fc.Arbitrary<Life> = fc.record(
   {
     seed: fc.nat().map(String),
-    taker: fc.constantFrom<Life["taker"]>("plain", "plain", "group", "sync"),
+    taker: fc.constantFrom<Life["taker"]>("plain", "plain", "batch", "sync"),
     batchSize: fc.constantFrom(1, 3, 8),
     concurrency: fc.constantFrom(1, 1, 2, 4),
     keys: fc.constantFrom(0, 2, 5),

@@ -583,7 +583,7 @@ describe("SqliteStore.layer", () => {
         assert.deepStrictEqual(texts(head), numbers(1, 100))
         assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
         assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
-        // Who has cached what was there does not see that it is good again.
+        // A connection with a cache of the page does not see that it is good again.
         const descriptor = fs.openSync(filename, "r+")
         fs.writeSync(descriptor, good, middle, 4096, middle)
         fs.closeSync(descriptor)

@@ -66,7 +66,7 @@ const identifiers: ReadonlyArray<Rule> = [
 ]
 
 const person: Rule = {
-  pattern: /\b(who|whoever|whom|nobody|somebody|anybody|he|him|his|she)\b/i,
+  pattern: /\b(who|whoever|whom|(no|some|any|every)body|(some|any|every)one|he|him|his|she)\b/i,
   instead: "a noun of the vocabulary"
 }
 

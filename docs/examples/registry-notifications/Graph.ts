@@ -67,7 +67,7 @@ const impatient = Effect.fnUntraced(function* (name: Name) {
   )
 })
 
-/** Images' layers are not for everybody. */
+/** Events of images' layers are not for every receiver. */
 const ignored = Endpoint.ignoring({ mediaTypes: ["application/octet-stream"] })
 
 const endpoints = Layer.mergeAll(

@@ -39,7 +39,7 @@ export class Journal extends Context.Service<
   }
 >()("registry-notifications/Journal") {}
 
-/** Names a run, and tells it from those of others in a folder that everybody uses. */
+/** Names a run, and distinguishes it from those of other users in a shared folder. */
 const nameOf = Effect.fnUntraced(function* ({ input, seed }: Run) {
   const { mtime, size } = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.stat(input))
   const parts = [input, seed, size, Option.map(mtime, Number), process.getuid?.()]

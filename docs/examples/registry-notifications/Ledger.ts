@@ -28,7 +28,7 @@ export class Entry {
     this.mayGiveUp = options.mayGiveUp ?? false
   }
 
-  /** An event was sent to everybody, by this run or, if it is not `now`, by an earlier one. */
+  /** An event was sent to every endpoint, by this run or, if it is not `now`, by an earlier one. */
   wrote(event: Notification, now: boolean): void {
     if (now) this.sent++
     if (!this.wants(event)) return

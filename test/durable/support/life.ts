@@ -204,13 +204,13 @@ class World {
   judge(): void {
     const { aside, attempts, delivered, dropped, evidence, life, memory } = this
     const left = eventsOf(memory) as ReadonlyArray<number>
-    const letters = deadLettersOf(memory) as ReadonlyArray<number>
+    const deadLetters = deadLettersOf(memory) as ReadonlyArray<number>
     const expect = (holds: boolean, what: () => string) => void (holds || evidence.push(what()))
     expect(left.length === 0, () => `left in the queue behind a sound owner: ${left.join(" ")}`)
-    const arrived = new Set([...delivered, ...dropped, ...left, ...letters])
+    const arrived = new Set([...delivered, ...dropped, ...left, ...deadLetters])
     // What was dropped by an owner that lost its lease, the next one may deliver, or drop.
     if (this.leases === 1) {
-      const ends = new Set([...delivered, ...letters])
+      const ends = new Set([...delivered, ...deadLetters])
       const other = dropped.filter((one, i) => ends.has(one) || dropped.indexOf(one) < i)
       expect(other.length === 0, () => `dropped, and ended in another way too: ${other.join(" ")}`)
     }

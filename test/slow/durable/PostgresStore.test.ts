@@ -61,16 +61,16 @@ describePostgres("PostgresStore", (server) => {
         { key: a, reason: "Died", cause: "x".repeat(30_000), attempts: 2 },
         { key: b, ...reported }
       ])
-      const letters = yield* store.list("dead", { limit: 10 })
-      assert.deepStrictEqual(texts(letters), ["b", "a", "c"])
-      assert.strictEqual(letters[0]?.cause, reported.cause.replace("\0", "\uFFFD"))
-      assert.strictEqual(letters[1]?.cause.length, 20_000)
+      const dead = yield* store.list("dead", { limit: 10 })
+      assert.deepStrictEqual(texts(dead), ["b", "a", "c"])
+      assert.strictEqual(dead[0]?.cause, reported.cause.replace("\0", "\uFFFD"))
+      assert.strictEqual(dead[1]?.cause.length, 20_000)
       assert.deepStrictEqual(
-        letters.map(({ attempts }) => attempts),
+        dead.map(({ attempts }) => attempts),
         [3, 2, 1]
       )
       assert.deepStrictEqual(
-        letters.map(({ reason }) => reason),
+        dead.map(({ reason }) => reason),
         ["Failed", "Died", "Undecodable"]
       )
       // page by page
@@ -382,7 +382,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       yield* openStore(server(), { prefix: "granted_" })
       server().psql(
         "CREATE USER clerk",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON granted_version, granted_leases, granted_events, granted_letters TO clerk"
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON granted_version, granted_leases, granted_events, granted_dead_letters TO clerk"
       )
       const { store } = yield* openStore(server(), { prefix: "granted_" }, { username: "clerk" })
       yield* append(store, "a", "1")

@@ -15,7 +15,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-import { Feed, Topic } from "../src/durable/internal/feed.ts"
+import { PagedTopic, TopicReader } from "../src/durable/internal/pagedTopic.ts"
 import { runs } from "./support/runs.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
@@ -463,12 +463,12 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
     })
 
   // Before it was mended: what is published in between is lost, and the next reader looks for it for ever, in one operation.
-  it.effect("a feed that has events already is not waited for", () =>
+  it.effect("a reader that has events already is not waited for", () =>
     Effect.gen(function* () {
-      const topic = new Topic<number>()
-      const feed = new Feed(topic)
+      const topic = new PagedTopic<number>()
+      const reader = new TopicReader(topic)
       topic.publish(1)
-      const woken = yield* Effect.forkChild(feed.woken)
+      const woken = yield* Effect.forkChild(reader.woken)
       yield* settle
       assert.isDefined(woken.pollUnsafe())
     })
@@ -476,12 +476,12 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
 
   /** What is tested below would spin, with no end that a time limit could bring, where the test above fails. */
   const isSound = Effect.gen(function* () {
-    const topic = new Topic<number>()
-    const feed = new Feed(topic)
+    const topic = new PagedTopic<number>()
+    const reader = new TopicReader(topic)
     topic.publish(1)
-    const woken = yield* Effect.forkChild(feed.woken)
+    const woken = yield* Effect.forkChild(reader.woken)
     yield* settle
-    assert.isDefined(woken.pollUnsafe(), "a feed is waited for that has events")
+    assert.isDefined(woken.pollUnsafe(), "a reader is waited for that has events")
   })
 
   it.effect.each(kinds)("costs a queue no event and no wake-up: %s", ([, options]) =>

@@ -1,10 +1,10 @@
 /**
- * An `EventQueue` that survives: a write succeeds when the event is in a store, and whatever happens to the process after
- * that, it is delivered. At least once, in order, by one process at a time.
+ * An `EventQueue` that survives its process: a write succeeds when the event is in a store, and the event is then
+ * delivered whatever happens to the process. Delivery is at least once, in order, and by one process at a time.
  *
- * It never gives an event up but to its dead letters, or under an overflow policy that says so. It does not deliver exactly
- * once: what was delivered and not yet acknowledged when a process died is delivered again, at most one group. What the
- * store promises about a power cut is the store's to say.
+ * An event leaves the queue by its delivery, to the dead letters, or under an overflow policy that drops it. Delivery
+ * is not exactly once: events that were delivered and not acknowledged when a process died are delivered again, at most
+ * one batch. What survives a power cut is the store's promise.
  *
  * @since 0.1.0
  */
@@ -21,16 +21,16 @@ import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
 import type { DurableWriteError } from "./internal/error.ts"
 import { guarded } from "./internal/guarded.ts"
-import { type DeadLetters, makeLetters } from "./internal/deadLetters.ts"
+import { type DeadLetters, makeDeadLetters } from "./internal/deadLetters.ts"
 import { DurableQueueImpl, type Remaining } from "./internal/makeDurableQueue.ts"
-import { comparing } from "./internal/lanes.ts"
+import { comparing } from "./internal/partitions.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow, QueueFull } from "../internal/queue/makeQueue.ts"
 import { EventStore, type EventStoreError } from "./EventStore.ts"
 
 export { DurableWriteError, Unencodable } from "./internal/error.ts"
-export type { DeadLetter, DeadLetters, Letters } from "./internal/deadLetters.ts"
+export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export type { Remaining } from "./internal/makeDurableQueue.ts"
 
 /**
@@ -40,31 +40,31 @@ export type { Remaining } from "./internal/makeDurableQueue.ts"
  * @since 0.1.0
  */
 export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableWriteError> {
-  /** How many events are stored and not yet acknowledged, whichever process wrote them. */
+  /** How many events are stored and not yet acknowledged, of all processes that write. */
   readonly pending: Effect.Effect<number, EventStoreError>
   /**
-   * Waits until what was stored before this call is delivered or among the dead letters, whichever process does that. While
-   * nobody delivers, as after the close, or where the line has stopped in front of an event, it waits.
+   * Waits until every event that was stored before this call is delivered or among the dead letters, by any process. It
+   * waits on while no process delivers, as after the close, or while delivery is paused in front of an event.
    */
   readonly flush: Effect.Effect<void, EventStoreError>
   /**
-   * Stops accepting, waits for what is being delivered until `drainTimeout`, gives the lease back, and says how much is
-   * kept. Memoised: every call waits for the same close. Interrupting a call interrupts only its waiting.
+   * Stops accepting, waits for events in flight until `drainTimeout`, releases the lease, and answers how much remains.
+   * Memoised: every call waits for the same close. An interruption of a call interrupts only its waiting.
    */
   readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
 }
 
 /**
- * What names a queue, and says what its events look like in the store.
+ * The name of a queue, and the schema of its events in the store.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Identity<in out A> {
-  /** Its name in the store, and in errors, logs, pictures and health. Queues of one name are one queue. */
+  /** The name in the store, and in errors, logs, pictures and health. Queues of one name are one queue. */
   readonly name: string
-  /** The events, as JSON. What was written under an older schema must decode under this one. */
+  /** The events, as JSON. An event that was written under an older schema must decode under this one. */
   readonly schema: Schema.ConstraintCodec<A, unknown>
 }
 
@@ -74,47 +74,48 @@ export interface Identity<in out A> {
  */
 export interface Options<in out A, out P extends Overflow = Overflow> extends Identity<A> {
   /**
-   * How many events the store may hold of this queue; a whole number from 1, unbounded by default. A group larger than it
-   * enters alone, when the queue is empty.
+   * How many events the store may hold of this queue; a whole number from 1, unbounded by default. A batch larger than
+   * it is accepted alone, when the queue is empty.
    */
   readonly capacity?: number | undefined
-  /** How many bytes of them it may hold, in the same way: unbounded by default. */
+  /** How many bytes of payloads the store may hold of this queue, in the same way: unbounded by default. */
   readonly capacityBytes?: number | undefined
   /**
-   * What happens when one of them is reached: `"suspend"` by default. `"drop-oldest"` admits all, and the process that
-   * delivers then drops what is too much from the front, but for what it is delivering.
+   * What happens at one of these limits: `"suspend"` by default. `"drop-oldest"` accepts all, and the process that
+   * delivers drops the excess from the front, except for events in flight.
    */
   readonly overflow?: P | undefined
-  /** How long the close waits for what is being delivered: 20 seconds by default. */
+  /** How long the close waits for events in flight: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * For how long an owner that is not heard of keeps the queue to itself: 10 seconds by default. After a crash nothing is
-   * delivered for that long at most. It is renewed at every third of it.
+   * How long a lease lasts that its owner does not renew: 10 seconds by default. After a crash nothing is delivered for
+   * that long at most. The owner renews the lease at every third of it.
    */
   readonly leaseTtl?: Duration.Input | undefined
   /**
-   * What becomes of an event that does not decode: `"dead-letter"`, the default, moves it to the dead letters. `"pause"` pauses the
-   * line in front of it in this process, until that is started anew, and lets another process have it: during a rolling
-   * deployment an old owner meets new events.
+   * What becomes of an event that does not decode: `"dead-letter"`, the default, moves it to the dead letters.
+   * `"pause"` pauses delivery in front of it in this process, until its restart, and releases the lease to another
+   * process: during a rolling deployment an old owner meets new events.
    */
   readonly onUndecodable?: "dead-letter" | "pause" | undefined
   /**
-   * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a whole
-   * number from 1, and 500 by default. With a greater `concurrency` that many are read, and may be delivered again.
+   * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a
+   * whole number from 1, and 500 by default. With a greater `concurrency` that many are read, and may be delivered
+   * again.
    */
   readonly batchSize?: number | undefined
   /**
-   * How many writes, or writes of groups, may be under way at once; a finite whole number from 1, and 1 by default, which
-   * keeps all events in order. With more, only `partitionBy` keeps an order.
+   * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default,
+   * which keeps all events in order. With more, only `partitionBy` keeps an order.
    */
   readonly concurrency?: number | undefined
   /**
-   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a group
+   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
    * holds events of one key only, and keys are delivered side by side: a key whose write takes long, or is retried for
-   * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `batchSize` events and
-   * less than 4 MiB behind them. It is called by the write, and again by the process that delivers. What it throws is a
-   * defect of the write, which accepts nothing; where it throws only when an event is to be delivered, the event is as one
-   * that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
+   * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `batchSize` events
+   * and less than 4 MiB behind them. The function is called by the write, and again by the process that delivers. A
+   * throw is a defect of the write, which accepts nothing; an event for which it throws only at the delivery is treated
+   * as one that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
    */
   readonly partitionBy?: ((event: A) => unknown) | undefined
 }
@@ -127,29 +128,30 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * Writes that come together share a transaction. A write in a transaction of the store's own database (see
  * `PostgresStore`) is part of that transaction, and shares none.
  *
- * The sink may fail: what it fails on is moved to the dead letters, with its cause, and the line moves on. Put a
- * `RetryingSink` between for what is worth another attempt. A sink that takes groups is given groups. While the queue
- * closes, and when the sink below is closed, a failure costs nothing: the event stays where it is.
+ * The sink may fail: a failed event is moved to the dead letters, with its cause, and delivery goes on. Put a
+ * `RetryingSink` between for failures that are worth another attempt. A batch sink is given batches. While the queue
+ * closes, and when the sink below is closed, a failure costs nothing: the event stays in the store.
  *
- * One process at a time delivers, the one with the queue's lease; the writes of all others work, and one of them takes over
- * when the owner gives the lease back or is not heard of for `leaseTtl`. An owner that was paused for longer finds its
- * lease taken, and can acknowledge nothing any more.
+ * One process at a time delivers, the owner of the queue's lease; the writes of all others work, and one of them takes
+ * over when the owner releases the lease or does not renew it for `leaseTtl`. An owner that was paused for longer finds
+ * the lease taken, and can acknowledge nothing any more.
  *
  * A store that fails stops nothing for good: writes fail with its error, and the delivery tries again.
  *
  * **Gotchas**
  *
- * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster acknowledges
- * events that are not stored; below, an event leaves the store when the part in memory has it. A crash loses both.
+ * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster
+ * acknowledges events that are not stored; below, an event leaves the store when the part in memory has it. A crash
+ * loses both.
  *
- * The id by which a receiver recognises a repeat must be part of the event: put `EventSink.stamp` above the queue, whose
- * schema is then `DurableQueue.stamped`.
+ * The id by which a receiver recognises a duplicate must be part of the event: put `EventSink.stamp` above the queue,
+ * whose schema is then `DurableQueue.stamped`.
  *
  * A write that is interrupted while its commit is under way may be stored all the same.
  *
- * Events of one writer are in order if each write begins after the last has ended; of writes side by side, in the order in
- * which they were committed. With a `concurrency` above 1 that holds for the events of one key. A replayed event is at the
- * end of the line.
+ * Events of one writer are in order if each write begins after the last has ended; events of concurrent writes are in
+ * the order of their commits. With a `concurrency` above 1 that holds for the events of one key. A replayed event is at
+ * the end of the queue.
  *
  * **Example** (A queue over a slow sink)
  *
@@ -223,8 +225,8 @@ const makeQueue = <A, E>(
   )
 
 const unbounded = Number.POSITIVE_INFINITY
-/** As many bytes as are read or written in one go at most: what one transaction keeps in memory. */
-const groupBytes = 4 * 1024 * 1024
+/** How many bytes are read or written together at most: what one transaction keeps in memory. */
+const batchBytes = 4 * 1024 * 1024
 
 const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) => {
   const rows = count("DurableQueue.make", "capacity", options.capacity ?? unbounded, 1)
@@ -238,23 +240,23 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
     leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
     onUndecodable: options.onUndecodable ?? "dead-letter",
-    groupEvents: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
-    groupBytes,
+    batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
+    batchBytes,
     concurrency,
-    // In a single line all keys are in order anyway.
+    // A single source keeps all keys in order anyway.
     partitionBy: concurrency === 1 || options.partitionBy === undefined ? undefined : comparing(options.partitionBy),
     onDropped: options.onDropped
   } as const
 }
 
 /**
- * The dead letters of a queue, without the queue: for a command or a page that looks after them.
+ * The dead letters of a queue, without the queue: for a command or a page that manages them.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, EventStore> =>
-  EventStore.useSync((store) => makeLetters(identity.name, guarded(store), makeCodec(identity.schema)))
+  EventStore.useSync((store) => makeDeadLetters(identity.name, guarded(store), makeCodec(identity.schema)))
 
 /**
  * The schema of what `EventSink.stamp` makes of events: their ids are then as durable as they are.

@@ -1,10 +1,10 @@
 /**
- * What keeps the events of durable queues: the operations that a `DurableQueue` needs, and no policy. A store is a layer,
- * so that a queue in a test, in one process and on many machines is the same code over another layer.
+ * The port of the stores of durable queues: the operations that a `DurableQueue` needs, and no policy. A store is a
+ * layer, so that a queue in a test, in one process and on many machines is the same code over another layer.
  *
- * An operation that succeeds is committed: it outlives the process, unless the store says otherwise. One that fails has
- * changed nothing, unless its error is `maybeCommitted`. A store never gives the events of a queue to an owner whose lease another
- * has taken, and never takes an acknowledgement from it.
+ * An operation that succeeded is committed: it outlives the process, unless the store says otherwise. An operation that
+ * failed has changed nothing, unless its error is `maybeCommitted`. A store gives no events to an owner whose lease
+ * another owner has taken, and takes no acknowledgement from it.
  *
  * @since 0.1.0
  */
@@ -16,8 +16,8 @@ import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 
 /**
- * Names an event in its queue's line: keys grow in the order in which events were appended. They are no cursor: an event
- * whose transaction commits late may turn up before others that have been given out.
+ * Identifies an event in its queue: keys grow in the order in which events were appended. They are no cursor: an event
+ * whose transaction commits late may appear before events that were given out already.
  *
  * @category models
  * @since 0.1.0
@@ -33,7 +33,7 @@ export type Key = number
 export interface Stored {
   readonly key: Key
   readonly payload: Uint8Array
-  /** How many times it was delivered in vain before it was replayed; 0 for one that was never dead-lettered. */
+  /** How many attempts to deliver it failed before its replay; 0 for one that was never dead-lettered. */
   readonly attempts: number
   /** When it was appended, in milliseconds since 1970 of the store's clock. */
   readonly writtenAt: number
@@ -48,7 +48,7 @@ export interface Stored {
 export type DeadLetterReason = "Failed" | "Died" | "Undecodable"
 
 /**
- * What is told of an event that is dead-lettered.
+ * What is reported of an event that is dead-lettered.
  *
  * @category models
  * @since 0.1.0
@@ -63,7 +63,7 @@ export interface DeadLettered {
 }
 
 /**
- * A dead letter as a store gives it: the raw bytes, and what was told when it was dead-lettered.
+ * A dead letter as a store gives it: the raw bytes, and what was reported when it was dead-lettered.
  *
  * @category models
  * @since 0.1.0
@@ -75,7 +75,7 @@ export interface StoredDeadLetter extends DeadLettered {
 }
 
 /**
- * The right to deliver a queue's events. A greater epoch has taken it from all smaller ones.
+ * The right to deliver a queue's events. The greatest epoch is the owner's.
  *
  * @category models
  * @since 0.1.0
@@ -86,7 +86,8 @@ export interface Lease {
 }
 
 /**
- * What asking for a lease comes to: it is given, or somebody has it for so many more milliseconds of the store's clock.
+ * The answer to a request for a lease: acquired, or leased by another owner for so many more milliseconds of the
+ * store's clock.
  *
  * @category models
  * @since 0.1.0
@@ -95,7 +96,7 @@ export type Acquired =
   { readonly _tag: "Acquired"; readonly lease: Lease } | { readonly _tag: "Held"; readonly remaining: number }
 
 /**
- * How much a queue may hold. An append that would pass one of them is not admitted, unless the queue is empty.
+ * How much a queue may hold. An append past one of the limits is not admitted, unless the queue is empty.
  *
  * @category models
  * @since 0.1.0
@@ -114,34 +115,35 @@ export interface Limits {
  */
 export interface Size extends Limits {
   readonly deadLetters: number
-  /** The keys of the first and the last event in line; nothing when there is none. */
+  /** The keys of the first and the last event; nothing when there is none. */
   readonly first: Key | undefined
   readonly last: Key | undefined
 }
 
 /**
- * A page of dead letters: those after a key, in the order in which they were dead-lettered; their keys are those of the events.
+ * A page of dead letters: those after a key, in the order in which they were dead-lettered; their keys are the events'
+ * keys.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Page {
-  /** The last letter of the page before: its place is where this one begins. */
+  /** The last dead letter of the page before: this page begins after it. */
   readonly after?: Pick<StoredDeadLetter, "key" | "deadLetteredAt"> | undefined
   readonly limit: number
 }
 
 /**
- * The operations of a store. Queues are told apart by their name; a queue exists as soon as something is appended to it or
- * its lease is asked for.
+ * The operations of a store. A queue is identified by its name, and exists from its first append or its first request
+ * for a lease.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Operations {
   /**
-   * Commits payloads, whole or not at all, at the end of a queue's line and in order. Answers `false`, and changes
-   * nothing, when they do not fit the limits.
+   * Commits payloads in order at the end of a queue, whole or not at all. Answers `false`, and changes nothing, when
+   * they do not fit the limits.
    */
   readonly append: (
     queue: string,
@@ -149,21 +151,21 @@ export interface Operations {
     limits: Limits | undefined
   ) => Effect.Effect<boolean, EventStoreError>
   /**
-   * Whether the fiber that asks is in a transaction of this store's own database: an `append` in that fiber is then part
+   * Whether the calling fiber is in a transaction of this store's own database: an `append` in that fiber is then part
    * of the transaction.
    */
   readonly inTransaction: Effect.Effect<boolean>
   /**
-   * The first events of the line, from the head, never by a cursor: at most `rows`, and no more than fit `bytes`, but one
-   * at least. They stay where they are.
+   * The first events of the queue, from its head, never by a cursor: at most `rows`, and no more than fit `bytes`, but
+   * one at least. They stay in the store.
    */
   readonly next: (lease: Lease, limits: Limits) => Effect.Effect<ReadonlyArray<Stored>, EventStoreError | LeaseLost>
-  /** Removes events that have been delivered. Those that are gone already are passed over. */
+  /** Removes delivered events. Keys of events that are gone already are passed over. */
   readonly acknowledge: (
     lease: Lease,
     keys: NonEmptyReadonlyArray<Key>
   ) => Effect.Effect<void, EventStoreError | LeaseLost>
-  /** Moves events from the line to the dead letters, in one step. Those that are gone already are passed over. */
+  /** Moves events to the dead letters, in one step. Keys of events that are gone already are passed over. */
   readonly deadLetter: (
     lease: Lease,
     events: NonEmptyReadonlyArray<DeadLettered>
@@ -171,26 +173,26 @@ export interface Operations {
   /** The dead letters of a queue, page by page. */
   readonly list: (queue: string, page: Page) => Effect.Effect<ReadonlyArray<StoredDeadLetter>, EventStoreError>
   /**
-   * Moves dead letters to the end of the line, in the order given, with new keys and with their attempts. Answers how many
-   * that were: those that are gone already are passed over.
+   * Moves dead letters to the end of the queue, in the order given, with new keys and with their attempts. Answers how
+   * many were moved: keys that are gone already are passed over.
    */
   readonly replay: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, EventStoreError>
-  /** Forgets dead letters. Answers how many that were. */
+  /** Deletes dead letters for good. Answers how many were deleted. */
   readonly purge: (queue: string, keys: NonEmptyReadonlyArray<Key>) => Effect.Effect<number, EventStoreError>
   readonly size: (queue: string) => Effect.Effect<Size, EventStoreError>
   /**
-   * Asks for a queue's lease, for `ttl` of the store's clock. It is given, with an epoch greater than any before, when
-   * nobody has it, when it was released, and when it has run out.
+   * Requests a queue's lease, for `ttl` of the store's clock. It is granted, with an epoch greater than any before,
+   * when no owner has it, when it was released, and when it has expired.
    */
   readonly acquire: (queue: string, ttl: Duration.Duration) => Effect.Effect<Acquired, EventStoreError>
-  /** Keeps a lease for another `ttl` from now; one that has run out too, as long as nobody has taken it. */
+  /** Extends a lease to `ttl` from now; an expired one too, as long as no other owner has taken it. */
   readonly renew: (lease: Lease, ttl: Duration.Duration) => Effect.Effect<void, EventStoreError | LeaseLost>
-  /** Gives a lease back. Nothing happens when it is lost already. */
+  /** Releases a lease. Nothing happens when it is lost already. */
   readonly release: (lease: Lease) => Effect.Effect<void, EventStoreError>
   /**
-   * Has an element after each commit, of this process or another, that appended to the queue, replayed to it, removed from
-   * it or released its lease; one for several is enough, and one too many does no harm. Listening has begun once its first
-   * element is there, which comes at once. When it fails, whoever listens looks for himself, and listens again.
+   * Has an element after each commit, of this process or another, that appended to the queue, replayed to it, removed
+   * from it or released its lease; one for several is enough, and one too many does no harm. Listening has begun once
+   * its first element is there, which comes at once. When the stream fails, its listener polls, and listens again.
    */
   readonly changes: (queue: string) => Stream.Stream<void, EventStoreError>
 }
@@ -220,9 +222,9 @@ export class LeaseLost extends Data.TaggedError("LeaseLost")<{
 
 /**
  * Why a store could not do something. `Locked`: another process held the database for longer than the store waits.
- * `NoSpace`: the disk, or what the store may use of it, is full. `ReadOnly`: the database cannot be written. `Corrupt`: it
- * is damaged, or no database. `Disconnected`: it cannot be reached, or the connection broke. `NewerSchema`: a newer version of
- * this library has migrated it. `Other`: what the database said.
+ * `NoSpace`: the disk, or what the store may use of it, is full. `ReadOnly`: the database cannot be written. `Corrupt`:
+ * it is damaged, or no database. `Disconnected`: it cannot be reached, or the connection broke. `NewerSchema`: a newer
+ * version of this library has migrated it. `Other`: what the database said.
  *
  * @category errors
  * @since 0.1.0
@@ -230,7 +232,7 @@ export class LeaseLost extends Data.TaggedError("LeaseLost")<{
 export type StoreProblem = "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disconnected" | "NewerSchema" | "Other"
 
 /**
- * An operation of a store failed. What it was asked to do is not done, unless `maybeCommitted`.
+ * An operation of a store failed, and has changed nothing, unless `maybeCommitted`.
  *
  * @category errors
  * @since 0.1.0
@@ -238,7 +240,7 @@ export type StoreProblem = "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disc
 export class EventStoreError extends Data.TaggedError("EventStoreError")<{
   /** The kind of store, such as `sqlite`. */
   readonly store: string
-  /** What it was asked to do, such as `append`. */
+  /** The operation, such as `append`. */
   readonly operation: string
   readonly problem: StoreProblem
   /** What happened, in words, without an event's content. */

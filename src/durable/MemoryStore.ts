@@ -1,5 +1,5 @@
 /**
- * A store of durable queues in memory, for tests: it keeps all that a store promises, but nothing beyond its process.
+ * A store of durable queues in memory, for tests: it keeps every promise of a store, and no event beyond its process.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,8 @@ import { Memory } from "./internal/memory.ts"
 import { operations } from "./internal/memoryOperations.ts"
 
 /**
- * What the memory store keeps. Whoever holds it holds the queues: stores over it come and go as processes do over a file.
+ * The data of a memory store. Queues live as long as this value: stores over it come and go as processes do over a
+ * file.
  *
  * @category models
  * @since 0.1.0
@@ -27,9 +28,9 @@ export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
 
 /**
  * A store over a memory that outlives it, for tests: two stores over one memory are as two processes over one file, and
- * the next one finds what the one before has left.
+ * the next store finds the events of the one before.
  *
- * **Example** (Finding what the store before has left)
+ * **Example** (Finding the events of the store before)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -53,7 +54,7 @@ export const layerOver = (memory: Memory): Layer.Layer<EventStore> =>
   Layer.sync(EventStore, () => operations(memory, (lease) => new LeaseLost(lease)))
 
 /**
- * A store in memory, for tests: empty each time the layer is built. It tells the time by Effect's `Clock`, so that a
+ * A store in memory, for tests: empty each time the layer is built. Its time is that of Effect's `Clock`, so that a
  * `TestClock` moves its leases.
  *
  * @category layers

@@ -1,7 +1,7 @@
 /**
  * Keeps the events of durable queues in Postgres, on the application's own client. A write that succeeded is on the
- * server's disk. Several machines may share the queues: one delivers those of a name, and when it is gone another does.
- * Within a transaction of the application a write is part of it: it commits or rolls back with it.
+ * server's disk. Several machines may share the queues: one delivers the events of a queue, and another takes over when
+ * it is gone. A write within a transaction of the application commits or rolls back with it.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import { canListen, largestPayload, listening, looking } from "./internal/postgres/changes.ts"
+import { canListen, largestPayload, listening, polling } from "./internal/postgres/changes.ts"
 import { names } from "./internal/postgres/names.ts"
 import { operations } from "./internal/postgres/operations.ts"
 import { milliseconds } from "./internal/postgres/rows.ts"
@@ -30,16 +30,16 @@ export interface Options {
   readonly prefix?: string | undefined
   /** How long an operation waits for the server's answer. Default 10 seconds. */
   readonly timeout?: Duration.Input | undefined
-  /** How long an operation waits for a row that somebody else has locked. Default 3 seconds. */
+  /** How long an operation waits for a row that another transaction has locked. Default 3 seconds. */
   readonly lockTimeout?: Duration.Input | undefined
   /**
-   * How changes are heard of. `"listen"`: by `LISTEN` and `NOTIFY`, at once, on a connection kept for that. `"poll"`: by
-   * looking every `pollInterval`. Default `"listen"` on a client of `@effect/sql-pg`, and `"poll"` on any other.
+   * How changes are noticed. `"listen"`: by `LISTEN` and `NOTIFY`, at once, on a connection kept for that. `"poll"`: by
+   * polling every `pollInterval`. Default `"listen"` on a client of `@effect/sql-pg`, and `"poll"` on any other.
    */
   readonly changes?: "listen" | "poll" | undefined
   /** Default 250 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
-  /** How often who listens looks without having been told, and whether it still hears is tested. Default 30 seconds. */
+  /** How often a listener polls without a notification, and its connection is tested. Default 30 seconds. */
   readonly checkInterval?: Duration.Input | undefined
 }
 
@@ -48,23 +48,25 @@ export interface Options {
  *
  * **Details**
  *
- * The tables are made and migrated when the layer is built, under an advisory lock, so that processes may start together.
- * Where they are up to date nothing is changed, and no right to make tables is needed. Tables of a newer version of this
- * library are refused with `NewerSchema`.
+ * The tables are made and migrated when the layer is built, under an advisory lock, so that processes may start
+ * together. Where they are up to date nothing is changed, and no right to make tables is needed. Tables of a newer
+ * version of this library are refused with `NewerSchema`.
  *
  * Each operation is one statement that commits itself, with a `lock_timeout` for itself alone: no setting of the
- * connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where the
- * database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of the caller's.
+ * connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where
+ * the database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of the
+ * caller's.
  *
- * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners hear of it
- * when it commits. The application's transactions keep the settings they have: set
+ * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners are
+ * notified when it commits. The application's transactions keep the settings they have: set
  * `idle_in_transaction_session_timeout` for the client, with `startupParameters` for one of `@effect/sql-pg`, so that a
  * process paused within a transaction does not keep its locks.
  *
  * Limits are counted at most every second, since a row with the count would make all transactions wait for each other.
- * What this process adds and removes in between is kept with the count; what other processes write within that second, or
- * have not committed, may pass a limit. A write in a transaction counts each time, in the transaction's own snapshot: the
- * longer the line, the longer that takes, and under REPEATABLE READ it sees the line as it was when the transaction began.
+ * What this process adds and removes in between is added to the count; what other processes write within that second,
+ * or have not committed, may pass a limit. A write in a transaction counts each time, in the transaction's own
+ * snapshot: the longer the queue, the longer that takes, and under REPEATABLE READ it sees the queue as of the
+ * transaction's start.
  *
  * **Gotchas**
  *
@@ -73,12 +75,12 @@ export interface Options {
  * keeps notifications to itself.
  *
  * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
- * queue's own writes are committed in groups, which makes up for it; the application's transactions that write to a queue
- * are bound by how fast the disk takes one commit after the other.
+ * queue's own writes share commits (group commit), which makes up for it; the application's transactions that write to
+ * a queue are bound by how fast the disk takes one commit after the other.
  *
- * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut after
- * 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is `maxMessageSize`,
- * 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.
+ * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut
+ * after 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is
+ * `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.
  *
  * With asynchronous replication a standby that takes the server's place may lack the last commits, and its leases too.
  *
@@ -138,7 +140,7 @@ export const make: (
           check: Duration.fromInputUnsafe(options.checkInterval ?? "30 seconds"),
           timeout
         })
-      : looking(Duration.fromInputUnsafe(options.pollInterval ?? "250 millis"))
+      : polling(Duration.fromInputUnsafe(options.pollInterval ?? "250 millis"))
 
   return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
 })

@@ -1,8 +1,9 @@
 /**
  * A store of durable queues in a SQLite file, by `node:sqlite`: nothing to install and nothing to build.
  *
- * What has succeeded is on the disk (a write-ahead log with `synchronous=FULL`) and outlives the process, a `SIGKILL` and a
- * loss of power. Several processes of one machine may share a file: one of them delivers, all may write.
+ * An operation that succeeded is on the disk (a write-ahead log with `synchronous=FULL`) and outlives the process, a
+ * `SIGKILL` and a loss of power. Several processes of one machine may share a file: one of them delivers, all may
+ * write.
  *
  * @since 0.1.0
  */
@@ -27,8 +28,8 @@ export interface Options {
   /** How long an operation waits while another process has the file locked, before it fails; 5 seconds by default. */
   readonly busyTimeout?: Duration.Input | undefined
   /**
-   * How often the file is looked at for commits of other processes, while somebody listens for changes; 100 milliseconds
-   * by default.
+   * How often the file is polled for commits of other processes, while there are listeners; 100 milliseconds by
+   * default.
    */
   readonly pollInterval?: Duration.Input | undefined
 }
@@ -39,32 +40,33 @@ export interface Options {
  * **Details**
  *
  * The file is made and migrated when the layer is built; several processes may begin at once. A file of a newer version
- * of this library is refused (`NewerSchema`), as is one of another program. An operation is
- * done whole or not at all; those that write and come together, be it to several queues, share a commit, and each fails for
- * itself. It waits for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
- * store goes on as soon as the cause is gone, and after one that its connection may be to blame for it opens the file again.
+ * of this library is refused (`NewerSchema`), as is one of another program. An operation is done whole or not at all;
+ * concurrent operations that write, be it to several queues, share a commit, and each fails for itself. An operation
+ * waits for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every
+ * error the store goes on as soon as the cause is gone, and after one that its connection may have caused it opens the
+ * file again.
  *
- * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When it is
- * set back, a lease from further ahead than it lasts is over.
+ * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When
+ * it is set back, a lease from further ahead than it lasts is over.
  *
  * **Gotchas**
  *
- * Node 22 and 24 print an `ExperimentalWarning` when `node:sqlite` is loaded. It is Node's, and an application that does
- * not want to see it says so itself: `node --disable-warning=ExperimentalWarning`.
+ * Node 22 and 24 print an `ExperimentalWarning` when `node:sqlite` is loaded. The warning is Node's, and an application
+ * turns it off with `node --disable-warning=ExperimentalWarning`.
  *
- * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it. One that writes
- * waits for its turn, so `Effect.runSync` cannot run it.
+ * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it. One that
+ * writes waits for its turn, so `Effect.runSync` cannot run it.
  *
  * The file must be on a disk of this machine. On a network file system processes do not see each other's locks.
- * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while no process has
- * the database open, or copy it with `VACUUM INTO`. A process that opens `filename` itself, to copy it, loses SQLite's locks
- * on it.
+ * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while no process
+ * has the database open, or copy it with `VACUUM INTO`. A process that opens `filename` itself, to copy it, loses
+ * SQLite's locks on it.
  *
- * While the database file is away, or another is in its place, every operation fails as `Disconnected`: what is written to a
- * file that is deleted would be lost. When `-wal` or `-shm` is removed or replaced, the operation that finds it fails as
- * `Disconnected`, and as `maybeCommitted` if it had committed. Before it fails, what was acknowledged is written to the path of the
- * `-wal` again, and the next operation opens the database anew. That waits, and fails as `Locked` after `busyTimeout`, while
- * another process still has the removed files open: it notices with its own next operation.
+ * While the database file is away, or another is in its place, every operation fails as `Disconnected`: an event that
+ * is written to a deleted file would be lost. When `-wal` or `-shm` is removed or replaced, the operation that finds it
+ * fails as `Disconnected`, and as `maybeCommitted` if it had committed. Before it fails, what was acknowledged is
+ * written to the path of the `-wal` again, and the next operation opens the database anew. That waits, and fails as
+ * `Locked` after `busyTimeout`, while another process still has the removed files open: its own next operation notices.
  *
  * A database in memory (`":memory:"`) is refused. `MemoryStore.layer` is for that.
  *
@@ -115,8 +117,8 @@ export const layer = (options: Options): Layer.Layer<EventStore, EventStoreError
           database.close()
         })
       )
-      // A file that cannot be used is told at once, and not by the first write.
-      yield* transactions.look("open its file", () => undefined)
+      // A file that cannot be used fails the layer, and not the first write.
+      yield* transactions.inspect("open its file", () => undefined)
       return make(database, transactions, listeners, Duration.fromInputUnsafe(options.pollInterval ?? "100 millis"))
     })
   )
@@ -135,12 +137,12 @@ const make = (
   listeners: Listeners<EventStoreError>,
   pollInterval: Duration.Duration
 ): Operations => {
-  /** Tells who listens of a change with its commit, even if who asked for it is interrupted by then. */
+  /** Notifies listeners of a change with its commit, even if the caller is interrupted by then. */
   const change = <A extends boolean | number | undefined>(queue: string, operation: string, work: Work<A>) =>
     transactions.write(operation, work, (changed) => {
       if (Number(changed) > 0) listeners.notify(queue)
     })
-  /** For an owner: nothing is answered when the lease is lost. */
+  /** For an owner: no answer means that the lease is lost. */
   const owning = <A>(
     { epoch, queue }: Lease,
     effect: Effect.Effect<A | undefined, EventStoreError>
@@ -149,16 +151,16 @@ const make = (
       answer === undefined ? Effect.fail(new LeaseLost({ queue, epoch })) : Effect.succeed(answer)
     )
 
-  /** What the file was at when it was last looked at, by whoever listens. */
-  let seen: string | undefined
-  const look = Effect.map(
-    transactions.look("look for changes", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
+  /** The version of the file at the last poll, for any listener. */
+  let lastSeen: string | undefined
+  const poll = Effect.map(
+    transactions.inspect("poll for changes", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
     (found) => {
-      if (found !== seen && seen !== undefined) listeners.notifyAll()
-      seen = found
+      if (found !== lastSeen && lastSeen !== undefined) listeners.notifyAll()
+      lastSeen = found
     }
   )
-  const poll = Effect.forever(Effect.andThen(Effect.sleep(pollInterval), look))
+  const polling = Effect.forever(Effect.andThen(Effect.sleep(pollInterval), poll))
 
   return {
     append: (queue, payloads, limits) =>
@@ -206,6 +208,6 @@ const make = (
       Effect.asVoid(
         change(lease.queue, "release a lease", (statements) => statements.release(lease.queue, lease.epoch))
       ),
-    changes: (queue) => listeners.stream(queue, look, poll)
+    changes: (queue) => listeners.stream(queue, poll, polling)
   }
 }

@@ -6,12 +6,12 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, deadLettersOf, eventsOf, operationsOver, Spy } from "./support/store.ts"
 
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined): unknown =>
   exit !== undefined && Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
 
-/** Begins an effect, and tells how long it took in virtual milliseconds. */
+/** Begins an effect, and answers how long it took in virtual milliseconds. */
 const timed = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.forkChild(
     Effect.map(Effect.timed(effect), ([duration, value]) => ({ took: Duration.toMillis(duration), value }))
@@ -33,7 +33,7 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("1 second")
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown), { took: 1_000, value: { count: 2, inFlight: [] } })
-      assert.deepStrictEqual([receiver.received, lineOf(memory)], [[1], [2, 3]])
+      assert.deepStrictEqual([receiver.received, eventsOf(memory)], [[1], [2, 3]])
       assert.deepInclude(queue.node.health(0), { state: "closed", pending: 0, inFlight: 0 })
       assert.deepInclude(queue.node.health(0).counts, { accepted: 3, delivered: 1, remaining: 2 })
     })
@@ -49,7 +49,7 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("3 seconds")
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown), { took: 3_000, value: { count: 2, inFlight: [1] } })
-      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2])
     })
   )
 
@@ -68,7 +68,7 @@ describe("DurableQueue, closing", () => {
     })
   )
 
-  it.effect("abandons a group whole", () =>
+  it.effect("abandons a batch whole", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.hanging<number>({ batchSize: 10, drainTimeout: 0 })
       const { queue } = yield* start(receiver, { drainTimeout: 0 })
@@ -92,7 +92,7 @@ describe("DurableQueue, closing", () => {
         assert.isTrue(logs.some(({ level, line }) => level === "WARN" && line.includes("stubborn")))
         yield* receiver.release
         yield* settle
-        assert.deepStrictEqual(lineOf(memory), [1])
+        assert.deepStrictEqual(eventsOf(memory), [1])
       })
     )
   )
@@ -112,13 +112,13 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("1 second")
       yield* settle
       assert.isDefined(closing.pollUnsafe())
-      const kept = valueOf(second)
-      assert.deepStrictEqual(kept, { count: 1, inFlight: [] })
-      assert.strictEqual(yield* queue.shutdown, kept)
+      const remaining = valueOf(second)
+      assert.deepStrictEqual(remaining, { count: 1, inFlight: [] })
+      assert.strictEqual(yield* queue.shutdown, remaining)
     })
   )
 
-  it.effect("tells the log how much is kept, and nothing when that is nothing", () =>
+  it.effect("logs how much remains, and nothing when that is nothing", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const hanging = yield* TestSink.hanging<number>({ drainTimeout: 0 })
@@ -127,7 +127,7 @@ describe("DurableQueue, closing", () => {
         yield* settle
         yield* one.close
         assert.deepStrictEqual(
-          logs.map(({ level, line }) => [level, line.includes("keeps 2 events, 1 of them in flight")]),
+          logs.map(({ level, line }) => [level, line.includes("closed with 2 events remaining, 1 of them in flight")]),
           [["INFO", true]]
         )
         assert.isFalse(logs[0]!.line.includes("7700"))
@@ -161,12 +161,12 @@ describe("DurableQueue, closing", () => {
         yield* TestClock.adjust("1 second")
         yield* settle
         assert.deepStrictEqual(valueOf(shutdown), { count: 2, inFlight: [] })
-        assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[1, 2], []])
+        assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[1, 2], []])
       }
     }).pipe(quiet)
   )
 
-  it.effect("of a group that fails in part, delivers no more", () =>
+  it.effect("of a batch that fails in part, delivers no more", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.make<number, string>(
         (attempt) => Effect.andThen(Effect.sleep("1 second"), attempt === 1 ? Effect.fail("no") : Effect.void),
@@ -179,11 +179,11 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("5 seconds")
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown), { count: 3, inFlight: [] })
-      assert.deepStrictEqual([receiver.attempts, lineOf(memory)], [1, [1, 2, 3]])
+      assert.deepStrictEqual([receiver.attempts, eventsOf(memory)], [1, [1, 2, 3]])
     }).pipe(quiet)
   )
 
-  it.effect("a parking under way is finished", () =>
+  it.effect("a move to the dead letters that is under way is finished", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.failing<number>()
       const spy = new Spy()
@@ -195,11 +195,11 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("1 second")
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown), { count: 1, inFlight: [] })
-      assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[2], [1]])
+      assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[2], [1]])
     }).pipe(quiet)
   )
 
-  it.effect("a parking that the store does not let happen is given up in time, and the event kept", () =>
+  it.effect("a move to the dead letters that the store refuses ends in time, and the event remains", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.failing<number>()
       const spy = new Spy()
@@ -211,25 +211,25 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("3 seconds")
       yield* settle
       assert.deepStrictEqual(valueOf(shutdown)?.value, { count: 1, inFlight: [] })
-      assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[1], []])
+      assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[1], []])
     }).pipe(quiet)
   )
 
-  it.effect("acknowledges what was delivered, and gives the lease back", () =>
+  it.effect("acknowledges what was delivered, and releases the lease", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.hanging<number>({ from: 2, drainTimeout: 0 })
       const { close, memory, queue } = yield* start(receiver, { drainTimeout: 0 })
       yield* queue.writeSome!([1, 2])
       yield* settle
-      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2])
       yield* close
-      assert.deepStrictEqual(lineOf(memory), [2])
+      assert.deepStrictEqual(eventsOf(memory), [2])
       const other = yield* operationsOver(memory)
       assert.strictEqual((yield* other.acquire("events", Duration.seconds(1)))._tag, "Acquired")
     })
   )
 
-  it.effect("gives the lease back that it had asked for when the time was up", () =>
+  it.effect("releases a lease that it had requested when the time was up", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
       const spy = new Spy()
@@ -245,7 +245,7 @@ describe("DurableQueue, closing", () => {
     })
   )
 
-  it.effect("gives up on a lease that it asks for in vain", () =>
+  it.effect("gives up a request for a lease without an answer", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
       const spy = new Spy()
@@ -262,7 +262,7 @@ describe("DurableQueue, closing", () => {
     })
   )
 
-  it.effect("tells that it could not acknowledge", () =>
+  it.effect("logs that it could not acknowledge", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ from: 2, drainTimeout: 0 })
@@ -285,7 +285,7 @@ describe("DurableQueue, closing", () => {
       yield* queue.writeSome!([1, 2, 3])
       yield* settle
       assert.strictEqual(queue.node.state, "closed")
-      assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[2, 3], []])
+      assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[2, 3], []])
       const failure = failureOf(yield* Effect.exit(queue.write(4)))
       assert.instanceOf(failure, EventSink.SinkClosed)
       // It is the queue that is closed for its writers.
@@ -296,18 +296,18 @@ describe("DurableQueue, closing", () => {
     })
   )
 
-  it.effect("of a group receiver keeps the rest of the group", () =>
+  it.effect("of a batch sink leaves the rest of the batch in the store", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.closing<number>({ batchSize: 2, from: 2 })
       const { memory, queue } = yield* start(receiver)
       yield* queue.writeSome!([1, 2, 3, 4, 5])
       yield* settle
       assert.deepStrictEqual(yield* queue.shutdown, { count: 3, inFlight: [] })
-      assert.deepStrictEqual(lineOf(memory), [3, 4, 5])
+      assert.deepStrictEqual(eventsOf(memory), [3, 4, 5])
     })
   )
 
-  it.effect("turns away who waits for a commit, and waits for the one under way", () =>
+  it.effect("refuses writers that wait for a commit, and waits for the one under way", () =>
     Effect.gen(function* () {
       const spy = new Spy()
       const receiver = yield* TestSink.recording<number>()
@@ -326,7 +326,7 @@ describe("DurableQueue, closing", () => {
       yield* settle
       assert.deepStrictEqual(valueOf(first), Exit.void)
       assert.deepStrictEqual(valueOf(shutdown)?.value, { count: 1, inFlight: [] })
-      assert.deepStrictEqual(lineOf(memory), [1])
+      assert.deepStrictEqual(eventsOf(memory), [1])
     })
   )
 
@@ -353,7 +353,7 @@ describe("DurableQueue, closing", () => {
           yield* settle
           assert.isAtMost(valueOf(closing)?.took ?? Infinity, 7_000)
           assert.isDefined(valueOf(shutdown))
-          // Nobody is left waiting for an answer.
+          // No writer is left without an answer.
           assert.isDefined(write.pollUnsafe())
           if (!new Set<string>(names).has("append")) return
           const failure = failureOf(valueOf(write))
@@ -363,7 +363,7 @@ describe("DurableQueue, closing", () => {
     )
   })
 
-  it.effect("of a process that stands by leaves the owner alone, and is over at once", () =>
+  it.effect("of a standby leaves the owner alone, and is over at once", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const receiver = yield* TestSink.recording<number>()
@@ -381,7 +381,7 @@ describe("DurableQueue, closing", () => {
     })
   )
 
-  it.effect("fails who waits for room with SinkClosed, and stores nothing of it", () =>
+  it.effect("fails writers that wait for room with SinkClosed, and stores none of their events", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
       const { close, memory, queue } = yield* start(receiver, { capacity: 1, drainTimeout: 0 })
@@ -394,11 +394,11 @@ describe("DurableQueue, closing", () => {
       assert.instanceOf(failureOf(valueOf(waiting)), EventSink.SinkClosed)
       assert.instanceOf(failureOf(valueOf(behind)), EventSink.SinkClosed)
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(lineOf(memory), [1])
+      assert.deepStrictEqual(eventsOf(memory), [1])
     })
   )
 
-  it.effect("turns away who is found to have no room just then", () =>
+  it.effect("refuses a writer without room just then", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
       const spy = new Spy()
@@ -411,7 +411,7 @@ describe("DurableQueue, closing", () => {
       yield* TestClock.adjust("1 second")
       yield* settle
       assert.instanceOf(failureOf(valueOf(second)), EventSink.SinkClosed)
-      assert.deepStrictEqual(lineOf(memory), [1])
+      assert.deepStrictEqual(eventsOf(memory), [1])
     })
   )
 

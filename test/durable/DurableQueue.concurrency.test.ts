@@ -5,12 +5,12 @@ import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet, settle } from "../support/virtual.ts"
 import { type Options, start } from "./support/process.ts"
-import { bytesOf, lettersOf, lineOf, operationsOver, type Spy } from "./support/store.ts"
+import { bytesOf, deadLettersOf, eventsOf, operationsOver, type Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
 
-/** A receiver whose writes end when they are told to, or at once for what `quick` holds for. */
+/** A receiver whose writes end on demand, or at once where `quick` holds. */
 const receiving = (quick: (n: number) => boolean = () => false) =>
   Effect.gen(function* () {
     const begun: Array<number> = []
@@ -34,7 +34,7 @@ const receiving = (quick: (n: number) => boolean = () => false) =>
     return { sink, begun, received, end: end(Exit.void), fail: end(Exit.fail("no")) }
   })
 
-/** Another takes the lease, and gives it back. */
+/** Another owner takes the lease, and releases it. */
 const stolen = (memory: MemoryStore.Memory) =>
   Effect.gen(function* () {
     const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
@@ -47,7 +47,7 @@ const started = (receiver: Receiver, options: Options & { readonly memory?: Memo
   start(receiver.sink, options)
 
 describe("DurableQueue with several writes at once", () => {
-  it.effect("has as many under way as it is told, and no order", () =>
+  it.effect("has `concurrency` writes under way, and no order", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { queue } = yield* started(receiver, { concurrency: 3 })
@@ -75,7 +75,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* queue.write(4)
       yield* TestClock.adjust(200)
       assert.deepStrictEqual(receiver.received.at(-1), 4)
-      assert.deepStrictEqual(lineOf(memory), [1, 11, 21])
+      assert.deepStrictEqual(eventsOf(memory), [1, 11, 21])
       yield* receiver.end(1)
       yield* receiver.end(11)
       yield* receiver.end(21)
@@ -95,19 +95,19 @@ describe("DurableQueue with several writes at once", () => {
         receiver.begun.toSorted((a, b) => a - b),
         range(1, 20)
       )
-      assert.deepStrictEqual(lineOf(memory), [1])
+      assert.deepStrictEqual(eventsOf(memory), [1])
       assert.deepInclude(queue.node.health(0).counts, { accepted: 20, delivered: 19 })
-      // Nothing is asked for while nothing happens.
+      // The store is not called while nothing happens.
       const { length } = spy.calls
       yield* TestClock.adjust(2_000)
       assert.isAtMost(spy.calls.length, length)
       yield* receiver.end(1)
       yield* queue.flush
-      assert.deepStrictEqual(lineOf(memory), [])
+      assert.deepStrictEqual(eventsOf(memory), [])
     })
   )
 
-  it.effect("keeps no more than a group in memory behind a key that hangs, and others as long as there is room", () =>
+  it.effect("keeps no more than a batch in memory behind a key that hangs, and others as long as there is room", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving((n) => n % 10 !== 1)
       const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, batchSize: 4 })
@@ -116,7 +116,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* queue.writeSome!([3])
       yield* settle
       assert.deepStrictEqual(
-        [receiver.received, lineOf(memory)],
+        [receiver.received, eventsOf(memory)],
         [
           [2, 3],
           [1, 11, 21]
@@ -142,7 +142,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect("has as many under way as it is told though its groups are smaller", () =>
+  it.effect("has `concurrency` writes under way though its batches are smaller", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { queue } = yield* started(receiver, { concurrency: 3, batchSize: 1 })
@@ -155,7 +155,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect("what is large and under way keeps nobody from the next", () =>
+  it.effect("a large event under way does not hold up the next", () =>
     Effect.gen(function* () {
       const begun: Array<number> = []
       const sink = yield* EventSink.make(
@@ -195,7 +195,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect("the next process is given only what was not acknowledged, wherever that was in line", () =>
+  it.effect("the next process is given only what was not acknowledged, wherever that was in the queue", () =>
     Effect.gen(function* () {
       const first = yield* receiving((n) => n !== 2)
       const { close, memory, queue } = yield* started(first, { concurrency: 2, drainTimeout: 0 })
@@ -217,12 +217,12 @@ describe("DurableQueue with several writes at once", () => {
       yield* settle
       assert.deepStrictEqual(receiver.begun, [1, 2, 3, 4, 5])
       yield* TestClock.adjust(101)
-      assert.deepStrictEqual(lineOf(memory), [3, 4, 5])
+      assert.deepStrictEqual(eventsOf(memory), [3, 4, 5])
       yield* receiver.end(3)
-      assert.deepStrictEqual(lineOf(memory), [4, 5])
-      // Now somebody waits for changes, and has that to do.
+      assert.deepStrictEqual(eventsOf(memory), [4, 5])
+      // Now a drainer waits for changes, and has that to do.
       yield* receiver.end(5)
-      assert.deepStrictEqual(lineOf(memory), [4])
+      assert.deepStrictEqual(eventsOf(memory), [4])
     })
   )
 
@@ -235,7 +235,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* receiver.fail(3, 1)
       yield* receiver.end(4, 2)
       yield* queue.flush
-      assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[1, 3], []])
+      assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory)], [[1, 3], []])
       assert.deepInclude(queue.node.health(0).counts, { accepted: 4, delivered: 2, deadLettered: 2 })
       assert.strictEqual(yield* queue.deadLetters.replay("all"), 2)
       yield* settle
@@ -245,13 +245,13 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect("gives each its own key's group, to a sink that takes groups", () =>
+  it.effect("gives each write the batch of one key, to a batch sink", () =>
     Effect.gen(function* () {
-      const groups: Array<ReadonlyArray<number>> = []
+      const batches: Array<ReadonlyArray<number>> = []
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
         Effect.as(
           Effect.delay(
-            Effect.sync(() => void groups.push(events)),
+            Effect.sync(() => void batches.push(events)),
             10
           ),
           events.length
@@ -260,11 +260,11 @@ describe("DurableQueue with several writes at once", () => {
       const { queue } = yield* start(sink, { concurrency: 2, partitionBy: byTens })
       yield* queue.writeSome!([1, 2, 11, 3, 12, 21])
       yield* TestClock.adjust(1_000)
-      assert.deepStrictEqual(groups, [[1, 11, 21], [2, 12], [3]])
+      assert.deepStrictEqual(batches, [[1, 11, 21], [2, 12], [3]])
     })
   )
 
-  it.effect("closes when all that are under way have ended, or tells of all of them when the time is up", () =>
+  it.effect("closes when all that are under way have ended, or reports all of them when the time is up", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { memory, queue } = yield* started(receiver, { concurrency: 3, drainTimeout: 1_000 })
@@ -279,7 +279,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* settle
       const { count, inFlight } = yield* Fiber.join(closing)
       assert.deepStrictEqual([count, inFlight.toSorted()], [3, [1, 3]])
-      assert.deepStrictEqual(lineOf(memory), [1, 3, 4])
+      assert.deepStrictEqual(eventsOf(memory), [1, 3, 4])
     }).pipe(quiet)
   )
 
@@ -298,7 +298,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* queue.writeSome!([5, 6])
       yield* settle
       assert.deepStrictEqual(
-        [dropped, lineOf(memory)],
+        [dropped, eventsOf(memory)],
         [
           [3, 4],
           [1, 2, 5, 6]
@@ -313,7 +313,7 @@ describe("DurableQueue with several writes at once", () => {
     })
   )
 
-  it.effect.each(["delivered", "deadLettered"])("drop-oldest does not drop what is %s while the line is read", (end) =>
+  it.effect.each(["delivered", "deadLettered"])("drop-oldest does not drop what is %s while the queue is read", (end) =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const dropped: Array<number> = []
@@ -333,17 +333,17 @@ describe("DurableQueue with several writes at once", () => {
       yield* ended(1)
       yield* ended(11)
       yield* TestClock.adjust(200)
-      // What it is told of the line is from before.
-      assert.deepStrictEqual(lineOf(memory), [2, 3, 4])
+      // The answer about the queue is from before.
+      assert.deepStrictEqual(eventsOf(memory), [2, 3, 4])
       yield* TestClock.adjust(2_000)
       yield* Fiber.join(writing)
-      assert.deepStrictEqual([dropped, lineOf(memory), receiver.begun], [[], [2, 3, 4], [1, 11, 2, 3]])
+      assert.deepStrictEqual([dropped, eventsOf(memory), receiver.begun], [[], [2, 3, 4], [1, 11, 2, 3]])
       const { counts } = queue.node.health(0)
       assert.strictEqual(counts.accepted, 5)
     }).pipe(quiet)
   )
 
-  it.effect("one whose lease was lost lets go what it has, and keeps the order of a key when it is back", () =>
+  it.effect("an owner whose lease was lost releases its events, and keeps the order of a key when it is back", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { memory, queue } = yield* started(receiver, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
@@ -353,7 +353,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* TestClock.adjust(1_000)
       yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
       yield* TestClock.adjust(1_000)
-      // They are under way still, and nobody else has them.
+      // They are under way still, and no other owner has them.
       assert.deepStrictEqual(receiver.begun, [1, 2])
       yield* receiver.end(1)
       yield* receiver.end(2)
@@ -384,7 +384,7 @@ describe("DurableQueue with several writes at once", () => {
       }).pipe(quiet)
   )
 
-  it.effect("what is left of a group is read again, when the lease was lost and had again meanwhile", () =>
+  it.effect("the rest of a batch is read again, when the lease was lost and acquired again meanwhile", () =>
     Effect.gen(function* () {
       const received: Array<number> = []
       const end = yield* Deferred.make<void>()
@@ -410,7 +410,7 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect("the key of one who waits for the lease is anybody's when it is back", () =>
+  it.effect("the key of a drainer that waits for the lease is free for any other when it is back", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, leaseTtl: 1_000 })
@@ -419,20 +419,20 @@ describe("DurableQueue with several writes at once", () => {
       spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       yield* stolen(memory)
       yield* TestClock.adjust(400)
-      // Nobody has the lease now, so they are not dead-lettered.
+      // No owner has the lease now, so they are not dead-lettered.
       yield* receiver.fail(1, 2)
       yield* TestClock.adjust(1_000)
       assert.deepStrictEqual(receiver.begun, [1, 2, 1, 2])
     }).pipe(quiet)
   )
 
-  it.effect("what is left of a group that failed is read again too, though nothing is to be acknowledged", () =>
+  it.effect("the rest of a batch that failed is read again too, though nothing is to be acknowledged", () =>
     Effect.gen(function* () {
       const end = yield* Deferred.make<number, string>()
-      const groups: Array<ReadonlyArray<number>> = []
+      const batches: Array<ReadonlyArray<number>> = []
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) => {
-        groups.push(events)
-        return groups.length === 1 ? Deferred.await(end) : Effect.succeed(events.length)
+        batches.push(events)
+        return batches.length === 1 ? Deferred.await(end) : Effect.succeed(events.length)
       })
       const { memory, queue } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 11, 21])
@@ -441,18 +441,18 @@ describe("DurableQueue with several writes at once", () => {
       yield* TestClock.adjust(2_000)
       yield* Deferred.fail(end, "no")
       yield* TestClock.adjust(1_000)
-      assert.deepStrictEqual(groups, [[1, 11, 21], [1], [11, 21]])
-      assert.deepStrictEqual(lineOf(memory), [])
+      assert.deepStrictEqual(batches, [[1, 11, 21], [1], [11, 21]])
+      assert.deepStrictEqual(eventsOf(memory), [])
     }).pipe(quiet)
   )
 
-  it.effect("what is left of a group is not passed by what is read meanwhile", () =>
+  it.effect("the rest of a batch is not passed by what is read meanwhile", () =>
     Effect.gen(function* () {
       const end = yield* Deferred.make<void>()
-      const groups: Array<ReadonlyArray<number>> = []
+      const batches: Array<ReadonlyArray<number>> = []
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) => {
-        groups.push(events)
-        return groups.length === 1 ? Effect.as(Deferred.await(end), 1) : Effect.succeed(events.length)
+        batches.push(events)
+        return batches.length === 1 ? Effect.as(Deferred.await(end), 1) : Effect.succeed(events.length)
       })
       const { memory, queue, spy } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 11, 21])
@@ -464,7 +464,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* TestClock.adjust(10)
       yield* Deferred.succeed(end, undefined)
       yield* TestClock.adjust(1_000)
-      assert.deepStrictEqual(groups, [
+      assert.deepStrictEqual(batches, [
         [1, 11, 21],
         [11, 21, 31]
       ])
@@ -485,14 +485,14 @@ describe("DurableQueue with several writes at once", () => {
       yield* stolen(memory)
       yield* receiver.fail(1)
       yield* TestClock.adjust(2_000)
-      assert.deepStrictEqual([receiver.begun, lettersOf(memory)], [[1, 1], []])
+      assert.deepStrictEqual([receiver.begun, deadLettersOf(memory)], [[1, 1], []])
       yield* receiver.end(1)
       yield* TestClock.adjust(2_000)
       assert.deepStrictEqual(receiver.begun, [1, 1, 11])
     }).pipe(quiet)
   )
 
-  it.effect('onUndecodable "pause" lets what is before it end first', () =>
+  it.effect('onUndecodable "pause" waits for what is before it', () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -507,12 +507,12 @@ describe("DurableQueue with several writes at once", () => {
       yield* receiver.end(2)
       yield* TestClock.adjust(200)
       assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
-      assert.deepStrictEqual(lineOf(memory), ["odd", 4])
+      assert.deepStrictEqual(eventsOf(memory), ["odd", 4])
       assert.deepStrictEqual(receiver.begun, [1, 2])
     }).pipe(quiet)
   )
 
-  it.effect('onUndecodable "pause" acknowledges what was delivered while the line was read', () =>
+  it.effect('onUndecodable "pause" acknowledges what was delivered while the queue was read', () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -526,7 +526,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* receiver.end(1)
       yield* TestClock.adjust(200)
       assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
-      assert.deepStrictEqual(lineOf(memory), ["odd"])
+      assert.deepStrictEqual(eventsOf(memory), ["odd"])
     }).pipe(quiet)
   )
 
@@ -545,11 +545,11 @@ describe("DurableQueue with several writes at once", () => {
         const exit = yield* Effect.exit(write)
         assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
       }
-      assert.deepStrictEqual(lineOf(memory), [])
+      assert.deepStrictEqual(eventsOf(memory), [])
       const store = yield* operationsOver(memory)
       yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
       yield* queue.flush
-      assert.deepStrictEqual([receiver.received, lettersOf(memory)], [[1, 3], [2]])
+      assert.deepStrictEqual([receiver.received, deadLettersOf(memory)], [[1, 3], [2]])
       isStrict = false
       yield* queue.deadLetters.replay("all")
       yield* queue.flush
@@ -557,7 +557,7 @@ describe("DurableQueue with several writes at once", () => {
     }).pipe(quiet)
   )
 
-  it.effect("tells of a concurrency that makes no sense", () =>
+  it.effect("refuses a concurrency that makes no sense", () =>
     Effect.gen(function* () {
       const receiver = yield* receiving()
       for (const concurrency of [0, 1.5, Number.POSITIVE_INFINITY]) {

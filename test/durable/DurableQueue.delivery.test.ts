@@ -6,11 +6,11 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, lettersOf, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, deadLettersOf, eventsOf, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
-const letters = (queue: DurableQueue.DurableQueue<number, unknown>) =>
+const deadLetters = (queue: DurableQueue.DurableQueue<number, unknown>) =>
   Effect.map(queue.deadLetters.list(), (list) =>
     list.map(({ attempts, event, reason }) => ({
       event: event._tag === "Success" ? event.success : undefined,
@@ -28,11 +28,11 @@ describe("DurableQueue, delivering", () => {
       yield* queue.flush
       assert.deepStrictEqual(receiver.received, range(1, 1200))
       assert.strictEqual(receiver.attempts, 1200)
-      assert.deepStrictEqual(lineOf(memory), [])
+      assert.deepStrictEqual(eventsOf(memory), [])
     })
   )
 
-  it.effect("gives groups to a sink that takes groups, of batchSize at most", () =>
+  it.effect("gives batches to a batch sink, of batchSize at most", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -57,7 +57,7 @@ describe("DurableQueue, delivering", () => {
       yield* queue.writeSome!([1, 2, 3, 4, 5])
       yield* queue.flush
       assert.deepStrictEqual(received, [1, 2, 4, 5])
-      assert.deepStrictEqual(yield* letters(queue), [{ event: 3, reason: "Died", attempts: 1 }])
+      assert.deepStrictEqual(yield* deadLetters(queue), [{ event: 3, reason: "Died", attempts: 1 }])
     }).pipe(quiet)
   )
 
@@ -76,7 +76,7 @@ describe("DurableQueue, delivering", () => {
     })
   )
 
-  it.effect("asks nothing of the store while there is nothing to do, but for the lease", () =>
+  it.effect("does not call the store while there is nothing to do, but for the lease", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
       const { queue, spy } = yield* start(receiver)
@@ -97,9 +97,9 @@ describe("DurableQueue, delivering", () => {
       yield* queue.writeSome!([1, ...range(2, 20)])
       yield* TestClock.adjust(150)
       assert.isAtLeast(spy.count("acknowledge"), 1)
-      assert.isAtMost(lineOf(memory).length, 17)
+      assert.isAtMost(eventsOf(memory).length, 17)
       yield* TestClock.adjust(200)
-      assert.isAtMost(lineOf(memory).length, 20 - 8)
+      assert.isAtMost(eventsOf(memory).length, 20 - 8)
       assert.isAtMost(spy.count("acknowledge"), 4)
     })
   )
@@ -119,7 +119,7 @@ describe("DurableQueue, delivering", () => {
       yield* queue.write(3)
       yield* TestClock.adjust(500)
       assert.deepStrictEqual(
-        [receiver.received, lineOf(memory)],
+        [receiver.received, eventsOf(memory)],
         [
           [1, 2],
           [2, 3]
@@ -127,7 +127,7 @@ describe("DurableQueue, delivering", () => {
       )
       yield* TestClock.adjust(100)
       yield* settle
-      assert.deepStrictEqual([lineOf(memory), flushed.pollUnsafe()], [[3], Exit.void])
+      assert.deepStrictEqual([eventsOf(memory), flushed.pollUnsafe()], [[3], Exit.void])
     })
   )
 
@@ -138,13 +138,13 @@ describe("DurableQueue, delivering", () => {
       spy.fail(["acknowledge"])
       yield* queue.writeSome!([1, 2])
       yield* TestClock.adjust("2 seconds")
-      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2])
       spy.heal()
       yield* TestClock.adjust("6 seconds")
-      assert.deepStrictEqual(lineOf(memory), [2])
+      assert.deepStrictEqual(eventsOf(memory), [2])
       yield* receiver.release
       yield* settle
-      assert.deepStrictEqual([lineOf(memory), receiver.received], [[], [1, 2]])
+      assert.deepStrictEqual([eventsOf(memory), receiver.received], [[], [1, 2]])
     }).pipe(quiet)
   )
 
@@ -156,7 +156,7 @@ describe("DurableQueue, delivering", () => {
       const { memory, queue } = yield* start(receiver, { spy })
       yield* queue.writeSome!([1, ...range(2, 30)])
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual([lineOf(memory), receiver.received], [[], range(1, 30)])
+      assert.deepStrictEqual([eventsOf(memory), receiver.received], [[], range(1, 30)])
     })
   )
 
@@ -170,12 +170,12 @@ describe("DurableQueue, delivering", () => {
       yield* queue.write(1)
       for (let minute = 0; minute < 60; minute++) yield* TestClock.adjust("1 minute")
       yield* settle
-      assert.deepStrictEqual([receiver.received, other.received, lineOf(memory)], [[1], [], []])
+      assert.deepStrictEqual([receiver.received, other.received, eventsOf(memory)], [[1], [], []])
     })
   )
 
   describe("a failure", () => {
-    it.effect("parks the event with its cause, its attempts and its times, and the line moves on", () =>
+    it.effect("dead-letters the event with its cause, its attempts and its times, and delivery goes on", () =>
       Effect.gen(function* () {
         yield* TestClock.adjust(1_000)
         const receiver = yield* TestSink.make<number, TestSink.TestError>((attempt) =>
@@ -188,7 +188,7 @@ describe("DurableQueue, delivering", () => {
         yield* TestClock.adjust(500)
         yield* queue.flush
         assert.deepStrictEqual(receiver.received, [1, 3])
-        assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[], [2]])
+        assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[], [2]])
         const [letter] = yield* queue.deadLetters.list()
         assert.deepInclude(letter, { reason: "Failed", attempts: 1, writtenAt: 1_000, deadLetteredAt: 1_500 })
         assert.isTrue(letter!.cause.includes("TestError"))
@@ -197,7 +197,7 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("that is a defect, or an interruption of the sink's own making, parks it as Died", () =>
+    it.effect("that is a defect, or an interruption of the sink's own making, dead-letters it as Died", () =>
       Effect.gen(function* () {
         for (const make of [TestSink.dying<number>, TestSink.selfInterrupting<number>]) {
           const receiver = yield* make({ when: (attempt) => attempt === 2 })
@@ -205,12 +205,12 @@ describe("DurableQueue, delivering", () => {
           yield* queue.writeSome!([1, 2, 3])
           yield* queue.flush
           assert.deepStrictEqual(receiver.received, [1, 3])
-          assert.deepStrictEqual(yield* letters(queue), [{ event: 2, reason: "Died", attempts: 1 }])
+          assert.deepStrictEqual(yield* deadLetters(queue), [{ event: 2, reason: "Died", attempts: 1 }])
         }
       }).pipe(quiet)
     )
 
-    it.effect("that interrupts the very fiber of the drainer parks it, and the line moves on", () =>
+    it.effect("that interrupts the very fiber of the drainer dead-letters it, and delivery goes on", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.make<number>((attempt) =>
           attempt !== 2
@@ -224,11 +224,11 @@ describe("DurableQueue, delivering", () => {
         yield* queue.writeSome!([1, 2, 3])
         yield* queue.flush
         assert.deepStrictEqual(receiver.received, [1, 3])
-        assert.deepStrictEqual(yield* letters(queue), [{ event: 2, reason: "Died", attempts: 1 }])
+        assert.deepStrictEqual(yield* deadLetters(queue), [{ event: 2, reason: "Died", attempts: 1 }])
       }).pipe(quiet)
     )
 
-    it.effect("of a group is narrowed down to the event that is to blame", () =>
+    it.effect("of a batch is narrowed down to the event that caused it", () =>
       Effect.gen(function* () {
         const receiver = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
           events.includes(7)
@@ -246,7 +246,7 @@ describe("DurableQueue, delivering", () => {
           received,
           range(1, 20).filter((n) => n !== 7)
         )
-        assert.deepStrictEqual(yield* letters(queue), [{ event: 7, reason: "Failed", attempts: 1 }])
+        assert.deepStrictEqual(yield* deadLetters(queue), [{ event: 7, reason: "Failed", attempts: 1 }])
       }).pipe(quiet)
     )
 
@@ -261,7 +261,7 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("is dead-lettered when the store lets it, and nothing behind it is delivered before", () =>
+    it.effect("is dead-lettered when the store works again, and nothing behind it is delivered before", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.make<number, TestSink.TestError>((attempt) =>
           attempt === 1 ? Effect.fail(new TestSink.TestError({ attempt })) : Effect.void
@@ -271,10 +271,10 @@ describe("DurableQueue, delivering", () => {
         yield* queue.writeSome!([1, 2])
         yield* TestClock.adjust("10 seconds")
         assert.isAtLeast(spy.count("deadLetter"), 5)
-        assert.deepStrictEqual([receiver.received, lettersOf(memory), lineOf(memory)], [[], [], [1, 2]])
+        assert.deepStrictEqual([receiver.received, deadLettersOf(memory), eventsOf(memory)], [[], [], [1, 2]])
         spy.heal()
         yield* TestClock.adjust("2 seconds")
-        assert.deepStrictEqual([receiver.received, lettersOf(memory), lineOf(memory)], [[2], [1], []])
+        assert.deepStrictEqual([receiver.received, deadLettersOf(memory), eventsOf(memory)], [[2], [1], []])
         assert.deepInclude(queue.node.health(0).counts, { delivered: 1, deadLettered: 1 })
       }).pipe(quiet)
     )
@@ -290,12 +290,12 @@ describe("DurableQueue, delivering", () => {
             : run
         yield* queue.write(1)
         yield* TestClock.adjust("2 seconds")
-        assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[1], []])
+        assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory)], [[1], []])
         assert.deepInclude(queue.node.health(0).counts, { delivered: 0, deadLettered: 1 })
       }).pipe(quiet)
     )
 
-    it.effect("is told to the log at doubling counts, with no content of an event", () =>
+    it.effect("is logged at doubling counts, with no content of an event", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
           const receiver = yield* TestSink.make<number, string>((attempt) =>
@@ -307,9 +307,9 @@ describe("DurableQueue, delivering", () => {
           const lines = logs.filter(({ level }) => level === "ERROR").map(({ line }) => line)
           // 1, 2, 4, 8, 16, and the rest when it delivers again.
           assert.strictEqual(lines.length, 6)
-          const told = lines.map((line) => Number(/moved (\d+|an) event/.exec(line)?.[1]?.replace("an", "1")))
+          const reported = lines.map((line) => Number(/moved (\d+|an) event/.exec(line)?.[1]?.replace("an", "1")))
           assert.strictEqual(
-            told.reduce((a, b) => a + b, 0),
+            reported.reduce((a, b) => a + b, 0),
             20
           )
           assert.isFalse(logs.some(({ line }) => line.includes("7700")))
@@ -327,7 +327,7 @@ describe("DurableQueue, delivering", () => {
       return { memory, store }
     })
 
-    it.effect("is dead-lettered before it is delivered, and the line moves on", () =>
+    it.effect("is dead-lettered before it is delivered, and delivery goes on", () =>
       Effect.gen(function* () {
         const { memory } = yield* withOdd
         const receiver = yield* TestSink.recording<number>()
@@ -369,18 +369,18 @@ describe("DurableQueue, delivering", () => {
         assert.deepStrictEqual(receiver.received, [])
         spy.heal()
         yield* TestClock.adjust("10 seconds")
-        assert.deepStrictEqual([receiver.received, lettersOf(memory)], [[1, 3], ["odd"]])
+        assert.deepStrictEqual([receiver.received, deadLettersOf(memory)], [[1, 3], ["odd"]])
       }).pipe(quiet)
     )
 
-    it.effect("stops the line in front of it, if so told: once in the log, and without the lease", () =>
+    it.effect("pauses delivery in front of it when so configured: logged once, and without the lease", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
           const { memory, store } = yield* withOdd
           const receiver = yield* TestSink.recording<number>()
           const { close, queue, spy } = yield* start(receiver, { memory, onUndecodable: "pause" })
           yield* settle
-          assert.deepStrictEqual([receiver.received, lineOf(memory), lettersOf(memory)], [[1], ["odd", 3], []])
+          assert.deepStrictEqual([receiver.received, eventsOf(memory), deadLettersOf(memory)], [[1], ["odd", 3], []])
           assert.isUndefined(memory.queue("events").size.deadLetters || undefined)
           // Its writes work.
           yield* queue.write(4)
@@ -389,18 +389,18 @@ describe("DurableQueue, delivering", () => {
           assert.deepStrictEqual(spy.calls, [])
           const errors = logs.filter(({ level }) => level === "ERROR")
           assert.strictEqual(errors.length, 1)
-          assert.isTrue(errors[0]!.line.includes("stopped"))
+          assert.isTrue(errors[0]!.line.includes("paused delivery"))
           assert.isFalse(errors[0]!.line.includes('\\"odd\\"'))
           // Another process can have it.
           const lease = yield* store.acquire("events", Duration.seconds(1))
           assert.strictEqual(lease._tag, "Acquired")
           yield* close
-          assert.deepStrictEqual(lineOf(memory), ["odd", 3, 4])
+          assert.deepStrictEqual(eventsOf(memory), ["odd", 3, 4])
         })
       )
     )
 
-    it.effect("which stops an old owner is delivered by a new one that stands by", () =>
+    it.effect("which pauses an old owner is delivered by a new one on standby", () =>
       Effect.gen(function* () {
         const { memory } = yield* withOdd
         const receiver = yield* TestSink.recording<number>()
@@ -421,34 +421,36 @@ describe("DurableQueue, delivering", () => {
   })
 
   describe("a store that fails", () => {
-    it.effect("fails writes typed, and the delivery goes on when it is back: told once, at doubling counts", () =>
-      withLogs((logs) =>
-        Effect.gen(function* () {
-          const receiver = yield* TestSink.recording<number>()
-          const { memory, queue, spy } = yield* start(receiver)
-          const store = yield* operationsOver(memory)
-          yield* settle
-          spy.fail(["append", "next", "acknowledge", "renew", "acquire", "size", "deadLetter", "release"])
-          assert.isTrue(Exit.isFailure(yield* Effect.exit(queue.write(1))))
-          yield* store.append("events", [bytesOf(2)], undefined)
-          yield* TestClock.adjust("5 minutes")
-          assert.deepStrictEqual(receiver.received, [])
-          const lines = () => logs.filter(({ line }) => line.includes("store")).map(({ level }) => level)
-          assert.isAtLeast(lines().length, 5)
-          assert.isAtMost(lines().length, 8)
-          assert.deepStrictEqual([...new Set(lines())], ["ERROR"])
-          spy.heal()
-          yield* TestClock.adjust("6 seconds")
-          assert.deepStrictEqual(receiver.received, [2])
-          assert.strictEqual(lines().filter((level) => level === "INFO").length, 1)
-          yield* queue.write(3)
-          yield* queue.flush
-          assert.strictEqual(lines().filter((level) => level === "INFO").length, 1)
-        })
-      )
+    it.effect(
+      "fails writes typed, and the delivery goes on when it is back: logged at doubling counts, and once at the end",
+      () =>
+        withLogs((logs) =>
+          Effect.gen(function* () {
+            const receiver = yield* TestSink.recording<number>()
+            const { memory, queue, spy } = yield* start(receiver)
+            const store = yield* operationsOver(memory)
+            yield* settle
+            spy.fail(["append", "next", "acknowledge", "renew", "acquire", "size", "deadLetter", "release"])
+            assert.isTrue(Exit.isFailure(yield* Effect.exit(queue.write(1))))
+            yield* store.append("events", [bytesOf(2)], undefined)
+            yield* TestClock.adjust("5 minutes")
+            assert.deepStrictEqual(receiver.received, [])
+            const lines = () => logs.filter(({ line }) => line.includes("store")).map(({ level }) => level)
+            assert.isAtLeast(lines().length, 5)
+            assert.isAtMost(lines().length, 8)
+            assert.deepStrictEqual([...new Set(lines())], ["ERROR"])
+            spy.heal()
+            yield* TestClock.adjust("6 seconds")
+            assert.deepStrictEqual(receiver.received, [2])
+            assert.strictEqual(lines().filter((level) => level === "INFO").length, 1)
+            yield* queue.write(3)
+            yield* queue.flush
+            assert.strictEqual(lines().filter((level) => level === "INFO").length, 1)
+          })
+        )
     )
 
-    it.effect("and is back with nothing to deliver is told of at once", () =>
+    it.effect("and is back with nothing to deliver is logged at once", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
           const receiver = yield* TestSink.recording<number>()
@@ -463,7 +465,7 @@ describe("DurableQueue, delivering", () => {
       )
     )
 
-    it.effect("and is back while another has the lease is told of at once", () =>
+    it.effect("and is back while another owner has the lease is logged at once", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
           const memory = yield* MemoryStore.makeMemory
@@ -480,7 +482,7 @@ describe("DurableQueue, delivering", () => {
       )
     )
 
-    it.effect("only when it parks is told of, and that it is back", () =>
+    it.effect("only at a move to the dead letters is logged, and that it is back", () =>
       withLogs((logs) =>
         Effect.gen(function* () {
           const receiver = yield* TestSink.failing<number>({ times: 2 })
@@ -492,13 +494,13 @@ describe("DurableQueue, delivering", () => {
             spy.heal()
             yield* TestClock.adjust("2 seconds")
           }
-          const told = logs.filter(({ line }) => line.includes("store")).map(({ level }) => level)
-          assert.deepStrictEqual(told, ["ERROR", "ERROR", "INFO", "ERROR", "ERROR", "INFO"])
+          const reported = logs.filter(({ line }) => line.includes("store")).map(({ level }) => level)
+          assert.deepStrictEqual(reported, ["ERROR", "ERROR", "INFO", "ERROR", "ERROR", "INFO"])
         })
       )
     )
 
-    it.effect("by a defect is as one that fails: it is asked again after a pause", () =>
+    it.effect("by a defect is as a failure: the call is repeated after a pause", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.recording<number>()
         const { queue, spy } = yield* start(receiver)
@@ -514,7 +516,7 @@ describe("DurableQueue, delivering", () => {
       }).pipe(quiet)
     )
 
-    it.effect("to tell of its changes is listened to again", () =>
+    it.effect("of its changes is listened to again", () =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
         const other = yield* operationsOver(memory)
@@ -547,7 +549,7 @@ describe("DurableQueue, delivering", () => {
       const { memory, queue } = yield* start(receiver)
       yield* queue.writeSome!([1, 2])
       yield* queue.flush
-      assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[1], []])
+      assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory)], [[1], []])
       assert.deepInclude(queue.node.health(0).counts, { accepted: 2, delivered: 1, deadLettered: 1 })
     }).pipe(
       Effect.provideService(

@@ -4,7 +4,7 @@ import { EventSink } from "effect-events"
 import { DurableQueue, MemoryStore } from "effect-events/durable"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
-/** The log must not tell the content. */
+/** The log must not have the content. */
 interface Event {
   readonly id: string
   readonly content: string

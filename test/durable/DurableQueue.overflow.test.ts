@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, eventsOf, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -29,14 +29,14 @@ describe("DurableQueue that is full", () => {
         return { ...process, receiver, dropped, reasons }
       })
 
-    it.effect("drops what has waited longest, but for what is in hand, and reports it", () =>
+    it.effect("drops the oldest events, but for those in flight, and reports them", () =>
       Effect.gen(function* () {
         const { dropped, memory, queue, reasons } = yield* dropping({ capacity: 3 })
         for (const n of range(1, 6)) yield* queue.write(n)
         yield* settle
         assert.deepStrictEqual(dropped, [2, 3, 4])
         assert.deepStrictEqual([...reasons], ["Overflow"])
-        assert.deepStrictEqual(lineOf(memory), [1, 5, 6])
+        assert.deepStrictEqual(eventsOf(memory), [1, 5, 6])
       })
     )
 
@@ -48,7 +48,7 @@ describe("DurableQueue that is full", () => {
         yield* queue.writeSome!([4, 5])
         yield* settle
         assert.deepStrictEqual(
-          [dropped, lineOf(memory)],
+          [dropped, eventsOf(memory)],
           [
             [2, 3],
             [1, 4, 5]
@@ -73,7 +73,7 @@ describe("DurableQueue that is full", () => {
         })
         yield* settle
         let reads = 0
-        // The first who reads gets his answer last.
+        // The first read gets its answer last.
         spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(++reads === 1 ? 200 : 50)) : run)
         const other = yield* operationsOver(memory)
         yield* other.append("events", [bytesOf(1), ...range(2, 6).map(bytesOf)], undefined)
@@ -83,7 +83,7 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    it.effect("asks the store for nothing within a transaction of its caller's", () =>
+    it.effect("does not call the store within a transaction of its caller's", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
         let inside = false
@@ -101,7 +101,7 @@ describe("DurableQueue that is full", () => {
         yield* settle
         assert.isDefined(fiber.pollUnsafe())
         inside = false
-        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+        assert.deepStrictEqual(eventsOf(memory), [1, 2, 3])
       })
     )
 
@@ -111,7 +111,7 @@ describe("DurableQueue that is full", () => {
         for (const n of [10, 20, 30, 40]) yield* queue.write(n)
         yield* settle
         assert.deepStrictEqual(dropped, [20])
-        assert.deepStrictEqual(lineOf(memory), [10, 30, 40])
+        assert.deepStrictEqual(eventsOf(memory), [10, 30, 40])
       })
     )
 
@@ -136,7 +136,7 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    it.effect("drops nothing for the sake of what is acknowledged while it is looking", () =>
+    it.effect("drops nothing for the sake of what is acknowledged during the read", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ from: 2, drainTimeout: 0 })
         const dropped: Array<number> = []
@@ -147,15 +147,15 @@ describe("DurableQueue that is full", () => {
         })
         yield* queue.writeSome!([1, 2])
         yield* settle
-        // By the time it knows how much there was, 1 is gone.
+        // By the time of the answer 1 is gone.
         spy.act = (name, run) => (name === "size" ? Effect.tap(run, () => Effect.sleep(200)) : run)
         yield* Effect.forkChild(queue.write(3))
         yield* TestClock.adjust("2 seconds")
-        assert.deepStrictEqual([dropped, lineOf(memory)], [[], [2, 3]])
+        assert.deepStrictEqual([dropped, eventsOf(memory)], [[], [2, 3]])
       })
     )
 
-    describe("when the store does not let go what was dropped", () => {
+    describe("when the store does not remove what was dropped", () => {
       it.effect("reports and counts it once, and drops nothing more until then", () =>
         Effect.gen(function* () {
           const { dropped, memory, queue, spy } = yield* dropping({ capacity: 2 })
@@ -164,13 +164,13 @@ describe("DurableQueue that is full", () => {
           spy.fail(["acknowledge"])
           for (const n of range(2, 6)) yield* queue.write(n)
           yield* TestClock.adjust("1 minute")
-          assert.deepStrictEqual([dropped, lineOf(memory)], [[2], range(1, 6)])
+          assert.deepStrictEqual([dropped, eventsOf(memory)], [[2], range(1, 6)])
           spy.heal()
           yield* TestClock.adjust("10 seconds")
           yield* queue.write(7)
           yield* settle
           assert.deepStrictEqual(dropped, range(2, 6))
-          assert.deepStrictEqual(lineOf(memory), [1, 7])
+          assert.deepStrictEqual(eventsOf(memory), [1, 7])
           assert.deepInclude(queue.node.health(0).counts, { accepted: 7, dropped: 5 })
         }).pipe(quiet)
       )
@@ -186,7 +186,7 @@ describe("DurableQueue that is full", () => {
           yield* TestClock.adjust("1 minute")
           spy.heal()
           yield* TestClock.adjust("1 minute")
-          assert.deepStrictEqual([dropped[0], lineOf(memory)], [2, []])
+          assert.deepStrictEqual([dropped[0], eventsOf(memory)], [2, []])
           assert.deepStrictEqual([...receiver.received, ...dropped].toSorted(), range(1, 4))
           assert.deepInclude(queue.node.health(0).counts, { accepted: 4, delivered: 4 - dropped.length })
         }).pipe(quiet)
@@ -214,7 +214,7 @@ describe("DurableQueue that is full", () => {
           const other = yield* operationsOver(memory)
           yield* other.append("events", [bytesOf(1), ...range(2, 5).map(bytesOf)], undefined)
           yield* TestClock.adjust("1 minute")
-          assert.deepStrictEqual(lineOf(memory), [])
+          assert.deepStrictEqual(eventsOf(memory), [])
           assert.deepStrictEqual([receiver.received, dropped, fails], [[4, 5], [1, 2, 3], false])
         }).pipe(quiet)
       )
@@ -238,7 +238,7 @@ describe("DurableQueue that is full", () => {
           yield* other.acknowledge(acquired.lease, [1])
           yield* other.release(acquired.lease)
           yield* TestClock.adjust("1 minute")
-          assert.deepStrictEqual([receiver.received, dropped, lineOf(memory)], [[1, 3], [2], []])
+          assert.deepStrictEqual([receiver.received, dropped, eventsOf(memory)], [[1, 3], [2], []])
         }).pipe(quiet)
       )
     })
@@ -263,7 +263,7 @@ describe("DurableQueue that is full", () => {
       }).pipe(quiet)
     )
 
-    it.effect("drops too what came while it was looking", () =>
+    it.effect("drops too what came during the read", () =>
       Effect.gen(function* () {
         const spy = new Spy()
         const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
@@ -284,7 +284,7 @@ describe("DurableQueue that is full", () => {
         yield* other.append("events", [bytesOf(3), bytesOf(4)], undefined)
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(
-          [dropped, lineOf(memory)],
+          [dropped, eventsOf(memory)],
           [
             [2, 3],
             [1, 4]
@@ -293,7 +293,7 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    /** A queue of texts in whose line are some of so many bytes, and how many bytes it was given each time beside its hand. */
+    /** A queue of texts of so many bytes, and how many bytes it was given each time beside those in flight. */
     const large = (capacity: number, sizes: ReadonlyArray<number>) =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
@@ -338,12 +338,12 @@ describe("DurableQueue that is full", () => {
       })
     const mega = 1024 * 1024
 
-    it.effect("reads no more bytes at once than a group has, beside what is in hand", () =>
+    it.effect("reads no more bytes at once than a batch has, beside those in flight", () =>
       Effect.gen(function* () {
         const { dropped, given, rows } = yield* large(2, [100, ...range(1, 30).map(() => mega)])
         assert.deepStrictEqual([dropped, rows], [range(1, 29), 2])
         assert.isAtMost(Math.max(...given), 4 * mega + 100)
-        // What is in hand has more than that.
+        // The events in flight have more than that.
         const full = yield* large(2, [6 * mega, ...range(1, 30).map(() => mega)])
         assert.deepStrictEqual([full.dropped, full.rows], [range(1, 29), 2])
         assert.isAtMost(Math.max(...full.given), 10 * mega)
@@ -351,7 +351,7 @@ describe("DurableQueue that is full", () => {
       }).pipe(quiet)
     )
 
-    it.effect("drops what is larger than a group too", () =>
+    it.effect("drops what is larger than a batch too", () =>
       Effect.gen(function* () {
         const { dropped, given, rows } = yield* large(2, [100, 9 * mega, mega, 5 * mega, 5 * mega])
         assert.deepStrictEqual([dropped, rows], [range(1, 3), 2])
@@ -359,7 +359,7 @@ describe("DurableQueue that is full", () => {
       }).pipe(quiet)
     )
 
-    it.effect("is done when nothing but what is in hand is left", () =>
+    it.effect("is done when only events in flight are left", () =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
         const other = yield* operationsOver(memory)
@@ -374,7 +374,7 @@ describe("DurableQueue that is full", () => {
         spy.calls.length = 0
         yield* queue.write(4)
         yield* settle
-        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
+        assert.deepStrictEqual(eventsOf(memory), [1, 2, 3])
         assert.isAtMost(spy.count("next"), 4)
       }).pipe(quiet)
     )
@@ -396,7 +396,7 @@ describe("DurableQueue that is full", () => {
         })
         yield* TestClock.adjust("11 seconds")
         yield* settle
-        assert.strictEqual(lineOf(memory).length, 2)
+        assert.strictEqual(eventsOf(memory).length, 2)
         assert.isTrue(dropped.length === 2 && !dropped.includes(4))
       })
     )
@@ -414,7 +414,7 @@ describe("DurableQueue that is full", () => {
         yield* queue.writeSome!([1, 2])
         const third = yield* Effect.forkChild(queue.write(3))
         yield* TestClock.adjust("10 seconds")
-        assert.deepStrictEqual([third.pollUnsafe(), lineOf(memory)], [undefined, [1, 2]])
+        assert.deepStrictEqual([third.pollUnsafe(), eventsOf(memory)], [undefined, [1, 2]])
         yield* receiver.release
         yield* settle
         assert.deepStrictEqual(third.pollUnsafe(), Exit.void)
@@ -429,59 +429,59 @@ describe("DurableQueue that is full", () => {
         yield* queue.writeSome!([11, 22])
         const third = yield* Effect.forkChild(queue.write(3))
         yield* TestClock.adjust("10 seconds")
-        assert.deepStrictEqual([third.pollUnsafe(), lineOf(memory)], [undefined, [11, 22]])
+        assert.deepStrictEqual([third.pollUnsafe(), eventsOf(memory)], [undefined, [11, 22]])
       })
     )
 
-    it.effect("first come, first in: a large group is not passed by small ones", () =>
+    it.effect("accepts in the order of writes: a large batch is not passed by small ones", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.make<number>((_, hold) => hold, { drainTimeout: 0, uninterruptible: false })
         const { memory, queue } = yield* start(receiver, { capacity: 3 })
         yield* queue.writeSome!([1, 2])
         yield* settle
-        const group = yield* Effect.forkChild(queue.writeSome!([3, 4, 5]))
+        const batch = yield* Effect.forkChild(queue.writeSome!([3, 4, 5]))
         yield* settle
         const small = yield* Effect.forkChild(queue.write(6))
         yield* TestClock.adjust("1 second")
         // There is room for 6, and it is not its turn.
-        assert.deepStrictEqual([small.pollUnsafe(), lineOf(memory)], [undefined, [1, 2]])
+        assert.deepStrictEqual([small.pollUnsafe(), eventsOf(memory)], [undefined, [1, 2]])
         yield* receiver.release
         yield* TestClock.adjust("1 second")
-        assert.isDefined(group.pollUnsafe())
+        assert.isDefined(batch.pollUnsafe())
         assert.deepStrictEqual(small.pollUnsafe(), Exit.void)
         yield* queue.flush
         assert.deepStrictEqual(receiver.received, [1, 2, 3, 4, 5, 6])
       })
     )
 
-    it.effect("who gives up waiting lets those behind it in", () =>
+    it.effect("an interrupted writer makes way for those behind it", () =>
       Effect.gen(function* () {
         const { memory, queue } = yield* waiting({ capacity: 3 })
         yield* queue.writeSome!([1, 2])
         yield* settle
-        const group = yield* Effect.forkChild(queue.writeSome!([3, 4]))
+        const batch = yield* Effect.forkChild(queue.writeSome!([3, 4]))
         yield* settle
         const small = yield* Effect.forkChild(queue.write(5))
         yield* settle
         assert.isUndefined(small.pollUnsafe())
-        yield* Fiber.interrupt(group)
+        yield* Fiber.interrupt(batch)
         yield* settle
-        assert.deepStrictEqual([small.pollUnsafe(), lineOf(memory)], [Exit.void, [1, 2, 5]])
+        assert.deepStrictEqual([small.pollUnsafe(), eventsOf(memory)], [Exit.void, [1, 2, 5]])
       })
     )
 
-    it.effect("of writers that come together, those that fit enter", () =>
+    it.effect("of concurrent writers, those that fit are accepted", () =>
       Effect.gen(function* () {
         const { memory, queue } = yield* waiting({ capacity: 5 })
         const writers = range(1, 20).map((n) => Effect.forkChild(queue.write(n)))
         yield* Effect.all(writers)
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+        assert.deepStrictEqual(eventsOf(memory), range(1, 5))
         // Bytes too.
         const other = yield* waiting({ capacityBytes: 5 })
         yield* Effect.all(range(1, 9).map((n) => Effect.forkChild(other.queue.write(n))))
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(lineOf(other.memory), range(1, 5))
+        assert.deepStrictEqual(eventsOf(other.memory), range(1, 5))
       })
     )
 
@@ -501,17 +501,17 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    it.effect("a group larger than the capacity enters alone, when the queue is empty", () =>
+    it.effect("a batch larger than the capacity is accepted alone, when the queue is empty", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
         const { memory, queue } = yield* start(receiver, { capacity: 2 })
         yield* queue.write(1)
-        const group = yield* Effect.forkChild(queue.writeSome!([2, 3, 4, 5]))
+        const batch = yield* Effect.forkChild(queue.writeSome!([2, 3, 4, 5]))
         yield* TestClock.adjust(900)
-        assert.deepStrictEqual([group.pollUnsafe(), lineOf(memory)], [undefined, [1]])
+        assert.deepStrictEqual([batch.pollUnsafe(), eventsOf(memory)], [undefined, [1]])
         yield* TestClock.adjust(300)
-        assert.isDefined(group.pollUnsafe())
-        assert.deepStrictEqual(lineOf(memory), [2, 3, 4, 5])
+        assert.isDefined(batch.pollUnsafe())
+        assert.deepStrictEqual(eventsOf(memory), [2, 3, 4, 5])
       })
     )
 
@@ -562,7 +562,7 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    it.effect("of writers that come together, those that fit enter", () =>
+    it.effect("of concurrent writers, those that fit are accepted", () =>
       Effect.gen(function* () {
         const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
         const { memory, queue } = yield* start(receiver, { capacity: 5, overflow: "reject" })
@@ -574,7 +574,7 @@ describe("DurableQueue that is full", () => {
           exits.map(Exit.isSuccess),
           range(1, 20).map((n) => n <= 5)
         )
-        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+        assert.deepStrictEqual(eventsOf(memory), range(1, 5))
       })
     )
   })
@@ -605,11 +605,11 @@ describe("DurableQueue that is full", () => {
         assert.isTrue(writers.every((writer) => writer.pollUnsafe() !== undefined))
         if (overflow === "reject") assert.isTrue(writers.every((writer) => isRefused(writer.pollUnsafe())))
         else assert.deepStrictEqual(dropped, range(101, 200))
-        assert.deepStrictEqual(lineOf(memory), range(1, 5))
+        assert.deepStrictEqual(eventsOf(memory), range(1, 5))
       })
     )
 
-    it.effect("who asks for less than who is refused is tried, in turn", () =>
+    it.effect("a writer with less than a refused one is tried, in turn", () =>
       Effect.gen(function* () {
         const { memory, queue, spy } = yield* crowded
         const write = (...some: readonly [number, ...Array<number>]) => Effect.forkChild(queue.writeSome!(some))
@@ -622,7 +622,7 @@ describe("DurableQueue that is full", () => {
         yield* write(50)
         yield* write(60, 61, 62)
         yield* settle
-        assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 300_000, 30])
+        assert.deepStrictEqual(eventsOf(memory), [1, 2, 3, 300_000, 30])
         const appended = spy.calls
           .filter(({ name }) => name === "append")
           .map(({ args }) => args[1] as Array<Uint8Array>)
@@ -634,7 +634,7 @@ describe("DurableQueue that is full", () => {
       })
     )
 
-    it.effect("who comes while the store is asked is tried: there may be room by then", () =>
+    it.effect("a writer that comes during the store's answer is tried: there may be room by then", () =>
       Effect.gen(function* () {
         const { memory, queue, spy } = yield* crowded
         yield* queue.writeSome!([4, 5])
@@ -645,22 +645,22 @@ describe("DurableQueue that is full", () => {
         memory.queue("events").acknowledge([1])
         yield* TestClock.adjust("1 second")
         assert.isDefined(early.pollUnsafe())
-        assert.deepStrictEqual([late.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
+        assert.deepStrictEqual([late.pollUnsafe(), eventsOf(memory)], [Exit.void, range(2, 5).concat(7)])
       })
     )
 
-    it.effect("nobody is refused for who is gone", () =>
+    it.effect("an interrupted writer refuses no other", () =>
       Effect.gen(function* () {
         const { memory, queue, spy } = yield* crowded
         yield* queue.writeSome!([4, 5])
         spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
         const writers = yield* Effect.all(range(6, 8).map((n) => Effect.forkChild(queue.write(n))))
-        // 6 is asked for alone, and goes.
+        // 6 is tried alone, and interrupted.
         yield* TestClock.adjust(150)
         yield* Fiber.interrupt(writers[0]!)
         memory.queue("events").acknowledge([1])
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual([writers[1]!.pollUnsafe(), lineOf(memory)], [Exit.void, range(2, 5).concat(7)])
+        assert.deepStrictEqual([writers[1]!.pollUnsafe(), eventsOf(memory)], [Exit.void, range(2, 5).concat(7)])
       })
     )
   })
@@ -680,17 +680,17 @@ describe("DurableQueue that is full", () => {
             )
         })
         yield* queue.write(1)
-        const group = yield* Effect.forkChild(queue.writeSome!([2, 3]))
+        const batch = yield* Effect.forkChild(queue.writeSome!([2, 3]))
         yield* settle
-        assert.isUndefined(group.pollUnsafe())
+        assert.isUndefined(batch.pollUnsafe())
         yield* TestClock.adjust(200)
-        assert.isDefined(group.pollUnsafe())
+        assert.isDefined(batch.pollUnsafe())
         assert.deepStrictEqual(dropped, [
           [2, "Overflow"],
           [3, "Overflow"]
         ])
         yield* queue.write(4)
-        assert.deepStrictEqual(lineOf(memory), [1, 4])
+        assert.deepStrictEqual(eventsOf(memory), [1, 4])
         assert.deepInclude(queue.node.health(0).counts, { accepted: 4, dropped: 2 })
       })
     )
@@ -744,7 +744,7 @@ describe("DurableQueue that is full", () => {
     })
   )
 
-  it.effect("tells of an option that makes no sense", () =>
+  it.effect("refuses an option that makes no sense", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
       for (const odd of [{ capacity: 0 }, { capacityBytes: 0.5 }, { batchSize: 0 }]) {

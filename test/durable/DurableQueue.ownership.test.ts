@@ -7,11 +7,11 @@ import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
 import { Ownership } from "../../src/durable/internal/ownership.ts"
-import { bytesOf, error, lettersOf, lineOf, operationsAround, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, deadLettersOf, eventsOf, operationsAround, operationsOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
-/** A process that owns the queue, and one that stands by. */
+/** A process that owns the queue, and a standby. */
 const two = (options: Parameters<typeof start>[1] = {}) =>
   Effect.gen(function* () {
     const memory = yield* MemoryStore.makeMemory
@@ -61,7 +61,7 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("the flush of a process that stands by waits for the owner", () =>
+  it.effect("the flush of a standby waits for the owner", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
@@ -78,7 +78,7 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("the flush of a process that hears of no changes looks for itself", () =>
+  it.effect("the flush of a process without notifications polls", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const slow = yield* TestSink.slow<number>("1 second", { drainTimeout: 0 })
@@ -94,7 +94,7 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("the other takes over within 250 ms when the owner gives the lease back", () =>
+  it.effect("the other takes over within 250 ms when the owner releases the lease", () =>
     Effect.gen(function* () {
       const { first, memory, owner, second, standby } = yield* two()
       yield* TestClock.adjust("3 seconds")
@@ -102,7 +102,7 @@ describe("DurableQueue, owned", () => {
       yield* standby.queue.write(1)
       yield* TestClock.adjust(250)
       yield* settle
-      assert.deepStrictEqual([first.received, second.received, lineOf(memory)], [[], [1], []])
+      assert.deepStrictEqual([first.received, second.received, eventsOf(memory)], [[], [1], []])
     })
   )
 
@@ -134,7 +134,7 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("asks for the lease no more often than four times a second, whatever is written", () =>
+  it.effect("requests the lease no more often than four times a second, whatever is written", () =>
     Effect.gen(function* () {
       const { standby } = yield* two()
       standby.spy.calls.length = 0
@@ -158,42 +158,44 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("an owner that was paused for longer delivers nothing before it knows, and acknowledges nothing", () =>
-    withLogs((logs) =>
-      Effect.gen(function* () {
-        const receiver = yield* TestSink.make<number>((attempt) =>
-          attempt === 1 ? Effect.sleep("1 minute") : Effect.void
-        )
-        const { memory, pause, queue, resume, spy } = yield* paused(receiver)
-        yield* queue.writeSome!([1, 2, 3])
-        yield* settle
-        pause()
-        yield* TestClock.adjust("20 seconds")
-        // Another has taken the lease, and delivered the first.
-        const other = yield* operationsOver(memory)
-        const acquired = yield* other.acquire("events", Duration.hours(1))
-        assert.strictEqual(acquired._tag, "Acquired")
-        yield* TestClock.adjust("40 seconds")
-        spy.calls.length = 0
-        yield* resume
-        yield* TestClock.adjust("1 minute")
-        // The write that was under way ended; nothing else began.
-        assert.deepStrictEqual(receiver.attempts, 1)
-        assert.deepStrictEqual(lineOf(memory), [1, 2, 3])
-        assert.strictEqual(spy.count("next"), 0)
-        const warnings = logs.filter(({ level }) => level === "WARN")
-        assert.strictEqual(warnings.length, 1)
-        assert.isTrue(warnings[0]!.line.includes("lost its lease"))
-      })
-    )
+  it.effect(
+    "an owner that was paused for longer delivers nothing before it has renewed, and acknowledges nothing",
+    () =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          const receiver = yield* TestSink.make<number>((attempt) =>
+            attempt === 1 ? Effect.sleep("1 minute") : Effect.void
+          )
+          const { memory, pause, queue, resume, spy } = yield* paused(receiver)
+          yield* queue.writeSome!([1, 2, 3])
+          yield* settle
+          pause()
+          yield* TestClock.adjust("20 seconds")
+          // Another has taken the lease, and delivered the first.
+          const other = yield* operationsOver(memory)
+          const acquired = yield* other.acquire("events", Duration.hours(1))
+          assert.strictEqual(acquired._tag, "Acquired")
+          yield* TestClock.adjust("40 seconds")
+          spy.calls.length = 0
+          yield* resume
+          yield* TestClock.adjust("1 minute")
+          // The write that was under way ended; nothing else began.
+          assert.deepStrictEqual(receiver.attempts, 1)
+          assert.deepStrictEqual(eventsOf(memory), [1, 2, 3])
+          assert.strictEqual(spy.count("next"), 0)
+          const warnings = logs.filter(({ level }) => level === "WARN")
+          assert.strictEqual(warnings.length, 1)
+          assert.isTrue(warnings[0]!.line.includes("lost its lease"))
+        })
+      )
   )
 
-  it.effect("an owner that was paused within a group delivers no more of it before it knows", () =>
+  it.effect("an owner that was paused within a batch delivers no more of it before it has renewed", () =>
     Effect.gen(function* () {
       for (const isTaken of [true, false]) {
         const memory = yield* MemoryStore.makeMemory
         const received: Array<number> = []
-        // Takes one event of each group, and the first takes a while.
+        // Takes one event of each batch, and the first takes a while.
         const receiver = yield* EventSink.makeBatch(([n]: ReadonlyArray<number>) =>
           Effect.suspend(() => {
             if (n !== undefined) received.push(n)
@@ -231,12 +233,12 @@ describe("DurableQueue, owned", () => {
       assert.deepStrictEqual(receiver.attempts, 1)
       yield* resume
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual([receiver.received, lineOf(memory)], [[1, 2, 3], []])
+      assert.deepStrictEqual([receiver.received, eventsOf(memory)], [[1, 2, 3], []])
       assert.isAtLeast(spy.count("renew"), 1)
     })
   )
 
-  it.effect("an owner that lost the lease parks nothing", () =>
+  it.effect("an owner that lost the lease dead-letters nothing", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.make<number, string>((attempt) =>
         attempt === 1 ? Effect.andThen(Effect.sleep("1 minute"), Effect.fail("no")) : Effect.void
@@ -250,11 +252,11 @@ describe("DurableQueue, owned", () => {
       yield* other.acquire("events", Duration.hours(1))
       yield* TestClock.adjust("40 seconds")
       yield* resume
-      assert.deepStrictEqual([lettersOf(memory), lineOf(memory), receiver.received], [[], [1, 2], []])
+      assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory), receiver.received], [[], [1, 2], []])
     }).pipe(quiet)
   )
 
-  it.effect("of a group of which one event is left to the next owner, nothing passes that event", () =>
+  it.effect("of a batch of which one event is left to the next owner, nothing passes that event", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -287,7 +289,7 @@ describe("DurableQueue, owned", () => {
         yield* queue.writeSome!([1, 2, 3, 4])
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual([...new Set(received)], [1, 2, 3, 4])
-        assert.deepStrictEqual([lineOf(memory), lettersOf(memory)], [[], []])
+        assert.deepStrictEqual([eventsOf(memory), deadLettersOf(memory)], [[], []])
         yield* close
       }
     }).pipe(quiet)
@@ -334,11 +336,11 @@ describe("DurableQueue, owned", () => {
       yield* TestClock.adjust("1 second")
       yield* owner.queue.write(2)
       yield* settle
-      assert.deepStrictEqual([first.received, second.received, lineOf(memory)], [[2], [1], []])
+      assert.deepStrictEqual([first.received, second.received, eventsOf(memory)], [[2], [1], []])
     }).pipe(quiet)
   )
 
-  it.effect("who asks for the lease again while it is being asked for waits for the same answer", () =>
+  it.effect("a second request for the lease waits for the answer of the first", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const spy = new Spy()

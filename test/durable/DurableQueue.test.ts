@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, lineOf, operationsOver, Spy } from "./support/store.ts"
+import { bytesOf, error, eventsOf, operationsOver, Spy } from "./support/store.ts"
 
 describe("DurableQueue", () => {
   it.effect("queues of one name are one queue, and of two names two", () =>
@@ -29,7 +29,7 @@ describe("DurableQueue", () => {
     })
   )
 
-  it.effect("`pending` counts what is stored and not acknowledged, whoever wrote it", () =>
+  it.effect("`pending` counts what is stored and not acknowledged, by any process", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -96,7 +96,7 @@ describe("DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("health knows what a process before has left, and what others write", () =>
+  it.effect("health counts what a process before has left, and what others write", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
       const store = yield* operationsOver(memory)
@@ -112,7 +112,7 @@ describe("DurableQueue", () => {
     })
   )
 
-  it.effect("health forgets what it took for stored, and finds it is not there", () =>
+  it.effect("health drops from its count what was not stored after all", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
       // A transaction that is rolled back after the write.
@@ -155,7 +155,7 @@ describe("DurableQueue", () => {
         const appended: Array<unknown> = []
         const write = yield* Effect.forkChild(hanging.write(event))
         yield* settle
-        appended.push(...lineOf(memory))
+        appended.push(...eventsOf(memory))
         assert.isDefined(write.pollUnsafe())
         yield* hanging.flush
         assert.deepStrictEqual(receiver.received, [event])

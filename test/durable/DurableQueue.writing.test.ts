@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle, uncaught } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { error, layerAround, lineOf, Spy } from "./support/store.ts"
+import { error, layerAround, eventsOf, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -48,10 +48,10 @@ describe("DurableQueue, written to", () => {
       const gate = gated(spy)
       const write = yield* Effect.forkChild(queue.write(1))
       yield* settle
-      assert.deepStrictEqual([write.pollUnsafe(), lineOf(memory)], [undefined, []])
+      assert.deepStrictEqual([write.pollUnsafe(), eventsOf(memory)], [undefined, []])
       yield* gate.pass
       assert.deepStrictEqual(write.pollUnsafe(), Exit.void)
-      assert.deepStrictEqual(lineOf(memory), [1])
+      assert.deepStrictEqual(eventsOf(memory), [1])
     })
   )
 
@@ -62,7 +62,7 @@ describe("DurableQueue, written to", () => {
         range(1, 100).map((n) => queue.write(n)),
         { concurrency: "unbounded" }
       )
-      assert.deepStrictEqual(lineOf(memory), range(1, 100))
+      assert.deepStrictEqual(eventsOf(memory), range(1, 100))
       assert.isAtMost(spy.count("append"), 3)
     })
   )
@@ -85,14 +85,14 @@ describe("DurableQueue, written to", () => {
     })
   )
 
-  it.effect("a commit has at most batchSize events, and a group is stored whole", () =>
+  it.effect("a commit has at most batchSize events, and a batch is stored whole", () =>
     Effect.gen(function* () {
       const { memory, queue, spy } = yield* standing({ batchSize: 10 })
-      const groups = [1, 8, 15].map((first) => queue.writeSome!([first, ...range(first + 1, first + 6)]))
-      const written = yield* Effect.all(groups, { concurrency: "unbounded" })
+      const batches = [1, 8, 15].map((first) => queue.writeSome!([first, ...range(first + 1, first + 6)]))
+      const written = yield* Effect.all(batches, { concurrency: "unbounded" })
       assert.deepStrictEqual(written, [7, 7, 7])
-      assert.deepStrictEqual(lineOf(memory), range(1, 21))
-      // Two groups of seven are too many.
+      assert.deepStrictEqual(eventsOf(memory), range(1, 21))
+      // Two batches of seven are too many.
       assert.deepStrictEqual(spy.sizes("append"), [7, 7, 7])
       yield* Effect.all(
         range(1, 25).map((n) => queue.write(n)),
@@ -102,17 +102,17 @@ describe("DurableQueue, written to", () => {
     })
   )
 
-  it.effect("of a group larger than batchSize the leading part is stored, and its size told", () =>
+  it.effect("of a batch larger than batchSize the leading part is stored, and its size answered", () =>
     Effect.gen(function* () {
       const { memory, queue } = yield* standing({ batchSize: 4 })
       assert.strictEqual(yield* queue.writeSome!([1, 2, 3, 4, 5, 6]), 4)
-      assert.deepStrictEqual(lineOf(memory), [1, 2, 3, 4])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2, 3, 4])
       yield* EventSink.writeAll(queue, range(5, 14))
-      assert.deepStrictEqual(lineOf(memory), range(1, 14))
+      assert.deepStrictEqual(eventsOf(memory), range(1, 14))
     })
   )
 
-  it.effect("a group is committed as far as its bytes go, and one event however large", () =>
+  it.effect("a batch is committed as far as its bytes go, and one event however large", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.hanging<string>({ drainTimeout: 0 })
       const queue = yield* DurableQueue.make({ name: "large", schema: Schema.String, drainTimeout: 0 })(receiver)
@@ -160,11 +160,11 @@ describe("DurableQueue, written to", () => {
       }
       spy.heal()
       yield* queue.write(4)
-      assert.deepStrictEqual(lineOf(memory), [4])
+      assert.deepStrictEqual(eventsOf(memory), [4])
     }).pipe(quiet)
   )
 
-  it.effect("a failing append fails nobody who came after it", () =>
+  it.effect("a failing append fails no later writer", () =>
     Effect.gen(function* () {
       const spy = new Spy()
       const { memory, queue } = yield* standing({ spy })
@@ -177,7 +177,7 @@ describe("DurableQueue, written to", () => {
       yield* TestClock.adjust(20)
       assert.isDefined(failureOf(first.pollUnsafe()))
       assert.deepStrictEqual(second.pollUnsafe(), Exit.void)
-      assert.deepStrictEqual(lineOf(memory), [2])
+      assert.deepStrictEqual(eventsOf(memory), [2])
     }).pipe(quiet)
   )
 
@@ -190,11 +190,11 @@ describe("DurableQueue, written to", () => {
       assert.isTrue(failure.reason._tag === "EventStoreError" && failure.reason.maybeCommitted)
       spy.heal()
       yield* queue.write(2)
-      assert.deepStrictEqual(lineOf(memory), [2])
+      assert.deepStrictEqual(eventsOf(memory), [2])
     })
   )
 
-  it.effect("all who share a commit are answered, though somebody throws when he is", () =>
+  it.effect("all writers that share a commit are answered, though an observer of one throws", () =>
     Effect.gen(function* () {
       const { errors } = yield* uncaught
       const { queue, spy } = yield* standing()
@@ -226,7 +226,7 @@ describe("DurableQueue, written to", () => {
       yield* Fiber.interrupt(waiting)
       yield* gate.pass
       yield* gate.pass
-      assert.deepStrictEqual(lineOf(memory), [1, 4])
+      assert.deepStrictEqual(eventsOf(memory), [1, 4])
     })
   )
 
@@ -240,7 +240,7 @@ describe("DurableQueue, written to", () => {
       yield* settle
       yield* Fiber.interrupt(one)
       yield* gate.pass
-      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2])
       assert.deepStrictEqual(other.pollUnsafe(), Exit.void)
     })
   )
@@ -263,7 +263,7 @@ describe("DurableQueue, written to", () => {
   )
 
   describe("Unencodable", () => {
-    it.effect("fails the write typed, without the event's content, and stores nothing of its group", () =>
+    it.effect("fails the write typed, without the event's content, and stores nothing of its batch", () =>
       Effect.gen(function* () {
         const { memory, queue } = yield* standing()
         const failure = failureOf(yield* Effect.exit(queue.write(1234.5)))
@@ -277,7 +277,7 @@ describe("DurableQueue, written to", () => {
         assert.strictEqual(reason, "unencodable")
         assert.isDefined(failureOf(yield* Effect.exit(queue.writeSome!([1, 2.5, 3]))))
         yield* queue.write(4)
-        assert.deepStrictEqual(lineOf(memory), [4])
+        assert.deepStrictEqual(eventsOf(memory), [4])
       })
     )
 
@@ -296,7 +296,7 @@ describe("DurableQueue, written to", () => {
           const failure = failureOf(yield* Effect.exit(queue.write(odd)))
           assert.isTrue(failure instanceof DurableQueue.DurableWriteError && failure.reason._tag === "Unencodable")
         }
-        assert.deepStrictEqual(lineOf(memory), [])
+        assert.deepStrictEqual(eventsOf(memory), [])
       })
     )
 
@@ -341,16 +341,16 @@ describe("DurableQueue, written to", () => {
           spy.sizes("append"),
           range(1, 10).map(() => 1)
         )
-        assert.deepStrictEqual(lineOf(memory), range(1, 10))
+        assert.deepStrictEqual(eventsOf(memory), range(1, 10))
       })
     )
 
-    it.effect("it does not wait for room, which a transaction would keep others from making", () =>
+    it.effect("it does not wait for room, which locks of a transaction would prevent", () =>
       Effect.gen(function* () {
         const { memory, queue } = yield* inside({ capacity: 1 })
         yield* queue.write(1)
         yield* queue.write(2)
-        assert.deepStrictEqual(lineOf(memory), [1, 2])
+        assert.deepStrictEqual(eventsOf(memory), [1, 2])
       })
     )
 
@@ -359,7 +359,7 @@ describe("DurableQueue, written to", () => {
         const { memory, queue } = yield* inside({ capacity: 1, overflow: "reject" })
         yield* queue.write(1)
         assert.deepInclude(failureOf(yield* Effect.exit(queue.write(2))), { _tag: "QueueFull" })
-        assert.deepStrictEqual(lineOf(memory), [1])
+        assert.deepStrictEqual(eventsOf(memory), [1])
       })
     )
 

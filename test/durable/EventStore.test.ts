@@ -33,8 +33,8 @@ describe("the store in memory", () => {
   it.effect("MemoryStore.layer is empty each time it is built", () =>
     Effect.gen(function* () {
       const { layer } = MemoryStore
-      yield* Effect.provide(append("line", "e"), layer)
-      assert.strictEqual(yield* Effect.provide(rows("line"), layer), 0)
+      yield* Effect.provide(append("queue", "e"), layer)
+      assert.strictEqual(yield* Effect.provide(rows("queue"), layer), 0)
     })
   )
 
@@ -47,37 +47,37 @@ describe("the store in memory", () => {
         Effect.gen(function* () {
           const one = yield* build
           const other = yield* build
-          yield* Effect.provide(append("line", "a", "b"), one)
-          assert.strictEqual(yield* Effect.provide(rows("line"), other), 2)
+          yield* Effect.provide(append("queue", "a", "b"), one)
+          assert.strictEqual(yield* Effect.provide(rows("queue"), other), 2)
         })
       )
-      assert.strictEqual(yield* Effect.provide(rows("line"), layer), 2)
+      assert.strictEqual(yield* Effect.provide(rows("queue"), layer), 2)
     })
   )
 
   it.effect("its leases go by the TestClock", () =>
     Effect.gen(function* () {
       const store = yield* Store
-      const first = yield* store.acquire("line", Duration.seconds(30))
+      const first = yield* store.acquire("queue", Duration.seconds(30))
       assert.strictEqual(first._tag, "Acquired")
       yield* TestClock.adjust("29 seconds")
-      assert.deepStrictEqual(yield* store.acquire("line", Duration.seconds(30)), { _tag: "Held", remaining: 1000 })
+      assert.deepStrictEqual(yield* store.acquire("queue", Duration.seconds(30)), { _tag: "Held", remaining: 1000 })
       yield* TestClock.adjust("1 second")
-      const second = yield* store.acquire("line", Duration.seconds(30))
-      assert.deepStrictEqual(second, { _tag: "Acquired", lease: { queue: "line", epoch: 2 } })
+      const second = yield* store.acquire("queue", Duration.seconds(30))
+      assert.deepStrictEqual(second, { _tag: "Acquired", lease: { queue: "queue", epoch: 2 } })
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 
-  it.effect("who listens slowly is told of many changes at once, and misses none", () =>
+  it.effect("a slow listener is notified of many changes at once, and misses none", () =>
     Effect.gen(function* () {
       const store = yield* Store
       let elements = 0
       let seen = 0
       const fiber = yield* Effect.forkChild(
-        Stream.runForEach(store.changes("line"), () =>
+        Stream.runForEach(store.changes("queue"), () =>
           Effect.andThen(
             Effect.sleep("1 second"),
-            Effect.map(store.size("line"), ({ rows }) => {
+            Effect.map(store.size("queue"), ({ rows }) => {
               elements++
               seen = rows
             })
@@ -85,7 +85,7 @@ describe("the store in memory", () => {
         )
       )
       yield* TestClock.adjust("500 millis")
-      for (let n = 0; n < 100; n++) yield* append("line", "e")
+      for (let n = 0; n < 100; n++) yield* append("queue", "e")
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(seen, 100)
       assert.isAtMost(elements, 3)
@@ -94,14 +94,14 @@ describe("the store in memory", () => {
   )
 
   // That a step costs no more than in a short one is a check of the benchmark.
-  it.effect("a long line keeps what was not acknowledged", () =>
+  it.effect("a long queue keeps what was not acknowledged", () =>
     Effect.gen(function* () {
       const store = yield* Store
       const hundred = Array.from({ length: 100 }, () => new Uint8Array(1))
       const [first = new Uint8Array(), ...others] = hundred
       const appends = runs(2000)
-      for (let n = 0; n < appends; n++) yield* store.append("line", [first, ...others], undefined)
-      const answer = yield* store.acquire("line", Duration.hours(1))
+      for (let n = 0; n < appends; n++) yield* store.append("queue", [first, ...others], undefined)
+      const answer = yield* store.acquire("queue", Duration.hours(1))
       assert.isTrue(answer._tag === "Acquired")
       if (answer._tag !== "Acquired") return
       // The first stays where it is, so that what is acknowledged leaves from behind it.
@@ -110,7 +110,7 @@ describe("the store in memory", () => {
         const [key = 0, ...keys] = events.map(({ key }) => key)
         yield* store.acknowledge(answer.lease, [key, ...keys])
       }
-      assert.strictEqual(yield* rows("line"), appends * 50)
+      assert.strictEqual(yield* rows("queue"), appends * 50)
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 })

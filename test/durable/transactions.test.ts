@@ -16,7 +16,7 @@ const refused: Failed = {
   maybeCommitted: false
 }
 
-/** A file that takes down what is done together, unless it is told what to say. */
+/** A file that records what is done together, unless its answer is given. */
 class File implements Pick<Database, "attempt"> {
   readonly commits: Array<ReadonlyArray<string>> = []
   attempts = 0
@@ -31,7 +31,7 @@ class File implements Pick<Database, "attempt"> {
   attempt<A>(_: "read" | "write" | "none", work: (statements: Statements) => A): Attempt<A> {
     this.attempts++
     this.operations = []
-    // The works of these tests ask nothing of it.
+    // The works of these tests do not use it.
     const value = work(undefined as unknown as Statements)
     const said = this.says(this.operations)
     if (said !== undefined) return said
@@ -43,7 +43,7 @@ class File implements Pick<Database, "attempt"> {
 const setup = (busyTimeout = 100) =>
   Effect.map(Effect.context<never>(), (context) => {
     const file = new File()
-    // All that is asked of it.
+    // All of it that is used.
     const transactions = new Transactions(file as unknown as Database, busyTimeout, context)
     return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
   })
@@ -195,7 +195,7 @@ describe("operations that write to one file", () => {
     })
   )
 
-  it.effect("that are interrupted while they wait are not done, whoever they wait with", () =>
+  it.effect("that are interrupted while they wait are not done, whatever they wait with", () =>
     Effect.gen(function* () {
       const { file, write } = yield* setup(10_000)
       file.says = () => busy
@@ -210,7 +210,7 @@ describe("operations that write to one file", () => {
     })
   )
 
-  it.effect("wait by the clock of the store, whoever came first", () =>
+  it.effect("wait by the clock of the store, whatever came first", () =>
     Effect.gen(function* () {
       const { file, write } = yield* setup()
       file.says = () => busy
@@ -226,7 +226,7 @@ describe("operations that write to one file", () => {
     })
   )
 
-  it.effect("are all answered, though somebody throws when he is", () =>
+  it.effect("are all answered, though an observer of one throws", () =>
     Effect.gen(function* () {
       const { errors } = yield* uncaught
       const { write } = yield* setup()
@@ -243,7 +243,7 @@ describe("operations that write to one file", () => {
     })
   )
 
-  it.effect("tell the time by the clock of who asks", () =>
+  it.effect("have the time of their caller's clock", () =>
     Effect.gen(function* () {
       const { transactions } = yield* setup()
       yield* TestClock.setTime(12_345)

@@ -153,7 +153,7 @@ describe("the checks", () => {
       entry,
       receiver: { kept: ["a", "a", "b"], acknowledged: 2 },
       carried: { waiting: 0, deadLetters: 0 },
-      letters: [{ id: "c", why: "gone" }]
+      deadLetters: [{ id: "c", why: "gone" }]
     }
   }
 
@@ -189,7 +189,7 @@ describe("the checks", () => {
       path: path.with(1, node("DurableQueue", { accepted: 5, delivered: 4, deadLettered: 1 })),
       receiver: { kept: ["e", "b", "e", "a", "b"], acknowledged: 4 },
       carried: { waiting: 2, deadLetters: 1 },
-      letters: [
+      deadLetters: [
         { id: "d", why: "gone" },
         { id: "c", why: "gone" }
       ]
@@ -206,7 +206,7 @@ describe("the checks", () => {
       "event e never came"
     ])
     assert.include(
-      faults({ ...inOrder, letters: inOrder.letters.slice(1) }).join(),
+      faults({ ...inOrder, deadLetters: inOrder.deadLetters.slice(1) }).join(),
       "event d never came,1 events were given up, and 0 are dead letters"
     )
   })
@@ -260,8 +260,8 @@ describe("the checks", () => {
     assert.deepStrictEqual(faults({ ...rest, path, entry, receiver: { ...receiver, acknowledged: 1 } }), [
       "it delivered 2 events, and the receiver acknowledged 1"
     ])
-    const twice = [...rest.letters, ...rest.letters]
-    assert.deepStrictEqual(faults({ ...rest, path, entry, receiver, letters: twice }), [
+    const twice = [...rest.deadLetters, ...rest.deadLetters]
+    assert.deepStrictEqual(faults({ ...rest, path, entry, receiver, deadLetters: twice }), [
       "1 events were given up, and 2 are dead letters"
     ])
     const left = path.with(1, node("DurableQueue", { accepted: 3, delivered: 2, remaining: 1 }))

@@ -1,7 +1,7 @@
 /** The account of one endpoint, and whether it is true. Pure: what it judges is handed to it. */
 import type { EventSink } from "effect-events"
 import type { Entry } from "./Ledger.ts"
-import type { Letter } from "./Letters.ts"
+import type { DeadLetter } from "./DeadLetters.ts"
 import type { Receiver } from "./Receivers.ts"
 
 /** The nodes of an endpoint down to the webhook: nothing on the way branches. */
@@ -19,7 +19,7 @@ export interface Evidence {
   /** What earlier runs had left in the file: events, and dead letters. */
   readonly carried: { readonly waiting: number; readonly deadLetters: number }
   /** All dead letters there are now. */
-  readonly letters: ReadonlyArray<Letter>
+  readonly deadLetters: ReadonlyArray<DeadLetter>
 }
 
 const queue = "DurableQueue"
@@ -29,7 +29,7 @@ export const total = (path: ReadonlyArray<EventSink.SinkHealth>, waiting = 0): E
   const sum = (key: keyof EventSink.SinkCounts) => path.reduce((n, { counts }) => n + counts[key], 0)
   return {
     accepted: (path[0]?.counts.accepted ?? 0) + (path[0]?.kind === queue ? 0 : waiting),
-    // The queue is who knows: what the webhook commits in the moment of the close is kept, in flight.
+    // The queue's count: what the webhook commits in the moment of the close remains, in flight.
     delivered: path.findLast(({ kind }) => kind === queue)?.counts.delivered ?? 0,
     filtered: sum("filtered"),
     dropped: sum("dropped"),
@@ -95,16 +95,19 @@ const some = (ids: ReadonlyArray<string>, what: string): ReadonlyArray<string> =
 }
 
 /** Everything that is wrong with an endpoint at the end: nothing, or a lie has come to light. */
-export const faults = ({ carried, entry, letters, path, receiver }: Evidence): ReadonlyArray<string> => {
+export const faults = ({ carried, entry, deadLetters, path, receiver }: Evidence): ReadonlyArray<string> => {
   const { accepted, deadLettered, delivered, dropped, filtered, remaining, undelivered } = total(path, carried.waiting)
-  const lost = new Set(letters.map(({ id }) => id))
+  const lost = new Set(deadLetters.map(({ id }) => id))
   // Of the input as a whole, whichever run has sent it.
   const found = [
     ...conservation(path, carried.waiting),
     ...sequence(entry.wanted, receiver.kept, entry.mayGiveUp ? lost : undefined)
   ]
   const demand = (holds: boolean, otherwise: string) => void (holds || found.push(otherwise))
-  demand(entry.mayGiveUp || letters.length === 0, `it may give nothing up, and gave up ${letters.length} events`)
+  demand(
+    entry.mayGiveUp || deadLetters.length === 0,
+    `it may give nothing up, and gave up ${deadLetters.length} events`
+  )
   demand(dropped + undelivered + remaining === 0, `${dropped + undelivered + remaining} events are left`)
   // Of this run.
   const given = carried.waiting + entry.sent
@@ -113,7 +116,7 @@ export const faults = ({ carried, entry, letters, path, receiver }: Evidence): R
     filtered === entry.sent - entry.sentWanted,
     `${entry.sent - entry.sentWanted} events are not for it, and it filtered ${filtered}`
   )
-  const dead = letters.length - carried.deadLetters
+  const dead = deadLetters.length - carried.deadLetters
   demand(deadLettered === dead, `${deadLettered} events were given up, and ${dead} are dead letters`)
   // Its answer to a request may not have come through.
   demand(

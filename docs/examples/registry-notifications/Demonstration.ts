@@ -27,7 +27,7 @@ import * as Graph from "./Graph.ts"
 import * as Input from "./Input.ts"
 import * as Journal from "./Journal.ts"
 import { Ledger } from "./Ledger.ts"
-import { lettersOf } from "./Letters.ts"
+import { deadLettersOf } from "./DeadLetters.ts"
 import { ofFolder } from "./Problem.ts"
 import { behaviour, names, Receivers } from "./Receivers.ts"
 import * as Report from "./Report.ts"
@@ -135,7 +135,7 @@ const send = Effect.fnUntraced(function* (
       entry: Effect.succeed(ledger[name]),
       receiver: Effect.succeed(receivers[name]),
       carried: Effect.succeed({ waiting: before[name].rows, deadLetters: before[name].deadLetters }),
-      letters: lettersOf(name)
+      deadLetters: deadLettersOf(name)
     })
   )
   yield* Screen.print(

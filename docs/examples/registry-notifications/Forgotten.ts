@@ -1,6 +1,5 @@
 /**
- * Endpoints whose events wait in the data folder although nobody names them any more. A store cannot say which queues it
- * has, so the names are written to a file beside it, before the first event is.
+ * Endpoints whose events wait in the data folder although no option names them any more. A store cannot list its queues, so the names are written to a file beside it, before the first event is.
  */
 import { Effect, FileSystem, Path } from "effect"
 import { EventStore } from "effect-events/durable"
@@ -17,7 +16,7 @@ export const forgotten = Effect.fnUntraced(function* (folder: string, given: Rea
     (name) => Effect.map(store.size(name), ({ deadLetters, rows }) => ({ name, waiting: rows, deadLetters }))
   )
   const remaining = left.filter(({ deadLetters, waiting }) => waiting + deadLetters > 0)
-  // Whoever is killed meanwhile leaves the old file or the new one.
+  // A process that is killed meanwhile leaves the old file or the new one.
   yield* fs.writeFileString(`${file}.new`, [...given, ...remaining.map(({ name }) => name), ""].join("\n"))
   yield* fs.rename(`${file}.new`, file)
   return remaining

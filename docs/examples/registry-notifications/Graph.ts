@@ -3,7 +3,7 @@
  * endpoint is a pipeline, read from the receiver up: http, tried again until it succeeds or gives up, behind a queue in a
  * file. Above them all is one sink that commits to every queue.
  *
- * Who else needs one of these sinks asks for its tag; a test puts another layer in its place. Forget a layer, connect a
+ * Any other part gets one of these sinks by its tag; a test puts another layer in its place. Leave out a layer, connect a
  * sink of other events, or leave an error unhandled, and the last lines of this file do not compile.
  */
 import { Context, Data, Duration, Effect, Layer, Schedule } from "effect"
@@ -31,7 +31,7 @@ export class Notifications extends Context.Service<Notifications, Durable>()("re
 /** For how long a run that was killed keeps the next one waiting. Short because this is an example, as all times here. */
 export const leaseTtl = Duration.seconds(1)
 
-/** Where and how to post to a receiver, and who writes down how it went. */
+/** Where and how to post to a receiver, and where the attempts are counted. */
 const options = Effect.fnUntraced(function* (name: Name) {
   const { [name]: receiver } = yield* Receivers
   const { [name]: entry } = yield* Ledger
@@ -39,7 +39,7 @@ const options = Effect.fnUntraced(function* (name: Name) {
 })
 
 /** A receiver that has failed five times in a row is left alone for a while. */
-const patient = (name: Name) =>
+const withBreaker = (name: Name) =>
   Effect.flatMap(options(name), (options) => Pipeline.make({ ...options, threshold: 5, backoff: "200 millis" }))
 
 /** What the absent receiver's dead letters say. */
@@ -67,13 +67,13 @@ const impatient = Effect.fnUntraced(function* (name: Name) {
   )
 })
 
-/** Images' layers are not for everybody. */
+/** Events of images' layers are not for every receiver. */
 const ignored = Endpoint.ignoring({ mediaTypes: ["application/octet-stream"] })
 
 const endpoints = Layer.mergeAll(
-  EventSink.layer(Healthy, patient("healthy")),
-  EventSink.layer(Flaky, patient("flaky")),
-  EventSink.layer(Late, EventFilter.make((event: Notification) => !ignored(event))(patient("late"))),
+  EventSink.layer(Healthy, withBreaker("healthy")),
+  EventSink.layer(Flaky, withBreaker("flaky")),
+  EventSink.layer(Late, EventFilter.make((event: Notification) => !ignored(event))(withBreaker("late"))),
   EventSink.layer(Absent, impatient("absent"))
 )
 

@@ -33,7 +33,7 @@ export const decodeLine = (text: string, index: number): Effect.Effect<Line> =>
 const failed = (path: string) => (error: PlatformError.PlatformError) =>
   new InputError({ path, reason: error.reason._tag === "NotFound" ? "there is no such file" : error.message })
 
-/** Opens the file, so that a wrong name is told at once, and answers with its lines. Empty lines are left out. */
+/** Opens the file, so that a wrong name fails at once, and answers with its lines. Empty lines are left out. */
 export const open = Effect.fnUntraced(function* (path: string) {
   const fs = yield* FileSystem.FileSystem
   const { type } = yield* Effect.mapError(fs.stat(path), failed(path))

@@ -11,7 +11,7 @@ import { Problem } from "./Problem.ts"
 const Position = Schema.fromJsonString(Schema.Struct({ of: Schema.String, line: Schema.Int }))
 const Ids = Schema.fromJsonString(Schema.Array(Schema.String))
 
-/** What a run is told. The same file, unchanged, and the same seed are the same run. */
+/** The options of a run. The same file, unchanged, and the same seed are the same run. */
 export interface Run {
   readonly input: string
   readonly seed: number
@@ -39,7 +39,7 @@ export class Journal extends Context.Service<
   }
 >()("registry-notifications/Journal") {}
 
-/** Names a run, and tells it from those of others in a folder that everybody uses. */
+/** Names a run, and distinguishes it from those of other users in a shared folder. */
 const nameOf = Effect.fnUntraced(function* ({ input, seed }: Run) {
   const { mtime, size } = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.stat(input))
   const parts = [input, seed, size, Option.map(mtime, Number), process.getuid?.()]
@@ -63,7 +63,7 @@ export const open = Effect.fnUntraced(function* (run: Run) {
   }
 
   const committed = Effect.fnUntraced(function* (line: number) {
-    // Whoever is killed meanwhile leaves the old file or the new one.
+    // A process that is killed meanwhile leaves the old file or the new one.
     yield* fs.writeFileString(`${position}.new`, Schema.encodeSync(Position)({ of, line }))
     yield* fs.rename(`${position}.new`, position)
   })
@@ -81,11 +81,11 @@ export const open = Effect.fnUntraced(function* (run: Run) {
     }),
     keep: (receiver, ids) => fs.writeFileString(idsOf(receiver), `${Schema.encodeSync(Ids)(ids)}\n`, { flag: "a" }),
     remove: Effect.gen(function* () {
-      // The position first: whoever is killed meanwhile begins anew.
+      // The position first: a process that is killed meanwhile begins anew.
       yield* fs.remove(position)
       const own = /^(events\.db.*|position\.json\.new|.*\.ids)$/
       for (const name of yield* fs.readDirectory(folder)) if (own.test(name)) yield* fs.remove(path.join(folder, name))
-      // Not more than its own: somebody chose the folder, perhaps.
+      // Not more than its own files: the folder may have been there before.
       if ((yield* fs.readDirectory(folder)).length === 0) yield* fs.remove(folder, { recursive: true })
     })
   })

@@ -19,7 +19,7 @@ export class Entry {
   /** Of all events, and of those that are wanted, how many this run has sent. */
   sent = 0
   sentWanted = 0
-  /** Requests of this run, and those of which nobody knows whether the receiver has taken the event. */
+  /** Requests of this run, and those of which it is unknown whether the receiver has taken the event. */
   attempts = 0
   maybeCommitted = 0
 
@@ -28,7 +28,7 @@ export class Entry {
     this.mayGiveUp = options.mayGiveUp ?? false
   }
 
-  /** An event was sent to everybody, by this run or, if it is not `now`, by an earlier one. */
+  /** An event was sent to every endpoint, by this run or, if it is not `now`, by an earlier one. */
   wrote(event: Notification, now: boolean): void {
     if (now) this.sent++
     if (!this.wants(event)) return

@@ -1,6 +1,6 @@
 /**
- * queue in a file | retry with a breaker | http: what an `Endpoint` is, over a queue that survives. Where a receiver is not
- * told to be treated otherwise it is treated as distribution does.
+ * queue in a file | retry with a breaker | http: what an `Endpoint` is, over a queue that survives. Without options
+ * a receiver is treated as distribution treats it.
  */
 import { type Duration, Effect } from "effect"
 import { Breaker, type EventSink, RetryingSink } from "effect-events"

@@ -17,7 +17,7 @@ const isTrouble = <E>(error: E | Trouble): error is Trouble =>
   error instanceof EventStore.EventStoreError ||
   error instanceof DurableQueue.DurableWriteError
 
-/** Tells of what is wrong with a data folder to whoever chose it. */
+/** Turns errors of a data folder into a problem that names the folder. */
 export const ofFolder =
   (folder: string) =>
   <A, E, R>(self: Effect.Effect<A, E | Trouble, R>): Effect.Effect<A, E | Problem, R> =>

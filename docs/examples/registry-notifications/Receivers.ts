@@ -69,12 +69,12 @@ const up = Effect.fnUntraced(function* (name: Name, verdict: Effect.Effect<Verdi
   return receiver
 })
 
-/** A receiver at a free port where nobody listens: connections are refused. */
+/** A receiver at a free port without a server: connections are refused. */
 const down = (name: Name) => Effect.scoped(Effect.flatMap(listen(0), (server) => receiverOf(name, server)))
 
 /** Brings a receiver up that was down. */
 const start = Effect.fnUntraced(function* (receiver: Receiver) {
-  // Somebody else may have been given the port in the meantime: their turn will end.
+  // Another process may have been given the port in the meantime: it will end.
   const server = yield* Effect.retry(listen(Number(new URL(receiver.url).port)), Schedule.spaced("50 millis"))
   yield* server.serve(app(receiver, always))
 })

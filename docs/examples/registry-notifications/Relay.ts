@@ -7,7 +7,7 @@ import { EventStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { FetchHttpClient, HttpServer } from "effect/http"
 import { forgotten } from "./Forgotten.ts"
-import { lettersOf } from "./Letters.ts"
+import { deadLettersOf } from "./DeadLetters.ts"
 import { ofFolder } from "./Problem.ts"
 import * as Quarantine from "./Quarantine.ts"
 import * as RelayGraph from "./RelayGraph.ts"
@@ -60,7 +60,7 @@ const relay = Effect.fnUntraced(function* ({ folder, ...options }: Options) {
       Effect.all({
         line: Effect.succeed(line),
         kept: Effect.map(line.queue.shutdown, ({ count }) => count),
-        letters: lettersOf(line.name)
+        deadLetters: deadLettersOf(line.name)
       })
     )
     yield* Screen.print(`\nClosed in ${Duration.toSeconds(took).toFixed(1)} s.`)

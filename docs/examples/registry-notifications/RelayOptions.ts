@@ -1,4 +1,4 @@
-/** What the relay is told on the command line, checked before anything is opened. */
+/** The options of the relay's command line, checked before anything is opened. */
 import { Effect } from "effect"
 import { RegistryEvent } from "effect-events/http"
 import { Problem } from "./Problem.ts"
@@ -9,7 +9,7 @@ export interface Listen {
   readonly port: number
 }
 
-/** `PORT` or `HOST:PORT`. Without a host only this machine can connect, since nobody is asked who they are. */
+/** `PORT` or `HOST:PORT`. Without a host only this machine can connect, since senders are not authenticated. */
 export const parseListen = (text: string): Effect.Effect<Listen, Problem> => {
   const [, host, port = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? []
   return port === "" || Number(port) > 65_535

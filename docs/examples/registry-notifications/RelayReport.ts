@@ -2,7 +2,7 @@
 import { Effect, Schedule } from "effect"
 import type { EventIngress } from "effect-events/http"
 import { pathFrom } from "./Account.ts"
-import { type Letter, reasons } from "./Letters.ts"
+import { type DeadLetter, reasons } from "./DeadLetters.ts"
 import type { Quarantine } from "./Quarantine.ts"
 import type { Line, Taken } from "./RelayGraph.ts"
 import * as Report from "./Report.ts"
@@ -25,8 +25,8 @@ const whyOf = ({ problem, status }: EventIngress.Answer): string => {
 }
 
 /**
- * Shows the counts when they have changed, until it is interrupted, and once more then. `before` says how many dead
- * letters each endpoint had when this process began.
+ * Shows the counts when they have changed, until it is interrupted, and once more then. `before` is the number of
+ * dead letters of each endpoint when this process began.
  */
 export const progress = Effect.fnUntraced(function* (
   taken: Taken["Service"],
@@ -59,18 +59,18 @@ export const progress = Effect.fnUntraced(function* (
 export interface Row {
   readonly line: Line
   readonly kept: number
-  readonly letters: ReadonlyArray<Letter>
+  readonly deadLetters: ReadonlyArray<DeadLetter>
 }
 
 /** A line per endpoint, and below it a line per reason for which events could not be delivered. */
 export const table = Effect.fnUntraced(function* (rows: ReadonlyArray<Row>) {
-  const cells = yield* Effect.forEach(rows, ({ kept, letters, line }, i) =>
+  const cells = yield* Effect.forEach(rows, ({ kept, deadLetters, line }, i) =>
     Effect.map(look(line), ({ breaker, delivered }) => [
       `${i + 1} ${line.name}`,
-      ...[delivered, kept, letters.length, breaker].map(String)
+      ...[delivered, kept, deadLetters.length, breaker].map(String)
     ])
   )
-  const dead = rows.flatMap(({ letters }, i) => reasons(String(i + 1), letters))
+  const dead = rows.flatMap(({ deadLetters }, i) => reasons(String(i + 1), deadLetters))
   return [
     Screen.table(["endpoint", "delivered", "kept", "dead letters", "breaker"], cells),
     ...(dead.length > 0 ? ["", "dead letters, which stay until they are replayed or purged:", ...dead] : [])

@@ -2,7 +2,7 @@
 import { Clock, Effect, Schedule } from "effect"
 import type { EventSink } from "effect-events"
 import { type Evidence, fates, total } from "./Account.ts"
-import { reasons } from "./Letters.ts"
+import { reasons } from "./DeadLetters.ts"
 import { type Name, names } from "./Receivers.ts"
 import * as Screen from "./Screen.ts"
 
@@ -49,13 +49,13 @@ const columns = ["endpoint", "events", "filtered", "delivered", "dead letters", 
  * this run), and below it a line per reason for which events were given up.
  */
 export const table = (events: number, rows: ReadonlyArray<Row>): string => {
-  const cells = rows.map(({ entry, letters, name, receiver }) => {
-    const { dead, delivered, missing } = fates(entry.wanted, receiver.kept, new Set(letters.map(({ id }) => id)))
+  const cells = rows.map(({ entry, deadLetters, name, receiver }) => {
+    const { dead, delivered, missing } = fates(entry.wanted, receiver.kept, new Set(deadLetters.map(({ id }) => id)))
     const repeats = receiver.kept.length - new Set(receiver.kept).size
     const filtered = events - entry.wanted.length
     return [name, ...[events, filtered, delivered, dead, missing, entry.attempts, repeats].map(String)]
   })
-  const givenUp = rows.flatMap(({ letters, name }) => reasons(name, letters))
+  const givenUp = rows.flatMap(({ deadLetters, name }) => reasons(name, deadLetters))
   return [
     Screen.table(columns, cells),
     ...(givenUp.length > 0 ? ["", "given up, each kept as a dead letter:", ...givenUp] : [])

@@ -50,7 +50,7 @@ const command = Command.make(
     const path = yield* Path.Path
     // npm starts scripts in the folder of the package, and says where it was called itself.
     const resolve = (name: string) => path.resolve(process.env["INIT_CWD"] ?? process.cwd(), name)
-    // What the demonstration's log would tell of is what it is there to show.
+    // The demonstration shows on purpose what its log would report.
     const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => (Option.isSome(listen) ? "Error" : "Fatal"))
     const keptBack: Screen.KeptBack = { lines: 0 }
 
@@ -92,7 +92,7 @@ const command = Command.make(
   })
 ).pipe(Command.withDescription("Sends the notifications of a registry on, and loses none of them silently"))
 
-// A program that was told to end says by its code what told it: 128 and the number of the signal.
+// A program that was ended by a signal says so by its code: 128 and the number of the signal.
 let terminated = false
 process.once("SIGTERM", () => (terminated = true))
 

@@ -1,6 +1,6 @@
 /**
- * What was delivered, or dropped, and is not acknowledged yet: it is acknowledged in groups, before the next read and beside
- * a long delivery.
+ * Events that were delivered, or dropped, and are not acknowledged yet: they are acknowledged in batches, before the
+ * next read and beside a long delivery.
  */
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -9,29 +9,29 @@ import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError, Key, Lease, LeaseLost, Operations, Stored } from "../EventStore.ts"
 import type { Ownership } from "./ownership.ts"
 
-/** How long what was delivered waits for its acknowledgement while the next event is delivered, in milliseconds. */
-const patience = 100
-/** How long it does not ask again beside a delivery after a failure. */
-const pause = "5 seconds"
+/** How long a delivered event waits for its acknowledgement while the next event is delivered, in milliseconds. */
+const acknowledgeDelay = 100
+/** How long the fiber beside a delivery waits after a failure before it acknowledges again. */
+const retryDelay = "5 seconds"
 
 export class Acknowledger {
   private readonly store: Operations
   private readonly ownership: Ownership
-  /** Events were removed from the line. */
+  /** Events were removed from the queue. */
   private readonly removed: () => void
   private settled: Array<Stored> = []
-  /** The first of them, which the store is being told of. */
-  private told: ReadonlyArray<Stored> = []
+  /** The first of them, whose acknowledgement is under way. */
+  private acknowledging: ReadonlyArray<Stored> = []
   /**
-   * What was reported as dropped, and counted so, and is still in the store: of one step of the trimmer, which drops nothing
-   * more until the store has let it go. Nothing is read before that, so that none of it is reported again or delivered
-   * after all, however long the store fails. It stays here when the lease is lost: another owner may deliver it, which
-   * nobody here can hinder, but this process does not when it has the lease again. Only its death forgets: what was reported
-   * by then and is still in the store is delivered by the next one. An event too many is better than one of which nobody
-   * was told.
+   * Events that were reported as dropped, and counted so, and are still in the store: of one step of the trimmer, which
+   * drops nothing more until the store has removed them. Nothing is read before that, so that none of them is reported
+   * again or delivered after all, however long the store fails. They stay here when the lease is lost: another owner
+   * may deliver them, which this process cannot prevent, but this process does not when it has the lease again. Only
+   * the death of the process forgets: events that were reported by then and are still in the store are delivered by the
+   * next one. An event too many is better than one without a report.
    */
   private dropped: ReadonlyArray<Key> = []
-  /** Who acknowledges: the drainer, or the fiber beside it. */
+  /** The turn to acknowledge: of the drainer, or of the fiber beside it. */
   private readonly turn = Semaphore.makeUnsafe(1)
   private readonly some = Latch.makeUnsafe()
 
@@ -41,17 +41,17 @@ export class Acknowledger {
     this.removed = removed
   }
 
-  /** How much was delivered or dropped and is not acknowledged yet. */
+  /** How many events were delivered or dropped and are not acknowledged yet. */
   get pending(): number {
     return this.dropped.length + this.settled.length
   }
 
-  /** What was delivered and is not acknowledged yet. */
+  /** The events that were delivered and are not acknowledged yet. */
   get unacknowledged(): ReadonlyArray<Stored> {
     return [...this.settled]
   }
 
-  /** Whether something was dropped and is not acknowledged yet. */
+  /** Whether an event was dropped and is not acknowledged yet. */
   get hasDropped(): boolean {
     return this.dropped.length > 0
   }
@@ -62,19 +62,19 @@ export class Acknowledger {
     this.some.openUnsafe()
   }
 
-  /** They are reported. */
+  /** The dropped events are reported. */
   drop(keys: ReadonlyArray<Key>): void {
     this.dropped = [...this.dropped, ...keys]
     this.some.openUnsafe()
   }
 
-  /** The lease was lost: what was delivered is for another to deliver again. */
-  forget(): void {
+  /** The lease was lost: another owner delivers again what was delivered. */
+  evict(): void {
     this.settled = []
-    this.told = []
+    this.acknowledging = []
   }
 
-  /** Acknowledges what has been delivered or dropped, once nobody else does. */
+  /** Acknowledges the events that have been delivered or dropped, one acknowledgement at a time. */
   acknowledge(lease: Lease): Effect.Effect<void, EventStoreError | LeaseLost> {
     return this.turn.withPermits(1)(
       Effect.suspend(() => {
@@ -82,11 +82,11 @@ export class Acknowledger {
         const delivered = [...this.settled]
         const keys = [...dropped, ...delivered.map(({ key }) => key)]
         if (!isReadonlyArrayNonEmpty(keys)) return Effect.void
-        this.told = delivered
+        this.acknowledging = delivered
         return Effect.map(this.store.acknowledge(lease, keys), () => {
-          // More may have been delivered meanwhile. When the lease was lost, all is forgotten already.
-          if (this.told === delivered) this.settled.splice(0, delivered.length)
-          this.told = []
+          // More may have been delivered meanwhile. When the lease was lost, all is evicted already.
+          if (this.acknowledging === delivered) this.settled.splice(0, delivered.length)
+          this.acknowledging = []
           if (this.dropped === dropped) this.dropped = []
           this.removed()
         })
@@ -94,7 +94,7 @@ export class Acknowledger {
     )
   }
 
-  /** Acknowledges while the drainer is at the next event, however long it is. */
+  /** Acknowledges while the drainer delivers the next event, however long that takes. */
   readonly beside: Effect.Effect<void> = Effect.suspend(() => {
     const turn = Effect.suspend(() => {
       this.some.closeUnsafe()
@@ -102,14 +102,14 @@ export class Acknowledger {
       return lease === undefined ? Effect.void : this.acknowledge(lease)
     }).pipe(
       Effect.catchTag("LeaseLost", ({ epoch }) => this.ownership.lose(epoch)),
-      // The drainer acknowledges too, when it is done, and says what is wrong.
+      // The drainer acknowledges too, after its delivery, and logs what is wrong.
       Effect.catchTag("EventStoreError", () =>
         Effect.andThen(
-          Effect.sleep(pause),
+          Effect.sleep(retryDelay),
           Effect.sync(() => this.some.openUnsafe())
         )
       )
     )
-    return Effect.forever(this.some.await.pipe(Effect.andThen(Effect.sleep(patience)), Effect.andThen(turn)))
+    return Effect.forever(this.some.await.pipe(Effect.andThen(Effect.sleep(acknowledgeDelay)), Effect.andThen(turn)))
   })
 }

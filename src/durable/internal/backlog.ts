@@ -1,122 +1,122 @@
-/** What a queue keeps: events that wait, and the lines in which its drainers take them. */
+/** The events of a queue that wait, and the sources from which its drainers take them. */
 import type { Source } from "./draining.ts"
-import { Feed, Topic } from "./feed.ts"
+import { PagedTopic, TopicReader } from "./pagedTopic.ts"
 
-/** Tells that the `n` events from the position `from` on, counted by their entry, are settled. */
+/** Notes that the `n` events from the position `from` on, counted in the order of their offers, are settled. */
 export type Settle = (from: number, n: number) => void
 
-/** One drainer's side of a backlog. */
-export interface Line<out A> extends Source<A> {
+/** The source of one drainer. */
+export interface BacklogSource<out A> extends Source<A> {
   /** The next `n` events that it gave are settled. */
   readonly settled: (n: number, settle: Settle) => void
 }
 
 export interface Backlog<A> {
-  /** How many events have entered. */
-  readonly entered: number
-  /** How many wait, in nobody's hand. */
+  /** How many events were offered. */
+  readonly offered: number
+  /** How many wait, and no drainer has taken. */
   readonly size: number
-  /** Whether a line that has nothing in hand would be given something. */
+  /** Whether a source that has nothing in flight would be given something. */
   readonly isReady: boolean
-  /** The position of the first event that is not settled, or of the next that enters. */
+  /** The position of the first event that is not settled, or of the next that is offered. */
   readonly oldest: number
-  readonly lines: ReadonlyArray<Line<A>>
-  /** The key of an event; what it throws is the writer's, before anything has changed. */
+  readonly sources: ReadonlyArray<BacklogSource<A>>
+  /** The key of an event; a throw is the writer's, before anything has changed. */
   readonly keyOf: ((event: A) => unknown) | undefined
-  /** Lets an event in, which belongs to `key`. */
-  readonly enter: (event: A, key: unknown) => void
-  /** Lets a group in, whole. */
-  readonly enterAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => void
-  /** Takes out the event that has waited longest. There must be one. */
+  /** Accepts an event, which belongs to `key`. */
+  readonly offer: (event: A, key: unknown) => void
+  /** Accepts a batch, whole. */
+  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => void
+  /** Takes the event that has waited longest. There must be one. */
   readonly takeOldest: (settle: Settle) => A
-  /** Lets nothing more in: its lines end when nothing waits any more. */
+  /** Accepts nothing more: the sources end when no event waits any more. */
   readonly end: () => void
-  /** Gives nothing more out: its lines end now, and what waits is left for `rest`. */
+  /** Gives nothing more out: the sources end now, and waiting events are left for `takeAll`. */
   readonly stop: () => void
-  /** Takes out all that wait, in order. */
-  readonly rest: () => ReadonlyArray<A>
+  /** Takes all waiting events, in order. */
+  readonly takeAll: () => ReadonlyArray<A>
 }
 
-/** Events in the order of their entry, whatever their keys. A line takes at most `most` at once, and its share. */
+/** Events in the order of their offers, whatever their keys. A source takes at most `most` at once, and its share. */
 export class Sequence<A> implements Backlog<A> {
-  private readonly topic = new Topic<A>()
-  private readonly feed = new Feed(this.topic)
-  readonly lines: ReadonlyArray<Line<A>>
+  private readonly topic = new PagedTopic<A>()
+  private readonly reader = new TopicReader(this.topic)
+  readonly sources: ReadonlyArray<BacklogSource<A>>
   readonly keyOf = undefined
-  /** For each line the position of its first event that is not settled, and of the first that it was not given. */
-  private readonly hands: Array<{ next: number; end: number }> = []
+  /** For each source the position of its first event that is not settled, and of the first that it was not given. */
+  private readonly ranges: Array<{ next: number; end: number }> = []
   private stopped = false
 
-  constructor(lines: number, most: number) {
-    this.lines = Array.from({ length: lines }, () => this.line(most, lines))
+  constructor(sources: number, most: number) {
+    this.sources = Array.from({ length: sources }, () => this.source(most, sources))
   }
 
-  private line(most: number, lines: number): Line<A> {
-    const { feed } = this
-    const hand = { next: 0, end: 0 }
-    this.hands.push(hand)
+  private source(most: number, sources: number): BacklogSource<A> {
+    const { reader } = this
+    const range = { next: 0, end: 0 }
+    this.ranges.push(range)
     return {
-      wait: feed.woken,
+      wait: reader.woken,
       poll: () => {
         if (this.stopped) return []
-        if (!feed.isReady) return undefined
-        const next = feed.position
-        // What one takes as a group the others cannot: they would be idle.
-        const share = Math.min(most, Math.ceil(feed.size / lines))
-        const events = most === Number.POSITIVE_INFINITY ? feed.some() : feed.poll(share)
-        hand.next = next
-        hand.end = next + events.length
+        if (!reader.isReady) return undefined
+        const next = reader.position
+        // Events that one source takes as a batch would leave the others idle.
+        const share = Math.min(most, Math.ceil(reader.size / sources))
+        const events = most === Number.POSITIVE_INFINITY ? reader.some() : reader.poll(share)
+        range.next = next
+        range.end = next + events.length
         return events
       },
       settled: (n, settle) => {
-        hand.next += n
-        settle(hand.next - n, n)
+        range.next += n
+        settle(range.next - n, n)
       }
     }
   }
 
   get oldest(): number {
-    let oldest = this.feed.position
-    for (const { end, next } of this.hands) if (next < end) oldest = Math.min(oldest, next)
+    let oldest = this.reader.position
+    for (const { end, next } of this.ranges) if (next < end) oldest = Math.min(oldest, next)
     return oldest
   }
 
-  get entered(): number {
+  get offered(): number {
     return this.topic.published
   }
 
   get size(): number {
-    return this.feed.size
+    return this.reader.size
   }
 
   get isReady(): boolean {
-    return this.feed.size > 0
+    return this.reader.size > 0
   }
 
-  enter(event: A): void {
+  offer(event: A): void {
     this.topic.publish(event)
   }
 
-  enterAll(events: ReadonlyArray<A>): void {
+  offerAll(events: ReadonlyArray<A>): void {
     this.topic.publishAll(events)
   }
 
   takeOldest(settle: Settle): A {
-    settle(this.feed.position, 1)
-    // There is one, says the caller.
-    return this.feed.poll(1)[0]!
+    settle(this.reader.position, 1)
+    // The caller has checked that there is one.
+    return this.reader.poll(1)[0]!
   }
 
   end(): void {
-    this.feed.cut()
+    this.reader.cut()
   }
 
   stop(): void {
     this.stopped = true
-    this.feed.cut()
+    this.reader.cut()
   }
 
-  rest(): ReadonlyArray<A> {
-    return this.feed.rest()
+  takeAll(): ReadonlyArray<A> {
+    return this.reader.rest()
   }
 }

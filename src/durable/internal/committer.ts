@@ -1,11 +1,11 @@
-/** Group commit: writers that come while a commit is under way share the next one. */
+/** Group commit: writes that come while a commit is under way share the next one. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Duration from "effect/Duration"
 import * as Latch from "effect/Latch"
 import { endWithin } from "../../internal/deadline.ts"
-import { answerAll } from "./answering.ts"
+import { answerAll } from "./answerAll.ts"
 import { Turns } from "./onDemand.ts"
 
 type Payloads = NonEmptyReadonlyArray<Uint8Array>
@@ -15,32 +15,32 @@ interface Writer<out A, in E> {
   readonly payloads: Payloads
   readonly bytes: number
   readonly resume: (answer: Effect.Effect<void, E>) => void
-  /** It was interrupted: nothing of it is to be stored any more. */
-  gone: boolean
+  /** The write was interrupted: none of its events is to be stored any more. */
+  interrupted: boolean
 }
 
 export interface CommitterOptions<in A, out E> {
   /** Stores payloads whole, or answers that they do not fit. */
   readonly append: (payloads: Payloads) => Effect.Effect<boolean, E>
-  /** What a writer gets for events that do not fit. */
+  /** The answer to a writer whose events do not fit. */
   readonly full: (events: ReadonlyArray<A>) => Effect.Effect<void, E>
-  /** What a writer gets whose commit has not ended by the end. */
+  /** The answer to a writer whose commit has not ended at the close. */
   readonly unanswered: Effect.Effect<never, E>
   /** How many events, and bytes of them, share a commit at most; a writer that has more commits alone. */
   readonly events: number
   readonly bytes: number
-  /** Whether a writer waits for room, first come, first in; otherwise it is told that there is none. */
-  readonly patient: boolean
+  /** Whether a writer waits for room, in the order of writes; otherwise it is refused at once. */
+  readonly waitsForRoom: boolean
   readonly context: Context.Context<never>
 }
 
-/** How long a writer that waits for room does not look whether another process has made some. */
-const lookForRoom = "100 millis"
+/** How often a writer that waits for room polls for room that another process has made. */
+const roomPollInterval = "100 millis"
 
 export class Committer<in out A, in out E> {
   private readonly options: CommitterOptions<A, E>
   private waiting: Array<Writer<A, E>> = []
-  /** Whose commit is under way. */
+  /** The writers whose commit is under way. */
   private committing: ReadonlyArray<Writer<A, E>> = []
   private closed: Effect.Effect<never, E> | undefined = undefined
   /** How many writers may share a commit: fewer after one that did not fit as a whole. */
@@ -58,21 +58,21 @@ export class Committer<in out A, in out E> {
     return Effect.callback((resume) => {
       if (this.closed !== undefined) return resume(this.closed)
       const bytes = sizeOf(payloads)
-      const writer: Writer<A, E> = { events, payloads, bytes, resume, gone: false }
+      const writer: Writer<A, E> = { events, payloads, bytes, resume, interrupted: false }
       this.waiting.push(writer)
       this.turns.start(this.options.context)
       return Effect.sync(() => {
-        writer.gone = true
-        // It may be the one that the others wait behind.
+        writer.interrupted = true
+        // The others may wait behind this one.
         this.room.openUnsafe()
       })
     })
   }
 
-  /** There may be room for who waits for it. */
+  /** There may be room for a writer that waits for it. */
   readonly wake = (): void => void this.room.openUnsafe()
 
-  /** Turns away who waits and who comes, and waits for the commit that is under way until `timeout`. */
+  /** Refuses all writers, waiting and to come, and waits for the commit that is under way until `timeout`. */
   close(closed: Effect.Effect<never, E>, timeout: Duration.Duration): Effect.Effect<void> {
     this.closed = closed
     const { waiting } = this
@@ -86,13 +86,13 @@ export class Committer<in out A, in out E> {
   }
 
   private readonly round: Effect.Effect<void> = Effect.suspend(() => {
-    const writers = this.group()
+    const writers = this.batch()
     const [first, ...others] = writers
     if (first === undefined) return Effect.void
     this.room.closeUnsafe()
     this.idle.closeUnsafe()
     this.committing = writers
-    // Writers that come from now on stand behind these.
+    // Writers from now on are behind these.
     const behind = this.waiting.length
     const payloads = others.length === 0 ? first.payloads : writers.flatMap((writer) => writer.payloads)
     // Not empty, since no writer's are.
@@ -112,27 +112,27 @@ export class Committer<in out A, in out E> {
   private readonly turns = new Turns(() => this.waiting.length > 0, this.round)
 
   /** Takes the writers out whose events share the next commit. */
-  private group(): ReadonlyArray<Writer<A, E>> {
-    const group: Array<Writer<A, E>> = []
+  private batch(): ReadonlyArray<Writer<A, E>> {
+    const batch: Array<Writer<A, E>> = []
     let events = 0
     let bytes = 0
     let taken = 0
     for (const writer of this.waiting) {
       events += writer.payloads.length
       bytes += writer.bytes
-      const fits = events <= this.options.events && bytes <= this.options.bytes && group.length < this.most
-      if (!writer.gone && group.length > 0 && !fits) break
+      const fits = events <= this.options.events && bytes <= this.options.bytes && batch.length < this.most
+      if (!writer.interrupted && batch.length > 0 && !fits) break
       taken++
-      if (writer.gone) {
+      if (writer.interrupted) {
         events -= writer.payloads.length
         bytes -= writer.bytes
-      } else group.push(writer)
+      } else batch.push(writer)
     }
     this.waiting.splice(0, taken)
-    return group
+    return batch
   }
 
-  /** Some of them may fit where all of them do not. So many others were waiting when the store was asked. */
+  /** Some writers may fit where all of them do not. `behind` others were waiting when the store was asked. */
   private full(writers: ReadonlyArray<Writer<A, E>>, behind: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.committing = []
@@ -142,29 +142,30 @@ export class Committer<in out A, in out E> {
         return Effect.void
       }
       const [first, ...others] = writers
-      if (first !== undefined && others.length === 0 && !this.options.patient) {
-        // What an interrupted writer had is not accepted, and so not dropped either.
-        const refused = [first, ...this.refusedWith(first, behind)].filter(({ gone }) => !gone)
+      if (first !== undefined && others.length === 0 && !this.options.waitsForRoom) {
+        // The events of an interrupted writer are not accepted, and so not dropped either.
+        const refused = [first, ...this.refusedWith(first, behind)].filter(({ interrupted }) => !interrupted)
         answerAll(refused, ({ events, resume }) => resume(this.options.full(events)))
         return Effect.void
       }
       this.waiting.unshift(...writers)
       if (others.length > 0) {
-        // What is said of one who is not patient is said of all who ask for as much: he is asked for at once.
-        this.most = this.options.patient ? Math.ceil(writers.length / 2) : 1
+        // Without back-pressure a refused writer refuses all larger ones, so the store is asked for one writer at a
+        // time.
+        this.most = this.options.waitsForRoom ? Math.ceil(writers.length / 2) : 1
         return Effect.void
       }
-      return Effect.asVoid(Effect.timeoutOption(this.room.await, lookForRoom))
+      return Effect.asVoid(Effect.timeoutOption(this.room.await, roomPollInterval))
     })
   }
 
   /**
-   * Takes out, of those who were waiting when the store was asked for `first`, who ask for as much or more: at that moment
-   * there was no room for them either. Who asks for less, or came later, is tried. Nobody learns anything from one that is
-   * interrupted.
+   * Takes out, of the writers that were waiting when the store was asked for `first`, those of as many events or more:
+   * at that moment there was no room for them either. Smaller writers, and later ones, are tried. An interrupted writer
+   * refuses no other.
    */
   private refusedWith(first: Writer<A, E>, behind: number): ReadonlyArray<Writer<A, E>> {
-    if (first.gone) return []
+    if (first.interrupted) return []
     const isRefused = ({ bytes, payloads }: Writer<A, E>, at: number): boolean =>
       at < behind && payloads.length >= first.payloads.length && bytes >= first.bytes
     const { waiting } = this
@@ -172,7 +173,7 @@ export class Committer<in out A, in out E> {
     return waiting.filter(isRefused)
   }
 
-  /** Each goes on inside this call, and may write again. */
+  /** Each writer goes on inside this call, and may write again. */
   private answer(writers: ReadonlyArray<Writer<A, E>>, answer: Effect.Effect<void, E>): void {
     this.committing = []
     answerAll(writers, ({ resume }) => resume(answer))

@@ -7,7 +7,7 @@ import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import type { Codec } from "./eventCodec.ts"
 
 /**
- * An event that could not be delivered, or not be decoded: what is stored of it, and what it decodes to now.
+ * An event that could not be delivered, or not be decoded: its stored form, and what it decodes to now.
  *
  * @category models
  * @since 0.1.0
@@ -17,12 +17,12 @@ export interface DeadLetter<out A> extends StoredDeadLetter {
 }
 
 /**
- * Some dead letters: one, several, or all that there are when they are asked for.
+ * Selects dead letters: one, several, or all that there are at the call.
  *
  * @category models
  * @since 0.1.0
  */
-export type Letters = "all" | Pick<StoredDeadLetter, "key"> | ReadonlyArray<Pick<StoredDeadLetter, "key">>
+export type DeadLetterSelection = "all" | Pick<StoredDeadLetter, "key"> | ReadonlyArray<Pick<StoredDeadLetter, "key">>
 
 /**
  * The dead letters of a queue. They stay until they are replayed or purged.
@@ -31,21 +31,21 @@ export type Letters = "all" | Pick<StoredDeadLetter, "key"> | ReadonlyArray<Pick
  * @since 0.1.0
  */
 export interface DeadLetters<out A> {
-  /** A page of them, in the order in which they were dead-lettered: the first 100 by default. */
+  /** A page of dead letters, in the order in which they were dead-lettered: the first 100 by default. */
   readonly list: (page?: Partial<Page>) => Effect.Effect<ReadonlyArray<DeadLetter<A>>, EventStoreError>
   /**
-   * Puts letters at the end of the line again, in the order given, as the bytes that they are: they are decoded anew when
-   * their turn comes. Answers how many that were. When it fails, some of many may have been replayed.
+   * Appends dead letters to the end of the queue again, in the order given, as the bytes that they are: they are
+   * decoded anew at their delivery. Answers how many were replayed. When it fails, some of many may have been replayed.
    */
-  readonly replay: (letters: Letters) => Effect.Effect<number, EventStoreError>
-  /** Forgets letters for good. Answers how many that were. When it fails, some of many may be gone. */
-  readonly purge: (letters: Letters) => Effect.Effect<number, EventStoreError>
+  readonly replay: (selection: DeadLetterSelection) => Effect.Effect<number, EventStoreError>
+  /** Deletes dead letters for good. Answers how many were deleted. When it fails, some of many may be gone. */
+  readonly purge: (selection: DeadLetterSelection) => Effect.Effect<number, EventStoreError>
 }
 
-/** How many letters one step of the store is about, at most. */
+/** How many dead letters one step of the store is about, at most. */
 const pageSize = 500
 
-export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>): DeadLetters<A> => {
+export const makeDeadLetters = <A>(queue: string, store: Operations, codec: Codec<A>): DeadLetters<A> => {
   type Step = Operations["replay"]
 
   const some = (keys: ReadonlyArray<Key>, step: Step): Effect.Effect<number, EventStoreError> => {
@@ -68,26 +68,26 @@ export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>
     )
   }
 
-  /** As many as there are now: those that come meanwhile, replayed ones among them, are behind these. */
+  /** As many as there are now: dead letters that come meanwhile, replayed ones among them, are behind these. */
   const all = (step: Step): Effect.Effect<number, EventStoreError> =>
     Effect.flatMap(store.size(queue), ({ deadLetters }) => {
-      let left = deadLetters
+      let remaining = deadLetters
       let done = 0
       return Effect.map(
         Effect.whileLoop({
-          while: () => left > 0,
+          while: () => remaining > 0,
           body: () =>
-            Effect.flatMap(store.list(queue, { limit: Math.min(left, pageSize) }), (letters) =>
+            Effect.flatMap(store.list(queue, { limit: Math.min(remaining, pageSize) }), (page) =>
               Effect.map(
                 some(
-                  letters.map(({ key }) => key),
+                  page.map(({ key }) => key),
                   step
                 ),
-                (n) => ({ listed: letters.length, n })
+                (n) => ({ listed: page.length, n })
               )
             ),
           step: ({ listed, n }) => {
-            left = listed === 0 ? 0 : left - listed
+            remaining = listed === 0 ? 0 : remaining - listed
             done += n
           }
         }),
@@ -95,9 +95,9 @@ export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>
       )
     })
 
-  const which = (letters: Letters, step: Step): Effect.Effect<number, EventStoreError> => {
-    if (letters === "all") return all(step)
-    const list = "key" in letters ? [letters] : letters
+  const select = (selection: DeadLetterSelection, step: Step): Effect.Effect<number, EventStoreError> => {
+    if (selection === "all") return all(step)
+    const list = "key" in selection ? [selection] : selection
     return some(
       list.map(({ key }) => key),
       step
@@ -106,12 +106,12 @@ export const makeLetters = <A>(queue: string, store: Operations, codec: Codec<A>
 
   return {
     list: (page) =>
-      Effect.flatMap(store.list(queue, { after: page?.after, limit: page?.limit ?? 100 }), (letters) =>
-        Effect.forEach(letters, (letter) =>
-          Effect.map(Effect.result(codec.decode(letter.payload)), (event) => ({ ...letter, event }))
+      Effect.flatMap(store.list(queue, { after: page?.after, limit: page?.limit ?? 100 }), (listed) =>
+        Effect.forEach(listed, (deadLetter) =>
+          Effect.map(Effect.result(codec.decode(deadLetter.payload)), (event) => ({ ...deadLetter, event }))
         )
       ),
-    replay: (letters) => which(letters, store.replay),
-    purge: (letters) => which(letters, store.purge)
+    replay: (selection) => select(selection, store.replay),
+    purge: (selection) => select(selection, store.purge)
   }
 }

@@ -1,38 +1,38 @@
-/** What a drainer needs of the part around it: where events come from, and what becomes of those that it cannot deliver. */
+/** What a drainer needs of the part around it: a source of events, and what becomes of those that it cannot deliver. */
 import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Undelivered } from "../../Dropped.ts"
 import { sinkClosedOf } from "../../internal/sink.ts"
 
-/** Where a drainer takes its events from. Taking is no effect, so that no interruption comes between it and the hand. */
+/** The source of a drainer's events. Taking is no effect, so that no interruption comes between it and the drainer. */
 export interface Source<out A> {
-  /** Takes some events without waiting: none when there will be no more, `undefined` when there are none now. */
+  /** Takes some events without waiting: an empty array at the end, `undefined` when there are none now. */
   readonly poll: () => ReadonlyArray<A> | undefined
   /** Waits until there may be some, or no more. */
   readonly wait: Effect.Effect<void>
   /**
-   * Whether what it gave and is not settled is somebody else's by now, or may be: the rest of it is let go. Told once, and
-   * asked before each group.
+   * Whether another owner may have by now the events that it gave and that are not settled: the drainer then releases
+   * the rest of them. Answers `true` once, and is asked before each batch.
    */
   readonly isRevoked?: (() => boolean) | undefined
 }
 
-/** What the part around a drainer wants to know, and has a say in. */
+/** What the part around a drainer is notified of, and decides. */
 export interface Hooks {
-  /** `n` more events of the source are settled: delivered or given up. */
+  /** `n` more events of the source are settled: delivered or dropped. */
   readonly settled: (n: number) => void
-  /** One event that could not be delivered has been taken care of: it is to be counted as what became of it. */
-  readonly gaveUp: () => void
-  /** Whether a failure ends the line, and leaves its event in hand, in place of costing that event. */
+  /** An event that could not be delivered is reported: the part counts it as what became of it. */
+  readonly dropped: () => void
+  /** Whether a failure ends the delivery, and leaves its event undelivered, in place of costing that event. */
   readonly ends: (cause: Cause.Cause<unknown>) => boolean
-  /** The downstream is closed, or the line ends: the part must close itself and report what is left. */
+  /** The downstream is closed, or the delivery ends: the part must close itself and report undelivered events. */
   readonly downstreamClosed: () => void
 }
 
-/** Takes care of what a drainer cannot deliver. */
+/** Reports events that a drainer cannot deliver. */
 export interface Reports<in A> {
-  /** An event's delivery ended in `cause`. Only what may be interrupted runs as `restore` makes it run. */
+  /** An event's delivery ended in `cause`. Only what may be interrupted runs under `restore`. */
   readonly failed: (
     event: A,
     cause: Cause.Cause<unknown>,
@@ -40,27 +40,27 @@ export interface Reports<in A> {
   ) => Effect.Effect<void>
   /** Events are delivered again. */
   readonly recovered: () => Effect.Effect<void>
-  /** The close left a write to itself, and its event is among what is left. */
+  /** The close abandoned a write, and its event is among the undelivered. */
   readonly abandoned: (downstream: string) => Effect.Effect<void>
-  /** The close left `failed` of this event to itself. */
+  /** The close abandoned `failed` of this event. */
   readonly unreported: (event: A) => Effect.Effect<void>
 }
 
-/** What ends when its source has ended, and then gives up what it has in hand. */
+/** Ends when its source has ended, and then answers what it has not delivered. */
 export interface Drain<out A> {
   readonly close: (timeout: Duration.Duration) => Effect.Effect<void>
-  readonly left: () => ReadonlyArray<Undelivered<A>>
+  readonly undelivered: () => ReadonlyArray<Undelivered<A>>
 }
 
-/** Closes drainers side by side, and answers with what they had in hand. */
+/** Closes drainers side by side, and answers their undelivered events. */
 export const closeAll = <A>(
   drainers: ReadonlyArray<Drain<A>>,
   timeout: Duration.Duration
 ): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
   Effect.map(
     Effect.forEach(drainers, (drainer) => drainer.close(timeout), { concurrency: "unbounded", discard: true }),
-    () => drainers.flatMap((drainer) => drainer.left())
+    () => drainers.flatMap((drainer) => drainer.undelivered())
   )
 
-/** The end of most lines: what lies below is closed. */
+/** The usual end of a delivery: the sink below is closed. */
 export const endsClosed = (cause: Cause.Cause<unknown>): boolean => sinkClosedOf(cause) !== undefined

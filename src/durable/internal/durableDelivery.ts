@@ -1,4 +1,6 @@
-/** The side of a durable queue that delivers: a drainer over the store, and what becomes of the events that it cannot deliver. */
+/**
+ * The delivering side of a durable queue: drainers over the store, and what becomes of events that they cannot deliver.
+ */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -11,31 +13,31 @@ import { reportTimeout, within } from "../../internal/deadline.ts"
 import { Drainer } from "./storeDrainer.ts"
 import { closeAll, endsClosed } from "./draining.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
-import type { Account } from "./account.ts"
+import type { DurableAccount } from "./durableAccount.ts"
 import type { Codec } from "./eventCodec.ts"
-import { Consumer, type ConsumerLine } from "./consumer.ts"
-import type { QueueLog } from "./log.ts"
+import { Consumer, type ConsumerSource } from "./consumer.ts"
+import type { QueueLog } from "./queueLog.ts"
 import { toDeadLetter } from "./toDeadLetter.ts"
 import type { Settings } from "./settings.ts"
 
 export interface DeliveryHooks {
   /** The store's content may have changed, by this process or another. */
   readonly changed: Effect.Effect<void>
-  /** Events have left the line. */
+  /** Events have left the queue. */
   readonly removed: () => void
-  /** What lies below is closed. */
+  /** The sink below is closed. */
   readonly downstreamClosed: () => void
 }
 
-/** How often at most a queue asks how much the store holds, in milliseconds: some stores must count. */
+/** How often at most a queue reads the size of its store, in milliseconds: some stores must count. */
 const refreshAfter = 5_000
-/** How long it waits before it listens for changes again, or dead-letters an event again, after a failure. */
+/** The delay after a failure before changes are listened to again, or an event is dead-lettered again. */
 const again = "1 second"
 
 export class Delivery<A, E> {
   readonly consumer: Consumer<A>
   private readonly settings: Settings<A>
-  private readonly account: Account
+  private readonly account: DurableAccount
   private readonly store: Operations
   private readonly log: QueueLog
   private readonly drainers: ReadonlyArray<Drainer<A, E>>
@@ -47,7 +49,7 @@ export class Delivery<A, E> {
   constructor(
     dst: EventSink<A, E>,
     settings: Settings<A>,
-    account: Account,
+    account: DurableAccount,
     store: Operations,
     codec: Codec<A>,
     log: QueueLog,
@@ -69,52 +71,52 @@ export class Delivery<A, E> {
         decode: codec.decode,
         refresh: this.refresh,
         acquired: hooks.changed,
-        looking: () => account.looking(),
+        reading: () => account.reading(),
         removed: hooks.removed,
         undecodable: (n) => this.deadLettered(n),
         log
       },
       context
     )
-    // One for all of them: what a sink keeps by its caller's context is then kept once.
+    // One context for all drainers: what a sink keeps by its caller's context is then kept once.
     const delivering = Context.add(context, Delivering, node)
-    this.drainers = this.consumer.lines.map((line) => this.drainer(line, dst, hooks, delivering))
+    this.drainers = this.consumer.sources.map((source) => this.drainer(source, dst, hooks, delivering))
   }
 
   private drainer(
-    line: ConsumerLine<A>,
+    source: ConsumerSource<A>,
     dst: EventSink<A, E>,
     hooks: DeliveryHooks,
     context: Context.Context<never>
   ): Drainer<A, E> {
     const { account, log } = this
     const { counts } = account
-    /** The event that it gives up is among the dead letters. */
-    let isParked = false
+    /** The event that could not be delivered is among the dead letters. */
+    let isDeadLettered = false
     return new Drainer(
-      line,
+      source,
       dst,
       counts,
       {
-        failed: (_, cause, restore) => restore(this.failed(line, cause, () => (isParked = true))),
+        failed: (_, cause, restore) => restore(this.failed(source, cause, () => (isDeadLettered = true))),
         recovered: () => log.delivering,
         abandoned: log.abandoned,
-        // It is in the store as before.
+        // The event is in the store as before.
         unreported: () => Effect.void
       },
       {
         settled: (n) => {
-          if (!line.row?.exempt) account.left(n)
-          line.settled(n)
+          if (!source.row?.exempt) account.removed(n)
+          source.settled(n)
         },
-        gaveUp: () => {
-          if (isParked) {
+        dropped: () => {
+          if (isDeadLettered) {
             counts.deadLettered++
-            account.left(1)
-          } else line.letGo()
-          isParked = false
+            account.removed(1)
+          } else source.release()
+          isDeadLettered = false
         },
-        // A failure while it closes costs no event.
+        // A failure during the close costs no event.
         ends: (cause) => endsClosed(cause) || counts.state !== "open",
         downstreamClosed: hooks.downstreamClosed
       },
@@ -128,7 +130,7 @@ export class Delivery<A, E> {
     this.fibers = [run(this.consumer.ownership.renewing), run(this.consumer.acknowledger.beside), run(this.listening)]
   }
 
-  /** Learns how much there is: other processes write and deliver too. */
+  /** Reads how many events the store holds: other processes write and deliver too. */
   private readonly refresh: Effect.Effect<void, EventStoreError> = Effect.clockWith((clock) => {
     const now = clock.currentTimeMillisUnsafe()
     if (now - this.refreshedAt < refreshAfter) return Effect.void
@@ -138,13 +140,13 @@ export class Delivery<A, E> {
     })
   })
 
-  /** Learns how much there is now, if the store tells. If not, what is known has to do. */
+  /** Reads how many events the store holds now. If the store fails, the account has to do. */
   private readonly counted: Effect.Effect<void> = Effect.suspend(() => {
     this.refreshedAt = Number.NEGATIVE_INFINITY
     return Effect.catch(this.refresh, () => Effect.void)
   })
 
-  /** Whoever listens looks at once, and again when listening broke: the drainer says what is wrong with the store. */
+  /** A listener polls at once, and again when listening broke: the drainer logs what is wrong with the store. */
   private readonly listening: Effect.Effect<void> = Effect.suspend(() =>
     Stream.runForEach(this.store.changes(this.settings.name), () => this.changed)
   ).pipe(
@@ -156,16 +158,20 @@ export class Delivery<A, E> {
 
   private deadLettered(n: number): Effect.Effect<void> {
     this.account.counts.deadLettered += n
-    this.account.left(n)
+    this.account.removed(n)
     return this.log.deadLettered(n)
   }
 
   /**
-   * Moves the event that a drainer is at to the dead letters, and tells at once when that is done: an interruption may come
-   * with the next step. It comes back without, if the lease or the time is gone.
+   * Moves the event that a drainer delivers to the dead letters, and notes at once when that is done: an interruption
+   * may come with the next step. It returns without, if the lease or the time is gone.
    */
-  private failed({ row }: ConsumerLine<A>, cause: Cause.Cause<unknown>, deadLettered: () => void): Effect.Effect<void> {
-    // The drainer is at one: it has just failed.
+  private failed(
+    { row }: ConsumerSource<A>,
+    cause: Cause.Cause<unknown>,
+    deadLettered: () => void
+  ): Effect.Effect<void> {
+    // The drainer has one: it has just failed.
     if (row === undefined) return Effect.void
     row.exempt = true
     return this.deadLetter(
@@ -174,11 +180,11 @@ export class Delivery<A, E> {
     )
   }
 
-  private deadLetter(letter: DeadLettered, deadLettered: () => void): Effect.Effect<void> {
+  private deadLetter(event: DeadLettered, deadLettered: () => void): Effect.Effect<void> {
     const { lease } = this.consumer.ownership
-    // Somebody else delivers it.
+    // Another owner delivers it.
     if (lease === undefined) return Effect.void
-    return Effect.matchEffect(this.store.deadLetter(lease, [letter]), {
+    return Effect.matchEffect(this.store.deadLetter(lease, [event]), {
       onSuccess: () => {
         deadLettered()
         return this.log.deadLettered(1)
@@ -188,7 +194,7 @@ export class Delivery<A, E> {
           ? this.consumer.ownership.lose(error.epoch)
           : Effect.andThen(
               Effect.andThen(this.log.troubled(error), Effect.sleep(again)),
-              Effect.suspend(() => this.deadLetter(letter, deadLettered))
+              Effect.suspend(() => this.deadLetter(event, deadLettered))
             )
     })
   }
@@ -198,12 +204,12 @@ export class Delivery<A, E> {
     this.consumer.stop()
   }
 
-  /** Waits for what is in flight until the time is up, and answers with what then was: it stays in the store. */
+  /** Waits for events in flight until the time is up, and answers those that still are: they stay in the store. */
   readonly close: Effect.Effect<ReadonlyArray<Undelivered<A>>> = Effect.suspend(() =>
-    Effect.flatMap(closeAll(this.drainers, this.settings.drainTimeout), (left) => {
+    Effect.flatMap(closeAll(this.drainers, this.settings.drainTimeout), (undelivered) => {
       for (const fiber of this.fibers) fiber.interruptUnsafe()
       const finish = Effect.andThen(Effect.catch(this.consumer.finish, this.log.unacknowledged), this.counted)
-      return Effect.as(within(finish, reportTimeout), left)
+      return Effect.as(within(finish, reportTimeout), undelivered)
     })
   )
 }

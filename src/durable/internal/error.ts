@@ -4,7 +4,7 @@ import type { EventStoreError } from "../EventStore.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 
 /**
- * The event does not fit the queue's schema, or is no JSON in the end. Nothing was stored.
+ * The event does not fit the queue's schema, or its encoding is no JSON. Nothing was stored.
  *
  * @category errors
  * @since 0.1.0

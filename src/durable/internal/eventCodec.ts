@@ -7,7 +7,7 @@ import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import * as Json from "../../internal/encoding/json.ts"
 import * as Utf8 from "../../internal/encoding/utf8.ts"
 
-/** Most of both is over when it is made. */
+/** Encoding and decoding are mostly synchronous: they are over when the effect is made. */
 export interface Codec<A> {
   readonly encode: (event: A) => Effect.Effect<Uint8Array, EnvelopeError>
   readonly decode: (payload: Uint8Array) => Effect.Effect<A, EnvelopeError>

@@ -1,6 +1,6 @@
 /**
- * A store whose defects are errors too. It is somebody else's code: a line that died of one would ask it again at once, and
- * for ever.
+ * A store whose defects are errors too. A store may be the application's own code: a delivery that died of a defect
+ * would ask it again at once, and for ever.
  */
 import * as Effect from "effect/Effect"
 import { EventStoreError, type Operations } from "../EventStore.ts"

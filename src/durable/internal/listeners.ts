@@ -1,4 +1,4 @@
-/** Who listens to the changes of queues, and how a store tells them. */
+/** The listeners to the changes of queues, and how a store notifies them. */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -8,30 +8,30 @@ import * as Stream from "effect/Stream"
 type Listener<E> = Queue.Queue<void, E | Cause.Done>
 
 /**
- * The listeners of one store. Each has room for one element: a change that comes while another waits to be taken is told
- * with it, since who takes an element looks only then.
+ * The listeners of one store. Each has room for one element: a change that comes while another waits to be taken is
+ * part of it, since a listener that takes an element polls only then.
  */
 export class Listeners<E = never> {
   private readonly byQueue = new Map<string, Set<Listener<E>>>()
 
-  /** Tells that a queue has changed. For after the commit, when whoever looks finds it. */
+  /** Notifies of a change of a queue. For after the commit, when a poll finds it. */
   notify(queue: string): void {
     for (const listener of this.byQueue.get(queue) ?? []) Queue.offerUnsafe(listener, undefined)
   }
 
-  /** Tells that any queue may have changed. */
+  /** Notifies of a possible change of any queue. */
   notifyAll(): void {
     for (const queue of this.byQueue.keys()) this.notify(queue)
   }
 
-  /** Ends the streams there are. */
+  /** Ends all streams. */
   end(): void {
     for (const listeners of this.byQueue.values()) for (const listener of listeners) Queue.endUnsafe(listener)
   }
 
   /**
-   * The changes of a queue, the first element at once. `begin` runs before it, and `meanwhile` as long as somebody listens:
-   * its failure is that of the stream.
+   * The changes of a queue, the first element at once. `begin` runs before it, and `meanwhile` as long as the stream
+   * has a consumer: its failure is that of the stream.
    */
   stream(
     queue: string,

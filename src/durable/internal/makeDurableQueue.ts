@@ -1,4 +1,4 @@
-/** The machinery of a durable queue: a store, the writers in front of it, and the drainer behind it. */
+/** The parts of a durable queue: a store, the writers in front of it, and the drainers behind it. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -8,11 +8,11 @@ import type { EventStoreError, Operations, Stored } from "../EventStore.ts"
 import { edgeTo, makeNode } from "../../internal/node.ts"
 import { makeReport, type Report } from "../../internal/report.ts"
 import { type BatchSink, type EventSink, makeSink } from "../../internal/sink.ts"
-import { Account } from "./account.ts"
+import { DurableAccount } from "./durableAccount.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Delivery } from "./durableDelivery.ts"
-import { type DeadLetters, makeLetters } from "./deadLetters.ts"
-import { QueueLog } from "./log.ts"
+import { type DeadLetters, makeDeadLetters } from "./deadLetters.ts"
+import { QueueLog } from "./queueLog.ts"
 import type { Settings } from "./settings.ts"
 import { Trimmer } from "./trimmer.ts"
 import { type WriteError, Writing } from "./writing.ts"
@@ -24,23 +24,23 @@ import { type WriteError, Writing } from "./writing.ts"
  * @since 0.1.0
  */
 export interface Remaining<out A> {
-  /** How many events there are; if the store does not say so at the end, as far as this process knows. */
+  /** How many events there are; if the store does not say so at the end, as far as this process has seen. */
   readonly count: number
-  /** Those of them that were being delivered when the time was up: the receiver may have them. */
+  /** Those of them that were in flight when the time was up: the receiver may have them. */
   readonly inFlight: ReadonlyArray<A>
 }
 
-/** How long a flush does not look whether another process has delivered. */
-const lookForProgress = "250 millis"
+/** How often a flush polls for what another process has delivered. */
+const flushPollInterval = "250 millis"
 
 export class DurableQueueImpl<in out A, E> {
-  /** What writes to it; the rest of a durable queue is beside it. */
+  /** The sink side; the rest of a durable queue is beside it. */
   readonly sink: BatchSink<A, WriteError>
   private readonly settings: Settings<A>
   private readonly store: Operations
   private readonly codec: Codec<A>
   private readonly context: Context.Context<never>
-  private readonly account: Account
+  private readonly account: DurableAccount
   private readonly writing: Writing<A>
   private readonly delivery: Delivery<A, E>
   private readonly trimmer: Trimmer<A> | undefined
@@ -57,7 +57,7 @@ export class DurableQueueImpl<in out A, E> {
     settings: Settings<A>,
     context: Context.Context<never>
   ) {
-    this.account = new Account((counts, update) =>
+    this.account = new DurableAccount((counts, update) =>
       makeNode({
         kind: "DurableQueue",
         name: settings.name,
@@ -82,8 +82,8 @@ export class DurableQueueImpl<in out A, E> {
     this.context = context
     this.log = new QueueLog(node, counts)
     this.reporter = makeReport<A, never>(node, settings.onDropped, context)
-    this.deadLetters = makeLetters(settings.name, store, codec)
-    this.writing = new Writing(settings, this.account, store, codec, this.reporter, this.looked, context)
+    this.deadLetters = makeDeadLetters(settings.name, store, codec)
+    this.writing = new Writing(settings, this.account, store, codec, this.reporter, this.changed, context)
     this.delivery = new Delivery(
       dst,
       settings,
@@ -92,7 +92,7 @@ export class DurableQueueImpl<in out A, E> {
       codec,
       this.log,
       {
-        changed: this.looked,
+        changed: this.changed,
         removed: () => this.removed(),
         downstreamClosed: () => this.begin()
       },
@@ -106,7 +106,7 @@ export class DurableQueueImpl<in out A, E> {
   }
 
   /** There may be something to deliver, to drop, or room. */
-  private readonly looked: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly changed: Effect.Effect<void> = Effect.suspend(() => {
     this.delivery.consumer.wake()
     this.removed()
     if (this.trimmer === undefined) return Effect.void
@@ -127,8 +127,8 @@ export class DurableQueueImpl<in out A, E> {
       (decoded) => {
         const events = decoded.flatMap((event) => (event._tag === "Some" ? [event.value] : []))
         this.account.counts.dropped += dropped.length
-        this.account.left(dropped.length)
-        // The reports are under way by that, and the close waits for them.
+        this.account.removed(dropped.length)
+        // The reports are under way after this, and the close waits for them.
         void this.reporter.aside(events, { _tag: "Overflow" })
         return this.log.unreadable(dropped.length - events.length)
       }
@@ -145,14 +145,14 @@ export class DurableQueueImpl<in out A, E> {
     )
   )
 
-  /** Keys grow, so nothing is before `last` any more once the first in line is behind it. */
+  /** Keys grow, so nothing is before `last` any more once the first key is behind it. */
   private flushedThrough(last: number): Effect.Effect<void, EventStoreError> {
     return Effect.suspend(() => {
       this.progress.closeUnsafe()
       return Effect.flatMap(this.store.size(this.settings.name), ({ first }) =>
         first === undefined || first > last
           ? Effect.void
-          : Effect.andThen(Effect.timeoutOption(this.progress.await, lookForProgress), this.flushedThrough(last))
+          : Effect.andThen(Effect.timeoutOption(this.progress.await, flushPollInterval), this.flushedThrough(last))
       )
     })
   }
@@ -163,9 +163,9 @@ export class DurableQueueImpl<in out A, E> {
     counts.state = "closing"
     this.delivery.stop()
     const close = Effect.gen({ self: this }, function* () {
-      const [left] = yield* Effect.all([this.delivery.close, this.writing.close()], { concurrency: "unbounded" })
-      const inFlight = left.flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
-      const count = this.account.keep()
+      const [undelivered] = yield* Effect.all([this.delivery.close, this.writing.close()], { concurrency: "unbounded" })
+      const inFlight = undelivered.flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
+      const count = this.account.remain()
       counts.state = "closed"
       yield* this.log.closed(count, inFlight.length)
       return { count, inFlight }

@@ -6,7 +6,7 @@ export interface Limits {
   readonly bytes: number
 }
 
-/** An event in line. It knows its neighbours, so that one leaves from anywhere without a look at the others. */
+/** A stored event. It knows its neighbours, so that one is removed from anywhere without a look at the others. */
 export interface Row {
   readonly key: number
   readonly payload: Uint8Array
@@ -16,28 +16,28 @@ export interface Row {
   after: Row | undefined
 }
 
-export interface Told {
+export interface DeadLettered {
   readonly key: number
   readonly reason: "Failed" | "Died" | "Undecodable"
   readonly cause: string
   readonly attempts: number
 }
 
-export interface Letter extends Told {
+export interface DeadLetter extends DeadLettered {
   readonly payload: Uint8Array
   readonly writtenAt: number
   readonly deadLetteredAt: number
 }
 
-export type Place = Pick<Letter, "key" | "deadLetteredAt">
+export type Place = Pick<DeadLetter, "key" | "deadLetteredAt">
 
 const isAfter = (one: Place, other: Place): boolean =>
   one.deadLetteredAt > other.deadLetteredAt || (one.deadLetteredAt === other.deadLetteredAt && one.key > other.key)
 
-/** A copy that nobody else writes to. `slice` would not do: that of a `Buffer` shares its memory. */
+/** A copy with memory of its own. `slice` would not do: that of a `Buffer` shares its memory. */
 const copy = (payload: Uint8Array): Uint8Array => new Uint8Array(payload)
 
-/** One queue: its line, its dead letters, and whose it is. */
+/** One queue: its events, its dead letters, and its lease. */
 export class MemoryQueue {
   private readonly rows = new Map<number, Row>()
   private bytes = 0
@@ -45,9 +45,9 @@ export class MemoryQueue {
   private last: Row | undefined
   private lastKey = 0
   /** In the order of their pages. */
-  private readonly letters: Array<Letter> = []
+  private readonly deadLetters: Array<DeadLetter> = []
   private epoch = 0
-  /** When the lease runs out; nothing when it has been given back, or was never given. */
+  /** When the lease expires; nothing when it was released, or never acquired. */
   private expires: number | undefined
 
   append(payloads: ReadonlyArray<Uint8Array>, limits: Limits | undefined, now: number): boolean {
@@ -56,7 +56,7 @@ export class MemoryQueue {
       limits === undefined ||
       this.rows.size === 0 ||
       (this.rows.size + payloads.length <= limits.rows && this.bytes + bytes <= limits.bytes)
-    if (fits) for (const payload of payloads) this.enter(copy(payload), 0, now)
+    if (fits) for (const payload of payloads) this.add(copy(payload), 0, now)
     return fits
   }
 
@@ -72,49 +72,51 @@ export class MemoryQueue {
     return some
   }
 
-  /** Answers whether anything was there to be removed. */
+  /** Answers whether any of the keys was there to be removed. */
   acknowledge(keys: ReadonlyArray<number>): boolean {
     let changed = false
-    for (const key of keys) changed = this.leave(key) !== undefined || changed
+    for (const key of keys) changed = this.remove(key) !== undefined || changed
     return changed
   }
 
-  deadLetter(events: ReadonlyArray<Told>, deadLetteredAt: number): boolean {
+  deadLetter(events: ReadonlyArray<DeadLettered>, deadLetteredAt: number): boolean {
     let changed = false
     for (const { attempts, cause, key, reason } of events) {
-      const row = this.leave(key)
+      const row = this.remove(key)
       if (row === undefined) continue
       const { payload, writtenAt } = row
-      const letter = { key, reason, cause, attempts, payload, writtenAt, deadLetteredAt }
-      const at = this.letters.findLastIndex((other) => isAfter(letter, other))
-      this.letters.splice(at + 1, 0, letter)
+      const deadLetter = { key, reason, cause, attempts, payload, writtenAt, deadLetteredAt }
+      const at = this.deadLetters.findLastIndex((other) => isAfter(deadLetter, other))
+      this.deadLetters.splice(at + 1, 0, deadLetter)
       changed = true
     }
     return changed
   }
 
-  list(after: Place | undefined, limit: number): ReadonlyArray<Letter> {
-    const from = after === undefined ? 0 : this.letters.findIndex((letter) => isAfter(letter, after))
+  list(after: Place | undefined, limit: number): ReadonlyArray<DeadLetter> {
+    const from = after === undefined ? 0 : this.deadLetters.findIndex((deadLetter) => isAfter(deadLetter, after))
     if (from < 0) return []
-    return this.letters.slice(from, from + limit).map((letter) => ({ ...letter, payload: copy(letter.payload) }))
+    return this.deadLetters
+      .slice(from, from + limit)
+      .map((deadLetter) => ({ ...deadLetter, payload: copy(deadLetter.payload) }))
   }
 
   replay(keys: ReadonlyArray<number>): number {
-    const letters = keys.flatMap((key) => this.take(key))
-    for (const { attempts, payload, writtenAt } of letters) this.enter(payload, attempts, writtenAt)
-    return letters.length
+    const deadLetters = keys.flatMap((key) => this.removeDeadLetter(key))
+    for (const { attempts, payload, writtenAt } of deadLetters) this.add(payload, attempts, writtenAt)
+    return deadLetters.length
   }
 
   purge(keys: ReadonlyArray<number>): number {
-    return keys.flatMap((key) => this.take(key)).length
+    return keys.flatMap((key) => this.removeDeadLetter(key)).length
   }
 
   get size() {
-    const { bytes, first, last, letters, rows } = this
-    return { rows: rows.size, bytes, deadLetters: letters.length, first: first?.key, last: last?.key }
+    const { bytes, deadLetters, first, last, rows } = this
+    return { rows: rows.size, bytes, deadLetters: deadLetters.length, first: first?.key, last: last?.key }
   }
 
-  /** The new epoch; or how long somebody still has the lease, as a negative number. */
+  /** The new epoch; or how long another owner still has the lease, as a negative number. */
   acquire(ttl: number, now: number): number {
     if (this.expires !== undefined && now < this.expires) return now - this.expires
     this.expires = now + ttl
@@ -125,19 +127,19 @@ export class MemoryQueue {
     this.expires = now + ttl
   }
 
-  /** Answers whether it was this epoch's to give back. */
+  /** Answers whether this epoch had the lease. */
   release(epoch: number): boolean {
     const isHeld = this.isHeldBy(epoch)
     if (isHeld) this.expires = undefined
     return isHeld
   }
 
-  /** Whether the lease of this epoch is neither taken by another nor given back; it may have run out. */
+  /** Whether the lease of this epoch is neither taken by another owner nor released; it may have expired. */
   isHeldBy(epoch: number): boolean {
     return this.epoch === epoch && this.expires !== undefined
   }
 
-  private enter(payload: Uint8Array, attempts: number, writtenAt: number): void {
+  private add(payload: Uint8Array, attempts: number, writtenAt: number): void {
     const row: Row = { key: ++this.lastKey, payload, attempts, writtenAt, before: this.last, after: undefined }
     if (this.last === undefined) this.first = row
     else this.last.after = row
@@ -146,7 +148,7 @@ export class MemoryQueue {
     this.bytes += payload.length
   }
 
-  private leave(key: number): Row | undefined {
+  private remove(key: number): Row | undefined {
     const row = this.rows.get(key)
     if (row === undefined) return undefined
     const { after, before } = row
@@ -159,18 +161,20 @@ export class MemoryQueue {
     return row
   }
 
-  private take(key: number): ReadonlyArray<Letter> {
-    const at = this.letters.findIndex((letter) => letter.key === key)
-    return at < 0 ? [] : this.letters.splice(at, 1)
+  private removeDeadLetter(key: number): ReadonlyArray<DeadLetter> {
+    const at = this.deadLetters.findIndex((deadLetter) => deadLetter.key === key)
+    return at < 0 ? [] : this.deadLetters.splice(at, 1)
   }
 }
 
-/** All queues of a memory store, and who listens to them. What holds it holds the data: stores come and go over it. */
+/**
+ * All queues of a memory store, and their listeners. The data lives as long as this value: stores come and go over it.
+ */
 export class Memory {
   private readonly queues = new Map<string, MemoryQueue>()
   readonly listeners = new Listeners()
 
-  /** A queue, which begins to exist when it is asked for. */
+  /** A queue, which exists from the first call for it. */
   queue(name: string): MemoryQueue {
     let queue = this.queues.get(name)
     if (queue === undefined) this.queues.set(name, (queue = new MemoryQueue()))

@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Limits, Memory, MemoryQueue, Place, Told } from "./memory.ts"
+import type { DeadLettered, Limits, Memory, MemoryQueue, Place } from "./memory.ts"
 
 interface Lease {
   readonly queue: string
@@ -30,8 +30,8 @@ export const operations = <E>(memory: Memory, lost: (lease: Lease) => E) => {
         data.isHeldBy(lease.epoch) ? Effect.succeed(f(data, now)) : Effect.fail(lost({ ...lease }))
       )
     )
-  /** Tells who listens, after a change. */
-  const told = <A>(queue: string, changed: boolean, answer: A): A => {
+  /** Notifies listeners, after a change. */
+  const notifying = <A>(queue: string, changed: boolean, answer: A): A => {
     if (changed) listeners.notify(queue)
     return answer
   }
@@ -39,19 +39,19 @@ export const operations = <E>(memory: Memory, lost: (lease: Lease) => E) => {
     append: (queue: string, payloads: ReadonlyArray<Uint8Array>, limits: Limits | undefined) =>
       on(queue, (data, now) => {
         const admitted = data.append(payloads, limits, now)
-        return told(queue, admitted, admitted)
+        return notifying(queue, admitted, admitted)
       }),
     inTransaction: Effect.succeed(false),
     next: (lease: Lease, limits: Limits) => owning(lease, (data) => data.next(limits)),
     acknowledge: (lease: Lease, keys: ReadonlyArray<number>) =>
-      owning(lease, (data) => told(lease.queue, data.acknowledge(keys), undefined)),
-    deadLetter: (lease: Lease, events: ReadonlyArray<Told>) =>
-      owning(lease, (data, now) => told(lease.queue, data.deadLetter(events, now), undefined)),
+      owning(lease, (data) => notifying(lease.queue, data.acknowledge(keys), undefined)),
+    deadLetter: (lease: Lease, events: ReadonlyArray<DeadLettered>) =>
+      owning(lease, (data, now) => notifying(lease.queue, data.deadLetter(events, now), undefined)),
     list: (queue: string, page: Page) => on(queue, (data) => data.list(page.after, page.limit)),
     replay: (queue: string, keys: ReadonlyArray<number>) =>
       on(queue, (data) => {
         const replayed = data.replay(keys)
-        return told(queue, replayed > 0, replayed)
+        return notifying(queue, replayed > 0, replayed)
       }),
     purge: (queue: string, keys: ReadonlyArray<number>) => on(queue, (data) => data.purge(keys)),
     size: (queue: string) => on(queue, (data) => data.size),
@@ -62,7 +62,7 @@ export const operations = <E>(memory: Memory, lost: (lease: Lease) => E) => {
       }),
     renew: (lease: Lease, ttl: Duration.Duration) =>
       owning(lease, (data, now) => data.renew(Duration.toMillis(ttl), now)),
-    release: (lease: Lease) => on(lease.queue, (data) => told(lease.queue, data.release(lease.epoch), undefined)),
+    release: (lease: Lease) => on(lease.queue, (data) => notifying(lease.queue, data.release(lease.epoch), undefined)),
     changes: (queue: string) => listeners.stream(queue)
   }
 }

@@ -1,11 +1,11 @@
-/** A fiber that is there while there is something to do. */
+/** A fiber that runs while there is something to do. */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
 /**
- * Takes turns as long as there is something to do. Before each it is the others' turn: what they bring is done in the same
- * one, and work that never waits leaves the event loop its timers and sockets.
+ * Takes turns as long as there is something to do. It yields before each turn: what other fibers bring is done in the
+ * same turn, and work that never waits leaves the event loop its timers and sockets.
  */
 export class Turns {
   private readonly isNeeded: () => boolean
@@ -21,12 +21,12 @@ export class Turns {
   /** There is something to do. */
   start(context: Context.Context<never>): void {
     if (this.fiber !== undefined) return
-    // Nobody's child: it works for all who come.
+    // The child of no fiber: it works for all callers.
     const fiber = Effect.runForkWith(context)(this.all)
     this.fiber = fiber
     fiber.addObserver(() => {
       this.fiber = undefined
-      // Between its last look and its end somebody may have come.
+      // Between its last check and its end there may be new work.
       if (this.isNeeded()) this.start(context)
     })
   }

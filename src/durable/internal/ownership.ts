@@ -1,4 +1,4 @@
-/** The lease of a queue, as one process has it, renews it and loses it. */
+/** The lease of a queue, as one process acquires, renews and loses it. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -12,13 +12,13 @@ export class Ownership {
   private readonly store: Operations
   private readonly ttl: Duration.Duration
   private readonly clock: Clock.Clock
-  /** The lease was lost: what was read under it is somebody else's. */
+  /** The lease was lost: another owner delivers what was read under it. */
   private readonly lost: Effect.Effect<void>
   private current: Lease | undefined = undefined
-  /** When it was last sure to have the lease. */
+  /** When this process was last sure to have the lease. */
   private renewedAt = 0
-  /** Who asks for the lease, or has. */
-  private asking: Fiber.Fiber<number, EventStoreError> | undefined = undefined
+  /** The last request for the lease. */
+  private request: Fiber.Fiber<number, EventStoreError> | undefined = undefined
   private readonly ended = Latch.makeUnsafe()
 
   constructor(
@@ -39,38 +39,39 @@ export class Ownership {
     return this.current
   }
 
-  /** It may have been paused for so long that another has the lease: nothing is to be delivered before it knows. */
+  /** The process may have been paused for so long that another has the lease: nothing is delivered before a renewal. */
   get isStale(): boolean {
     return this.clock.currentTimeMillisUnsafe() - this.renewedAt >= Duration.toMillis(this.ttl)
   }
 
   /**
-   * Asks for the lease. Answers for how many milliseconds somebody else has it, or 0. The question has a fiber of its own:
-   * who waits for the answer may be interrupted by the close, and what was given then is to be given back. Who was interrupted
-   * otherwise, and asks again, waits for the same answer: it would be told that somebody has the lease, and that is this one.
+   * Requests the lease. Answers for how many milliseconds another owner has it, or 0. The request has a fiber of its
+   * own: a caller may be interrupted by the close, and a lease that was granted then is to be released. A caller that
+   * was interrupted otherwise, and requests again, waits for the same answer: a second request would find the lease of
+   * the first.
    */
   readonly acquire: Effect.Effect<number, EventStoreError> = Effect.suspend(() => {
-    if (this.asking !== undefined && this.asking.pollUnsafe() === undefined) return Fiber.join(this.asking)
+    if (this.request !== undefined && this.request.pollUnsafe() === undefined) return Fiber.join(this.request)
     const asked = this.clock.currentTimeMillisUnsafe()
-    const question = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
+    const request = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
       if (acquired._tag === "Held") return Math.max(1, acquired.remaining)
       this.current = acquired.lease
       this.renewedAt = asked
       return 0
     })
     return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.forkDetach(question, { startImmediately: true, uninterruptible: false }), (fiber) => {
-        this.asking = fiber
+      Effect.flatMap(Effect.forkDetach(request, { startImmediately: true, uninterruptible: false }), (fiber) => {
+        this.request = fiber
         return restore(Fiber.join(fiber))
       })
     )
   })
 
-  /** Waits for the answer to a question for the lease that is under way. An interruption ends the question too. */
+  /** Waits for the answer to a request for the lease that is under way. An interruption ends the request too. */
   readonly answered: Effect.Effect<void> = Effect.suspend(() => {
-    const { asking } = this
-    if (asking === undefined) return Effect.void
-    return Effect.asVoid(Effect.onInterrupt(Fiber.await(asking), () => Effect.sync(() => asking.interruptUnsafe())))
+    const { request } = this
+    if (request === undefined) return Effect.void
+    return Effect.asVoid(Effect.onInterrupt(Fiber.await(request), () => Effect.sync(() => request.interruptUnsafe())))
   })
 
   readonly renew: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
@@ -78,35 +79,35 @@ export class Ownership {
     if (current === undefined) return Effect.void
     const asked = this.clock.currentTimeMillisUnsafe()
     return Effect.map(this.store.renew(current, this.ttl), () => {
-      // Counted from before the question: the store may have taken its time to answer.
+      // Counted from before the request: the store may have taken its time to answer.
       if (this.current === current) this.renewedAt = asked
     })
   })
 
-  /** Keeps the lease, whatever the delivery is at, until it is stopped. */
+  /** Renews the lease until it is stopped, however long the delivery takes. */
   readonly renewing: Effect.Effect<void> = Effect.suspend(() => {
     const turn = Effect.andThen(
       Effect.timeoutOption(this.ended.await, Duration.toMillis(this.ttl) / 3),
       this.renew.pipe(
         Effect.catchTag("LeaseLost", ({ epoch }) => this.lose(epoch)),
-        // The lease goes stale by that: the delivery then asks in its turn, and says what is wrong.
+        // The lease goes stale after this: the delivery then renews it in its turn, and logs what is wrong.
         Effect.catchTag("EventStoreError", () => Effect.void)
       )
     )
     return Effect.whileLoop({ while: () => !this.ended.isOpen(), body: () => turn, step: () => {} })
   })
 
-  /** Somebody else has the lease of this epoch. */
+  /** Another owner has the lease of this epoch. */
   lose(epoch: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      // Of a lease that is no longer the one it has, it has been told before.
+      // The loss of an earlier lease has been reported before.
       if (this.current?.epoch !== epoch) return Effect.void
       this.current = undefined
       return this.lost
     })
   }
 
-  /** Gives the lease back, for another process to have at once. */
+  /** Releases the lease, for another process to acquire at once. */
   readonly release: Effect.Effect<void, EventStoreError> = Effect.suspend(() => {
     const { current } = this
     this.current = undefined

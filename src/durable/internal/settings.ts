@@ -12,9 +12,11 @@ export interface Settings<in A> {
   readonly leaseTtl: Duration.Duration
   readonly onUndecodable: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
-  readonly groupEvents: number
-  readonly groupBytes: number
-  /** How many writes go on at once, and what is kept in order while they do; what it throws is the event's fault. */
+  readonly batchSize: number
+  readonly batchBytes: number
+  /**
+   * How many writes are under way at once, and the key of their order; a throw of `partitionBy` is the event's fault.
+   */
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
   readonly onDropped: OnDropped<A> | undefined

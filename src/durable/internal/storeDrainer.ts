@@ -1,6 +1,6 @@
 /**
- * The fiber that takes events from a source and writes them to a sink, one at a time or in groups, through failures,
- * defects and interruptions, until its source ends or its time is up. Behind every queue and every subscription.
+ * The fiber that takes events from a source and writes them to a sink, one at a time or in batches, through failures,
+ * defects and interruptions, until its source ends or its time is up.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -16,11 +16,11 @@ import type { Hooks, Reports, Source } from "./draining.ts"
 import type { Account } from "../../internal/node.ts"
 import { type Begun, type EventSink, type WriteBegin, WriteHalves, WriteSync } from "../../internal/sink.ts"
 
-/** Events handed to a group sink at once, at most: what a failure of unknown extent has to be taken apart. */
-export const maxGroup = 1024
-/** What a sink that commits little of each group is offered, at least. */
-const leastGroup = 64
-/** Events given to a synchronous sink before other fibers get a turn. */
+/** Events written to a batch sink at once, at most: a failure of unknown extent takes that many apart. */
+export const maxBatch = 1024
+/** The least number of events that a batch sink is offered which commits a few of each batch. */
+const minBatch = 64
+/** Events written to a synchronous sink before other fibers get a turn. */
 const maxTurn = 2048
 
 export class Drainer<A, E> {
@@ -31,18 +31,18 @@ export class Drainer<A, E> {
   private readonly hooks: Hooks
   private readonly context: Context.Context<never>
 
-  /** What was taken, from where on it is not settled, and how many of that are being written. */
-  private hand: ReadonlyArray<A> = []
+  /** The batch that was taken, from where on it is not settled, and how many of its events are being written. */
+  private batch: ReadonlyArray<A> = []
   private next = 0
   private inFlight = 0
-  /** How many events a group may hold: halved by a failure, doubled by a success. */
-  private group = maxGroup
+  /** How many events a write may have: halved by a failure, doubled by a success. */
+  private batchSize = maxBatch
   /** A failure was reported, and this many events had been delivered by then. */
   private failing = false
   private deliveredBefore = 0
-  /** What was given up, while its report is being made. */
+  /** The event that failed, while its report is being made. */
   private reporting: { readonly event: A } | undefined = undefined
-  /** The sink that waits to be told of the end of a write. */
+  /** The end of a write that has begun. */
   private begun: Begun<E> | undefined = undefined
   private fiber: Fiber.Fiber<void> | undefined = undefined
   /** No more turns: the source has ended, the downstream is closed, or the time is up. */
@@ -65,7 +65,9 @@ export class Drainer<A, E> {
     this.context = context
   }
 
-  /** Starts the fiber. It belongs to the part, which ends it by `close`, and not to the fiber that made the part. */
+  /**
+   * Starts the fiber. It belongs to the part, and is ended by `close`, not by the end of the fiber that made the part.
+   */
   start(): void {
     this.run(this.turns)
   }
@@ -82,7 +84,7 @@ export class Drainer<A, E> {
       this.ended.openUnsafe()
       return
     }
-    // A downstream write interrupted the very fiber it ran on: that costs the event, not the line.
+    // A downstream write interrupted the very fiber it ran on: the event fails, and the drainer goes on.
     const cause = exit._tag === "Failure" ? exit.cause : Cause.empty
     this.run(Effect.andThen(this.failed(cause), this.turns))
   }
@@ -92,9 +94,9 @@ export class Drainer<A, E> {
   )
 
   private readonly turn: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.next >= this.hand.length) return this.take
+    if (this.next >= this.batch.length) return this.take
     if (this.source.isRevoked?.() !== true) return this.deliver
-    this.hand = []
+    this.batch = []
     this.next = 0
     return this.take
   })
@@ -104,13 +106,13 @@ export class Drainer<A, E> {
       this.failing = false
       return this.reporter.recovered()
     }
-    return this.taken
+    return this.poll
   })
 
-  private readonly taken: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly poll: Effect.Effect<void> = Effect.suspend(() => {
     const events = this.source.poll()
     if (events === undefined) return this.source.wait
-    this.hand = events
+    this.batch = events
     this.next = 0
     if (events.length > 0) return this.deliver
     this.over = true
@@ -122,7 +124,7 @@ export class Drainer<A, E> {
       this.dst[WriteSync] !== undefined
         ? this.deliverAtOnce(this.dst[WriteSync])
         : this.dst.writeSome !== undefined
-          ? this.deliverGroups(this.dst.writeSome)
+          ? this.deliverBatches(this.dst.writeSome)
           : this.dst[WriteHalves] !== undefined
             ? this.deliverDirect(this.dst[WriteHalves])
             : this.deliverEach,
@@ -132,10 +134,10 @@ export class Drainer<A, E> {
 
   private readonly deliverEach: Effect.Effect<void, unknown> = Effect.suspend(() =>
     Effect.whileLoop({
-      while: () => this.next < this.hand.length && !this.over,
+      while: () => this.next < this.batch.length && !this.over,
       body: () => {
         this.flying(1)
-        return this.dst.write(this.hand[this.next]!)
+        return this.dst.write(this.batch[this.next]!)
       },
       step: () => this.delivered(1)
     })
@@ -144,12 +146,12 @@ export class Drainer<A, E> {
   private deliverDirect(begin: WriteBegin<A, E>): Effect.Effect<void, unknown> {
     return Effect.withFiber((fiber) =>
       Effect.whileLoop<unknown, unknown, never>({
-        while: () => this.next < this.hand.length && !this.over,
+        while: () => this.next < this.batch.length && !this.over,
         body: () => {
           this.flying(1)
-          const event = this.hand[this.next]!
+          const event = this.batch[this.next]!
           this.begun = begin(event, fiber)
-          // It is closed, and says so.
+          // The sink is closed: its `write` fails with that.
           return this.begun === undefined ? this.dst.write(event) : this.begun.effect
         },
         step: () => {
@@ -166,27 +168,27 @@ export class Drainer<A, E> {
     begun?.end(cause)
   }
 
-  private deliverGroups(
+  private deliverBatches(
     writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, unknown>
   ): Effect.Effect<void, unknown> {
-    // What is left of a hand that may be somebody else's by now is asked about between two groups.
+    // A source that may be revoked is asked between two writes of a batch.
     const asks = this.source.isRevoked !== undefined
-    let groups = 0
+    let writes = 0
     return Effect.whileLoop({
-      while: () => this.next < this.hand.length && !this.over && !(asks && groups > 0),
+      while: () => this.next < this.batch.length && !this.over && !(asks && writes > 0),
       body: () => {
-        groups++
-        const group =
-          this.next === 0 && this.hand.length <= this.group
-            ? this.hand
-            : this.hand.slice(this.next, this.next + this.group)
-        this.flying(group.length)
+        writes++
+        const events =
+          this.next === 0 && this.batch.length <= this.batchSize
+            ? this.batch
+            : this.batch.slice(this.next, this.next + this.batchSize)
+        this.flying(events.length)
         // Not empty, by the condition of the loop.
-        return writeSome(group as unknown as NonEmptyReadonlyArray<A>)
+        return writeSome(events as unknown as NonEmptyReadonlyArray<A>)
       },
       step: (n) => {
         // A sink that takes a few at a time is not offered a thousand each time.
-        this.group = n < this.inFlight ? Math.max(leastGroup, 16 * n) : Math.min(this.group * 2, maxGroup)
+        this.batchSize = n < this.inFlight ? Math.max(minBatch, 16 * n) : Math.min(this.batchSize * 2, maxBatch)
         this.delivered(n)
       }
     })
@@ -194,35 +196,35 @@ export class Drainer<A, E> {
 
   private deliverAtOnce(write: (event: A) => boolean): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
-      const { hand, next } = this
-      const end = Math.min(hand.length, next + maxTurn)
+      const { batch, next } = this
+      const end = Math.min(batch.length, next + maxTurn)
       let at = next
       let open = true
       try {
-        while (at < end && (open = write(hand[at]!))) at++
+        while (at < end && (open = write(batch[at]!))) at++
       } finally {
-        // Also when a write throws: what came before it is delivered, and only it has failed.
+        // Also when a write throws: the events before it are delivered, and only its own has failed.
         if (at > next) this.delivered(at - next)
         if (at < end) this.flying(1)
       }
       if (!open) this.downstreamClosed()
-      return end < hand.length ? Effect.yieldNow : Effect.void
+      return end < batch.length ? Effect.yieldNow : Effect.void
     })
   }
 
-  /** Notes how many events are being written; other drainers of the part have theirs. */
+  /** Counts how many events are being written; other drainers of the part have theirs. */
   private flying(n: number): void {
     this.account.inFlight += n - this.inFlight
     this.inFlight = n
   }
 
   private delivered(n: number): void {
-    // Those of an interrupted write that ends late have been returned as undelivered.
+    // Events of an interrupted write that ends late have been returned as undelivered.
     if (this.over) return
     this.flying(0)
     this.account.delivered += n
     this.next += n
-    if (this.next >= this.hand.length) this.hand = []
+    if (this.next >= this.batch.length) this.batch = []
     this.hooks.settled(n)
   }
 
@@ -238,18 +240,18 @@ export class Drainer<A, E> {
     }
     if (inFlight === 0) return Effect.void
     if (inFlight > 1) {
-      // None of the group was committed, and which event is to blame is not known: smaller groups find out.
-      this.group = Math.floor(inFlight / 2)
+      // None of the events was committed, and which one caused the failure is not known: smaller writes find out.
+      this.batchSize = Math.floor(inFlight / 2)
       return Effect.void
     }
-    const event = this.hand[this.next]!
+    const event = this.batch[this.next]!
     this.next++
-    if (this.next >= this.hand.length) this.hand = []
+    if (this.next >= this.batch.length) this.batch = []
     this.failing = true
     this.deliveredBefore = this.account.delivered
-    // It is pending until its report is made: who waits for it finds it there.
+    // The event is pending until its report is made: a flush waits for that.
     this.reporting = { event }
-    // An interruption comes before the report, and `left` has the event, or its own end notices it.
+    // An interruption comes before the report, and `undelivered` has the event, or its own end notices it.
     return Effect.uninterruptibleMask((restore) =>
       Effect.ensuring(
         this.reporter.failed(event, cause, restore),
@@ -259,10 +261,10 @@ export class Drainer<A, E> {
   }
 
   private reported(): void {
-    // The close counts the one whose report it could not wait for.
+    // The close counts the event whose report it could not wait for.
     if (this.reporting === undefined) return
     this.reporting = undefined
-    this.hooks.gaveUp()
+    this.hooks.dropped()
     this.hooks.settled(1)
   }
 
@@ -272,7 +274,7 @@ export class Drainer<A, E> {
     this.hooks.downstreamClosed()
   }
 
-  /** Waits until `timeout` for the end of its source, then stops. Called once, when the source has been told to end. */
+  /** Waits until `timeout` for the end of its source, then stops. Called once, when the source is to end. */
   close(timeout: Duration.Duration): Effect.Effect<void> {
     return Effect.flatMap(
       endWithin(this.ended, timeout, () => {
@@ -292,18 +294,17 @@ export class Drainer<A, E> {
     return this.reporter.abandoned(this.dst.node.name)
   })
 
-  /** Gives up what it has in hand. Called once, when it is closed. */
-  left(): ReadonlyArray<Undelivered<A>> {
+  /** Releases the rest of the batch. Called once, when it is closed. */
+  undelivered(): ReadonlyArray<Undelivered<A>> {
     const { inFlight } = this
-    // The fiber was interrupted before the report began: that makes it one more that is left.
+    // The fiber was interrupted before the report began: its event is undelivered, too.
     const unreported = this.reporting === undefined ? [] : [{ event: this.reporting.event, inFlight: false }]
     this.reporting = undefined
-    const inHand = this.hand.slice(this.next).map((event, i) => ({ event, inFlight: i < inFlight }))
-    const left = [...unreported, ...inHand]
+    const rest = this.batch.slice(this.next).map((event, i) => ({ event, inFlight: i < inFlight }))
     this.over = true
-    this.hand = []
+    this.batch = []
     this.next = 0
     this.flying(0)
-    return left
+    return [...unreported, ...rest]
   }
 }

@@ -1,10 +1,10 @@
 import * as Cause from "effect/Cause"
 import type { DeadLettered, Stored } from "../EventStore.ts"
 
-/** As long as the text of a cause may be that is kept with an event. */
+/** How long the text of a cause may be that is kept with an event. */
 const maxCause = 8_192
 
-/** What is told of an event that is dead-lettered. */
+/** What is reported of an event that is dead-lettered. */
 export const toDeadLetter = (
   { attempts, key }: Stored,
   reason: DeadLettered["reason"],

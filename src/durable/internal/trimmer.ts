@@ -1,4 +1,7 @@
-/** Makes room by dropping what has waited longest: `"drop-oldest"`. Only the owner of the lease does, since it knows what is in hand. */
+/**
+ * Makes room by dropping the oldest events: `"drop-oldest"`. Only the lease's owner does, which knows what is in
+ * flight.
+ */
 import * as Effect from "effect/Effect"
 import type { EventStoreError, Key, Lease, LeaseLost, Limits, Operations, Stored } from "../EventStore.ts"
 import type { Consumer } from "./consumer.ts"
@@ -12,10 +15,10 @@ export class Trimmer<A> {
   private readonly limits: Limits
   private readonly store: Operations
   private readonly consumer: Consumer<A>
-  /** Takes what is dropped, before it is gone. It waits for nobody: the line cannot be read meanwhile. */
+  /** Reports dropped events before they are gone. It must not wait: the queue cannot be read meanwhile. */
   private readonly report: (dropped: ReadonlyArray<Stored>) => Effect.Effect<void>
   private running = false
-  /** Somebody came while it was looking: what he has written may be too much. */
+  /** A call came during a step: its events may be over the limits. */
   private again = false
 
   constructor(
@@ -32,7 +35,7 @@ export class Trimmer<A> {
     this.report = report
   }
 
-  /** Drops what is over the limits, if it is its turn to. Once at a time: for who comes meanwhile it looks again. */
+  /** Drops what is over the limits, for the lease's owner. One run at a time: for a call meanwhile it goes on. */
   readonly trim: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     this.again = true
     if (this.running) return Effect.void
@@ -54,33 +57,33 @@ export class Trimmer<A> {
   private readonly step: Effect.Effect<boolean, EventStoreError | LeaseLost> = Effect.suspend(() => {
     const { lease } = this.consumer.ownership
     if (lease === undefined) return Effect.succeed(false)
-    const { acknowledger, hand } = this.consumer
+    const { acknowledger, inFlight } = this.consumer
     // What the step before has reported is still there: it would be found again.
     if (acknowledger.hasDropped) return Effect.as(acknowledger.acknowledge(lease), true)
-    const before = [...acknowledger.unacknowledged, ...hand.rows]
+    const before = [...acknowledger.unacknowledged, ...inFlight.rows]
     return Effect.flatMap(this.store.size(this.settings.name), (size) => {
       let { bytes, rows } = size
       if (rows <= this.limits.rows && bytes <= this.limits.bytes) return Effect.succeed(false)
-      return Effect.flatMap(this.look(lease, size.bytes, this.settings.groupBytes), (stored) => {
-        // What was settled before the store is told of it is as good as gone. What was meanwhile is gone, or will be: the
-        // store's answers may have it still.
-        const settled = lengths(before.filter(({ key }) => !hand.unsettled.has(key)))
+      return Effect.flatMap(this.readHead(lease, size.bytes, this.settings.batchBytes), (stored) => {
+        // Events that were settled before the store's answers are gone, or will be: the answers may have them still. An
+        // event that is settled and not acknowledged counts as gone.
+        const settled = lengths(before.filter(({ key }) => !inFlight.unsettled.has(key)))
         for (const length of settled.values()) {
           rows--
           bytes -= length
         }
-        const { inHand } = this
+        const { taken } = this
         const dropped: Array<Stored> = []
         for (const one of stored) {
           if (rows <= this.limits.rows && bytes <= this.limits.bytes) break
-          if (settled.has(one.key) || inHand.has(one.key)) continue
+          if (settled.has(one.key) || taken.has(one.key)) continue
           dropped.push(one)
           rows--
           bytes -= one.payload.length
         }
         if (dropped.length === 0) return Effect.succeed(false)
         const keys = dropped.map(({ key }) => key)
-        hand.skip(new Set(keys))
+        inFlight.skip(new Set(keys))
         const reported = Effect.map(this.report(dropped), () => acknowledger.drop(keys))
         return Effect.uninterruptible(reported).pipe(
           Effect.andThen(Effect.suspend(() => acknowledger.acknowledge(lease))),
@@ -90,31 +93,31 @@ export class Trimmer<A> {
     })
   })
 
-  /** How long the payloads are of what drainers have, and of what they have delivered and is not acknowledged yet. */
-  private get inHand(): ReadonlyMap<Key, number> {
-    const { acknowledger, hand } = this.consumer
-    return lengths([...acknowledger.unacknowledged, ...hand.inHand])
+  /** The lengths of the payloads that drainers have taken, or delivered without an acknowledgement yet. */
+  private get taken(): ReadonlyMap<Key, number> {
+    const { acknowledger, inFlight } = this.consumer
+    return lengths([...acknowledger.unacknowledged, ...inFlight.taken])
   }
 
   /**
-   * The head of the line, of `total` bytes. What is in hand is mostly there, and is in memory already; beside it come no
-   * more than `extra` bytes, unless there is nothing among them that is not in hand.
+   * The head of the queue, of `total` bytes. Events that are taken are mostly there, and in memory already; beside them
+   * come no more than `extra` bytes, unless all of these events are taken.
    */
-  private look(
+  private readHead(
     lease: Lease,
     total: number,
     extra: number
   ): Effect.Effect<ReadonlyArray<Stored>, EventStoreError | LeaseLost> {
-    const before = this.inHand
+    const before = this.taken
     const bytes = extra + [...before.values()].reduce((sum, length) => sum + length, 0)
     return Effect.flatMap(this.store.next(lease, { rows: before.size + maxStep, bytes }), (stored) =>
       bytes >= total || stored.some(({ key }) => !before.has(key))
         ? Effect.succeed(stored)
-        : this.look(lease, total, extra * 2)
+        : this.readHead(lease, total, extra * 2)
     )
   }
 }
 
-/** How long payloads are, by their keys. */
+/** The lengths of payloads, by their keys. */
 const lengths = (some: ReadonlyArray<Stored>): ReadonlyMap<Key, number> =>
   new Map(some.map(({ key, payload }) => [key, payload.length]))

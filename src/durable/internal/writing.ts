@@ -1,4 +1,4 @@
-/** The side of a durable queue that is written to: encodes, commits in groups, and does as the overflow policy says. */
+/** The writing side of a durable queue: encodes, shares commits, and applies the overflow policy. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -10,13 +10,13 @@ import { reaches } from "../../internal/node.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
 import { SinkClosed } from "../../internal/sink.ts"
-import type { Account } from "./account.ts"
+import type { DurableAccount } from "./durableAccount.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Committer } from "./committer.ts"
 import { DurableWriteError, Unencodable } from "./error.ts"
 import type { Settings } from "./settings.ts"
 
-/** Everything that a write can fail with; the types of the constructor leave out what its policy excludes. */
+/** All errors of a write; the types of the constructor leave out what its policy excludes. */
 export type WriteError = DurableWriteError | QueueFull
 
 const unanswered = new EventStoreError({
@@ -31,18 +31,18 @@ type Payloads = NonEmptyReadonlyArray<Uint8Array>
 
 export class Writing<in out A> {
   private readonly settings: Settings<A>
-  private readonly account: Account
+  private readonly account: DurableAccount
   private readonly store: Operations
   private readonly codec: Codec<A>
   private readonly reporter: Report<A>
-  /** To be run after the commit of each append of its own. */
+  /** Runs after the commit of each append of this queue's own. */
   private readonly appended: Effect.Effect<void>
   private readonly committer: Committer<A, WriteError | SinkClosed>
   private readonly limits: Limits | undefined
 
   constructor(
     settings: Settings<A>,
-    account: Account,
+    account: DurableAccount,
     store: Operations,
     codec: Codec<A>,
     reporter: Report<A>,
@@ -55,16 +55,16 @@ export class Writing<in out A> {
     this.codec = codec
     this.reporter = reporter
     this.appended = appended
-    // Under "drop-oldest" everything enters, and what is over is dropped from the other end.
+    // Under "drop-oldest" everything is accepted, and what is over is dropped from the other end.
     this.limits = settings.overflow === "drop-oldest" ? undefined : settings.limits
     this.committer = new Committer<A, WriteError | SinkClosed>({
       append: (payloads) => Effect.mapErrorEager(this.append(payloads, this.limits), this.failure),
       full: (events) => this.overflown(events),
       unanswered: Effect.suspend(() => Effect.fail(this.failure(unanswered))),
-      // Writers that share a commit are no group that may enter an empty queue whatever its size.
-      events: Math.min(settings.groupEvents, this.limits?.rows ?? settings.groupEvents),
-      bytes: Math.min(settings.groupBytes, this.limits?.bytes ?? settings.groupBytes),
-      patient: settings.overflow === "suspend",
+      // Writers that share a commit are no batch that an empty queue accepts whatever its size.
+      events: Math.min(settings.batchSize, this.limits?.rows ?? settings.batchSize),
+      bytes: Math.min(settings.batchBytes, this.limits?.bytes ?? settings.batchBytes),
+      waitsForRoom: settings.overflow === "suspend",
       context
     })
   }
@@ -77,22 +77,22 @@ export class Writing<in out A> {
 
   /** As many leading events as share a commit, whole or not at all. */
   some(
-    group: NonEmptyReadonlyArray<A>,
+    batch: NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, WriteError | SinkClosed> {
     if (this.account.counts.state !== "open") return this.closed
     return Effect.suspend(() => {
-      const { groupBytes, groupEvents, partitionBy } = this.settings
-      if (partitionBy !== undefined) for (const event of group) partitionBy(event)
-      const most = Math.min(group.length, groupEvents)
+      const { batchBytes, batchSize, partitionBy } = this.settings
+      if (partitionBy !== undefined) for (const event of batch) partitionBy(event)
+      const most = Math.min(batch.length, batchSize)
       const payloads: Array<Uint8Array> = []
       let bytes = 0
       let isFull = false
       const encoding = loopEager(
         // Not out of bounds, by the condition.
-        () => (isFull || payloads.length === most ? undefined : this.encoded(group[payloads.length]!)),
+        () => (isFull || payloads.length === most ? undefined : this.encoded(batch[payloads.length]!)),
         (payload) => {
-          isFull = payloads.length > 0 && bytes + payload.length > groupBytes
+          isFull = payloads.length > 0 && bytes + payload.length > batchBytes
           if (isFull) return
           bytes += payload.length
           payloads.push(payload)
@@ -100,15 +100,15 @@ export class Writing<in out A> {
       )
       return Effect.flatMap(encoding, () =>
         // There is one at least.
-        Effect.as(this.accept(group.slice(0, payloads.length), payloads as unknown as Payloads, fiber), payloads.length)
+        Effect.as(this.accept(batch.slice(0, payloads.length), payloads as unknown as Payloads, fiber), payloads.length)
       )
     })
   }
 
-  /** There may be room for who waits for it. */
+  /** There may be room for a writer that waits for it. */
   readonly wake = (): void => this.committer.wake()
 
-  /** Turns away who waits, and waits for the commit that is under way until `drainTimeout`. */
+  /** Refuses writers that wait, and waits for the commit that is under way until `drainTimeout`. */
   close(): Effect.Effect<void> {
     return this.committer.close(this.closed, this.settings.drainTimeout)
   }
@@ -127,10 +127,10 @@ export class Writing<in out A> {
     payloads: Payloads,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, WriteError | SinkClosed> {
-    // The close may have come while it was encoded.
+    // The queue may have closed during the encoding.
     if (this.account.counts.state !== "open") return this.closed
     const delivering = fiber.getRef(Delivering)
-    // It would wait for room that only its own end can make.
+    // The write would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
     return andThenEager(this.store.inTransaction, (inside) =>
       inside || cannotWait ? this.alone(events, payloads, inside, cannotWait) : this.committer.commit(events, payloads)
@@ -144,10 +144,10 @@ export class Writing<in out A> {
     inside: boolean,
     cannotWait: boolean
   ): Effect.Effect<void, WriteError> {
-    // A transaction that waited for room would keep others from what it has locked.
+    // A transaction that waited for room would block others on its locks.
     const limits = cannotWait || this.settings.overflow === "suspend" ? undefined : this.limits
-    // What follows an append is for after its commit, which the store tells of. It would ask the store, which takes a
-    // second connection while this fiber keeps that of its transaction.
+    // The follow-up of an append runs after its commit, of which the store notifies. Here it would ask the store, on a
+    // second connection while this fiber has that of its transaction.
     const added = inside ? this.add(payloads, limits) : this.append(payloads, limits)
     return Effect.flatMap(Effect.mapError(added, this.failure), (admitted) =>
       admitted ? Effect.void : this.overflown(events)
@@ -162,7 +162,7 @@ export class Writing<in out A> {
 
   private add(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, EventStoreError> {
     return Effect.map(this.store.append(this.settings.name, payloads, limits), (admitted) => {
-      if (admitted) this.account.entered(payloads.length)
+      if (admitted) this.account.appended(payloads.length)
       return admitted
     })
   }

@@ -10,7 +10,7 @@ import { DurableQueue, PostgresStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { Envelope, HttpSink } from "effect-events/http"
 
-/** What a child is told to do. */
+/** The arguments of a child. */
 export interface Orders {
   readonly store: { readonly sqlite: string } | { readonly postgres: number }
   /** Where it delivers to. */
@@ -56,14 +56,14 @@ const program = Effect.gen(function* () {
   yield* say("ready")
   if (orders.writers.length === 0) {
     yield* Effect.retry(queue.flush, Schedule.spaced("100 millis"))
-    const letters = yield* queue.deadLetters.list()
-    yield* say("letters", letters.length)
+    const dead = yield* queue.deadLetters.list()
+    yield* say("dead", dead.length)
     return
   }
   const writer = Effect.fnUntraced(function* (size: number, writer: number) {
     for (let n = 0; ; n += size) {
       const events = Array.from({ length: size }, (_, i) => ({ run: orders.run, writer, n: n + i }))
-      // Nobody else writes for it, so that to write again keeps the order.
+      // It has no other writer, so that to write again keeps the order.
       yield* EventSink.writeAll(queue, events).pipe(
         Effect.tapError(() => say("again", writer, size)),
         Effect.retry(Schedule.spaced("50 millis"))

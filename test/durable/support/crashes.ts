@@ -1,6 +1,6 @@
 /**
  * Kills and pauses processes that write to a durable queue and deliver from it, and judges what a receiver got: all that
- * was acknowledged, nothing that was not written, in order once repeats are removed, and no more repeats than there may be.
+ * was acknowledged, nothing that was not written, in order once duplicates are removed, and no more duplicates than there may be.
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import { once } from "node:events"
@@ -41,10 +41,10 @@ export interface Outcome {
 
 const batchSize = 20
 const leaseTtl = 400
-/** One writer writes groups, the others events one by one. */
+/** One writer writes batches, the others events one by one. */
 const writers = [1, 1, 5, 1]
 
-/** What is known of one writer in one process. */
+/** The record of one writer in one process. */
 interface Writer {
   readonly size: number
   /** How many of its events were acknowledged, and how many writes it repeated, not knowing. */
@@ -129,7 +129,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
       const [word, writer, n] = line.split(" ")
       if (word === "wrote") writerOf(run, Number(writer)).acknowledged = Number(n)
       if (word === "again") writerOf(run, Number(writer)).repeated++
-      if (word === "letters" && writer !== "0") problem(`${writer} dead letters`)
+      if (word === "dead" && writer !== "0") problem(`${writer} dead letters`)
     })
     return { child, run, ready: Promise.race([ready, exit]), isReady: () => said, exit, ended, errors: () => errors }
   }
@@ -198,7 +198,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     if (next < n) problem(`${key}: ${n} writes succeeded, and ${next} events came`)
     if (next > n + size) problem(`${key}: ${n} writes succeeded, ${size} more may have, and ${next} events came`)
   }
-  // A paused owner finishes the group that it has in hand, which the next one delivers too.
+  // A paused owner finishes the batch that it has in flight, which the next one delivers too.
   const most = (kills + alive.length + plan.processes + 2 * pauses + 2 * restarts) * batchSize + again
   if (repeats > most) problem(`${repeats} repeats, of at most ${most}`)
   return { kills, pauses, restarts, acknowledged, arrived, repeats, problems }

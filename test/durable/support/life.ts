@@ -1,20 +1,20 @@
 /**
  * Random lives of a durable queue: processes over one memory that write, deliver, close and crash, lose their lease, and find
- * their store failing. At the end all is well, and what should have arrived is looked for.
+ * their store failing. At the end all is well, and each event must have arrived.
  */
 import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
-import { type Around, error, lettersOf, lineOf, type Name, operationsAround, operationsOver } from "./store.ts"
+import { type Around, error, deadLettersOf, eventsOf, type Name, operationsAround, operationsOver } from "./store.ts"
 
 export interface Life {
   readonly seed: string
   /** What the queues write to. */
-  readonly taker: "plain" | "group" | "sync"
+  readonly taker: "plain" | "batch" | "sync"
   readonly batchSize: number
   readonly concurrency: number
-  /** What is kept in order when several are delivered at once: the remainders by this number, or nothing when it is 0. */
+  /** The key when several are delivered at once: the remainder by this number, or nothing when it is 0. */
   readonly keys: number
   /** How much the store may hold before the oldest is dropped: unbounded when it is 0. */
   readonly capacity: number
@@ -54,12 +54,12 @@ class World {
   /** What was among the dead letters once: it may come late, and again. */
   readonly aside = new Set<number>()
   readonly evidence: Array<string> = []
-  /** The operations that the stores were asked for, but for those that look after the lease. */
+  /** The operations that the stores were asked for, but for those of the lease. */
   readonly asked: Array<Name> = []
   private readonly random: Random.Random
   ticks = 0
   labels = 0
-  /** How many leases were given: each may cost a group of repeats. */
+  /** How many leases were given: each may cost a batch of duplicates. */
   leases = 0
   /** Whether a failing append may have stored. */
   maybeCommitted = false
@@ -114,7 +114,7 @@ class World {
     switch (this.life.taker) {
       case "plain":
         return EventSink.make((n: number) => this.take(process, [n]), options)
-      case "group":
+      case "batch":
         return EventSink.makeBatch((events: readonly [number, ...Array<number>]) => {
           const some = events.slice(0, this.pick(1, events.length))
           return Effect.as(this.take(process, some), some.length)
@@ -153,7 +153,7 @@ class World {
 
   private note(name: Name, answer: unknown): void {
     if (name === "acquire" && (answer as EventStore.Acquired)._tag === "Acquired") this.leases++
-    if (name === "deadLetter") for (const label of lettersOf(this.memory)) this.aside.add(Number(label))
+    if (name === "deadLetter") for (const label of deadLettersOf(this.memory)) this.aside.add(Number(label))
   }
 
   /** The events as they are, at once or after some time. */
@@ -203,14 +203,14 @@ class World {
   /** Looks for what is wrong at the end. */
   judge(): void {
     const { aside, attempts, delivered, dropped, evidence, life, memory } = this
-    const left = lineOf(memory) as ReadonlyArray<number>
-    const letters = lettersOf(memory) as ReadonlyArray<number>
+    const left = eventsOf(memory) as ReadonlyArray<number>
+    const deadLetters = deadLettersOf(memory) as ReadonlyArray<number>
     const expect = (holds: boolean, what: () => string) => void (holds || evidence.push(what()))
-    expect(left.length === 0, () => `left in the line behind a sound owner: ${left.join(" ")}`)
-    const arrived = new Set([...delivered, ...dropped, ...left, ...letters])
+    expect(left.length === 0, () => `left in the queue behind a sound owner: ${left.join(" ")}`)
+    const arrived = new Set([...delivered, ...dropped, ...left, ...deadLetters])
     // What was dropped by an owner that lost its lease, the next one may deliver, or drop.
     if (this.leases === 1) {
-      const ends = new Set([...delivered, ...letters])
+      const ends = new Set([...delivered, ...deadLetters])
       const other = dropped.filter((one, i) => ends.has(one) || dropped.indexOf(one) < i)
       expect(other.length === 0, () => `dropped, and ended in another way too: ${other.join(" ")}`)
     }
@@ -222,7 +222,7 @@ class World {
         continue
       }
       const whole = labels.length > life.batchSize || found === 0 || found === labels.length
-      expect(whole, () => `of the group ${labels.join(" ")} only ${found} arrived`)
+      expect(whole, () => `of the batch ${labels.join(" ")} only ${found} arrived`)
       const isRefused = exit !== undefined && !Cause.hasInterrupts(exit.cause) && labels.length <= life.batchSize
       expect(!isRefused || this.maybeCommitted || found === 0, () => `${labels.join(" ")} was refused, and arrived`)
     }
@@ -241,7 +241,7 @@ class World {
         if (one.exit === undefined || Exit.isFailure(one.exit)) continue
         const places = placesOf(one)
         const isInOrder = places.every((at, i) => i === 0 || at > places[i - 1]!)
-        expect(isInOrder, () => `the group ${one.labels.join(" ")} came in another order`)
+        expect(isInOrder, () => `the batch ${one.labels.join(" ")} came in another order`)
         const last = Math.max(...places)
         for (const other of attempts) {
           if (other.began < one.ended) continue
@@ -327,7 +327,7 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
       yield* close(one)
       running[at] = yield* start
     } else if (what < 97) {
-      // The owner was paused, somebody had the lease meanwhile, and gave it back.
+      // The owner was paused, and another owner had the lease meanwhile, and released it.
       const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
       world.leases++
       yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
@@ -338,10 +338,10 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
   }
   world.calm = true
   running.push(yield* start)
-  for (let second = 0; second < 120 && (second < 30 || lineOf(memory).length > 0); second++)
+  for (let second = 0; second < 120 && (second < 30 || eventsOf(memory).length > 0); second++)
     yield* TestClock.adjust(1_000)
   world.judge()
-  if (lineOf(memory).length === 0) {
+  if (eventsOf(memory).length === 0) {
     yield* TestClock.adjust(10_000)
     for (const { name, queue } of running) {
       const { pending } = queue.node.health(0)

@@ -51,10 +51,10 @@ export const texts = (events: ReadonlyArray<{ readonly payload: Uint8Array }>): 
 
 export const all = { rows: 10_000, bytes: 1_000_000 }
 
-/** A queue's lease, which nobody else has. */
+/** A queue's lease, which no other owner has. */
 export const leaseOf = (store: EventStore.Operations, queue: string, ttl: Duration.Input = "30 seconds") =>
   Effect.map(store.acquire(queue, Duration.fromInputUnsafe(ttl)), (acquired) => {
-    if (acquired._tag === "Held") throw new Error(`somebody has the lease of ${queue}`)
+    if (acquired._tag === "Held") throw new Error(`another owner has the lease of ${queue}`)
     return acquired.lease
   })
 

@@ -13,7 +13,7 @@ const bin = [...(process.env["PATH"] ?? "").split(":"), ...globSync("/usr/lib/po
   (folder) => ["initdb", "postgres", "psql"].every((name) => existsSync(join(folder, name)))
 )
 
-/** Postgres refuses to run as root: somebody else who is always there. */
+/** Postgres refuses to run as root: another user that always exists. */
 const owner = (): { readonly uid: number; readonly gid: number } | undefined => {
   if (process.getuid?.() !== 0) return undefined
   const users = readFileSync("/etc/passwd", "utf8").split("\n")
@@ -51,7 +51,7 @@ export class PostgresServer {
     process.on("exit", this.quit)
   }
 
-  /** An empty database on a free port of the loopback, started. `fsync` is for those who kill it. */
+  /** An empty database on a free port of the loopback, started. `fsync` is for tests that kill it. */
   static async start(options: { readonly fsync?: boolean; readonly settings?: ReadonlyArray<string> } = {}) {
     const folder = mkdtempSync(join(tmpdir(), "postgres-"))
     const user = owner()

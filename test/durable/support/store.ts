@@ -1,4 +1,4 @@
-/** Stores for the tests of durable queues: a memory that one can look into, and operations that do as a test says. */
+/** Stores for the tests of durable queues: a memory with readable content, and operations with the behaviour of a test. */
 import { Effect, Layer } from "effect"
 import { EventStore, MemoryStore } from "effect-events/durable"
 
@@ -63,10 +63,10 @@ export const layerAround = (memory: MemoryStore.Memory, around: Around) =>
   Layer.effect(EventStore.EventStore, operationsAround(memory, around))
 
 /** What a memory holds of a queue, past every store. */
-export const lineOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
+export const eventsOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
   memory.queue(queue).next({ rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }).map(decode)
 
-export const lettersOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
+export const deadLettersOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
   memory.queue(queue).list(undefined, Number.POSITIVE_INFINITY).map(decode)
 
 const decode = ({ payload }: { readonly payload: Uint8Array }): unknown => JSON.parse(new TextDecoder().decode(payload))
@@ -88,7 +88,7 @@ export class Spy {
     return this.calls.filter((call) => call.name === name).length
   }
 
-  /** The sizes of the groups that were appended or acknowledged or dead-lettered. */
+  /** The sizes of the batches that were appended or acknowledged or dead-lettered. */
   sizes(name: "append" | "acknowledge" | "deadLetter"): ReadonlyArray<number> {
     return this.calls.filter((call) => call.name === name).map(({ args }) => (args[1] as ReadonlyArray<unknown>).length)
   }

@@ -19,7 +19,7 @@ const numRuns = Number(process.env["EFFECT_EVENTS_RUNS"] ?? 100)
 const lives: fc.Arbitrary<Life> = fc.record(
   {
     seed: fc.nat().map(String),
-    taker: fc.constantFrom<Life["taker"]>("plain", "plain", "group", "sync"),
+    taker: fc.constantFrom<Life["taker"]>("plain", "plain", "batch", "sync"),
     batchSize: fc.constantFrom(1, 3, 8),
     concurrency: fc.constantFrom(1, 1, 2, 4),
     keys: fc.constantFrom(0, 2, 5),
@@ -38,14 +38,14 @@ type Operations = EventStore.Operations
 
 /** Stores that break their contract in one way: the search must notice each. */
 const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Memory) => Operations>> = {
-  "answers an append before it stores it, and forgets some": (store) => {
+  "answers an append before it stores it, and loses some": (store) => {
     let n = 0
     return {
       ...store,
       append: (...args) => (++n % 5 === 0 ? Effect.succeed(true) : store.append(...args))
     }
   },
-  "stores half of a group whose append fails": (store) => ({
+  "stores half of a batch whose append fails": (store) => ({
     ...store,
     append: (queue, [head, ...tail], limits) =>
       tail.length === 1
@@ -56,12 +56,12 @@ const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Mem
     ...store,
     acknowledge: (lease, keys) => store.acknowledge(lease, [...keys, Math.max(...keys) + 1])
   }),
-  "loses what it parks": (store) => ({
+  "loses what it dead-letters": (store) => ({
     ...store,
     deadLetter: (lease, [head, ...tail]) =>
       Effect.andThen(store.deadLetter(lease, [head, ...tail]), Effect.exit(store.purge(lease.queue, [head.key])))
   }),
-  "gives the line out from its other end": (store) => ({
+  "gives the queue out from its other end": (store) => ({
     ...store,
     next: (lease, limits) => Effect.map(store.next(lease, limits), (stored) => stored.toReversed())
   }),

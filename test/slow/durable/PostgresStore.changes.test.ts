@@ -19,12 +19,12 @@ describePostgres("the changes of PostgresStore", (server) => {
   const until = (holds: () => boolean) =>
     Effect.timeout(Effect.repeat(Effect.delay(Effect.sync(holds), "20 millis"), { until: Boolean }), "60 seconds")
 
-  it.live("tells of another process's commits at once, and of no other queue's", () =>
+  it.live("notifies of another process's commits at once, and of no other queue's", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
       const long = "é".repeat(1_100)
-      for (const queue of ["told", 'it\'s "told"', long]) {
+      for (const queue of ["notified", 'it\'s "notified"', long]) {
         const { changes, next } = yield* listen(store, queue)
         yield* append(other.store, "another", "1")
         yield* append(other.store, queue, "1")
@@ -63,7 +63,7 @@ describePostgres("the changes of PostgresStore", (server) => {
     })
   )
 
-  it.live("looks every so often without having been told", () =>
+  it.live("polls every so often without a notification", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), { checkInterval: "100 millis" })
       const { next } = yield* listen(store, "checked")
@@ -73,7 +73,7 @@ describePostgres("the changes of PostgresStore", (server) => {
     })
   )
 
-  it.live("listens again when its session is ended, and tells of it", () =>
+  it.live("listens again when its session is ended, and notifies of it", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
@@ -123,7 +123,7 @@ describePostgres("the changes of PostgresStore", (server) => {
     })
   )
 
-  it.live("fails when it cannot begin, and begins when it is asked again", () =>
+  it.live("fails when it cannot begin, and begins at the next call", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), {}, { maxConnections: 3 })
       yield* Effect.promise(() => server().stop())
@@ -134,9 +134,9 @@ describePostgres("the changes of PostgresStore", (server) => {
     })
   )
 
-  it.live("looks every 250 milliseconds on a client that cannot listen", () =>
+  it.live("polls every 250 milliseconds on a client that cannot listen", () =>
     Effect.gen(function* () {
-      // a client of another package, as far as the store can tell
+      // a client of another package, as far as the store can see
       const stripped = Layer.effect(
         SqlClient.SqlClient,
         Effect.map(SqlClient.SqlClient, (sql) => {
@@ -151,12 +151,12 @@ describePostgres("the changes of PostgresStore", (server) => {
         )
       )
       const from = performance.now()
-      yield* Stream.runDrain(Stream.take(store.changes("looked"), 3))
+      yield* Stream.runDrain(Stream.take(store.changes("polled"), 3))
       const took = performance.now() - from
       assert.isAtLeast(took, 450)
       assert.strictEqual(listeners(), 0)
-      yield* append(store, "looked", "1")
-      yield* store.acquire("looked", Duration.seconds(1))
+      yield* append(store, "polled", "1")
+      yield* store.acquire("polled", Duration.seconds(1))
     })
   )
 })

@@ -82,7 +82,7 @@ describePostgres("the faults of PostgresStore", (server) => {
           assert.deepStrictEqual(seen(error), of("append", "Disconnected", true))
         })
       )
-      // it was told to give up
+      // the statement was cancelled
       assert.deepStrictEqual(yield* store.next(lease, all), [])
       yield* append(store, "hangs", "2")
     })
@@ -121,7 +121,7 @@ describePostgres("the faults of PostgresStore", (server) => {
     })
   )
 
-  it.live("a user who is not let in, whose password is told to nobody", () =>
+  it.live("a refused user, whose password is in no error", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(openStore(server(), {}, { username: "nobody", connectTimeout: "5 seconds" }))
       assert.include(error, { _tag: "EventStoreError", operation: "migrate", problem: "Other" })

@@ -15,45 +15,45 @@ describePostgres("the outbox of PostgresStore", (server) => {
     yield* writer.sql.unsafe("CREATE TABLE IF NOT EXISTS orders (id text)")
     const order = (id: string) =>
       Effect.andThen(writer.sql.unsafe("INSERT INTO orders VALUES ($1)", [id]), append(writer.store, queue, id))
-    const line = Effect.map(owner.store.next(lease, all), texts)
+    const stored = Effect.map(owner.store.next(lease, all), texts)
     const orders = Effect.map(
       owner.sql.unsafe<{ id: string }>("SELECT id FROM orders WHERE id LIKE $1 ORDER BY id", [`${queue}%`]),
       (rows) => rows.map(({ id }) => id)
     )
-    return { ...writer, owner: owner.store, lease, line, order, orders }
+    return { ...writer, owner: owner.store, lease, stored, order, orders }
   })
 
   it.live("a write commits with the transaction, and is not there before", () =>
     Effect.gen(function* () {
-      const { line, order, orders, sql, store } = yield* setUp("commit")
+      const { stored, order, orders, sql, store } = yield* setUp("commit")
       assert.isFalse(yield* store.inTransaction)
       yield* sql.withTransaction(
         Effect.gen(function* () {
           assert.isTrue(yield* store.inTransaction)
           yield* order("commit 1")
           yield* order("commit 2")
-          assert.deepStrictEqual(yield* line, [])
+          assert.deepStrictEqual(yield* stored, [])
         })
       )
-      assert.deepStrictEqual(yield* line, ["commit 1", "commit 2"])
+      assert.deepStrictEqual(yield* stored, ["commit 1", "commit 2"])
       assert.deepStrictEqual(yield* orders, ["commit 1", "commit 2"])
     })
   )
 
   it.live("a transaction that rolls back leaves neither, and lost nothing of what others wrote", () =>
     Effect.gen(function* () {
-      const { line, order, orders, sql, store } = yield* setUp("rollback")
+      const { stored, order, orders, sql, store } = yield* setUp("rollback")
       const exit = yield* Effect.exit(sql.withTransaction(Effect.andThen(order("rollback 1"), refuse)))
       assert.isTrue(Exit.isFailure(exit))
       yield* append(store, "rollback", "rollback 2")
-      assert.deepStrictEqual(yield* line, ["rollback 2"])
+      assert.deepStrictEqual(yield* stored, ["rollback 2"])
       assert.deepStrictEqual(yield* orders, [])
     })
   )
 
   it.live("a write in a savepoint goes with it", () =>
     Effect.gen(function* () {
-      const { line, order, orders, sql, store } = yield* setUp("savepoint")
+      const { stored, order, orders, sql, store } = yield* setUp("savepoint")
       yield* sql.withTransaction(
         Effect.gen(function* () {
           yield* order("savepoint 1")
@@ -68,7 +68,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
           yield* sql.withTransaction(order("savepoint 3"))
         })
       )
-      assert.deepStrictEqual(yield* line, ["savepoint 1", "savepoint 3"])
+      assert.deepStrictEqual(yield* stored, ["savepoint 1", "savepoint 3"])
       assert.deepStrictEqual(yield* orders, ["savepoint 1", "savepoint 3"])
     })
   )
@@ -94,7 +94,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
 
   it.live("a transaction that commits late is not skipped, and its events come first", () =>
     Effect.gen(function* () {
-      const { lease, line, order, owner, sql, store } = yield* setUp("late")
+      const { lease, stored, order, owner, sql, store } = yield* setUp("late")
       const written = yield* Deferred.make<void>()
       const commit = yield* Deferred.make<void>()
       const late = yield* Effect.forkChild(
@@ -107,9 +107,9 @@ describePostgres("the outbox of PostgresStore", (server) => {
         )
       )
       yield* Deferred.await(written)
-      // far more than are removed before the owner remembers where the line begins
-      for (let group = 0; group < 10; group++) {
-        yield* append(store, "late", ...Array.map(Array.range(1, 1_000), (n) => `${group} ${n}`))
+      // far more than are removed before the owner caches where the queue begins
+      for (let batch = 0; batch < 10; batch++) {
+        yield* append(store, "late", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
         const events = yield* owner.next(lease, all)
         assert.strictEqual(events.length, 1_000)
         yield* owner.acknowledge(
@@ -118,10 +118,10 @@ describePostgres("the outbox of PostgresStore", (server) => {
         )
       }
       yield* append(store, "late", "after")
-      assert.deepStrictEqual(yield* line, ["after"])
+      assert.deepStrictEqual(yield* stored, ["after"])
       yield* Deferred.succeed(commit, undefined)
       yield* Fiber.join(late)
-      assert.deepStrictEqual(yield* line, ["late", "after"])
+      assert.deepStrictEqual(yield* stored, ["late", "after"])
     })
   )
 
@@ -144,24 +144,24 @@ describePostgres("the outbox of PostgresStore", (server) => {
       yield* reader.sql.withTransaction(
         Effect.gen(function* () {
           yield* report
-          for (let group = 0; group < 20; group++) {
-            yield* append(store, "behind", ...Array.map(Array.range(1, 1_000), (n) => `${group} ${n}`))
+          for (let batch = 0; batch < 20; batch++) {
+            yield* append(store, "behind", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
             const events = yield* owner.next(lease, all)
             yield* owner.acknowledge(
               lease,
               Array.map(Array.range(0, 999), (at) => events[at]?.key ?? 0)
             )
           }
-          // a session tells what it did at most every second
-          const told = Effect.gen(function* () {
+          // a session reports what it did at most every second
+          const reported = Effect.gen(function* () {
             yield* Effect.sleep("1200 millis")
             yield* append(store, "behind", "last")
             yield* owner.next(lease, all)
             return blocks()
           })
-          const before = yield* told
-          for (let look = 0; look < 20; look++) yield* owner.next(lease, all)
-          const touched = (yield* told) - before
+          const before = yield* reported
+          for (let read = 0; read < 20; read++) yield* owner.next(lease, all)
+          const touched = (yield* reported) - before
           // the 20,000 dead rows are on hundreds of pages
           assert.isBelow(touched / 21, 100)
         })
@@ -240,7 +240,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
   const three = { rows: 3, bytes: 100 }
   const one = [payload("x")] as const
 
-  it.live("what is counted in an old snapshot is believed by nobody else", () =>
+  it.live("a count of an old snapshot is cached for no other write", () =>
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server())
       const other = yield* openStore(server())
@@ -249,7 +249,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
           yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
           yield* sql.unsafe("SELECT count(*) FROM durable_queue_events")
           yield* append(other.store, "snapshot", "1", "2", "3")
-          // the line is empty as the transaction sees it
+          // the queue is empty in the transaction's snapshot
           assert.isTrue(yield* store.append("snapshot", one, three))
         })
       )
@@ -277,7 +277,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
     })
   )
 
-  it.live("a transaction does not wait before it counts, and nobody waits for its count", () =>
+  it.live("a transaction does not wait before it counts, and no other write waits for its count", () =>
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server())
       const other = yield* openStore(server())

@@ -34,7 +34,7 @@ describePostgres("PostgresStore", (server) => {
     })
   )
 
-  it.live("gives no more than was asked for, but one at least", () =>
+  it.live("gives no more than the limits, but one at least", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       yield* append(store, "sizes", "12345", "67", "8", "")
@@ -47,30 +47,30 @@ describePostgres("PostgresStore", (server) => {
     })
   )
 
-  it.live("parks, lists, replays and purges", () =>
+  it.live("dead-letters, lists, replays and purges", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       yield* append(store, "dead", "a", "b", "c", "d")
       const lease = yield* leaseOf(store, "dead")
       const keys = (yield* store.next(lease, all)).map(({ key }) => key)
       const [a = 0, b = 0, c = 0] = keys
-      const told = { reason: "Failed", cause: 'it\'s \0 \u{1F600} {broken}, "quoted" \\', attempts: 3 } as const
-      yield* store.deadLetter(lease, [{ key: b, ...told }])
+      const reported = { reason: "Failed", cause: 'it\'s \0 \u{1F600} {broken}, "quoted" \\', attempts: 3 } as const
+      yield* store.deadLetter(lease, [{ key: b, ...reported }])
       yield* store.deadLetter(lease, [
         { key: c, reason: "Undecodable", cause: "", attempts: 1 },
         { key: a, reason: "Died", cause: "x".repeat(30_000), attempts: 2 },
-        { key: b, ...told }
+        { key: b, ...reported }
       ])
-      const letters = yield* store.list("dead", { limit: 10 })
-      assert.deepStrictEqual(texts(letters), ["b", "a", "c"])
-      assert.strictEqual(letters[0]?.cause, told.cause.replace("\0", "\uFFFD"))
-      assert.strictEqual(letters[1]?.cause.length, 20_000)
+      const dead = yield* store.list("dead", { limit: 10 })
+      assert.deepStrictEqual(texts(dead), ["b", "a", "c"])
+      assert.strictEqual(dead[0]?.cause, reported.cause.replace("\0", "\uFFFD"))
+      assert.strictEqual(dead[1]?.cause.length, 20_000)
       assert.deepStrictEqual(
-        letters.map(({ attempts }) => attempts),
+        dead.map(({ attempts }) => attempts),
         [3, 2, 1]
       )
       assert.deepStrictEqual(
-        letters.map(({ reason }) => reason),
+        dead.map(({ reason }) => reason),
         ["Failed", "Died", "Undecodable"]
       )
       // page by page
@@ -108,8 +108,8 @@ describePostgres("PostgresStore", (server) => {
       const failure = lost("epochs", lease.epoch)
       assert.deepStrictEqual(yield* Effect.flip(store.next(lease, all)), failure)
       assert.deepStrictEqual(yield* Effect.flip(store.acknowledge(lease, [two?.key ?? 0])), failure)
-      const told = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
-      assert.deepStrictEqual(yield* Effect.flip(store.deadLetter(lease, [told])), failure)
+      const reported = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
+      assert.deepStrictEqual(yield* Effect.flip(store.deadLetter(lease, [reported])), failure)
       assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), failure)
       yield* store.release(lease)
       assert.deepStrictEqual(texts(yield* other.store.next(newer, all)), ["2"])
@@ -176,12 +176,12 @@ WHERE queue = 'set back'`,
         yield* append(store, queue, "1", "2")
         const lease = yield* leaseOf(store, queue)
         const [one, two] = yield* store.next(lease, all)
-        const told = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
+        const reported = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
         const removals = yield* other.sql.withTransaction(
           Effect.gen(function* () {
             yield* other.sql.unsafe(takeover, [queue])
             const acknowledged = yield* Effect.forkChild(Effect.exit(store.acknowledge(lease, [one?.key ?? 0])))
-            const deadLettered = yield* Effect.forkChild(Effect.exit(store.deadLetter(lease, [told])))
+            const deadLettered = yield* Effect.forkChild(Effect.exit(store.deadLetter(lease, [reported])))
             yield* waiting(2)
             return [acknowledged, deadLettered]
           })
@@ -225,7 +225,7 @@ WHERE queue = 'set back'`,
       { until: (count) => Number(count) === sessions }
     )
 
-  it.live("gives up on a row that somebody else has locked, and changes no setting of the connection", () =>
+  it.live("gives up on a row that another transaction has locked, and changes no setting of the connection", () =>
     Effect.gen(function* () {
       const client = { maxConnections: 1, startupParameters: { synchronous_commit: "off" } }
       const { sql, store } = yield* openStore(server(), { lockTimeout: "100 millis", changes: "poll" }, client)
@@ -382,7 +382,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       yield* openStore(server(), { prefix: "granted_" })
       server().psql(
         "CREATE USER clerk",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON granted_version, granted_leases, granted_events, granted_letters TO clerk"
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON granted_version, granted_leases, granted_events, granted_dead_letters TO clerk"
       )
       const { store } = yield* openStore(server(), { prefix: "granted_" }, { username: "clerk" })
       yield* append(store, "a", "1")

@@ -30,7 +30,7 @@ const open = (filename: string, options: Omit<SqliteStore.Options, "filename"> =
   Effect.map(Layer.build(SqliteStore.layer({ filename, ...options })), Context.get(Store))
 const append = (store: Operations, ...texts: readonly [string, ...ReadonlyArray<string>]) => {
   const [first, ...others] = texts
-  return store.append("line", [Buffer.from(first), ...others.map((text) => Buffer.from(text))], undefined)
+  return store.append("queue", [Buffer.from(first), ...others.map((text) => Buffer.from(text))], undefined)
 }
 const failure = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
   Effect.map(Effect.flip(effect), ({ detail, problem, maybeCommitted }) => ({ problem, maybeCommitted, detail }))
@@ -57,7 +57,7 @@ const child = (what: string, filename: string) =>
     Effect.sync(() => start(what, filename)),
     ({ kill }) => Effect.promise(kill)
   )
-/** Another process that has the database open, and writes when it is asked to. */
+/** Another process that has the database open, and writes on demand. */
 const other = (filename: string) =>
   Effect.gen(function* () {
     const one = yield* child("on demand", filename)
@@ -99,15 +99,15 @@ describe("a file beside the database that is", () => {
       const which = parts.join(" and ")
       const displaceAll = (filename: string) => () => parts.forEach((part) => displace(filename + part))
 
-      it.live(`${name} (${which}) is noticed before anything is written, read or looked at`, () =>
+      it.live(`${name} (${which}) is noticed before anything is written, read or polled`, () =>
         Effect.gen(function* () {
           const filename = yield* file
           const store = yield* open(filename)
           yield* append(store, "1", "2")
           const operations = [
             append(store, "no"),
-            Effect.asVoid(store.size("line")),
-            Stream.runDrain(store.changes("line"))
+            Effect.asVoid(store.size("queue")),
+            Stream.runDrain(store.changes("queue"))
           ]
           for (const [n, operation] of operations.entries()) {
             displaceAll(filename)()
@@ -125,7 +125,7 @@ describe("a file beside the database that is", () => {
           const filename = yield* file
           const store = yield* open(filename)
           yield* append(store, "1")
-          const failed = yield* failure(store.append("line", during(displaceAll(filename)), undefined))
+          const failed = yield* failure(store.append("queue", during(displaceAll(filename)), undefined))
           assert.deepInclude(failed, { problem: "Disconnected", maybeCommitted: true })
           yield* append(store, "2")
           assert.deepStrictEqual(yield* content(filename), ["1", "during", "2"])
@@ -413,10 +413,10 @@ describe("files that may be missing", () => {
       yield* Effect.promise(kill)
       fs.writeFileSync(`${filename}-taken`, "")
       const reader = yield* open(filename)
-      assert.strictEqual((yield* reader.size("line")).rows, 1)
+      assert.strictEqual((yield* reader.size("queue")).rows, 1)
       const next = yield* other(filename)
       assert.strictEqual(yield* next.write, "wrote")
-      assert.strictEqual((yield* reader.size("line")).rows, 2)
+      assert.strictEqual((yield* reader.size("queue")).rows, 2)
     })
   )
 

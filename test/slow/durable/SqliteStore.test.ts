@@ -32,7 +32,7 @@ const using = <A, E>(filename: string, use: (store: Operations) => Effect.Effect
   Effect.scoped(Effect.flatMap(open(filename), use))
 const append = (store: Operations, from: number, count: number, bytes = 1) =>
   store.append(
-    "line",
+    "queue",
     [
       Buffer.from(`${from}`.padEnd(bytes)),
       ...Array.from({ length: count - 1 }, (_, i) => Buffer.from(`${from + 1 + i}`.padEnd(bytes)))
@@ -40,15 +40,15 @@ const append = (store: Operations, from: number, count: number, bytes = 1) =>
     undefined
   )
 const own = (store: Operations) =>
-  Effect.map(store.acquire("line", Duration.hours(1)), (answer) => {
-    if (answer._tag === "Held") throw new Error("somebody has the lease")
+  Effect.map(store.acquire("queue", Duration.hours(1)), (answer) => {
+    if (answer._tag === "Held") throw new Error("another owner has the lease")
     return answer.lease
   })
 const texts = (events: ReadonlyArray<EventStore.Stored>) =>
   events.map(({ payload }) => Buffer.from(payload).toString().trim())
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}`)
-/** What is in line, whoever has the lease. */
-const line = (filename: string) =>
+/** The events in the queue, whatever owner has the lease. */
+const stored = (filename: string) =>
   Effect.sync(() => {
     const db = new DatabaseSync(filename, { timeout: 10_000 })
     const rows = db.prepare("SELECT payload FROM events ORDER BY id").all()
@@ -153,7 +153,7 @@ describe("SqliteStore.layer", () => {
     })
   }
 
-  it.live("keeps what was committed before a SIGKILL, and no half of a group", () =>
+  it.live("keeps what was committed before a SIGKILL, and no half of a batch", () =>
     Effect.gen(function* () {
       const filename = yield* file
       let from = 0
@@ -167,16 +167,16 @@ describe("SqliteStore.layer", () => {
             yield* ended(writer)
           })
         )
-        const found = (yield* line(filename)).slice(from)
+        const found = (yield* stored(filename)).slice(from)
         assert.strictEqual(found.length % 10, 0)
-        const groups = Array.from({ length: found.length / 10 }, (_, n) => n)
-        assert.isAtLeast(groups.length, last + 1, `round ${round}`)
+        const batches = Array.from({ length: found.length / 10 }, (_, n) => n)
+        assert.isAtLeast(batches.length, last + 1, `round ${round}`)
         assert.deepStrictEqual(
           found,
-          groups.flatMap((n) => Array.from({ length: 10 }, (_, i) => `${n}/${i}`))
+          batches.flatMap((n) => Array.from({ length: 10 }, (_, i) => `${n}/${i}`))
         )
         from += found.length
-        yield* using(filename, (store) => Effect.map(store.size("line"), ({ rows }) => assert.strictEqual(rows, from)))
+        yield* using(filename, (store) => Effect.map(store.size("queue"), ({ rows }) => assert.strictEqual(rows, from)))
       }
     })
   )
@@ -186,7 +186,7 @@ describe("SqliteStore.layer", () => {
       const filename = yield* file
       const children = yield* Effect.forEach([1, 2, 3, 4], () => child("together", filename))
       for (const one of children) assert.strictEqual(yield* ended(one), 0)
-      const { rows } = yield* using(filename, (store) => store.size("line"))
+      const { rows } = yield* using(filename, (store) => store.size("queue"))
       assert.strictEqual(rows, 4 * 20 * 5)
     })
   )
@@ -201,9 +201,9 @@ describe("SqliteStore.layer", () => {
         const writer = yield* child("once", filename)
         let listening = false
         const seen = yield* Effect.forkChild(
-          store.changes("line").pipe(
+          store.changes("queue").pipe(
             Stream.tap(() => Effect.sync(() => (listening = true))),
-            Stream.mapEffect(() => store.size("line")),
+            Stream.mapEffect(() => store.size("queue")),
             Stream.takeUntil(({ rows }) => rows === n),
             Stream.runDrain,
             Effect.andThen(Effect.sync(() => Date.now()))
@@ -219,7 +219,7 @@ describe("SqliteStore.layer", () => {
     })
   )
 
-  it.live("nobody who still listens keeps the process from ending", () =>
+  it.live("an open listener does not keep the process from ending", () =>
     Effect.gen(function* () {
       const listener = yield* child("listen", yield* file)
       assert.strictEqual(yield* ended(listener), 0)
@@ -232,7 +232,7 @@ describe("SqliteStore.layer", () => {
       const store = yield* Scope.provide(open(yield* file), scope)
       const begun = yield* Deferred.make<void>()
       const listening = yield* Effect.forkChild(
-        Stream.runForEach(store.changes("line"), () => Deferred.succeed(begun, undefined))
+        Stream.runForEach(store.changes("queue"), () => Deferred.succeed(begun, undefined))
       )
       yield* Deferred.await(begun)
       yield* append(store, 1, 1)
@@ -252,10 +252,10 @@ describe("SqliteStore.layer", () => {
       db.exec(`UPDATE queues SET last = ${2 ** 44 - 5}`)
       db.close()
       assert.strictEqual(yield* problemOf(append(store, 2, 12)), "Other")
-      assert.strictEqual((yield* store.size("line")).rows, 1)
-      assert.deepStrictEqual(yield* line(filename), ["1"])
+      assert.strictEqual((yield* store.size("queue")).rows, 1)
+      assert.deepStrictEqual(yield* stored(filename), ["1"])
       yield* append(store, 2, 2)
-      assert.deepStrictEqual(yield* line(filename), numbers(1, 3))
+      assert.deepStrictEqual(yield* stored(filename), numbers(1, 3))
     })
   )
 
@@ -263,18 +263,18 @@ describe("SqliteStore.layer", () => {
     Effect.gen(function* () {
       const store = yield* open(yield* file)
       const ttl = Duration.seconds(10)
-      const ask = Effect.map(store.acquire("line", ttl), (answer) =>
+      const ask = Effect.map(store.acquire("queue", ttl), (answer) =>
         answer._tag === "Held" ? answer.remaining : answer.lease.epoch
       )
       yield* TestClock.setTime(7_200_000)
       assert.strictEqual(yield* ask, 1)
       yield* TestClock.setTime(7_195_000)
       assert.strictEqual(yield* ask, 15_000)
-      yield* store.renew({ queue: "line", epoch: 1 }, ttl)
+      yield* store.renew({ queue: "queue", epoch: 1 }, ttl)
       assert.strictEqual(yield* ask, 10_000)
       yield* TestClock.setTime(3_600_000)
       assert.strictEqual(yield* ask, 2)
-      assert.strictEqual(yield* problemOf(store.renew({ queue: "line", epoch: 1 }, ttl)), "LeaseLost")
+      assert.strictEqual(yield* problemOf(store.renew({ queue: "queue", epoch: 1 }, ttl)), "LeaseLost")
     })
   )
 
@@ -329,30 +329,30 @@ describe("SqliteStore.layer", () => {
         ["Success", "Failure", "Success"]
       )
       assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(2, 9))
-      assert.strictEqual((yield* store.size("line")).rows, 8)
+      assert.strictEqual((yield* store.size("queue")).rows, 8)
     })
   )
 
-  it.live("a change is told though it ends with another's failure in the same commit", () =>
+  it.live("a change is notified though it ends with another's failure in the same commit", () =>
     Effect.gen(function* () {
       const store = yield* open(yield* file)
       const lease = yield* own(store)
       yield* store.release(lease)
-      let told = 0
+      let reported = 0
       yield* Effect.forkScoped(
         Stream.runForEach(store.changes("other"), () =>
           Effect.sync(() => {
-            told++
+            reported++
           })
         )
       )
-      yield* Effect.promise(() => vi.waitUntil(() => told === 1, { timeout: 30_000 }))
+      yield* Effect.promise(() => vi.waitUntil(() => reported === 1, { timeout: 30_000 }))
       // The failure of the first interrupts the second, whose event is in the file by then.
       const both = [store.acknowledge(lease, [1]), store.append("other", [Buffer.from("1")], undefined)]
       const error = yield* Effect.flip(Effect.all(both, { concurrency: "unbounded" }))
       assert.strictEqual(error._tag, "LeaseLost")
       assert.strictEqual((yield* store.size("other")).rows, 1)
-      yield* Effect.promise(() => vi.waitUntil(() => told === 2, { timeout: 30_000 }))
+      yield* Effect.promise(() => vi.waitUntil(() => reported === 2, { timeout: 30_000 }))
     })
   )
 
@@ -392,8 +392,8 @@ describe("SqliteStore.layer", () => {
               assert.strictEqual(yield* problemOf(append(store, 3, 1)), "Locked")
               assert.isAtLeast(performance.now() - began, 290)
               assert.isAtLeast(ticks, 3)
-              // Who reads is in nobody's way.
-              assert.strictEqual((yield* store.size("line")).rows, 2)
+              // A reader blocks no writer.
+              assert.strictEqual((yield* store.size("queue")).rows, 2)
             })
           )
           clearInterval(ticking)
@@ -414,7 +414,7 @@ describe("SqliteStore.layer", () => {
         assert.isUndefined(waiting.pollUnsafe())
         yield* Scope.close(scope, Exit.void)
         assert.isTrue(yield* Fiber.join(waiting))
-        assert.strictEqual((yield* store.size("line")).rows, 3)
+        assert.strictEqual((yield* store.size("queue")).rows, 3)
       })
     )
 
@@ -430,7 +430,7 @@ describe("SqliteStore.layer", () => {
             yield* Fiber.interrupt(waiting)
           })
         )
-        assert.strictEqual((yield* store.size("line")).rows, 0)
+        assert.strictEqual((yield* store.size("queue")).rows, 0)
       })
     )
   })
@@ -453,7 +453,7 @@ describe("SqliteStore.layer", () => {
         }
         assert.strictEqual(problem, "NoSpace")
         assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, accepted))
-        assert.strictEqual((yield* store.size("line")).rows, accepted)
+        assert.strictEqual((yield* store.size("queue")).rows, accepted)
         assert.strictEqual(yield* problemOf(append(store, accepted + 1, 100, 5000)), "NoSpace")
         fs.rmSync(ballast)
         yield* append(store, accepted + 1, 10, 5000)
@@ -465,12 +465,12 @@ describe("SqliteStore.layer", () => {
       Effect.gen(function* () {
         const filename = yield* file
         const filling = yield* child("fill", filename, "sh", "-c", 'ulimit -f 2000; exec "$@"', "sh")
-        const told: unknown = JSON.parse(yield* nextLine(filling))
-        assert.nestedProperty(told, "problem")
-        const { committed, problem } = told as { readonly committed: number; readonly problem: string }
+        const reported: unknown = JSON.parse(yield* nextLine(filling))
+        assert.nestedProperty(reported, "problem")
+        const { committed, problem } = reported as { readonly committed: number; readonly problem: string }
         assert.include(["Disconnected", "NoSpace"], problem)
         assert.strictEqual(yield* ended(filling), 0)
-        assert.strictEqual((yield* line(filename)).length, committed * 10)
+        assert.strictEqual((yield* stored(filename)).length, committed * 10)
       })
     )
   })
@@ -481,14 +481,14 @@ describe("SqliteStore.layer", () => {
       yield* using(filename, (store) => append(store, 0, 20, 100_000))
       const writing = yield* child("go on", filename, "sh", "-c", 'ulimit -f 2000; exec "$@"', "sh")
       const [word, n, , doubt] = (yield* nextLine(writing)).split(" ")
-      const isThere = (yield* line(filename)).some((text) => text.trim().endsWith(`-${n}/0`))
+      const isThere = (yield* stored(filename)).some((text) => text.trim().endsWith(`-${n}/0`))
       assert.isTrue(word === "wrote" ? isThere : doubt === "maybeCommitted" || !isThere, `${word} ${doubt}`)
     })
   )
 
   describe("a file that cannot be written", () => {
     const isRoot = process.getuid?.() === 0
-    it.live.skipIf(isRoot && !canMount)("(as root, needs the right to mount) is told, and used again", () =>
+    it.live.skipIf(isRoot && !canMount)("(as root, needs the right to mount) is reported, and used again", () =>
       Effect.gen(function* () {
         const at = yield* isRoot ? disk("3m") : directory
         const filename = join(at, "events.db")
@@ -500,7 +500,7 @@ describe("SqliteStore.layer", () => {
         setReadOnly(true)
         assert.strictEqual(yield* problemOf(Effect.scoped(open(filename))), "ReadOnly")
         setReadOnly(false)
-        assert.strictEqual((yield* using(filename, (store) => store.size("line"))).rows, 2)
+        assert.strictEqual((yield* using(filename, (store) => store.size("queue"))).rows, 2)
       })
     )
 
@@ -583,7 +583,7 @@ describe("SqliteStore.layer", () => {
         assert.deepStrictEqual(texts(head), numbers(1, 100))
         assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
         assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
-        // Who has cached what was there does not see that it is good again.
+        // A connection with a cache of the page does not see that it is good again.
         const descriptor = fs.openSync(filename, "r+")
         fs.writeSync(descriptor, good, middle, 4096, middle)
         fs.closeSync(descriptor)

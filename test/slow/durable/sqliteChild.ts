@@ -2,7 +2,7 @@ import { Duration, Effect, Stream } from "effect"
 import { EventStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 
-// Another process on the same file. `node sqliteChild.ts <what> <file>`, and it tells on stdout how far it has come.
+// Another process on the same file. `node sqliteChild.ts <what> <file>`, and it reports on stdout how far it has come.
 
 const Store = EventStore.EventStore
 const [, , what = "", filename = ""] = process.argv
@@ -13,7 +13,7 @@ const say = (line: string) =>
 const append = (name: string, count: number, bytes = 1) =>
   Store.use((store) =>
     store.append(
-      "line",
+      "queue",
       [
         Buffer.from(`${name}/0`.padEnd(bytes)),
         ...Array.from({ length: count - 1 }, (_, i) => Buffer.from(`${name}/${i + 1}`.padEnd(bytes)))
@@ -23,7 +23,7 @@ const append = (name: string, count: number, bytes = 1) =>
   )
 
 const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, EventStore.EventStore>>> = {
-  /** Appends one group after the other, and says which are committed. */
+  /** Appends one batch after the other, and says which are committed. */
   write: Effect.gen(function* () {
     for (let n = 0; ; n++) {
       yield* append(`${n}`, 10)
@@ -53,9 +53,9 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, EventSto
       yield* say(outcome._tag === "Success" ? "wrote" : outcome.failure.problem)
     }
   }),
-  /** Appends a few groups, with others that do so at the same time. */
+  /** Appends a few batches, with others that do so at the same time. */
   together: Effect.forEach(Array.from({ length: 20 }), (_, n) => append(`${process.pid}-${n}`, 5)),
-  /** Appends once, when it is told to. */
+  /** Appends once, on demand. */
   once: Effect.gen(function* () {
     yield* say("ready")
     yield* Effect.callback<void>((resume) => void process.stdin.once("data", () => resume(Effect.void)))
@@ -74,7 +74,7 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, EventSto
   /** Listens, and leaves without a word: the process must end by itself. */
   listen: Effect.gen(function* () {
     const store = yield* Store
-    yield* Effect.forkDetach(Stream.runDrain(store.changes("line")))
+    yield* Effect.forkDetach(Stream.runDrain(store.changes("queue")))
     yield* Effect.sleep(Duration.millis(150))
   })
 }

@@ -1,4 +1,4 @@
-/** How a store hears of changes: `LISTEN` on one connection, or a look every so often. */
+/** How a store notices changes: `LISTEN` on one connection, or polling. */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,7 +25,7 @@ export interface Listening extends SqlClient {
   readonly config: { readonly maxMessageSize?: number | undefined }
 }
 
-/** What the client reads with its largest message, less what comes with a payload; any, unless it says. */
+/** How much the client reads with its largest message, less what comes with a payload; unlimited, unless it says. */
 export const largestPayload = (sql: SqlClient): number => {
   if (!canListen(sql)) return Number.POSITIVE_INFINITY
   return (sql.config.maxMessageSize ?? 16 * 1024 * 1024) - 64 * 1024
@@ -36,9 +36,9 @@ export const canListen = (sql: SqlClient): sql is Listening =>
 
 export interface Settings {
   readonly channel: string
-  /** Tells the own channel, to see whether it is heard. */
+  /** Notifies the store's own channel, to test that notifications arrive. */
   readonly ping: Effect.Effect<unknown, EventStoreError>
-  /** How often everybody looks without having been told. */
+  /** How often all listeners poll without a notification. */
   readonly check: Duration.Duration
   readonly timeout: Duration.Duration
 }
@@ -47,16 +47,17 @@ export interface Settings {
 const firstDelay = 100
 const maxDelay = 5_000
 
-/** How long to wait until a connection is given back. One that is dead is given back when the client finds that. */
-const leaving = Duration.seconds(1)
+/** How long to wait until a connection is given back. A dead one is given back when the client finds that. */
+const leaveTimeout = Duration.seconds(1)
 
 /**
- * The changes of queues, over one connection for all streams: it is there while somebody listens. A stream begins when the
- * server has confirmed, and fails if it does not. After that it is never silent for long: when the connection breaks it
- * has an element at each attempt to listen again, and one after each `check`.
+ * The changes of queues, over one connection for all streams: it is open while there are streams. A stream begins when
+ * the server has confirmed, and fails if it does not. After that it is never silent for long: when the connection
+ * breaks it has an element at each attempt to listen again, and one after each `check`.
  *
- * A connection can be dead without being broken: a firewall dropped it, or a pooler between keeps notifications to itself.
- * So at each `check` the store tells its own channel, and listens again when it did not hear that until the next.
+ * A connection can be dead without being broken: a firewall dropped it, or a pooler between keeps notifications to
+ * itself. So at each `check` the store notifies its own channel, and listens again when that did not arrive until the
+ * next.
  */
 export const listening = (sql: Listening, runner: Runner, settings: Settings) =>
   Effect.map(
@@ -66,7 +67,7 @@ export const listening = (sql: Listening, runner: Runner, settings: Settings) =>
   )
 
 /** For a client that cannot listen. */
-export const looking = (interval: Duration.Duration) => (): Stream.Stream<void> => Stream.tick(interval)
+export const polling = (interval: Duration.Duration) => (): Stream.Stream<void> => Stream.tick(interval)
 
 /** Listens as long as the scope is open; is done when the server has confirmed for the first time. */
 const begin = Effect.fnUntraced(function* (sql: Listening, runner: Runner, settings: Settings) {
@@ -80,19 +81,19 @@ const begin = Effect.fnUntraced(function* (sql: Listening, runner: Runner, setti
   })
   const again = Effect.gen(function* () {
     const exit = yield* Effect.exit(attempt)
-    // of interest to nobody once listening has begun: everybody looks, and this listens again
+    // of no use once listening has begun: all listeners poll, and this listens again
     yield* Deferred.done(confirmed, exit)
     yield* Effect.sleep(delay)
     delay = Math.min(maxDelay, delay * 2)
     listeners.notifyAll()
   })
-  // without spans: those of whoever came first would be its parents for ever
+  // without spans: those of the first caller would be its parents for ever
   yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(again), false))
   yield* Deferred.await(confirmed)
   return listeners
 })
 
-/** Listens until the connection breaks, or is not heard. */
+/** Listens until the connection breaks, or notifications do not arrive. */
 const session = (
   sql: Listening,
   runner: Runner,
@@ -113,7 +114,7 @@ const session = (
       listeners.notifyAll()
       if (!heard) return Effect.fail(problem("listen", "Disconnected", "its own notification was not heard"))
       heard = false
-      // when it fails it is not heard either
+      // a ping that fails does not arrive either
       return Effect.ignore(ping)
     }).pipe(Effect.delay(check))
   )
@@ -126,10 +127,10 @@ const session = (
         const broken = (): EventStoreError => problem("listen", "Disconnected", "the connection broke")
         return yield* Effect.raceFirst(Effect.mapError(hear(notifications), broken), watch)
       }),
-    // to leave a channel takes an answer too, which may never come
+    // to leave a channel takes an answer, too, which may never come
     (scope) =>
       Effect.flatMap(Effect.forkDetach(Scope.close(scope, Exit.void)), (closing) =>
-        Effect.timeoutOption(Fiber.await(closing), leaving)
+        Effect.timeoutOption(Fiber.await(closing), leaveTimeout)
       )
   )
 }

@@ -1,25 +1,25 @@
-/** Where a queue's line begins, so that what was removed before need not be passed over again. */
+/** Where a queue begins, so that events that were removed before need not be passed over again. */
 
-/** How many events are removed before it is worth a look, and between two looks. */
+/** How many events are removed before the next look for the beginning. */
 const many = 2_000
 
-/** How long a beginning is believed, in milliseconds. */
-const believed = 30_000
+/** How long a beginning is cached, in milliseconds. */
+const cacheTtl = 30_000
 
 /**
- * What is removed stays in the index until it is vacuumed, and cannot be vacuumed while any transaction of the database has
- * a snapshot from before: a report that runs for an hour keeps an hour's events. A look from the head of the line passes
- * over all of them. This remembers a key below which there is nothing, and nothing can appear.
+ * A removed event stays in the index until it is vacuumed, and cannot be vacuumed while any transaction of the database
+ * has a snapshot from before: a report that runs for an hour keeps an hour's events. A read from the head of the queue
+ * passes over all of them. This caches a key below which there is nothing, and nothing can appear.
  *
- * **Why no late commit is skipped.** Keys are assigned before the commit, so below a key that was given there may be others
- * whose transactions still run. Such a transaction took its lock on the table, which an INSERT holds until its transaction
- * ends, before it took its key, and so before the greater key was taken, committed and given. It is therefore among the
- * lock's holders that are read after that. Once none of those is left, all keys up to the given one are settled: what a
- * look that begins then does not find below its first event is gone for good.
+ * **Why no late commit is skipped.** Keys are assigned before the commit, so below a key that was given there may be
+ * others whose transactions still run. Such a transaction took its lock on the table, which an INSERT holds until its
+ * transaction ends, before it took its key, and so before the greater key was taken, committed and given. It is
+ * therefore among the lock's holders that are read after that. Once none of those is left, all keys up to the given one
+ * are settled: what a read that begins then does not find below its first event is gone for good.
  *
- * A prepared transaction holds its lock under another name, so while there is one nothing is settled. And keys can come a
- * second time, after a failover to a standby that lacked some or from a backup: so all is forgotten every half minute, and
- * the next look is from the very first.
+ * A prepared transaction holds its lock under another name, so while there is one no key is settled. And keys can come
+ * a second time, after a failover to a standby that lacked some or from a backup: so the cache is emptied every half
+ * minute, and the next read is from the very first key.
  */
 export class Head {
   private at = 0
@@ -29,9 +29,9 @@ export class Head {
   last = 0
   private waits: { readonly upTo: number; readonly holders: ReadonlyArray<string> } | undefined
 
-  /** The key to look from. */
+  /** The key to read from. */
   from(now: number): number {
-    if (now - this.since > believed) {
+    if (now - this.since > cacheTtl) {
       this.at = 0
       this.last = 0
       this.waits = undefined
@@ -40,14 +40,14 @@ export class Head {
     return this.at
   }
 
-  /** Whether to read who holds the table's lock, before the next look. */
+  /** Whether to read the holders of the table's lock, before the next read of events. */
   get isDue(): boolean {
     return this.removed >= many
   }
 
   /**
-   * Takes note of the holders, and of the greatest key that was given before they were read. Answers up to which key all is
-   * settled for a look that begins now.
+   * Notes the holders, and the greatest key that was given before they were read. Answers up to which key all is
+   * settled for a read that begins now.
    */
   settled(upTo: number, holders: ReadonlyArray<string>): number | undefined {
     this.removed = 0
@@ -58,13 +58,13 @@ export class Head {
     return waits.upTo
   }
 
-  /** What a look from the head gave: its first and last key, and up to where all was settled when it began. */
+  /** Notes what a read from the head gave: its first and last key, and up to where all was settled when it began. */
   given(first: number | undefined, last: number | undefined, settled: number | undefined): void {
     if (last !== undefined) this.last = Math.max(this.last, last)
     if (settled !== undefined) this.at = Math.max(this.at, Math.min(first ?? settled + 1, settled + 1))
   }
 
-  took(rows: number): void {
+  removedRows(rows: number): void {
     this.removed += rows
   }
 }

@@ -1,13 +1,13 @@
-/** What a store calls its tables and its channel. */
+/** The names of a store's tables and of its channel. */
 
 export interface Names {
   readonly schema: string | undefined
   readonly version: string
   readonly leases: string
   readonly events: string
-  readonly letters: string
-  readonly lettersOrder: string
-  /** Of `NOTIFY`: one for all queues. Stores of two schemas may share it, and then look once too often. */
+  readonly deadLetters: string
+  readonly deadLettersOrder: string
+  /** The channel of `NOTIFY`: one for all queues. Stores of two schemas may share it, and then poll once too often. */
   readonly channel: string
 }
 
@@ -24,15 +24,15 @@ export const names = (schema: string | undefined, prefix: string): Names => {
     version: table("version"),
     leases: table("leases"),
     events: table("events"),
-    letters: table("letters"),
-    lettersOrder: quoted(`${prefix}letters_order`),
+    deadLetters: table("dead_letters"),
+    deadLettersOrder: quoted(`${prefix}dead_letters_order`),
     channel: `${prefix}changes`
   }
 }
 
 /**
- * What stands for a queue in a notification, whose payload Postgres limits to 8,000 bytes: its name, of a long one the
- * first thousand characters. Queues whose names begin alike wake each other, which does no harm.
+ * The name of a queue in a notification, whose payload Postgres limits to 8,000 bytes: the queue's own, of a long one
+ * the first thousand characters. Queues whose names begin alike wake each other, which does no harm.
  */
 export const topic = (queue: string): string =>
   queue.length <= 1_000 ? queue : Array.from(queue).slice(0, 1_000).join("")

@@ -3,17 +3,17 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { type Acquired, type Lease, LeaseLost, type Operations } from "../../EventStore.ts"
 import { Head } from "./head.ts"
-import { fits, Room } from "./room.ts"
+import { CountedCapacity, fits } from "./countedCapacity.ts"
 import {
   type AcquireRow,
   array,
   type CountRow,
   countOf,
-  type LetterRow,
-  letterOf,
+  type DeadLetterRow,
+  deadLetterOf,
+  deadLetteredOf,
   milliseconds,
   type NextRow,
-  parkedOf,
   type RemovedRow,
   type SizeRow,
   sizeOf,
@@ -31,7 +31,7 @@ export interface Settings {
 }
 
 export const operations = (run: Runner, text: Statements, { changes, events, largest }: Settings): Operations => {
-  const rooms = new Map<string, Room>()
+  const capacities = new Map<string, CountedCapacity>()
   const heads = new Map<string, Head>()
 
   const append: Operations["append"] = Effect.fnUntraced(function* (queue, payloads, limits) {
@@ -50,15 +50,16 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
     }
     const bytes = payloads.reduce((sum, payload) => sum + payload.length, 0)
     const more = { rows: payloads.length, bytes }
-    const room = known(rooms, queue, () => new Room())
+    const capacity = cached(capacities, queue, () => new CountedCapacity())
     if (!joins) {
-      return yield* room.admit(limits, more, Effect.map(run.read<SizeRow>("append", text.size, [queue]), sizeOf), add)
+      const count = Effect.map(run.read<SizeRow>("append", text.size, [queue]), sizeOf)
+      return yield* capacity.admit(limits, more, count, add)
     }
     // on the transaction's own connection: the pool may have no other
     const held = sizeOf(yield* run.join<SizeRow>("append", text.size, [queue]))
     if (!fits(limits, held, more)) return false
     yield* add
-    yield* run.client.afterCommit(Effect.sync(() => room.added(more)))
+    yield* run.client.afterCommit(Effect.sync(() => capacity.added(more)))
     return true
   })
 
@@ -66,9 +67,9 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
     rows.map(({ holder }) => holder)
   )
   const next: Operations["next"] = Effect.fnUntraced(function* (lease, limits) {
-    const head = known(heads, lease.queue, () => new Head())
+    const head = cached(heads, lease.queue, () => new Head())
     const from = head.from(yield* Clock.currentTimeMillis)
-    // what is given while they are read is none of their business
+    // a key that is given while the holders are read is none of their business
     const given = head.last
     const settled = head.isDue ? head.settled(given, yield* holders) : undefined
     const most = Number.isFinite(limits.rows) ? limits.rows : null
@@ -79,12 +80,12 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
     return events
   })
 
-  /** What `acknowledge` and `deadLetter` come to. */
+  /** The answer of `acknowledge` and `deadLetter`. */
   const removed = (lease: Lease, rows: ReadonlyArray<RemovedRow>): Effect.Effect<void, LeaseLost> => {
     const row = rows[0]
     if (row?.held !== true) return Effect.fail(lost(lease))
-    heads.get(lease.queue)?.took(Number(row.rows))
-    rooms.get(lease.queue)?.removed(Number(row.rows), Number(row.bytes))
+    heads.get(lease.queue)?.removedRows(Number(row.rows))
+    capacities.get(lease.queue)?.removed(Number(row.rows), Number(row.bytes))
     return Effect.void
   }
 
@@ -99,13 +100,13 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
       ),
     deadLetter: (lease, events) =>
       Effect.flatMap(
-        run.write<RemovedRow>("deadLetter", text.deadLetter, [lease.queue, lease.epoch, ...parkedOf(events)]),
+        run.write<RemovedRow>("deadLetter", text.deadLetter, [lease.queue, lease.epoch, ...deadLetteredOf(events)]),
         (rows) => removed(lease, rows)
       ),
     list: (queue, { after, limit }) =>
       Effect.map(
-        run.read<LetterRow>("list", text.list, [queue, after?.deadLetteredAt ?? -1, after?.key ?? 0, limit]),
-        (rows) => rows.map(letterOf)
+        run.read<DeadLetterRow>("list", text.list, [queue, after?.deadLetteredAt ?? -1, after?.key ?? 0, limit]),
+        (rows) => rows.map(deadLetterOf)
       ),
     replay: (queue, keys) =>
       // a key given twice is moved in its first place
@@ -116,9 +117,9 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
       Effect.map(run.prepared<AcquireRow>("acquire", text.acquire, [queue, milliseconds(ttl)]), ([row]): Acquired => {
         const { epoch = null, remaining = null } = row ?? {}
         if (epoch !== null) return { _tag: "Acquired", lease: { queue, epoch: Number(epoch) } }
-        // it may have been taken while this one waited for it, after the snapshot of `remaining`
-        const left = Number(remaining)
-        return { _tag: "Held", remaining: left > 0 ? left : milliseconds(ttl) }
+        // it may have been taken while this statement waited for it, after the snapshot of `remaining`
+        const rest = Number(remaining)
+        return { _tag: "Held", remaining: rest > 0 ? rest : milliseconds(ttl) }
       }),
     renew: (lease, ttl) =>
       Effect.flatMap(run.prepared("renew", text.renew, [lease.queue, lease.epoch, milliseconds(ttl)]), (rows) =>
@@ -131,8 +132,8 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
 
 const lost = ({ epoch, queue }: Lease) => new LeaseLost({ epoch, queue })
 
-/** What is kept of a queue, made when it is first needed. */
-const known = <A>(all: Map<string, A>, queue: string, make: () => A): A => {
+/** What is cached of a queue, made when it is first needed. */
+const cached = <A>(all: Map<string, A>, queue: string, make: () => A): A => {
   let one = all.get(queue)
   if (one === undefined) all.set(queue, (one = make()))
   return one

@@ -6,15 +6,15 @@ import type { Names } from "./names.ts"
 import type { Numeric } from "./rows.ts"
 import { problem, type Runner } from "./runner.ts"
 
-/** What another process's migration may take. */
-const patience = Duration.minutes(1)
+/** How long another process's migration may take. */
+const migrationTimeout = Duration.minutes(1)
 
 /**
- * The statements of each version. The order of keys is the queue's line, so it is the primary key. A line is short-lived
- * rows that are never changed: they are vacuumed after a number of them, not after a part of the table, or their dead
- * entries at the head of the index would be passed over by each look at it.
+ * The statements of each version. The order of keys is the queue's order, so it is the primary key. A queue is
+ * short-lived rows that are never changed: they are vacuumed after a number of them, not after a part of the table, or
+ * their dead entries at the head of the index would be passed over by each read of it.
  */
-const versions = ({ events, leases, letters, lettersOrder }: Names): ReadonlyArray<ReadonlyArray<string>> => [
+const versions = ({ deadLetters, deadLettersOrder, events, leases }: Names): ReadonlyArray<ReadonlyArray<string>> => [
   [
     `CREATE TABLE ${leases} (
   queue text COLLATE "C" PRIMARY KEY,
@@ -34,10 +34,10 @@ const versions = ({ events, leases, letters, lettersOrder }: Names): ReadonlyArr
   toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000
 )`,
     `ALTER TABLE ${events} ALTER COLUMN queue SET STATISTICS 0`,
-    `CREATE TABLE ${letters} (
+    `CREATE TABLE ${deadLetters} (
   queue text COLLATE "C" NOT NULL,
   key bigint NOT NULL,
-  parked_at bigint NOT NULL,
+  dead_lettered_at bigint NOT NULL,
   written_at bigint NOT NULL,
   reason text NOT NULL,
   cause text NOT NULL,
@@ -45,13 +45,13 @@ const versions = ({ events, leases, letters, lettersOrder }: Names): ReadonlyArr
   payload bytea NOT NULL,
   PRIMARY KEY (queue, key)
 )`,
-    `CREATE INDEX ${lettersOrder} ON ${letters} (queue, parked_at, key)`
+    `CREATE INDEX ${deadLettersOrder} ON ${deadLetters} (queue, dead_lettered_at, key)`
   ]
 ]
 
 /**
- * Brings the tables to this library's version. Where they have it already it only looks, so that it needs no right to make
- * tables; otherwise one process does it and the others wait for it.
+ * Brings the tables to this library's version. Where they have it already it only reads that, so that it needs no right
+ * to make tables; otherwise one process migrates them and the others wait for it.
  */
 export const migrate = (runner: Runner, names: Names): Effect.Effect<void, EventStoreError> => {
   const run = (text: string, params: ReadonlyArray<unknown> = []) =>
@@ -66,13 +66,13 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
   })
 
   const steps = Effect.gen(function* () {
-    // nobody waits for ever, and a process that stops here does not keep the others waiting
-    const limit = String(Duration.toMillis(patience))
+    // no process waits for ever, and one that stops here does not keep the others waiting
+    const limit = String(Duration.toMillis(migrationTimeout))
     const settings = ["lock_timeout", "idle_in_transaction_session_timeout"]
     yield* run(`SELECT ${settings.map((name) => `set_config('${name}', $1::text, true)`).join(", ")}`, [limit])
     yield* run("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text", [names.version])
     if (names.schema !== undefined) {
-      // asked for first: to make one that is there takes a right that looking does not
+      // read first: to make a schema that is there takes a right that reading does not
       const [found] = yield* run("SELECT to_regnamespace($1::text) IS NOT NULL AS found", [names.schema])
       if (found?.["found"] !== true) yield* run(`CREATE SCHEMA ${names.schema}`)
     }
@@ -84,11 +84,11 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
     yield* run(`INSERT INTO ${names.version} VALUES ($1::integer)`, [all.length])
   })
 
-  const look = runner.bounded("migrate", version, false)
-  const work = runner.bounded("migrate", runner.client.withTransaction(steps), true, patience)
+  const current = runner.bounded("migrate", version, false)
+  const work = runner.bounded("migrate", runner.client.withTransaction(steps), true, migrationTimeout)
   const migrated = Effect.gen(function* () {
-    if ((yield* look) < all.length) yield* work
-    const now = yield* look
+    if ((yield* current) < all.length) yield* work
+    const now = yield* current
     if (now > all.length) {
       const detail = `the tables have version ${now}, and this library knows ${all.length}`
       return yield* Effect.fail(problem("migrate", "NewerSchema", detail))

@@ -5,14 +5,14 @@ import type { Names } from "./names.ts"
 export const clock = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 /**
- * **How an owner that lost its lease is kept out.** `acknowledge` and `deadLetter` look for the lease of the owner's epoch in the
- * statement that removes the events, and lock its row against change, `FOR SHARE`, until they have committed. A takeover
- * is an UPDATE of that row, so the two come one after the other:
+ * **How an owner that lost its lease is kept out.** `acknowledge` and `deadLetter` read the lease of the owner's epoch
+ * in the statement that removes the events, and lock its row against change, `FOR SHARE`, until they have committed. A
+ * takeover is an UPDATE of that row, so the two come one after the other:
  *
  * - The takeover has the row first. The statement waits for its lock. Its snapshot is older than the takeover's commit and
  *   would show the old epoch; but under READ COMMITTED Postgres checks the newest version of a row that it waited for
- *   against the condition again, finds a greater epoch, and leaves it out. `held` is empty, and `EXISTS`, which is asked
- *   before the first event is looked for, lets none go.
+ *   against the condition again, finds a greater epoch, and leaves it out. `held` is empty, and `EXISTS`, which is checked
+ *   before the first event is searched, removes none.
  * - The statement has the row first. The takeover waits, at most until the statement's end, and what the new owner reads
  *   after it no longer has the events.
  *
@@ -20,19 +20,19 @@ export const clock = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
  * `next` takes no lock: it must not hold one while a paused owner does not read the answer. It sees the lease and the
  * events in one snapshot, and so gives events only of a time at which the lease was the owner's.
  *
- * Only the epoch decides. A lease that has run out is held until somebody takes it or, `expires_at IS NULL`, it was given
- * back.
+ * Only the epoch decides. An expired lease is held until another owner takes it or, `expires_at IS NULL`, it was
+ * released.
  *
- * A lease that was given or renewed at a time further ahead than it lasts is from before the server's clock was set back, or
- * from a server before a failover whose clock was ahead. It has run out too: that of an owner that died would last as long
- * again as the clock was wrong, and an owner that lives renews it by the clock as it is.
+ * A lease that was acquired or renewed at a time further ahead than it lasts is from before the server's clock was set
+ * back, or from a server before a failover whose clock was ahead. It has expired too: the lease of a dead owner would
+ * last as long again as the clock was wrong, and an owner that lives renews it by the clock as it is.
  *
- * **Settings.** What waits for a row's lock gives up after `lock_timeout`, and what was told to be done is on disk, even
+ * **Settings.** A statement that waits for a row's lock gives up after `lock_timeout`, and what it did is on disk, even
  * where the database's default is not to wait for that. Both are set by the statement itself, `settings`, until its own
  * end, so that they touch no other statement on the connection. There is no transaction in which a paused process could
  * hold a lock: the server ends each statement on its own.
  */
-export const statements = ({ channel, events, leases, letters }: Names, lockTimeout: number) => {
+export const statements = ({ channel, deadLetters, events, leases }: Names, lockTimeout: number) => {
   const own = `settings AS MATERIALIZED (
   SELECT ${clock} AS now, (
     set_config('lock_timeout', '${lockTimeout}', true) ||
@@ -50,10 +50,10 @@ SELECT
   EXISTS (SELECT FROM held) AS held,
   coalesce(sum(bytes), 0) AS bytes,
   count(*) AS rows,
-  CASE WHEN count(*) > 0 THEN ${notify} END AS told
+  CASE WHEN count(*) > 0 THEN ${notify} END AS notified
 FROM ${table}`
 
-  /** `now` is of one moment for the whole group; and an INSERT numbers rows in the order in which they are sorted. */
+  /** `now` is of one moment for the whole batch; and an INSERT numbers rows in the order in which they are sorted. */
   const append = (settings: string) => `WITH ${settings},
 added AS (
   INSERT INTO ${events} (queue, attempts, written_at, payload)
@@ -62,7 +62,7 @@ added AS (
   WHERE ${set}
   ORDER BY place
 )
-SELECT ${notify} AS told`
+SELECT ${notify} AS notified`
 
   return {
     append: append(own),
@@ -70,11 +70,11 @@ SELECT ${notify} AS told`
     join: append(`settings AS MATERIALIZED (SELECT ${clock} AS now, true AS ok)`),
 
     /**
-     * The pair is compared as a pair, and the table keeps no statistics of queues, so that Postgres reads the index in the
-     * line's order and stops. What it makes of `queue = $1` depends on how old its statistics are: while they know little of
-     * a queue that has grown since, it reads all of the queue and sorts.
+     * The pair is compared as a pair, and the table keeps no statistics of queues, so that Postgres reads the index in
+     * the queue's order and stops. Its plan for `queue = $1` depends on how old its statistics are: while they know
+     * little of a queue that has grown since, it reads all of the queue and sorts.
      */
-    next: `SELECT owner.held, line.key, line.payload, line.attempts, line.written_at
+    next: `SELECT owner.held, event.key, event.payload, event.attempts, event.written_at
 FROM (
   SELECT EXISTS (
     SELECT FROM ${leases} WHERE queue = $1 AND epoch = $2::bigint AND expires_at IS NOT NULL
@@ -89,8 +89,8 @@ LEFT JOIN LATERAL (
     ORDER BY queue, key
     LIMIT $3::bigint
   ) AS head
-) AS line ON line.place = 1 OR line.total <= $4::float8
-ORDER BY line.key`,
+) AS event ON event.place = 1 OR event.total <= $4::float8
+ORDER BY event.key`,
 
     acknowledge: `WITH ${own},
 ${held},
@@ -103,30 +103,30 @@ ${removed("gone")}`,
 
     deadLetter: `WITH ${own},
 ${held},
-told AS (
+reported AS (
   SELECT * FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[]) AS given (key, reason, cause, attempts)
 ),
 gone AS (
-  DELETE FROM ${events} AS event USING told
-  WHERE event.queue = $1 AND event.key = told.key AND EXISTS (SELECT FROM held)
-  RETURNING event.key, event.written_at, event.payload, told.reason, told.cause, told.attempts
+  DELETE FROM ${events} AS event USING reported
+  WHERE event.queue = $1 AND event.key = reported.key AND EXISTS (SELECT FROM held)
+  RETURNING event.key, event.written_at, event.payload, reported.reason, reported.cause, reported.attempts
 ),
 deadLettered AS (
-  INSERT INTO ${letters} (queue, key, parked_at, written_at, reason, cause, attempts, payload)
+  INSERT INTO ${deadLetters} (queue, key, dead_lettered_at, written_at, reason, cause, attempts, payload)
   SELECT $1, key, (SELECT now FROM settings), written_at, reason, cause, attempts, payload FROM gone
   RETURNING octet_length(payload) AS bytes
 )
 ${removed("deadLettered")}`,
 
-    list: `SELECT key, parked_at, written_at, reason, cause, attempts, payload
-FROM ${letters}
-WHERE queue = $1 AND (parked_at, key) > ($2::bigint, $3::bigint)
-ORDER BY parked_at, key
+    list: `SELECT key, dead_lettered_at, written_at, reason, cause, attempts, payload
+FROM ${deadLetters}
+WHERE queue = $1 AND (dead_lettered_at, key) > ($2::bigint, $3::bigint)
+ORDER BY dead_lettered_at, key
 LIMIT $4::bigint`,
 
     replay: `WITH ${own},
 gone AS (
-  DELETE FROM ${letters} AS letter USING unnest($2::bigint[]) WITH ORDINALITY AS given (key, place)
+  DELETE FROM ${deadLetters} AS letter USING unnest($2::bigint[]) WITH ORDINALITY AS given (key, place)
   WHERE letter.queue = $1 AND letter.key = given.key AND ${set}
   RETURNING letter.attempts, letter.written_at, letter.payload, given.place
 ),
@@ -134,11 +134,11 @@ added AS (
   INSERT INTO ${events} (queue, attempts, written_at, payload)
   SELECT $1, attempts, written_at, payload FROM gone ORDER BY place
 )
-SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS told FROM gone`,
+SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM gone`,
 
     purge: `WITH ${own},
 gone AS (
-  DELETE FROM ${letters} WHERE queue = $1 AND key = ANY($2::bigint[]) AND ${set} RETURNING key
+  DELETE FROM ${deadLetters} WHERE queue = $1 AND key = ANY($2::bigint[]) AND ${set} RETURNING key
 )
 SELECT count(*) AS rows FROM gone`,
 
@@ -147,10 +147,10 @@ SELECT count(*) AS rows FROM gone`,
   coalesce(sum(octet_length(payload)), 0) AS bytes,
   min(key) AS first,
   max(key) AS last,
-  (SELECT count(*) FROM ${letters} WHERE queue = $1) AS letters
+  (SELECT count(*) FROM ${deadLetters} WHERE queue = $1) AS dead_letters
 FROM ${events} WHERE queue = $1`,
 
-    /** Who asks at the same time waits for the row, and then looks at what the other has left. */
+    /** A concurrent request waits for the row, and then reads what the other has left. */
     acquire: `WITH ${own},
 taken AS (
   INSERT INTO ${leases} AS lease (queue, epoch, renewed_at, expires_at)
@@ -176,14 +176,14 @@ freed AS (
   WHERE queue = $1 AND epoch = $2::bigint AND expires_at IS NOT NULL AND ${set}
   RETURNING epoch
 )
-SELECT ${notify} AS told FROM freed`,
+SELECT ${notify} AS notified FROM freed`,
 
-    /** Who may have taken keys and not committed yet. */
+    /** The transactions that may have taken keys and not committed yet. */
     holders: `SELECT DISTINCT virtualtransaction AS holder FROM pg_locks
 WHERE locktype = 'relation' AND relation = to_regclass($1::text) AND mode = 'RowExclusiveLock'
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
 
-    ping: `SELECT pg_notify('${channel}', '')::text AS told`
+    ping: `SELECT pg_notify('${channel}', '')::text AS notified`
   }
 }
 

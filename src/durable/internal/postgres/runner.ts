@@ -1,4 +1,4 @@
-/** How a store's statements are run on the application's client. */
+/** Runs a store's statements on the application's client. */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -6,10 +6,10 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
 import { EventStoreError, type StoreProblem } from "../../EventStore.ts"
-import { told } from "./problem.ts"
+import { sqlProblemOf } from "./sqlProblem.ts"
 
 export const problem = (operation: string, problem: StoreProblem, detail: string, maybeCommitted = false) =>
-  // the client's own error is left out: the server tells it details such as whole rows
+  // the client's own error is left out: the server reports details such as whole rows
   new EventStoreError({ store: "postgres", operation, problem, detail, maybeCommitted })
 
 export class Runner {
@@ -23,7 +23,7 @@ export class Runner {
     this.inTransaction = Effect.map(Effect.serviceOption(sql.transactionService), ({ _tag }) => _tag === "Some")
   }
 
-  /** Outside a transaction of the caller's, so that what succeeds is committed. */
+  /** Outside a transaction of the caller's, so that a success is committed. */
   outside<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.updateContext(effect, (context: Context.Context<R>) => this.withoutTransaction(context))
   }
@@ -42,8 +42,8 @@ export class Runner {
   }
 
   /**
-   * One that is always planned alike: the client may prepare it. The others are planned each time, with what they are
-   * asked and how large the tables are now; a plan kept from when they were empty reads all of a table.
+   * For statements with the same plan every time: the client may prepare it. The others are planned each time, for
+   * their parameters and the size of the tables now; a plan kept from when they were empty reads all of a table.
    */
   prepared<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
     return this.outside(this.bounded(operation, this.statement<Row>(text, params), true))
@@ -61,7 +61,7 @@ export class Runner {
   ): Effect.Effect<A, EventStoreError, R> {
     return effect.pipe(
       Effect.mapError((error) => {
-        const { broken, detail, problem: what } = told(error)
+        const { broken, detail, problem: what } = sqlProblemOf(error)
         return problem(operation, what, detail, commits && broken)
       }),
       Effect.timeoutOrElse({
@@ -77,7 +77,7 @@ export class Runner {
   }
 
   private withoutTransaction<R>(context: Context.Context<R>): Context.Context<R> {
-    // what is left out is none of R: the client looks for it when it runs
+    // what is omitted is none of R: the client reads it when it runs
     return Context.omit(this.client.transactionService)(context) as Context.Context<R>
   }
 }

@@ -28,8 +28,8 @@ import { Statements } from "./sqliteStatements.ts"
 /** Beyond this many bytes the file of the log is cut when it begins anew. */
 const logLimit = 16 * 1024 * 1024
 /**
- * How long it waits for another process that writes to a log that is gone, in milliseconds. It does nothing else meanwhile:
- * until the log is put back, what was committed is lost with the processes.
+ * How long it waits for another process that writes to a log that is gone, in milliseconds. It does nothing else
+ * meanwhile: until the log is put back, what was committed is lost with the processes.
  */
 const putBackTimeout = 500
 
@@ -46,15 +46,18 @@ interface Open {
   isNoted: boolean
 }
 
-/** How the work stands to the transaction around it. */
+/** How the work relates to the transaction around it. */
 type Kind = "read" | "write" | "none"
 
-/** Why an attempt came to nothing; `Busy`: another connection is in the way. */
+/** Why an attempt failed; `Busy`: another connection is in the way. */
 export interface Failed extends Pick<EventStoreError, "problem" | "detail" | "maybeCommitted" | "cause"> {
   readonly _tag: "Busy" | "Failed"
 }
 
-/** What an attempt came to; `Died`: by a mistake in the program. Unless it is done, or `maybeCommitted`, nothing of it is. */
+/**
+ * The result of an attempt; `Died`: by a mistake in the program. Unless it is done, or `maybeCommitted`, nothing
+ * changed.
+ */
 export type Attempt<A> =
   { readonly _tag: "Done"; readonly value: A } | Failed | { readonly _tag: "Died"; readonly defect: unknown }
 
@@ -80,13 +83,16 @@ export class Database {
   /** Closes the file. What was committed is moved from the log into the database, if no other process has it open. */
   close(): void {
     const open = this.current
-    // A process that cannot leave counts as one that was killed.
+    // A process that cannot leave counts as a killed one.
     if (open?.hasJoined === true) this.attempt("write", () => leave(open.db))
     this.isClosed = true
     this.disconnect()
   }
 
-  /** Does some work, in a transaction or without. What was committed to files that are not at their paths is `maybeCommitted`. */
+  /**
+   * Does some work, in a transaction or without. What was committed to files that are not at their paths is
+   * `maybeCommitted`.
+   */
   attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
     if (this.isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
@@ -98,7 +104,7 @@ export class Database {
       try {
         if (kind === "read") statements.begin()
         if (kind === "write") statements.beginImmediate()
-        // Within the lock: what is committed to a log after another process has put it back is not in what is at the path.
+        // Within the lock: a commit to a log after another process has put it back is not in the log at the path.
         const before = displaced(this.filename, files)
         if (before !== undefined) return this.abandon(open, before)
         const joined = kind !== "write" || open.hasJoined ? undefined : join(db, files)
@@ -108,7 +114,7 @@ export class Database {
         if (kind !== "none") statements.commit()
         committed = committing
         if (joined !== undefined) open.hasJoined = true
-        // It is incomplete while another process reads, and then made up for by one that follows a commit.
+        // It is incomplete while another process reads, and then completed by one that follows a commit.
         if (joined === "First" && displaced(this.filename, files) === undefined)
           db.exec("PRAGMA wal_checkpoint(PASSIVE)")
         if (joined !== undefined) open.isNoted = areNoted(this.filename, files) === true
@@ -123,22 +129,23 @@ export class Database {
       }
     } catch (error) {
       const failure = this.failure(error, committing)
-      // What failed then is not the commit.
+      // The error came after the commit.
       return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", maybeCommitted: true } : failure
     }
   }
 
   /**
-   * What an operation comes to when a file is not at its path. A database that is moved or deleted is not written to, since
-   * what is written would be found nowhere; one that came into its place is another database. A log, or its index, is not
-   * used any longer, once all that was committed is at the log's path: a process that is killed then loses nothing.
+   * The failure of an operation when a file is not at its path. A database that is moved or deleted is not written to,
+   * since its writes would be found nowhere; one that came into its place is another database. A log, or its index, is
+   * not used any longer, once all that was committed is at the log's path: a process that is killed then loses nothing.
    */
   private abandon(open: Open, { cause, detail, part }: Displaced): Failed {
     const { db, files, hasJoined, isNoted, log } = open
     if (db.isTransaction) db.exec("ROLLBACK")
     if (part === "database") return failed("Disconnected", detail, cause)
     try {
-      // Others have opened the database with another log, after all of this one was moved into it: the locks were lost.
+      // Other processes have opened the database with another log, after all of this one was moved into it: locks were
+      // lost.
       const isOver = isNoted && areNoted(this.filename, files) === false
       // Without having joined nothing was committed.
       if (part === "wal" && hasJoined && !isOver) {
@@ -157,14 +164,14 @@ export class Database {
     return failed("Disconnected", detail, cause)
   }
 
-  /** Another log than that of the others would damage the database: it waits until they have that at the path, or none. */
+  /** A log other than the others' would damage the database: it waits until they have the one at the path, or none. */
   private apart(): Failed {
     this.disconnect()
     const detail = `another process has the database open without the -wal and -shm beside it: ${this.filename}`
     return { ...failed("Locked", detail), _tag: "Busy" }
   }
 
-  /** What an error says, once the connection is let go if it may be to blame. */
+  /** The failure of an error, once the connection is closed if it may have caused it. */
   private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { readonly _tag: "Done" }> {
     const failure = failureOf(error)
     if (failure === undefined && isOfSystem(error))
@@ -172,11 +179,11 @@ export class Database {
     if (failure === undefined) return { _tag: "Died", defect: error }
     if (isBroken(failure)) this.reconnect()
     const _tag = isBusy(failure) ? "Busy" : "Failed"
-    return { _tag, ...this.told(failure), maybeCommitted: committing && isMaybeCommitted(failure), cause: error }
+    return { _tag, ...this.described(failure), maybeCommitted: committing && isMaybeCommitted(failure), cause: error }
   }
 
-  /** SQLite cannot open its log in a directory that it may not write to, and says no more than that. */
-  private told(failure: Failure): { readonly problem: StoreProblem; readonly detail: string } {
+  /** SQLite cannot open its log in a directory that it may not write to, and reports no more than that. */
+  private described(failure: Failure): { readonly problem: StoreProblem; readonly detail: string } {
     const problem = problemOf(failure)
     const detail = `${failure.text} (${failure.code}): ${this.filename}`
     if (problem !== "Disconnected") return { problem, detail }
@@ -184,7 +191,7 @@ export class Database {
       accessSync(dirname(this.filename), constants.W_OK)
       return { problem, detail }
     } catch (error) {
-      // Why it is not accessible is what was asked.
+      // The reason why it is not accessible is the answer.
       const isThere = !(error instanceof Error && "code" in error && error.code === "ENOENT")
       return { problem: isThere ? "ReadOnly" : problem, detail }
     }
@@ -202,7 +209,7 @@ export class Database {
     const { filename } = this
     const prior = openAlone(filename)
     if (typeof prior === "object") return failed(prior.problem, prior.detail)
-    // To open a log that is not that of the others makes one at its path, or reads it by their index.
+    // To open a log other than the others' makes one at its path, or reads it by their index.
     if (prior === "Shared" && !mayJoin(filename)) return this.apart()
     const db = new DatabaseSync(filename)
     let log: number | undefined
@@ -238,7 +245,7 @@ export class Database {
     }
   }
 
-  /** Closes a connection that may be to blame for an error, unless it alone has what was committed. */
+  /** Closes a connection that may have caused an error, unless it alone has what was committed. */
   private reconnect(): void {
     if (this.current === undefined) return
     const lost = displaced(this.filename, this.current.files)

@@ -1,9 +1,9 @@
 /**
  * The three files of a SQLite database: the database, its write-ahead log (`-wal`) and the index of that log (`-shm`).
  *
- * A connection opens the last two once and never looks at their paths again. It goes on with a log that was removed, whose
- * commits end with the process. Connections whose logs or indexes differ see neither each other's commits nor each other's
- * locks, and damage the database.
+ * A connection opens the last two once and never looks at their paths again. It goes on with a log that was removed,
+ * whose commits end with the process. Connections whose logs or indexes differ see neither each other's commits nor
+ * each other's locks, and damage the database.
  */
 /// <reference types="node" />
 import {
@@ -44,7 +44,7 @@ export interface Displaced {
 export const isOfSystem = (error: unknown): error is Error & { readonly code: string } =>
   error instanceof Error && "syscall" in error && "code" in error && typeof error.code === "string"
 
-export const unreadable = (code: string, path: string): string => `the file cannot be looked at (${code}): ${path}`
+export const unreadable = (code: string, path: string): string => `the file cannot be read (${code}): ${path}`
 
 const identity = ({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string => `${dev}:${ino}`
 
@@ -84,8 +84,8 @@ const displacedAt = (part: Part, path: string, opened: string | undefined): Disp
 const chunkSize = 1024 * 1024
 
 /**
- * Writes a log that is not at its path any more to that path again, over what is there: by then no commit is in it that is
- * not in the log. The path has the whole log or what was there before, whenever the process dies.
+ * Writes a log that is not at its path any more to that path again, over what is there: by then no commit is in it that
+ * is not in the log. The path has the whole log or what was there before, whenever the process dies.
  */
 export const putBack = (log: number, path: string): void => {
   const { gid, mode, uid } = fstatSync(log)
@@ -94,7 +94,7 @@ export const putBack = (log: number, path: string): void => {
     const descriptor = openSync(copy, "w")
     try {
       fchmodSync(descriptor, mode & 0o777)
-      // As SQLite does: a database of another user stays usable for it.
+      // As SQLite does: a database of another user stays usable for that user.
       if (process.geteuid?.() === 0) fchownSync(descriptor, uid, gid)
       const chunk = Buffer.allocUnsafe(chunkSize)
       for (let at = 0; ;) {

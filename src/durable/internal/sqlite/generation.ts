@@ -1,10 +1,10 @@
 /**
  * Which log and which index all processes are to have open, noted in the database itself.
  *
- * SQLite gives a process that opens the database while the log of the others is removed a log of its own, and one of the two
- * damages the database. A process here gets the files at the paths only if they are those that the others have, or if no
- * other process has any. SQLite's own locks on the database, which all of them share whatever their logs, say whether there
- * are others.
+ * SQLite gives a process that opens the database while the log of the others is removed a log of its own, and one of
+ * the two damages the database. A process here gets the files at the paths only if they are those that the others have,
+ * or if no other process has any. SQLite's own locks on the database, which all of them share whatever their logs, show
+ * whether there are others.
  */
 /// <reference types="node" />
 import { realpathSync, rmSync } from "node:fs"
@@ -15,9 +15,9 @@ import { failureOf, isBusy } from "./problems.ts"
 import { examine, type Refusal } from "./sqliteSchema.ts"
 
 interface Generation {
-  /** Which database this was written for: a copy of the database has it too, and none of its processes. */
+  /** The database that this was written for: a copy of the database has it too, and none of its processes. */
   readonly database: string | null
-  /** How many processes have joined and not left; those that were killed included, unless none has it open since. */
+  /** How many processes have joined and not left; killed ones included, unless none has it open since. */
   readonly processes: number
   readonly wal: string | null
   readonly shm: string | null
@@ -34,7 +34,7 @@ export const openAlone = (filename: string): "Alone" | "Shared" | Refusal => {
     const found = examine(db)
     if (typeof found !== "boolean") return found
     if (!found && generation(db).processes !== 0) db.exec("UPDATE generation SET processes = 0")
-    // One that was killed has left its index. A process that has lost its locks must not share it: its log is another.
+    // A killed process has left its index. A process that has lost its locks must not share it: its log is another.
     const isLogged = db.prepare("PRAGMA journal_mode").get()?.["journal_mode"] === "wal"
     if (isLogged) rmSync(`${realpathSync(filename)}-shm`, { force: true })
     return "Alone"
@@ -48,8 +48,8 @@ export const openAlone = (filename: string): "Alone" | "Shared" | Refusal => {
 }
 
 /**
- * What the database itself says, without its log and without a lock. Nothing, if it cannot be read: it may be written to at
- * the moment.
+ * The generation in the database itself, without its log and without a lock. Nothing, if it cannot be read: it may be
+ * written to at the moment.
  */
 const noted = (filename: string): Generation | undefined => {
   const url = pathToFileURL(filename)
@@ -65,7 +65,7 @@ const noted = (filename: string): Generation | undefined => {
   }
 }
 
-/** Whether no process is known to have this database open. */
+/** Whether no process has joined for this database. */
 const isEmpty = ({ database, processes }: Generation, files: Files): boolean =>
   processes === 0 || database !== files.database
 
@@ -95,8 +95,9 @@ export const joining = (db: DatabaseSync, files: Files): Joining => {
 }
 
 /**
- * Joins, in the transaction that writes first: without one there is nothing to lose. What a first one has noted has to be in
- * the database before that is acknowledged, and not only in the log: a process with another log reads it there.
+ * Joins, in the transaction that writes first: without one there is nothing to lose. The note of the first process has
+ * to be in the database before that is acknowledged, and not only in the log: a process with another log reads it
+ * there.
  */
 export const join = (db: DatabaseSync, files: Files): Joining => {
   const how = joining(db, files)

@@ -6,7 +6,7 @@ export interface Failure {
   readonly text: string
 }
 
-/** What SQLite threw; nothing when it was somebody else. */
+/** The error if SQLite threw it; nothing otherwise. */
 export const failureOf = (error: unknown): Failure | undefined =>
   error instanceof Error && "errcode" in error && typeof error.errcode === "number"
     ? { code: error.errcode, text: error.message }
@@ -29,16 +29,16 @@ const notADatabase = 26
 /** The file of the shared memory cannot grow: there is no room on the disk. */
 const shmSize = 0x130a
 
-/** Another connection is in the way, and may be gone in a moment. */
+/** Another connection is in the way, and may be closed in a moment. */
 export const isBusy = ({ code }: Failure): boolean => [busy, locked, protocol].includes(primary(code))
 
 /**
- * It came from the disk when the transaction was written already and only had to stay there. One that could not be written
- * is not committed: its last page is what commits it.
+ * The error came from the disk when the transaction was written already and only had to stay there. A transaction that
+ * could not be written is not committed: its last page is what commits it.
  */
 export const isMaybeCommitted = ({ code }: Failure): boolean => primary(code) === ioError && code !== ioWrite
 
-/** The connection may be to blame, and a new one may do better. */
+/** The connection may have caused it, and a new one may do better. */
 export const isBroken = ({ code }: Failure): boolean =>
   [readOnly, ioError, corrupt, cantOpen, notADatabase].includes(primary(code))
 

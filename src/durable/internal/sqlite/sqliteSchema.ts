@@ -1,9 +1,9 @@
 /**
  * The tables of the SQLite store, and how a file comes to have them.
  *
- * An event is one row of one B-tree, under the number of its queue and its key in one integer: the head of a line is
- * where its numbers begin, whatever else is in the file, and no index has to be kept beside it. Keys are counted for each
- * queue and never used again.
+ * An event is one row of one B-tree, under the number of its queue and its key in one integer: the head of a queue is
+ * where its numbers begin, whatever else is in the file, and no index has to be kept beside it. Keys are counted for
+ * each queue and never used again.
  */
 /// <reference types="node" />
 import type { DatabaseSync } from "node:sqlite"
@@ -37,7 +37,7 @@ const migrations: ReadonlyArray<string> = [
     name TEXT NOT NULL UNIQUE,
     rows INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
-    letters INTEGER NOT NULL DEFAULT 0,
+    dead_letters INTEGER NOT NULL DEFAULT 0,
     last INTEGER NOT NULL DEFAULT 0 CHECK (last <= ${maxKey}),
     epoch INTEGER NOT NULL DEFAULT 0,
     renewed INTEGER,
@@ -49,17 +49,17 @@ const migrations: ReadonlyArray<string> = [
     written_at INTEGER NOT NULL,
     payload BLOB NOT NULL
   ) STRICT;
-  CREATE TABLE letters (
+  CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
-    parked_at INTEGER NOT NULL,
+    dead_lettered_at INTEGER NOT NULL,
     reason TEXT NOT NULL,
     attempts INTEGER NOT NULL,
     written_at INTEGER NOT NULL,
     cause TEXT NOT NULL,
     payload BLOB NOT NULL
   ) STRICT;
-  CREATE INDEX letters_in_order ON letters (queue, parked_at, id);
+  CREATE INDEX dead_letters_in_order ON dead_letters (queue, dead_lettered_at, id);
   `,
   // Which log and which index the processes have open.
   `
@@ -73,7 +73,7 @@ const migrations: ReadonlyArray<string> = [
   `
 ]
 
-/** The version that this code knows. */
+/** The version of this code. */
 export const version = migrations.length
 
 /** Why a file cannot be used. */
@@ -83,7 +83,7 @@ export interface Refusal {
 }
 
 /**
- * What a file is before anything in it is changed: `false` when it is of this version, `true` when it has to be
+ * The state of a file before anything in it is changed: `false` when it is of this version, `true` when it has to be
  * migrated, or why it is not to be touched.
  */
 export const examine = (db: DatabaseSync): boolean | Refusal => {

@@ -1,4 +1,4 @@
-/** What the SQLite store does within one transaction: prepared statements, and nothing that waits. */
+/** The operations of the SQLite store within one transaction: prepared statements, and nothing that waits. */
 /// <reference types="node" />
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 import type {
@@ -12,15 +12,15 @@ import type {
   Stored,
   StoredDeadLetter
 } from "../../EventStore.ts"
-import { expiry, isFromLater, type Times } from "./leases.ts"
+import { expiry, isFromLater, type LeaseTimes } from "./leaseTimes.ts"
 import { isKey, keyBits, maxKey, runs } from "./sqliteSchema.ts"
 
 /** A queue's own row. */
-interface Queue extends Times {
+interface Queue extends LeaseTimes {
   readonly id: number
   readonly rows: number
   readonly bytes: number
-  readonly letters: number
+  readonly deadLetters: number
   readonly last: number
   readonly epoch: number
 }
@@ -29,7 +29,7 @@ interface Queue extends Times {
 interface Change {
   readonly rows?: number
   readonly bytes?: number
-  readonly letters?: number
+  readonly deadLetters?: number
   readonly last?: number
 }
 
@@ -101,7 +101,7 @@ export class Statements {
     const fits =
       queue.bytes <= bytes || (this.get<{ sum: number }>(sumOfHead, queue.id, atMost(rows))?.sum ?? 0) <= bytes
     const { order, statement } = this.statement(head)
-    // As arrays, since a row that is an object is a dictionary, which costs as much again to make and to read.
+    // As arrays, since a row that is an object is a dictionary, which costs twice as much to make and to read.
     asArrays(statement)
     // The columns that `head` names.
     if (fits)
@@ -150,7 +150,7 @@ export class Statements {
       rows++
       bytes += event.bytes
     }
-    this.change(queue, { rows: -rows, bytes: -bytes, letters: rows })
+    this.change(queue, { rows: -rows, bytes: -bytes, deadLetters: rows })
     return rows > 0
   }
 
@@ -158,10 +158,10 @@ export class Statements {
     const queue = this.queue(name)
     if (queue === undefined) return []
     const { key, deadLetteredAt } = after ?? { key: 0, deadLetteredAt: Number.MIN_SAFE_INTEGER }
-    return this.all<StoredDeadLetter>(page, queue.id, deadLetteredAt, key, atMost(limit)).map((letter) => ({
-      ...letter,
+    return this.all<StoredDeadLetter>(page, queue.id, deadLetteredAt, key, atMost(limit)).map((deadLetter) => ({
+      ...deadLetter,
       // What `deadLetter` has put there.
-      reason: letter.reason as DeadLetterReason
+      reason: deadLetter.reason as DeadLetterReason
     }))
   }
 
@@ -171,14 +171,14 @@ export class Statements {
     let rows = 0
     let bytes = 0
     for (const key of keys) {
-      const letter = isKey(key) ? this.get<Omit<Stored, "key">>(letterOf, queue.id, key) : undefined
-      if (letter === undefined) continue
-      const { attempts, payload, writtenAt } = letter
+      const found = isKey(key) ? this.get<Omit<Stored, "key">>(deadLetterOf, queue.id, key) : undefined
+      if (found === undefined) continue
+      const { attempts, payload, writtenAt } = found
       this.run(one, queue.id, queue.last + ++rows, writtenAt, payload, attempts)
       this.run(purge, queue.id, key)
       bytes += payload.length
     }
-    this.change(queue, { rows, bytes, letters: -rows, last: queue.last + rows })
+    this.change(queue, { rows, bytes, deadLetters: -rows, last: queue.last + rows })
     return rows
   }
 
@@ -186,16 +186,16 @@ export class Statements {
     const queue = this.queue(name)
     if (queue === undefined) return 0
     const count = keys.filter((key) => isKey(key) && this.run(purge, queue.id, key) > 0).length
-    this.change(queue, { letters: -count })
+    this.change(queue, { deadLetters: -count })
     return count
   }
 
   size(name: string): Size {
     const queue = this.queue(name)
     if (queue === undefined) return { rows: 0, bytes: 0, deadLetters: 0, first: undefined, last: undefined }
-    const { bytes, id, letters, rows } = queue
+    const { bytes, deadLetters, id, rows } = queue
     const end = (sql: string) => this.get<{ key: number }>(sql, id)?.key
-    return { rows, bytes, deadLetters: letters, first: end(firstKey), last: end(lastKey) }
+    return { rows, bytes, deadLetters, first: end(firstKey), last: end(lastKey) }
   }
 
   acquire(name: string, ttl: number, now: number): Acquired {
@@ -228,7 +228,7 @@ export class Statements {
 
   private queue(name: string): Queue | undefined {
     return this.get<Queue>(
-      "SELECT id, rows, bytes, letters, last, epoch, renewed, expires FROM queues WHERE name = ?1",
+      "SELECT id, rows, bytes, dead_letters AS deadLetters, last, epoch, renewed, expires FROM queues WHERE name = ?1",
       name
     )
   }
@@ -240,14 +240,14 @@ export class Statements {
     return this.queueOrNew(name)
   }
 
-  /** The queue if the lease of this epoch is neither taken by another nor given back; it may have run out. */
+  /** The queue if the lease of this epoch is neither taken by another owner nor released; it may have expired. */
   private held(name: string, epoch: number): Queue | undefined {
     const queue = this.queue(name)
     return queue !== undefined && queue.epoch === epoch && queue.expires !== null ? queue : undefined
   }
 
-  private change({ id, last: before }: Queue, { bytes = 0, last = before, letters = 0, rows = 0 }: Change): void {
-    if (rows !== 0 || letters !== 0) this.run(change, id, rows, bytes, letters, last)
+  private change({ id, last: before }: Queue, { bytes = 0, deadLetters = 0, last = before, rows = 0 }: Change): void {
+    if (rows !== 0 || deadLetters !== 0) this.run(change, id, rows, bytes, deadLetters, last)
   }
 
   private run(sql: string, ...values: ReadonlyArray<SQLInputValue>): number {
@@ -287,7 +287,7 @@ type HeadRow = readonly [key: Key, payload: Uint8Array, attempts: number, writte
 
 const stored = ([key, payload, attempts, writtenAt]: HeadRow): Stored => ({ key, payload, attempts, writtenAt })
 
-/** What Node 22.16 and 24 have, and the types do not know. */
+/** A method of Node 22.16 and 24 that the types do not have. */
 const asArrays = (statement: StatementSync): void =>
   (statement as StatementSync & { readonly setReturnArrays: (are: boolean) => void }).setReturnArrays(true)
 
@@ -296,7 +296,8 @@ const many = `INSERT INTO events (id, attempts, written_at, payload) VALUES ${Ar
   (_, i) => `(${row(`(?2 + ${i + 1})`)}, 0, ?3, ${blob(`?${i + 4}`)})`
 ).join(", ")}`
 const one = `INSERT INTO events (id, attempts, written_at, payload) VALUES (${row("?2")}, ?5, ?3, ${blob("?4")})`
-const change = `UPDATE queues SET rows = rows + ?2, bytes = bytes + ?3, letters = letters + ?4, last = ?5 WHERE id = ?1`
+const change = `UPDATE queues SET rows = rows + ?2, bytes = bytes + ?3, dead_letters = dead_letters + ?4, last = ?5
+  WHERE id = ?1`
 const head = `SELECT ${key}, payload, attempts, written_at AS writtenAt FROM events WHERE ${inQueue} ORDER BY id LIMIT ?2`
 const sumOfHead = `SELECT total(n) AS sum FROM
   (SELECT length(payload) AS n FROM events WHERE ${inQueue} ORDER BY id LIMIT ?2)`
@@ -305,11 +306,12 @@ const sumOfRun = `SELECT count(*) AS rows, total(length(payload)) AS bytes ${ofR
 const removeRun = `DELETE ${ofRun}`
 const bytesOf = `SELECT length(payload) AS bytes FROM events WHERE id = ${row("?2")}`
 const remove = `DELETE FROM events WHERE id = ${row("?2")}`
-const deadLetter = `INSERT INTO letters (id, queue, parked_at, reason, attempts, cause, written_at, payload)
+const deadLetter = `INSERT INTO dead_letters (id, queue, dead_lettered_at, reason, attempts, cause, written_at, payload)
   SELECT id, ?1, ?3, ?4, ?5, ?6, written_at, payload FROM events WHERE id = ${row("?2")}`
-const page = `SELECT ${key}, payload, reason, cause, attempts, written_at AS writtenAt, parked_at AS deadLetteredAt FROM letters
-  WHERE queue = ?1 AND (parked_at, id) > (?2, ${row("?3")}) ORDER BY parked_at, id LIMIT ?4`
-const letterOf = `SELECT payload, attempts, written_at AS writtenAt FROM letters WHERE id = ${row("?2")}`
-const purge = `DELETE FROM letters WHERE id = ${row("?2")}`
+const page = `SELECT ${key}, payload, reason, cause, attempts, written_at AS writtenAt, dead_lettered_at AS deadLetteredAt
+  FROM dead_letters WHERE queue = ?1 AND (dead_lettered_at, id) > (?2, ${row("?3")})
+  ORDER BY dead_lettered_at, id LIMIT ?4`
+const deadLetterOf = `SELECT payload, attempts, written_at AS writtenAt FROM dead_letters WHERE id = ${row("?2")}`
+const purge = `DELETE FROM dead_letters WHERE id = ${row("?2")}`
 const firstKey = `SELECT ${key} FROM events WHERE ${inQueue} ORDER BY id LIMIT 1`
 const lastKey = `SELECT ${key} FROM events WHERE ${inQueue} ORDER BY id DESC LIMIT 1`

@@ -1,19 +1,19 @@
 /**
- * Asks a file for one operation at a time, and waits for it while it is locked.
+ * Runs one transaction on a file at a time, and waits for the file while it is locked.
  *
- * A commit costs more than all that is in it, so operations that write and come while others wait for their turn share one:
- * an append, the acknowledgement of what was delivered meanwhile, an append to another queue. If it fails, each has its own.
+ * A commit costs more than all that is in it, so concurrent operations that write share one: an append, the
+ * acknowledgement of what was delivered meanwhile, an append to another queue. If it fails, each operation has its own.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { EventStoreError } from "../../EventStore.ts"
-import { answerAll } from "../answering.ts"
+import { answerAll } from "../answerAll.ts"
 import { Turns } from "../onDemand.ts"
 import type { Attempt, Database, Failed } from "./database.ts"
 import type { Statements } from "./sqliteStatements.ts"
 
-/** What an operation does within its transaction. It may be done again, when the transaction came to nothing. */
+/** The work of an operation within its transaction. It may be done again, when the transaction failed. */
 export type Work<A> = (statements: Statements, now: number) => A
 
 /** The longest sleep, in milliseconds, before a locked file is tried again. */
@@ -29,9 +29,9 @@ interface Waiting {
   readonly since: number
   readonly committed: (answer: unknown) => void
   readonly resume: (answer: Effect.Effect<unknown, EventStoreError>) => void
-  /** It was interrupted: nothing of it is to be done any more. */
-  gone: boolean
-  /** It has failed together with others, and is done by itself. */
+  /** The operation was interrupted: nothing of it is to be done any more. */
+  interrupted: boolean
+  /** The operation has failed together with others, and is done by itself. */
   alone: boolean
 }
 
@@ -39,7 +39,7 @@ export class Transactions {
   private readonly database: Database
   /** How long an operation waits for a locked file, in milliseconds. */
   private readonly busyTimeout: number
-  /** The turns are nobody's: neither the clock nor the end of one operation is to hold up the others. */
+  /** The context of no operation: neither the clock nor the end of one is to hold up the others. */
   private readonly context: Context.Context<never>
   private waiting: Array<Waiting> = []
   private delay = 1
@@ -55,14 +55,15 @@ export class Transactions {
     return this.alone(operation, "read", work)
   }
 
-  /** Looks at the file without a transaction. */
-  look<A>(operation: string, work: Work<A>): Effect.Effect<A, EventStoreError> {
+  /** Reads the state of the file without a transaction. */
+  inspect<A>(operation: string, work: Work<A>): Effect.Effect<A, EventStoreError> {
     return this.alone(operation, "none", work)
   }
 
   /**
-   * Writes. Who is interrupted while he waits has nothing written; but who writes with him goes on before him, and may
-   * interrupt him when all is written. What must follow a commit in any case is for `committed`, which is plain and short.
+   * Writes. An operation that is interrupted while it waits has nothing written; but one that shares its commit is
+   * resumed first, and may interrupt it when all is written. What must follow a commit in any case is for `committed`,
+   * which is plain and short.
    */
   write<A>(
     operation: string,
@@ -76,16 +77,16 @@ export class Transactions {
           work,
           clock,
           since: clock.currentTimeMillisUnsafe(),
-          // Both get what `work` has answered.
+          // Both get the answer of `work`.
           committed: committed as Waiting["committed"],
           resume: resume as Waiting["resume"],
-          gone: false,
+          interrupted: false,
           alone: false
         }
         this.waiting.push(one)
         this.turns.start(this.context)
         return Effect.sync(() => {
-          one.gone = true
+          one.interrupted = true
         })
       })
     )
@@ -110,22 +111,22 @@ export class Transactions {
   }
 
   private readonly turn: Effect.Effect<void> = Effect.suspend(() => {
-    const group = this.take()
-    if (group.length === 0) return Effect.void
+    const batch = this.take()
+    if (batch.length === 0) return Effect.void
     const outcome = this.database.attempt("write", (statements) =>
-      group.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe()))
+      batch.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe()))
     )
-    if (outcome._tag === "Busy") return this.busy(group, outcome)
+    if (outcome._tag === "Busy") return this.busy(batch, outcome)
     this.delay = 1
     if (outcome._tag === "Done") {
-      group.forEach(({ committed }, i) => committed(outcome.value[i]))
-      answerAll(group, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
-    } else if (group.length > 1 && !(outcome._tag === "Failed" && outcome.maybeCommitted)) {
+      batch.forEach(({ committed }, i) => committed(outcome.value[i]))
+      answerAll(batch, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
+    } else if (batch.length > 1 && !(outcome._tag === "Failed" && outcome.maybeCommitted)) {
       // One of them may be to blame, and the others need not fail for it.
-      for (const one of group) one.alone = true
-      this.waiting.unshift(...group)
+      for (const one of batch) one.alone = true
+      this.waiting.unshift(...batch)
     } else {
-      answerAll(group, ({ operation, resume }) => resume(this.failure(operation, outcome)))
+      answerAll(batch, ({ operation, resume }) => resume(this.failure(operation, outcome)))
     }
     return Effect.void
   })
@@ -133,35 +134,35 @@ export class Transactions {
   private readonly turns = new Turns(() => this.waiting.length > 0, this.turn)
 
   private take(): ReadonlyArray<Waiting> {
-    const group: Array<Waiting> = []
+    const batch: Array<Waiting> = []
     let taken = 0
     for (const one of this.waiting) {
-      if (group.length === together || (group[0] !== undefined && (group[0].alone || one.alone))) break
+      if (batch.length === together || (batch[0] !== undefined && (batch[0].alone || one.alone))) break
       taken++
-      if (!one.gone) group.push(one)
+      if (!one.interrupted) batch.push(one)
     }
     this.waiting.splice(0, taken)
-    return group
+    return batch
   }
 
-  /** Who has waited for too long fails, wherever it stands. The others go on waiting, and those that come meanwhile with them. */
-  private busy(group: ReadonlyArray<Waiting>, failed: Failed): Effect.Effect<void> {
+  /** An operation that has waited for too long fails, wherever it is in the order. The others go on waiting. */
+  private busy(batch: ReadonlyArray<Waiting>, failed: Failed): Effect.Effect<void> {
     const late: Array<Waiting> = []
-    const patient: Array<Waiting> = []
+    const waiting: Array<Waiting> = []
     let pause = this.delay
-    for (const one of [...group, ...this.waiting]) {
-      if (one.gone) continue
+    for (const one of [...batch, ...this.waiting]) {
+      if (one.interrupted) continue
       const left = this.busyTimeout - (one.clock.currentTimeMillisUnsafe() - one.since)
       if (left <= 0) late.push(one)
       else {
-        patient.push(one)
+        waiting.push(one)
         pause = Math.min(pause, left)
       }
     }
-    this.waiting = patient
+    this.waiting = waiting
     this.delay = Math.min(2 * this.delay, longestDelay)
     answerAll(late, ({ operation, resume }) => resume(this.failure(operation, failed)))
-    return patient.length === 0 ? Effect.void : Effect.sleep(pause)
+    return waiting.length === 0 ? Effect.void : Effect.sleep(pause)
   }
 
   private failure(

@@ -1,14 +1,14 @@
-/** What a broadcaster keeps: each published event once, and for each reader its place among them. */
+/** The events of a topic, each kept once, and for each reader its position among them. */
 import * as Effect from "effect/Effect"
 
-/** Events on a page, at most: what a feed that is slow keeps from the collector although others have read it. */
+/** Events on a page, at most: what a slow reader keeps from the collector although others have read it. */
 const fullPage = 1024
-/** A page with this many events is closed when a feed takes them, so that all feeds share the array. */
+/** A page with this many events is closed when a reader takes them, so that all readers share the array. */
 const worthSharing = 32
-/** Pages smaller than this are taken several at once, for sinks that take groups. */
+/** Pages smaller than this are taken several at once, for batch sinks. */
 const enough = 512
 
-/** An open page is written to, and the last. A closed one does not change any more. */
+/** The open page is written to, and is the last. A closed page does not change any more. */
 interface Page<A> {
   readonly events: Array<A>
   next: Page<A> | undefined
@@ -17,16 +17,16 @@ interface Page<A> {
 const emptyPage = <A>(): Page<A> => ({ events: [], next: undefined })
 
 /**
- * Published events, each until the last of the feeds has read it. A `PubSub` does the same with an object and a count of
- * readers for each event, which each reader touches; here a reader mostly gets an array that is there already.
+ * Published events, each until the last of the readers has read it. A `PubSub` does the same with an object and a count
+ * of readers for each event, which each reader touches; here a reader mostly gets an array that is there already.
  */
-export class Topic<A> {
+export class PagedTopic<A> {
   /** How many events were published. */
   published = 0
   /** The open page. */
   page: Page<A> = emptyPage()
-  private feeds = 0
-  private readonly waiting = new Set<Feed<A>>()
+  private readers = 0
+  private readonly waiting = new Set<TopicReader<A>>()
 
   publish(event: A): void {
     this.add(event)
@@ -40,19 +40,19 @@ export class Topic<A> {
   }
 
   get isShared(): boolean {
-    return this.feeds > 1
+    return this.readers > 1
   }
 
   private add(event: A): void {
     this.published++
-    if (this.feeds === 0) return
+    if (this.readers === 0) return
     if (this.page.events.length === fullPage) this.turn()
     this.page.events.push(event)
   }
 
   private addPage(events: Array<A>): void {
     this.published += events.length
-    if (this.feeds === 0) return
+    if (this.readers === 0) return
     this.turn({ events, next: undefined })
     this.turn()
   }
@@ -64,54 +64,54 @@ export class Topic<A> {
   }
 
   private wake(): void {
-    const feeds = [...this.waiting]
+    const readers = [...this.waiting]
     this.waiting.clear()
-    for (const feed of feeds) feed.wake()
+    for (const reader of readers) reader.wake()
   }
 
   join(): void {
-    this.feeds++
+    this.readers++
   }
 
-  leave(feed: Feed<A>): void {
-    this.feeds--
-    this.waiting.delete(feed)
+  leave(reader: TopicReader<A>): void {
+    this.readers--
+    this.waiting.delete(reader)
     this.release()
   }
 
-  /** Wakes the feed at the next event. Only for one that has read all there is. */
-  wait(feed: Feed<A>): void {
-    this.waiting.add(feed)
+  /** Wakes the reader at the next event. Only for one that has read all there is. */
+  wait(reader: TopicReader<A>): void {
+    this.waiting.add(reader)
     this.release()
   }
 
-  unwait(feed: Feed<A>): void {
-    this.waiting.delete(feed)
+  unwait(reader: TopicReader<A>): void {
+    this.waiting.delete(reader)
   }
 
-  /** Lets go of events that all feeds have read. */
+  /** Releases events that all readers have read. */
   private release(): void {
-    if (this.waiting.size < this.feeds || this.page.events.length === 0) return
+    if (this.waiting.size < this.readers || this.page.events.length === 0) return
     this.turn()
-    for (const feed of this.waiting) feed.skip()
+    for (const reader of this.waiting) reader.skip()
   }
 }
 
-/** One reader of a topic, from where it joined: by groups, or one at a time. */
-export class Feed<A> {
-  private readonly topic: Topic<A>
-  /** Its place: the next event to be read, and how many were published before it. */
+/** One reader of a topic, from where it joined: by batches, or one at a time. */
+export class TopicReader<A> {
+  private readonly topic: PagedTopic<A>
+  /** The position: the next event to be read, and how many were published before it. */
   private page: Page<A>
   private at: number
   private before: number
-  /** Taken from the topic, and not handed to the reader yet. */
+  /** Taken from the topic, and not given to the caller yet. */
   private held: ReadonlyArray<A> = []
   private from = 0
   private isCut = false
   private waiters: Array<(effect: Effect.Effect<void>) => void> = []
 
-  /** Joins now: what is published after this is read. */
-  constructor(topic: Topic<A>) {
+  /** Joins now: events that are published after this are read. */
+  constructor(topic: PagedTopic<A>) {
     this.topic = topic
     this.page = topic.page
     this.at = topic.page.events.length
@@ -124,7 +124,7 @@ export class Feed<A> {
     return this.held.length - this.from + (this.isCut ? 0 : this.topic.published - this.before)
   }
 
-  /** Waits for events and takes what there is; none when the feed has been cut off and is read out. */
+  /** Waits for events and takes what there is; none when the reader was cut off and all is read. */
   readonly take: Effect.Effect<ReadonlyArray<A>> = Effect.suspend(() =>
     this.isReady ? Effect.succeed(this.some()) : Effect.andThen(this.woken, this.take)
   )
@@ -148,12 +148,12 @@ export class Feed<A> {
   }
 
   /**
-   * Waits until something is published or the feed is cut off. It is resumed inside the publisher, which may have more to publish: it is let go on first, and then all of it
-   * is taken at once.
+   * Waits until an event is published or the reader is cut off. The waiter is resumed inside the publisher, which may
+   * have more to publish: it yields first, and then takes all of it at once.
    */
   readonly woken: Effect.Effect<void> = Effect.andThen(
     Effect.callback<void>((resume) => {
-      // Between the look that found nothing and here the scheduler may have let others publish.
+      // Since the poll that found nothing the scheduler may have run publishers.
       if (this.isReady) return resume(Effect.void)
       this.waiters.push(resume)
       this.topic.wait(this)
@@ -171,7 +171,7 @@ export class Feed<A> {
     for (const resume of waiters) resume(Effect.void)
   }
 
-  /** Forgets the page that it has read to its end. */
+  /** Releases the page that it has read to its end. */
   skip(): void {
     this.page = this.topic.page
     this.at = 0
@@ -204,7 +204,7 @@ export class Feed<A> {
     return some
   }
 
-  /** Holds `atLeast` events, if there are that many. */
+  /** Takes `atLeast` events from the topic, if there are that many. */
   private pull(atLeast: number): void {
     const parts: Array<ReadonlyArray<A>> = this.from < this.held.length ? [this.held.slice(this.from)] : []
     for (let n = this.held.length - this.from; n < atLeast && !this.isCut && this.before < this.topic.published;) {
@@ -213,13 +213,14 @@ export class Feed<A> {
       this.before += part.length
       parts.push(part)
     }
-    // `concat` copies whole arrays at once, and `flat` one event after the other; but a call takes only so many arguments.
+    // `concat` copies whole arrays at once, and `flat` one event after the other; but a call takes only so many
+    // arguments.
     const [first = [], ...others] = parts
     this.held = others.length > 32 ? parts.flat() : others.length > 0 ? first.concat(...others) : first
     this.from = 0
   }
 
-  /** What it has not read of its page; a closed one is left for the next, so as not to hold on to it. */
+  /** The unread events of its page; a closed page is left for the next, so as to release it. */
   private part(): ReadonlyArray<A> {
     const { at, page, topic } = this
     const { events } = page
@@ -230,7 +231,7 @@ export class Feed<A> {
     return part
   }
 
-  /** Ends the feed here: what was published before is kept for the reader, what comes later is not for it. */
+  /** Ends the reader here: events published before are kept for it, later ones are not. */
   cut(): void {
     if (this.isCut) return
     this.pull(Number.POSITIVE_INFINITY)

@@ -4,33 +4,34 @@ import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { Limits } from "../../EventStore.ts"
 
-/** How long a count is believed, in milliseconds; and at most how long the next one waits. */
-const believed = 1_000
+/** How long a count is cached, in milliseconds; and at most how long the next one waits. */
+const cacheTtl = 1_000
 const longestPause = 5_000
 
 /**
- * What a process knows of how much a queue holds. A row with the count would be exact, and every append's transaction would
- * hold its lock until it commits: one outbox transaction could stop all the others. So the rows are counted, at most every
- * second, and what this process adds and removes in between is kept with it. What other processes add in that second, and
- * what transactions have not committed, is not seen; several processes may so pass a limit by what they write in a second.
+ * How much a queue holds, as one process counts it. A row with the count would be exact, and every append's transaction
+ * would hold its lock until it commits: one outbox transaction could stop all the others. So the rows are counted, at
+ * most every second, and what this process adds and removes in between is added to the count. What other processes add
+ * in that second, and what transactions have not committed, is not seen; several processes may so pass a limit by what
+ * they write in a second.
  *
- * An append is refused only by a count that began after it was asked for, since who is refused waits for a change that may
- * have come already. Those that ask at the same time share one. So that
- * the server does not do nothing else, the next count waits for nine times as long as the last one took, at most 5 seconds.
+ * An append is refused only by a count that began after its request, since a refused writer waits for a change that may
+ * have come already. Concurrent requests share one count. So that the server has time for other work, the next count
+ * waits for nine times as long as the last one took, at most 5 seconds.
  *
- * An append in a transaction of the caller's takes no part in this. It counts for itself, at once, since the transaction may
- * hold locks, and what it counts is kept for nobody, since its snapshot may be an old one. That count has what the
- * transaction itself has added. It has not what others, of this process too, have not committed yet or, from REPEATABLE READ
- * on, have committed since the transaction's first statement; nor does it know what has been removed since. What the
- * transaction adds is noted here when it has committed, and not at all when it rolls back.
+ * An append in a transaction of the caller's takes no part in this. It counts for itself, at once, since the
+ * transaction may hold locks, and its count is not cached, since its snapshot may be an old one. That count has what
+ * the transaction itself has added. It has not what others, of this process too, have not committed yet or, from
+ * REPEATABLE READ on, have committed since the transaction's first statement; nor does it have what has been removed
+ * since. What the transaction adds is noted here when it has committed, and not at all when it rolls back.
  */
-export class Room {
+export class CountedCapacity {
   private rows = 0
   private bytes = 0
   private readonly underWay = { rows: 0, bytes: 0 }
   private countedAt = Number.NEGATIVE_INFINITY
   private pause = 0
-  /** Numbers what is asked for, and counts. */
+  /** Numbers the requests and the counts. */
   private last = 0
   private counting = 0
   private readonly turn = Semaphore.makeUnsafe(1)
@@ -53,7 +54,7 @@ export class Room {
       const added = Effect.onExit(restore(add), ({ _tag }) =>
         Effect.sync(() => {
           this.book(more, -1)
-          // one that failed and was added all the same is found by the next count
+          // an append that failed and was committed all the same is found by the next count
           if (_tag === "Success") this.added(more)
         })
       )
@@ -64,12 +65,12 @@ export class Room {
     })
   }
 
-  /** Notes what a count that is kept has not seen. */
+  /** Notes an addition that a cached count has not seen. */
   added({ bytes, rows }: Limits): void {
     this.removed(-rows, -bytes)
   }
 
-  /** Notes what was taken from the line. */
+  /** Notes what was removed from the queue. */
   removed(rows: number, bytes: number): void {
     this.rows -= rows
     this.bytes -= bytes
@@ -83,8 +84,8 @@ export class Room {
   ): Effect.Effect<boolean, E, R> {
     return Effect.gen({ self: this }, function* () {
       const now = yield* Clock.currentTimeMillis
-      const isKnown = now - this.countedAt < Math.max(believed, this.pause)
-      if (isKnown && this.fits(limits, more)) return true
+      const isCached = now - this.countedAt < Math.max(cacheTtl, this.pause)
+      if (isCached && this.fits(limits, more)) return true
       if (this.counting < asked) {
         yield* Effect.sleep(Math.max(0, this.countedAt + this.pause - now))
         const from = yield* Clock.currentTimeMillis
@@ -109,6 +110,6 @@ export class Room {
   }
 }
 
-/** Whether more fits beside what is held: anything when that is nothing. */
+/** Whether more fits beside what is held: anything when the queue is empty. */
 export const fits = (limits: Limits, held: Limits, more: Limits): boolean =>
   held.rows <= 0 || (held.rows + more.rows <= limits.rows && held.bytes + more.bytes <= limits.bytes)

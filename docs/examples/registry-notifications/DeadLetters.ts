@@ -3,7 +3,7 @@ import { Effect, Result } from "effect"
 import { DurableQueue } from "effect-events/durable"
 import { identity } from "./Pipeline.ts"
 
-export interface Letter {
+export interface DeadLetter {
   /** The id of the event, unless it does not decode. */
   readonly id: string | undefined
   /** In one line, without the name of the error. */
@@ -11,23 +11,23 @@ export interface Letter {
 }
 
 /** Reads all dead letters of a queue, page by page. */
-export const lettersOf = Effect.fnUntraced(function* (name: string) {
+export const deadLettersOf = Effect.fnUntraced(function* (name: string) {
   const { list } = yield* DurableQueue.deadLetters(identity(name))
-  const letters: Array<Letter> = []
+  const deadLetters: Array<DeadLetter> = []
   let page = yield* list()
   while (page.length > 0) {
     for (const { cause, event } of page) {
       const id = Result.isSuccess(event) ? event.success.id : undefined
-      letters.push({ id, why: (cause.split("\n")[0] ?? "").replace(/^\w+: /, "") })
+      deadLetters.push({ id, why: (cause.split("\n")[0] ?? "").replace(/^\w+: /, "") })
     }
     page = yield* list({ after: page.at(-1) })
   }
-  return letters satisfies ReadonlyArray<Letter>
+  return deadLetters satisfies ReadonlyArray<DeadLetter>
 })
 
 /** A line for each reason there is. */
-export const reasons = (name: string, letters: ReadonlyArray<Letter>): ReadonlyArray<string> => {
+export const reasons = (name: string, deadLetters: ReadonlyArray<DeadLetter>): ReadonlyArray<string> => {
   const counts = new Map<string, number>()
-  for (const { why } of letters) counts.set(why, (counts.get(why) ?? 0) + 1)
+  for (const { why } of deadLetters) counts.set(why, (counts.get(why) ?? 0) + 1)
   return Array.from(counts, ([why, n]) => `  ${name}: ${n} events: ${why}`)
 }

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
 import { identity, start } from "./support/process.ts"
-import { bytesOf, lettersOf, lineOf, operationsOver } from "./support/store.ts"
+import { bytesOf, deadLettersOf, eventsOf, operationsOver } from "./support/store.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {
   override get message(): string {
@@ -51,7 +51,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("tell what a retrier in between gave up on", () =>
+  it.effect("have the cause on which a retrier in between gave up", () =>
     Effect.gen(function* () {
       const receiver = yield* EventSink.make((_: number) => Effect.fail(new Refused()))
       const retried = yield* RetryingSink.make(RetryStrategy.fromSchedule(Schedule.recurs(1)))(receiver)
@@ -65,7 +65,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("are replayed at the end of the line, in the order given: one, some, or all", () =>
+  it.effect("are replayed at the end of the queue, in the order given: one, some, or all", () =>
     Effect.gen(function* () {
       const { control, memory, queue, received } = yield* failingOn((n) => n < 10)
       yield* queue.writeSome!([1, ...range(2, 12)])
@@ -84,7 +84,7 @@ describe("the dead letters of a DurableQueue", () => {
       assert.strictEqual(yield* queue.deadLetters.replay("all"), 4)
       yield* queue.flush
       assert.deepStrictEqual(received, [10, 11, 12, 5, 3, 1, 2, 4, 6, 7, 8, 9])
-      assert.deepStrictEqual([lettersOf(memory), lineOf(memory)], [[], []])
+      assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory)], [[], []])
       assert.strictEqual(yield* queue.deadLetters.replay("all"), 0)
     }).pipe(quiet)
   )
@@ -102,7 +102,7 @@ describe("the dead letters of a DurableQueue", () => {
           list.map((letter) => letter.attempts),
           range(1, 20).map(() => attempts)
         )
-        assert.deepStrictEqual(lettersOf(memory), range(1, 20))
+        assert.deepStrictEqual(deadLettersOf(memory), range(1, 20))
       }
       assert.strictEqual(queue.node.health(0).counts.deadLettered, 60)
       assert.strictEqual(queue.node.health(0).pending, 0)
@@ -133,7 +133,7 @@ describe("the dead letters of a DurableQueue", () => {
       assert.isAtLeast(purged, 100)
       yield* queue.flush
       yield* settle
-      const left = lettersOf(memory)
+      const left = deadLettersOf(memory)
       assert.strictEqual(left.length, 600 - purged)
       assert.deepStrictEqual(left, range(purged + 1, 600))
     }).pipe(quiet)
@@ -147,9 +147,9 @@ describe("the dead letters of a DurableQueue", () => {
       const list = yield* queue.deadLetters.list()
       assert.strictEqual(yield* queue.deadLetters.purge(list[1]!), 1)
       assert.strictEqual(yield* queue.deadLetters.purge([list[1]!, list[3]!]), 1)
-      assert.deepStrictEqual(lettersOf(memory), [1, 3, 5])
+      assert.deepStrictEqual(deadLettersOf(memory), [1, 3, 5])
       assert.strictEqual(yield* queue.deadLetters.purge("all"), 3)
-      assert.deepStrictEqual([lettersOf(memory), lineOf(memory), received], [[], [], []])
+      assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory), received], [[], [], []])
     }).pipe(quiet)
   )
 
@@ -188,7 +188,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("are looked after without the queue, and the owner delivers what is replayed", () =>
+  it.effect("are managed without the queue, and the owner delivers what is replayed", () =>
     Effect.gen(function* () {
       const { control, memory, queue, received } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, 2, 3])
@@ -204,7 +204,7 @@ describe("the dead letters of a DurableQueue", () => {
     }).pipe(quiet)
   )
 
-  it.effect("go on to be looked after when the queue is closed", () =>
+  it.effect("are managed when the queue is closed, too", () =>
     Effect.gen(function* () {
       const { close, memory, queue } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, 2])
@@ -212,7 +212,7 @@ describe("the dead letters of a DurableQueue", () => {
       yield* close
       assert.strictEqual((yield* queue.deadLetters.list()).length, 2)
       assert.strictEqual(yield* queue.deadLetters.replay("all"), 2)
-      assert.deepStrictEqual(lineOf(memory), [1, 2])
+      assert.deepStrictEqual(eventsOf(memory), [1, 2])
     }).pipe(quiet)
   )
 

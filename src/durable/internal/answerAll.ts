@@ -1,8 +1,8 @@
-/** Those who wait go on inside the call that answers them. */
+/** Waiters run inside the call that answers them. */
 
 /**
- * Answers all. What the observers of a fiber throw is for the process, as when a timer wakes that fiber, and not for the
- * others who wait.
+ * Answers all waiters. A throw of a fiber's observer goes to the process, as when a timer wakes that fiber, and not to
+ * the other waiters.
  */
 export const answerAll = <A>(all: ReadonlyArray<A>, answer: (one: A, i: number) => void): void =>
   all.forEach((one, i) => {

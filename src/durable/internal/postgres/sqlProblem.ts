@@ -1,9 +1,9 @@
-/** What went wrong, in the words of a store. */
+/** The problem of an error of SQL, in the words of a store. */
 import { hasProperty } from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StoreProblem } from "../../EventStore.ts"
 
-/** SQLSTATEs, or the classes they begin with, and what they are to a store; the longer ones first. */
+/** SQLSTATEs, or the classes they begin with, and their problems; the longer ones first. */
 const problems: ReadonlyArray<readonly [code: string, problem: StoreProblem]> = [
   ["53100", "NoSpace"],
   ["53300", "Disconnected"], // too many connections
@@ -21,26 +21,27 @@ const problems: ReadonlyArray<readonly [code: string, problem: StoreProblem]> = 
   ["08", "Disconnected"]
 ]
 
-/** Classes of which the server's message names no value of a statement. What triggers say, and what values are, is left out. */
+/** Classes whose messages name no value of a statement. What triggers say, and what values are, is left out. */
 const safe = /^(08|25|28|3D|3F|40|42|53|54|55|57|58|XX)/
 
 /** The classes there are: a system's code such as `EPIPE` is none. */
 const isSqlState = /^(?:[0-9][0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/
 
-export interface Told {
+export interface SqlProblem {
   readonly problem: StoreProblem
   readonly detail: string
-  /** The connection broke, and nobody knows whether the statement was still committed. */
+  /** The connection broke, and it is unknown whether the statement was still committed. */
   readonly broken: boolean
 }
 
-export const told = ({ reason }: SqlError): Told => {
+export const sqlProblemOf = ({ reason }: SqlError): SqlProblem => {
   const { cause } = reason
   const code = hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined
   if (code !== undefined && isSqlState.test(code)) {
     const problem = problems.find(([beginning]) => code.startsWith(beginning))?.[1] ?? "Other"
     const message = safe.test(code) && cause instanceof Error ? ` ${cause.message}` : ""
-    // a server that ends a session may have committed just before; one that does not let us in has not seen the statement
+    // a server that ends a session may have committed just before; one that does not let us in has not seen the
+    // statement
     const broken = problem === "Disconnected" && reason.operation !== "connect" && code !== "57P03" && code !== "53300"
     return { problem, detail: code + message, broken }
   }

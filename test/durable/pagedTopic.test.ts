@@ -1,33 +1,33 @@
-/** What broadcasters and queues keep their events in, against a list for each reader. */
+/** A paged topic against a list for each reader. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import * as fc from "fast-check"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { Feed, Topic } from "../../src/durable/internal/feed.ts"
+import { PagedTopic, TopicReader } from "../../src/durable/internal/pagedTopic.ts"
 import { runs } from "../support/runs.ts"
 import { settle } from "../support/virtual.ts"
 
 type Step =
   | { readonly do: "publish" | "join" }
   | { readonly do: "publishAll"; readonly n: number }
-  | { readonly do: "take" | "rest" | "cut" | "wait"; readonly feed: number }
-  | { readonly do: "poll"; readonly feed: number; readonly n: number }
+  | { readonly do: "take" | "rest" | "cut" | "wait"; readonly reader: number }
+  | { readonly do: "poll"; readonly reader: number; readonly n: number }
 
-const feed = fc.nat(3)
+const reader = fc.nat(3)
 // Around the sizes where pages are closed, shared, full and joined.
 const size = fc.oneof(fc.nat(3), fc.constantFrom(31, 32, 33, 511, 512, 1023, 1024, 1025, 2100))
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.constant<Step>({ do: "publish" }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("publishAll" as const), n: size }) },
   { weight: 1, arbitrary: fc.constant<Step>({ do: "join" }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("take", "wait"), feed }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("rest", "cut"), feed }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("poll" as const), feed, n: size }) }
+  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("take", "wait"), reader }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("rest", "cut"), reader }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("poll" as const), reader, n: size }) }
 )
 
-interface Reader {
-  readonly feed: Feed<number>
+interface Member {
+  readonly reader: TopicReader<number>
   /** What it must still read, in order. */
   expected: Array<number>
   cut: boolean
@@ -35,52 +35,52 @@ interface Reader {
 
 const run = (steps: ReadonlyArray<Step>) =>
   Effect.gen(function* () {
-    const topic = new Topic<number>()
-    const readers: Array<Reader> = []
+    const topic = new PagedTopic<number>()
+    const members: Array<Member> = []
     let next = 0
     const publish = (n: number) => {
       const events = Array.from({ length: n }, () => next++)
-      for (const reader of readers) if (!reader.cut) reader.expected.push(...events)
+      for (const member of members) if (!member.cut) member.expected.push(...events)
       return events
     }
-    const got = (reader: Reader, events: ReadonlyArray<number>) =>
-      assert.deepStrictEqual([...events], reader.expected.splice(0, events.length))
+    const got = (member: Member, events: ReadonlyArray<number>) =>
+      assert.deepStrictEqual([...events], member.expected.splice(0, events.length))
     for (const step of steps) {
-      const reader = "feed" in step ? readers[step.feed] : undefined
+      const member = "reader" in step ? members[step.reader] : undefined
       if (step.do === "publish") topic.publish(publish(1)[0]!)
       else if (step.do === "publishAll") topic.publishAll(publish(step.n))
       else if (step.do === "join") {
-        if (readers.length < 4) readers.push({ feed: new Feed(topic), expected: [], cut: false })
-      } else if (reader === undefined) continue
+        if (members.length < 4) members.push({ reader: new TopicReader(topic), expected: [], cut: false })
+      } else if (member === undefined) continue
       else if (step.do === "poll") {
-        const events = reader.feed.poll(step.n)
-        assert.strictEqual(events.length, Math.min(step.n, reader.expected.length))
-        got(reader, events)
+        const events = member.reader.poll(step.n)
+        assert.strictEqual(events.length, Math.min(step.n, member.expected.length))
+        got(member, events)
       } else if (step.do === "rest") {
-        got(reader, reader.feed.rest())
-        assert.deepStrictEqual(reader.expected, [])
+        got(member, member.reader.rest())
+        assert.deepStrictEqual(member.expected, [])
       } else if (step.do === "cut") {
-        reader.feed.cut()
-        reader.cut = true
-      } else if (reader.expected.length > 0 || reader.cut) {
-        const events = yield* reader.feed.take
-        assert.strictEqual(events.length > 0, reader.expected.length > 0)
-        got(reader, events)
+        member.reader.cut()
+        member.cut = true
+      } else if (member.expected.length > 0 || member.cut) {
+        const events = yield* member.reader.take
+        assert.strictEqual(events.length > 0, member.expected.length > 0)
+        got(member, events)
       } else if (step.do === "wait") {
-        const fiber = yield* Effect.forkChild(reader.feed.takeUpTo(2))
+        const fiber = yield* Effect.forkChild(member.reader.takeUpTo(2))
         yield* settle
         topic.publishAll(publish(3))
-        got(reader, yield* Fiber.join(fiber))
+        got(member, yield* Fiber.join(fiber))
       }
-      for (const { expected, feed } of readers) assert.strictEqual(feed.size, expected.length)
+      for (const { expected, reader } of members) assert.strictEqual(reader.size, expected.length)
     }
-    for (const reader of readers) {
-      got(reader, reader.feed.rest())
-      assert.deepStrictEqual(reader.expected, [])
+    for (const member of members) {
+      got(member, member.reader.rest())
+      assert.deepStrictEqual(member.expected, [])
     }
   })
 
-describe("a feed", () => {
+describe("a reader of a topic", () => {
   it("reads what was published after it joined and before it was cut off, once, in order", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), (steps) => Effect.runPromise(run(steps))),
@@ -88,12 +88,12 @@ describe("a feed", () => {
     )
   })
 
-  it.effect("gives a waiting reader up when it is interrupted, and wakes the others", () =>
+  it.effect("drops a waiter that is interrupted, and wakes the others", () =>
     Effect.gen(function* () {
-      const topic = new Topic<number>()
-      const feed = new Feed(topic)
-      const first = yield* Effect.forkChild(feed.take)
-      const second = yield* Effect.forkChild(feed.take)
+      const topic = new PagedTopic<number>()
+      const reader = new TopicReader(topic)
+      const first = yield* Effect.forkChild(reader.take)
+      const second = yield* Effect.forkChild(reader.take)
       yield* settle
       yield* Fiber.interrupt(first)
       topic.publish(1)
@@ -101,14 +101,14 @@ describe("a feed", () => {
     })
   )
 
-  it("lets go of events that all have read, also while nothing is published", async () => {
+  it("releases events that all readers have read, also while nothing is published", async () => {
     setFlagsFromString("--expose-gc")
     const gc: () => void = runInNewContext("gc")
-    const topic = new Topic<object>()
-    const feeds = [new Feed(topic), new Feed(topic)]
+    const topic = new PagedTopic<object>()
+    const readers = [new TopicReader(topic), new TopicReader(topic)]
     const refs: Array<WeakRef<object>> = []
     // A fiber remembers the last value it had, so each event is taken by a fiber of its own.
-    const takes = () => feeds.map((feed) => Effect.runPromise(feed.take))
+    const takes = () => readers.map((reader) => Effect.runPromise(reader.take))
     // In functions of their own, whose frames are gone when it is counted.
     const publish = (): void => {
       const events = Array.from({ length: 5 }, () => ({}))
@@ -125,7 +125,7 @@ describe("a feed", () => {
     await new Promise((resolve) => setTimeout(resolve, 10))
     gc()
     assert.strictEqual(refs.filter((ref) => ref.deref() !== undefined).length, 0)
-    for (const feed of feeds) feed.cut()
+    for (const reader of readers) reader.cut()
     await Promise.all(waiting)
   })
 })

@@ -1,16 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
-import { told } from "../../src/durable/internal/postgres/problem.ts"
+import { sqlProblemOf } from "../../src/durable/internal/postgres/sqlProblem.ts"
 
-describe("what an error of Postgres is to a store", () => {
+describe("the problem of an error of Postgres", () => {
   const server = (code: string, operation = "query") =>
-    told(
+    sqlProblemOf(
       new SqlError({
         reason: new UnknownError({ cause: Object.assign(new Error("words"), { code }), operation, message: "words" })
       })
     )
   const client = (cause: unknown, operation: string) =>
-    told(new SqlError({ reason: new ConnectionError({ cause, operation, message: "postgres://user:password@host" }) }))
+    sqlProblemOf(
+      new SqlError({ reason: new ConnectionError({ cause, operation, message: "postgres://user:password@host" }) })
+    )
 
   it.each([
     ["53100", "NoSpace", false],
@@ -32,7 +34,7 @@ describe("what an error of Postgres is to a store", () => {
     assert.deepStrictEqual(server(code), { problem, broken, detail: `${code} words` })
   })
 
-  it.each(["22021", "23505", "P0001"])("of %s the words are left out", (code) => {
+  it.each(["22021", "23505", "P0001"])("the words of %s are left out", (code) => {
     assert.deepStrictEqual(server(code), { problem: "Other", broken: false, detail: code })
   })
 

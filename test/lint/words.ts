@@ -1,0 +1,141 @@
+/**
+ * The words of the field in comments, texts and names, and sentences without a person as their subject: what
+ * `npm run lint:words` reports. A word that is right in its place is an exception, with its reason.
+ */
+
+/** The folders and files that keep to the words. The others are added when their words are replaced. */
+export const clean: ReadonlyArray<string> = ["src/durable", "test/durable", "test/slow/durable", "docs", "README.md"]
+
+/** Files within them that are made by a program. */
+export const generated: ReadonlyArray<string> = ["docs/performance.md"]
+
+interface Rule {
+  readonly pattern: RegExp
+  readonly instead: string
+}
+
+/** A text in which a rule does not count, within one file or, without `file`, in all. */
+interface Exception {
+  readonly file?: string
+  readonly text: string
+  readonly reason: string
+}
+
+const exceptions: ReadonlyArray<Exception> = [
+  { file: "test/durable/support/postgresServer.ts", text: "nobody", reason: "a user of Unix" },
+  { file: "test/slow/durable/PostgresStore.faults.test.ts", text: "nobody", reason: "a user of Postgres" }
+]
+
+/** In comments, texts and Markdown. Patterns leave ordinary English alone: "on the other hand", "a line of the log". */
+const words: ReadonlyArray<Rule> = [
+  { pattern: /\bgroup(s|ed)?\b(?! commit)/i, instead: "batch" },
+  { pattern: /\b(in|from|out of) ((the|its|a|one|each|\w+'s) )?hands?\b(?! of\b)/i, instead: "in flight, taken" },
+  { pattern: /\blanes?\b/i, instead: "partition" },
+  { pattern: /\blettings?\b|\blets? (it |them )?go\b/i, instead: "release, evict" },
+  { pattern: /\bfeeds?\b/i, instead: "queue, topic, page" },
+  { pattern: /\bpatien(t|ce)\b/i, instead: "cache TTL, acknowledge delay" },
+  { pattern: /(?<!\bdead[ -])\bletters\b/i, instead: "dead letters" },
+  { pattern: /\bpark(s|ing)?\b/i, instead: "dead-letter" },
+  { pattern: /\bin line\b|\bqueue's line\b|\blines? (stops?|stopped|moves?|ends?)\b/i, instead: "queue, delivery" },
+  {
+    pattern: /\b(end|head|front|beginning) of (the|its) line\b|\bstop(s|ped)? (the|its) line\b/i,
+    instead: "queue, paused"
+  },
+  { pattern: /\blook(s|ed|ing)? (every|again|for (it|him)self|for changes|whether)\b|"look"/i, instead: "poll" },
+  { pattern: /\btold\b(?! apart)|\btells? (of|the log)\b/i, instead: "reported, notified, logged" },
+  { pattern: /\bbelieved\b/i, instead: "cached" },
+  { pattern: /\bin vain\b/i, instead: "failed attempts" },
+  { pattern: /\bstands? by\b/i, instead: "standby" },
+  { pattern: /\b(a|an|no|of|for|the) repeats?\b|\brepeats (are|were)\b/i, instead: "duplicate, redelivery" },
+  { pattern: /\benters? (alone|the queue|the store)\b/i, instead: "is accepted, offered" },
+  { pattern: /\bgives? (it|the lease|a lease) back\b|\bgives? back (the|its|a) lease\b/i, instead: "release" }
+]
+
+/** In code, texts and Markdown alike. */
+const identifiers: ReadonlyArray<Rule> = [
+  { pattern: /\b(groupSize|makeGroup|GroupSink|groupEvents|groupBytes)\b/, instead: "batchSize, makeBatch, BatchSink" },
+  { pattern: /\blookInterval\b/, instead: "pollInterval" },
+  { pattern: /\blayer(Sqlite|Postgres|Memory|MemoryOver)\b/, instead: "layer, layerOver" },
+  { pattern: /\bunsure\b/, instead: "maybeCommitted" },
+  { pattern: /\b(isP|P|p)arked(At)?\b|\bParkReason\b|\bparked_at\b/, instead: "DeadLettered, deadLetteredAt" },
+  { pattern: /\b(StoredLetter|Letters|makeLetters|lettersOf|letterOf)\b/, instead: "deadLetters" },
+  { pattern: /\bKept\b/, instead: "Remaining" },
+  { pattern: /\bdedupe\w*|\bDedupe\w*/, instead: "deduplicate" },
+  { pattern: /\bDurableQueueStore\w*|\bDurableQueueError\b/, instead: "EventStore, DurableWriteError" },
+  { pattern: /\b(Hand|HandLine|inHand|Lanes?|newLane|Feed|lettings|gaveUp|letGo)\b/, instead: "inFlight, partitions" }
+]
+
+const person: Rule = {
+  pattern: /\b(who|whoever|whom|(no|some|any|every)body|(some|any|every)one|he|him|his|she)\b/i,
+  instead: "a noun of the vocabulary"
+}
+
+export interface Problem {
+  readonly line: number
+  readonly word: string
+  readonly instead: string
+}
+
+/** The problems of a file, which is TypeScript or Markdown by its name. */
+export const problemsOf = (file: string, content: string): ReadonlyArray<Problem> => {
+  const allowed = exceptions.filter((exception) => exception.file === undefined || exception.file === file)
+  const lines = content.split("\n")
+  const prose = (file.endsWith(".md") ? markdown(lines) : proseOf(content)).split("\n")
+  return lines.flatMap((whole, i) => {
+    const without = (text: string) => allowed.reduce((rest, { text: right }) => rest.replaceAll(right, ""), text)
+    const text = without(prose[i] ?? "")
+    const found = (rules: ReadonlyArray<Rule>, where: string) =>
+      rules.flatMap(({ instead, pattern }) => {
+        const [word] = pattern.exec(where) ?? []
+        return word === undefined ? [] : [{ line: i + 1, word, instead }]
+      })
+    // names in backquotes are not words, and a quotation keeps those of its author
+    const own = text.replaceAll(/`[^`]*`/g, "``")
+    const withoutQuotes = own.replaceAll(/"[^"]*"/g, '""')
+    return [...found(identifiers, without(whole)), ...found(words, own), ...found([person], withoutQuotes)]
+  })
+}
+
+/** Markdown without the quoted texts of specifications, and of its code only comments and texts. */
+const markdown = (lines: ReadonlyArray<string>): string => {
+  let isCode = false
+  return lines
+    .map((line) => {
+      if (line.startsWith("```")) {
+        isCode = !isCode
+        return ""
+      }
+      return isCode ? proseOf(line) : line.startsWith(">") ? "" : line
+    })
+    .join("\n")
+}
+
+const opening = /\/\/|\/\*|["'`]|(?<=(^|[(,=:[!&|?;])\s*)\/(?![/*])/g
+
+/** The comments and texts of a program: its code is blank, and the lines are the same. */
+const proseOf = (code: string): string => {
+  let prose = ""
+  let at = 0
+  const blank = (text: string) => text.replaceAll(/[^\n]/g, " ")
+  while (at < code.length) {
+    opening.lastIndex = at
+    const match = opening.exec(code)
+    if (match === null) return prose + blank(code.slice(at))
+    prose += blank(code.slice(at, match.index))
+    const rest = code.slice(match.index)
+    const [text] = closings[match[0]]?.exec(rest) ?? [rest]
+    prose += match[0] === "/" ? blank(text) : text.startsWith("/") ? text : ` ${text.slice(1, -1)} `
+    at = match.index + text.length
+  }
+  return prose
+}
+
+/** The whole of a comment, a text or a pattern, by its beginning. */
+const closings: Readonly<Record<string, RegExp>> = {
+  "//": /^[^\n]*/,
+  "/*": /^[\s\S]*?\*\//,
+  '"': /^"(\\.|[^"\\\n])*"?/,
+  "'": /^'(\\.|[^'\\\n])*'?/,
+  "`": /^`(\\[\s\S]|[^`\\])*`?/,
+  "/": /^\/(\\.|\[(\\.|[^\]\\\n])*\]|[^/\\\n[])*\/?/
+}

@@ -6,8 +6,8 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import type { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import type { ForbiddenAddress } from "./internal/address/forbiddenAddress.ts"
-import type { EnvelopeError } from "./Envelope.ts"
 import type { InvalidMessage } from "./WebhookSignature.ts"
 
 export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddress.ts"

@@ -4,7 +4,8 @@ import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { headerProblem, urlProblem } from "../sink/target.ts"
+import { headerProblem } from "../sink/headerProblem.ts"
+import { urlProblem } from "../sink/target.ts"
 import { secretProblem } from "../signature/webhookSecret.ts"
 
 /**

@@ -62,6 +62,7 @@ const made = (
   { groups = false, name, options }: Kind,
   receiver: SinkLaws.Receiver<number>
 ): Endpoint.Options<number> => ({
+  ...Endpoint.distribution,
   name,
   url: "http://receiver.test/",
   envelope: { ...numbers, join: groups ? join : undefined },

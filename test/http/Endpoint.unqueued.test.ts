@@ -40,6 +40,7 @@ const opened = (status: (n: number) => number, options: Partial<Endpoint.Unqueue
   const { layer, requests } = answering(status)
   return Effect.map(
     Endpoint.unqueued<Order>({
+      ...Endpoint.distribution,
       name: "orders",
       url: "http://receiver.test/",
       envelope: Envelope.json(Order),

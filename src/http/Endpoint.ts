@@ -173,7 +173,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
   readonly drainTimeout?: Duration.Input | undefined
   /**
    * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification, or bound
-   * for an address that a guard forbids. And what is left at the close. Without it they are logged at error, as a count.
+   * for an address that a guard forbids; and what is undelivered at the close. Without it a count is logged at error.
    */
   readonly onDropped?: OnDropped<A, HttpSink.HttpSinkError> | undefined
 }
@@ -208,7 +208,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
  *     url: "http://127.0.0.1:1/events",
  *     envelope: Envelope.registry,
  *     ignore: Endpoint.ignoring({ mediaTypes: ["application/octet-stream"], actions: ["pull"] }),
- *     onDisabled: (event) => Effect.logWarning(`kept aside: ${event.id}`)
+ *     onDisabled: (event) => Effect.logWarning(`not sent: ${event.id}`)
  *   })
  *   const state = yield* endpoint.state
  *   console.log(state._tag)
@@ -270,7 +270,7 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  * **Gotchas**
  *
  * A queue in memory between a durable one and its receiver would undo what it is for: an event leaves the store when the
- * write below has succeeded. So does an `onDisabled` that succeeds before the event is kept elsewhere: that event is lost.
+ * write below has succeeded. So does an `onDisabled` that succeeds before the event is stored elsewhere: that event is lost.
  *
  * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
  *
@@ -293,13 +293,13 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  *   const orders = yield* DurableQueue.make({ name: "billing", schema: Order, drainTimeout: "50 millis" })(endpoint)
  *   yield* orders.write({ id: "a1", total: 120 })
  *   const { count } = yield* orders.shutdown
- *   console.log("kept:", count)
+ *   console.log("remaining:", count)
  * })
  *
  * Effect.runPromise(
  *   program.pipe(Effect.scoped, Effect.provide([MemoryStore.layer, FetchHttpClient.layer]))
  * )
- * // prints: kept: 1
+ * // prints: remaining: 1
  * ```
  *
  * @category constructors
@@ -353,7 +353,7 @@ export const layer = <I, A>(
  *     ...settings,
  *     envelope: Envelope.registry,
  *     ignore: Endpoint.ignoring(settings.ignored),
- *     onDisabled: (event) => Effect.logWarning(`kept aside: ${event.id}`)
+ *     onDisabled: (event) => Effect.logWarning(`not sent: ${event.id}`)
  *   }))
  * )
  *

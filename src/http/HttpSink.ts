@@ -1,7 +1,7 @@
 /**
- * Posts events to a url: go-events' `httpSink`, and the end of most pipelines. A write succeeds when the receiver answered
- * that it took the event, and fails with one error, `HttpSinkError`, when it did not or when no answer came. Without an
- * answer the receiver may have the event all the same, and a write that is repeated delivers it twice: at least once.
+ * Posts events to a url: go-events' `httpSink`, and the end of most pipelines. A write succeeds when the receiver accepted
+ * the event, and fails with one error, `HttpSinkError`, otherwise. Without an answer the receiver may have the event all the
+ * same, and a second write is a redelivery: at least once.
  *
  * It never retries, never follows a redirect, and never invents an id. It shows no secret in an error, a log or a span.
  *
@@ -69,8 +69,8 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOpti
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
   /**
-   * Is told of each request that is over, and of each event that could not be made into one. For counting: what it throws
-   * is a defect of the write.
+   * Is called for each request that is over, and for each event that could not be made into a request. For counting: what it
+   * throws is a defect of the write.
    */
   readonly onAttempt?: ((attempt: Attempt) => void) | undefined
 }
@@ -95,26 +95,26 @@ export interface Attempt {
  *
  * **Details**
  *
- * What cannot work is refused here and not at the first event: the url, a header, a secret; a limit that is no count is
- * a defect, and so is signing without ids. The `HttpClient` is captured here; a client that retries is bounded by
+ * A url, a header or a secret that cannot work fails here and not at the first event. A limit that is no count is a defect,
+ * and so is signing without ids. The `HttpClient` is captured here; a client that retries is bounded by
  * `timeout` as a whole.
  *
- * With an envelope that can hold many events the sink takes groups: as many leading events as fit `maxEvents` and
- * `maxBytes`. An event that is too large or cannot be encoded ends the group before it, and fails when its turn comes.
+ * With an envelope that can hold many events the sink takes batches: a request has as many leading events as fit `maxEvents`
+ * and `maxBytes`. An event that is too large or cannot be encoded ends the request before it, and fails when it is the first.
  *
  * The status is the verdict. The body of an answer is read up to 64 KiB, so that its connection is used again, and
- * otherwise given up with its connection; what happens then changes nothing of the verdict.
+ * otherwise dropped with its connection. What happens then changes nothing of the verdict.
  *
  * A request in a span, or under a tracer other than Effect's own, gets a span and carries its trace context.
  *
  * **Gotchas**
  *
  * A signed request of several events has an id that is derived from theirs, in order: `batch_` and the first 32 hex digits
- * of the SHA-256 of each id in UTF-8, after its length in bytes and a colon. The same group again has the same id; the
- * same events in other groups do not. A receiver that must recognise repeats looks at the events' own ids.
+ * of the SHA-256 of each id in UTF-8, after its length in bytes and a colon. The same batch has the same id at a
+ * redelivery; the same events in other batches do not. A receiver that must recognise duplicates needs the events' own ids.
  *
- * A redirect is an answer that the classification judges. `FetchHttpClient` is told not to follow any, in what it has as
- * `RequestInit`; a client that is made to follow them by `HttpClient.followRedirects` does.
+ * A redirect is an answer that the classification judges. A `FetchHttpClient` gets `redirect: "manual"` by its `RequestInit`;
+ * a client that is made to follow redirects by `HttpClient.followRedirects` does.
  *
  * **Example** (Posting to a receiver that is down)
  *
@@ -173,26 +173,36 @@ export const make = <A>(
     const failure = (reason: Reason, transient: boolean) =>
       new HttpSinkError({ sink: sink.node.name, url: target.shown, reason, transient })
 
-    const judged = (status: number, headers: Headers.Headers): Effect.Effect<number, HttpSinkError> => {
+    const accepted = (events: number, status: number) => {
+      onAttempt?.({ events, status, error: undefined })
+      return Effect.succeed(events)
+    }
+    const failed = (events: number, error: HttpSinkError) => {
+      const status = error.reason._tag === "Status" ? error.reason.status : undefined
+      onAttempt?.({ events, status, error })
+      return Effect.fail(error)
+    }
+    const judged = (events: number, status: number, headers: Headers.Headers) => {
       const verdict = classification({ status, headers })
-      if (verdict === "accepted") return Effect.succeed(status)
+      if (verdict === "accepted") return accepted(events, status)
       return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-        Effect.fail(failure(new Status({ status, retryAfter }), verdict === "transient"))
+        failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
       )
     }
-    /** Sends a request, reads its answer, and succeeds with the status if that is accepted. */
-    const send = ({ body, headers }: Part): Effect.Effect<number, HttpSinkError> => {
+    /** Sends a request, reads its answer, and answers how many events that was. */
+    const send = ({ body, events, headers }: Content<A>): Effect.Effect<number, HttpSinkError> => {
+      const n = events.length
       const request = HttpClientRequest.setBody(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
-      let verdict: Effect.Effect<number, HttpSinkError> | undefined
+      let verdict: (() => Effect.Effect<number, HttpSinkError>) | undefined
       const answered = (response: HttpClientResponse) => {
         // Some clients make them at each access.
         const { headers } = response
+        verdict = () => judged(n, response.status, headers)
         // After the body: a defect of the classification would leave the connection neither used nor ended.
-        verdict = Effect.suspend(() => judged(response.status, headers))
-        return Effect.andThen(drain(response, headers), verdict)
+        return Effect.flatMap(drain(response, headers), verdict)
       }
       const exchange = Effect.matchEffect(client.execute(request), {
         onSuccess: answered,
@@ -202,7 +212,7 @@ export const make = <A>(
           const reason = transportReason(error)
           // An address in the url stays. One that a redirect led to may not.
           const isLasting = reason._tag === "ForbiddenAddress" && reason.isLiteral && reason.host === target.host
-          return Effect.fail(failure(reason, !isLasting))
+          return failed(n, failure(reason, !isLasting))
         }
       })
       const inContext = Effect.updateContext(exchange, contextOf)
@@ -210,27 +220,13 @@ export const make = <A>(
       return Effect.timeoutOrElse(inContext, {
         duration: timeout,
         // The status was the verdict: a body that never ends does not change it.
-        orElse: () => verdict ?? Effect.fail(failure(new Timeout({ after: timeout }), true))
+        orElse: () => verdict?.() ?? failed(n, failure(new Timeout({ after: timeout }), true))
       })
     }
-
-    const failed = (events: number, error: HttpSinkError) => {
-      const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ events, status, error })
-      return Effect.fail(error)
-    }
-    /** Posts a content, and answers how many events that was. */
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
       Effect.matchEffect(content, {
         onFailure: (cause) => failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false)),
-        onSuccess: (content) =>
-          Effect.matchEffect(send(content), {
-            onFailure: (error) => failed(content.events.length, error),
-            onSuccess: (status) => {
-              onAttempt?.({ events: content.events.length, status, error: undefined })
-              return Effect.succeed(content.events.length)
-            }
-          })
+        onSuccess: send
       })
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
       signatureOf === undefined

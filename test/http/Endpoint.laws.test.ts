@@ -44,34 +44,34 @@ interface Kind {
   readonly name: string
   readonly options?: Partial<Endpoint.Options<number>>
   readonly order?: (n: number) => unknown
-  readonly groups?: boolean
+  readonly batches?: boolean
 }
 
 const kinds: ReadonlyArray<Kind> = [
   { name: "one at a time", options: { capacity: 2, ignore: (n) => n < 0 } },
-  { name: "groups", groups: true, options: { maxEvents: 10 } },
+  { name: "batches", batches: true, options: { maxEvents: 10 } },
   {
-    name: "groups of a key, several at once",
+    name: "batches of a key, several at once",
     order: (n) => n % 2,
-    groups: true,
+    batches: true,
     options: { concurrency: 3, maxEvents: 10, partitionBy: (n) => n % 2 }
   }
 ]
 
 const made = (
-  { groups = false, name, options }: Kind,
+  { batches = false, name, options }: Kind,
   receiver: SinkLaws.Receiver<number>
 ): Endpoint.Options<number> => ({
   ...Endpoint.distribution,
   name,
   url: "http://receiver.test/",
-  envelope: { ...numbers, join: groups ? join : undefined },
+  envelope: { ...numbers, join: batches ? join : undefined },
   // A timeout gives each request a fiber beside the queue's, and law 11 counts one for a write that refuses to end.
   timeout: Duration.infinity,
   // A defect counts as a failure: by the first of them a breaker of 1 would hold the events behind it back as one batch.
   threshold: 2,
   backoff: "500 millis",
-  // What is closed below an endpoint is a bug of whoever wired it.
+  // A sink that is closed below an endpoint is a bug of the wiring.
   onDisabled: (n) => Effect.orDie(receiver.reliable.write(n)),
   ...options
 })

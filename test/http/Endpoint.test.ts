@@ -40,7 +40,7 @@ const forbidden = new ForbiddenAddress({
   range: { name: "private", network: "10.0.0.0/8", reference: "RFC 1918" }
 })
 
-/** A receiver without a network: a client that answers as told. */
+/** A receiver without a network: a client that answers as the test says. */
 const receiver = (answer: Answer, latency?: (n: number) => Duration.Input) => {
   const requests: Array<{ readonly at: number; readonly body: Order }> = []
   const accepted: Array<string> = []
@@ -351,7 +351,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves a receiver alone for as long as it asks, up to maxRetryAfter", () =>
+  it.effect("sends a receiver nothing for as long as it asks, up to maxRetryAfter", () =>
     Effect.gen(function* () {
       const { close, endpoint, requests } = yield* opened((n) => (n < 3 ? { retryAfter: "7200" } : 200), {
         maxRetryAfter: "1 hour"
@@ -368,7 +368,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves it alone with all requests, also when others are answered well meanwhile", () =>
+  it.effect("holds back all requests for as long as it asks, also when others are accepted meanwhile", () =>
     Effect.gen(function* () {
       const { accepted, close, endpoint, requests } = yield* opened(
         (n) => (n === 2 ? { retryAfter: "30" } : n === 3 ? { retryAfter: "10" } : 200),
@@ -394,29 +394,31 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves it alone for the longer of what it asks and its breaker, also when it asks later", () =>
-    Effect.gen(function* () {
-      const { close, endpoint, requests } = yield* opened(
-        (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
-        {
-          concurrency: 2,
-          threshold: 1,
-          latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
-          timeout: "1 minute"
-        }
-      )
-      yield* EventSink.writeAll(endpoint, [order(1), order(2)])
-      yield* settle
-      // Half a second after its breaker opened for a second.
-      yield* TestClock.adjust("1500 millis")
-      yield* TestClock.adjust("9999 millis")
-      assert.strictEqual(requests.length, 2)
-      yield* TestClock.adjust("1 millis")
-      assert.strictEqual(requests.length, 3)
-      yield* TestClock.adjust("10 seconds")
-      assert.strictEqual(requests.length, 4)
-      yield* close
-    })
+  it.effect(
+    "holds requests back for the longer of what the receiver asks and the breaker, also when it asks later",
+    () =>
+      Effect.gen(function* () {
+        const { close, endpoint, requests } = yield* opened(
+          (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
+          {
+            concurrency: 2,
+            threshold: 1,
+            latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
+            timeout: "1 minute"
+          }
+        )
+        yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+        yield* settle
+        // Half a second after its breaker opened for a second.
+        yield* TestClock.adjust("1500 millis")
+        yield* TestClock.adjust("9999 millis")
+        assert.strictEqual(requests.length, 2)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(requests.length, 3)
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual(requests.length, 4)
+        yield* close
+      })
   )
 
   it.effect("waits as before once it is enabled again", () =>
@@ -517,7 +519,7 @@ describe("an endpoint", () => {
     }).pipe(quiet)
   )
 
-  it.effect("does not try an event again and again while others are taken: it waits for the backoff too", () =>
+  it.effect("does not try an event again and again while others are accepted: it waits for the backoff too", () =>
     Effect.gen(function* () {
       const { accepted, close, endpoint, requests } = yield* opened(
         (_, { customer }) => (customer === "bad" ? 500 : 200),
@@ -579,7 +581,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("gives up what is bound for a forbidden address, and counts that against its receiver", () =>
+  it.effect("drops what is bound for a forbidden address, and counts that against its receiver", () =>
     Effect.gen(function* () {
       const dropped: Array<string> = []
       const { close, diverted, endpoint, requests } = yield* opened(() => "forbidden", {
@@ -611,7 +613,7 @@ describe("an endpoint", () => {
     }).pipe(quiet)
   )
 
-  it.effect("gives up what is left at its close, in time", () =>
+  it.effect("drops what is undelivered at its close, in time", () =>
     Effect.gen(function* () {
       const { close, endpoint } = yield* opened(() => "no answer", { drainTimeout: "3 seconds" })
       yield* EventSink.writeAll(endpoint, [order(1), order(2)])

@@ -41,7 +41,7 @@ const clientTo = (receiver: SinkLaws.Receiver<number>): HttpClient.HttpClient =>
 
 const subjects = ([undefined, join] as const).map((join) =>
   SinkLaws.subject({
-    name: join === undefined ? "HttpSink of one event a request" : "HttpSink of groups",
+    name: join === undefined ? "HttpSink of one event a request" : "HttpSink of batches",
     event: (n) => n,
     read: (n: number) => n,
     make: (receiver: SinkLaws.Receiver<number>) =>

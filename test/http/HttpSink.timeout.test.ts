@@ -30,13 +30,13 @@ const countingTimers = <A, E, R>(run: (timers: () => number) => Effect.Effect<A,
 
 /** A client that answers after so many milliseconds, and counts what was interrupted. */
 const slow = (millis: (n: number) => number) => {
-  const told = { began: 0, interrupted: 0 }
+  const counts = { began: 0, interrupted: 0 }
   const client = fakeClient(() =>
-    Effect.suspend(() => Effect.delay(Effect.succeed(new Response()), millis(told.began++))).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => void told.interrupted++))
+    Effect.suspend(() => Effect.delay(Effect.succeed(new Response()), millis(counts.began++))).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => void counts.interrupted++))
     )
   )
-  return { told, client }
+  return { counts, client }
 }
 
 const sinkOver = (client: HttpClient.HttpClient, timeout: Duration.Input) =>
@@ -47,7 +47,7 @@ const sinkOver = (client: HttpClient.HttpClient, timeout: Duration.Input) =>
 describe("the time limits of a sink's requests", () => {
   it.effect("many at once: each is late at its own time, and no other is", () =>
     Effect.gen(function* () {
-      const { client, told } = slow((n) => (n % 3 === 0 ? 100_000 : 300 + n))
+      const { client, counts } = slow((n) => (n % 3 === 0 ? 100_000 : 300 + n))
       const sink = yield* sinkOver(client, "1 second")
       const ended: Array<readonly [n: number, time: number, kind: string]> = []
       for (let n = 0; n < 100; n++) {
@@ -67,20 +67,20 @@ describe("the time limits of a sink's requests", () => {
           n % 3 === 0 ? ([n, n * 10 + 1000, "Timeout"] as const) : ([n, n * 10 + 300 + n, "accepted"] as const)
         )
       )
-      assert.strictEqual(told.interrupted, 34)
+      assert.strictEqual(counts.interrupted, 34)
     })
   )
 
   it.effect("what is written when the time of another is up has a time of its own", () =>
     Effect.gen(function* () {
-      const { client, told } = slow((n) => (n < 3 ? 100_000 : 10))
+      const { client, counts } = slow((n) => (n < 3 ? 100_000 : 10))
       const sink = yield* sinkOver(client, "1 second")
       const write = yield* Effect.forkChild(Effect.retry(sink.write(note("x")), Schedule.forever))
       yield* TestClock.adjust("3009 millis")
-      assert.deepStrictEqual([told.began, write.pollUnsafe()], [4, undefined])
+      assert.deepStrictEqual([counts.began, write.pollUnsafe()], [4, undefined])
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(write)
-      assert.strictEqual(told.interrupted, 3)
+      assert.strictEqual(counts.interrupted, 3)
     })
   )
 
@@ -131,7 +131,7 @@ describe("the time limits of a sink's requests", () => {
   it.live("a close with requests under way waits for their time to be up, and leaves no timer", () =>
     countingTimers((timers) =>
       Effect.gen(function* () {
-        const { client, told } = slow(() => 100_000)
+        const { client, counts } = slow(() => 100_000)
         const scope = yield* Scope.make()
         const sink = yield* Scope.provide(sinkOver(client, "100 millis"), scope)
         const writes = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.flip(sink.write(note("x")))))
@@ -139,7 +139,7 @@ describe("the time limits of a sink's requests", () => {
         yield* Scope.close(scope, Exit.void)
         const errors = yield* Effect.forEach(writes, Fiber.join)
         for (const error of errors) assert.include(error.message, "no answer within 100ms")
-        assert.deepStrictEqual([told.interrupted, timers()], [3, 0])
+        assert.deepStrictEqual([counts.interrupted, timers()], [3, 0])
       })
     )
   )

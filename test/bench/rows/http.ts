@@ -1,5 +1,6 @@
 /** Events over HTTP to a process that only answers: what does the library cost beside the same client, used by hand? */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { FetchHttpClient, HttpBody, HttpClient, HttpClientRequest } from "effect/http"
 import * as Layer from "effect/Layer"
@@ -75,14 +76,14 @@ const encode = SchemaParser.encodeUnknownSync(Schema.toCodecJson(Order))
 const byStringify = () => JSON.stringify(event)
 const bySchema = () => JSON.stringify(encode(event))
 
-/** One request after the other on each connection, without a sink, a timeout or a retry. */
+/** One request after the other on each connection, without a sink or a retry, and without a timeout unless it is given. */
 const byHand = (
   label: string,
   connections: number,
   body: () => string,
-  options: Pick<Side, "goals" | "against"> & { readonly client?: Client; readonly batch?: number } = {}
+  options: Pick<Side, "goals" | "against"> & { readonly batch?: number; readonly timeout?: Duration.Input } = {}
 ): Side => {
-  const { batch = 1, ...rest } = options
+  const { batch = 1, timeout, ...rest } = options
   return overHttp(
     label,
     connections,
@@ -90,10 +91,11 @@ const byHand = (
       Effect.map(HttpClient.HttpClient, (client) => {
         const post = Effect.suspend(() => {
           const lines = Array.from({ length: batch }, body).join("\n")
-          return Effect.flatMap(
+          const exchange = Effect.flatMap(
             client.execute(HttpClientRequest.setBody(HttpClientRequest.post(url), HttpBody.text(lines))),
             (response) => response.arrayBuffer
           )
+          return timeout === undefined ? exchange : Effect.timeout(exchange, timeout)
         }).pipe(Effect.provideService(HttpClient.TracerDisabledWhen, () => true))
         return Effect.all(
           Array.from({ length: connections }, () => times(n / connections / batch, () => post)),
@@ -139,6 +141,10 @@ export const http: ReadonlyArray<Row> = [
     sides: [
       endpoint("ours", 16),
       byHand("the same client, by hand", 16, bySchema, { goals: { wall: atLeast(0.9) } }),
+      byHand("the same client, by hand, with a timeout", 16, bySchema, {
+        timeout: "5 seconds",
+        goals: { wall: atLeast(0.9) }
+      }),
       byHand("the same client, by hand, no schema", 16, byStringify)
     ]
   },

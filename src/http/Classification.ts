@@ -1,6 +1,6 @@
 /**
- * What a receiver's answer means: the event is taken, it may be taken later, or it never will be. It judges answers only;
- * where none came, the event is always worth another attempt.
+ * What a receiver's answer means: the event is accepted, another attempt may succeed, or none will. Only answers are judged:
+ * where none came, another attempt may succeed.
  *
  * @since 0.1.0
  */

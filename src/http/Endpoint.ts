@@ -3,37 +3,137 @@
  *
  *     filter | queue | retry with a breaker | http
  *
- * A write succeeds when the event is queued. Each is then posted until the receiver takes it, in order unless told
- * otherwise, and never given up while its endpoint is enabled. An endpoint whose receiver is gone, or has failed for too
- * long, is disabled: what it holds and what comes then goes to `onDisabled`. What is queued is in memory.
+ * A write succeeds when the event is queued, in memory. Each event is then posted until the receiver accepts it, in order by
+ * default, and never dropped while its endpoint is enabled. An endpoint whose receiver is gone, or has failed for too long,
+ * is disabled: what it holds and what comes then goes to `onDisabled`.
  *
  * @since 0.1.0
  */
 import type * as Config from "effect/Config"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpClient } from "effect/http/HttpClient"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { OnDropped } from "../Dropped.ts"
+import * as EventFilter from "../EventFilter.ts"
 import * as EventQueue from "../EventQueue.ts"
 import * as EventSink from "../EventSink.ts"
-import type * as HttpSink from "./HttpSink.ts"
-import { assemble, type Invalid, type UnqueuedOptions } from "./internal/endpoint/assembly.ts"
-import type { State, Switch } from "./internal/endpoint/switch.ts"
+import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
+import * as RetryingSink from "../RetryingSink.ts"
+import * as Classification from "./Classification.ts"
+import * as HttpSink from "./HttpSink.ts"
+import { makeEndpointCounts } from "./internal/endpoint/endpointCounts.ts"
+import { type EndpointState, gone, makeEndpointState, type State } from "./internal/endpoint/endpointState.ts"
+import { makeEndpointStrategy } from "./internal/endpoint/endpointStrategy.ts"
+import { makeTarget } from "./internal/sink/target.ts"
+import type { InvalidSecret } from "./WebhookSignature.ts"
 
-export { defaults, type Invalid, type UnqueuedOptions } from "./internal/endpoint/assembly.ts"
-export { type Ignored, ignoring, type Settings, settings } from "./internal/endpoint/endpointConfig.ts"
-export type { State } from "./internal/endpoint/switch.ts"
+export { type Ignored, ignoring, type Settings, settings } from "./internal/endpoint/endpointSettings.ts"
+export type { State } from "./internal/endpoint/endpointState.ts"
 
 /**
- * A sink that posts what it queues. Its writes do not fail, but with `SinkClosed`.
+ * The values of the options that are left out: those of a careful sender of webhooks.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaults = {
+  /** 2xx is accepted, 410 disables the endpoint, and any other answer is tried again. */
+  classification: Classification.standardWebhooks,
+  /** How long a request may take. */
+  timeout: "5 seconds",
+  /** The next attempt of an event comes after a random time: up to 1 second, 2, 4, 8, and so on up to 1 minute. */
+  delays: { base: 0, factor: "1 second", max: "1 minute" },
+  /** How many failures in a row open the breaker. */
+  threshold: 10,
+  /** How long the breaker stays open. */
+  backoff: "1 second",
+  /** Events in a request. */
+  maxEvents: 1,
+  /** How long a receiver may ask for no requests. */
+  maxRetryAfter: "1 minute"
+} as const
+
+/**
+ * The values of Docker distribution's endpoints, for receivers that are used to those: options to spread.
+ *
+ * **Gotchas**
+ *
+ * A redirect counts as accepted. A receiver that moved from http to https loses every event without a trace.
+ *
+ * **Example** (A registry's receiver)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Endpoint, Envelope } from "effect-events/http"
+ *
+ * const audit = Endpoint.make({
+ *   ...Endpoint.distribution,
+ *   name: "audit",
+ *   url: "http://127.0.0.1:1/events",
+ *   envelope: Envelope.registry,
+ *   onDisabled: () => Effect.void
+ * })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const distribution = {
+  ...defaults,
+  /** 2xx and 3xx are accepted, and any other answer is tried again. */
+  classification: Classification.distribution,
+  /** How long a request may take. */
+  timeout: "1 second",
+  /** The next attempt comes at once, while the breaker is closed. */
+  delays: { base: 0, factor: 0 }
+} as const
+
+/**
+ * The options of an endpoint that are not its queue's.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "drainTimeout"> {
+  /** Its name in errors, logs, pictures, health and metrics: each endpoint has its own. */
+  readonly name: string
+  /** Which events are not for this receiver: accepted, and not sent. See `ignoring` for events of a registry. */
+  readonly ignore?: ((event: A) => boolean) | undefined
+  /** The bounds of an event's random delay before its next attempt, see `ExponentialBackoff`: those of `defaults`. */
+  readonly delays?: ExponentialBackoff.Options | undefined
+  /** How many failures in a row open the breaker, which then holds back all requests: 10 by default. */
+  readonly threshold?: number | undefined
+  /** How long the breaker stays open before one request tries: 1 second by default. */
+  readonly backoff?: Duration.Input | undefined
+  /** The longest time that a receiver may ask for without any request: 1 minute by default. */
+  readonly maxRetryAfter?: Duration.Input | undefined
+  /** For how long no request may have been accepted until the endpoint is disabled: without it, that never happens. */
+  readonly disableAfter?: Duration.Input | undefined
+  /**
+   * Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. When it
+   * succeeds, the event is delivered for the part above. Without it the write fails with the reason `Disabled`.
+   */
+  readonly onDisabled?: ((event: A) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * What cannot work, found before the first event.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type Invalid = HttpSink.InvalidUrl | HttpSink.InvalidHeader | InvalidSecret
+
+/**
+ * Whether an endpoint delivers, and the ways to change that.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Endpoint<in out A> extends EventQueue.EventQueue<A> {
+export interface Controls {
   /** Whether it delivers, and if not, since when and why. */
   readonly state: Effect.Effect<State>
   /** Lets a disabled endpoint deliver again, from the next event on. Does nothing to one that is enabled. */
@@ -44,6 +144,14 @@ export interface Endpoint<in out A> extends EventQueue.EventQueue<A> {
    */
   readonly disable: Effect.Effect<void>
 }
+
+/**
+ * A sink that posts what it queues. Its writes fail with `SinkClosed` alone.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Endpoint<in out A> extends EventQueue.EventQueue<A>, Controls {}
 
 /**
  * @category options
@@ -65,27 +173,20 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
   readonly drainTimeout?: Duration.Input | undefined
   /**
    * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification, or bound
-   * for an address that a guard forbids. And what is left at the close. Without it they are logged at error, as a count.
+   * for an address that a guard forbids; and what is undelivered at the close. Without it a count is logged at error.
    */
   readonly onDropped?: OnDropped<A, HttpSink.HttpSinkError> | undefined
 }
-
-/** How an endpoint is switched, and whether it delivers. */
-const switchOf = (off: Switch) => ({
-  state: Effect.sync(() => off.state),
-  enable: off.enable,
-  disable: off.disable
-})
 
 /**
  * Makes an endpoint.
  *
  * **Details**
  *
- * A request that fails, or is answered by what the classification calls transient, is made again, at once and then after
- * each `backoff` while the breaker is open. An event that has failed as often as opens a breaker waits for that long too,
- * when others that were taken have kept it closed. A receiver that asks to be left alone gets no request before its time is over.
- * Nothing else is sent meanwhile, unless `concurrency` lets other requests be under way.
+ * A request that fails, or has an answer that is transient by the classification, is made again after a random delay by
+ * `delays`. While the breaker is open, one request tries after each `backoff`. An event that has failed `threshold` times waits
+ * for at least `backoff` too, when events that were accepted have kept the breaker closed. A receiver that asks for time by
+ * `Retry-After` gets no request before that. Nothing else is sent meanwhile, unless `concurrency` has other requests under way.
  *
  * A receiver that answers 410 disables the endpoint whatever the classification.
  *
@@ -107,7 +208,7 @@ const switchOf = (off: Switch) => ({
  *     url: "http://127.0.0.1:1/events",
  *     envelope: Envelope.registry,
  *     ignore: Endpoint.ignoring({ mediaTypes: ["application/octet-stream"], actions: ["pull"] }),
- *     onDisabled: (event) => Effect.logWarning(`kept aside: ${event.id}`)
+ *     onDisabled: (event) => Effect.logWarning(`not sent: ${event.id}`)
  *   })
  *   const state = yield* endpoint.state
  *   console.log(state._tag)
@@ -122,45 +223,40 @@ const switchOf = (off: Switch) => ({
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { capacity, concurrency, drainTimeout, name, onDropped, partitionBy } = options
-    const { counts, filtered, off, sink } = yield* assemble(options)
+    const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy } = options
+    const { counts, sink, state } = yield* assemble(options)
     const queue = yield* EventQueue.make(sink, {
       name,
       capacity,
       concurrency,
       partitionBy,
       drainTimeout,
-      // Without it the queue logs what it gives up, which its types only allow where nothing can fail.
+      // Without it the queue logs what it drops, which its types only allow where nothing can fail.
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
     const { flush, offerUnsafe, pending, shutdown } = queue
-    const self = yield* filtered(queue)
+    const self = yield* filtered(queue, options)
     return {
       ...self,
-      ...switchOf(off),
-      // An endpoint's queue takes batches, and so does a filter in front of it.
+      ...controlsOf(state),
+      // A queue takes batches, and so does a filter in front of it.
       writeSome: self.writeSome!,
       pending,
       flush,
       shutdown,
-      offerUnsafe: (event) => (options.ignore?.(event) === true ? "accepted" : offerUnsafe(event))
+      offerUnsafe: (event) => (ignore?.(event) === true ? "accepted" : offerUnsafe(event))
     }
   })
 
 /**
- * An endpoint without the queue: its writes end when the receiver has taken the event, or `onDisabled` has. They fail with
- * what no attempt can deliver, and without `onDisabled` with the reason `Disabled` while the endpoint is disabled.
+ * An endpoint without the queue: its writes end when the receiver, or `onDisabled`, has taken the event. They fail with what
+ * no attempt can deliver, and without `onDisabled` with the reason `Disabled` while the endpoint is disabled.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSinkError> {
-  /** As those of an `Endpoint`. */
-  readonly state: Effect.Effect<State>
-  readonly enable: Effect.Effect<void>
-  readonly disable: Effect.Effect<void>
-}
+export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSinkError>, Controls {}
 
 /**
  * Makes an endpoint without its queue, for one of your own above it: a `DurableQueue`, whose events outlive the process,
@@ -174,7 +270,7 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  * **Gotchas**
  *
  * A queue in memory between a durable one and its receiver would undo what it is for: an event leaves the store when the
- * write below has succeeded. So does an `onDisabled` that succeeds before the event is kept elsewhere: that event is lost.
+ * write below has succeeded. So does an `onDisabled` that succeeds before the event is stored elsewhere: that event is lost.
  *
  * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
  *
@@ -197,13 +293,13 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  *   const orders = yield* DurableQueue.make({ name: "billing", schema: Order, drainTimeout: "50 millis" })(endpoint)
  *   yield* orders.write({ id: "a1", total: 120 })
  *   const { count } = yield* orders.shutdown
- *   console.log("kept:", count)
+ *   console.log("remaining:", count)
  * })
  *
  * Effect.runPromise(
  *   program.pipe(Effect.scoped, Effect.provide([MemoryStore.layer, FetchHttpClient.layer]))
  * )
- * // prints: kept: 1
+ * // prints: remaining: 1
  * ```
  *
  * @category constructors
@@ -212,8 +308,8 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
 export const unqueued = <A>(
   options: UnqueuedOptions<A>
 ): Effect.Effect<Unqueued<A>, Invalid, HttpClient | Scope.Scope> =>
-  Effect.flatMap(assemble(options), ({ filtered, off, sink }) =>
-    Effect.map(filtered(sink), (self) => ({ ...self, ...switchOf(off) }))
+  Effect.flatMap(assemble(options), ({ sink, state }) =>
+    Effect.map(filtered(sink, options), (self) => ({ ...self, ...controlsOf(state) }))
   )
 
 /**
@@ -257,7 +353,7 @@ export const layer = <I, A>(
  *     ...settings,
  *     envelope: Envelope.registry,
  *     ignore: Endpoint.ignoring(settings.ignored),
- *     onDisabled: (event) => Effect.logWarning(`kept aside: ${event.id}`)
+ *     onDisabled: (event) => Effect.logWarning(`not sent: ${event.id}`)
  *   }))
  * )
  *
@@ -283,3 +379,47 @@ export const layerConfig = <I, A>(
     tag,
     Effect.flatMap(config, (options) => make({ ...options, name: options.name ?? tag.key }))
   )
+
+// internals
+
+const controlsOf = (state: EndpointState): Controls => ({
+  state: Effect.sync(state.current),
+  enable: state.enable,
+  disable: state.disable
+})
+
+const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: UnqueuedOptions<A>) =>
+  ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
+
+/** What is below the queue: posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
+const assemble = Effect.fnUntraced(function* <A>(options: UnqueuedOptions<A>) {
+  const { name, onDisabled } = options
+  const { classification = defaults.classification } = options
+  const { backoff = defaults.backoff, threshold = defaults.threshold } = options
+  const delays = { ...defaults.delays, ...options.delays }
+  const { shown } = yield* makeTarget(options)
+  const disableAfter = Duration.fromInputUnsafe(options.disableAfter ?? Duration.infinity)
+  const state = makeEndpointState(name, shown, disableAfter)
+  const counts = yield* makeEndpointCounts(name, () => state.current()._tag === "Disabled")
+  // The queue, whose close comes first, has waited for every write below it or given it up.
+  const drainTimeout = Duration.zero
+  const http = yield* HttpSink.make<A>({
+    ...options,
+    drainTimeout,
+    timeout: options.timeout ?? defaults.timeout,
+    classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
+    maxEvents: options.maxEvents ?? defaults.maxEvents,
+    maxRetryAfter: options.maxRetryAfter ?? defaults.maxRetryAfter,
+    onAttempt: (attempt) => {
+      counts.attempt(attempt)
+      options.onAttempt?.(attempt)
+    }
+  })
+  const retrying = yield* RetryingSink.make(
+    state.judging(http, counts.unsendable),
+    makeEndpointStrategy({ delays, threshold, backoff }, state.disabled),
+    // A receiver asks for time for all requests, so the strategy waits for that.
+    { name, drainTimeout, while: HttpSink.isTransient, maxRetryAfter: Duration.zero }
+  )
+  return { counts, state, sink: onDisabled === undefined ? retrying : state.diverting(retrying, onDisabled) }
+})

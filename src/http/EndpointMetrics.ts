@@ -8,7 +8,7 @@
 import * as Metric from "effect/Metric"
 
 /**
- * Events that were accepted. What the endpoint ignores is none of them.
+ * Events that were accepted, without the events that the endpoint ignores.
  *
  * @category metrics
  * @since 0.1.0
@@ -19,7 +19,7 @@ export const accepted = Metric.counter("effect_events_endpoint_accepted_total", 
 })
 
 /**
- * Events that are accepted and not yet settled, those being delivered included.
+ * Events that are accepted and neither delivered nor dropped, those in flight included.
  *
  * @category metrics
  * @since 0.1.0

@@ -1,60 +1,62 @@
 /**
- * Posts events to a url: go-events' `httpSink`, and the end of most pipelines. A write succeeds when the receiver answered
- * that it took the event, and fails with one error, `HttpSinkError`, when it did not or when no answer came. Without an
- * answer the receiver may have the event all the same, and a write that is repeated delivers it twice: at least once.
+ * Posts events to a url: go-events' `httpSink`, and the end of most pipelines. A write succeeds when the receiver accepted
+ * the event, and fails with one error, `HttpSinkError`, otherwise. Without an answer the receiver may have the event all the
+ * same, and a second write is a redelivery: at least once.
  *
  * It never retries, never follows a redirect, and never invents an id. It shows no secret in an error, a log or a span.
  *
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constTrue } from "effect/Function"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Headers from "effect/http/Headers"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
-import type * as Redacted from "effect/Redacted"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import * as UrlParams from "effect/http/UrlParams"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
-import { Exchange, type Failed, initOf } from "./internal/sink/exchange.ts"
-import { Filler, type Filled } from "./internal/sink/fill.ts"
-import { makeSigner } from "./internal/sink/signer.ts"
-import { makeTarget } from "./internal/sink/target.ts"
+import { andThenEager } from "../internal/eager.ts"
+import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import { count } from "../internal/options.ts"
 import { type Classification, standardWebhooks } from "./Classification.ts"
-import type { Envelope } from "./Envelope.ts"
-import { Encode, HttpSinkError, type InvalidHeader, type InvalidUrl, TooLarge } from "./HttpSinkError.ts"
+import type { Envelope, Part } from "./Envelope.ts"
+import {
+  Encode,
+  HttpSinkError,
+  type InvalidHeader,
+  type InvalidUrl,
+  type Reason,
+  Status,
+  Timeout,
+  TooLarge
+} from "./HttpSinkError.ts"
+import { type Content, makeBatchContent } from "./internal/sink/batchContent.ts"
+import { partHeaderProblem } from "./internal/sink/headerProblem.ts"
+import { retryAfterOf } from "./internal/sink/retryAfterOf.ts"
+import { makeSigner, type Signing } from "./internal/sink/signer.ts"
+import { makeTarget, type TargetOptions } from "./internal/sink/target.ts"
+import { transportReason } from "./internal/sink/transportReason.ts"
 import type { InvalidSecret } from "./WebhookSignature.ts"
 
 export { HttpSinkError, InvalidHeader, InvalidUrl, isTransient } from "./HttpSinkError.ts"
-
-/**
- * How requests are signed: Standard Webhooks, see `WebhookSignature`.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Signing<in A> {
-  /** Each of them signs: while a secret is being replaced, the old one and the new. */
-  readonly secrets: NonEmptyReadonlyArray<Redacted.Redacted<string>>
-  /** The id of an event, the same at every attempt: the envelope's by default. */
-  readonly id?: ((event: A) => string) | undefined
-}
+export type { Signing } from "./internal/sink/signer.ts"
+export type { TargetOptions } from "./internal/sink/target.ts"
 
 /**
  * @category options
  * @since 0.1.0
  */
-export interface Options<in out A> extends Omit<MakeOptions, "kind"> {
-  /**
-   * Where to post to: absolute, http or https. Credentials in it become a header, a fragment is left out. Errors show its
-   * origin and path, and spans the names in its query too; a span may show all of a query with other escapes than those of
-   * a form, so a secret belongs into a header. Of a `Redacted` one, such as that of a service that has a secret in the path,
-   * errors show the origin alone.
-   */
-  readonly url: string | { readonly href: string } | Redacted.Redacted<string>
+export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOptions {
   /** What an event looks like on the wire. */
   readonly envelope: Envelope<A>
-  /** Headers of every request. An envelope's header takes the place of one with the same name. */
-  readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
   readonly signing?: Signing<A> | undefined
   /** How long a request may take, from connecting to the end of the answer: 5 seconds by default. */
   readonly timeout?: Duration.Input | undefined
@@ -67,8 +69,8 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind"> {
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
   /**
-   * Is told of each request that is over, and of each event that could not be made into one. For counting: what it throws
-   * is a defect of the write.
+   * Is called for each request that is over, and for each event that could not be made into a request. For counting: what it
+   * throws is a defect of the write.
    */
   readonly onAttempt?: ((attempt: Attempt) => void) | undefined
 }
@@ -93,26 +95,26 @@ export interface Attempt {
  *
  * **Details**
  *
- * What cannot work is refused here and not at the first event: the url, a header, a secret; a limit that is no count is
- * a defect, and so is signing without ids. The `HttpClient` is captured here; a client that retries is bounded by
+ * A url, a header or a secret that cannot work fails here and not at the first event. A limit that is no count is a defect,
+ * and so is signing without ids. The `HttpClient` is captured here; a client that retries is bounded by
  * `timeout` as a whole.
  *
- * With an envelope that can hold many events the sink takes groups: as many leading events as fit `maxEvents` and
- * `maxBytes`. An event that is too large or cannot be encoded ends the group before it, and fails when its turn comes.
+ * With an envelope that can hold many events the sink takes batches: a request has as many leading events as fit `maxEvents`
+ * and `maxBytes`. An event that is too large or cannot be encoded ends the request before it, and fails when it is the first.
  *
  * The status is the verdict. The body of an answer is read up to 64 KiB, so that its connection is used again, and
- * otherwise given up with its connection; what happens then changes nothing of the verdict.
+ * otherwise dropped with its connection. What happens then changes nothing of the verdict.
  *
  * A request in a span, or under a tracer other than Effect's own, gets a span and carries its trace context.
  *
  * **Gotchas**
  *
  * A signed request of several events has an id that is derived from theirs, in order: `batch_` and the first 32 hex digits
- * of the SHA-256 of each id in UTF-8, after its length in bytes and a colon. The same group again has the same id; the
- * same events in other groups do not. A receiver that must recognise repeats looks at the events' own ids.
+ * of the SHA-256 of each id in UTF-8, after its length in bytes and a colon. The same batch has the same id at a
+ * redelivery; the same events in other batches do not. A receiver that must recognise duplicates needs the events' own ids.
  *
- * A redirect is an answer that the classification judges. `FetchHttpClient` is told not to follow any, in what it has as
- * `RequestInit`; a client that is made to follow them by `HttpClient.followRedirects` does.
+ * A redirect is an answer that the classification judges. A `FetchHttpClient` gets `redirect: "manual"` by its `RequestInit`;
+ * a client that is made to follow redirects by `HttpClient.followRedirects` does.
  *
  * **Example** (Posting to a receiver that is down)
  *
@@ -156,62 +158,163 @@ export const make = <A>(
   HttpClient.HttpClient | Scope.Scope
 > =>
   Effect.gen(function* () {
-    const { classification = standardWebhooks, envelope, onAttempt } = options
+    const { classification = standardWebhooks, envelope, onAttempt, signing } = options
+    const { contentType, join } = envelope
     const maxEvents = count("HttpSink.make", "maxEvents", options.maxEvents ?? 100, 1)
     const maxBytes = count("HttpSink.make", "maxBytes", options.maxBytes ?? 1024 * 1024, 1)
     const timeout = Duration.fromInputUnsafe(options.timeout ?? "5 seconds")
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 hour")
     const target = yield* makeTarget(options)
-    const signed = yield* makeSigner(options.signing, envelope)
+    const signatureOf = signing && (yield* makeSigner(signing, envelope))
     const client = yield* HttpClient.HttpClient
-    const { contentType } = envelope
-    const exchange = new Exchange(client, yield* initOf(client), {
-      target,
-      contentType,
-      classification,
-      timeout,
-      maxRetryAfter
-    })
-    const filler = new Filler(envelope, maxEvents, maxBytes)
+    const contextOf = makeContextOf(yield* initOf(client), target.hidden)
+    const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })
 
-    const ended = (events: number, status: number | undefined, error: HttpSinkError | undefined) =>
-      onAttempt?.({ events, status, error })
-    const failed = (events: number, { reason, transient }: Failed) => {
-      const error = new HttpSinkError({ sink: sink.node.name, url: target.shown, reason, transient })
-      ended(events, reason._tag === "Status" ? reason.status : undefined, error)
-      return error
+    const failure = (reason: Reason, transient: boolean) =>
+      new HttpSinkError({ sink: sink.node.name, url: target.shown, reason, transient })
+
+    const accepted = (events: number, status: number) => {
+      onAttempt?.({ events, status, error: undefined })
+      return Effect.succeed(events)
     }
-
-    /** Posts what a request was filled with of `events`, and answers how many that was. */
-    const post = (
-      filled: Effect.Effect<Filled, Encode["cause"] | TooLarge>,
-      events: NonEmptyReadonlyArray<A>
-    ): Effect.Effect<number, HttpSinkError> =>
-      Effect.matchEffect(
-        Effect.flatMap(filled, (content) => signed(content, events)),
-        {
-          onFailure: (error) => {
-            const reason = error instanceof TooLarge ? error : new Encode({ cause: error })
-            return Effect.fail(failed(1, { reason, transient: false }))
-          },
-          onSuccess: (content) =>
-            Effect.mapBoth(exchange.send(content), {
-              onFailure: (failure) => failed(content.count, failure),
-              onSuccess: (status) => {
-                ended(content.count, status, undefined)
-                return content.count
-              }
-            })
+    const failed = (events: number, error: HttpSinkError) => {
+      const status = error.reason._tag === "Status" ? error.reason.status : undefined
+      onAttempt?.({ events, status, error })
+      return Effect.fail(error)
+    }
+    const judged = (events: number, status: number, headers: Headers.Headers) => {
+      const verdict = classification({ status, headers })
+      if (verdict === "accepted") return accepted(events, status)
+      return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
+        failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+      )
+    }
+    /** Sends a request, reads its answer, and answers how many events that was. */
+    const send = ({ body, events, headers }: Content<A>): Effect.Effect<number, HttpSinkError> => {
+      const n = events.length
+      const request = HttpClientRequest.setBody(
+        HttpClientRequest.setHeaders(empty, headers),
+        HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
+      )
+      let verdict: (() => Effect.Effect<number, HttpSinkError>) | undefined
+      const answered = (response: HttpClientResponse) => {
+        // Some clients make them at each access.
+        const { headers } = response
+        verdict = () => judged(n, response.status, headers)
+        // After the body: a defect of the classification would leave the connection neither used nor ended.
+        return Effect.flatMap(drain(response, headers), verdict)
+      }
+      const exchange = Effect.matchEffect(client.execute(request), {
+        onSuccess: answered,
+        onFailure: (error) => {
+          // A client may fail for a status; here the classification decides.
+          if ("response" in error.reason) return answered(error.reason.response)
+          const reason = transportReason(error)
+          // An address in the url stays. One that a redirect led to may not.
+          const isLasting = reason._tag === "ForbiddenAddress" && reason.isLiteral && reason.host === target.host
+          return failed(n, failure(reason, !isLasting))
         }
+      })
+      const inContext = Effect.updateContext(exchange, contextOf)
+      if (!Duration.isFinite(timeout)) return inContext
+      return Effect.timeoutOrElse(inContext, {
+        duration: timeout,
+        // The status was the verdict: a body that never ends does not change it.
+        orElse: () => verdict?.() ?? failed(n, failure(new Timeout({ after: timeout }), true))
+      })
+    }
+    const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
+      Effect.matchEffect(content, {
+        onFailure: (cause) => failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false)),
+        onSuccess: send
+      })
+    const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
+      signatureOf === undefined
+        ? content
+        : Effect.flatMap(content, (content) =>
+            Effect.map(signatureOf(content.body, content.events), (signature) => ({
+              ...content,
+              headers: { ...content.headers, ...signature }
+            }))
+          )
+    const encode = (event: A) => andThenEager(envelope.encode(event), checked)
+    const contentOfOne = (event: A) =>
+      andThenEager(encode(event), ({ body, headers }) =>
+        body.length > maxBytes
+          ? Effect.fail(new TooLarge({ bytes: body.length, maxBytes }))
+          : Effect.succeed({ body, headers, events: [event] as const })
       )
 
-    const { join } = envelope
     const leaf = { ...options, kind: "HttpSink" }
-    // What never fills a request with more than one event is offered them one by one.
-    const sink: EventSink<A, HttpSinkError> = yield* join === undefined
-      ? makeSink((event: A) => post(filler.one(event), [event]), leaf)
-      : maxEvents === 1
-        ? makeSink((event: A) => post(filler.some(join, [event]), [event]), leaf)
-        : makeBatch((events: NonEmptyReadonlyArray<A>) => post(filler.some(join, events), events), leaf)
+    const contentOf = join && makeBatchContent(encode, join, { maxEvents, maxBytes })
+    const sink: EventSink<A, HttpSinkError> =
+      contentOf === undefined
+        ? yield* makeSink((event: A) => post(signed(contentOfOne(event))), leaf)
+        : maxEvents === 1
+          ? yield* makeSink((event: A) => post(signed(contentOf([event]))), leaf)
+          : yield* makeBatch((events: NonEmptyReadonlyArray<A>) => post(signed(contentOf(events))), leaf)
     return sink
   })
+
+// internals
+
+/** Refuses headers that a client would refuse at each attempt, as if the connection had failed. */
+const checked = (part: Part): Effect.Effect<Part, EnvelopeError> => {
+  for (const name in part.headers) {
+    const problem = partHeaderProblem(name, part.headers[name])
+    if (problem === undefined) continue
+    return Effect.fail(new EnvelopeError({ direction: "encode", message: `the header ${name} ${problem}` }))
+  }
+  return Effect.succeed(part)
+}
+
+/** How much of an answer's body is read so that its connection can be used again. */
+const maxDrained = 64 * 1024
+
+/** Reads the body of an answer to its end, or gives it up at the limit, which ends the connection. */
+const drain = (response: HttpClientResponse, headers: Headers.Headers): Effect.Effect<unknown> => {
+  const length = headers["content-length"] ?? ""
+  // The length counts the bytes on the wire, and a client that decodes them may find any number behind it.
+  const isPlain = headers["content-encoding"] === undefined && headers["transfer-encoding"] === undefined
+  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) return Effect.exit(response.arrayBuffer)
+  let read = 0
+  return Effect.exit(
+    Stream.runForEachWhile(response.stream, (bytes) => {
+      read += bytes.length
+      return Effect.succeed(read <= maxDrained)
+    })
+  )
+}
+
+/**
+ * What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. `init` is
+ * what the client itself was given for `fetch`.
+ */
+const makeContextOf =
+  (init: FetchHttpClient.RequestInit["Service"] | undefined, hidden: ReadonlyArray<string>) =>
+  (caller: Context.Context<never>): Context.Context<never> => {
+    const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
+    const context = Context.add(caller, FetchHttpClient.RequestInit, { ...init, ...given, redirect: "manual" })
+    const isTraced =
+      Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer
+    // A span of its own costs a third of a request, and no tracer would record it.
+    if (!isTraced) return Context.add(context, HttpClient.TracerDisabledWhen, constTrue)
+    return context.pipe(
+      Context.add(Headers.CurrentRedactedNames, [...Context.get(caller, Headers.CurrentRedactedNames), ...hidden]),
+      // Every value of a query that is part of the text.
+      Context.add(UrlParams.CurrentRedactedNames, [/^/])
+    )
+  }
+
+/**
+ * What a client that runs on `fetch` was given when it was made. A request's own options take the place of those, so they
+ * must be read to be kept. The request that would be sent is interrupted before there is one.
+ */
+const initOf = (client: HttpClient.HttpClient): Effect.Effect<FetchHttpClient.RequestInit["Service"] | undefined> => {
+  let init: FetchHttpClient.RequestInit["Service"] | undefined
+  const read = Effect.contextWith((context: Context.Context<never>) => {
+    init = Context.getOrUndefined(context, FetchHttpClient.RequestInit)
+    return Effect.interrupt
+  })
+  return Effect.map(Effect.exit(client.postprocess(read)), () => init)
+}

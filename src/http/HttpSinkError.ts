@@ -6,8 +6,8 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import type { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import type { ForbiddenAddress } from "./internal/address/forbiddenAddress.ts"
-import type { EnvelopeError } from "./Envelope.ts"
 import type { InvalidMessage } from "./WebhookSignature.ts"
 
 export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddress.ts"
@@ -45,14 +45,14 @@ export class Transport extends Data.TaggedError("Transport")<{
 }
 
 /**
- * The receiver answered, and its answer does not count as accepted.
+ * The receiver answered, and the classification does not count its answer as accepted.
  *
  * @category reasons
  * @since 0.1.0
  */
 export class Status extends Data.TaggedError("Status")<{
   readonly status: number
-  /** How long the receiver asks to be left alone, counted from the failure, if it says so. */
+  /** How long the receiver asks for no requests, counted from the failure, if the answer says so. */
   readonly retryAfter: Duration.Duration | undefined
 }> {
   override get message(): string {
@@ -115,7 +115,7 @@ export class Disabled extends Data.TaggedError("Disabled")<{
 export type Reason = Timeout | Transport | ForbiddenAddress | Status | Encode | TooLarge | Disabled
 
 /**
- * An event, or a group, was not delivered. The reason is handled with `Effect.catchReason`.
+ * An event, or a batch, was not delivered. The reason is handled with `Effect.catchReason`.
  *
  * **Details**
  *
@@ -135,7 +135,7 @@ export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
   /** Whether another attempt may succeed. */
   readonly transient: boolean
 }> {
-  /** How long the receiver asks to be left alone: `RetryingSink` waits for that. */
+  /** How long the receiver asks for no requests: `RetryingSink` waits for that. */
   get retryAfter(): Duration.Duration | undefined {
     return this.reason._tag === "Status" ? this.reason.retryAfter : undefined
   }

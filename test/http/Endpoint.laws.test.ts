@@ -62,6 +62,7 @@ const made = (
   { batches = false, name, options }: Kind,
   receiver: SinkLaws.Receiver<number>
 ): Endpoint.Options<number> => ({
+  ...Endpoint.distribution,
   name,
   url: "http://receiver.test/",
   envelope: { ...numbers, join: batches ? join : undefined },
@@ -70,7 +71,7 @@ const made = (
   // A defect counts as a failure: by the first of them a breaker of 1 would hold the events behind it back as one batch.
   threshold: 2,
   backoff: "500 millis",
-  // What is closed below an endpoint is a bug of whoever wired it.
+  // A sink that is closed below an endpoint is a bug of the wiring.
   onDisabled: (n) => Effect.orDie(receiver.reliable.write(n)),
   ...options
 })

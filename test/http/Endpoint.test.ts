@@ -1,9 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Context, Duration, Effect, Exit, Fiber, Layer, Metric, Redacted, Scope } from "effect"
+import {
+  Config,
+  ConfigProvider,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Random,
+  Redacted,
+  Scope
+} from "effect"
 import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
-import { EventSink, SinkGraph } from "effect-events"
+import { EventSink, type ExponentialBackoff, SinkGraph } from "effect-events"
+import * as Classification from "effect-events/http/Classification"
 import * as Endpoint from "effect-events/http/Endpoint"
 import * as Envelope from "effect-events/http/Envelope"
 import { ForbiddenAddress } from "effect-events/http/HttpSinkError"
@@ -26,7 +40,7 @@ const forbidden = new ForbiddenAddress({
   range: { name: "private", network: "10.0.0.0/8", reference: "RFC 1918" }
 })
 
-/** A receiver without a network: a client that answers as told. */
+/** A receiver without a network: a client that answers as the test says. */
 const receiver = (answer: Answer, latency?: (n: number) => Duration.Input) => {
   const requests: Array<{ readonly at: number; readonly body: Order }> = []
   const accepted: Array<string> = []
@@ -57,7 +71,7 @@ const receiver = (answer: Answer, latency?: (n: number) => Duration.Input) => {
 
 const url = "http://user:secret@receiver.test/hook?token=secret"
 
-/** An endpoint in a scope of its own, and what it gave to `onDisabled`. */
+/** An endpoint with distribution's values in a scope of its own, and what it gave to `onDisabled`. */
 const opened = (
   answer: Answer,
   { latency, ...options }: Partial<Endpoint.Options<Order>> & { readonly latency?: (n: number) => Duration.Input } = {}
@@ -67,6 +81,7 @@ const opened = (
     const { layer, ...receiving } = receiver(answer, latency)
     const scope = yield* Scope.make()
     const endpoint = yield* Endpoint.make<Order>({
+      ...Endpoint.distribution,
       name: "orders",
       url,
       envelope: orders,
@@ -91,24 +106,84 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("has distribution's defaults: a timeout of 1 s, 3xx accepted, a breaker of 10 failures and 1 s", () =>
+  it.effect(
+    "has distribution's values by that preset: a timeout of 1 s, 3xx accepted, a breaker of 10 failures and 1 s",
+    () =>
+      Effect.gen(function* () {
+        const { accepted, close, endpoint, requests } = yield* opened((n) => (n === 1 ? "hang" : n <= 11 ? 404 : 302))
+        yield* endpoint.write(order(1))
+        yield* settle
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(requests.length, 1)
+        yield* TestClock.adjust("1 millis")
+        // The tenth failure opened it.
+        assert.strictEqual(requests.length, 10)
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(requests.length, 10)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(requests.length, 11)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(requests.length, 12)
+        assert.deepStrictEqual(accepted, ["order-1"])
+        yield* close
+      })
+  )
+
+  /** The options of the preset, left out. */
+  const byDefault = {
+    classification: undefined,
+    timeout: undefined,
+    delays: undefined,
+    threshold: undefined,
+    backoff: undefined,
+    maxEvents: undefined,
+    maxRetryAfter: undefined
+  }
+
+  it.effect("has the values of `defaults` where an option is left out", () =>
     Effect.gen(function* () {
-      const { accepted, close, endpoint, requests } = yield* opened((n) => (n === 1 ? "hang" : n <= 11 ? 404 : 302))
+      assert.deepStrictEqual(Endpoint.defaults, {
+        classification: Classification.standardWebhooks,
+        timeout: "5 seconds",
+        delays: { base: 0, factor: "1 second", max: "1 minute" },
+        threshold: 10,
+        backoff: "1 second",
+        maxEvents: 1,
+        maxRetryAfter: "1 minute"
+      })
+      const { close, endpoint, requests } = yield* opened((n) => (n === 1 ? "hang" : n === 2 ? 204 : 410), byDefault)
       yield* endpoint.write(order(1))
       yield* settle
-      yield* TestClock.adjust("999 millis")
-      assert.strictEqual(requests.length, 1)
+      yield* TestClock.adjust("4999 millis")
+      assert.strictEqual((yield* endpoint.state)._tag === "Enabled" && (yield* endpoint.pending), 1)
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: undefined })
       yield* TestClock.adjust("1 millis")
-      // The tenth failure opened it.
-      assert.strictEqual(requests.length, 10)
-      yield* TestClock.adjust("999 millis")
-      assert.strictEqual(requests.length, 10)
-      yield* TestClock.adjust("1 millis")
-      assert.strictEqual(requests.length, 11)
+      assert.deepStrictEqual(yield* endpoint.state, { _tag: "Enabled", failingSince: 5000 })
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(requests.length, 12)
-      assert.deepStrictEqual(accepted, ["order-1"])
+      assert.strictEqual(requests.length, 2)
+      assert.strictEqual(yield* endpoint.pending, 0)
       yield* close
+    })
+  )
+
+  it.effect("waits by default for a random part of a growing bound between the attempts of an event", () =>
+    Effect.gen(function* () {
+      const half = { nextIntUnsafe: () => 0, nextDoubleUnsafe: () => 0.5 }
+      const seconds = (delays: ExponentialBackoff.Options | undefined) =>
+        Effect.gen(function* () {
+          const answer = (n: number) => (n <= 10 ? 302 : 204)
+          const { close, endpoint, requests } = yield* opened(answer, { ...byDefault, delays }).pipe(
+            Effect.provideService(Random.Random, half)
+          )
+          yield* endpoint.write(order(1))
+          yield* settle
+          for (let n = 0; n < 20; n++) yield* TestClock.adjust("10 seconds")
+          yield* close
+          return requests.slice(1).map(({ at }, i) => (at - requests[i]!.at) / 1000)
+        })
+      assert.deepStrictEqual(yield* seconds(undefined), [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30])
+      // The tenth failure opens the breaker for a second.
+      assert.deepStrictEqual(yield* seconds({ max: "1 second" }), [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1])
     })
   )
 
@@ -276,7 +351,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves a receiver alone for as long as it asks, up to maxRetryAfter", () =>
+  it.effect("sends a receiver nothing for as long as it asks, up to maxRetryAfter", () =>
     Effect.gen(function* () {
       const { close, endpoint, requests } = yield* opened((n) => (n < 3 ? { retryAfter: "7200" } : 200), {
         maxRetryAfter: "1 hour"
@@ -293,7 +368,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves it alone with all requests, also when others are answered well meanwhile", () =>
+  it.effect("holds back all requests for as long as it asks, also when others are accepted meanwhile", () =>
     Effect.gen(function* () {
       const { accepted, close, endpoint, requests } = yield* opened(
         (n) => (n === 2 ? { retryAfter: "30" } : n === 3 ? { retryAfter: "10" } : 200),
@@ -319,29 +394,31 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("leaves it alone for the longer of what it asks and its breaker, also when it asks later", () =>
-    Effect.gen(function* () {
-      const { close, endpoint, requests } = yield* opened(
-        (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
-        {
-          concurrency: 2,
-          threshold: 1,
-          latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
-          timeout: "1 minute"
-        }
-      )
-      yield* EventSink.writeAll(endpoint, [order(1), order(2)])
-      yield* settle
-      // Half a second after its breaker opened for a second.
-      yield* TestClock.adjust("1500 millis")
-      yield* TestClock.adjust("9999 millis")
-      assert.strictEqual(requests.length, 2)
-      yield* TestClock.adjust("1 millis")
-      assert.strictEqual(requests.length, 3)
-      yield* TestClock.adjust("10 seconds")
-      assert.strictEqual(requests.length, 4)
-      yield* close
-    })
+  it.effect(
+    "holds requests back for the longer of what the receiver asks and the breaker, also when it asks later",
+    () =>
+      Effect.gen(function* () {
+        const { close, endpoint, requests } = yield* opened(
+          (n) => (n === 1 ? 500 : n === 2 ? { retryAfter: "10" } : 200),
+          {
+            concurrency: 2,
+            threshold: 1,
+            latency: (n) => (n === 1 ? "1 second" : "1500 millis"),
+            timeout: "1 minute"
+          }
+        )
+        yield* EventSink.writeAll(endpoint, [order(1), order(2)])
+        yield* settle
+        // Half a second after its breaker opened for a second.
+        yield* TestClock.adjust("1500 millis")
+        yield* TestClock.adjust("9999 millis")
+        assert.strictEqual(requests.length, 2)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(requests.length, 3)
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual(requests.length, 4)
+        yield* close
+      })
   )
 
   it.effect("waits as before once it is enabled again", () =>
@@ -442,7 +519,7 @@ describe("an endpoint", () => {
     }).pipe(quiet)
   )
 
-  it.effect("does not try an event again and again while others are taken: it waits for the backoff too", () =>
+  it.effect("does not try an event again and again while others are accepted: it waits for the backoff too", () =>
     Effect.gen(function* () {
       const { accepted, close, endpoint, requests } = yield* opened(
         (_, { customer }) => (customer === "bad" ? 500 : 200),
@@ -504,7 +581,7 @@ describe("an endpoint", () => {
     })
   )
 
-  it.effect("gives up what is bound for a forbidden address, and counts that against its receiver", () =>
+  it.effect("drops what is bound for a forbidden address, and counts that against its receiver", () =>
     Effect.gen(function* () {
       const dropped: Array<string> = []
       const { close, diverted, endpoint, requests } = yield* opened(() => "forbidden", {
@@ -536,7 +613,7 @@ describe("an endpoint", () => {
     }).pipe(quiet)
   )
 
-  it.effect("gives up what is left at its close, in time", () =>
+  it.effect("drops what is undelivered at its close, in time", () =>
     Effect.gen(function* () {
       const { close, endpoint } = yield* opened(() => "no answer", { drainTimeout: "3 seconds" })
       yield* EventSink.writeAll(endpoint, [order(1), order(2)])
@@ -736,10 +813,17 @@ describe("an endpoint's layers", () => {
       })
   )
 
+  it.effect("leave the values of a preset where nothing is set", () =>
+    Effect.gen(function* () {
+      const { threshold, timeout } = { ...Endpoint.distribution, ...(yield* read({ URL: url, THRESHOLD: "3" })) }
+      assert.deepStrictEqual([threshold, timeout], [3, "1 second"])
+    })
+  )
+
   it.effect("need only a url, and say what is missing or wrong", () =>
     Effect.gen(function* () {
       const settings = yield* read({ URL: url })
-      assert.deepStrictEqual([settings.timeout, settings.signing], [undefined, undefined])
+      assert.deepStrictEqual(Object.keys(settings), ["url", "ignored"])
       assert.include(String(yield* Effect.flip(read({}))), "URL")
       assert.include(String(yield* Effect.flip(read({ URL: url, THRESHOLD: "many" }))), "THRESHOLD")
     })

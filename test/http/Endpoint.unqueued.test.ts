@@ -40,6 +40,7 @@ const opened = (status: (n: number) => number, options: Partial<Endpoint.Unqueue
   const { layer, requests } = answering(status)
   return Effect.map(
     Endpoint.unqueued<Order>({
+      ...Endpoint.distribution,
       name: "orders",
       url: "http://receiver.test/",
       envelope: Envelope.json(Order),
@@ -51,7 +52,7 @@ const opened = (status: (n: number) => number, options: Partial<Endpoint.Unqueue
 }
 
 describe("unqueued", () => {
-  it.effect("a write ends when the receiver has taken the event, and not before", () =>
+  it.effect("a write ends when the receiver has accepted the event, and not before", () =>
     Effect.gen(function* () {
       const { endpoint, requests } = yield* opened((n) => (n < 13 ? 503 : 200))
       const writing = yield* Effect.forkChild(endpoint.write(order(1)))

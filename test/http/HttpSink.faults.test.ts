@@ -68,7 +68,7 @@ describe.each(clients)("over %s", (name, client) => {
       assert.isAtMost(yield* eventually(sockets, (n) => n <= before), before)
     }).pipe(Effect.provide(client))
 
-  it.effect("nobody listens: Transport, and surely not delivered", () =>
+  it.effect("no server: Transport, and certainly not delivered", () =>
     leavingNoSocket(
       Effect.gen(function* () {
         const ended = yield* writeOnce(yield* nobody)
@@ -140,7 +140,7 @@ describe.each(clients)("over %s", (name, client) => {
     )
   )
 
-  it.effect("a body of more than 64 KiB is given up with its connection, however long it says it is", () =>
+  it.effect("a body of more than 64 KiB is dropped with its connection, however long it says it is", () =>
     leavingNoSocket(
       Effect.gen(function* () {
         const server = yield* receiver(status(200, "x".repeat(8 * 1024 * 1024)))

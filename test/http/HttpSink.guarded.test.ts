@@ -118,7 +118,7 @@ describe("a sink over a guarded client", () => {
 })
 
 describe("an endpoint over a guarded client", () => {
-  it.live("gives up, one by one, a group that is bound for a forbidden address, and counts each", () =>
+  it.live("drops, one by one, a batch that is bound for a forbidden address, and counts each", () =>
     Effect.gen(function* () {
       const { port, reached } = yield* network()
       const dropped: Array<string> = []

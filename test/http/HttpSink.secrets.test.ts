@@ -127,7 +127,7 @@ describe.each(clients)("over %s", (_, client) => {
           yield* Effect.exit(sink.write(note("x")))
         }).pipe(
           Effect.withSpan("order"),
-          // As who debugs would: every header.
+          // Every header, as for debugging.
           Effect.provideService(HttpClient.TracerHeaderFilter, () => true),
           // A list of one's own takes the place of the default one, which has authorization.
           Effect.provideService(Headers.CurrentRedactedNames, ["x-mine"]),
@@ -166,7 +166,7 @@ describe("tracing", () => {
 
   const write = (url: string) => Effect.scoped(Effect.flatMap(sinkTo(url), (sink) => sink.write(note("x"))))
 
-  it.effect("nothing is traced where nobody looks", () =>
+  it.effect("nothing is traced without a tracer or a span", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* spansOf(write), [undefined])
     })
@@ -200,7 +200,7 @@ describe("tracing", () => {
     })
   )
 
-  it.effect("whoever turns propagation off has it off", () =>
+  it.effect("propagation can be turned off", () =>
     Effect.gen(function* () {
       const got = yield* spansOf((url) =>
         write(url).pipe(Effect.withSpan("order"), Effect.provideService(HttpClient.TracerPropagationEnabled, false))

@@ -470,7 +470,7 @@ describe("timeouts, closing and clients", () => {
     })
   )
 
-  it.effect("onAttempt is told of each attempt, of its events, status and error", () =>
+  it.effect("onAttempt gets each attempt, with its events, status and error", () =>
     Effect.gen(function* () {
       const attempts: Array<HttpSink.Attempt> = []
       const statuses = [204, 503]

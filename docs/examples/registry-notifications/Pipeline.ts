@@ -1,6 +1,6 @@
 /**
- * queue in a file | retry with a breaker | http: what an `Endpoint` is, over a queue that survives. Without options
- * a receiver is treated as distribution treats it.
+ * queue in a file | retry with a breaker | http: what an `Endpoint` is, over a queue that survives. Unless
+ * an option says otherwise, a receiver is treated as distribution treats it.
  */
 import { type Duration, Effect } from "effect"
 import { Breaker, type EventSink, RetryingSink } from "effect-events"
@@ -32,7 +32,7 @@ export const post = ({
   onAttempt,
   url
 }: Pick<Options, "name" | "url" | "mediaType" | "maxBytes" | "onAttempt">) => {
-  const { classification, maxEvents, timeout } = Endpoint.defaults
+  const { classification, maxEvents, timeout } = Endpoint.distribution
   const envelope = Envelope.registryWith({ mediaType })
   return HttpSink.make({ name, url, onAttempt, envelope, classification, maxBytes, maxEvents, timeout })
 }
@@ -48,7 +48,7 @@ export const queued =
 
 /** Tries again until the receiver has it. What no attempt can deliver, such as an event that is too large, it gives up. */
 export const make = Effect.fnUntraced(function* (options: Options) {
-  const { backoff, threshold } = { ...Endpoint.defaults, ...options }
+  const { backoff, threshold } = { ...Endpoint.distribution, ...options }
   const breaker = yield* Breaker.make({ threshold, backoff })
   const retrying = RetryingSink.make(breaker, { name: options.name, while: HttpSink.isTransient })
   return yield* post(options).pipe(Effect.flatMap(retrying), Effect.flatMap(queued(options)))

@@ -1,13 +1,14 @@
-/** Events over HTTP to a process that only answers: what does a request cost beside the client's own? */
+/** Events over HTTP to a process that only answers: what does the library cost beside the same client, used by hand? */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Agent } from "@effect/platform-node/Undici"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { HttpClient } from "effect/http/HttpClient"
+import { FetchHttpClient, HttpBody, HttpClient, HttpClientRequest } from "effect/http"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import * as SchemaParser from "effect/SchemaParser"
 import * as Scope from "effect/Scope"
 import * as EventSink from "effect-events/EventSink"
-import { Endpoint, Envelope, HttpSink, UndiciClient } from "effect-events/http"
+import { Endpoint, Envelope, HttpSink } from "effect-events/http"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
@@ -44,17 +45,23 @@ const receiver = Effect.acquireRelease(
   )
 )
 
-type Client = (connections: number) => Layer.Layer<HttpClient>
+type Client = (connections: number) => Layer.Layer<HttpClient.HttpClient>
 
-const lean: Client = (connections) => UndiciClient.layer(() => new Agent({ connections }))
-const platform: Client = (connections) => NodeHttpClient.layerUndiciOptions({ connections })
+const undici: Client = (connections) => NodeHttpClient.layerUndiciOptions({ connections })
+const nodeHttp: Client = (connections) =>
+  NodeHttpClient.layerNodeHttpOptions({ keepAlive: true, maxSockets: connections })
+const fetch: Client = () => FetchHttpClient.layer
 
 const overHttp = (
   label: string,
   connections: number,
-  run: (url: string, n: number) => Effect.Effect<Effect.Effect<unknown, unknown>, unknown, HttpClient | Scope.Scope>,
-  client: Client = lean
+  run: (
+    url: string,
+    n: number
+  ) => Effect.Effect<Effect.Effect<unknown, unknown>, unknown, HttpClient.HttpClient | Scope.Scope>,
+  { client = undici, ...rest }: Pick<Side, "goals" | "against"> & { readonly client?: Client } = {}
 ): Side => ({
+  ...rest,
   label,
   run: (load) =>
     Effect.gen(function* () {
@@ -64,59 +71,62 @@ const overHttp = (
     }).pipe(Effect.orDie)
 })
 
-/** What one would write with undici alone. */
-const raw = (connections: number, goals?: Side["goals"], together = 1): Side => ({
-  label: together === 1 ? "undici, by hand" : `undici, by hand, ${together} a request`,
-  goals,
-  run: (load) =>
-    Effect.map(receiver, (url) => {
-      const dispatcher = new Agent({ connections })
-      const { origin, pathname: path } = new URL(url)
-      const headers = { "content-type": "application/json" }
-      const post = async (n: number) => {
-        for (let i = 0; i < n; i += together) {
-          let body = JSON.stringify(event)
-          for (let line = 1; line < together; line++) body += `\n${JSON.stringify(event)}`
-          const answer = await dispatcher.request({ origin, path, method: "POST", headers, body })
-          await answer.body.dump()
-          if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`)
-        }
-      }
-      const all = Effect.promise(() =>
-        Promise.all(Array.from({ length: connections }, () => post(load.n / connections)))
-      )
-      return throughput(load, Effect.asVoid(all))
-    })
-})
-
-const json = Envelope.json(Order, { id: ({ id }) => id })
 const onDisabled = () => Effect.void
+const encode = SchemaParser.encodeUnknownSync(Schema.toCodecJson(Order))
+const byStringify = () => JSON.stringify(event)
+const bySchema = () => JSON.stringify(encode(event))
 
-const endpoint = (connections: number, label = "ours", client?: Client): Side =>
+/** One request after the other on each connection, without a sink or a retry, and without a timeout unless it is given. */
+const byHand = (
+  label: string,
+  connections: number,
+  body: () => string,
+  options: Pick<Side, "goals" | "against"> & { readonly batch?: number; readonly timeout?: Duration.Input } = {}
+): Side => {
+  const { batch = 1, timeout, ...rest } = options
+  return overHttp(
+    label,
+    connections,
+    (url, n) =>
+      Effect.map(HttpClient.HttpClient, (client) => {
+        const post = Effect.suspend(() => {
+          const lines = Array.from({ length: batch }, body).join("\n")
+          const exchange = Effect.flatMap(
+            client.execute(HttpClientRequest.setBody(HttpClientRequest.post(url), HttpBody.text(lines))),
+            (response) => response.arrayBuffer
+          )
+          return timeout === undefined ? exchange : Effect.timeout(exchange, timeout)
+        }).pipe(Effect.provideService(HttpClient.TracerDisabledWhen, () => true))
+        return Effect.all(
+          Array.from({ length: connections }, () => times(n / connections / batch, () => post)),
+          { concurrency: "unbounded", discard: true }
+        )
+      }),
+    rest
+  )
+}
+
+const endpoint = (label: string, connections: number, options?: { readonly client?: Client }): Side =>
   overHttp(
     label,
     connections,
     (url, n) =>
       Effect.map(
-        Endpoint.make({ name: "bench", url, envelope: json, concurrency: connections, onDisabled }),
+        Endpoint.make({
+          name: "bench",
+          url,
+          envelope: Envelope.json(Order),
+          concurrency: connections,
+          onDisabled
+        }),
         (endpoint) =>
           Effect.andThen(
             times(n, () => endpoint.write(event)),
             endpoint.flush
           )
       ),
-    client
+    options
   )
-
-const sink = (label = "ours", client?: Client): Side =>
-  overHttp(
-    label,
-    1,
-    (url, n) => Effect.map(HttpSink.make({ url, envelope: json }), (sink) => times(n, () => sink.write(event))),
-    client
-  )
-
-const overPlatform = "ours, over NodeHttpClient's undici"
 
 /** A request takes so long that the compiler is still at work after the time that is enough for others. */
 const warmUps = 1.5
@@ -128,7 +138,27 @@ export const http: ReadonlyArray<Row> = [
     n: 1600,
     metrics: cpuAndWall,
     warmUps,
-    sides: [endpoint(16), raw(16, { wall: atLeast(0.6) }), endpoint(16, overPlatform, platform)]
+    sides: [
+      endpoint("ours", 16),
+      byHand("the same client, by hand", 16, bySchema, { goals: { wall: atLeast(0.9) } }),
+      byHand("the same client, by hand, with a timeout", 16, bySchema, {
+        timeout: "5 seconds",
+        goals: { wall: atLeast(0.9) }
+      }),
+      byHand("the same client, by hand, no schema", 16, byStringify)
+    ]
+  },
+  {
+    name: "http-clients",
+    question: "One event a request at 16 connections, through `Endpoint`, by the `HttpClient`",
+    n: 1600,
+    metrics: cpuAndWall,
+    warmUps,
+    sides: [
+      endpoint("ours, over layerUndici", 16),
+      endpoint("ours, over layerNodeHttp", 16, { client: nodeHttp }),
+      endpoint("ours, over FetchHttpClient", 16, { client: fetch })
+    ]
   },
   {
     name: "http-sink-1",
@@ -136,7 +166,12 @@ export const http: ReadonlyArray<Row> = [
     n: 400,
     metrics: cpuAndWall,
     warmUps,
-    sides: [sink(), raw(1, { wall: atLeast(0.85) }), sink(overPlatform, platform)]
+    sides: [
+      overHttp("ours", 1, (url, n) =>
+        Effect.map(HttpSink.make({ url, envelope: Envelope.json(Order) }), (sink) => times(n, () => sink.write(event)))
+      ),
+      byHand("the same client, by hand", 1, bySchema, { goals: { wall: atLeast(0.85) } })
+    ]
   },
   {
     name: "http-batches",
@@ -160,8 +195,8 @@ export const http: ReadonlyArray<Row> = [
             )
         )
       ),
-      { ...endpoint(1, "ours, one a request"), goals: { wall: atLeast(30) } },
-      raw(1, undefined, 100)
+      byHand("the same client, by hand", 1, bySchema, { batch: 100, goals: { wall: atLeast(0.8) } }),
+      byHand("the same client, by hand, no schema", 1, byStringify, { batch: 100 })
     ]
   }
 ]

@@ -51,6 +51,7 @@ export const open = Effect.fnUntraced(function* (
     url: receiver.url,
     envelope: one,
     timeout: "1 minute",
+    delays: Endpoint.distribution.delays,
     threshold: 5,
     backoff: "20 millis",
     concurrency,

@@ -1,12 +1,10 @@
 /** A receiver on a real socket, which does whatever a test tells it to, and clients to write to it with. */
 import { NodeHttpClient } from "@effect/platform-node"
-import { Agent } from "@effect/platform-node/Undici"
 import { Effect, type Layer } from "effect"
 import { FetchHttpClient, HttpClient, type HttpClientRequest, HttpClientResponse } from "effect/http"
 import * as GuardedHttpClient from "../../../src/http/GuardedHttpClient.ts"
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http"
 import { type AddressInfo, createServer as createSocketServer, type Server, type Socket } from "node:net"
-import * as UndiciClient from "../../../src/http/UndiciClient.ts"
 
 export interface Received {
   readonly method: string
@@ -157,7 +155,6 @@ export const endless =
 
 export const clients: ReadonlyArray<readonly [string, Layer.Layer<HttpClient.HttpClient>]> = [
   ["undici", NodeHttpClient.layerUndici],
-  ["a dispatcher", UndiciClient.layer(() => new Agent())],
   ["fetch", FetchHttpClient.layer],
   ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })],
   ["guarded undici", GuardedHttpClient.layer({ allow: ["127.0.0.0/8"] })]

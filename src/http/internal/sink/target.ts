@@ -1,4 +1,4 @@
-/** What all requests of one sink share: where they go and the headers that every one of them has. */
+/** What all requests of one sink share: where they go, and the headers that each of them has. */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Url from "effect/http/Url"
@@ -6,25 +6,81 @@ import * as UrlParams from "effect/http/UrlParams"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { InvalidHeader, InvalidUrl } from "../../HttpSinkError.ts"
+import { headerProblem } from "./headerProblem.ts"
 
 export interface Target {
-  /** Where requests go: without credentials and fragment, and without what of the query is in `params`. */
+  /** Where requests go: without credentials and fragment, and without the part of the query that is in `params`. */
   readonly href: string
   /** The query with its values hidden: an error of the client, which ends up in a span, shows `href`, but not this. */
   readonly params: UrlParams.UrlParams
   /** Its host, an IPv6 address without brackets. */
   readonly host: string
-  /** What may be shown of that: without the query, and of a redacted url without the path. */
+  /** What may be shown of it: without the query, and of a redacted url without the path. */
   readonly shown: string
   readonly headers: Readonly<Record<string, string>>
   /** The names of headers whose values may not be shown. */
   readonly hidden: ReadonlyArray<string>
 }
 
+/**
+ * Where requests go, and the headers that each of them has.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface TargetOptions {
+  /**
+   * Where to post to: absolute, http or https. Credentials in it become a header, a fragment is left out. Errors show its
+   * origin and path, and spans the names in its query too; a span may show all of a query with other escapes than those of
+   * a form, so a secret belongs into a header. Of a `Redacted` one, such as that of a service that has a secret in the path,
+   * errors show the origin alone.
+   */
   readonly url: string | { readonly href: string } | Redacted.Redacted<string>
+  /** Headers of every request. An envelope's header takes the place of one with the same name. */
   readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
 }
+
+export const makeTarget = Effect.fnUntraced(function* ({ headers: given = {}, url }: TargetOptions) {
+  const headers: Record<string, string> = {}
+  const hidden: Array<string> = []
+  for (const [name, value] of Object.entries(given)) {
+    const header = name.toLowerCase()
+    const text = valueOf(value)
+    const problem = Object.hasOwn(headers, header) ? "is there twice" : headerProblem(header, text)
+    if (problem !== undefined) return yield* new InvalidHeader({ header: name, problem })
+    headers[header] = text
+    if (Redacted.isRedacted(value)) hidden.push(header)
+  }
+  const parsed = parse(typeof url === "object" && "href" in url ? url.href : valueOf(url))
+  if (Result.isFailure(parsed)) return yield* new InvalidUrl({ problem: parsed.failure })
+  const { authorization, hostname, origin, pathname, search, searchParams } = parsed.success
+  if (authorization !== undefined) {
+    if (Object.hasOwn(headers, "authorization")) {
+      const problem = "stands against the credentials of the url: give one of them"
+      return yield* new InvalidHeader({ header: "authorization", problem })
+    }
+    headers["authorization"] = authorization
+    hidden.push("authorization")
+  }
+  const pairs = [...searchParams]
+  // Receivers may compare a query letter by letter: one that would not come out as it was written stays in the text.
+  const isSame = `?${UrlParams.toString(UrlParams.make(pairs))}` === search
+  const target: Target = {
+    href: origin + pathname + (isSame ? "" : search),
+    params: isSame ? UrlParams.make(pairs.map(([name, value]) => [name, Redacted.make(value)])) : UrlParams.empty,
+    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    shown: Redacted.isRedacted(url) ? origin : origin + pathname,
+    headers,
+    hidden
+  }
+  return target
+})
+
+/** Why no event can be posted to this url. */
+export const urlProblem = (text: string): string | undefined =>
+  Result.match(parse(text), { onFailure: (problem) => problem, onSuccess: () => undefined })
+
+// internals
 
 /** What is used of `URL`, whose type is the platform's. */
 interface ParsedUrl {
@@ -38,101 +94,25 @@ interface ParsedUrl {
   readonly password: string
 }
 
-/** Headers that frame the message or belong to one connection (RFC 9110, sections 7.6.1 and 8.6), or to the envelope. */
-const reserved = new Set([
-  "connection",
-  "content-length",
-  "content-type",
-  "expect",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade"
-])
+const valueOf = (text: string | Redacted.Redacted<string>): string =>
+  Redacted.isRedacted(text) ? Redacted.value(text) : text
 
-const token = /^[!#$%&'*+\-.^_`|~\w]+$/
-
-/** Whether a header may have this value (RFC 9110, section 5.5): no line breaks, and no more than one byte a character. */
-export const isFieldValue = (value: string): boolean => /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
-
-export const makeTarget = (options: TargetOptions): Effect.Effect<Target, InvalidUrl | InvalidHeader> =>
-  Effect.suspend((): Effect.Effect<Target, InvalidUrl | InvalidHeader> => {
-    const headers: Record<string, string> = {}
-    const hidden: Array<string> = []
-    for (const [given, value] of Object.entries(options.headers ?? {})) {
-      const header = given.toLowerCase()
-      const text = Redacted.isRedacted(value) ? Redacted.value(value) : value
-      const problem = headerProblem(header, text)
-      if (problem !== undefined) return Effect.fail(new InvalidHeader({ header: given, problem }))
-      if (header in headers) return Effect.fail(new InvalidHeader({ header: given, problem: "is there twice" }))
-      headers[header] = text
-      if (Redacted.isRedacted(value)) hidden.push(header)
+/** A url that events can be posted to, and its credentials as a header (RFC 7617); or what is wrong with it. */
+const parse = (text: string) =>
+  Result.gen(function* () {
+    // In a browser a relative url would be taken for one of the page's.
+    if (!/^\s*[a-z][a-z\d+.-]*:/i.test(text)) return yield* Result.fail("is not absolute")
+    const url: ParsedUrl = yield* Result.mapError(Url.fromString(text), () => "is no url")
+    const { hostname, origin, password, pathname, protocol, search, searchParams, username } = url
+    if (protocol !== "http:" && protocol !== "https:") return yield* Result.fail("is not http or https")
+    // The error quotes the password.
+    const [user, pass] = yield* Result.try({
+      try: () => [decodeURIComponent(username), decodeURIComponent(password)] as const,
+      catch: () => "has credentials whose percent encoding is broken"
+    })
+    if (user.includes(":")) {
+      return yield* Result.fail("has a user name with a colon, which basic authentication cannot carry")
     }
-    const url = parse(textOf(options.url))
-    if (typeof url === "string") return Effect.fail(new InvalidUrl({ problem: url }))
-    const credentials = basic(url)
-    if (Result.isFailure(credentials)) return Effect.fail(credentials.failure)
-    if (credentials.success !== undefined) {
-      if ("authorization" in headers) {
-        const problem = "stands against the credentials of the url: give one of them"
-        return Effect.fail(new InvalidHeader({ header: "authorization", problem }))
-      }
-      headers["authorization"] = credentials.success
-      hidden.push("authorization")
-    }
-    const target = url.origin + url.pathname
-    const shown = Redacted.isRedacted(options.url) ? url.origin : target
-    const pairs = [...url.searchParams]
-    // Receivers may compare a query letter by letter: one that would not come out as it was written stays in the text.
-    const isSame = `?${UrlParams.toString(UrlParams.make(pairs))}` === url.search
-    const params = isSame ? UrlParams.make(pairs.map(([name, value]) => [name, Redacted.make(value)])) : UrlParams.empty
-    const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
-    return Effect.succeed({ href: isSame ? target : target + url.search, params, host, shown, headers, hidden })
+    const authorization = username + password === "" ? undefined : `Basic ${Base64.encode(`${user}:${pass}`)}`
+    return { authorization, hostname, origin, pathname, search, searchParams }
   })
-
-/** Why nothing can be posted to this url; nothing when something can. */
-export const urlProblem = (text: string): string | undefined => {
-  const url = parse(text)
-  if (typeof url === "string") return url
-  const credentials = basic(url)
-  return Result.isFailure(credentials) ? credentials.failure.problem : undefined
-}
-
-const textOf = (url: TargetOptions["url"]): string => {
-  if (Redacted.isRedacted(url)) return Redacted.value(url)
-  return typeof url === "string" ? url : url.href
-}
-
-/** Why requests cannot have this header, its name in lower case; nothing when they can. */
-export const headerProblem = (header: string, value: unknown): string | undefined => {
-  if (!token.test(header)) return "has a name that is no token (RFC 9110, section 5.6.2)"
-  if (header === "content-type") return "is the envelope's"
-  if (reserved.has(header)) return "is the client's: it frames the request or the connection"
-  if (typeof value !== "string") return "has a value that is no text"
-  return isFieldValue(value) ? undefined : "has a value with a line break or another character that no header carries"
-}
-
-const parse = (text: string): ParsedUrl | string => {
-  // In a browser a relative url would be taken for one of the page's.
-  if (!/^\s*[a-z][a-z\d+.-]*:/i.test(text)) return "is not absolute"
-  const result: Result.Result<ParsedUrl, unknown> = Url.fromString(text)
-  if (Result.isFailure(result)) return "is no url"
-  const url = result.success
-  return url.protocol === "http:" || url.protocol === "https:" ? url : "is not http or https"
-}
-
-/** The credentials of a url as a header (RFC 7617), if it has any. */
-const basic = ({ password, username }: ParsedUrl): Result.Result<string | undefined, InvalidUrl> => {
-  if (username === "" && password === "") return Result.succeed(undefined)
-  const invalid = (problem: string) => Result.fail(new InvalidUrl({ problem }))
-  try {
-    const [user, pass] = [decodeURIComponent(username), decodeURIComponent(password)]
-    if (user.includes(":")) return invalid("has a user name with a colon, which basic authentication cannot carry")
-    return Result.succeed(`Basic ${Base64.encode(`${user}:${pass}`)}`)
-  } catch {
-    // Its message quotes the password.
-    return invalid("has credentials whose percent encoding is broken")
-  }
-}

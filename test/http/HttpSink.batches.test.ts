@@ -43,7 +43,7 @@ const make = (more: Partial<HttpSink.Options<Note>> = {}) =>
 const tagOf = (error: HttpSink.HttpSinkError | EventSink.SinkClosed) =>
   error._tag === "HttpSinkError" ? error.reason._tag : error._tag
 
-describe("a group", () => {
+describe("a batch", () => {
   it.effect("is one request, with prefix, separators and suffix", () =>
     Effect.gen(function* () {
       const { sent, sink, some } = yield* make()
@@ -94,7 +94,7 @@ describe("a group", () => {
     })
   )
 
-  it.effect("an envelope for one event makes a sink without groups", () =>
+  it.effect("an envelope for one event makes a sink without batches", () =>
     Effect.map(make({ envelope: one }), ({ some }) => assert.isUndefined(some))
   )
 
@@ -163,7 +163,7 @@ describe("a group", () => {
     })
   )
 
-  it.effect("any groups carry every event once, in order, within the limits, and each is encoded once", () =>
+  it.effect("any batches carry every event once, in order, within the limits, and each is encoded once", () =>
     Effect.promise(() =>
       fc.assert(
         fc.asyncProperty(
@@ -226,7 +226,7 @@ describe("a signed request", () => {
     })
   )
 
-  it.effect("is signed by each secret, and by the id that it was told", () =>
+  it.effect("is signed by each secret, and by the id of its option", () =>
     Effect.gen(function* () {
       const { sent, sink } = yield* make({
         envelope: one,

@@ -4,7 +4,8 @@ import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { headerProblem, urlProblem } from "../sink/target.ts"
+import { headerProblem } from "../sink/headerProblem.ts"
+import { urlProblem } from "../sink/target.ts"
 import { secretProblem } from "../signature/webhookSecret.ts"
 
 /**
@@ -37,30 +38,38 @@ export const ignoring =
     (target?.mediaType !== undefined && mediaTypes.includes(target.mediaType))
 
 /**
- * What of an endpoint comes from a configuration.
+ * What of an endpoint comes from a configuration. A setting that is left out is no key here, so that the options of a preset
+ * in front of these stay.
  *
  * @category config
  * @since 0.1.0
  */
 export interface Settings {
   readonly url: Redacted.Redacted<string>
-  readonly headers: Readonly<Record<string, Redacted.Redacted<string>>> | undefined
-  readonly timeout: Duration.Duration | undefined
-  readonly threshold: number | undefined
-  readonly backoff: Duration.Duration | undefined
-  readonly capacity: number | undefined
-  readonly concurrency: number | undefined
-  readonly maxRetryAfter: Duration.Duration | undefined
-  readonly disableAfter: Duration.Duration | undefined
-  readonly drainTimeout: Duration.Duration | undefined
-  readonly maxEvents: number | undefined
-  readonly maxBytes: number | undefined
-  readonly signing: { readonly secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted<string>> } | undefined
+  readonly headers?: Readonly<Record<string, Redacted.Redacted<string>>>
+  readonly timeout?: Duration.Duration
+  readonly threshold?: number
+  readonly backoff?: Duration.Duration
+  readonly capacity?: number
+  readonly concurrency?: number
+  readonly maxRetryAfter?: Duration.Duration
+  readonly disableAfter?: Duration.Duration
+  readonly drainTimeout?: Duration.Duration
+  readonly maxEvents?: number
+  readonly maxBytes?: number
+  readonly signing?: { readonly secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted<string>> }
   /** For `ignoring`. */
   readonly ignored: Ignored
 }
 
-/** A secret text, and what is wrong with it, which is told with the setting's name and does not quote it. */
+/** The entries of a record that have a value. */
+const present = <R extends object>(record: R) =>
+  // The compiler does not follow the filter.
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as {
+    readonly [K in keyof R]?: Exclude<R[K], undefined>
+  }
+
+/** A secret text. The error has what is wrong with it and the name of the setting, and does not quote it. */
 const secretText = (problem: (text: string) => string | undefined) =>
   Schema.Redacted(Schema.String.check(Schema.makeFilter((text) => problem(text) ?? true)))
 
@@ -76,7 +85,7 @@ const Secret = Schema.Trim.check(
   })
 ).pipe(Schema.Redacted)
 
-/** Lines as HTTP has them: no separator within a line that a value could not have, too. */
+/** Lines as HTTP has them: any separator within a line could be part of a value, too. */
 const linesOf = (text: string): ReadonlyArray<readonly [name: string, value: string] | undefined> =>
   text
     .split("\n")
@@ -142,9 +151,10 @@ export const settings: Config.Config<Settings> = Config.map(
     mediaTypes: optional(Config.Array(Schema.Trim, "IGNORED_MEDIA_TYPES")),
     actions: optional(Config.Array(Schema.Trim, "IGNORED_ACTIONS"))
   }),
-  ({ actions, mediaTypes, secrets, ...rest }) => ({
-    ...rest,
-    signing: secrets !== undefined && Arr.isReadonlyArrayNonEmpty(secrets) ? { secrets } : undefined,
+  ({ actions, mediaTypes, secrets, url, ...rest }) => ({
+    ...present(rest),
+    ...(secrets !== undefined && Arr.isReadonlyArrayNonEmpty(secrets) ? { signing: { secrets } } : {}),
+    url,
     ignored: { mediaTypes, actions }
   })
 )

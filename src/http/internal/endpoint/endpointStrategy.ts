@@ -1,0 +1,71 @@
+/** What the requests of an endpoint wait for: an event's own delay, a receiver that asked for time, and the breaker. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Breaker from "../../../Breaker.ts"
+import * as ExponentialBackoff from "../../../ExponentialBackoff.ts"
+import * as RetryStrategy from "../../../RetryStrategy.ts"
+import type { HttpSinkError } from "../../HttpSinkError.ts"
+
+/** No write waits once `disabled` has ended. */
+export const makeEndpointStrategy = (
+  { delays, ...options }: Breaker.Options & { readonly delays: ExponentialBackoff.Options },
+  disabled: Effect.Effect<void>
+): Effect.Effect<RetryStrategy.RetryStrategy<HttpSinkError>> =>
+  Effect.map(Breaker.make(options), (breaker) => {
+    const strategy = ExponentialBackoff.make(delays).pipe(
+      RetryStrategy.combine(atThreshold(options)),
+      RetryStrategy.combine(askedFor()),
+      // Last, so that its probe waits for nothing else.
+      RetryStrategy.combine(breaker)
+    )
+    return RetryStrategy.make(
+      (event, idle) => {
+        const attempts = strategy.start(event, idle)
+        const proceed = () => {
+          const wait = attempts.proceed()
+          return wait && Effect.raceFirst(wait, disabled)
+        }
+        return { ...attempts, proceed }
+      },
+      { breaker: strategy.breaker, idle: strategy.idle }
+    )
+  })
+
+// internals
+
+/**
+ * Waits as long as the breaker would, from as many failures of one event on: where other events are accepted meanwhile, the
+ * breaker never opens.
+ */
+const atThreshold = ({ backoff, threshold }: Breaker.Options) =>
+  RetryStrategy.fromDelays(() => {
+    let failures = 0
+    return () => Effect.succeed(++failures < threshold ? Duration.zero : Duration.fromInputUnsafe(backoff))
+  })
+
+/** Holds all requests back for as long as any answer asked for: that is about the receiver and not about one event. */
+const askedFor = () => {
+  /** In milliseconds of the `Clock`; 0 when no answer has asked for time. */
+  let until = 0
+  const wait = Clock.clockWith((clock) => {
+    const rest = until - clock.currentTimeMillisUnsafe()
+    if (rest > 0) return Effect.sleep(Math.ceil(rest))
+    until = 0
+    return Effect.void
+  })
+  return RetryStrategy.make<HttpSinkError>(
+    () => ({
+      proceed: () => (until === 0 ? undefined : wait),
+      failure: ({ retryAfter }) =>
+        retryAfter === undefined
+          ? Effect.void
+          : Effect.map(Clock.currentTimeMillis, (now) => {
+              until = Math.max(until, now + Duration.toMillis(retryAfter))
+            }),
+      success: () => undefined,
+      abandon: () => undefined
+    }),
+    { idle: () => (until === 0 ? true : undefined) }
+  )
+}

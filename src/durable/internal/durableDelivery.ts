@@ -11,6 +11,7 @@ import { reportTimeout, within } from "../../internal/deadline.ts"
 import { Drainer } from "./storeDrainer.ts"
 import { closeAll, endsClosed } from "./draining.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { Account } from "./account.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Consumer, type ConsumerLine } from "./consumer.ts"
@@ -130,7 +131,7 @@ export class Delivery<A, E> {
 
   /** Learns how much there is: other processes write and deliver too. */
   private readonly refresh: Effect.Effect<void, EventStoreError> = Effect.clockWith((clock) => {
-    const now = clock.currentTimeMillisUnsafe()
+    const now = monotonicMillis(clock)
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now

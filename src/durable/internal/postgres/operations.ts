@@ -1,7 +1,7 @@
 /** The operations of a store, over its statements. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { type Acquired, type Lease, LeaseLost, type Operations } from "../../EventStore.ts"
+import { monotonicNow } from "../../../internal/monotonic.ts"
 import { Head } from "./head.ts"
 import { fits, Room } from "./room.ts"
 import {
@@ -67,7 +67,7 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
   )
   const next: Operations["next"] = Effect.fnUntraced(function* (lease, limits) {
     const head = known(heads, lease.queue, () => new Head())
-    const from = head.from(yield* Clock.currentTimeMillis)
+    const from = head.from(yield* monotonicNow)
     // what is given while they are read is none of their business
     const given = head.last
     const settled = head.isDue ? head.settled(given, yield* holders) : undefined

@@ -7,6 +7,7 @@
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { EventStoreError } from "../../EventStore.ts"
 import { answerAll } from "../answering.ts"
 import { Turns } from "../onDemand.ts"
@@ -75,7 +76,7 @@ export class Transactions {
           operation,
           work,
           clock,
-          since: clock.currentTimeMillisUnsafe(),
+          since: monotonicMillis(clock),
           // Both get what `work` has answered.
           committed: committed as Waiting["committed"],
           resume: resume as Waiting["resume"],
@@ -93,12 +94,11 @@ export class Transactions {
 
   private alone<A>(operation: string, kind: "read" | "none", work: Work<A>): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) => {
-      const since = clock.currentTimeMillisUnsafe()
+      const since = monotonicMillis(clock)
       const attempt = (delay: number): Effect.Effect<A, EventStoreError> => {
-        const now = clock.currentTimeMillisUnsafe()
-        const outcome = this.database.attempt(kind, (statements) => work(statements, now))
+        const outcome = this.database.attempt(kind, (statements) => work(statements, clock.currentTimeMillisUnsafe()))
         if (outcome._tag === "Done") return Effect.succeed(outcome.value)
-        const left = this.busyTimeout - (now - since)
+        const left = this.busyTimeout - (monotonicMillis(clock) - since)
         if (outcome._tag !== "Busy" || left <= 0) return this.failure(operation, outcome)
         return Effect.andThen(
           Effect.sleep(Math.min(delay, left)),
@@ -151,7 +151,7 @@ export class Transactions {
     let pause = this.delay
     for (const one of [...group, ...this.waiting]) {
       if (one.gone) continue
-      const left = this.busyTimeout - (one.clock.currentTimeMillisUnsafe() - one.since)
+      const left = this.busyTimeout - (monotonicMillis(one.clock) - one.since)
       if (left <= 0) late.push(one)
       else {
         patient.push(one)

@@ -44,6 +44,10 @@ export interface Options {
  * itself. It waits for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every error the
  * store goes on as soon as the cause is gone, and after one that its connection may be to blame for it opens the file again.
  *
+ * A full disk stops appends and nothing else: they leave the last 16 MiB of it (an eighth of a smaller one) to
+ * acknowledgements, which make room again, and fail as `NoSpace`. Where another program has taken the last byte, a write is
+ * done with the room that its own log had.
+ *
  * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When it is
  * set back, a lease from further ahead than it lasts is over.
  *
@@ -136,10 +140,20 @@ const make = (
   pollInterval: Duration.Duration
 ): Operations => {
   /** Tells who listens of a change with its commit, even if who asked for it is interrupted by then. */
-  const change = <A extends boolean | number | undefined>(queue: string, operation: string, work: Work<A>) =>
-    transactions.write(operation, work, (changed) => {
-      if (Number(changed) > 0) listeners.notify(queue)
-    })
+  const change = <A extends boolean | number | undefined>(
+    queue: string,
+    operation: string,
+    work: Work<A>,
+    grows?: boolean
+  ) =>
+    transactions.write(
+      operation,
+      work,
+      (changed) => {
+        if (Number(changed) > 0) listeners.notify(queue)
+      },
+      grows
+    )
   /** For an owner: nothing is answered when the lease is lost. */
   const owning = <A>(
     { epoch, queue }: Lease,
@@ -162,7 +176,7 @@ const make = (
 
   return {
     append: (queue, payloads, limits) =>
-      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now)),
+      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now), true),
     inTransaction: Effect.succeed(false),
     next: (lease, limits) =>
       owning(

@@ -25,6 +25,8 @@ const together = 8
 interface Waiting {
   readonly operation: string
   readonly work: Work<unknown>
+  /** It adds to the file. */
+  readonly grows: boolean
   readonly clock: Clock.Clock
   /** When it began to wait. */
   readonly since: number
@@ -68,13 +70,15 @@ export class Transactions {
   write<A>(
     operation: string,
     work: Work<A>,
-    committed: (answer: A) => void = () => {}
+    committed: (answer: A) => void = () => {},
+    grows = false
   ): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) =>
       Effect.callback<A, EventStoreError>((resume) => {
         const one: Waiting = {
           operation,
           work,
+          grows,
           clock,
           since: monotonicMillis(clock),
           // Both get what `work` has answered.
@@ -112,8 +116,10 @@ export class Transactions {
   private readonly turn: Effect.Effect<void> = Effect.suspend(() => {
     const group = this.take()
     if (group.length === 0) return Effect.void
-    const outcome = this.database.attempt("write", (statements) =>
-      group.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe()))
+    const outcome = this.database.attempt(
+      "write",
+      (statements) => group.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe())),
+      group.some(({ grows }) => grows)
     )
     if (outcome._tag === "Busy") return this.busy(group, outcome)
     this.delay = 1

@@ -1,6 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs"
-import { join, matchesGlob, normalize } from "node:path"
+import { readFileSync } from "node:fs"
+import { join, matchesGlob } from "node:path"
 import { describe, expect, it } from "vitest"
+import { figures } from "./house/figures.ts"
+import { type Import, sourceTree } from "./house/sourceTree.ts"
 
 /**
  * The floors of `src`, from the ground up: a module imports only from floors below its own. The modules of a folder share
@@ -47,15 +49,16 @@ const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
 }
 
 const maxLines = 450
+/** How many modules a chain of imports may have, in all and from a module of the core on. */
+const maxChain = 13
+const maxChainOfCore = 8
+/** How much of the code of `src` one folder may have. */
+const maxShare = 0.35
 
 const root = join(import.meta.dirname, "..")
 const read = (path: string): string => readFileSync(join(root, path), "utf8")
 
-const modules = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-  .map((path) => path.replaceAll("\\", "/"))
-  .filter((path) => path.endsWith(".ts"))
-  .map((path) => path.slice(0, -".ts".length))
-  .toSorted()
+const modules = [...sourceTree.keys()]
 const inTable = modules.filter((module) => module !== "index" && module !== "http/index" && module !== "durable/index")
 const publicModules = inTable.filter(
   (module) => !/(^|\/)internal\//.test(module) && !module.startsWith("testing/laws/")
@@ -69,31 +72,7 @@ const stableUpTo = floorOf("EventQueue")
 /** Modules of the main `effect` entry that are allowed only above that floor. */
 const unstable = ["Graph", "RateLimiter"]
 
-interface Import {
-  readonly clause: string
-  readonly from: string
-}
-
-/** Every import, export-from and import type; type-only ones count as much as any other. */
-const importsOf = (module: string): ReadonlyArray<Import> => {
-  const code = read(`src/${module}.ts`).replaceAll(/\/\*[\s\S]*?\*\//g, "")
-  return [
-    ...code.matchAll(/^(?:import|export)\s+((?:type\s+)?[\w$*,\s]*(?:\{[^}]*\})?)\s*from\s+"([^"]+)"/gm),
-    ...code.matchAll(/^import()\s+"([^"]+)"/gm),
-    ...code.matchAll(/\bimport()\(\s*"([^"]+)"/g)
-  ].map(([, clause = "", from = ""]) => ({ clause, from }))
-}
-
-/** The path within `src` that a relative import means, without its extension. */
-const target = (module: string, from: string): string =>
-  normalize(join(module, "..", from))
-    .replaceAll("\\", "/")
-    .replace(/\.ts$/, "")
-
-const neighboursOf = (module: string): ReadonlyArray<string> =>
-  importsOf(module)
-    .filter(({ from }) => from.startsWith("."))
-    .map(({ from }) => target(module, from))
+const neighboursOf = (module: string): ReadonlyArray<string> => sourceTree.get(module)?.neighbours ?? []
 
 describe("architecture", () => {
   it("every module stands on exactly one floor", () => {
@@ -114,8 +93,22 @@ describe("architecture", () => {
     for (const module of modules) visit(module, [])
   })
 
+  it(`no chain of imports has more than ${maxChain} modules, and none of the core more than ${maxChainOfCore}`, () => {
+    const { longestChain, longestChainOfCore } = figures
+    expect(longestChain.length, `${longestChain}`).toBeLessThanOrEqual(maxChain)
+    expect(longestChainOfCore.length, `${longestChainOfCore}`).toBeLessThanOrEqual(maxChainOfCore)
+  })
+
+  it(`no folder has more than ${maxShare} of the code`, () => {
+    expect(figures.folders.filter(({ share }) => share > maxShare)).toEqual([])
+  })
+
+  it("http and durable import nothing of each other", () => {
+    expect(figures.crossings).toEqual([])
+  })
+
   describe.each(inTable)("%s", (module) => {
-    const imports = importsOf(module)
+    const imports = sourceTree.get(module)?.imports ?? []
 
     it("imports only from the floors below, or internals of its own", () => {
       const isInternal = module.includes("/internal/") || module.startsWith("internal/") || module.includes("/laws/")

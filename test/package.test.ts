@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { comments, fences, firstMissing, root } from "./support/fences.ts"
 
@@ -15,6 +15,8 @@ const forNode = specifiers.filter((specifier) => /\/http\/Guarded/.test(specifie
 const program = fences.find(({ file, mark }) => file === "README.md" && mark === "")
 
 const folder = mkdtempSync(join(tmpdir(), "effect-events-"))
+const installed = join(folder, "node_modules", manifest.name)
+const tarball = `./${manifest.name}-${manifest.version}.tgz`
 
 // npm hands its own settings down to scripts: without this, the npm below would still work on this repository
 const env = Object.fromEntries(
@@ -36,7 +38,6 @@ describe("the package", () => {
     command(root, "npm", "pack", "--pack-destination", folder)
     write("package.json", JSON.stringify({ name: "user", private: true, type: "module" }))
     const others = ["effect", "typescript"].map((name) => `${name}@${manifest.devDependencies[name]}`)
-    const tarball = `./${manifest.name}-${manifest.version}.tgz`
     command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", tarball, ...others)
   })
 
@@ -44,8 +45,21 @@ describe("the package", () => {
 
   it("contains nothing that a user does not need", () => {
     const wanted = ["CHANGELOG.md", "LICENSE", "README.md", "dist", "docs", "package.json", "src"]
-    const names = readdirSync(join(folder, "node_modules", manifest.name))
-    expect(names.filter((name) => !wanted.includes(name))).toEqual([])
+    expect(readdirSync(installed).filter((name) => !wanted.includes(name))).toEqual([])
+  })
+
+  it("contains every file and heading that its pages link to", () => {
+    const pages = globSync("{*.md,docs/**/*.md}", { cwd: installed })
+    expect(pages.length).toBeGreaterThan(10)
+    expect(pages.flatMap((page) => deadLinks(page).map((link) => `${page}: ${link}`))).toEqual([])
+  })
+
+  // npx, since a clone needs neither: the second brings a TypeScript of its own
+  it.each([
+    ["publint@0.3.25", "--strict"],
+    ["@arethetypeswrong/cli@0.18.5", "--profile", "esm-only"]
+  ])("%s finds no fault", (tool, ...options) => {
+    command(folder, "npx", "--yes", tool, tarball, ...options)
   })
 
   const importing = (list: ReadonlyArray<string>): void =>
@@ -56,13 +70,18 @@ describe("the package", () => {
     command(folder, process.execPath, "entries.js")
   })
 
-  it.each(readdirSync(join(root, "src", "internal")))("internal/%s cannot be imported", (file) => {
-    const name = file.replace(/\.ts$/, "")
-    for (const path of [`internal/${name}`, `internal/${file}`, `dist/internal/${name}.js`, `src/internal/${file}`]) {
-      write("internal.js", `await import("${manifest.name}/${path}")`)
-      const result = spawnSync(process.execPath, ["internal.js"], { cwd: folder, encoding: "utf8" })
-      expect(result.stderr).toContain("ERR_PACKAGE_PATH_NOT_EXPORTED")
-    }
+  it("no internal module can be imported", () => {
+    const internals = globSync("src/**/internal/**/*.ts", { cwd: installed }).map((path) =>
+      path.replaceAll("\\", "/").slice("src/".length, -".ts".length)
+    )
+    expect(internals.length).toBeGreaterThan(100)
+    const paths = internals.flatMap((name) => [name, `${name}.ts`, `dist/${name}.js`, `src/${name}.ts`])
+    const tries = `for (const path of ${JSON.stringify(paths)}) {
+      const code = await import("${manifest.name}/" + path).then(() => "imported", (error) => error.code)
+      if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED") console.log(path, code)
+    }`
+    write("internal.js", tries)
+    expect(command(folder, process.execPath, "internal.js")).toBe("")
   })
 
   it("its declarations are complete: they compile without skipLibCheck", () => {
@@ -88,6 +107,30 @@ describe("the package", () => {
     expect(firstMissing(command(folder, process.execPath, "main.ts"), comments(code, "prints"))).toBe(undefined)
   })
 })
+
+const read = (page: string): string =>
+  readFileSync(join(installed, page), "utf8").replaceAll(/^ *```[\s\S]*?^ *```$/gm, "")
+
+/** The relative links of a page whose file is not in the package, or whose heading is not in the file. */
+const deadLinks = (page: string): ReadonlyArray<string> =>
+  [...read(page).matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link = ""]) => link)
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .filter((link) => {
+      const [path = "", anchor] = link.split("#")
+      const file = path === "" ? page : join(dirname(page), path)
+      if (path.startsWith("/") || file.startsWith("..") || !existsSync(join(installed, file))) return true
+      return anchor !== undefined && !anchorsOf(read(file)).includes(anchor)
+    })
+
+/** What a heading is linked by, as GitHub and npm make it. */
+const anchorsOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/^#+ +(.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}_\- ]/gu, "")
+      .replaceAll(" ", "-")
+  )
 
 const compilerOptions = [
   "--noEmit",

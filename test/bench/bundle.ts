@@ -1,4 +1,5 @@
 /** What the library adds to an application's bundle: minified, and gzipped. */
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 
@@ -6,6 +7,13 @@ export interface BundleSize {
   readonly what: string
   readonly minified: number
   readonly gzipped: number
+}
+
+export interface BundleSizes {
+  /** Each entry point of the package: its own code, with `effect` and the platform left out. */
+  readonly entries: ReadonlyArray<BundleSize>
+  /** EventSink, EventQueue and Broadcaster, with all of their functions: by themselves, and what an application grows by. */
+  readonly application: ReadonlyArray<BundleSize>
 }
 
 const root = join(import.meta.dirname, "..", "..")
@@ -26,11 +34,73 @@ import * as Stream from "effect/Stream"
 export { Queue, PubSub, Stream }
 `
 
-/** The sizes, or why there are none. */
-export const bundleSizes = async (): Promise<ReadonlyArray<BundleSize> | string> => {
+/** The own code of entry points, by default of all of package.json; or why there are no sizes. */
+export const entrySizes = async (entries = entryPoints()): Promise<ReadonlyArray<BundleSize> | string> => {
+  const size = await bundler()
+  if (size === undefined) return notInstalled
+  const sizes: Array<BundleSize> = []
+  for (const what of entries) sizes.push({ what, ...(await size(`export * from "${what}"`, outside)) })
+  return sizes
+}
+
+/** The sizes of all entry points and of an application, or why there are none. */
+export const bundleSizes = async (): Promise<BundleSizes | string> => {
+  const size = await bundler()
+  const entries = await entrySizes()
+  if (size === undefined || typeof entries === "string") return notInstalled
+  const difference = async (what: string, base: string, more: string): Promise<BundleSize> => {
+    const [without, together] = [await size(base), await size(base + more)]
+    return {
+      what,
+      minified: together.minified - without.minified,
+      gzipped: together.gzipped - without.gzipped
+    }
+  }
+  return {
+    entries,
+    application: [
+      { what: "their own code, with effect left out", ...(await size(parts, outside)) },
+      await difference(
+        "what they add to an application that has Effect, Queue, PubSub and Stream",
+        application + effects,
+        parts
+      ),
+      await difference("what they add to an application that has Effect only", application, parts)
+    ]
+  }
+}
+
+export const describeBundle = (sizes: BundleSizes | string): string => {
+  if (typeof sizes === "string") return `Bundle: ${sizes}`
+  const line = ({ gzipped, minified, what }: BundleSize) => {
+    const kilobytes = (bytes: number) => (bytes / 1000).toFixed(1).padStart(5)
+    return `  ${kilobytes(minified)} kB minified, ${kilobytes(gzipped)} kB gzipped: ${what}`
+  }
+  return [
+    "Bundle: the own code of each entry point, with effect left out",
+    ...sizes.entries.map(line),
+    "Bundle: EventSink, EventQueue and Broadcaster, all of their functions",
+    ...sizes.application.map(line)
+  ].join("\n")
+}
+
+// internals
+
+const notInstalled = "not installed: rolldown"
+const outside = [/^effect(\/|$)/, /^@effect\//, /^node:/]
+
+const entryPoints = (): ReadonlyArray<string> => {
+  const { exports, name } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+  return Object.keys(exports)
+    .filter((key) => !key.includes("*") && !key.endsWith(".json"))
+    .map((key) => key.replace(/^\./, name))
+}
+
+/** Bundles code and answers the sizes; undefined without rolldown. */
+const bundler = async () => {
   const rolldown = await import("rolldown").catch(() => undefined)
-  if (rolldown === undefined) return "not installed: rolldown"
-  const size = async (code: string, external: ReadonlyArray<RegExp> = []) => {
+  if (rolldown === undefined) return undefined
+  return async (code: string, external: ReadonlyArray<RegExp> = []) => {
     const bundle = await rolldown.rolldown({
       input: "entry",
       cwd: root,
@@ -53,32 +123,4 @@ export const bundleSizes = async (): Promise<ReadonlyArray<BundleSize> | string>
       await bundle.close()
     }
   }
-  const difference = async (what: string, base: string, more: string): Promise<BundleSize> => {
-    const [without, together] = [await size(base), await size(base + more)]
-    return {
-      what,
-      minified: together.minified - without.minified,
-      gzipped: together.gzipped - without.gzipped
-    }
-  }
-  return [
-    { what: "its own code, with effect left out", ...(await size(parts, [/^effect(\/|$)/])) },
-    await difference(
-      "what it adds to an application that has Effect, Queue, PubSub and Stream",
-      application + effects,
-      parts
-    ),
-    await difference("what it adds to an application that has Effect only", application, parts)
-  ]
 }
-
-export const describeBundle = (sizes: ReadonlyArray<BundleSize> | string): string =>
-  typeof sizes === "string"
-    ? `Bundle: ${sizes}`
-    : [
-        "Bundle: EventSink, EventQueue and Broadcaster, all of their functions",
-        ...sizes.map(({ gzipped, minified, what }) => {
-          const kilobytes = (bytes: number) => (bytes / 1000).toFixed(1)
-          return `  ${kilobytes(minified)} kB minified, ${kilobytes(gzipped)} kB gzipped: ${what}`
-        })
-      ].join("\n")

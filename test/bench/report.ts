@@ -1,4 +1,4 @@
-import type { BundleSize } from "./bundle.ts"
+import type { BundleSizes } from "./bundle.ts"
 import type { Environment } from "./environment.ts"
 import type { Effort, RowResult } from "./runner.ts"
 
@@ -8,5 +8,5 @@ export interface Report {
   readonly effort: Effort
   readonly rows: ReadonlyArray<RowResult>
   /** The sizes, or why there are none; nothing when only some rows were run. */
-  readonly bundle: ReadonlyArray<BundleSize> | string | undefined
+  readonly bundle: BundleSizes | string | undefined
 }

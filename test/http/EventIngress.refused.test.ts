@@ -72,7 +72,7 @@ const signed = (request: Request): Request => ({
 })
 
 describe("onRefused", () => {
-  it.effect("has a body that does not decode as it came, and its answer is what the sender gets", () =>
+  it.effect("gets a body that does not decode as exact bytes, and its reply is the answer", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<Order>()
@@ -83,8 +83,8 @@ describe("onRefused", () => {
         assert.strictEqual((yield* ask(json(order("b")))).status, 202)
         assert.deepStrictEqual(sink.received, [order("b")])
         assert.deepStrictEqual(answers, [
-          { status: 202, events: 0, repeats: 0, problem: wrong },
-          { status: 202, events: 1, repeats: 0 }
+          { status: 202, events: 0, duplicates: 0, problem: wrong },
+          { status: 202, events: 1, duplicates: 0 }
         ])
         // It is acknowledged, and so no refusal.
         assert.deepStrictEqual(logs, [])
@@ -92,7 +92,7 @@ describe("onRefused", () => {
     )
   )
 
-  it.effect("has what no envelope accepts, and what is encoded, as bytes that were not touched", () =>
+  it.effect("gets a request that no envelope accepts, and an encoded one, as exact bytes", () =>
     Effect.gen(function* () {
       const { ask, kept } = yield* ingress(yield* TestSink.recording<Order>())
       const unknown = { headers: { "content-type": "text/xml" }, body: "<order/>" }
@@ -111,7 +111,7 @@ describe("onRefused", () => {
     })
   )
 
-  it.effect("has what the sink refuses with a status that is about the content", () =>
+  it.effect("gets a request that refusal answers with a status about the content", () =>
     Effect.gen(function* () {
       const sink = yield* EventSink.make((_: Order) => Effect.fail(new Full({ secret: "hunter2" })))
       for (const status of [400, 404, 409, 410, 415, 422, 499]) {
@@ -126,7 +126,7 @@ describe("onRefused", () => {
   )
 
   it.effect(
-    "never has what was answered with 401, 403, 405, 408, 413, 429 or 503, nor a body that did not come whole",
+    "never gets a request that was answered with 401, 403, 405, 408, 413, 429 or 5xx, nor an incomplete body",
     () =>
       quiet(
         Effect.gen(function* () {
@@ -188,7 +188,7 @@ describe("onRefused", () => {
       )
   )
 
-  it.effect("has what is signed, and only that", () =>
+  it.effect("gets signed requests only, where verify is given", () =>
     quiet(
       Effect.gen(function* () {
         const { ask, kept } = yield* ingress(yield* TestSink.recording<Order>(), { verify })
@@ -206,7 +206,7 @@ describe("onRefused", () => {
     )
   )
 
-  it.effect("may leave the refusal as it is, or answer otherwise", () =>
+  it.effect("may leave the refusal as it is, or give another answer", () =>
     quiet(
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<Order>()
@@ -233,7 +233,7 @@ describe("onRefused", () => {
   )
 
   it.effect(
-    "that fails, dies, is no answer or too slow is answered with 503, and the log says so without the body",
+    "that fails, dies, is too slow or gives an invalid status is answered with 503, and the log has no body",
     () =>
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<Order>()
@@ -245,7 +245,7 @@ describe("onRefused", () => {
           [Effect.succeed({ status: 302 }), "died"],
           [Effect.succeed({ status: 202.5 }), "died"],
           [Effect.succeed({ status: 507, detail: "no room" }), "answered 507: no room"],
-          [Effect.never, "was slower than its limit"]
+          [Effect.never, "exceeded writeTimeout"]
         ]
         for (const [reply, why] of cases) {
           yield* withLogs((logs) =>
@@ -260,9 +260,9 @@ describe("onRefused", () => {
                 const expected = [503, `Refused with 400 and not kept: ${wrong.detail}`, "5"]
                 assert.deepStrictEqual([status, detail, headers["retry-after"]], expected)
               }
-              assert.deepStrictEqual(answers, [{ status, events: 0, repeats: 0, problem: wrong }])
+              assert.deepStrictEqual(answers, [{ status, events: 0, duplicates: 0, problem: wrong }])
               assert.deepStrictEqual(messages(logs), [
-                `ERROR EventIngress "EventIngress" did not keep a refused request since onRefused ${why}`
+                `ERROR EventIngress "EventIngress" did not keep a refused request because onRefused ${why}`
               ])
               clean(logs)
             })
@@ -271,7 +271,7 @@ describe("onRefused", () => {
       })
   )
 
-  it.effect("ends although its sender went away", () =>
+  it.effect("ends although the sender disconnected", () =>
     Effect.gen(function* () {
       let ended = false
       const gate = yield* TestSink.hanging<Order>()
@@ -313,7 +313,7 @@ describe("refusals in the log", () => {
     )
   )
 
-  it.effect("begin anew after a request that was taken, a minute after the last line or later", () =>
+  it.effect("begin a new run after an accepted request, a minute after the last line or later", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const { ask } = yield* ingress(yield* TestSink.recording<Order>(), { onRefused: undefined })
@@ -339,7 +339,7 @@ describe("refusals in the log", () => {
     )
   )
 
-  it.effect("are there where onRefused leaves them, and say when it keeps none and when it does again", () =>
+  it.effect("include those of onRefused: a refusal left as it is, a request that is not kept, and the recovery", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         let reply: Effect.Effect<EventIngress.Reply | undefined, unknown> = Effect.undefined
@@ -356,9 +356,9 @@ describe("refusals in the log", () => {
         const line = 'EventIngress "EventIngress"'
         assert.deepStrictEqual(messages(logs), [
           `WARN ${line} refused a request with 400: ${wrong.detail}`,
-          `ERROR ${line} did not keep a refused request since onRefused failed with Full`,
-          `ERROR ${line} kept none of 2 refused requests since onRefused failed with Full`,
-          `INFO ${line} keeps refused requests again, after 3 that it did not`
+          `ERROR ${line} did not keep a refused request because onRefused failed with Full`,
+          `ERROR ${line} did not keep 2 refused requests, the last because onRefused failed with Full`,
+          `INFO ${line} keeps refused requests again, after 3 not kept`
         ])
         clean(logs)
       })

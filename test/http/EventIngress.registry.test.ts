@@ -43,7 +43,7 @@ const warning = (name: string, version: number) =>
   `${mediaType(version)} is later than version 2, the latest known`
 
 describe("an ingress of a registry", () => {
-  it.effect("takes what registries post from version 3 on, and says nothing of it", () =>
+  it.effect("accepts the requests of registries from version 3 on, without a warning", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const { post, sink } = yield* ingress("a")
@@ -60,7 +60,7 @@ describe("an ingress of a registry", () => {
     )
   )
 
-  it.effect("takes later versions whose body decodes, and warns once of each", () =>
+  it.effect("accepts later versions whose body decodes, and warns once of each", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const { post, sink } = yield* ingress("a")

@@ -29,7 +29,7 @@ const lines = (...ids: ReadonlyArray<string>): Request => ({
   body: ids.map((id) => JSON.stringify(order(id))).join("\n")
 })
 
-/** An ingress over a sink, and what it told of its answers. */
+/** An ingress over a sink, and the calls of its onAnswer. */
 const ingress = <E = never>(
   sink: EventSink.EventSink<Order, E>,
   options: Partial<EventIngress.Options<Order, E>> = {}
@@ -70,11 +70,11 @@ describe("an answer", () => {
       const { headers, status, text } = yield* Fiber.join(asked)
       assert.deepStrictEqual([status, text, headers["content-length"]], [202, "", "0"])
       assert.deepStrictEqual(idsOf(sink), ["a", "b"])
-      assert.deepStrictEqual(answers, [{ status: 202, events: 2, repeats: 0 }])
+      assert.deepStrictEqual(answers, [{ status: 202, events: 2, duplicates: 0 }])
     })
   )
 
-  it.effect("writes groups where the sink takes them, and no event twice", () =>
+  it.effect("of a batch sink comes after writes of batches, and no event is written twice", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>({ group: 2 })
       const { ask } = yield* ingress(sink)
@@ -84,32 +84,34 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 400 for what is not what the envelope says, and tells what and where without showing it", () =>
-    Effect.gen(function* () {
-      const sink = yield* TestSink.recording<Order>()
-      const { answers, ask } = yield* ingress(sink)
-      const bad = yield* ask(json({ id: "a", total: "hunter2" }))
-      assert.strictEqual(bad.status, 400)
-      assert.strictEqual(bad.headers["content-type"], "application/problem+json")
-      assert.deepStrictEqual(JSON.parse(bad.text), {
-        type: "about:blank",
-        title: "Bad Request",
-        status: 400,
-        detail: 'Expected number at ["total"]'
+  it.effect(
+    "is 400 for a body that the envelope does not decode, with what is wrong and where, and without the body",
+    () =>
+      Effect.gen(function* () {
+        const sink = yield* TestSink.recording<Order>()
+        const { answers, ask } = yield* ingress(sink)
+        const bad = yield* ask(json({ id: "a", total: "hunter2" }))
+        assert.strictEqual(bad.status, 400)
+        assert.strictEqual(bad.headers["content-type"], "application/problem+json")
+        assert.deepStrictEqual(JSON.parse(bad.text), {
+          type: "about:blank",
+          title: "Bad Request",
+          status: 400,
+          detail: 'Expected number at ["total"]'
+        })
+        const line = yield* ask({ ...lines("a"), body: '{"id":"a","total":1}\n{"id":"b"}' })
+        assert.deepStrictEqual([line.status, line.detail], [400, 'Missing key at ["total"] on line 2'])
+        const text = yield* ask(json('{"id":"hunter2",}'))
+        assert.deepStrictEqual([text.status, text.detail], [400, "not JSON at line 1, column 17"])
+        const deep = yield* ask(json("[".repeat(5000) + "]".repeat(5000)))
+        assert.deepStrictEqual([deep.status, deep.detail], [400, "nested too deeply at line 1, column 1001"])
+        assert.strictEqual((yield* ask(json(""))).status, 400)
+        assert.strictEqual((yield* ask({ headers: { "content-type": "application/json" } })).status, 400)
+        // Nothing of a request with one bad event.
+        assert.deepStrictEqual(sink.received, [])
+        const problem = { status: 400, detail: 'Missing key at ["total"] on line 2' }
+        assert.deepStrictEqual(answers[1], { status: 400, events: 0, duplicates: 0, problem })
       })
-      const line = yield* ask({ ...lines("a"), body: '{"id":"a","total":1}\n{"id":"b"}' })
-      assert.deepStrictEqual([line.status, line.detail], [400, 'Missing key at ["total"] on line 2'])
-      const text = yield* ask(json('{"id":"hunter2",}'))
-      assert.deepStrictEqual([text.status, text.detail], [400, "not JSON at line 1, column 17"])
-      const deep = yield* ask(json("[".repeat(5000) + "]".repeat(5000)))
-      assert.deepStrictEqual([deep.status, deep.detail], [400, "nested too deeply at line 1, column 1001"])
-      assert.strictEqual((yield* ask(json(""))).status, 400)
-      assert.strictEqual((yield* ask({ headers: { "content-type": "application/json" } })).status, 400)
-      // Nothing of a request with one bad event.
-      assert.deepStrictEqual(sink.received, [])
-      const problem = { status: 400, detail: 'Missing key at ["total"] on line 2' }
-      assert.deepStrictEqual(answers[1], { status: 400, events: 0, repeats: 0, problem })
-    })
   )
 
   it.effect("is 405 with Allow for every other method", () =>
@@ -122,7 +124,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 413 for a body that is too large, whatever it says of its length, and exactly from the limit on", () =>
+  it.effect("is 413 for a body of more than maxBytes, whatever its content-length says", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const body = JSON.stringify(order("a"))
@@ -148,7 +150,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 415 for what no envelope accepts, and says what is", () =>
+  it.effect("is 415 for a content type that no envelope accepts, with the accepted ones", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink)
@@ -165,7 +167,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 415 for an event in binary mode whose data is of another type, unless there is none", () =>
+  it.effect("is 415 for an event in binary mode with data of another type, and 202 for one without data", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number | undefined>>()
       const data = CloudEvent.optional(CloudEvent.json(Schema.Int))
@@ -188,7 +190,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 415 for an encoded body, and says that none is taken", () =>
+  it.effect("is 415 for an encoded body, with the one accepted coding", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>())
       for (const coding of ["gzip", "br", "deflate, gzip", "identity, gzip", "x"]) {
@@ -199,7 +201,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 400 for a body that is shorter than its length, although what came of it is whole lines", () =>
+  it.effect("is 400 for a body that is shorter than its content-length, even one of whole lines", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink)
@@ -213,7 +215,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("is 408 for a body that does not come in time, and the connection is not used again", () =>
+  it.effect("is 408 for a body that does not come in time, and the connection closes", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>(), { bodyTimeout: "3 seconds" })
       let pulled = 0
@@ -254,7 +256,7 @@ describe("503", () => {
         [503, "5", "The receiver is closed"]
       )
       const problem = { status: 503, detail: "The receiver is closed" }
-      assert.deepStrictEqual(answers, [{ status: 503, events: 0, repeats: 0, problem }])
+      assert.deepStrictEqual(answers, [{ status: 503, events: 0, duplicates: 0, problem }])
       assert.deepStrictEqual(
         logs.map(({ level }) => level),
         ["WARN"]
@@ -263,7 +265,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("is the answer of a full queue, and one with room takes it", () =>
+  it.effect("is the answer of a full queue, and 202 that of a queue with room", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>()
       const queue = yield* EventQueue.make({ capacity: 1, overflow: "reject", drainTimeout: 0 })(sink)
@@ -278,7 +280,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("is the answer to any error of the sink, whose name alone is logged", () =>
+  it.effect("is the answer to any error of the sink, and the log has the tag of the error alone", () =>
     Effect.gen(function* () {
       const sink = yield* EventSink.make((_: Order) => Effect.fail(new Full({ secret: "hunter2" })))
       const { answer, logs } = yield* asked(sink, { retryAfter: "1200 millis" })
@@ -288,7 +290,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("is the answer to a defect of the sink, and to a write that interrupts itself", () =>
+  it.effect("is the answer to a defect of the sink, and to an interrupted write", () =>
     Effect.gen(function* () {
       for (const make of [
         EventSink.make((_: Order) => Effect.die(new Error("no such table"))),
@@ -298,7 +300,7 @@ describe("503", () => {
         const { answer, logs } = yield* asked(yield* make)
         assert.deepStrictEqual(
           [answer.status, answer.headers["retry-after"], answer.detail],
-          [503, "5", "The events could not be taken"]
+          [503, "5", "The events could not be committed"]
         )
         assert.deepStrictEqual(
           logs.map(({ level }) => level),
@@ -332,7 +334,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("is the answer of a sink that is slower than its limit, and its write is interrupted", () =>
+  it.effect("is the answer of a sink that is slower than writeTimeout, and the write is interrupted", () =>
     Effect.gen(function* () {
       let interrupted = 0
       const sink = yield* EventSink.make((_: Order) =>
@@ -346,16 +348,16 @@ describe("503", () => {
       yield* TestClock.adjust("1 millis")
       const { detail, headers, status } = yield* Fiber.join(asked)
       assert.deepStrictEqual([status, headers["retry-after"]], [503, "60"])
-      assert.strictEqual(detail, "The events were not committed in time, and may be all the same")
+      assert.strictEqual(detail, "The commit did not end in time, but may succeed")
       yield* eventually(() => interrupted === 1)
     })
   )
 
-  it.effect("does not wait for a write that refuses interruption, and keeps its id until that has ended", () =>
+  it.effect("does not wait for a write that refuses interruption, and the write claims its id until its end", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>({ uninterruptible: true })
       const { ask } = yield* ingress(sink, { writeTimeout: "2 seconds" })
-      for (const _ of ["first", "repeat"]) {
+      for (const _ of ["first", "duplicate"]) {
         const asked = yield* Effect.forkChild(quiet(ask(json(order("a")))))
         yield* eventually(() => sink.attempts === 1)
         yield* pause
@@ -372,7 +374,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("may be another answer, as the error of the sink says", () =>
+  it.effect("is replaced by the answer of refusal", () =>
     Effect.gen(function* () {
       const sink = yield* EventSink.make((_: Order) => Effect.fail(new Full({ secret: "hunter2" })))
       const { answer, logs } = yield* asked<Full>(sink, {
@@ -393,7 +395,7 @@ describe("503", () => {
     })
   )
 
-  it.effect("is logged at doubling counts, and that it is over once", () =>
+  it.effect("is logged at doubling counts, and the recovery once", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.failing<Order>({ times: 9 })
@@ -401,17 +403,18 @@ describe("503", () => {
         for (let n = 1; n <= 11; n++) yield* ask(json(order("a")))
         const said = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
         assert.deepStrictEqual(said, [
-          'WARN EventIngress "EventIngress" took none of a request since the sink failed with TestError',
+          'WARN EventIngress "EventIngress" did not commit a request because the sink failed with TestError',
           ...[2, 4, 8].map(
-            (n) => `WARN EventIngress "EventIngress" took none of ${n} requests since the sink failed with TestError`
+            (n) =>
+              `WARN EventIngress "EventIngress" did not commit ${n} requests, the last because the sink failed with TestError`
           ),
-          'INFO EventIngress "EventIngress" takes requests again, after 9 that it did not'
+          'INFO EventIngress "EventIngress" commits requests again, after 9 not committed'
         ])
       })
     )
   )
 
-  it.effect("is not over for a repeat, of which nothing is written", () =>
+  it.effect("does not end with a duplicate, since the sink is not written to", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const { close, part } = yield* open(TestSink.recording<Order>())
@@ -425,8 +428,8 @@ describe("503", () => {
         assert.deepStrictEqual(statuses, [503, 202, 202, 503, 503])
         assert.deepStrictEqual(
           logs.map(({ line }) => JSON.parse(line).message),
-          ["a request", "2 requests"].map(
-            (n) => `EventIngress "EventIngress" took none of ${n} since the sink is closed`
+          ["a request", "2 requests, the last"].map(
+            (n) => `EventIngress "EventIngress" did not commit ${n} because the sink is closed`
           )
         )
       })
@@ -434,8 +437,8 @@ describe("503", () => {
   )
 })
 
-describe("a repeat", () => {
-  it.effect("is answered as accepted, and not written again within the window", () =>
+describe("a duplicate", () => {
+  it.effect("is answered with 202, and not written again within the window", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { answers, ask } = yield* ingress(sink, { deduplicate: { window: "1 minute" } })
@@ -443,12 +446,12 @@ describe("a repeat", () => {
       yield* TestClock.adjust("59999 millis")
       assert.strictEqual((yield* ask(json(order("a", 2)))).status, 202)
       assert.deepStrictEqual(sink.received, [order("a")])
-      // A repeat does not prolong it.
+      // A duplicate does not prolong the window.
       yield* TestClock.adjust("1 millis")
       assert.strictEqual((yield* ask(json(order("a", 3)))).status, 202)
       assert.deepStrictEqual(sink.received, [order("a"), order("a", 3)])
       assert.deepStrictEqual(
-        answers.map(({ events, repeats }) => [events, repeats]),
+        answers.map(({ events, duplicates }) => [events, duplicates]),
         [
           [1, 0],
           [0, 1],
@@ -458,7 +461,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is known for 10 minutes by default", () =>
+  it.effect("is recognised for 10 minutes by default", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink)
@@ -470,7 +473,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is found within a request too, and the rest of it is written", () =>
+  it.effect("is recognised within a request, and the other events are written", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>({ group: 10 })
       const { answers, ask } = yield* ingress(sink)
@@ -478,7 +481,7 @@ describe("a repeat", () => {
       yield* ask(lines("c", "b", "d"))
       assert.deepStrictEqual(idsOf(sink), ["a", "b", "c", "d"])
       assert.deepStrictEqual(
-        answers.map(({ events, repeats }) => [events, repeats]),
+        answers.map(({ events, duplicates }) => [events, duplicates]),
         [
           [2, 1],
           [2, 1]
@@ -487,7 +490,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is none with deduplicate off, nor when events have no id", () =>
+  it.effect("is written with deduplicate: false, and where events have no id", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const off = yield* ingress(sink, { deduplicate: false })
@@ -497,7 +500,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is forgotten when too many came after it", () =>
+  it.effect("is written again after maxIds other ids", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink, { deduplicate: { maxIds: 2 } })
@@ -506,7 +509,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is known by ids of any length, which are not kept as they are", () =>
+  it.effect("is recognised by ids of any length, and a long id is kept as its digest", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink)
@@ -521,7 +524,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is known by ids that keep nothing of the requests that they came in", () =>
+  it.effect("is recognised by ids that keep no memory of their requests", () =>
     Effect.gen(function* () {
       const sink = yield* EventSink.make((_: Order) => Effect.void)
       // A slice of a text that is long keeps all of it in V8.
@@ -539,7 +542,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("waits for the first, is never acknowledged before it, and never written", () =>
+  it.effect("waits for the first write, is never acknowledged before it, and never written", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>()
       const { ask } = yield* ingress(sink)
@@ -560,7 +563,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is written when the first failed", () =>
+  it.effect("is written when the first write failed", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.make<Order, "no">((attempt, hold) =>
         attempt === 1 ? Effect.andThen(hold, no) : Effect.void
@@ -578,7 +581,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("that waits for longer than the limit is answered with 503", () =>
+  it.effect("that waits for longer than writeTimeout is answered with 503", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>({ uninterruptible: true })
       const { ask } = yield* ingress(sink, { writeTimeout: "2 seconds" })
@@ -596,7 +599,7 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("of a request whose part was committed writes the rest", () =>
+  it.effect("of a request that was committed in part writes the other events", () =>
     Effect.gen(function* () {
       for (const group of [undefined, 1]) {
         const sink = yield* TestSink.make<Order, "no">((attempt) => (attempt === 3 ? Effect.fail("no") : Effect.void), {
@@ -606,7 +609,7 @@ describe("a repeat", () => {
         assert.strictEqual((yield* quiet(ask(lines("a", "b", "c", "d")))).status, 503)
         assert.strictEqual((yield* quiet(ask(lines("a", "b", "c", "d")))).status, 202)
         assert.deepStrictEqual(idsOf(sink), ["a", "b", "c", "d"])
-        assert.deepStrictEqual(answers.at(-1), { status: 202, events: 2, repeats: 2 })
+        assert.deepStrictEqual(answers.at(-1), { status: 202, events: 2, duplicates: 2 })
       }
     })
   )
@@ -628,23 +631,23 @@ describe("a repeat", () => {
     })
   )
 
-  it.effect("is known although the sender of the first went away in the middle", () =>
+  it.effect("is recognised when the sender of the first disconnected during the write", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>()
       const { ask } = yield* ingress(sink)
       const gone = yield* Effect.forkChild(ask(json(order("a"))))
       yield* eventually(() => sink.attempts === 1)
       gone.interruptUnsafe()
-      const repeat = yield* Effect.forkChild(ask(json(order("a"))))
+      const duplicate = yield* Effect.forkChild(ask(json(order("a"))))
       yield* pause
       yield* sink.release
-      assert.strictEqual((yield* Fiber.join(repeat)).status, 202)
+      assert.strictEqual((yield* Fiber.join(duplicate)).status, 202)
       assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(gone)))
       assert.deepStrictEqual([sink.attempts, idsOf(sink)], [1, ["a"]])
     })
   )
 
-  it.effect("of a CloudEvent has its source and its id", () =>
+  it.effect("of a CloudEvent has the same source and the same id", () =>
     Effect.gen(function* () {
       const data = CloudEvent.json(Schema.Int)
       const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number>>()
@@ -696,7 +699,7 @@ describe("a signature", () => {
     }
   })
 
-  it.effect("is needed, must be of a secret that is known, and of these bytes, before anything is decoded", () =>
+  it.effect("is needed, of a secret of the options and of the exact bytes, before anything is decoded", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<Order>()
@@ -716,21 +719,24 @@ describe("a signature", () => {
           assert.strictEqual(headers["www-authenticate"], "StandardWebhooks")
         }
         const problem = { status: 401, detail: `The signature was refused: ${bad[0]?.[1]}` }
-        assert.deepStrictEqual(answers[0], { status: 401, events: 0, repeats: 0, problem })
+        assert.deepStrictEqual(answers[0], { status: 401, events: 0, duplicates: 0, problem })
         assert.deepStrictEqual(sink.received, [])
         assert.deepStrictEqual(
           logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`),
           [
-            'WARN EventIngress "EventIngress" refused a signature, the last since MissingHeader',
-            'WARN EventIngress "EventIngress" refused 2 signatures, the last since NoMatch',
-            'WARN EventIngress "EventIngress" refused 4 signatures, the last since MalformedHeader'
-          ]
+            ["a request", bad[0]?.[1]],
+            ["2 requests, the last", bad[1]?.[1]],
+            ["4 requests, the last", bad[3]?.[1]]
+          ].map(
+            ([n, why]) =>
+              `WARN EventIngress "EventIngress" did not authenticate ${n} with 401: The signature was refused: ${why}`
+          )
         )
       })
     )
   )
 
-  it.effect("lets requests through, of both secrets", () =>
+  it.effect("is accepted of both secrets", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink, { verify })
@@ -740,7 +746,7 @@ describe("a signature", () => {
     })
   )
 
-  it.effect("has the id that counts: of the request, whatever its events are called", () =>
+  it.effect("has the id of the request, which counts in place of the ids of its events", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.make<Order, "no">((attempt) => (attempt === 5 ? no : Effect.void))
       const { ask } = yield* ingress(sink, { verify })
@@ -755,7 +761,7 @@ describe("a signature", () => {
     })
   )
 
-  it.effect("can be played again in no part of its tolerance", () =>
+  it.effect("cannot be replayed within its tolerance", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const { ask } = yield* ingress(sink, { verify: { ...verify, tolerance: "20 minutes" } })
@@ -771,7 +777,7 @@ describe("a signature", () => {
     })
   )
 
-  it.effect("with a secret that is none fails the layer", () =>
+  it.effect("with an invalid secret fails the layer", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const error = yield* Effect.flip(ingress(sink, { verify: { secrets: [Redacted.make("whsec_short")] } }))
@@ -791,7 +797,7 @@ describe("the handshake", () => {
   const origin = { "webhook-request-origin": "EventEmitter.example.com" }
   const rate = { ...origin, "webhook-request-rate": "120" }
 
-  it.effect("allows the origins that it knows, by the name that was asked for, and as much as was asked for", () =>
+  it.effect("permits the origins of the options, by the requested name, and the requested rate", () =>
     Effect.gen(function* () {
       const known = { origins: ["other.example", "eventemitter.EXAMPLE.com"] }
       assert.deepStrictEqual(yield* ask(origin, known), [200, "EventEmitter.example.com", "*"])
@@ -815,7 +821,7 @@ describe("the handshake", () => {
     })
   )
 
-  it.effect("says by Allow what there is, and calls nobody back", () =>
+  it.effect("has the methods in Allow, and never calls the callback", () =>
     Effect.gen(function* () {
       const { ask } = yield* ingress(yield* TestSink.recording<Order>(), { handshake: { origins: "*" } })
       const callback = { ...origin, "webhook-request-callback": "http://169.254.169.254/latest" }
@@ -827,7 +833,7 @@ describe("the handshake", () => {
 })
 
 describe("an ingress", () => {
-  it.effect("takes the first envelope that accepts a request, and user-made ones by their media type", () =>
+  it.effect("decodes by the first envelope that accepts a request, and custom envelopes accept their media type", () =>
     Effect.gen(function* () {
       const named = (name: string): Envelope.Envelope<string> => ({
         contentType: "text/x-name",
@@ -854,7 +860,7 @@ describe("an ingress", () => {
     })
   )
 
-  it.effect("takes a request without events, as of a registry", () =>
+  it.effect("accepts a request without events, as of a registry", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<unknown>()
       const handle = yield* EventIngress.make(sink, { envelopes: [Envelope.registry] })
@@ -866,7 +872,7 @@ describe("an ingress", () => {
     })
   )
 
-  it.effect("takes a request without a body, where an event can be without data", () =>
+  it.effect("accepts a request without a body, where an event can be without data", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<CloudEvent.CloudEvent<number | undefined>>()
       const data = CloudEvent.optional(CloudEvent.json(Schema.Int))
@@ -880,7 +886,7 @@ describe("an ingress", () => {
     })
   )
 
-  it.effect("is not hurt by what is told of its answers", () =>
+  it.effect("answers all the same when onAnswer throws", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.recording<Order>()
@@ -898,7 +904,7 @@ describe("an ingress", () => {
     )
   )
 
-  it.effect("refuses limits that are none", () =>
+  it.effect("dies of invalid limits", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<Order>()
       const bad: ReadonlyArray<readonly [Partial<EventIngress.Options<Order>>, string]> = [
@@ -913,7 +919,7 @@ describe("an ingress", () => {
     })
   )
 
-  it.effect("closes the sink that it was given as an Effect with its layer, and that of a tag with its own", () =>
+  it.effect("closes an inline sink with its own layer, and leaves the sink of a tag to its layer", () =>
     Effect.gen(function* () {
       class Orders extends Context.Service<Orders, EventSink.EventSink<Order>>()("test/Orders") {}
       let inline: EventSink.EventSink<Order> | undefined

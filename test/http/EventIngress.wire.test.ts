@@ -116,7 +116,7 @@ describe("from the cloudevents SDK", () => {
 describe("from the standardwebhooks package", () => {
   const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-  it.live("come signed requests, and no others", () =>
+  it.live("come signed requests, and others are refused", () =>
     Effect.gen(function* () {
       const { sink, url } = yield* served({ envelopes: [one], verify: { secrets: [Redacted.make(secret)] } })
       const post = (id: string, body: string, sent = body) =>
@@ -183,7 +183,7 @@ describe("from this library's own HttpSink", () => {
     })
   )
 
-  it.live("comes what a relay hands on: one route, a broadcaster, endpoints", () =>
+  it.live("come the events of a relay: one route, a broadcaster, endpoints", () =>
     Effect.gen(function* () {
       const first = yield* served({ envelopes: [Envelope.registry] })
       const second = yield* served({ envelopes: [Envelope.registry] })
@@ -239,7 +239,7 @@ describe("the handshake", () => {
 })
 
 describe("a connection", () => {
-  it.live("goes on after a refusal of what was read", () =>
+  it.live("stays open after a refusal of a body that was read", () =>
     Effect.gen(function* () {
       const { port, sink } = yield* served({ envelopes: [one] })
       const talking = yield* client(port)
@@ -254,7 +254,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("ends after a refusal of what was not read, which is never taken for a request", () =>
+  it.live("ends after a refusal of a body that was not read, and the body is never parsed as a request", () =>
     Effect.gen(function* () {
       const { port, sink } = yield* served({ envelopes: [one], maxBytes: 1000 })
       const inner = good("smuggled")
@@ -276,7 +276,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("with a slow body is answered with 408 and ended, however it goes on", () =>
+  it.live("with a slow body is answered with 408 and ended, whatever follows", () =>
     Effect.gen(function* () {
       const { answers, port, sink } = yield* served({ envelopes: [one], bodyTimeout: "100 millis" })
       const talking = yield* client(port)
@@ -290,7 +290,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("with an endless body is answered with 413 when that is too large, and takes no more of it", () =>
+  it.live("with an endless body is answered with 413 and ended beyond maxBytes", () =>
     Effect.gen(function* () {
       const { port } = yield* served({ envelopes: [one], maxBytes: 50_000 })
       const talking = yield* client(port)
@@ -303,7 +303,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("that says a length which is not the body's has nothing written", () =>
+  it.live("with a wrong content-length has no event written", () =>
     Effect.gen(function* () {
       const { port, sink } = yield* served({ envelopes: [one] })
       const body = JSON.stringify(order("a"))
@@ -333,7 +333,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("that expects 100-continue is asked for its body, or refused without it", () =>
+  it.live("that expects 100-continue is asked for its body, or refused without its body", () =>
     Effect.gen(function* () {
       const { port, sink } = yield* served({ envelopes: [one], maxBytes: 1000 })
       const body = JSON.stringify(order("a"))
@@ -357,7 +357,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("that asks for an upgrade is taken as it is", () =>
+  it.live("that asks for an upgrade is answered without one", () =>
     Effect.gen(function* () {
       const { port, sink } = yield* served({ envelopes: [one] })
       const body = JSON.stringify(order("a"))
@@ -378,7 +378,7 @@ describe("a connection", () => {
     })
   )
 
-  it.live("that asks for a WebSocket has no body that could be read, and is refused with one", () =>
+  it.live("that asks for a WebSocket is refused with a body, since the body could not be read", () =>
     Effect.gen(function* () {
       // Without lines there is nothing to commit: what was sent would be accepted and lost.
       const { port, sink } = yield* served({ envelopes: [Envelope.ndjson(Order)] })
@@ -399,7 +399,7 @@ describe("a connection", () => {
 })
 
 describe("a close", () => {
-  it.live("lets what is under way be answered", () =>
+  it.live("waits until requests in flight are answered", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>()
       const scope = yield* Scope.make()
@@ -419,7 +419,7 @@ describe("a close", () => {
     })
   )
 
-  it.live("waits for a write whose sender went away", () =>
+  it.live("waits for a write whose sender disconnected", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<Order>()
       const scope = yield* Scope.make()

@@ -162,7 +162,7 @@ describe("the relay", { timeout: 120_000 }, () => {
     expect({ code, stderr }).toEqual({ code: 143, stderr: "" })
     expect(stdout).toContain(`1  ${steady.url}`)
     expect(stdout).toMatch(
-      /^received 60, 0 repeats, 0 refused \| 1: 60 delivered, 0 waiting, breaker closed, 0 dead \|/m
+      /^received 60, 0 duplicates, 0 refused \| 1: 60 delivered, 0 waiting, breaker closed, 0 dead \|/m
     )
     expect(stdout).toMatch(new RegExp(`^2 ${restarted.url} +60 +0 +0 +closed$`, "m"))
     expect(stdout).not.toContain("deliveries are left")

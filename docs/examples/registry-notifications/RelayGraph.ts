@@ -67,9 +67,9 @@ export class Endpoints extends Context.Service<Endpoints, ReadonlyArray<Line>>()
 /** What the ingress has answered, in events, and in requests that it refused, with the last of these answers. */
 export class Taken extends Context.Service<
   Taken,
-  { events: number; repeats: number; refused: number; refusal?: EventIngress.Answer }
+  { events: number; duplicates: number; refused: number; refusal?: EventIngress.Answer }
 >()("registry-notifications/Taken") {
-  static readonly layer = Layer.sync(Taken, () => ({ events: 0, repeats: 0, refused: 0 }))
+  static readonly layer = Layer.sync(Taken, () => ({ events: 0, duplicates: 0, refused: 0 }))
 }
 
 /** Where the ingress writes to. */
@@ -114,7 +114,7 @@ const route = (maxBytes: number) =>
           ),
         onAnswer: (answer) => {
           taken.events += answer.events
-          taken.repeats += answer.repeats
+          taken.duplicates += answer.duplicates
           if (answer.status === 202) return
           taken.refused++
           taken.refusal = answer

@@ -43,9 +43,9 @@ export const progress = Effect.fnUntraced(function* (
         return texts.join(", ")
       })
     )
-    const { events, refusal, refused, repeats } = taken
+    const { events, refusal, refused, duplicates } = taken
     const { requests } = quarantine.held()
-    const received = [`received ${events}`, `${repeats} repeats`]
+    const received = [`received ${events}`, `${duplicates} duplicates`]
     if (requests > 0) received.push(`${requests} quarantined`)
     const why = refusal === undefined ? "" : ` (the last with ${whyOf(refusal)})`
     const text = [[...received, `${refused} refused${why}`].join(", "), ...endpoints].join(" | ")

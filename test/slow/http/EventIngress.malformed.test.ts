@@ -79,9 +79,10 @@ interface Line {
 const runsIn = (lines: ReadonlyArray<{ readonly message: string; readonly timestamp: string }>) => {
   const runs = new Map<string, Array<Line>>()
   for (const { message, timestamp } of lines) {
-    const [, route, count, what] = /^EventIngress "(\S+)" refused (a|\d+) (request|signature)/.exec(message) ?? []
+    const [, route, what, count] =
+      /^EventIngress "(\S+)" (refused|did not authenticate) (a|\d+) request/.exec(message) ?? []
     assert.isDefined(what, message)
-    const key = `${route} ${what}s`
+    const key = `${route} ${what}`
     runs.set(key, [...(runs.get(key) ?? []), { n: count === "a" ? 1 : Number(count), at: Date.parse(timestamp) }])
   }
   return runs
@@ -194,15 +195,15 @@ describe("malformed requests", () => {
             `answers with the seed ${seed}`
           )
           assert.isBelow(after - before, 4 * 1024 * 1024, `more bytes held after ${count - 2000} requests`)
-          // Nothing died, and of each route's refusals, and of refused signatures, there is a line at doubling counts alone.
+          // Nothing died, and of each route's refusals, and of failed authentications, there is a line at doubling counts alone.
           assert.deepStrictEqual([...new Set(logs.map(({ level }) => level))], ["WARN"])
           const runs = runsIn(logs.map(({ line }) => JSON.parse(line)))
           assert.deepStrictEqual([...runs.keys()].toSorted(), [
-            "/cloud requests",
-            "/json requests",
-            "/registry requests",
-            "/signed requests",
-            "/signed signatures"
+            "/cloud refused",
+            "/json refused",
+            "/registry refused",
+            "/signed did not authenticate",
+            "/signed refused"
           ])
           for (const [what, lines] of runs) {
             lines.forEach(({ at, n }, i) => {

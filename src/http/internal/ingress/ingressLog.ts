@@ -1,76 +1,74 @@
-import type * as Cause from "effect/Cause"
+/** The log of an ingress: how many requests failed and why, at doubling counts, never the content of a request. */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { hasProperty } from "effect/Predicate"
+import { brief } from "../../../internal/encoding/envelopeError.ts"
 import { annotate, makeFailureLog } from "../../../internal/failureLog.ts"
 import { loggable } from "../../../internal/report.ts"
+import type { Refused } from "./refusal.ts"
 
-/** Senders choose what is warned of: so many texts are kept, and no later one is logged. */
-const mostWarnings = 100
-
-/** What an ingress tells the log: how often, and why, never what came. */
-export class IngressLog {
-  private readonly name: string
-  private readonly forged = makeFailureLog()
-  private readonly untaken = makeFailureLog()
-  private readonly broken = makeFailureLog()
-  private readonly warnings = new Set<string>()
-
-  constructor(name: string) {
-    this.name = name
+export const makeIngressLog = (name: string) => {
+  const line = (log: typeof Effect.logInfo, text: string, cause: Cause.Cause<unknown> = Cause.empty) => {
+    const errors = loggable(cause)
+    const shown = errors.reasons.length > 0 ? [errors] : []
+    return log(`EventIngress "${name}" ${text}`, ...shown).pipe(annotate("EventIngress", name))
   }
-
-  /** A signature was refused. A good one ends no run of these: it says nothing about who sent the others. */
-  refused(why: string): Effect.Effect<void> {
-    const n = this.forged.failed()
-    return n === 0
-      ? Effect.void
-      : this.line(Effect.logWarning, `refused ${times(n, "signature")}, the last since ${why}`)
+  const makeRun = (log: typeof Effect.logInfo, verb: string, noun: string) => {
+    const run = makeFailureLog()
+    let lineAt = Number.NEGATIVE_INFINITY
+    const failed = (reason: string, cause?: Cause.Cause<unknown>): Effect.Effect<void> =>
+      Clock.clockWith((clock) => {
+        const n = run.failed()
+        if (n === 0) return Effect.void
+        lineAt = clock.currentTimeMillisUnsafe()
+        return line(log, `${verb} ${n === 1 ? `a ${noun}` : `${n} ${noun}s, the last`} ${reason}`, cause)
+      })
+    return { failed, recovered: run.recovered, lineAt: () => lineAt }
   }
+  const recovery = (n: number, verb: string, otherwise: string) =>
+    n === 0 ? Effect.void : line(Effect.logInfo, `${verb} again, after ${n} ${otherwise}`)
 
-  /** The sink did not take a request. */
-  unavailable(why: string): Effect.Effect<void> {
-    const n = this.untaken.failed()
-    return n === 0 ? Effect.void : this.line(Effect.logWarning, `took none of ${times(n, "request")} since ${why}`)
+  const refusals = makeRun(Effect.logWarning, "refused", "request")
+  // A genuine request ends no run of these: it says nothing about the origin of the others.
+  const forgeries = makeRun(Effect.logWarning, "did not authenticate", "request")
+  const failures = {
+    commit: makeRun(Effect.logWarning, "did not commit", "request"),
+    keep: makeRun(Effect.logError, "did not keep", "refused request"),
+    defect: makeRun(Effect.logError, "did not commit", "request")
   }
-
-  /** Something died that should not. */
-  died(cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    const n = this.broken.failed()
-    if (n === 0) return Effect.void
-    const told = loggable(cause)
-    const what = `took none of ${times(n, "request")} since the sink, the envelope or an option died`
-    return this.line((...line) => Effect.logError(...line, ...(told.reasons.length > 0 ? [told] : [])), what)
-  }
-
-  /** The sink took a request. */
-  took(): Effect.Effect<void> {
-    const run = this.untaken.recovered() + this.broken.recovered()
-    return run === 0 ? Effect.void : this.line(Effect.logInfo, `takes requests again, after ${run} that it did not`)
-  }
-
-  /** A request decoded although something about it is doubtful. Each text is logged once. */
-  doubtful(text: string | undefined): Effect.Effect<void> {
-    if (text === undefined || this.warnings.size >= mostWarnings || this.warnings.has(text)) return Effect.void
-    this.warnings.add(text)
-    return this.line(Effect.logWarning, `decoded a request with a warning: ${text}`)
-  }
-
-  /** Tells an option of what has happened. That is over: what the option throws changes nothing of it. */
-  telling<A>(option: ((a: A) => void) | undefined, a: A): Effect.Effect<void> {
-    if (option === undefined) return Effect.void
-    return Effect.catchCause(
-      Effect.sync(() => option(a)),
-      (cause) => this.line((line) => Effect.logError(line, loggable(cause)), "answered, and onAnswer died")
-    )
-  }
-
-  private line(log: (line: string) => Effect.Effect<void>, what: string): Effect.Effect<void> {
-    return log(`EventIngress "${this.name}" ${what}`).pipe(annotate("EventIngress", this.name))
+  const unreported = makeRun(Effect.logError, "did not report the answer of", "request")
+  const warnings = new Set<string>()
+  return {
+    refused: ({ detail, failure, status }: Refused) =>
+      failure === undefined
+        ? (status === 401 ? forgeries : refusals).failed(`with ${status}: ${brief(detail)}`)
+        : failures[failure.of].failed(`because ${failure.reason}`, failure.cause),
+    /** A request was answered with 2xx: `events` of it were committed, or `onRefused` kept it. */
+    accepted: (events: number, isKept: boolean) =>
+      Clock.clockWith((clock) => {
+        if (clock.currentTimeMillisUnsafe() - refusals.lineAt() >= quiet) refusals.recovered()
+        if (isKept) return recovery(failures.keep.recovered(), "keeps refused requests", "not kept")
+        // A request of duplicates alone says nothing about the sink.
+        const n = events === 0 ? 0 : failures.commit.recovered() + failures.defect.recovered()
+        return recovery(n, "commits requests", "not committed")
+      }),
+    unreported: (defect: unknown) => unreported.failed("because onAnswer died", Cause.die(defect)),
+    /** A request was decoded with a warning. Each text is logged once. */
+    warning: (text: string | undefined) => {
+      if (text === undefined || warnings.size >= maxWarnings || warnings.has(text)) return Effect.void
+      warnings.add(text)
+      return line(Effect.logWarning, `decoded a request with a warning: ${text}`)
+    }
   }
 }
 
-const times = (n: number, what: string): string => (n === 1 ? `a ${what}` : `${n} ${what}s`)
+// internals
 
-/** What an error may be called in the log: its tag, and nothing that it carries. */
-export const tagOf = (error: unknown): string =>
-  hasProperty(error, "_tag") && typeof error._tag === "string" ? ` with ${error._tag}` : ""
+/**
+ * In milliseconds. An accepted request ends a run of refusals only so long after the run's last line: good and bad requests
+ * that alternate would be a line each.
+ */
+const quiet = 60_000
+
+/** Senders choose the texts of warnings: the first 100 are kept, and no later one is logged. */
+const maxWarnings = 100

@@ -1,0 +1,117 @@
+/**
+ * The deduplication window: the ids that were committed within a time, so that a duplicate is not written again. An id
+ * counts from its commit on. Until then the id is claimed by one write, and other requests with the id wait for the end of
+ * that write.
+ */
+import * as Clock from "effect/Clock"
+import * as Digest from "effect/crypto/Digest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
+import * as Latch from "effect/Latch"
+import * as Utf8 from "../../../internal/encoding/utf8.ts"
+import { count } from "../../../internal/options.ts"
+import type { Envelope } from "../../Envelope.ts"
+
+/**
+ * For how long, and for how many, ids are kept: a duplicate is answered with 202 and not written again.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Deduplication {
+  /**
+   * How long an id is kept, from its commit on: 10 minutes by default, or twice the tolerance of `verify` if that is
+   * longer. Within less than that, a signed request that is replayed may be written twice.
+   */
+  readonly window?: Duration.Input | undefined
+  /** How many ids are kept, the latest: 100,000 by default, which are about 35 MB at most. */
+  readonly maxIds?: number | undefined
+}
+
+export const deduplicationDefaults = { window: "10 minutes", maxIds: 100_000 } as const
+
+export type Deduplicate = Effect.Success<ReturnType<typeof makeDeduplicate>>
+
+/**
+ * Makes the function that writes the events of a request which are no duplicates, and answers how many are. `write` calls
+ * `committed` with the number of events of each commit.
+ */
+export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplication | false, tolerance: Duration.Input) {
+  const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
+  // By default a signed request cannot be replayed: the default window is twice the default tolerance.
+  const twice = Duration.times(Duration.fromInputUnsafe(tolerance), 2)
+  const byDefault = Duration.max(Duration.fromInputUnsafe(deduplicationDefaults.window), twice)
+  const { maxIds = deduplicationDefaults.maxIds, window = byDefault } = options === false ? {} : options
+  const windowMillis = Duration.toMillis(Duration.fromInputUnsafe(window))
+  const maxSize = count("EventIngress", "deduplicate.maxIds", maxIds, 1)
+  /** The time at which each id expires, in the order of the commits. */
+  const expiries = new Map<string, number>()
+  const claims = new Map<string, Latch.Latch>()
+
+  const evict = (now: number) => {
+    for (const [id, expiry] of expiries) {
+      if (expiry > now && expiries.size <= maxSize) return
+      expiries.delete(id)
+    }
+  }
+  // JSON keeps lone surrogates apart, and its text is a copy: an id may be a slice that keeps a whole body alive, and a digest
+  // is a chain of many pieces. A digest stands in an array, so that no id equals it.
+  const keyOf = (id: string) => {
+    const text = JSON.stringify(id)
+    if (text.length <= maxIdLength) return Effect.succeed(text)
+    return Effect.map(digestHex(Digest.sha256, Utf8.encode(text)), (digest) => JSON.stringify([digest]))
+  }
+
+  return <A, E>(
+    { id, identity = id }: Envelope<A>,
+    events: ReadonlyArray<A>,
+    signatureId: string | undefined,
+    write: (events: ReadonlyArray<A>, committed: (n: number) => void) => Effect.Effect<void, E>
+  ): Effect.Effect<number, E> => {
+    // A signed request has one id, the same for the same events: the place of an event tells it from its siblings.
+    const idOf: ((event: A, place: number) => string) | undefined =
+      signatureId === undefined ? identity : (_, place) => `${place} ${signatureId}`
+    if (options === false || idOf === undefined) return Effect.as(write(events, constVoid), 0)
+
+    const writeFresh = (ids: ReadonlyArray<string>): Effect.Effect<number, E> =>
+      Effect.uninterruptibleMask((restore) =>
+        Clock.clockWith((clock) => {
+          // A request waits without a claim of its own: no two requests ever wait for each other.
+          const claimed = ids.find((id) => claims.has(id))
+          if (claimed !== undefined) return restore(Effect.andThen(claims.get(claimed)!.await, writeFresh(ids)))
+          const start = clock.currentTimeMillisUnsafe()
+          const fresh = new Map<string, A>()
+          ids.forEach((id, place) => {
+            const expiry = expiries.get(id) ?? Number.NEGATIVE_INFINITY
+            if (expiry <= start && !fresh.has(id)) fresh.set(id, events[place]!)
+          })
+          const claim = Latch.makeUnsafe()
+          for (const id of fresh.keys()) claims.set(id, claim)
+          let committed = 0
+          const settle = Effect.sync(() => {
+            const end = clock.currentTimeMillisUnsafe()
+            for (const id of fresh.keys()) {
+              claims.delete(id)
+              if (committed-- <= 0) continue
+              // An id that had expired moves to the end of the order.
+              expiries.delete(id)
+              expiries.set(id, end + windowMillis)
+            }
+            evict(end)
+            claim.openUnsafe()
+          })
+          const writing = Effect.suspend(() => write([...fresh.values()], (n) => void (committed += n)))
+          const duplicates = ids.length - fresh.size
+          return Effect.onExit(restore(writing), () => settle).pipe(Effect.as(duplicates))
+        })
+      )
+    const keys = Effect.forEach(events, (event, place) => keyOf(idOf(event, place)))
+    return Effect.flatMap(keys, writeFresh)
+  }
+})
+
+// internals
+
+/** A longer id is kept as its digest: senders choose the length of ids, and many are kept. */
+const maxIdLength = 128

@@ -1,0 +1,13 @@
+import { describe, expect, it } from "vitest"
+import { entrySizes } from "./bundle.ts"
+
+/** The goal is 12 kB: the bound goes down with the code, and never up. */
+const maxKilobytesOfCore = 16.6
+
+describe("the bundle", () => {
+  it(`has at most ${maxKilobytesOfCore} kB of the core's own code, gzipped`, async () => {
+    const sizes = await entrySizes(["effect-events"])
+    if (typeof sizes === "string") throw new Error(sizes)
+    expect(sizes[0]?.gzipped).toBeLessThanOrEqual(1000 * maxKilobytesOfCore)
+  })
+})

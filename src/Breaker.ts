@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
+import { monotonicMillis } from "./internal/monotonic.ts"
 import { count } from "./internal/options.ts"
 import { make as makeStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
@@ -108,7 +109,7 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
             return Effect.void
           }
           if (state._tag === "half-open") return Effect.andThen(state.verdict.await, wait)
-          const rest = state.until - clock.currentTimeMillisUnsafe()
+          const rest = state.until - monotonicMillis(clock)
           if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
           const probe = Latch.makeUnsafe()
           verdict = probe
@@ -121,7 +122,7 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
       const failed = Effect.uninterruptible(
         Clock.clockWith((clock) =>
           become((state) => {
-            const open: State = { _tag: "open", until: clock.currentTimeMillisUnsafe() + backoff }
+            const open: State = { _tag: "open", until: monotonicMillis(clock) + backoff }
             if (isProbe(state)) return open
             if (state._tag !== "closed" || began !== opened) return state
             return state.failures + 1 >= threshold ? open : { _tag: "closed", failures: state.failures + 1 }

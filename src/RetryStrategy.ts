@@ -15,6 +15,7 @@ import { type Pipeable, Prototype } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { monotonicMillis } from "./internal/monotonic.ts"
 
 /**
  * Decides about the attempts of each write. `E` is what it can judge, `X` how it gives up: `never` for one that never
@@ -235,11 +236,12 @@ export const fromDelays = <E, X>(
         failure: (error) =>
           Clock.clockWith((clock) => {
             const now = clock.currentTimeMillisUnsafe()
+            const begun = monotonicMillis(clock)
             next ??= start()
             return Effect.map(next(error, now), (delay) => {
-              const due = now + Duration.toMillis(delay)
+              const due = begun + Duration.toMillis(delay)
               const rest: Effect.Effect<void> = Effect.suspend(() => {
-                const left = due - clock.currentTimeMillisUnsafe()
+                const left = due - monotonicMillis(clock)
                 // Whole milliseconds: a fraction may be less than the clock can move.
                 if (left > 0) return Effect.andThen(Effect.sleep(Math.ceil(left)), rest)
                 wait = undefined

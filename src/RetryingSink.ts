@@ -21,6 +21,7 @@ import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
 import { defaultDrainTimeout } from "./internal/deadline.ts"
 import { annotate, makeFailureLog } from "./internal/failureLog.ts"
+import { monotonicMillis } from "./internal/monotonic.ts"
 import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
 import {
@@ -286,8 +287,8 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         if (!hasProperty(error, "retryAfter")) return Effect.as(judgement, 0)
         const asked = Duration.fromInput(error.retryAfter as Duration.Input)
         const millis = asked._tag === "Some" ? Duration.toMillis(Duration.min(asked.value, maxRetryAfter)) : 0
-        const due = clock.currentTimeMillisUnsafe() + millis
-        return Effect.map(judgement, () => due - clock.currentTimeMillisUnsafe())
+        const due = monotonicMillis(clock) + millis
+        return Effect.map(judgement, () => due - monotonicMillis(clock))
       })
     const attempt = <B>(
       attempts: RetryAttempts<E, G>,

@@ -11,10 +11,10 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { canListen, largestPayload, listening, polling } from "./internal/postgres/changes.ts"
-import { names } from "./internal/postgres/names.ts"
+import { names, prefixOf } from "./internal/postgres/names.ts"
 import { operations } from "./internal/postgres/operations.ts"
 import { milliseconds } from "./internal/postgres/rows.ts"
-import { Runner } from "./internal/postgres/runner.ts"
+import { problem, Runner } from "./internal/postgres/runner.ts"
 import { migrate } from "./internal/postgres/postgresSchema.ts"
 import { statements } from "./internal/postgres/postgresStatements.ts"
 import { EventStore, type EventStoreError, type Operations } from "./EventStore.ts"
@@ -24,7 +24,10 @@ import { EventStore, type EventStoreError, type Operations } from "./EventStore.
  * @since 0.1.0
  */
 export interface Options {
-  /** The schema of the tables, made if it is not there; by default the first one of the connection's `search_path`. */
+  /**
+   * The schema of the tables, made if it is not there. By default it is the first of the connection's `search_path` that is
+   * there when the layer is built; tables of the same names in a later one are another application's.
+   */
   readonly schema?: string | undefined
   /** What the names of the tables begin with: a to z, 0 to 9 and `_`, at most 40. Default `"durable_queue_"`. */
   readonly prefix?: string | undefined
@@ -127,9 +130,10 @@ export const make: (
   const sql = yield* SqlClient.SqlClient
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
   const lockTimeout = Duration.fromInputUnsafe(options.lockTimeout ?? "3 seconds")
-  const naming = names(options.schema, options.prefix ?? "durable_queue_")
-  const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
   const run = new Runner(sql, timeout)
+  const prefix = prefixOf(options.prefix ?? "durable_queue_")
+  const naming = names(options.schema ?? (yield* firstSchema(run)), prefix)
+  const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
   yield* migrate(run, naming)
 
   const changes =
@@ -144,3 +148,17 @@ export const make: (
 
   return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
 })
+
+// internals
+
+/** Tables are named with their schema, so that a transaction with a `search_path` of its own writes to the same. */
+const firstSchema = (run: Runner): Effect.Effect<string, EventStoreError> =>
+  Effect.flatMap(
+    run.read<{ readonly schema: string | null }>("migrate", "SELECT current_schema() AS schema", []),
+    ([row]) =>
+      typeof row?.schema === "string"
+        ? Effect.succeed(row.schema)
+        : Effect.fail(
+            problem("migrate", "Other", "no schema of the search_path is there: name one by the option schema")
+          )
+  )

@@ -46,6 +46,10 @@ export interface Options {
  * error the store goes on as soon as the cause is gone, and after one that its connection may have caused it opens the
  * file again.
  *
+ * A full disk stops appends and nothing else: appends leave the last 16 MiB of it (an eighth of a smaller one) to
+ * acknowledgements, which make room again, and fail as `NoSpace`. Where another program has taken the last byte, a write
+ * is done with the room that the store's own log had.
+ *
  * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When
  * it is set back, a lease from further ahead than it lasts is over.
  *
@@ -138,10 +142,20 @@ const make = (
   pollInterval: Duration.Duration
 ): Operations => {
   /** Notifies listeners of a change with its commit, even if the caller is interrupted by then. */
-  const change = <A extends boolean | number | undefined>(queue: string, operation: string, work: Work<A>) =>
-    transactions.write(operation, work, (changed) => {
-      if (Number(changed) > 0) listeners.notify(queue)
-    })
+  const change = <A extends boolean | number | undefined>(
+    queue: string,
+    operation: string,
+    work: Work<A>,
+    grows?: boolean
+  ) =>
+    transactions.write(
+      operation,
+      work,
+      (changed) => {
+        if (Number(changed) > 0) listeners.notify(queue)
+      },
+      grows
+    )
   /** For an owner: no answer means that the lease is lost. */
   const owning = <A>(
     { epoch, queue }: Lease,
@@ -164,7 +178,7 @@ const make = (
 
   return {
     append: (queue, payloads, limits) =>
-      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now)),
+      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now), true),
     inTransaction: Effect.succeed(false),
     next: (lease, limits) =>
       owning(

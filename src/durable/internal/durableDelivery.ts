@@ -13,6 +13,7 @@ import { reportTimeout, within } from "../../internal/deadline.ts"
 import { Drainer } from "./storeDrainer.ts"
 import { closeAll, endsClosed } from "./draining.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { DurableAccount } from "./durableAccount.ts"
 import type { Codec } from "./eventCodec.ts"
 import { Consumer, type ConsumerSource } from "./consumer.ts"
@@ -132,7 +133,7 @@ export class Delivery<A, E> {
 
   /** Reads how many events the store holds: other processes write and deliver too. */
   private readonly refresh: Effect.Effect<void, EventStoreError> = Effect.clockWith((clock) => {
-    const now = clock.currentTimeMillisUnsafe()
+    const now = monotonicMillis(clock)
     if (now - this.refreshedAt < refreshAfter) return Effect.void
     return Effect.map(this.store.size(this.settings.name), ({ rows }) => {
       this.refreshedAt = now

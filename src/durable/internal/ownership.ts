@@ -5,7 +5,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { EventStoreError, Lease, LeaseLost, Operations } from "../EventStore.ts"
+
+/** Both clocks: the one jumps when it is set, and the other stands still while the machine is suspended. */
+interface Reading {
+  readonly wall: number
+  readonly monotonic: number
+}
 
 export class Ownership {
   private readonly queue: string
@@ -16,7 +23,7 @@ export class Ownership {
   private readonly lost: Effect.Effect<void>
   private current: Lease | undefined = undefined
   /** When this process was last sure to have the lease. */
-  private renewedAt = 0
+  private renewedAt: Reading = { wall: 0, monotonic: 0 }
   /** The last request for the lease. */
   private request: Fiber.Fiber<number, EventStoreError> | undefined = undefined
   private readonly ended = Latch.makeUnsafe()
@@ -35,13 +42,20 @@ export class Ownership {
     this.clock = Context.get(context, Clock.Clock)
   }
 
+  private reading(): Reading {
+    return { wall: this.clock.currentTimeMillisUnsafe(), monotonic: monotonicMillis(this.clock) }
+  }
+
   get lease(): Lease | undefined {
     return this.current
   }
 
   /** The process may have been paused for so long that another has the lease: nothing is delivered before a renewal. */
   get isStale(): boolean {
-    return this.clock.currentTimeMillisUnsafe() - this.renewedAt >= Duration.toMillis(this.ttl)
+    const now = this.reading()
+    return (
+      Math.max(now.wall - this.renewedAt.wall, now.monotonic - this.renewedAt.monotonic) >= Duration.toMillis(this.ttl)
+    )
   }
 
   /**
@@ -52,7 +66,7 @@ export class Ownership {
    */
   readonly acquire: Effect.Effect<number, EventStoreError> = Effect.suspend(() => {
     if (this.request !== undefined && this.request.pollUnsafe() === undefined) return Fiber.join(this.request)
-    const asked = this.clock.currentTimeMillisUnsafe()
+    const asked = this.reading()
     const request = Effect.map(this.store.acquire(this.queue, this.ttl), (acquired) => {
       if (acquired._tag === "Held") return Math.max(1, acquired.remaining)
       this.current = acquired.lease
@@ -77,7 +91,7 @@ export class Ownership {
   readonly renew: Effect.Effect<void, EventStoreError | LeaseLost> = Effect.suspend(() => {
     const { current } = this
     if (current === undefined) return Effect.void
-    const asked = this.clock.currentTimeMillisUnsafe()
+    const asked = this.reading()
     return Effect.map(this.store.renew(current, this.ttl), () => {
       // Counted from before the request: the store may have taken its time to answer.
       if (this.current === current) this.renewedAt = asked

@@ -1,5 +1,6 @@
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import type { DeadLettered, Stored } from "../EventStore.ts"
+import { describeCause } from "./describeCause.ts"
 
 /** How long the text of a cause may be that is kept with an event. */
 const maxCause = 8_192
@@ -12,6 +13,6 @@ export const toDeadLetter = (
 ): DeadLettered => ({
   key,
   reason,
-  cause: Cause.pretty(cause).slice(0, maxCause),
+  cause: describeCause(cause).slice(0, maxCause),
   attempts: attempts + 1
 })

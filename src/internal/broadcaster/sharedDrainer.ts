@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { Undelivered } from "../../Dropped.ts"
 import { endWithin } from "../deadline.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import type { Account } from "../node.ts"
 import type { Page } from "../pages.ts"
 import { type EventSink, SinkClosed } from "../sink.ts"
@@ -209,9 +210,9 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
         },
         close: (timeout) => {
           const clock = Context.get(context, Clock.Clock)
-          const begun = clock.currentTimeMillisUnsafe()
+          const begun = monotonicMillis(clock)
           const left = () => {
-            const passed = Duration.millis(clock.currentTimeMillisUnsafe() - begun)
+            const passed = Duration.millis(monotonicMillis(clock) - begun)
             return Duration.max(Duration.zero, Duration.subtract(timeout, passed))
           }
           const end = seat.hasLeft ? Effect.void : endWithin(seat.left, timeout, stop)

@@ -70,7 +70,7 @@ describePostgres("the faults of PostgresStore", (server) => {
 
   it.live("a server that does not answer", () =>
     Effect.gen(function* () {
-      const { store } = yield* openStore(server(), { timeout: "300 millis" })
+      const { store } = yield* openStore(server(), { timeout: "2 seconds" })
       const other = yield* openStore(server())
       const lease = yield* leaseOf(store, "hangs")
       yield* other.sql.withTransaction(

@@ -395,6 +395,52 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
     })
   )
 
+  const withPath = (search_path: string) => ({ startupParameters: { search_path } })
+
+  it.live("tables are those of the first schema of search_path, and never another application's in a later one", () =>
+    Effect.gen(function* () {
+      server().psql("CREATE SCHEMA ours", "CREATE SCHEMA theirs")
+      const theirs = yield* openStore(server(), { schema: "theirs" })
+      yield* append(theirs.store, "a", "of theirs")
+      const ours = yield* openStore(server(), {}, withPath("absent, ours, theirs"))
+      assert.strictEqual((yield* ours.store.size("a")).rows, 0)
+      yield* append(ours.store, "a", "of ours")
+      assert.deepStrictEqual(texts(yield* ours.store.next(yield* leaseOf(ours.store, "a"), all)), ["of ours"])
+      assert.deepStrictEqual(texts(yield* theirs.store.next(yield* leaseOf(theirs.store, "a"), all)), ["of theirs"])
+      const named = yield* openStore(server(), { schema: "theirs" }, withPath("ours"))
+      assert.strictEqual((yield* named.store.size("a")).rows, 1)
+    })
+  )
+
+  it.live("a search_path without a schema that is there is refused", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(openStore(server(), {}, withPath("absent")))
+      assert.include(error, { _tag: "EventStoreError", problem: "Other", operation: "migrate" })
+      assert.include(error.message, "search_path")
+    })
+  )
+
+  it.live.each(["pg_catalog", "theirs_too, public", ""])(
+    "a write in a transaction whose search_path is %j is stored with the transaction",
+    (path) =>
+      Effect.gen(function* () {
+        server().psql("CREATE SCHEMA IF NOT EXISTS theirs_too")
+        yield* openStore(server(), { schema: "theirs_too" })
+        const { sql, store } = yield* openStore(server())
+        const queue = `in a path of its own: ${path}`
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`SELECT set_config('search_path', ${path}, true)`
+            assert.isTrue(yield* append(store, queue, "e"))
+            assert.isTrue(
+              yield* store.append(queue, [new TextEncoder().encode("within limits")], { rows: 10, bytes: 1000 })
+            )
+          })
+        )
+        assert.deepStrictEqual(texts(yield* store.next(yield* leaseOf(store, queue), all)), ["e", "within limits"])
+      })
+  )
+
   it.live("a prefix that is none is a defect", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(openStore(server(), { prefix: 'a"; DROP' }))

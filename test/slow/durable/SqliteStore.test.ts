@@ -461,6 +461,46 @@ describe("SqliteStore.layer", () => {
       })
     )
 
+    for (const size of ["1m", "3m", "12m"]) {
+      for (const others of [false, true]) {
+        const by = others ? "another program has filled to the last byte" : "its own events have filled"
+        it.live.skipIf(!canMount)(
+          `(needs the right to mount) a disk of ${size} that ${by} is emptied by deliveries`,
+          () =>
+            Effect.gen(function* () {
+              const at = yield* disk(size)
+              const filename = join(at, "events.db")
+              const store = yield* open(filename)
+              const lease = yield* own(store)
+              let accepted = 0
+              for (;;) {
+                const outcome = yield* Effect.result(append(store, accepted + 1, 10, 700))
+                if (outcome._tag === "Failure") {
+                  assert.strictEqual(outcome.failure.problem, "NoSpace")
+                  break
+                }
+                accepted += 10
+              }
+              assert.isAbove(accepted, 0)
+              if (others)
+                yield* Effect.ignore(Effect.try(() => fs.writeFileSync(join(at, "ballast"), Buffer.alloc(20_000_000))))
+              // One event a commit, as a queue whose receiver takes its time.
+              const delivered: Array<string> = []
+              for (;;) {
+                const [event] = yield* store.next(lease, { rows: 1, bytes: 1_000_000 })
+                if (event === undefined) break
+                delivered.push(...texts([event]))
+                if (delivered.length % 7 === 0)
+                  yield* store.deadLetter(lease, [{ key: event.key, reason: "Failed", cause: "no", attempts: 1 }])
+                else yield* store.acknowledge(lease, [event.key])
+              }
+              assert.deepStrictEqual(delivered, numbers(1, accepted))
+              yield* append(store, 1, 10, 700)
+            })
+        )
+      }
+    }
+
     it.live("a limit of the process on the size of its files", () =>
       Effect.gen(function* () {
         const filename = yield* file

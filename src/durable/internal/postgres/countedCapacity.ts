@@ -1,7 +1,7 @@
 /** Whether an append fits a queue's limits. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
+import { monotonicNow } from "../../../internal/monotonic.ts"
 import type { Limits } from "../../EventStore.ts"
 
 /** How long a count is cached, in milliseconds; and at most how long the next one waits. */
@@ -83,17 +83,17 @@ export class CountedCapacity {
     count: Effect.Effect<Limits, E, R>
   ): Effect.Effect<boolean, E, R> {
     return Effect.gen({ self: this }, function* () {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicNow
       const isCached = now - this.countedAt < Math.max(cacheTtl, this.pause)
       if (isCached && this.fits(limits, more)) return true
       if (this.counting < asked) {
         yield* Effect.sleep(Math.max(0, this.countedAt + this.pause - now))
-        const from = yield* Clock.currentTimeMillis
+        const from = yield* monotonicNow
         this.counting = ++this.last
         const { bytes, rows } = yield* count
         this.rows = rows
         this.bytes = bytes
-        this.countedAt = yield* Clock.currentTimeMillis
+        this.countedAt = yield* monotonicNow
         this.pause = Math.min(longestPause, 9 * (this.countedAt - from))
       }
       return this.fits(limits, more)

@@ -1,7 +1,7 @@
 /** The names of a store's tables and of its channel. */
 
 export interface Names {
-  readonly schema: string | undefined
+  readonly schema: string
   readonly version: string
   readonly leases: string
   readonly events: string
@@ -13,14 +13,17 @@ export interface Names {
 
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
 
-export const names = (schema: string | undefined, prefix: string): Names => {
+/** Checks a prefix of names of tables. */
+export const prefixOf = (prefix: string): string => {
   // a name of Postgres has 63 bytes, and what is longer is cut off: the prefix leaves room for the rest
-  if (!/^[a-z_][a-z0-9_]{0,39}$/.test(prefix)) {
-    throw new RangeError(`PostgresStore: prefix must be 1 to 40 of a-z, 0-9 and _, and is ${JSON.stringify(prefix)}`)
-  }
-  const table = (name: string) => (schema === undefined ? "" : `${quoted(schema)}.`) + quoted(prefix + name)
+  if (/^[a-z_][a-z0-9_]{0,39}$/.test(prefix)) return prefix
+  throw new RangeError(`PostgresStore: prefix must be 1 to 40 of a-z, 0-9 and _, and is ${JSON.stringify(prefix)}`)
+}
+
+export const names = (schema: string, prefix: string): Names => {
+  const table = (name: string) => `${quoted(schema)}.${quoted(prefix + name)}`
   return {
-    schema: schema === undefined ? undefined : quoted(schema),
+    schema: quoted(schema),
     version: table("version"),
     leases: table("leases"),
     events: table("events"),

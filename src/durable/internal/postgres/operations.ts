@@ -1,7 +1,7 @@
 /** The operations of a store, over its statements. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { type Acquired, type Lease, LeaseLost, type Operations } from "../../EventStore.ts"
+import { monotonicNow } from "../../../internal/monotonic.ts"
 import { Head } from "./head.ts"
 import { CountedCapacity, fits } from "./countedCapacity.ts"
 import {
@@ -68,8 +68,8 @@ export const operations = (run: Runner, text: Statements, { changes, events, lar
   )
   const next: Operations["next"] = Effect.fnUntraced(function* (lease, limits) {
     const head = cached(heads, lease.queue, () => new Head())
-    const from = head.from(yield* Clock.currentTimeMillis)
-    // a key that is given while the holders are read is none of their business
+    const from = head.from(yield* monotonicNow)
+    // a key that is given while the holders are read does not concern them
     const given = head.last
     const settled = head.isDue ? head.settled(given, yield* holders) : undefined
     const most = Number.isFinite(limits.rows) ? limits.rows : null

@@ -71,11 +71,9 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
     const settings = ["lock_timeout", "idle_in_transaction_session_timeout"]
     yield* run(`SELECT ${settings.map((name) => `set_config('${name}', $1::text, true)`).join(", ")}`, [limit])
     yield* run("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text", [names.version])
-    if (names.schema !== undefined) {
-      // read first: to make a schema that is there takes a right that reading does not
-      const [found] = yield* run("SELECT to_regnamespace($1::text) IS NOT NULL AS found", [names.schema])
-      if (found?.["found"] !== true) yield* run(`CREATE SCHEMA ${names.schema}`)
-    }
+    // read first: to make a schema that is there takes a right that reading does not
+    const [found] = yield* run("SELECT to_regnamespace($1::text) IS NOT NULL AS found", [names.schema])
+    if (found?.["found"] !== true) yield* run(`CREATE SCHEMA ${names.schema}`)
     const from = yield* version
     if (from >= all.length) return
     yield* run(`CREATE TABLE IF NOT EXISTS ${names.version} (version integer NOT NULL)`)

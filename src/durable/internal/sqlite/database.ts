@@ -5,7 +5,7 @@
  * Everything runs on the calling thread, and nothing waits in it for a lock but what saves a log that is gone.
  */
 /// <reference types="node" />
-import { accessSync, closeSync, constants, openSync } from "node:fs"
+import { accessSync, closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import type { EventStoreError, StoreProblem } from "../../EventStore.ts"
@@ -32,6 +32,12 @@ const logLimit = 16 * 1024 * 1024
  * meanwhile: until the log is put back, what was committed is lost with the processes.
  */
 const putBackTimeout = 500
+
+/**
+ * The bytes of free space that appends leave, at most an eighth of the disk: room for the log in which acknowledgements are
+ * written, which is what makes room again.
+ */
+const reserve = 16 * 1024 * 1024
 
 interface Open {
   readonly db: DatabaseSync
@@ -90,10 +96,18 @@ export class Database {
   }
 
   /**
-   * Does some work, in a transaction or without. What was committed to files that are not at their paths is
-   * `maybeCommitted`.
+   * Does some work, in a transaction or without; `grows` for what adds to the file. What was committed to files that are not
+   * at their paths is `maybeCommitted`. On a full disk a write is done again with the room that the log had.
    */
-  attempt<A>(kind: Kind, work: (statements: Statements) => A): Attempt<A> {
+  attempt<A>(kind: Kind, work: (statements: Statements) => A, grows = false): Attempt<A> {
+    const outcome = this.attemptOnce(kind, work, grows)
+    const isFull = outcome._tag === "Failed" && outcome.problem === "NoSpace" && !outcome.maybeCommitted
+    if (!isFull || kind !== "write" || this.current === undefined) return outcome
+    this.emptyLog(this.current)
+    return this.attemptOnce(kind, work, grows)
+  }
+
+  private attemptOnce<A>(kind: Kind, work: (statements: Statements) => A, grows: boolean): Attempt<A> {
     if (this.isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
     let committed = false
@@ -101,6 +115,8 @@ export class Database {
       const open = this.connected()
       if ("_tag" in open) return open
       const { db, files, statements } = open
+      const noRoom = kind === "write" ? this.keepRoom(open, grows) : undefined
+      if (noRoom !== undefined) return noRoom
       try {
         if (kind === "read") statements.begin()
         if (kind === "write") statements.beginImmediate()
@@ -131,6 +147,32 @@ export class Database {
       const failure = this.failure(error, committing)
       // The error came after the commit.
       return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", maybeCommitted: true } : failure
+    }
+  }
+
+  /**
+   * Empties the log while the database still has room to grow by what is in it: on a full disk it could not be emptied, and
+   * so not be written again from its beginning. Refuses what `grows` when less than the reserve is left.
+   */
+  private keepRoom(open: Open, grows: boolean): Failed | undefined {
+    const free = freeSpace(this.filename)
+    if (free === undefined || free.bytes >= free.reserve + fstatSync(open.log).size) return undefined
+    this.emptyLog(open)
+    if (!grows || (freeSpace(this.filename)?.bytes ?? 0) + open.statements.unusedBytes >= free.reserve) return undefined
+    const detail = `the last ${free.reserve} bytes of the disk are for acknowledgements: ${this.filename}`
+    return failed("NoSpace", detail)
+  }
+
+  /**
+   * Moves the log into the database, so that it is written again from its beginning, with the room that its file has. It stays
+   * as it is while another connection reads or writes, or the disk has no room for that.
+   */
+  private emptyLog({ db, files }: Open): void {
+    try {
+      if (displaced(this.filename, files) === undefined) db.exec("PRAGMA wal_checkpoint(RESTART)")
+    } catch (error) {
+      // What could not be moved is in the log as before, and the operation that follows says what is wrong.
+      if (failureOf(error) === undefined) throw error
     }
   }
 
@@ -259,5 +301,18 @@ export class Database {
     this.current = undefined
     closeSync(open.log)
     open.db.close()
+  }
+}
+
+// internals
+
+/** What is free on the disk of a file, and what of it appends leave; nothing where the system does not say. */
+const freeSpace = (filename: string): { readonly bytes: number; readonly reserve: number } | undefined => {
+  try {
+    const { bavail, blocks, bsize } = statfsSync(dirname(filename))
+    return { bytes: bavail * bsize, reserve: Math.min(reserve, Math.floor((blocks * bsize) / 8)) }
+  } catch (error) {
+    if (isOfSystem(error)) return undefined
+    throw error
   }
 }

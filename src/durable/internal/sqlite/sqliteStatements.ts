@@ -77,6 +77,12 @@ export class Statements {
     return Number(this.get<{ data_version: number }>("PRAGMA data_version")?.data_version)
   }
 
+  /** How many bytes of the file removed events have left to others. */
+  get unusedBytes(): number {
+    const pages = this.get<{ freelist_count: number }>("PRAGMA freelist_count")?.freelist_count ?? 0
+    return pages * (this.get<{ page_size: number }>("PRAGMA page_size")?.page_size ?? 0)
+  }
+
   append(name: string, payloads: ReadonlyArray<Uint8Array>, limits: Limits | undefined, now: number): boolean {
     const queue = this.queueOrNew(name)
     const bytes = payloads.reduce((sum, payload) => sum + payload.length, 0)

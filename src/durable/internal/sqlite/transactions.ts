@@ -7,6 +7,7 @@
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { EventStoreError } from "../../EventStore.ts"
 import { answerAll } from "../answerAll.ts"
 import { Turns } from "../onDemand.ts"
@@ -24,6 +25,8 @@ const together = 8
 interface Waiting {
   readonly operation: string
   readonly work: Work<unknown>
+  /** It adds to the file. */
+  readonly grows: boolean
   readonly clock: Clock.Clock
   /** When it began to wait. */
   readonly since: number
@@ -68,15 +71,17 @@ export class Transactions {
   write<A>(
     operation: string,
     work: Work<A>,
-    committed: (answer: A) => void = () => {}
+    committed: (answer: A) => void = () => {},
+    grows = false
   ): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) =>
       Effect.callback<A, EventStoreError>((resume) => {
         const one: Waiting = {
           operation,
           work,
+          grows,
           clock,
-          since: clock.currentTimeMillisUnsafe(),
+          since: monotonicMillis(clock),
           // Both get the answer of `work`.
           committed: committed as Waiting["committed"],
           resume: resume as Waiting["resume"],
@@ -94,12 +99,11 @@ export class Transactions {
 
   private alone<A>(operation: string, kind: "read" | "none", work: Work<A>): Effect.Effect<A, EventStoreError> {
     return Effect.clockWith((clock) => {
-      const since = clock.currentTimeMillisUnsafe()
+      const since = monotonicMillis(clock)
       const attempt = (delay: number): Effect.Effect<A, EventStoreError> => {
-        const now = clock.currentTimeMillisUnsafe()
-        const outcome = this.database.attempt(kind, (statements) => work(statements, now))
+        const outcome = this.database.attempt(kind, (statements) => work(statements, clock.currentTimeMillisUnsafe()))
         if (outcome._tag === "Done") return Effect.succeed(outcome.value)
-        const left = this.busyTimeout - (now - since)
+        const left = this.busyTimeout - (monotonicMillis(clock) - since)
         if (outcome._tag !== "Busy" || left <= 0) return this.failure(operation, outcome)
         return Effect.andThen(
           Effect.sleep(Math.min(delay, left)),
@@ -113,8 +117,10 @@ export class Transactions {
   private readonly turn: Effect.Effect<void> = Effect.suspend(() => {
     const batch = this.take()
     if (batch.length === 0) return Effect.void
-    const outcome = this.database.attempt("write", (statements) =>
-      batch.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe()))
+    const outcome = this.database.attempt(
+      "write",
+      (statements) => batch.map(({ clock, work }) => work(statements, clock.currentTimeMillisUnsafe())),
+      batch.some(({ grows }) => grows)
     )
     if (outcome._tag === "Busy") return this.busy(batch, outcome)
     this.delay = 1
@@ -152,7 +158,7 @@ export class Transactions {
     let pause = this.delay
     for (const one of [...batch, ...this.waiting]) {
       if (one.interrupted) continue
-      const left = this.busyTimeout - (one.clock.currentTimeMillisUnsafe() - one.since)
+      const left = this.busyTimeout - (monotonicMillis(one.clock) - one.since)
       if (left <= 0) late.push(one)
       else {
         waiting.push(one)

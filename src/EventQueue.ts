@@ -19,12 +19,13 @@ import {
   type EventQueue,
   makeQueue,
   type Offered,
-  type Overflow,
   type QueueFull
 } from "./internal/queue/makeQueue.ts"
+import type { Overflow } from "./internal/overflow.ts"
 import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
-export { type EventQueue, type Offered, type Overflow, QueueFull } from "./internal/queue/makeQueue.ts"
+export type { Overflow } from "./internal/overflow.ts"
+export { type EventQueue, type Offered, QueueFull } from "./internal/queue/makeQueue.ts"
 
 /**
  * The overflow policies that lose nothing: the others need `onDropped`.

@@ -26,7 +26,8 @@ import { DurableQueueImpl, type Remaining } from "./internal/makeDurableQueue.ts
 import { comparing } from "./internal/partitions.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
-import type { Overflow, QueueFull } from "../internal/queue/makeQueue.ts"
+import type { Overflow } from "../internal/overflow.ts"
+import type { QueueFull } from "../internal/queue/makeQueue.ts"
 import { EventStore, type EventStoreError } from "./EventStore.ts"
 
 export { DurableWriteError, Unencodable } from "./internal/error.ts"

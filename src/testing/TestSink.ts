@@ -7,7 +7,6 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { flow } from "effect/Function"
@@ -16,6 +15,9 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "../EventSink.ts"
 import { type StandstillWatch, watchStandstill } from "./internal/standstill.ts"
+import { TestError } from "./internal/testError.ts"
+
+export { TestError } from "./internal/testError.ts"
 
 /**
  * A sink that records what became of its writes.
@@ -33,17 +35,6 @@ export interface TestSink<in out A, out E = never> extends EventSink.EventSink<A
   /** Ends all writes that hang, now and later: they commit. */
   readonly release: Effect.Effect<void>
 }
-
-/**
- * What a misbehaving test sink fails with.
- *
- * @category errors
- * @since 0.1.0
- */
-export class TestError extends Data.TaggedError("TestError")<{
-  /** Which attempt of the sink this was, from 1. */
-  readonly attempt: number
-}> {}
 
 /**
  * @category options

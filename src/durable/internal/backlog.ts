@@ -1,6 +1,19 @@
 /** The events of a queue that wait, and the sources from which its drainers take them. */
-import type { Source } from "./draining.ts"
+import type * as Effect from "effect/Effect"
 import { PagedTopic, TopicReader } from "./pagedTopic.ts"
+
+/** The source of a drainer's events. Taking is no effect, so that no interruption comes between it and the drainer. */
+export interface Source<out A> {
+  /** Takes some events without waiting: an empty array at the end, `undefined` when there are none now. */
+  readonly poll: () => ReadonlyArray<A> | undefined
+  /** Waits until there may be some, or no more. */
+  readonly wait: Effect.Effect<void>
+  /**
+   * Whether another owner may have by now the events that it gave and that are not settled: the drainer then releases
+   * the rest of them. Answers `true` once, and is asked before each batch.
+   */
+  readonly isRevoked?: (() => boolean) | undefined
+}
 
 /** Notes that the `n` events from the position `from` on, counted in the order of their offers, are settled. */
 export type Settle = (from: number, n: number) => void

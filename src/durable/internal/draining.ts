@@ -1,22 +1,9 @@
-/** What a drainer needs of the part around it: a source of events, and what becomes of those that it cannot deliver. */
+/** What a drainer needs of the part around it beside a source of events: what becomes of those that it cannot deliver. */
 import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Undelivered } from "../../Dropped.ts"
 import { sinkClosedOf } from "../../internal/sink.ts"
-
-/** The source of a drainer's events. Taking is no effect, so that no interruption comes between it and the drainer. */
-export interface Source<out A> {
-  /** Takes some events without waiting: an empty array at the end, `undefined` when there are none now. */
-  readonly poll: () => ReadonlyArray<A> | undefined
-  /** Waits until there may be some, or no more. */
-  readonly wait: Effect.Effect<void>
-  /**
-   * Whether another owner may have by now the events that it gave and that are not settled: the drainer then releases
-   * the rest of them. Answers `true` once, and is asked before each batch.
-   */
-  readonly isRevoked?: (() => boolean) | undefined
-}
 
 /** What the part around a drainer is notified of, and decides. */
 export interface Hooks {

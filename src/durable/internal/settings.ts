@@ -1,7 +1,7 @@
 import type * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
 import type { Limits } from "../EventStore.ts"
-import type { Overflow } from "../../internal/queue/makeQueue.ts"
+import type { Overflow } from "../../internal/overflow.ts"
 
 /** The options of a durable queue, with their defaults in place. */
 export interface Settings<in A> {

@@ -16,22 +16,13 @@ import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
 import { edgeTo, makeAccount, makeNode, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
+import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type BatchSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
-
-/**
- * What a full queue does with a write. `suspend`: the write waits for room. `reject`: it fails with `QueueFull`.
- * `drop-newest`: the new event is accepted and dropped. `drop-oldest`: the oldest event that is not being delivered is
- * dropped; when there is none, the new one is.
- *
- * @category options
- * @since 0.1.0
- */
-export type Overflow = "suspend" | "reject" | "drop-newest" | "drop-oldest"
 
 /**
  * The queue is full and its policy is `"reject"`: the event was not accepted.

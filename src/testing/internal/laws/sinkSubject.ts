@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../../../Dropped.ts"
 import type { BatchSink, EventSink } from "../../../EventSink.ts"
-import type { TestError } from "../../TestSink.ts"
+import type { TestError } from "../testError.ts"
 
 /**
  * What a part is made over: a sink that can fail, in the forms that a part may need. They share one record of what was

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { makeAccount, makeNode } from "../../../internal/node.ts"
 import { makeSink, SinkClosed } from "../../../internal/sink.ts"
-import { TestError } from "../../TestSink.ts"
+import { TestError } from "../testError.ts"
 import type { Receiver } from "./sinkSubject.ts"
 
 /**

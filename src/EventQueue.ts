@@ -44,7 +44,7 @@ export interface Options<out P extends Overflow = Overflow> {
   readonly name?: string | undefined
   /**
    * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
-   * unbounded by default. A batch larger than it enters alone, when the queue is empty.
+   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty.
    */
   readonly capacity?: number | undefined
   /** What happens when `capacity` is reached: `"suspend"` by default. */
@@ -131,7 +131,7 @@ type Made<A, P, X, R> = Effect.Effect<EventQueue<A, QueueError<P>>, X, R | Scope
  * In front of a durable queue, also with a retrier between or with `onDropped`, it acknowledges events that are not stored,
  * and a crash loses them. Write to the durable queue itself.
  *
- * Bounded queues that feed each other through functions of one's own can wait for each other for ever: leave one of them
+ * Bounded queues that write to each other through functions of one's own can wait for each other for ever: leave one of them
  * unbounded.
  *
  * Calling `flush` or `shutdown` from inside the queue's own delivery waits for that delivery, which waits for the call.

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { beforeAll, describe, expect, it } from "vitest"
 import { root } from "../support/fences.ts"
 import { compile, type Diagnostic, isBroken } from "../types/compile.ts"
-import { Live, program, received } from "../types/graph.ts"
+import { Live, program, received } from "../../test/types/graph.ts"
 
 // What the compiler is to refuse, and what it is to infer. Each snippet is a module of its own; all are compiled in one
 // run of the compiler, and what it says is read.
@@ -17,11 +17,11 @@ import {
 } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { Endpoint, type Envelope } from "effect-events/http"
-import * as Graph from "../types/graph.ts"
+import * as Graph from "../../test/types/graph.ts"
 import {
   Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
   type Same, Search, type Sink, Stored, Timeout, unreliable
-} from "../types/prelude.ts"
+} from "../../test/types/prelude.ts"
 `
 
 /** A program that compiles, and what must not be written instead. */

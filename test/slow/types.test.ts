@@ -17,11 +17,11 @@ import {
 } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { Endpoint, type Envelope } from "effect-events/http"
-import * as Graph from "../types/graph.ts"
+import * as Graph from "../../test/types/graph.ts"
 import {
   Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
   type Same, Search, type Sink, Stored, Timeout, unreliable
-} from "../types/prelude.ts"
+} from "../../test/types/prelude.ts"
 `
 
 /** A program that compiles, and what must not be written instead. */

@@ -50,7 +50,7 @@ describe("write", () => {
     })
   )
 
-  it.effect("without sinks accepts every event and hands it to nobody", () =>
+  it.effect("without sinks accepts every event and delivers it to none", () =>
     Effect.gen(function* () {
       const broadcaster = yield* Broadcaster.make<number>()
       yield* broadcaster.write(1)
@@ -63,7 +63,7 @@ describe("write", () => {
   )
 
   it.effect(
-    `${many.toLocaleString("en")} events reach plain functions, groups and effects, one by one and as a group`,
+    `${many.toLocaleString("en")} events reach plain functions, batch sinks and effects, one by one and as a batch`,
     () =>
       Effect.gen(function* () {
         const counts = [0, 0, 0]
@@ -236,7 +236,7 @@ describe("remove", () => {
     })
   )
 
-  it.effect("an interrupted call interrupts only its waiting: what nobody got is reported", () =>
+  it.effect("an interrupted call interrupts only its waiting: the undelivered events are reported", () =>
     withLogs(() =>
       Effect.gen(function* () {
         const broadcaster = yield* made(Broadcaster.make<number>())

@@ -78,7 +78,7 @@ describe("with a capacity", () => {
     })
   )
 
-  it.effect("has no groups: writeAll writes one by one, in order", () =>
+  it.effect("takes no batches: writeAll writes one by one, in order", () =>
     Effect.gen(function* () {
       const { close, part: channel } = yield* open(EventChannel.make<number>({ capacity: 3 }))
       assert.isUndefined(channel.writeSome)

@@ -56,7 +56,7 @@ describe("make", () => {
     })
   )
 
-  it.effect("a predicate that throws is a defect of the write, single and in groups", () =>
+  it.effect("a predicate that throws is a defect of the write, single and in batches", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ batchSize: 10 })
       const filter = yield* EventFilter.make((_: number): boolean => {
@@ -102,8 +102,8 @@ describe("make", () => {
   )
 })
 
-describe("groups", () => {
-  it.effect("of a group the matching events are written as a group", () =>
+describe("batches", () => {
+  it.effect("the matching events of a batch are written as a batch", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ batchSize: 10 })
       const filter = yield* even(sink)
@@ -125,7 +125,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("a group of which nothing matches is done with at once, and the sink hears nothing", () =>
+  it.effect("a batch of which nothing matches is done with at once, and the sink gets nothing", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ batchSize: 2 })
       const filter = yield* even(sink)
@@ -135,7 +135,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("on failure none of the group was committed, and none is counted", () =>
+  it.effect("on failure no event of the batch was committed, and none is counted", () =>
     Effect.gen(function* () {
       const filter = yield* even(yield* TestSink.failing<number>({ batchSize: 2 }))
       yield* Effect.flip(filter.writeSome!([1, 2, 3]))
@@ -143,7 +143,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("writeAll through it writes every match once and in order, whatever the sizes of the groups", () =>
+  it.effect("writeAll through it writes every match once and in order, whatever the sizes of the batches", () =>
     Effect.gen(function* () {
       for (let limit = 1; limit < 8; limit++) {
         for (let modulus = 1; modulus < 6; modulus++) {
@@ -162,7 +162,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("has groups only if the sink has", () =>
+  it.effect("takes batches only if the sink does", () =>
     Effect.gen(function* () {
       assert.isUndefined((yield* even(TestSink.recording<number>())).writeSome)
     })

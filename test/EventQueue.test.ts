@@ -77,7 +77,7 @@ describe("writing", () => {
     })
   )
 
-  it.effect("in groups where the sink takes them", () =>
+  it.effect("in batches where the sink takes them", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>({ batchSize: 4 })
       const queue = yield* EventQueue.make()(sink)
@@ -147,7 +147,7 @@ describe("writing", () => {
     Effect.gen(function* () {
       let n = 0
       const effectful = yield* EventSink.make((_: number) => Effect.sync(() => n++))
-      const grouped = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
+      const batched = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
         Effect.sync(() => {
           n += events.length
           return events.length
@@ -155,11 +155,11 @@ describe("writing", () => {
       )
       const plain = yield* EventSink.sync((_: number) => n++)
       const events = range(many)
-      for (const sink of [effectful, grouped, plain]) {
-        for (const group of [true, false]) {
+      for (const sink of [effectful, batched, plain]) {
+        for (const batch of [true, false]) {
           n = 0
           const queue = yield* EventQueue.make()(sink)
-          if (group) yield* EventSink.writeAll(queue, events)
+          if (batch) yield* EventSink.writeAll(queue, events)
           else yield* Effect.forEach(events, (event) => queue.write(event), { discard: true })
           yield* queue.flush
           assert.strictEqual(n, events.length)
@@ -215,7 +215,7 @@ describe("capacity", () => {
     })
   )
 
-  it.effect("a group larger than it enters alone, when the queue is empty", () =>
+  it.effect("a batch larger than the capacity is accepted alone, when the queue is empty", () =>
     Effect.gen(function* () {
       const sink = yield* hanging()
       const { queue } = yield* dropping(sink, { capacity: 2 })
@@ -224,7 +224,7 @@ describe("capacity", () => {
       const next = yield* Effect.forkChild(queue.write(6))
       yield* settle
       assert.isUndefined(large.pollUnsafe())
-      assert.isUndefined(next.pollUnsafe(), "who waits behind it does not pass it")
+      assert.isUndefined(next.pollUnsafe(), "a write that waits behind it does not pass it")
       yield* sink.release
       assert.strictEqual(yield* Fiber.join(large), 4)
       yield* Fiber.join(next)
@@ -233,7 +233,7 @@ describe("capacity", () => {
     })
   )
 
-  it.effect("a group larger than it enters an empty queue at once, under every policy", () =>
+  it.effect("an empty queue accepts a batch larger than the capacity at once, under every policy", () =>
     Effect.gen(function* () {
       for (const overflow of ["suspend", "reject", "drop-newest", "drop-oldest"] as const) {
         const sink = yield* TestSink.recording<number>()
@@ -246,7 +246,7 @@ describe("capacity", () => {
     })
   )
 
-  it.effect("a group that fits enters whole, and one that does not enters not at all", () =>
+  it.effect("a batch that fits is accepted whole, and one that does not is not accepted at all", () =>
     Effect.gen(function* () {
       const { queue } = yield* dropping(yield* hanging(), { capacity: 3, overflow: "reject" })
       yield* queue.writeSome!([1, 2])
@@ -302,11 +302,11 @@ describe('overflow "suspend"', () => {
       const queue = (yield* open(EventQueue.make({ capacity: 1, name: "line" })(sink))).part
       yield* queue.write(1)
       const one = yield* Effect.forkChild(Effect.flip(queue.write(2)))
-      const group = yield* Effect.forkChild(Effect.flip(queue.writeSome!([3, 4])))
+      const batch = yield* Effect.forkChild(Effect.flip(queue.writeSome!([3, 4])))
       yield* settle
       yield* Effect.forkChild(queue.shutdown)
       yield* settle
-      for (const error of [yield* Fiber.join(one), yield* Fiber.join(group)]) {
+      for (const error of [yield* Fiber.join(one), yield* Fiber.join(batch)]) {
         assert.instanceOf(error, EventSink.SinkClosed)
         assert.strictEqual(error.sink, "line")
       }
@@ -366,7 +366,7 @@ describe('overflow "reject"', () => {
 })
 
 describe('overflow "drop-newest"', () => {
-  it.effect("the new event is accepted and dropped, a group whole", () =>
+  it.effect("the new event is accepted and dropped, a batch whole", () =>
     Effect.gen(function* () {
       const sink = yield* hanging()
       const { dropped, queue } = yield* dropping(sink, { capacity: 2, overflow: "drop-newest" })
@@ -429,7 +429,7 @@ describe('overflow "drop-oldest"', () => {
     })
   )
 
-  it.effect("a group that dropping the oldest cannot make room for is dropped itself, and nothing else is", () =>
+  it.effect("a batch that dropping the oldest cannot make room for is dropped itself, and nothing else is", () =>
     Effect.gen(function* () {
       const sink = yield* hanging()
       const { dropped, queue } = yield* dropping(sink, { capacity: 3, overflow: "drop-oldest" })
@@ -602,7 +602,7 @@ describe("flush", () => {
     })
   )
 
-  it.effect("counts what was given up as settled", () =>
+  it.effect("counts dropped events as settled", () =>
     Effect.gen(function* () {
       const { dropped, queue } = yield* dropping(yield* TestSink.failing<number>())
       yield* EventSink.writeAll(queue, [1, 2, 3])
@@ -671,14 +671,14 @@ describe("flush", () => {
     })
   )
 
-  it.effect('under "drop-oldest" a drop behind it does not end it early, also when a group is taken apart', () =>
+  it.effect('under "drop-oldest" a drop behind it does not end it early, also when a batch is taken apart', () =>
     Effect.gen(function* () {
       const committed: Array<number> = []
       let attempt = 0
       const hold = yield* hanging()
       const sink = (yield* open(
         EventSink.makeBatch(([first]: ReadonlyArray<number>) => {
-          if (++attempt === 1) return Effect.fail("the first group")
+          if (++attempt === 1) return Effect.fail("the first batch")
           const commit = Effect.sync(() => committed.push(first!))
           // Holds in the second attempt, with 1 and 2 of 1 to 4, and again with 4.
           const wait = attempt === 2 ? Effect.sleep("1 seconds") : first === 4 ? hold.write(0) : Effect.void
@@ -749,7 +749,7 @@ describe("shutdown", () => {
     })
   )
 
-  it.effect("of a group in flight every event is marked", () =>
+  it.effect("of a batch in flight every event is marked", () =>
     Effect.gen(function* () {
       const { queue } = yield* dropping(yield* hanging({ batchSize: 10 }), { drainTimeout: "2 seconds" })
       yield* queue.writeSome!([1, 2])
@@ -1068,14 +1068,14 @@ describe("a downstream that answers SinkClosed", () => {
     })
   )
 
-  it.effect("so does a group sink's, and a plain function's whose scope was closed", () =>
+  it.effect("so does a batch sink's, and a plain function's whose scope was closed", () =>
     withLogs(() =>
       Effect.gen(function* () {
-        const groups = yield* dropping(yield* TestSink.closing<number>({ batchSize: 10 }))
-        yield* EventSink.writeAll(groups.queue, [1, 2, 3])
+        const batches = yield* dropping(yield* TestSink.closing<number>({ batchSize: 10 }))
+        yield* EventSink.writeAll(batches.queue, [1, 2, 3])
         yield* settle
         assert.deepStrictEqual(
-          groups.dropped.map(({ event, reason }) => [event, reason._tag]),
+          batches.dropped.map(({ event, reason }) => [event, reason._tag]),
           [
             [1, "Undelivered"],
             [2, "Undelivered"],
@@ -1175,7 +1175,7 @@ describe("a defect of the sink, or an interruption of its own making, costs the 
     })
   )
 
-  it.effect("a group sink that dies of one event", () =>
+  it.effect("a batch sink that dies of one event", () =>
     Effect.gen(function* () {
       const received: Array<number> = []
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
@@ -1395,7 +1395,7 @@ describe("onDropped", () => {
 })
 
 describe("without onDropped", () => {
-  it.effect("the first event given up is logged at error, then at doubling counts, and the recovery once", () =>
+  it.effect("the first dropped event is logged at error, then at doubling counts, and the recovery once", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.dying<{ id: string; card: string }>({
@@ -1412,7 +1412,7 @@ describe("without onDropped", () => {
           logs.map(({ level }) => level),
           ["ERROR", "ERROR", "ERROR", "ERROR", "ERROR", "ERROR", "INFO"]
         )
-        // Each line accounts for all that was given up since the line before it, the last for the rest.
+        // Each line of the log counts the events dropped since the line before it, the last counts the rest.
         const at = [1, 2, 4, 8, 16, 20]
         at.forEach((n, i) => {
           const since = n - (at[i - 1] ?? 0)
@@ -1483,8 +1483,8 @@ describe("context", () => {
   )
 })
 
-describe("group sinks", () => {
-  /** Commits groups whole, unless one holds a poisonous event. */
+describe("batch sinks", () => {
+  /** Commits batches whole, unless one holds a poisonous event. */
   const poisoned = (poison: ReadonlySet<number>, limit = Number.POSITIVE_INFINITY) =>
     Effect.gen(function* () {
       const received: Array<number> = []
@@ -1497,7 +1497,7 @@ describe("group sinks", () => {
       return { sink, received }
     })
 
-  it.effect("a failed group is taken apart until only the event to blame is dropped", () =>
+  it.effect("a failed batch is taken apart until only the event to blame is dropped", () =>
     Effect.gen(function* () {
       const { received, sink } = yield* poisoned(new Set([7]))
       const { dropped, queue } = yield* dropping(sink)
@@ -1540,7 +1540,7 @@ describe("group sinks", () => {
       })
   )
 
-  it.effect("what the sink did not commit of a group it gets again, from there on", () =>
+  it.effect("the part of a batch that the sink did not commit is offered again", () =>
     Effect.gen(function* () {
       const { received, sink } = yield* poisoned(new Set(), 3)
       const { dropped, queue } = yield* dropping(sink)
@@ -1613,8 +1613,8 @@ describe("plain functions", () => {
   )
 })
 
-/** A sink whose writes go on when they are let go, each by itself, and what is under way in it. */
-const gated = Effect.fnUntraced(function* (options: { readonly group?: number } = {}) {
+/** A sink whose writes go on when they are released, each by itself, and what is under way in it. */
+const gated = Effect.fnUntraced(function* (options: { readonly batchSize?: number } = {}) {
   const gates = new Map<number, Latch.Latch>()
   const begun: Array<number> = []
   const ended: Array<number> = []
@@ -1632,17 +1632,17 @@ const gated = Effect.fnUntraced(function* (options: { readonly group?: number } 
       )
     })
   }
-  const { group } = options
+  const { batchSize } = options
   const { part: sink } = yield* open(
-    group === undefined
+    batchSize === undefined
       ? EventSink.make((n: number) => write([n]))
       : EventSink.makeBatch((events: ReadonlyArray<number>) => {
-          const some = events.slice(0, group)
+          const some = events.slice(0, batchSize)
           return Effect.as(write(some), some.length)
         })
   )
-  /** Lets the writes go on that begin with these events, one after the other. */
-  const letGo = (...events: ReadonlyArray<number>) =>
+  /** Releases the writes that begin with these events, one after the other. */
+  const release = (...events: ReadonlyArray<number>) =>
     Effect.forEach(
       events,
       (n) => {
@@ -1652,10 +1652,10 @@ const gated = Effect.fnUntraced(function* (options: { readonly group?: number } 
       },
       { discard: true }
     )
-  const letAllGo: Effect.Effect<void> = Effect.suspend(() =>
-    gates.size === 0 ? Effect.void : Effect.andThen(letGo(...gates.keys()), letAllGo)
+  const releaseAll: Effect.Effect<void> = Effect.suspend(() =>
+    gates.size === 0 ? Effect.void : Effect.andThen(release(...gates.keys()), releaseAll)
   )
-  return { sink, begun, ended, gates, letGo, letAllGo }
+  return { sink, begun, ended, gates, release, releaseAll }
 })
 
 type Concurrent = EventQueue.Options & EventQueue.Partitioned<number>
@@ -1686,39 +1686,39 @@ const sideBySide: ReadonlyArray<readonly [how: string, options: Concurrent]> = [
 describe("concurrency", () => {
   it.effect.each(sideBySide)("that many writes are under way, and never more: %s", ([, options]) =>
     Effect.gen(function* () {
-      const { begun, ended, letAllGo, letGo, sink } = yield* gated()
+      const { begun, ended, releaseAll, release, sink } = yield* gated()
       const { queue } = yield* queueOf(sink, { ...options, concurrency: 3 })
       yield* EventSink.writeAll(queue, range(6))
       yield* settle
       assert.deepStrictEqual(begun, [1, 2, 3])
       assert.strictEqual(healthOf(queue).inFlight, 3)
       assert.strictEqual(yield* queue.pending, 6)
-      yield* letGo(2)
+      yield* release(2)
       assert.deepStrictEqual(begun, [1, 2, 3, 4])
       assert.strictEqual(healthOf(queue).inFlight, 3)
-      yield* letGo(4, 5, 6)
+      yield* release(4, 5, 6)
       assert.deepStrictEqual(ended, [2, 4, 5, 6])
       assert.strictEqual(healthOf(queue).inFlight, 2)
       assert.strictEqual(yield* queue.pending, 2)
       yield* queue.write(7)
       yield* settle
-      yield* letAllGo
+      yield* releaseAll
       assert.deepStrictEqual(ended.toSorted(byNumber), range(7))
       assert.strictEqual(healthOf(queue).inFlight, 0)
       assert.strictEqual(yield* queue.pending, 0)
     })
   )
 
-  it.effect("groups side by side: health tells the sum of their events", () =>
+  it.effect("batches side by side: health shows the sum of their events", () =>
     Effect.gen(function* () {
-      const { begun, letAllGo, sink } = yield* gated({ group: 5 })
+      const { begun, releaseAll, sink } = yield* gated({ batchSize: 5 })
       const { queue } = yield* queueOf(sink, { concurrency: 2 })
       yield* EventSink.writeAll(queue, range(1030))
       yield* settle
       // Half of what waited was handed on, and half of the rest, and the sink takes 5 of each.
       assert.deepStrictEqual(begun.toSorted(byNumber), [1, 2, 3, 4, 5, 516, 517, 518, 519, 520])
       assert.strictEqual(healthOf(queue).inFlight, 515 + 258)
-      yield* letAllGo
+      yield* releaseAll
       assert.strictEqual(healthOf(queue).inFlight, 0)
       assert.strictEqual(healthOf(queue).counts.delivered, 1030)
     })
@@ -1726,19 +1726,19 @@ describe("concurrency", () => {
 
   it.effect("1 keeps all events in order, whatever their keys", () =>
     Effect.gen(function* () {
-      const { begun, letAllGo, sink } = yield* gated()
+      const { begun, releaseAll, sink } = yield* gated()
       const { queue } = yield* queueOf(sink, { concurrency: 1, partitionBy: (n) => n % 3 })
       yield* EventSink.writeAll(queue, range(9))
       yield* settle
       assert.deepStrictEqual(begun, [1])
-      yield* letAllGo
+      yield* releaseAll
       assert.deepStrictEqual(begun, range(9))
     })
   )
 
   it.effect.each(sideBySide)("a defect or an interruption in one drainer leaves the others going: %s", ([, options]) =>
     Effect.gen(function* () {
-      const { begun, letAllGo, sink } = yield* gated()
+      const { begun, releaseAll, sink } = yield* gated()
       const bad = EventSink.make((n: number) =>
         n === 1
           ? Effect.die(new Error("no"))
@@ -1759,7 +1759,7 @@ describe("concurrency", () => {
       assert.deepStrictEqual(eventsOf(dropped).toSorted(byNumber), [1, 2, 3])
       assert.deepStrictEqual(begun, [10, 11, 12])
       assert.strictEqual(healthOf(queue).inFlight, 3)
-      yield* letAllGo
+      yield* releaseAll
       assert.deepStrictEqual(begun, [10, 11, 12, 13])
       assert.strictEqual(yield* queue.pending, 0)
     })
@@ -1799,21 +1799,21 @@ describe("concurrency", () => {
   describe("with a capacity", () => {
     it.effect.each(sideBySide)('"suspend" counts all that is under way: %s', ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letAllGo, letGo, sink } = yield* gated()
+        const { begun, releaseAll, release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { ...options, concurrency: 2, capacity: 3 })
         yield* EventSink.writeAll(queue, range(3))
         const waiting = yield* Effect.forkChild(queue.write(4))
-        const group = yield* Effect.forkChild(queue.writeSome!([5, 6]))
+        const batch = yield* Effect.forkChild(queue.writeSome!([5, 6]))
         yield* settle
         assert.deepStrictEqual(begun, [1, 2])
         assert.isUndefined(waiting.pollUnsafe())
-        yield* letGo(2)
+        yield* release(2)
         assert.isDefined(waiting.pollUnsafe())
-        assert.isUndefined(group.pollUnsafe())
+        assert.isUndefined(batch.pollUnsafe())
         assert.strictEqual(yield* queue.pending, 3)
-        yield* letGo(1, 3)
-        yield* Fiber.join(group)
-        yield* letAllGo
+        yield* release(1, 3)
+        yield* Fiber.join(batch)
+        yield* releaseAll
         assert.deepStrictEqual(begun, range(6))
         assert.strictEqual(yield* queue.pending, 0)
       })
@@ -1821,7 +1821,7 @@ describe("concurrency", () => {
 
     it.effect.each(sideBySide)('"reject" fails and accepts nothing: %s', ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letAllGo, letGo, sink } = yield* gated()
+        const { begun, releaseAll, release, sink } = yield* gated()
         const { part: queue } = yield* open(
           EventQueue.make<number, never, "reject">({
             ...options,
@@ -1834,11 +1834,11 @@ describe("concurrency", () => {
         yield* EventSink.writeAll(queue, [1, 2])
         yield* settle
         assert.strictEqual((yield* Effect.flip(queue.write(3)))._tag, "QueueFull")
-        yield* letGo(2)
+        yield* release(2)
         assert.strictEqual((yield* Effect.flip(queue.writeSome!([4, 5])))._tag, "QueueFull")
         yield* queue.write(6)
         yield* settle
-        yield* letAllGo
+        yield* releaseAll
         assert.deepStrictEqual(begun, [1, 2, 6])
         assert.strictEqual(healthOf(queue).counts.accepted, 3)
       })
@@ -1846,7 +1846,7 @@ describe("concurrency", () => {
 
     it.effect.each(sideBySide)('"drop-newest" drops what comes: %s', ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letAllGo, sink } = yield* gated()
+        const { begun, releaseAll, sink } = yield* gated()
         const { dropped, queue } = yield* queueOf(sink, {
           ...options,
           concurrency: 2,
@@ -1857,7 +1857,7 @@ describe("concurrency", () => {
         yield* queue.write(4)
         yield* queue.writeSome!([5, 6])
         yield* settle
-        yield* letAllGo
+        yield* releaseAll
         assert.deepStrictEqual(begun, range(3))
         assert.deepStrictEqual(
           dropped,
@@ -1868,7 +1868,7 @@ describe("concurrency", () => {
 
     it.effect.each(sideBySide)('"drop-oldest" drops what has waited longest: %s', ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letAllGo, letGo, sink } = yield* gated()
+        const { begun, releaseAll, release, sink } = yield* gated()
         const { dropped, queue } = yield* queueOf(sink, {
           ...options,
           concurrency: 2,
@@ -1883,10 +1883,10 @@ describe("concurrency", () => {
         // Three at once need the place of one that is being delivered: they are dropped themselves.
         yield* queue.writeSome!([8, 9, 10])
         assert.deepStrictEqual(eventsOf(dropped), [3, 4, 5, 8, 9, 10])
-        yield* letGo(2)
+        yield* release(2)
         yield* queue.write(11)
         assert.deepStrictEqual(eventsOf(dropped), [3, 4, 5, 8, 9, 10])
-        yield* letAllGo
+        yield* releaseAll
         assert.deepStrictEqual(begun, [1, 2, 6, 7, 11])
         assert.strictEqual(yield* queue.pending, 0)
       })
@@ -1926,7 +1926,7 @@ describe("concurrency", () => {
   describe("flush", () => {
     it.effect.each(sideBySide)("waits for what was accepted before it, however late it is settled: %s", ([, options]) =>
       Effect.gen(function* () {
-        const { letAllGo, letGo, sink } = yield* gated()
+        const { releaseAll, release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { ...options, concurrency: 2 })
         yield* EventSink.writeAll(queue, [1, 2])
         yield* settle
@@ -1934,27 +1934,27 @@ describe("concurrency", () => {
         yield* EventSink.writeAll(queue, [3, 4, 5])
         yield* settle
         // As many are settled as were pending, and more; but one of them is not.
-        yield* letGo(2, 3)
+        yield* release(2, 3)
         const second = yield* Effect.forkChild(queue.flush, { startImmediately: true })
         yield* queue.write(6)
-        yield* letGo(4, 5)
+        yield* release(4, 5)
         assert.isUndefined(first.pollUnsafe())
         assert.isUndefined(second.pollUnsafe())
-        yield* letGo(1)
+        yield* release(1)
         assert.isDefined(first.pollUnsafe())
         assert.isDefined(second.pollUnsafe())
         const third = yield* Effect.forkChild(queue.flush, { startImmediately: true })
         yield* settle
         assert.isUndefined(third.pollUnsafe())
-        yield* letAllGo
+        yield* releaseAll
         yield* Fiber.join(third)
         yield* queue.flush
       })
     )
 
-    it.effect.each(sideBySide)("of groups too: %s", ([, options]) =>
+    it.effect.each(sideBySide)("of batches too: %s", ([, options]) =>
       Effect.gen(function* () {
-        const { letAllGo, letGo, sink } = yield* gated({ group: 2 })
+        const { releaseAll, release, sink } = yield* gated({ batchSize: 2 })
         const { queue } = yield* queueOf(sink, { ...options, concurrency: 2 })
         yield* queue.write(1)
         yield* settle
@@ -1963,30 +1963,30 @@ describe("concurrency", () => {
         const flush = yield* Effect.forkChild(queue.flush, { startImmediately: true })
         yield* EventSink.writeAll(queue, [4, 5, 6])
         yield* settle
-        yield* letGo(2)
-        yield* letGo(3)
-        // Without keys it was in one group with the third.
-        if (options.partitionBy !== undefined) yield* letGo(4)
+        yield* release(2)
+        yield* release(3)
+        // Without keys the fourth event was in one batch with the third.
+        if (options.partitionBy !== undefined) yield* release(4)
         assert.isUndefined(flush.pollUnsafe())
-        yield* letGo(1)
+        yield* release(1)
         assert.isDefined(flush.pollUnsafe())
-        yield* letAllGo
+        yield* releaseAll
       })
     )
 
     it.effect.each(sideBySide)('under "drop-oldest" a drop is settled too: %s', ([, options]) =>
       Effect.gen(function* () {
-        const { letGo, sink } = yield* gated()
+        const { release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { ...options, concurrency: 2, capacity: 4, overflow: "drop-oldest" })
         yield* EventSink.writeAll(queue, [1, 2, 3])
         yield* settle
         const flush = yield* Effect.forkChild(queue.flush, { startImmediately: true })
         yield* settle
-        // 4 enters, 5 drops 3, and 6 drops 4, which is not the flush's.
+        // 4 is accepted, 5 drops 3, and 6 drops 4, which is not the flush's.
         for (const n of [4, 5, 6]) yield* queue.write(n)
-        yield* letGo(1)
+        yield* release(1)
         assert.isUndefined(flush.pollUnsafe())
-        yield* letGo(2)
+        yield* release(2)
         assert.isDefined(flush.pollUnsafe())
       })
     )
@@ -2018,7 +2018,7 @@ describe("concurrency", () => {
   describe("closing", () => {
     it.effect.each(sideBySide)("under a deadline it returns each once, those in flight marked: %s", ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letGo, sink } = yield* gated()
+        const { begun, release, sink } = yield* gated()
         const { close, dropped, queue } = yield* queueOf(sink, {
           ...options,
           concurrency: 3,
@@ -2027,7 +2027,7 @@ describe("concurrency", () => {
         yield* EventSink.writeAll(queue, range(7))
         const shutdown = yield* Effect.forkChild(queue.shutdown)
         yield* settle
-        yield* letGo(2)
+        yield* release(2)
         yield* TestClock.adjust("1999 millis")
         assert.isUndefined(shutdown.pollUnsafe())
         yield* TestClock.adjust("1 millis")
@@ -2162,7 +2162,7 @@ describe("concurrency", () => {
 
     it.effect.each(sideBySide)("by a downstream that is closed: nothing more is handed on: %s", ([, options]) =>
       Effect.gen(function* () {
-        const { begun, letGo, sink } = yield* gated()
+        const { begun, release, sink } = yield* gated()
         const { part: closed } = yield* open(
           EventSink.make((n: number) =>
             n === 2 ? Effect.fail(new EventSink.SinkClosed({ sink: "below" })) : Effect.orDie(sink.write(n))
@@ -2172,7 +2172,7 @@ describe("concurrency", () => {
         yield* EventSink.writeAll(queue, range(5))
         yield* settle
         assert.strictEqual(healthOf(queue).state, "closing")
-        yield* letGo(1)
+        yield* release(1)
         assert.deepStrictEqual(begun, [1])
         assert.strictEqual(healthOf(queue).state, "closed")
         assert.deepStrictEqual(eventsOf(dropped).toSorted(byNumber), [2, 3, 4, 5])
@@ -2191,23 +2191,23 @@ describe("concurrency", () => {
     )
   })
 
-  // Before it was mended: the age is that of the event which entered as many events ago as there are pending ones.
+  // Before it was mended: the age is that of the event accepted as many events ago as there are pending ones.
   it.effect.each(sideBySide)(
     "health tells the age of the oldest, also when later ones are settled: %s",
     ([, options]) =>
       Effect.gen(function* () {
-        const { letGo, sink } = yield* gated()
+        const { release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { ...options, concurrency: 2 })
         for (const n of range(20)) {
           yield* queue.write(n)
           yield* settle
-          if (n > 1) yield* letGo(n)
+          if (n > 1) yield* release(n)
           yield* TestClock.adjust("1 second")
           // Real time lets the clock be read again for the next.
           yield* Effect.promise(() => Promise.resolve())
         }
         assert.strictEqual(queue.node.health(20_000).oldestAge, 20_000)
-        yield* letGo(1)
+        yield* release(1)
         assert.isUndefined(queue.node.health(20_000).oldestAge)
       })
   )
@@ -2249,7 +2249,7 @@ describe("partitionBy", () => {
     })
   )
 
-  it.effect("what fails is given up in its place, and the key goes on", () =>
+  it.effect("an event that fails is dropped in its place, and its key goes on", () =>
     Effect.gen(function* () {
       const seen: Array<number> = []
       const { part: sink } = yield* open(
@@ -2318,13 +2318,13 @@ describe("partitionBy", () => {
     })
   )
 
-  it.effect("a turn of a group sink is a group, which holds events of one key only", () =>
+  it.effect("a turn of a batch sink is a batch, which holds events of one key only", () =>
     Effect.gen(function* () {
-      const groups: Array<ReadonlyArray<number>> = []
+      const batches: Array<ReadonlyArray<number>> = []
       const { part: sink } = yield* open(
         EventSink.makeBatch((events: ReadonlyArray<number>) =>
           Effect.as(
-            Effect.sync(() => void groups.push([...events])),
+            Effect.sync(() => void batches.push([...events])),
             events.length
           )
         )
@@ -2332,13 +2332,13 @@ describe("partitionBy", () => {
       const { queue } = yield* queueOf(sink, { concurrency: 2, partitionBy: (n) => n % 2 })
       yield* queue.writeSome!([...range(3000).map((n) => 2 * n), 1, 3] as unknown as readonly [number])
       yield* queue.flush
-      assert.isTrue(groups.every((group) => group.every((n) => n % 2 === group[0]! % 2)))
-      assert.isTrue(groups.every((group) => group.length <= 1024))
+      assert.isTrue(batches.every((batch) => batch.every((n) => n % 2 === batch[0]! % 2)))
+      assert.isTrue(batches.every((batch) => batch.length <= 1024))
       assert.isAtMost(
-        groups.findIndex((group) => group[0] === 1),
+        batches.findIndex((batch) => batch[0] === 1),
         2
       )
-      const even = groups.flat().filter((n) => n % 2 === 0)
+      const even = batches.flat().filter((n) => n % 2 === 0)
       assert.deepStrictEqual(
         even,
         range(3000).map((n) => 2 * n)
@@ -2346,7 +2346,7 @@ describe("partitionBy", () => {
     })
   )
 
-  it.effect("a group holds events of one key only", () =>
+  it.effect("a batch holds events of one key only", () =>
     Effect.gen(function* () {
       const { part: sink } = yield* open(TestSink.recording<number>({ batchSize: 100 }))
       const { queue } = yield* queueOf(sink, { concurrency: 2, partitionBy: tens })
@@ -2379,7 +2379,7 @@ describe("partitionBy", () => {
 
   it.effect('"drop-oldest" drops the oldest that waits, whatever its key', () =>
     Effect.gen(function* () {
-      const { begun, letAllGo, sink } = yield* gated()
+      const { begun, releaseAll, sink } = yield* gated()
       const { dropped, queue } = yield* queueOf(sink, {
         concurrency: 2,
         capacity: 6,
@@ -2393,7 +2393,7 @@ describe("partitionBy", () => {
       assert.deepStrictEqual(eventsOf(dropped), [30, 11, 21])
       yield* queue.writeSome!([41, 42])
       assert.deepStrictEqual(eventsOf(dropped), [30, 11, 21, 12, 40])
-      yield* letAllGo
+      yield* releaseAll
       assert.strictEqual(yield* queue.pending, 0)
       assert.deepStrictEqual(begun.toSorted(byNumber), [10, 20, 22, 31, 41, 42])
       for (const key of [2, 4]) {
@@ -2414,10 +2414,10 @@ describe("partitionBy", () => {
       )
 
     it.effect.each(["suspend", "reject", "drop-newest", "drop-oldest"] as const)(
-      'and nothing is accepted, a group not at all: "%s"',
+      'and nothing is accepted, a batch not at all: "%s"',
       (overflow) =>
         Effect.gen(function* () {
-          const { begun, letAllGo, sink } = yield* gated()
+          const { begun, releaseAll, sink } = yield* gated()
           const { dropped, queue } = yield* queueOf(sink, { concurrency: 2, capacity: 3, overflow, partitionBy })
           yield* queue.write(1)
           const before = healthOf(queue).counts
@@ -2431,7 +2431,7 @@ describe("partitionBy", () => {
           yield* dies(queue.writeSome!([6, -5]))
           assert.strictEqual(yield* queue.pending, 3)
           yield* settle
-          yield* letAllGo
+          yield* releaseAll
           yield* queue.flush
           assert.deepStrictEqual(begun, [1, 4, 5])
           assert.deepStrictEqual(dropped, [])
@@ -2439,9 +2439,9 @@ describe("partitionBy", () => {
         })
     )
 
-    it.effect("also in front of writers that wait, who enter when there is room", () =>
+    it.effect("also in front of writes that wait, which are accepted when there is room", () =>
       Effect.gen(function* () {
-        const { begun, letAllGo, letGo, sink } = yield* gated()
+        const { begun, releaseAll, release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { concurrency: 2, capacity: 2, partitionBy })
         yield* EventSink.writeAll(queue, [1, 2])
         const waiting = yield* Effect.forkChild(queue.writeSome!([3, 4]))
@@ -2449,20 +2449,20 @@ describe("partitionBy", () => {
         yield* dies(queue.write(-1))
         yield* dies(queue.writeSome!([5, -2]))
         const last = yield* Effect.forkChild(queue.write(6))
-        yield* letGo(1, 2)
+        yield* release(1, 2)
         yield* Fiber.join(waiting)
         assert.isUndefined(last.pollUnsafe())
-        yield* letAllGo
+        yield* releaseAll
         yield* Fiber.join(last)
-        yield* letAllGo
+        yield* releaseAll
         assert.deepStrictEqual(begun, [1, 2, 3, 4, 6])
       })
     )
 
-    // Before it was mended: the key is looked up when the event has been counted, and in the middle of a group.
+    // Before it was mended: the key is looked up when the event has been counted, and in the middle of a batch.
     it.effect("so is a key that cannot be compared", () =>
       Effect.gen(function* () {
-        const { begun, letAllGo, sink } = yield* gated()
+        const { begun, releaseAll, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, {
           concurrency: 2,
           partitionBy: (n) =>
@@ -2474,7 +2474,7 @@ describe("partitionBy", () => {
         assert.strictEqual(yield* queue.pending, 0)
         yield* queue.write(3)
         yield* settle
-        yield* letAllGo
+        yield* releaseAll
         assert.deepStrictEqual(begun, [3])
         yield* queue.flush
       })
@@ -2510,7 +2510,7 @@ describe("partitionBy", () => {
 
   it.effect("is called once for each event, by its write", () =>
     Effect.gen(function* () {
-      const { letAllGo, sink } = yield* gated()
+      const { releaseAll, sink } = yield* gated()
       const asked: Array<number> = []
       const { queue } = yield* queueOf(sink, {
         concurrency: 2,
@@ -2524,9 +2524,9 @@ describe("partitionBy", () => {
       const waiting = yield* Effect.forkChild(queue.writeSome!([3, 4]))
       yield* settle
       assert.deepStrictEqual(asked, [1, 2, 3, 4])
-      yield* letAllGo
+      yield* releaseAll
       yield* Fiber.join(waiting)
-      yield* letAllGo
+      yield* releaseAll
       assert.deepStrictEqual(asked, [1, 2, 3, 4])
       yield* queue.shutdown
       yield* Effect.flip(queue.write(5))
@@ -2534,8 +2534,8 @@ describe("partitionBy", () => {
     })
   )
 
-  // Before it was mended: it is handed to `map`, which gives it the place in the group, and the group, as well.
-  it.effect("gets the event and nothing else, also of a group", () =>
+  // Before it was mended: `partitionBy` is passed to `map`, which adds the index in the batch, and the batch.
+  it.effect("gets the event and nothing else, also of a batch", () =>
     Effect.gen(function* () {
       const { sink } = yield* gated()
       const asked: Array<ReadonlyArray<unknown>> = []
@@ -2563,14 +2563,14 @@ describe("partitionBy", () => {
     "keys are compared by value: %s",
     ([, one, other]) =>
       Effect.gen(function* () {
-        const { begun, letGo, sink } = yield* gated()
+        const { begun, release, sink } = yield* gated()
         const { queue } = yield* queueOf(sink, { concurrency: 3, partitionBy: (n) => (n < 10 ? one() : other()) })
         yield* EventSink.writeAll(queue, [1, 2, 10, 3])
         yield* settle
         assert.deepStrictEqual(begun, [1, 10])
-        yield* letGo(1)
+        yield* release(1)
         assert.deepStrictEqual(begun, [1, 10, 2])
-        yield* letGo(10, 2)
+        yield* release(10, 2)
         assert.deepStrictEqual(begun, [1, 10, 2, 3])
       })
   )
@@ -2598,7 +2598,7 @@ describe("partitionBy", () => {
           )
           yield* queue.flush
         }
-        // A few writes of one key, so that nobody has an old one in hand.
+        // A few writes of one key, so that no old key is still in flight.
         for (let n = 0; n < 8; n++) {
           yield* queue.write(1)
           yield* queue.flush

@@ -7,19 +7,19 @@ import { settle, withLogs } from "./support/virtual.ts"
 
 const countsOf = (sink: EventSink.EventSink<never, unknown>) => sink.node.health(0).counts
 
-/** A group sink that commits up to `limit` events at once, and fails the attempts that `fails` says. */
-const grouping = <A>(limit: number, fails: (attempt: number) => boolean = () => false) =>
+/** A batch sink that commits up to `limit` events at once, and fails the attempts that `fails` says. */
+const batching = <A>(limit: number, fails: (attempt: number) => boolean = () => false) =>
   Effect.suspend(() => {
     let attempt = 0
-    const groups: Array<ReadonlyArray<A>> = []
+    const batches: Array<ReadonlyArray<A>> = []
     return Effect.map(
       EventSink.makeBatch((events: ReadonlyArray<A>) => {
         if (fails(++attempt)) return Effect.fail("down" as const)
         const part = events.slice(0, limit)
-        groups.push(part)
+        batches.push(part)
         return Effect.succeed(part.length)
       }),
-      (sink) => ({ sink, groups })
+      (sink) => ({ sink, batches })
     )
   })
 
@@ -260,20 +260,20 @@ describe("make", () => {
   )
 })
 
-describe("makeGroup", () => {
-  it.effect("commits a leading part and answers how many; a single write is a group of one", () =>
+describe("makeBatch", () => {
+  it.effect("commits a leading part and answers how many; a single write is a batch of one", () =>
     Effect.gen(function* () {
-      const { sink, groups } = yield* grouping<number>(2)
+      const { sink, batches } = yield* batching<number>(2)
       assert.strictEqual(yield* sink.writeSome!([1, 2, 3]), 2)
       yield* sink.write(4)
-      assert.deepStrictEqual(groups, [[1, 2], [4]])
+      assert.deepStrictEqual(batches, [[1, 2], [4]])
       assert.strictEqual(countsOf(sink).accepted, 3)
     })
   )
 
   it.effect("on failure it has committed none, and counts none", () =>
     Effect.gen(function* () {
-      const { sink } = yield* grouping<number>(2, () => true)
+      const { sink } = yield* batching<number>(2, () => true)
       assert.strictEqual(yield* Effect.flip(sink.writeSome!([1, 2, 3])), "down")
       assert.strictEqual(countsOf(sink).accepted, 0)
       assert.strictEqual(sink.node.health(0).inFlight, 0)
@@ -281,7 +281,7 @@ describe("makeGroup", () => {
   )
 
   it.effect.each([0, -1, 3, 1.5, Number.NaN])(
-    "an answer that is not a whole number from 1 to the group's length is a defect: %s",
+    "an answer that is not a whole number from 1 to the batch's length is a defect: %s",
     (answer) =>
       Effect.gen(function* () {
         const sink = yield* EventSink.makeBatch(() => Effect.succeed(answer))
@@ -291,10 +291,10 @@ describe("makeGroup", () => {
       })
   )
 
-  it.effect("after the close a group fails with SinkClosed too", () =>
+  it.effect("after the close a batch fails with SinkClosed too", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const { sink } = yield* Scope.provide(grouping<number>(2), scope)
+      const { sink } = yield* Scope.provide(batching<number>(2), scope)
       yield* Scope.close(scope, Exit.void)
       assert.instanceOf(yield* Effect.flip(sink.writeSome!([1])), EventSink.SinkClosed)
       assert.instanceOf(yield* Effect.flip(sink.write(1)), EventSink.SinkClosed)
@@ -343,7 +343,7 @@ describe("sync", () => {
 })
 
 describe("writeAll", () => {
-  it.effect("writes all events in order, one by one where the sink takes no groups", () =>
+  it.effect("writes all events in order, one by one where the sink takes no batches", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<number>()
       yield* EventSink.writeAll(sink, [1, 2, 3])
@@ -353,52 +353,52 @@ describe("writeAll", () => {
     })
   )
 
-  it.effect("in groups where the sink takes them, going on after what was committed", () =>
+  it.effect("in batches where the sink takes them, going on after what was committed", () =>
     Effect.gen(function* () {
-      const { sink, groups } = yield* grouping<number>(2)
+      const { sink, batches } = yield* batching<number>(2)
       yield* EventSink.writeAll(sink, [1, 2, 3, 4, 5])
-      assert.deepStrictEqual(groups, [[1, 2], [3, 4], [5]])
+      assert.deepStrictEqual(batches, [[1, 2], [3, 4], [5]])
     })
   )
 
   it.effect("on failure a leading part has been committed, and nothing after it is tried", () =>
     Effect.gen(function* () {
-      const { sink, groups } = yield* grouping<number>(2, (attempt) => attempt === 2)
+      const { sink, batches } = yield* batching<number>(2, (attempt) => attempt === 2)
       assert.strictEqual(yield* Effect.flip(EventSink.writeAll(sink, [1, 2, 3, 4, 5])), "down")
-      assert.deepStrictEqual(groups, [[1, 2]])
+      assert.deepStrictEqual(batches, [[1, 2]])
     })
   )
 
   it.effect("running it again begins anew", () =>
     Effect.gen(function* () {
-      const { sink, groups } = yield* grouping<number>(2)
+      const { sink, batches } = yield* batching<number>(2)
       const write = EventSink.writeAll(sink, [1, 2, 3])
       yield* write
       yield* write
-      assert.deepStrictEqual(groups, [[1, 2], [3], [1, 2], [3]])
+      assert.deepStrictEqual(batches, [[1, 2], [3], [1, 2], [3]])
     })
   )
 
   it.effect("of no events writes nothing", () =>
     Effect.gen(function* () {
-      const { sink, groups } = yield* grouping<number>(2)
+      const { sink, batches } = yield* batching<number>(2)
       yield* EventSink.writeAll(sink, [])
-      assert.deepStrictEqual(groups, [])
+      assert.deepStrictEqual(batches, [])
     })
   )
 })
 
 describe("mapInput", () => {
-  it.effect("takes other events by turning each into one that the sink takes: single, in groups, and at once", () =>
+  it.effect("takes other events by turning each into one that the sink takes: single, in batches, and at once", () =>
     Effect.gen(function* () {
       const double = EventSink.mapInput((n: number) => n * 2)
       const one = yield* TestSink.recording<number>()
       yield* (yield* double(one)).write(1)
       assert.deepStrictEqual(one.received, [2])
 
-      const { sink, groups } = yield* grouping<number>(2)
+      const { sink, batches } = yield* batching<number>(2)
       yield* EventSink.writeAll(yield* double(sink), [1, 2, 3])
-      assert.deepStrictEqual(groups, [[2, 4], [6]])
+      assert.deepStrictEqual(batches, [[2, 4], [6]])
 
       const seen: Array<number> = []
       const queue = yield* EventSink.sync((n: number) => seen.push(n)).pipe(double, EventQueue.make())
@@ -410,14 +410,14 @@ describe("mapInput", () => {
 
   it.effect("what f throws is a defect", () =>
     Effect.gen(function* () {
-      const { sink } = yield* grouping<number>(2)
+      const { sink } = yield* batching<number>(2)
       const thrower = yield* EventSink.mapInput(sink, (_: number): number => {
         throw new Error("no")
       })
       const one = yield* Effect.exit(thrower.write(1))
-      const group = yield* Effect.exit(thrower.writeSome!([1]))
+      const batch = yield* Effect.exit(thrower.writeSome!([1]))
       assert.isTrue(Exit.isFailure(one) && Cause.hasDies(one.cause))
-      assert.isTrue(Exit.isFailure(group) && Cause.hasDies(group.cause))
+      assert.isTrue(Exit.isFailure(batch) && Cause.hasDies(batch.cause))
     })
   )
 
@@ -430,7 +430,7 @@ describe("mapInput", () => {
 })
 
 describe("mapError", () => {
-  it.effect("turns delivery errors into others, of groups too", () =>
+  it.effect("turns delivery errors into others, also of batches", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.failing<number>({ batchSize: 2 })
       const mapped = yield* sink.pipe(EventSink.mapError((error) => `attempt ${error.attempt}`))
@@ -461,7 +461,7 @@ describe("tap", () => {
       yield* tapped.write(2)
       assert.deepStrictEqual(looked, [2])
 
-      const { sink } = yield* grouping<number>(2)
+      const { sink } = yield* batching<number>(2)
       assert.strictEqual(yield* (yield* EventSink.tap(sink, look)).writeSome([3, 4, 5]), 2)
       assert.deepStrictEqual(looked, [2, 3, 4])
     })
@@ -503,16 +503,16 @@ describe("tap", () => {
 })
 
 describe("timeout", () => {
-  it.effect("limits the time of each write, and of each group", () =>
+  it.effect("limits the time of each write, and of each batch", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.hanging<number>({ name: "slow", batchSize: 2 })
       const timed = yield* sink.pipe(EventSink.timeout("5 seconds"))
       const one = yield* Effect.forkChild(Effect.result(timed.write(1)))
-      const group = yield* Effect.forkChild(Effect.result(timed.writeSome!([1, 2])))
+      const batch = yield* Effect.forkChild(Effect.result(timed.writeSome!([1, 2])))
       yield* TestClock.adjust("4999 millis")
       assert.isUndefined(one.pollUnsafe())
       yield* TestClock.adjust("1 millis")
-      const results: ReadonlyArray<Result.Result<unknown, unknown>> = [yield* Fiber.join(one), yield* Fiber.join(group)]
+      const results: ReadonlyArray<Result.Result<unknown, unknown>> = [yield* Fiber.join(one), yield* Fiber.join(batch)]
       for (const result of results) {
         assert.isTrue(Result.isFailure(result) && result.failure instanceof EventSink.WriteTimeout)
       }
@@ -588,7 +588,7 @@ describe("stamp", () => {
     }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
   )
 
-  it.effect("who writes an event again through it writes a new event", () =>
+  it.effect("a second write of an event through it writes a new event", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>()
       const write = (yield* EventSink.stamp(sink)).write("a")
@@ -598,7 +598,7 @@ describe("stamp", () => {
     })
   )
 
-  it.effect("of a group each event gets its own stamp, and the group stays one", () =>
+  it.effect("each event of a batch gets its own stamp, and the batch stays one", () =>
     Effect.gen(function* () {
       const sink = yield* TestSink.recording<EventSink.Stamped<string>>({ batchSize: 10 })
       yield* EventSink.writeAll(yield* EventSink.stamp(sink), ["a", "b", "c"])

@@ -35,7 +35,7 @@ const run = <X>(strategy: RetryStrategy.RetryStrategy<unknown, X>, n: number) =>
     )
     yield* TestClock.adjust("1 hour")
     const exit = yield* Fiber.await(fiber)
-    return { times, gaveUp: Exit.isFailure(exit) }
+    return { times, exhausted: Exit.isFailure(exit) }
   })
 
 /** The cases are the same in every run. */
@@ -58,7 +58,7 @@ describe("identity", () => {
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* run(RetryStrategy.identity, 1000), {
         times: Array.from({ length: 1000 }, () => 0),
-        gaveUp: false
+        exhausted: false
       })
       assert.isUndefined(RetryStrategy.identity.start("event").proceed(), "Effect.void itself")
     })
@@ -96,13 +96,13 @@ describe("combine", () => {
       for (let i = 0; i < 300; i++) {
         const [one, two] = [script(), script()]
         const n = 8
-        const expected: { times: Array<number>; gaveUp: boolean } = { times: [], gaveUp: false }
+        const expected: { times: Array<number>; exhausted: boolean } = { times: [], exhausted: false }
         let now = 0
-        for (let attempt = 0; attempt < n && !expected.gaveUp; attempt++) {
+        for (let attempt = 0; attempt < n && !expected.exhausted; attempt++) {
           expected.times.push(now)
           const a = one[Math.min(attempt, one.length - 1)]!
           const b = two[Math.min(attempt, two.length - 1)]!
-          if (a === "give up" || b === "give up") expected.gaveUp = true
+          if (a === "give up" || b === "give up") expected.exhausted = true
           else now += Math.max(a, b)
         }
         assert.deepStrictEqual(yield* run(scripted(one).pipe(RetryStrategy.combine(scripted(two))), n), expected)
@@ -248,8 +248,8 @@ describe("fromDelays", () => {
   it.effect("each write starts its own attempts", () =>
     Effect.gen(function* () {
       const strategy = scripted([0, 100, "give up"])
-      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], gaveUp: true })
-      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], gaveUp: true })
+      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], exhausted: true })
+      assert.deepStrictEqual(yield* run(strategy, 5), { times: [0, 0, 100], exhausted: true })
     })
   )
 })
@@ -258,7 +258,7 @@ describe("fromSchedule", () => {
   it.effect("follows the schedule and gives up when it ends, with ScheduleEnded", () =>
     Effect.gen(function* () {
       const strategy = RetryStrategy.fromSchedule(Schedule.spaced("1 seconds").pipe(Schedule.upTo({ times: 3 })))
-      assert.deepStrictEqual(yield* run(strategy, 10), { times: [0, 1000, 2000, 3000], gaveUp: true })
+      assert.deepStrictEqual(yield* run(strategy, 10), { times: [0, 1000, 2000, 3000], exhausted: true })
       const attempts = RetryStrategy.fromSchedule(Schedule.recurs(0)).start("event")
       assert.instanceOf(yield* Effect.flip(attempts.failure("error")), RetryStrategy.ScheduleEnded)
     })
@@ -267,7 +267,7 @@ describe("fromSchedule", () => {
   it.effect("each write from its beginning", () =>
     Effect.gen(function* () {
       const strategy = RetryStrategy.fromSchedule(Schedule.exponential("100 millis"))
-      const expected = { times: [0, 100, 300, 700], gaveUp: false }
+      const expected = { times: [0, 100, 300, 700], exhausted: false }
       assert.deepStrictEqual(yield* run(strategy, 4), expected)
       assert.deepStrictEqual(yield* run(strategy, 4), expected)
     })
@@ -292,14 +292,14 @@ describe("forever", () => {
   it.effect("starts the schedule again when it ends, and never gives up", () =>
     Effect.gen(function* () {
       const strategy = RetryStrategy.forever(Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 2 })))
-      assert.deepStrictEqual(yield* run(strategy, 7), { times: [0, 100, 300, 400, 600, 700, 900], gaveUp: false })
+      assert.deepStrictEqual(yield* run(strategy, 7), { times: [0, 100, 300, 400, 600, 700, 900], exhausted: false })
     })
   )
 
   it.effect("a schedule that ends at once is no delay at all", () =>
     Effect.gen(function* () {
-      const { gaveUp, times } = yield* run(RetryStrategy.forever(Schedule.recurs(0)), 100)
-      assert.isFalse(gaveUp)
+      const { exhausted, times } = yield* run(RetryStrategy.forever(Schedule.recurs(0)), 100)
+      assert.isFalse(exhausted)
       assert.strictEqual(times.length, 100)
       assert.isTrue(times.every((time) => time === 0))
     })

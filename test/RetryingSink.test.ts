@@ -67,7 +67,7 @@ describe("a write goes on", () => {
         assert.strictEqual(error._tag === "RetriesExhausted" && error.error.attempt, 4)
         assert.strictEqual(error.sink, "orders")
         assert.strictEqual(error.message, '"orders" gave up after 4 attempts')
-        // Logs and dead letters tell of it by its cause.
+        // Logs and dead letters show its cause.
         assert.strictEqual(
           error._tag === "RetriesExhausted" && error.cause,
           error._tag === "RetriesExhausted" && error.error
@@ -419,7 +419,7 @@ describe("close", () => {
 })
 
 describe("logs", () => {
-  it.effect("warns at the first failure of a run and at doubling counts, and tells of the recovery once", () =>
+  it.effect("warns at the first failure of a run and at doubling counts, and logs the recovery once", () =>
     withLogs((logs) =>
       Effect.gen(function* () {
         const sink = yield* TestSink.failing<string>({ times: 20, name: "receiver" })
@@ -450,8 +450,8 @@ describe("logs", () => {
   )
 })
 
-describe("groups", () => {
-  it.effect("a group is retried as a group, and its answer is the sink's", () =>
+describe("batches", () => {
+  it.effect("a batch is retried as a batch, and its answer is the sink's", () =>
     withLogs(() =>
       Effect.gen(function* () {
         const sink = yield* TestSink.failing<number>({ times: 3, batchSize: 2 })
@@ -467,7 +467,7 @@ describe("groups", () => {
     )
   )
 
-  it.effect("has groups only if the sink has", () =>
+  it.effect("takes batches only if the sink does", () =>
     Effect.gen(function* () {
       const retrying = yield* RetryingSink.make(everySecond)(yield* TestSink.failing<number>())
       assert.isUndefined(retrying.writeSome)

@@ -216,7 +216,7 @@ describe("health", () => {
   )
 
   it.effect(
-    "tells of a queue what is pending, how old the oldest is and what is in flight, by the caller's clock",
+    "shows of a queue what is pending, how old the oldest is and what is in flight, by the caller's clock",
     () =>
       Effect.gen(function* () {
         const sink = yield* made(TestSink.hanging<number>())
@@ -283,7 +283,7 @@ describe("health", () => {
     })
   )
 
-  it.effect("tells of each sink of a broadcaster how far it is behind", () =>
+  it.effect("shows of each sink of a broadcaster how far it is behind", () =>
     Effect.gen(function* () {
       const broadcaster = yield* made(Broadcaster.make<number>({ name: "news" }))
       yield* Broadcaster.add(broadcaster, yield* made(TestSink.hanging<number>({ name: "slow" })))
@@ -306,7 +306,7 @@ describe("health", () => {
     })
   )
 
-  it.effect("tells of a channel what was written and not read, and how old it is", () =>
+  it.effect("shows of a channel what was written and not read, and how old it is", () =>
     Effect.gen(function* () {
       const channel = yield* made(EventChannel.make<number>({ capacity: 5 }))
       yield* channel.write(1)
@@ -317,7 +317,7 @@ describe("health", () => {
     })
   )
 
-  it.effect("tells of a retrier its writes in flight, its breaker and its last error", () =>
+  it.effect("shows of a retrier its writes in flight, its breaker and its last error", () =>
     quiet(
       Effect.gen(function* () {
         const breaker = yield* Breaker.make({ threshold: 1, backoff: "10 seconds" })
@@ -342,7 +342,7 @@ describe("health", () => {
     )
   )
 
-  it.effect("tells of a queue the last error, and of its close what was dropped and undelivered", () =>
+  it.effect("shows of a queue the last error, and of its close what was dropped and undelivered", () =>
     quiet(
       Effect.gen(function* () {
         const scope = yield* Scope.make()

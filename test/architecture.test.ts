@@ -33,7 +33,7 @@ const floors: ReadonlyArray<string> = [
 
 /**
  * Modules that need more than `effect`, and what that is. The public ones are entries of their own and in no index: only
- * who imports one needs its platform, which is Node itself or an optional peer dependency.
+ * an import of one needs its platform, which is Node itself or an optional peer dependency.
  */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "durable/SqliteStore": ["node:path"],

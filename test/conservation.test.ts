@@ -19,7 +19,7 @@ const numRuns = Number(process.env["EFFECT_EVENTS_RUNS"] ?? runs(1000))
 const hanging = (drain: number): GraphSpec => ({
   part: "receiver",
   behaviour: { does: "hang", from: 1, uninterruptible: false },
-  group: 0,
+  batchSize: 0,
   drain
 })
 const member = (drain: number) => ({ below: hanging(0), taker: "record", maxLag: 0, drain, later: false }) as const
@@ -40,7 +40,7 @@ const onceBroken: ReadonlyArray<{ readonly when: string; readonly spec: CaseSpec
     }
   },
   {
-    when: "a writer is interrupted while it reports the first of a group that overflows",
+    when: "a writer is interrupted while it reports the first event of a batch that overflows",
     spec: {
       graph: {
         part: "queue",
@@ -68,7 +68,7 @@ const onceBroken: ReadonlyArray<{ readonly when: string; readonly spec: CaseSpec
         overflow: "suspend",
         taker: "slow",
         drain: 0,
-        below: { part: "receiver", behaviour: { does: "die", every: 1 }, group: 0, drain: 0 }
+        below: { part: "receiver", behaviour: { does: "die", every: 1 }, batchSize: 0, drain: 0 }
       },
       writers: [{ writes: [{ pause: 0, size: 2, how: "each" }], interruptAt: undefined }],
       operations: [{ at: 1, what: "flush", target: 0, interruptAfter: undefined }],

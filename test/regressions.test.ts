@@ -119,8 +119,8 @@ describe("the log", () => {
   )
 })
 
-describe("groups", () => {
-  it.effect("writeAll of many events to a sink that takes few of each group is not quadratic", () =>
+describe("batches", () => {
+  it.effect("writeAll of many events to a sink that takes few events of each batch is not quadratic", () =>
     Effect.gen(function* () {
       let offered = 0
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
@@ -139,7 +139,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("a stamp is the same on every offer of a group that is committed in parts", () =>
+  it.effect("a stamp is the same on every offer of a batch that is committed in parts", () =>
     Effect.gen(function* () {
       const ids = new Map<number, Set<string>>()
       const sink = yield* EventSink.makeBatch((events: ReadonlyArray<EventSink.Stamped<number>>) =>
@@ -156,7 +156,7 @@ describe("groups", () => {
     })
   )
 
-  it.effect("a stamp is the same also where the sink dies after it has committed a part of a group", () =>
+  it.effect("a stamp is the same also where the sink dies after it has committed a part of a batch", () =>
     quiet(
       Effect.gen(function* () {
         const ids = new Map<number, Set<string>>()
@@ -181,7 +181,7 @@ describe("groups", () => {
   )
 
   it.effect(
-    "a group that fails is halved until the event that is to blame is alone, and groups grow again after it",
+    "a batch that fails is halved until the event that is to blame is alone, and batches grow again after it",
     () =>
       Effect.gen(function* () {
         const sizes: Array<number> = []
@@ -241,7 +241,7 @@ describe("capacity", () => {
     })
   )
 
-  it.effect('"drop-oldest" over a group sink drops what is not being delivered, and keeps the newest', () =>
+  it.effect('"drop-oldest" over a batch sink drops what is not being delivered, and keeps the newest', () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const dropped: Array<number> = []
@@ -295,7 +295,7 @@ describe("a breaker", () => {
 })
 
 describe("a broadcaster", () => {
-  it.effect("addScoped does not remove what somebody else added after a removal", () =>
+  it.effect("addScoped does not remove a sink that was added again after a removal", () =>
     Effect.gen(function* () {
       const broadcaster = yield* Broadcaster.make<number>()
       const sink = yield* TestSink.recording<number>()
@@ -564,7 +564,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
     })
   )
 
-  // Before it was mended: the page that a run had waited for was in its hands, and ended with it.
+  // Before it was mended: the page that a run had waited for belonged to the run, and ended with it.
   it.effect(
     "costs a run of a stream that is interrupted as it is woken no more than the event it was about to handle",
     () =>
@@ -662,8 +662,8 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
     })
   )
 
-  // Before it was mended: what is given up was out of the hand before its report has begun, and an interruption that comes between the
-  // two, at the end of a close's time, finds it in neither place.
+  // Before it was mended: a dropped event was no longer in flight before its report has begun, and an interruption that
+  // comes between the two, at the end of a close's time, finds it in neither place.
   it.effect.each(["fails", "dies", "interrupts itself"] as const)(
     "costs no event whose report is cut off before it begins: the sink %s",
     (how) =>
@@ -677,12 +677,12 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
           const ids = ["event-1", "event-2", "event-3"]
           for (const allowance of allowances.slice(0, 20)) {
             for (let turns = 0; turns < 16; turns++) {
-              const told: Array<string> = []
+              const reported: Array<string> = []
               const before = lines.length
               const { part: sink } = yield* open(EventSink.make((_: { readonly id: string }) => end[how]))
               const make = EventQueue.make<{ readonly id: string }, string>({
                 drainTimeout: 0,
-                onDropped: ({ event }) => Effect.sync(() => void told.push(event.id))
+                onDropped: ({ event }) => Effect.sync(() => void reported.push(event.id))
               })(sink)
               const { close, part: queue } = yield* open(
                 Effect.provideService(make, References.MaxOpsBeforeYield, allowance)
@@ -696,7 +696,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
               for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
               yield* close
               const when = `with ${allowance} operations at a time, closed after ${turns} turns`
-              const all = [...told, ...lines.slice(before)].join()
+              const all = [...reported, ...lines.slice(before)].join()
               for (const id of ids) assert.include(all, id, when)
               assert.strictEqual(yield* queue.pending, 0, when)
             }

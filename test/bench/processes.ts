@@ -12,7 +12,7 @@ const compiled = fileURLToPath(new URL("../../.cache/bench/compiled", import.met
 /** Else a collection now and then frees megabytes of code that was not used for a while, amid a row about memory. */
 const keepsBytecode = "--no-flush-bytecode"
 /** A sample that takes longer than this will not end. */
-const patience = 120_000
+const answerTimeout = 120_000
 
 export interface Measurer {
   /** Has it prepare and warm up, and answers with what it lacks for being measured, if it lacks something. */
@@ -40,9 +40,9 @@ const measurer = (command: string, args: ReadonlyArray<string>, env: NodeJS.Proc
   const line = async (): Promise<string> => {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${patience} ms`)), patience)
+      timer = setTimeout(() => reject(new Error(`no answer within ${answerTimeout} ms`)), answerTimeout)
     })
-    // The lines end a moment before the process does: then its exit has the reason.
+    // Its output ends a moment before the process does: then its exit has the reason.
     const next = lines.next().then(({ done, value }) => (done ? ended : value))
     try {
       return await Promise.race([next, late])

@@ -3,7 +3,7 @@ import { EventSink } from "effect-events"
 
 /** A durable queue made by hand that keeps every law, and the ways to break one of them. */
 export type Flaw =
-  // OpenTelemetry Collector#15677: what fails while the exporter shuts down is given up, though its queue is on disk
+  // OpenTelemetry Collector#15677: what fails while the exporter shuts down is dropped, though its queue is on disk
   | "a failure during the close is a dead letter"
   // a receiver that is closed is taken for one that refused the event
   | "a closed receiver costs the event"

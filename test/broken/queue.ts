@@ -41,8 +41,8 @@ export type Flaw =
   | "a batch waits for more room than there is"
   // a worker pool behind a queue
   | "two are delivered at a time"
-  // the acknowledged event is cleared when the next is taken, so that a close in between gives it up as well
-  | "what is delivered stays in hand"
+  // the acknowledged event is cleared when the next is taken, so that a close in between reports it as well
+  | "what is delivered stays in flight"
   // the retry of a batch that was acknowledged in part
   | "a batch is delivered again from its start"
 
@@ -67,7 +67,7 @@ export const queue = (
     const capacity = options.capacity ?? Number.POSITIVE_INFINITY
     const self = {}
     const waiting: Array<unknown> = []
-    let hand: Array<{ readonly event: unknown }> = []
+    let inFlight: Array<{ readonly event: unknown }> = []
     let last: { readonly event: unknown } | undefined
     let writing: Array<Fiber.Fiber<unknown, unknown>> = []
     let open = true
@@ -82,7 +82,7 @@ export const queue = (
     const changed = Effect.suspend(() => latch.await)
 
     const fits = (n: number) => {
-      const pending = waiting.length + hand.length
+      const pending = waiting.length + inFlight.length
       if (pending === 0 && !has("a batch waits for more room than there is")) return true
       return pending + n <= capacity
     }
@@ -106,7 +106,7 @@ export const queue = (
       if (Exit.isSuccess(exit)) return Effect.void
       if (has("what fails is dropped in silence")) return Effect.void
       const error = exit.cause.reasons.find(Cause.isFailReason)
-      const logged = has("the log has the content") ? Effect.logError("gave up", JSON.stringify(event)) : Effect.void
+      const logged = has("the log has the content") ? Effect.logError("dropped", JSON.stringify(event)) : Effect.void
       const reason: Dropped.DropReason<unknown> =
         error === undefined
           ? { _tag: "Died", cause: exit.cause as Cause.Cause<never> }
@@ -132,7 +132,7 @@ export const queue = (
           if (has("a batch is delivered again from its start") && last !== undefined && Cause.hasFails(exit.cause))
             yield* Effect.exit(dst.write(last.event))
         }
-        if (!has("what is delivered stays in hand")) hand.splice(hand.indexOf(one), 1)
+        if (!has("what is delivered stays in flight")) inFlight.splice(inFlight.indexOf(one), 1)
         last = Exit.isSuccess(exit) ? one : undefined
         yield* settle(event, exit)
       })
@@ -154,9 +154,9 @@ export const queue = (
           yield* changed
           continue
         }
-        hand = next().map((event) => ({ event }))
-        if (has("undefined ends it") && hand[0]?.event === undefined) return
-        yield* Effect.forEach([...hand], deliver, { concurrency: "unbounded", discard: true })
+        inFlight = next().map((event) => ({ event }))
+        if (has("undefined ends it") && inFlight[0]?.event === undefined) return
+        yield* Effect.forEach([...inFlight], deliver, { concurrency: "unbounded", discard: true })
         if (abandoned) return
         notify()
       }
@@ -171,7 +171,7 @@ export const queue = (
       notify()
       const ended = has("its fiber stays")
         ? Effect.suspend(function wait(): Effect.Effect<void> {
-            return waiting.length + hand.length === 0 ? Effect.void : Effect.andThen(changed, Effect.suspend(wait))
+            return waiting.length + inFlight.length === 0 ? Effect.void : Effect.andThen(changed, Effect.suspend(wait))
           })
         : Fiber.await(drainer)
       if (has("the close waits for ever")) yield* ended
@@ -185,7 +185,7 @@ export const queue = (
         if (refusing.length > 0) yield* Effect.logWarning("abandoned a write that refuses interruption: receiver")
       }
       const left = [
-        ...hand.map(({ event }) => ({ event, inFlight: true })),
+        ...inFlight.map(({ event }) => ({ event, inFlight: true })),
         ...waiting.map((event) => ({ event, inFlight: false }))
       ]
       yield* Deferred.succeed(result, has("what is left is dropped in silence") ? [] : left)

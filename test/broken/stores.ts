@@ -319,15 +319,15 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
-    name: "an event that is dead-lettered stays in line as well",
+    name: "an event that is dead-lettered stays in the queue as well",
     law: 7,
     flaw: (store) => ({
       deadLetter: (lease, events) =>
-        Effect.flatMap(store.next(lease, everything), (line) =>
+        Effect.flatMap(store.next(lease, everything), (waiting) =>
           Effect.andThen(
             store.deadLetter(lease, events),
             withSome(
-              line.filter(({ key }) => events.some((event) => event.key === key)).map(({ payload }) => payload),
+              waiting.filter(({ key }) => events.some((event) => event.key === key)).map(({ payload }) => payload),
               (again) => Effect.asVoid(store.append(lease.queue, again, undefined))
             )
           )

@@ -73,7 +73,7 @@ const overflow = { base: 20, factor: 20, max: 2_000 }
 
 /** The law that each broken sink breaks, and others that the same defect breaks: what is lost is missing in the account. */
 export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more?: ReadonlyArray<number>]> = [
-  [0, handmade("a queue that gives up what it has just delivered", undefined, "what is delivered stays in hand")],
+  [0, handmade("a queue that returns what it has just delivered", undefined, "what is delivered stays in flight")],
   [0, handmade("a queue that delivers a batch again", undefined, "a batch is delivered again from its start")],
   [1, handmade("a queue whose second close returns at once", undefined, "the second close returns at once")],
   [2, handmade("a queue whose close admits waiting writes", 2, "the close admits waiting writes")],

@@ -25,7 +25,7 @@ const wrong = { status: 400, detail: 'Expected number at ["total"]' }
 
 class Full extends Data.TaggedError("Full")<{ readonly secret: string }> {}
 
-interface Kept {
+interface Refused {
   readonly body: string
   readonly type: string | undefined
   readonly problem: EventIngress.Problem
@@ -38,7 +38,7 @@ const ingress = <E = never>(
   reply: Effect.Effect<EventIngress.Reply | undefined, unknown> = Effect.succeed({ status: 202 })
 ) => {
   const answers: Array<EventIngress.Answer> = []
-  const kept: Array<Kept> = []
+  const kept: Array<Refused> = []
   return Effect.map(
     EventIngress.make<Order, E>(sink, {
       envelopes,
@@ -224,7 +224,7 @@ describe("onRefused", () => {
         assert.deepStrictEqual(yield* answer({ status: 500, retryAfter: "1 minute" }), [500, wrong.detail, "60"])
         assert.deepStrictEqual(yield* answer({ status: 200 }), [200, undefined, undefined])
         assert.deepStrictEqual(yield* answer({ status: 204 }), [204, undefined, undefined])
-        // The headers of the refusal itself are those of one that nobody looked at.
+        // The headers of the refusal itself are those of a refusal without `onRefused`.
         const { ask } = yield* ingress(sink, {}, Effect.undefined)
         const { headers, status } = yield* ask({ headers: { "content-type": "text/xml" }, body: "<order/>" })
         assert.deepStrictEqual([status, headers["accept"]], [415, "application/json"])

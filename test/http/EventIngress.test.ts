@@ -601,9 +601,9 @@ describe("a duplicate", () => {
 
   it.effect("of a request that was committed in part writes the other events", () =>
     Effect.gen(function* () {
-      for (const group of [undefined, 1]) {
+      for (const batchSize of [undefined, 1]) {
         const sink = yield* TestSink.make<Order, "no">((attempt) => (attempt === 3 ? Effect.fail("no") : Effect.void), {
-          batchSize: group
+          batchSize
         })
         const { answers, ask } = yield* ingress(sink)
         assert.strictEqual((yield* quiet(ask(lines("a", "b", "c", "d")))).status, 503)
@@ -953,6 +953,6 @@ const _more = (sink: EventSink.EventSink<unknown>) => EventIngress.make(sink, { 
 // @ts-expect-error
 const _others = (sink: EventSink.EventSink<number>) => EventIngress.make(sink, { envelopes: [one] })
 
-// What `refusal` is told is the error of the sink.
+// `refusal` gets the error of the sink.
 const _refusal = (sink: EventSink.EventSink<Order, Full>) =>
   EventIngress.layer(sink, { path: "/", envelopes: [one], refusal: ({ secret }) => ({ status: secret.length }) })

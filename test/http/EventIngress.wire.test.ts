@@ -25,7 +25,7 @@ const served = <A>(options: EventIngress.Options<A>, given?: TestSink.TestSink<A
   Effect.gen(function* () {
     const sink = given ?? (yield* TestSink.recording<A>())
     const answers: Array<number> = []
-    // The log is that of whoever builds the server.
+    // The server logs to the log of the fiber that builds it.
     const { port, url } = yield* quiet(
       serving(
         EventIngress.layer(sink, { path: "/events", onAnswer: ({ status }) => void answers.push(status), ...options })

@@ -12,7 +12,7 @@ import {
   eventually,
   hangBeforeHeaders,
   hangInBody,
-  nobody,
+  notListening,
   ok,
   rawReceiver,
   receiver,
@@ -71,7 +71,7 @@ describe.each(clients)("over %s", (name, client) => {
   it.effect("no server: Transport, and certainly not delivered", () =>
     leavingNoSocket(
       Effect.gen(function* () {
-        const ended = yield* writeOnce(yield* nobody)
+        const ended = yield* writeOnce(yield* notListening)
         const reason = reasonOf(ended)
         assert.deepStrictEqual(reason._tag === "Transport" && [reason.code, reason.maybeCommitted], [
           "ECONNREFUSED",

@@ -7,7 +7,7 @@ import { inspect } from "node:util"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import { withLogs } from "../support/virtual.ts"
 import { note, one } from "./support/envelopes.ts"
-import { clients, eventually, nobody, ok, rawReceiver, receiver, status } from "./support/receiver.ts"
+import { clients, eventually, notListening, ok, rawReceiver, receiver, status } from "./support/receiver.ts"
 
 const secrets = ["pa55word", "hunter-token", "query-t0ken", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "fragm3nt"]
 const basic = Buffer.from("sam:pa55word").toString("base64")
@@ -72,7 +72,7 @@ describe.each(clients)("over %s", (_, client) => {
         const bad = yield* receiver(status(500))
         const hanging = yield* receiver(() => {})
         const garbage = yield* rawReceiver((socket) => socket.end("garbage\r\n\r\n"))
-        const urls = [bad.url, hanging.url, garbage.url, yield* nobody]
+        const urls = [bad.url, hanging.url, garbage.url, yield* notListening]
         const tags: Array<string> = []
         for (const url of urls) {
           const sink = yield* sinkTo(url)
@@ -133,7 +133,7 @@ describe.each(clients)("over %s", (_, client) => {
           Effect.provideService(Headers.CurrentRedactedNames, ["x-mine"]),
           tracer
         )
-      for (const url of [good.url, bad.url, yield* nobody]) yield* write(url)
+      for (const url of [good.url, bad.url, yield* notListening]) yield* write(url)
       const [parent, request] = spans
       assert.strictEqual(parent!.name, "order")
       const traceparent = good.requests[0]!.headers["traceparent"]

@@ -1,17 +1,14 @@
 /** `npm run lint:words`: reports words and sentences that the house does not use, and fails if there are any. */
 import { globSync, readFileSync } from "node:fs"
-import { join } from "node:path"
-import { clean, generated, problemsOf } from "./words.ts"
+import { join, relative } from "node:path"
+import { clean, isLeftOut, problemsOf } from "./words.ts"
 
 const root = join(import.meta.dirname, "../..")
-const files = globSync(
-  [...clean.map((path) => `${path}/**/*.{ts,md}`), ...clean.filter((path) => /\.\w+$/.test(path))],
-  {
-    cwd: root
-  }
-)
-  .map((file) => file.replaceAll("\\", "/"))
-  .filter((file) => !generated.includes(file))
+const patterns = [...clean.map((path) => `${path}/**/*.{ts,md}`), ...clean.filter((path) => /\.\w+$/.test(path))]
+const files = globSync(patterns, { cwd: root, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+  .filter((file) => !isLeftOut(file))
   .toSorted()
 
 let count = 0

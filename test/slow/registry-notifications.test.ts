@@ -134,7 +134,7 @@ describe("the checks", () => {
     }
   })
 
-  /** An endpoint that got a and b delivered, ignores blobs, and gave up c: all of it true. */
+  /** An endpoint that got a and b delivered, ignores blobs, and dropped c: all of it true. */
   const evidence = (): Evidence & { readonly entry: Entry } => {
     const entry = new Entry({ wants: (event) => !RegistryEvent.isBlob(event), mayGiveUp: true })
     for (const [at, id] of [
@@ -228,7 +228,7 @@ describe("the checks", () => {
     assert.deepStrictEqual(sequence(["a"], ["a", "blob"]), ["event blob should not have come"])
   })
 
-  it("forgive repeats, and the loss only of what may be given up", () => {
+  it("forgive duplicates, and the loss only of what may be given up", () => {
     assert.deepStrictEqual(sequence(["a", "b", "a"], ["a", "a", "b", "a", "b"]), [])
     assert.deepStrictEqual(sequence(["a", "b"], ["b"], new Set(["a"])), [])
     assert.deepStrictEqual(sequence(["a", "b"], ["b", "a"], new Set(["a"])), [])
@@ -388,7 +388,7 @@ describe("the main job", () => {
       const other = await start(["--seed", "7", "--data", "mine"])
       expect(other).toMatchObject({ code: 1, stdout: "" })
       expect(other.stderr).toContain("mine has the interrupted run of another file, or of another seed")
-      writeFileSync(join(temporary.path, "mine", "notes"), "somebody else's")
+      writeFileSync(join(temporary.path, "mine", "notes"), "of another program")
       const second = await start(args)
       expect(second).toMatchObject({ code: 0, stderr: "" })
       expect(second.stdout).toContain("An earlier run was interrupted")

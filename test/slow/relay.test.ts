@@ -73,19 +73,19 @@ describe("the sink over all endpoints", () => {
     })
   )
 
-  it.effect("hands groups on as groups, in order", () =>
+  it.effect("writes batches on as batches, in order", () =>
     Effect.gen(function* () {
-      const groups: Array<string> = []
-      const grouping = yield* EventSink.makeBatch((events: ReadonlyArray<string>) =>
+      const batches: Array<string> = []
+      const batching = yield* EventSink.makeBatch((events: ReadonlyArray<string>) =>
         Effect.sync(() => {
-          groups.push(events.slice(0, 2).join(""))
+          batches.push(events.slice(0, 2).join(""))
           return Math.min(2, events.length)
         })
       )
       const single = yield* TestSink.recording<string>()
-      yield* EventSink.writeAll(yield* FanOut.make([grouping, single]), ["a", "b", "c"])
+      yield* EventSink.writeAll(yield* FanOut.make([batching, single]), ["a", "b", "c"])
       assert.deepStrictEqual(
-        [groups, single.received],
+        [batches, single.received],
         [
           ["ab", "c"],
           ["a", "b", "c"]
@@ -95,7 +95,7 @@ describe("the sink over all endpoints", () => {
   )
 })
 
-describe("what the relay is told", () => {
+describe("what the relay is given", () => {
   it.effect("is a port, with a host or without", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* parseListen("80"), { host: "127.0.0.1", port: 80 })
@@ -168,7 +168,7 @@ describe("the relay", { timeout: 120_000 }, () => {
     expect(stdout).not.toContain("deliveries are left")
   })
 
-  it("ends in time when it is told to, finishes what it has begun, and keeps the rest", async () => {
+  it("ends in time at a signal, finishes what it has begun, and keeps the rest", async () => {
     const [slow, never] = [await receiver(() => ({ status: 200, after: 300 })), await receiver()]
     await never.stop()
     // Many that are down: what each of them is granted must not add up.
@@ -300,7 +300,7 @@ describe("the relay", { timeout: 120_000 }, () => {
     expect((await next.kill("SIGTERM")).stdout).toMatch(/\| 1: 0 delivered, 0 waiting, breaker closed, 1 dead$/m)
   })
 
-  it("says at its start whose events wait and who is not given any more", async () => {
+  it("says at its start which endpoints have events waiting and get no more", async () => {
     const [gone, other] = [await receiver(), await receiver()]
     await gone.stop()
     const one = await relay(folder, "0", "--endpoint", gone.url, "--data", "mine")

@@ -548,8 +548,8 @@ const facts: Readonly<Record<string, string>> = {
       check<Same<typeof write, Effect.Effect<void, DurableQueue.DurableWriteError | EventSink.SinkClosed>>>()
       return write
     })
-    const letters = DurableQueue.deadLetters(identity)
-    check<Same<typeof letters, Effect.Effect<DurableQueue.DeadLetters<Order>, never, EventStore.EventStore>>>()`,
+    const deadLetters = DurableQueue.deadLetters(identity)
+    check<Same<typeof deadLetters, Effect.Effect<DurableQueue.DeadLetters<Order>, never, EventStore.EventStore>>>()`,
 
   "onDropped of a durable queue gets its events": `
     DurableQueue.make({

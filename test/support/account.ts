@@ -35,7 +35,7 @@ export class Account {
   /** It may be evicted at any write. */
   evictable = false
   /** How many writes may be under way, and how many keys there are: one write of a key at a time. */
-  lanes: { readonly concurrency: number; readonly keys: number } | undefined = undefined
+  partitions: { readonly concurrency: number; readonly keys: number } | undefined = undefined
   timeOf: (tick: number) => number = () => 0
   /** What a channel's reader got; other parts deliver over an edge. */
   reads: Array<{ readonly event: Event; readonly at: number }> | undefined = undefined
@@ -68,15 +68,15 @@ export class Account {
     return this.calls.find(({ left }) => left !== undefined)?.left
   }
 
-  /** Every event that was reported or returned as given up. */
-  get givenUp(): ReadonlySet<number> {
+  /** Every event that was reported or returned as dropped or undelivered. */
+  get notDelivered(): ReadonlySet<number> {
     return new Set([
       ...this.reports.map(({ dropped }) => dropped.event.n),
       ...(this.returned ?? []).map(({ event }) => event.n)
     ])
   }
 
-  /** Events that a receiver may have got although they were given up. */
+  /** Events that a receiver may have got although they were reported or returned. */
   get inFlight(): ReadonlyArray<number> {
     const reported = this.reports.flatMap(({ dropped: { event, reason } }) =>
       "inFlight" in reason && reason.inFlight ? [event.n] : []
@@ -84,17 +84,17 @@ export class Account {
     return [...reported, ...(this.returned ?? []).filter(({ inFlight }) => inFlight).map(({ event }) => event.n)]
   }
 
-  /** The events that were surely accepted, those that possibly were, and the groups that were so whole or not at all. */
+  /** The events that were surely accepted, those that possibly were, and the batches that were so whole or not at all. */
   accepted() {
     const surely = new Set<number>()
     const possibly = new Set<number>()
-    const groups: Array<ReadonlyArray<number>> = []
+    const batches: Array<ReadonlyArray<number>> = []
     const attempts = this.inbound.flatMap((edge) => edge.attempts)
     const closed = this.below?.attempts.find(({ begin, outcome }) => outcome === "closed" && begin > this.since[1])
     let until = Math.min(this.until[0], closed?.end ?? Infinity)
     if (this.evictable) {
       // What was accepted is a leading part: up to the last event that there is any trace of.
-      const traced = new Set([...this.givenUp, ...(this.below?.committed ?? []).map(({ event }) => event.n)])
+      const traced = new Set([...this.notDelivered, ...(this.below?.committed ?? []).map(({ event }) => event.n)])
       const last = attempts.filter(
         ({ begin, events }) => begin < this.until[1] && events.some(({ n }) => traced.has(n))
       )
@@ -109,15 +109,15 @@ export class Account {
         possibly.add(n)
         if (sure) surely.add(n)
       }
-      if (!sure) groups.push(some.map(({ n }) => n))
+      if (!sure) batches.push(some.map(({ n }) => n))
     }
-    return { surely, possibly, groups }
+    return { surely, possibly, batches }
   }
 
-  /** How many events it counts as given up that it neither reported nor returned. */
+  /** How many events it counts as dropped or undelivered that it neither reported nor returned. */
   get anonymous(): number {
     const { dropped, undelivered } = this.counts
-    return dropped + undelivered - this.givenUp.size
+    return dropped + undelivered - this.notDelivered.size
   }
 
   get counts(): EventSink.SinkCounts {
@@ -130,8 +130,8 @@ export class Account {
       if (!holds) found.push(`${this.label}: ${what}`)
     }
     const { accepted, delivered, dropped, undelivered } = this.counts
-    const { groups, possibly, surely } = this.accepted()
-    const { anonymous, givenUp } = this
+    const { batches, possibly, surely } = this.accepted()
+    const { anonymous, notDelivered } = this
     const inFlight = new Set(this.inFlight)
     const window = ({ event }: { readonly event: Event }) => possibly.has(event.n)
 
@@ -178,26 +178,26 @@ export class Account {
 
     // Each accepted event in exactly one place.
     const arrived = new Set(committed.map(({ event }) => event.n))
-    const both = [...arrived].filter((n) => givenUp.has(n) && !inFlight.has(n))
-    check(both.length === 0, `delivered and given up, and not marked in flight: ${both}`)
-    const unknown = [...givenUp].filter((n) => !possibly.has(n))
-    check(unknown.length === 0, `gave up what it had not accepted: ${unknown}`)
-    const missing = [...surely].filter((n) => !arrived.has(n) && !givenUp.has(n))
+    const both = [...arrived].filter((n) => notDelivered.has(n) && !inFlight.has(n))
+    check(both.length === 0, `delivered and reported, and not marked in flight: ${both}`)
+    const unknown = [...notDelivered].filter((n) => !possibly.has(n))
+    check(unknown.length === 0, `reported what it had not accepted: ${unknown}`)
+    const missing = [...surely].filter((n) => !arrived.has(n) && !notDelivered.has(n))
     check(
       missing.length <= Math.max(0, anonymous),
       `neither delivered nor reported: ${missing}, ${anonymous} of them counted`
     )
-    check(anonymous >= 0, `gave up ${givenUp.size} events and counts ${dropped} + ${undelivered}`)
+    check(anonymous >= 0, `reported ${notDelivered.size} events and counts ${dropped} + ${undelivered}`)
     const deliveries = [...arrived].filter((n) => !inFlight.has(n)).length
     check(
       this.reads !== undefined || (deliveries >= delivered && deliveries <= delivered + Math.max(0, anonymous)),
       `counts ${delivered} delivered of ${deliveries}`
     )
 
-    // A group whole or not at all.
-    for (const group of groups) {
-      const traces = group.filter((n) => arrived.has(n) || givenUp.has(n)).length
-      check(traces === 0 || traces + anonymous >= group.length, `took a part of the group ${group}`)
+    // A batch is accepted whole or not at all.
+    for (const batch of batches) {
+      const traces = batch.filter((n) => arrived.has(n) || notDelivered.has(n)).length
+      check(traces === 0 || traces + anonymous >= batch.length, `accepted a part of the batch ${batch}`)
     }
 
     // What is marked in flight had been handed on, and what had been handed on and not answered is marked.
@@ -268,16 +268,16 @@ export class Account {
 
   /** Where more writes were under way than there should be, or two of a key. */
   private crowded(): ReadonlyArray<string> {
-    const { below, lanes } = this
-    if (below === undefined || lanes === undefined) return []
+    const { below, partitions } = this
+    if (below === undefined || partitions === undefined) return []
     const found: Array<string> = []
-    const keyOf = ({ n }: Event) => (lanes.keys === 0 ? n : n % lanes.keys)
+    const keyOf = ({ n }: Event) => (partitions.keys === 0 ? n : n % partitions.keys)
     for (const { begin, events } of below.attempts) {
       const others = below.attempts.filter((other) => other.begin < begin && other.end > begin)
-      if (others.length >= lanes.concurrency) found.push(`${others.length + 1} writes under way`)
-      if (lanes.keys === 0) continue
+      if (others.length >= partitions.concurrency) found.push(`${others.length + 1} writes under way`)
+      if (partitions.keys === 0) continue
       const keys = new Set(events.map(keyOf))
-      if (keys.size > 1) found.push(`a group of ${keys.size} keys: ${events.map(({ n }) => n)}`)
+      if (keys.size > 1) found.push(`a batch of ${keys.size} keys: ${events.map(({ n }) => n)}`)
       const same = others.flatMap(({ events }) => events).filter((event) => keys.has(keyOf(event)))
       if (same.length > 0) found.push(`${events.map(({ n }) => n)} beside ${same.map(({ n }) => n)} of its key`)
     }
@@ -291,7 +291,7 @@ export class Account {
 }
 
 /**
- * What parts counted as given up without an `onDropped` that took it is in the log, as a count. Parts of one name share
+ * What parts counted as dropped without an `onDropped` that took it is in the log, as a count. Parts of one name share
  * their lines.
  */
 export const unlogged = (accounts: ReadonlyArray<Account>, lines: ReadonlyArray<Line>): ReadonlyArray<string> => {

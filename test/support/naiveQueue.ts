@@ -6,9 +6,9 @@ import type { Event } from "./ledger.ts"
 import type { MakeQueue } from "./parts.ts"
 
 export const defects = [
-  "loses the event in hand when it is interrupted",
+  "loses the event in flight when it is interrupted",
   "reports what a shutdown has returned",
-  "takes a part of a group that does not fit",
+  "accepts a part of a batch that does not fit",
   "writes an acknowledged event again",
   "skips the event after one that failed",
   "counts a dropped event as delivered",
@@ -33,7 +33,7 @@ export const naiveQueue =
       const left = yield* Deferred.make<ReadonlyArray<Dropped.Undelivered<Event>>>()
       const flushes = new Set<{ ahead: number; readonly done: Deferred.Deferred<void> }>()
       let waiting: ReadonlyArray<Event> = []
-      let inHand: Event | undefined
+      let inFlight: Event | undefined
       let returned = false
 
       const settled = Effect.suspend(() => {
@@ -48,7 +48,7 @@ export const naiveQueue =
           Effect.catchCause(() => Effect.void),
           Effect.annotateLogs({ sink: name, kind: "EventQueue" })
         )
-      const givenUp = (event: Event, cause: Cause.Cause<unknown>) =>
+      const drop = (event: Event, cause: Cause.Cause<unknown>) =>
         Effect.suspend(() => {
           account[has("counts a dropped event as delivered") ? "delivered" : "dropped"]++
           const failed = cause.reasons.find(Cause.isFailReason)
@@ -61,18 +61,18 @@ export const naiveQueue =
         })
       const deliver = (event: Event) =>
         Effect.suspend(() => {
-          inHand = event
+          inFlight = event
           const again = has("writes an acknowledged event again") && event.n % 5 === 0
           const write = again ? Effect.andThen(dst.write(event), dst.write(event)) : dst.write(event)
           return Effect.matchCauseEffect(write, {
             onSuccess: () => {
-              inHand = undefined
+              inFlight = undefined
               account.delivered++
               return settled
             },
             onFailure: (cause) => {
-              inHand = undefined
-              return givenUp(event, cause)
+              inFlight = undefined
+              return drop(event, cause)
             }
           })
         })
@@ -87,7 +87,7 @@ export const naiveQueue =
           }
           const room = capacity - pendingOf(account)
           const fits = events.length <= room || pendingOf(account) === 0
-          const some = fits ? events : has("takes a part of a group that does not fit") ? events.slice(0, room) : []
+          const some = fits ? events : has("accepts a part of a batch that does not fit") ? events.slice(0, room) : []
           account.accepted += some.length
           Queue.offerAllUnsafe(queue, has("delivers out of order") ? some.toReversed() : some)
           return fits ? Effect.void : Effect.fail(new EventQueue.QueueFull({ queue: name, capacity }))
@@ -98,7 +98,7 @@ export const naiveQueue =
         yield* Queue.end(queue)
         const ended = Fiber.await(drainer).pipe(Effect.timeoutOption(drainTimeout))
         if ((yield* ended)._tag === "None") {
-          const hand = inHand
+          const current = inFlight
           drainer.interruptUnsafe()
           for (let turn = 0; turn < 16; turn++) yield* Effect.yieldNow
           waiting = []
@@ -107,10 +107,10 @@ export const naiveQueue =
             waiting = [...waiting, next.value]
             next = Queue.takeUnsafe(queue)
           }
-          const lost = has("loses the event in hand when it is interrupted")
-          if (hand !== undefined && lost) account.accepted--
+          const lost = has("loses the event in flight when it is interrupted")
+          if (current !== undefined && lost) account.accepted--
           const list = [
-            ...(hand === undefined || lost ? [] : [{ event: hand, inFlight: true }]),
+            ...(current === undefined || lost ? [] : [{ event: current, inFlight: true }]),
             ...waiting.map((event) => ({ event, inFlight: false }))
           ]
           account.undelivered += list.length

@@ -156,7 +156,7 @@ export class Builder {
           const sink = yield* this.makeQueue(onDropped === undefined ? options : { ...options, onDropped })(edge.sink)
           const part = add(sink, { fallible: spec.overflow === "reject" && spec.capacity > 0, holds: true })
           account = new Account(sink.node, label, part.inbound, edge, onDropped !== undefined)
-          account.lanes = { concurrency: spec.concurrency, keys: spec.concurrency > 1 ? spec.keys : 0 }
+          account.partitions = { concurrency: spec.concurrency, keys: spec.concurrency > 1 ? spec.keys : 0 }
           account.timeOf = (tick) => this.ticks.timeOf(tick)
           return Object.assign(part, { account })
         })
@@ -189,18 +189,18 @@ export class Builder {
     if (behaviour.does === "delay" && behaviour.commitsFirst) {
       const commit = (events: ReadonlyArray<Event>) =>
         Effect.suspend(() => {
-          const some = events.slice(0, spec.group || 1)
+          const some = events.slice(0, spec.batchSize || 1)
           received.push(...some)
           const wait = Effect.sleep(behaviour.ms)
           return Effect.as(behaviour.uninterruptible ? Effect.uninterruptible(wait) : wait, some.length)
         })
       const make =
-        spec.group === 0
+        spec.batchSize === 0
           ? EventSink.make((event: Event) => commit([event]), options)
           : EventSink.makeBatch<Event>(commit, options)
       return Effect.map(make, (sink) => add(sink, received))
     }
-    const make = testSink(behaviour, spec.group === 0 ? options : { ...options, batchSize: spec.group })
+    const make = testSink(behaviour, spec.batchSize === 0 ? options : { ...options, batchSize: spec.batchSize })
     return Effect.map(make, (sink) => add(sink, sink.received, sink.release))
   }
 
@@ -361,7 +361,7 @@ export class Builder {
 
 export const passes = (mod: number, event: Event): boolean => event.n % mod !== 0
 
-const receiverOf = (behaviour: Behaviour) => ({ part: "receiver", behaviour, group: 0, drain: 0 }) as const
+const receiverOf = (behaviour: Behaviour) => ({ part: "receiver", behaviour, batchSize: 0, drain: 0 }) as const
 
 const testSink = (
   behaviour: Exclude<Behaviour, { readonly does: "recordAtOnce" }>,

@@ -24,7 +24,7 @@ export type Strategy =
   | { readonly is: "backoffUnderBreaker"; readonly threshold: number; readonly ms: number }
 
 export type GraphSpec =
-  | { readonly part: "receiver"; readonly behaviour: Behaviour; readonly group: number; readonly drain: number }
+  | { readonly part: "receiver"; readonly behaviour: Behaviour; readonly batchSize: number; readonly drain: number }
   | {
       readonly part: "channel"
       readonly capacity: number
@@ -152,7 +152,12 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
       { depthSize: "medium", maxDepth: 5 },
       {
         weight: 3,
-        arbitrary: record({ part: constant("receiver"), behaviour, group: fc.constantFrom(0, 0, 0, 1, 2, 5), drain })
+        arbitrary: record({
+          part: constant("receiver"),
+          behaviour,
+          batchSize: fc.constantFrom(0, 0, 0, 1, 2, 5),
+          drain
+        })
       },
       {
         weight: 1,
@@ -232,7 +237,7 @@ const around = (graph: fc.Arbitrary<GraphSpec>, operation: fc.Arbitrary<Operatio
     seed: fc.nat()
   })
 
-/** A graph with a queue or a broadcaster at its root more often than not, who writes, and what is done to it. */
+/** A graph with a queue or a broadcaster at its root more often than not, its writers, and the operations on it. */
 export const cases: fc.Arbitrary<CaseSpec> = around(
   fc.oneof(graph, queue, broadcaster),
   operation("flush", "shutdown", "shutdown", "add", "add", "remove", "remove", "subscribe")
@@ -253,7 +258,7 @@ export const queueCases: fc.Arbitrary<CaseSpec> = around(
       behaviour: behaviour.filter(
         ({ does }) => does !== "close" && does !== "interruptItself" && does !== "recordAtOnce"
       ),
-      group: fc.constant(0),
+      batchSize: fc.constant(0),
       drain
     })
   }),

@@ -25,7 +25,7 @@ export const until = async (
 ): Promise<void> => {
   const end = performance.now() + seconds * 1000
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`gave up waiting after ${seconds} s: ${what()}`)
+    if (performance.now() > end) throw new Error(`not within ${seconds} s: ${what()}`)
     await sleep(10)
   }
 }
@@ -37,7 +37,7 @@ export const run = (command: string, args: ReadonlyArray<string>, env: NodeJS.Pr
   child.stdout.setEncoding("utf8").on("data", (text: string) => (said.stdout += text))
   child.stderr.setEncoding("utf8").on("data", (text: string) => (said.stderr += text))
   const ended = once(child, "close").then(([code, signal]) => ({ code: code as number | null, signal, ...said }))
-  // Whoever awaits it is told; a process that could not be started otherwise ends the test by its own error.
+  // An `await` of it gets the error; a process that could not be started otherwise ends the test by its own error.
   ended.catch(() => {})
   later(() => child.kill("SIGKILL"))
   const kill = (signal: NodeJS.Signals) => {
@@ -152,7 +152,7 @@ export const post = async (
   }
 }
 
-/** Whether nobody listens at a port. */
+/** Whether no process listens at a port. */
 export const isRefused = async (port: number): Promise<boolean> => {
   const socket = connect(port, "127.0.0.1")
   const refused = await once(socket, "connect").then(
@@ -163,7 +163,7 @@ export const isRefused = async (port: number): Promise<boolean> => {
   return refused
 }
 
-/** A proxy in front of `target`, which may come and go. It writes down what was acknowledged to whoever sends. */
+/** A proxy in front of `target`, which may come and go. It writes down what was acknowledged to the sender. */
 export const tap = async (target: string) => {
   const acknowledged: Array<string> = []
   let requests = 0
@@ -174,7 +174,7 @@ export const tap = async (target: string) => {
     request.on("end", () => {
       requests++
       void post(target, body, request.headers["content-type"]).then(({ status = 502 }) => {
-        // Before the answer: who reads it finds the ids written down.
+        // Before the answer, so that its reader finds the ids written down.
         if (status >= 200 && status < 300) acknowledged.push(...idsOf(body))
         response.writeHead(status).end()
       })

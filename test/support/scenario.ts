@@ -29,7 +29,7 @@ class Run {
   readonly builder: Builder
   readonly readings: Array<Reading> = []
   readonly found: Array<string> = []
-  /** What writers were told that it was committed: no probe has a part in this. */
+  /** What writes returned as committed: no probe has a part in this. */
   readonly succeeded: Array<Event> = []
   private readonly spec: CaseSpec
   private n = 0
@@ -221,7 +221,7 @@ class Run {
     if (closing.pollUnsafe() === undefined)
       found.push(`the close took longer than all its deadlines, ${builder.deadline} ms`)
     const closed = this.ticks.next()
-    // Who refused interruption may go now, and readers may read on.
+    // Writes that refused interruption may end now, and readers may read on.
     yield* Effect.forEach(builder.parts, ({ release }) => release, { discard: true })
     yield* TestClock.adjust(10_000)
     for (const [name, fiber] of fibers) {
@@ -396,7 +396,7 @@ class Run {
   private accounted(part: Part, event: Event, charged: Map<Account, Set<number>>): boolean {
     const { account, below, members, received, spec } = part
     const held = (account: Account, below: () => boolean): boolean => {
-      if (account.givenUp.has(event.n) || below()) return true
+      if (account.notDelivered.has(event.n) || below()) return true
       // It is one of those that it only counted, or one above has lost it.
       const events = charged.get(account) ?? new Set()
       if (events.size >= account.anonymous) return events.has(event.n)

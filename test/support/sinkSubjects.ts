@@ -110,7 +110,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
   ],
   [
     subject({
-      name: "EventQueue that logs what it gives up",
+      name: "EventQueue that logs what it drops",
       queued: true,
       make: (receiver) => EventQueue.make({ drainTimeout: "1 second" })(receiver.reliable),
       deadline: "1 second",
@@ -155,7 +155,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       })
     ]),
     subject({
-      name: "EventQueue of 1 that logs what it gives up",
+      name: "EventQueue of 1 that logs what it drops",
       queued: true,
       capacity: 1,
       make: (receiver) => EventQueue.make({ capacity: 1 })(receiver.reliable),
@@ -190,7 +190,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         shutdown: (queue) => queue.shutdown
       }),
       subject({
-        name: `EventQueue, ${how}, that logs what it gives up`,
+        name: `EventQueue, ${how}, that logs what it drops`,
         queued: true,
         order,
         make: (receiver) =>
@@ -302,7 +302,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
     }),
     subject({
-      name: "Broadcaster that logs what it gives up",
+      name: "Broadcaster that logs what it drops",
       queued: true,
       make: (receiver) => Broadcaster.make([Effect.succeed(receiver.reliable)]),
       shutdown: (self) => self.shutdown,
@@ -329,7 +329,7 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       })
     ),
     subject({
-      name: "EventChannel that logs what it gives up",
+      name: "EventChannel that logs what it drops",
       queued: true,
       capacity: 4,
       make: () => EventChannel.make<unknown>({ capacity: 4 }),

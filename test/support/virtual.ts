@@ -28,7 +28,7 @@ export const open = <A, E, R>(make: Effect.Effect<A, E, R>) =>
     return { part, close: Scope.close(scope, Exit.void) }
   })
 
-/** Collects what nobody catches, in place of the test runner, which takes it for a failure. */
+/** Collects uncaught errors, in place of the test runner, which takes them for a failure. */
 export const uncaught = Effect.acquireRelease(
   Effect.sync(() => {
     const others = process.listeners("uncaughtException")

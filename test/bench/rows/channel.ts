@@ -36,7 +36,7 @@ const byHand = (label: string, capacity: number, read: (queue: Queue.Queue<strin
 
 type Run = Effect.Effect<void>
 
-const groups = (stream: Stream.Stream<string>, meter: Meter): Run =>
+const batches = (stream: Stream.Stream<string>, meter: Meter): Run =>
   Stream.runForEachArray(stream, (events) => Effect.sync(() => meter.countAll(events)))
 const all = (channel: Channel, meter: Meter): Run =>
   // It fails when the channel ends, which is after the measurement.
@@ -49,11 +49,11 @@ const channelOf = (capacity: number, goal: number): Row => ({
   n: 20_000,
   metrics: cpuAndWall,
   sides: [
-    ours("ours, read in groups", capacity, all),
-    { ...ours("ours, read one by one", capacity, each), against: "ours, read in groups" },
+    ours("ours, read in batches", capacity, all),
+    { ...ours("ours, read one by one", capacity, each), against: "ours, read in batches" },
     goSide(`channel ${capacity}`, speed(goal)),
     byHand("Effect Queue, take", capacity, (queue, meter) => loop(Effect.map(Queue.take(queue), meter.count))),
-    byHand("Effect Queue, a Stream in groups", capacity, (queue, meter) => groups(Stream.fromQueue(queue), meter))
+    byHand("Effect Queue, a Stream in batches", capacity, (queue, meter) => batches(Stream.fromQueue(queue), meter))
   ]
 })
 

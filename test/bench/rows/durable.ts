@@ -20,8 +20,8 @@ const event = { id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11", type: "order.placed"
 const Order = Schema.Struct({ id: Schema.String, type: Schema.String, note: Schema.String })
 const payload = new TextEncoder().encode(JSON.stringify(event))
 
-const group = 100
-const events = Array.from({ length: group }, () => event)
+const batch = 100
+const events = Array.from({ length: batch }, () => event)
 
 /** A folder of its own, gone when the scope closes. */
 const folder = Effect.acquireRelease(
@@ -70,7 +70,7 @@ const queued = (
     }).pipe(Effect.orDie)
 })
 
-/** The same commits by hand: a group in, the group read, the group out. What a store does beside that is not here. */
+/** The same commits by hand: a batch in, the batch read, the batch out. What a store does beside that is not here. */
 const raw = (goals?: Side["goals"]): Side => ({
   label: "node:sqlite, by hand",
   goals,
@@ -85,9 +85,9 @@ const raw = (goals?: Side["goals"]): Side => ({
       const meter = new Meter()
       const round = Effect.sync(() => {
         db.exec("BEGIN IMMEDIATE")
-        for (let i = 0; i < group; i++) insert.run(payload)
+        for (let i = 0; i < batch; i++) insert.run(payload)
         db.exec("COMMIT")
-        const rows = select.all(group)
+        const rows = select.all(batch)
         for (const row of rows) meter.count(row)
         db.exec("BEGIN IMMEDIATE")
         remove.run(rows.at(-1)?.["key"] ?? 0)
@@ -95,7 +95,7 @@ const raw = (goals?: Side["goals"]): Side => ({
       })
       const all = Effect.andThen(
         Effect.sync(() => meter.expect(load.n)),
-        times(load.n / group, () => Effect.andThen(round, Effect.yieldNow))
+        times(load.n / batch, () => Effect.andThen(round, Effect.yieldNow))
       )
       return withDelay(throughput(load, all))
     })
@@ -105,10 +105,10 @@ const raw = (goals?: Side["goals"]): Side => ({
 const n = 40_000
 const writers = (orders: Orders, n: number) =>
   Effect.all(
-    Array.from({ length: group }, () => times(n / group, () => orders.write(event))),
+    Array.from({ length: batch }, () => times(n / batch, () => orders.write(event))),
     { concurrency: "unbounded", discard: true }
   )
-const groups = (orders: Orders, n: number) => times(n / group, () => EventSink.writeAll(orders, events))
+const batches = (orders: Orders, n: number) => times(n / batch, () => EventSink.writeAll(orders, events))
 
 /** An event takes so long that the compiler is still at work after the time that is enough for others. */
 const warmUps = 2
@@ -134,7 +134,7 @@ const behind = (waiting: number): Side => ({
           Array.from({ length: 500 }, () => event)
         )
       )
-      return throughput(load, Effect.orDie(Effect.andThen(groups(orders, load.n), gate.pass(load.n))))
+      return throughput(load, Effect.orDie(Effect.andThen(batches(orders, load.n), gate.pass(load.n))))
     }).pipe(Effect.orDie)
 })
 
@@ -178,16 +178,16 @@ export const durable: ReadonlyArray<Row> = [
     sides: [{ ...queued("ours", writers), goals: { delay: valueAtMost(20) } }, raw(goal)]
   },
   {
-    name: "durable-groups",
-    question: "Groups of 100 through a `DurableQueue` on SQLite",
+    name: "durable-batches",
+    question: "Batches of 100 through a `DurableQueue` on SQLite",
     n,
     metrics,
     warmUps,
-    sides: [{ ...queued("ours", groups), goals: { delay: valueAtMost(20) } }, raw(goal)]
+    sides: [{ ...queued("ours", batches), goals: { delay: valueAtMost(20) } }, raw(goal)]
   },
   {
     name: "durable-backlog",
-    question: "Groups of 100 through a `DurableQueue` on SQLite with 1,000 and 1,000,000 events waiting",
+    question: "Batches of 100 through a `DurableQueue` on SQLite with 1,000 and 1,000,000 events waiting",
     n: 5_000,
     metrics: cpuAndWall,
     warmUps,

@@ -102,7 +102,7 @@ export const memory: ReadonlyArray<Row> = [
     n: 1_000_000,
     metrics,
     cold: true,
-    note: "Written in tens, each delivered to the nine before the next, so that the events come to the sink that hangs in small groups.",
+    note: "Written in tens, each delivered to the nine before the next, so that the events come to the sink that hangs in small batches.",
     sides: [held("ours", oneStuck, { bytes: valueAtMost(16) }), goSide("bytes-broadcast 1")]
   }
 ]

@@ -127,7 +127,7 @@ export class Delivery {
   }
 
   private idsOf(bodies: ReadonlyArray<string>): ReadonlyArray<string> {
-    return bodies.map((body) => this.written.get(body) ?? `what nobody wrote: ${JSON.stringify(body.slice(0, 50))}`)
+    return bodies.map((body) => this.written.get(body) ?? `never written: ${JSON.stringify(body.slice(0, 50))}`)
   }
 
   get taken(): ReadonlyArray<string> {
@@ -161,12 +161,15 @@ export class Delivery {
     )
     check(counted === accepted.length, `counts ${counted} accepted of ${accepted.length} written`)
     const reported = books.reports.map(({ id }) => id)
-    check(reported.length === dropped + undelivered, `reports ${reported.length} of ${dropped + undelivered} given up`)
+    check(
+      reported.length === dropped + undelivered,
+      `reports ${reported.length} of ${dropped + undelivered} dropped or undelivered`
+    )
     const elsewhere = [...reported, ...books.diverted]
     check(new Set(elsewhere).size === elsewhere.length, `reported or handed on twice: ${elsewhere}`)
     check(
       elsewhere.every((id) => all.has(id)),
-      `gave up what it had not accepted: ${elsewhere}`
+      `reported or diverted what it had not accepted: ${elsewhere}`
     )
     const known = new Set([...taken, ...elsewhere])
     const missing = accepted.filter((id) => !known.has(id))
@@ -176,13 +179,13 @@ export class Delivery {
     const foreign = seen.filter((id) => !all.has(id))
     check(foreign.length === 0, `received and not written: ${foreign}`)
 
-    // Order, once repeats are removed.
+    // Order, without redeliveries.
     check(disordered(firsts(taken)).length === 0, `taken out of order: ${disordered(firsts(taken))}`)
     check(disordered(firsts(seen)).length === 0, `received out of order: ${disordered(firsts(seen))}`)
     check(disordered(books.diverted).length === 0, `handed on out of order: ${disordered(books.diverted)}`)
     check(disordered(reported).length === 0, `reported out of order: ${disordered(reported)}`)
 
-    // Each is acknowledged once, and repeated only for a reason.
+    // Each is acknowledged once, and delivered again only for a reason.
     const successes = books.attempts.length - this.failures.length
     check(
       successes === delivered - books.diverted.length,
@@ -194,7 +197,7 @@ export class Delivery {
       `received ${seen.length} requests of ${books.attempts.length}`
     )
 
-    // What was given up and may be with the receiver is marked, and no more is than there were lines.
+    // A reported event that may be with the receiver is marked, and at most as many are as there were requests at once.
     const sent = new Set(seen)
     const unmarked = books.reports.filter(({ id, inFlight }) => !inFlight && sent.has(id))
     check(unmarked.length === 0, `with the receiver, and not marked in flight: ${unmarked.map(({ id }) => id)}`)

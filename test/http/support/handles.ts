@@ -54,7 +54,7 @@ export interface Case<E> {
   readonly name: string
   readonly variants?: ReadonlyArray<Variant> | undefined
   readonly script: () => Script
-  /** Told of the longest time for which this process could not run anything else. */
+  /** Runs the case; `stalled` is the longest time for which this process could not run anything else. */
   readonly run: (
     receiver: Unreliable,
     variant: Variant,
@@ -70,7 +70,7 @@ const tick = 5
  * that nothing is open that was not before:
  *
  * - Endpoints and clients are closed, receivers are not: they count no more connections than a client's pool may keep.
- * - Those are idle: a socket that somebody waits on keeps the process alive, and there is none but the receivers' own.
+ * - Those are idle: a socket with a pending read keeps the process alive, and there is none but the receivers' own.
  * - The receivers end the idle ones, and then themselves: of no kind of resource is there more than before.
  */
 export const sideBySide = <E>(...cases: ReadonlyArray<Case<E>>): Effect.Effect<ReadonlyArray<string>, E> =>

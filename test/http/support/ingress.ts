@@ -68,7 +68,7 @@ export const serving = Effect.fnUntraced(function* <E, R>(
 export const statusesIn = (text: string): ReadonlyArray<number> =>
   [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status))
 
-/** A connection that says exactly what it is told to. */
+/** A connection that sends exactly the bytes given. */
 export class Client {
   /** All that came back. */
   text = ""

@@ -11,7 +11,7 @@ export const open = [`${outside}/32`]
 /** Not every container has a loopback of IPv6. What needs one is skipped there. */
 export const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"))
 
-/** Servers at 127.0.0.1 and ::1, which nobody may reach, and one outside, all on the same port. */
+/** Servers at 127.0.0.1 and ::1, which no request may reach, and one outside, all on the same port. */
 export const network = Effect.fnUntraced(function* (answer: Answer = ok) {
   const servers = Effect.gen(function* () {
     const out = yield* receiver(answer, { host: outside })
@@ -20,7 +20,7 @@ export const network = Effect.fnUntraced(function* (answer: Answer = ok) {
     if (hasIpv6) inside.push(yield* receiver(ok, { host: "::1", port }))
     return { out, port, reached: () => inside.reduce((sum, { connections }) => sum + connections(), 0) }
   })
-  // Somebody else may have the port at one of the others.
+  // Another process may have the port at one of the others.
   return yield* Effect.catchDefect(servers, Effect.fail).pipe(Effect.retry(Schedule.recurs(5)), Effect.orDie)
 })
 

@@ -100,8 +100,8 @@ export const rawReceiver = Effect.fnUntraced(function* (talk: (socket: Socket) =
   return { port, url: `http://127.0.0.1:${port}/hook`, requests: [], ...counts } satisfies Receiver
 })
 
-/** A url where nobody listens. */
-export const nobody = Effect.scoped(
+/** A url of a port on which no server listens. */
+export const notListening = Effect.scoped(
   Effect.map(
     receiver(() => {}),
     ({ url }) => url

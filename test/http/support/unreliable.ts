@@ -41,7 +41,7 @@ const bodyOf = async (request: IncomingMessage): Promise<string> => {
 
 const isTaken = (code: number | undefined) => code !== undefined && code >= 200 && code < 300
 
-/** A minute: whoever ends a connection before, it is not the receiver. */
+/** A minute: a connection that ends earlier is not ended by the receiver. */
 const aMinute = 60_000
 
 export const unreliable = Effect.fnUntraced(function* (script: Script, keepAliveTimeout = aMinute) {
@@ -112,7 +112,7 @@ export const unreliable = Effect.fnUntraced(function* (script: Script, keepAlive
       socket.on("close", () => sockets.delete(socket))
     })
     const listen = () => next.listen(port, "127.0.0.1")
-    // The port may be somebody's for a moment: of a connection that goes out.
+    // An outgoing connection may have the port for a moment.
     next.on("error", () => setTimeout(listen, 5))
     next.once("listening", () => {
       port = (next.address() as AddressInfo).port

@@ -146,10 +146,10 @@ describe("malformed requests", () => {
           const arrived = new Map<string, number>()
           const statuses = new Map<number, number>()
           const { port } = yield* serving(yield* routes(arrived, statuses))
-          /** The least of several looks, with what buffers hold outside of the heap: those are let go of in the background. */
+          /** The least of several samples, with the memory of buffers outside of the heap, which is released in the background. */
           const held = Effect.promise(async () => {
             let least = Number.POSITIVE_INFINITY
-            for (let look = 0; look < 10; look++) {
+            for (let sample = 0; sample < 10; sample++) {
               await new Promise((resolve) => setTimeout(resolve, 50))
               collect()
               const { external, heapUsed } = process.memoryUsage()

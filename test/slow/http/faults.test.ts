@@ -26,7 +26,7 @@ const checks = () => {
 
 const errors = ({ failures }: Delivery) => new Set(failures.map(({ reason }) => reason._tag))
 
-/** What holds when all that was accepted is settled, and nothing was given up. */
+/** What holds when all that was accepted is settled, and no event was dropped. */
 const settled = Effect.fnUntraced(function* (delivery: Delivery) {
   const { check, found } = checks()
   check(yield* delivery.flushed, "was not flushed in time")
@@ -34,7 +34,7 @@ const settled = Effect.fnUntraced(function* (delivery: Delivery) {
   check(pending === 0 && delivered === delivery.accepted.length, `delivered ${delivered}, and ${pending} are pending`)
   check((yield* delivery.endpoint.state)._tag === "Enabled", "is disabled")
   yield* delivery.close
-  check(delivery.books.reports.length === 0, `gave up ${delivery.books.reports.length}`)
+  check(delivery.books.reports.length === 0, `dropped ${delivery.books.reports.length}`)
   return [...found, ...(yield* delivery.violations)]
 })
 
@@ -108,7 +108,7 @@ const closing = (fault: Fault): Case<unknown> => ({
     // Long before a request's own minute is over.
     check(took < 30_000, `the close took ${Math.round(took)} ms`)
     const left = delivery.books.reports
-    check(left.length === 0 || took > drainTimeout - 10, `gave up ${left.length} after ${Math.round(took)} ms`)
+    check(left.length === 0 || took > drainTimeout - 10, `left ${left.length} undelivered after ${Math.round(took)} ms`)
     check(left.length > 0 || (fault.code !== undefined && fault.slow === undefined), "nothing was left")
     check(
       left.every(({ reason }) => reason === "Undelivered"),

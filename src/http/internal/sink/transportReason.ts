@@ -26,9 +26,17 @@ export const transportReason = ({ reason }: HttpClientError): Transport | Forbid
 
 // internals
 
-/** Failures that come before any byte of a request is sent: of names, of connections, of the receiver's certificate. */
-const beforeSending =
-  /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_CERT_ALTNAME_INVALID|CERT_\w+|UNABLE_TO_\w+|(?:\w+_)?SELF_SIGNED_CERT\w*)$/
+/** What ends a TLS handshake and nothing later: no record of this version, protocol, cipher or name. */
+const handshake =
+  "ERR_SSL_\\S*(?:WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|VERSION_TOO_LOW|HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|" +
+  "UNRECOGNIZED_NAME|NO_APPLICATION_PROTOCOL|NO_(?:PROTOCOLS|CIPHERS?)_AVAILABLE|NO_CIPHER_MATCH|NO_SHARED_CIPHER|WRONG_CIPHER_RETURNED|" +
+  "UNKNOWN_PROTOCOL|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|DH_KEY_TOO_SMALL|CERTIFICATE_VERIFY_FAILED)"
+
+/** Failures that come before any byte of a request is sent: of names, of connections, of TLS and the receiver's certificate. */
+const beforeSending = new RegExp(
+  "^(?:ECONNREFUSED|ENOTFOUND|EAI_\\w+|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_CERT_ALTNAME_INVALID|CERT_\\w+|UNABLE_TO_\\w+|" +
+    `(?:\\w+_)?SELF_SIGNED_CERT\\w*|${handshake})$`
+)
 
 const causeOf = (error: unknown): unknown => {
   if (hasProperty(error, "cause") && error.cause !== undefined) return error.cause
@@ -36,4 +44,5 @@ const causeOf = (error: unknown): unknown => {
   return hasProperty(error, "errors") && Array.isArray(error.errors) ? error.errors[0] : undefined
 }
 
-const isWord = (value: unknown): value is string => typeof value === "string" && /^\w{1,64}$/.test(value)
+/** Some of OpenSSL's codes have a slash: `ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE`. */
+const isWord = (value: unknown): value is string => typeof value === "string" && /^\w[\w/]{0,63}$/.test(value)

@@ -1,27 +1,13 @@
 /** A wait takes its time also where the wall clock is set ahead or back meanwhile. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Data, Duration, Effect, Fiber, type Scope } from "effect"
+import { Data, Duration, Effect, Fiber, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, Broadcaster, EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import { CountedCapacity } from "../src/durable/internal/postgres/countedCapacity.ts"
 import type { Attempt, Database, Failed } from "../src/durable/internal/sqlite/database.ts"
 import { Transactions } from "../src/durable/internal/sqlite/transactions.ts"
+import { settable } from "./support/settable.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
-
-/** The test's clock with a wall clock that can be set. */
-const settable = Effect.map(Effect.clockWith(Effect.succeed), (clock) => {
-  let offset = 0
-  const millis = () => clock.currentTimeMillisUnsafe() + offset
-  const nanos = () => clock.currentTimeNanosUnsafe() + BigInt(offset) * 1_000_000n
-  const settable: Clock.Clock = {
-    ...clock,
-    currentTimeMillisUnsafe: millis,
-    currentTimeMillis: Effect.sync(millis),
-    currentTimeNanosUnsafe: nanos,
-    currentTimeNanos: Effect.sync(nanos)
-  }
-  return { set: (by: number) => void (offset += by), provide: Effect.provideService(Clock.Clock, settable) }
-})
 
 const hour = Duration.toMillis("1 hour")
 

@@ -142,7 +142,7 @@ export const make = <A, E = never, X = never, R = never>(
     const handshake = options.handshake && makeHandshake(options.handshake)
     const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
     const selectEnvelope = makeSelectEnvelope(envelopes)
-    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify?.tolerance ?? 0)
+    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify)
     const sink = yield* fromSource(source)
     const commitEvents = makeCommitEvents(sink, deduplicate, writeTimeout, options.refusal)
     const answerRefused = onRefused && makeAnswerRefused(onRefused, writeTimeout)

@@ -173,25 +173,15 @@ export const make = <A>(
     const failure = (reason: Reason, transient: boolean) =>
       new HttpSinkError({ sink: sink.node.name, url: target.shown, reason, transient })
 
-    const accepted = (events: number, status: number) => {
-      onAttempt?.({ events, status, error: undefined })
-      return Effect.succeed(events)
-    }
-    const failed = (events: number, error: HttpSinkError) => {
-      const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ events, status, error })
-      return Effect.fail(error)
-    }
-    const judged = (events: number, status: number, headers: Headers.Headers) => {
+    const judged = (status: number, headers: Headers.Headers): Effect.Effect<number, HttpSinkError> => {
       const verdict = classification({ status, headers })
-      if (verdict === "accepted") return accepted(events, status)
+      if (verdict === "accepted") return Effect.succeed(status)
       return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-        failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+        Effect.fail(failure(new Status({ status, retryAfter }), verdict === "transient"))
       )
     }
-    /** Sends a request, reads its answer, and answers how many events that was. */
-    const send = ({ body, events, headers }: Content<A>): Effect.Effect<number, HttpSinkError> => {
-      const n = events.length
+    /** Sends a request, reads its answer, and answers the status. */
+    const send = ({ body, headers }: Content<A>): Effect.Effect<number, HttpSinkError> => {
       const request = HttpClientRequest.setBody(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
@@ -200,7 +190,7 @@ export const make = <A>(
       const answered = (response: HttpClientResponse) => {
         // Some clients make them at each access.
         const { headers } = response
-        verdict = () => judged(n, response.status, headers)
+        verdict = () => judged(response.status, headers)
         // After the body: a defect of the classification would leave the connection neither used nor ended.
         return Effect.flatMap(drain(response, headers), verdict)
       }
@@ -212,7 +202,7 @@ export const make = <A>(
           const reason = transportReason(error)
           // An address in the url stays. One that a redirect led to may not.
           const isLasting = reason._tag === "ForbiddenAddress" && reason.isLiteral && reason.host === target.host
-          return failed(n, failure(reason, !isLasting))
+          return Effect.fail(failure(reason, !isLasting))
         }
       })
       const inContext = Effect.updateContext(exchange, contextOf)
@@ -220,13 +210,28 @@ export const make = <A>(
       return Effect.timeoutOrElse(inContext, {
         duration: timeout,
         // The status was the verdict: a body that never ends does not change it.
-        orElse: () => verdict?.() ?? failed(n, failure(new Timeout({ after: timeout }), true))
+        orElse: () => verdict?.() ?? Effect.fail(failure(new Timeout({ after: timeout }), true))
       })
+    }
+    const failed = (events: number, error: HttpSinkError) => {
+      const status = error.reason._tag === "Status" ? error.reason.status : undefined
+      onAttempt?.({ events, status, error })
+      return Effect.fail(error)
     }
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
       Effect.matchEffect(content, {
         onFailure: (cause) => failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false)),
-        onSuccess: send
+        onSuccess: (content) => {
+          const events = content.events.length
+          // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
+          return Effect.matchEffect(send(content), {
+            onFailure: (error) => failed(events, error),
+            onSuccess: (status) => {
+              onAttempt?.({ events, status, error: undefined })
+              return Effect.succeed(events)
+            }
+          })
+        }
       })
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
       signatureOf === undefined

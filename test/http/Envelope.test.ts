@@ -388,6 +388,19 @@ describe("ndjson", () => {
       assert.strictEqual(events.length, 100_000)
     })
   )
+
+  it.effect("keeps the bytes of an event while others are encoded, of any length", () =>
+    holds(fc.array(fc.string({ unit: "binary", maxLength: 6000, size: "max" }), { maxLength: 40 }), (texts) =>
+      Effect.gen(function* () {
+        const envelope = Envelope.ndjson(Schema.String)
+        const parts = yield* Effect.forEach(texts, envelope.encode)
+        assert.deepStrictEqual(
+          parts.map(({ body }) => decoder.decode(body)),
+          texts.map((text) => JSON.stringify(text))
+        )
+      })
+    )
+  )
 })
 
 describe("types", () => {

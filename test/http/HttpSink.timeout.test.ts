@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, type Duration, Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { Clock, type Duration, Effect, Exit, Fiber, Schedule, Scheduler, Scope } from "effect"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import * as HttpSink from "../../src/http/HttpSink.ts"
@@ -170,6 +170,29 @@ describe("the time limits of a sink's requests", () => {
       assert.isTrue(Exit.hasInterrupts(yield* ending(Effect.interrupt)))
       assert.isTrue(Exit.hasDies(yield* ending(Effect.andThen(Effect.yieldNow, Effect.die("x")))))
       assert.isTrue(Exit.isSuccess(yield* ending(Effect.succeed(new Response()))))
+    })
+  )
+
+  it.live("a request whose time is up during its report is reported once, wherever its fiber yields then", () =>
+    Effect.gen(function* () {
+      let reports = 0
+      const client = fakeClient(() => Effect.succeed(new Response(null, { status: 500 })))
+      const sink = yield* HttpSink.make({
+        url: "http://receiver.test/",
+        envelope: one,
+        timeout: 4,
+        onAttempt: () => {
+          reports++
+          const end = performance.now() + 8
+          while (performance.now() < end);
+        }
+      }).pipe(Effect.provideService(HttpClient.HttpClient, client))
+      // With fewer operations a turn some loops of the runtime never end.
+      const turns = Array.from({ length: 40 }, (_, i) => 8 + i)
+      for (const operations of turns) {
+        yield* Effect.provideService(Effect.exit(sink.write(note("x"))), Scheduler.MaxOpsBeforeYield, operations)
+      }
+      assert.strictEqual(reports, turns.length)
     })
   )
 

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { annotate } from "../../../internal/failureLog.ts"
+import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { type EventSink, makeSink, type SinkClosed } from "../../../internal/sink.ts"
 import { Disabled, HttpSinkError } from "../../HttpSinkError.ts"
 
@@ -54,6 +55,8 @@ export interface EndpointState {
 /** Makes the state of an endpoint that is enabled; `url` is what may be shown of where it posts to. */
 export const makeEndpointState = (name: string, url: string, disableAfter: Duration.Duration): EndpointState => {
   let state: State = enabled
+  /** The monotonic time of `failingSince`. */
+  let failingFrom = 0
   const latch = Latch.makeUnsafe()
   const log = annotate("Endpoint", name)
 
@@ -69,6 +72,8 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
       if (state._tag === "Disabled") return refused(state.since, state.error)
       const { reason } = error
       const now = clock.currentTimeMillisUnsafe()
+      const monotonic = monotonicMillis(clock)
+      if (state.failingSince === undefined) failingFrom = monotonic
       const failingSince = state.failingSince ?? now
       const isGone = reason._tag === "Status" && reason.status === gone
       // A receiver that refuses one event for good works. An address that a guard forbids does not show that.
@@ -77,7 +82,7 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
         return Effect.fail(error)
       }
       state = { _tag: "Enabled", failingSince }
-      if (!isGone && now - failingSince < Duration.toMillis(disableAfter)) return Effect.fail(error)
+      if (!isGone && monotonic - failingFrom < Duration.toMillis(disableAfter)) return Effect.fail(error)
       turnOff(now, error)
       const why = isGone ? "its receiver is gone" : `it has failed for ${Duration.format(disableAfter)}`
       return Effect.andThen(

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Breaker from "../../../Breaker.ts"
 import * as ExponentialBackoff from "../../../ExponentialBackoff.ts"
+import { monotonicMillis, monotonicNow } from "../../../internal/monotonic.ts"
 import * as RetryStrategy from "../../../RetryStrategy.ts"
 import type { HttpSinkError } from "../../HttpSinkError.ts"
 
@@ -46,10 +47,10 @@ const atThreshold = ({ backoff, threshold }: Breaker.Options) =>
 
 /** Holds all requests back for as long as any answer asked for: that is about the receiver and not about one event. */
 const askedFor = () => {
-  /** In milliseconds of the `Clock`; 0 when no answer has asked for time. */
+  /** In monotonic milliseconds; 0 when no answer has asked for time. */
   let until = 0
   const wait = Clock.clockWith((clock) => {
-    const rest = until - clock.currentTimeMillisUnsafe()
+    const rest = until - monotonicMillis(clock)
     if (rest > 0) return Effect.sleep(Math.ceil(rest))
     until = 0
     return Effect.void
@@ -60,7 +61,7 @@ const askedFor = () => {
       failure: ({ retryAfter }) =>
         retryAfter === undefined
           ? Effect.void
-          : Effect.map(Clock.currentTimeMillis, (now) => {
+          : Effect.map(monotonicNow, (now) => {
               until = Math.max(until, now + Duration.toMillis(retryAfter))
             }),
       success: () => undefined,

@@ -10,8 +10,10 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
+import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { count } from "../../../internal/options.ts"
 import type { Envelope } from "../../Envelope.ts"
+import type { Verification } from "./verification.ts"
 
 /**
  * For how long, and for how many, ids are kept: a duplicate is answered with 202 and not written again.
@@ -37,14 +39,17 @@ export type Deduplicate = Effect.Success<ReturnType<typeof makeDeduplicate>>
  * Makes the function that writes the events of a request which are no duplicates, and answers how many are. `write` calls
  * `committed` with the number of events of each commit.
  */
-export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplication | false, tolerance: Duration.Input) {
+export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplication | false, verify?: Verification) {
   const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   // By default a signed request cannot be replayed: the default window is twice the default tolerance.
-  const twice = Duration.times(Duration.fromInputUnsafe(tolerance), 2)
+  const twice = Duration.times(Duration.fromInputUnsafe(verify?.tolerance ?? 0), 2)
   const byDefault = Duration.max(Duration.fromInputUnsafe(deduplicationDefaults.window), twice)
   const { maxIds = deduplicationDefaults.maxIds, window = byDefault } = options === false ? {} : options
   const windowMillis = Duration.toMillis(Duration.fromInputUnsafe(window))
   const maxSize = count("EventIngress", "deduplicate.maxIds", maxIds, 1)
+  // The tolerance of a signature is judged by the wall clock, so an id that keeps out its replays must expire by that.
+  const millisOf = (clock: Clock.Clock) =>
+    verify === undefined ? monotonicMillis(clock) : clock.currentTimeMillisUnsafe()
   /** The time at which each id expires, in the order of the commits. */
   const expiries = new Map<string, number>()
   const claims = new Map<string, Latch.Latch>()
@@ -80,7 +85,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
           // A request waits without a claim of its own: no two requests ever wait for each other.
           const claimed = ids.find((id) => claims.has(id))
           if (claimed !== undefined) return restore(Effect.andThen(claims.get(claimed)!.await, writeFresh(ids)))
-          const start = clock.currentTimeMillisUnsafe()
+          const start = millisOf(clock)
           const fresh = new Map<string, A>()
           ids.forEach((id, place) => {
             const expiry = expiries.get(id) ?? Number.NEGATIVE_INFINITY
@@ -90,7 +95,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
           for (const id of fresh.keys()) claims.set(id, claim)
           let committed = 0
           const settle = Effect.sync(() => {
-            const end = clock.currentTimeMillisUnsafe()
+            const end = millisOf(clock)
             for (const id of fresh.keys()) {
               claims.delete(id)
               if (committed-- <= 0) continue

@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { brief } from "../../../internal/encoding/envelopeError.ts"
 import { annotate, makeFailureLog } from "../../../internal/failureLog.ts"
+import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { loggable } from "../../../internal/report.ts"
 import type { Refused } from "./refusal.ts"
 
@@ -20,7 +21,7 @@ export const makeIngressLog = (name: string) => {
       Clock.clockWith((clock) => {
         const n = run.failed()
         if (n === 0) return Effect.void
-        lineAt = clock.currentTimeMillisUnsafe()
+        lineAt = monotonicMillis(clock)
         return line(log, `${verb} ${n === 1 ? `a ${noun}` : `${n} ${noun}s, the last`} ${reason}`, cause)
       })
     return { failed, recovered: run.recovered, lineAt: () => lineAt }
@@ -46,7 +47,7 @@ export const makeIngressLog = (name: string) => {
     /** A request was answered with 2xx: `events` of it were committed, or `onRefused` kept it. */
     accepted: (events: number, isKept: boolean) =>
       Clock.clockWith((clock) => {
-        if (clock.currentTimeMillisUnsafe() - refusals.lineAt() >= quiet) refusals.recovered()
+        if (monotonicMillis(clock) - refusals.lineAt() >= quiet) refusals.recovered()
         if (isKept) return recovery(failures.keep.recovered(), "keeps refused requests", "not kept")
         // A request of duplicates alone says nothing about the sink.
         const n = events === 0 ? 0 : failures.commit.recovered() + failures.defect.recovered()

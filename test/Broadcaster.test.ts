@@ -561,6 +561,27 @@ describe("maxLag", () => {
     })
   )
 
+  it.effect("a sink whose lag shrinks stays, and is evicted when it hangs later", () =>
+    withLogs(() =>
+      Effect.gen(function* () {
+        const broadcaster = yield* made(Broadcaster.make<number>())
+        let hangs = false
+        const sink = yield* EventSink.makeBatch((_: ReadonlyArray<number>) => (hangs ? Effect.never : Effect.void))
+        const dropped = yield* addDropping(broadcaster, sink, { maxLag: 100 })
+        // More than the drainer hands on in a turn.
+        yield* EventSink.writeAll(broadcaster, range(10_000))
+        yield* settle
+        assert.deepStrictEqual(dropped, [])
+        assert.strictEqual(sink.node.health(0).counts.delivered, 10_000)
+        hangs = true
+        yield* EventSink.writeAll(broadcaster, range(200))
+        yield* settle
+        assert.strictEqual(dropped.length, 200)
+        assert.strictEqual(broadcaster.node.downstream().length, 0)
+      })
+    )
+  )
+
   it.effect("an evicted sink can be added again", () =>
     withLogs(() =>
       Effect.gen(function* () {

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, type Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { EventQueue, EventSink, RetryingSink, RetryStrategy } from "effect-events"
+import { Breaker, EventQueue, EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle, withLogs } from "./support/virtual.ts"
 
@@ -322,6 +322,53 @@ describe("a defect of the write", () => {
         assert.deepStrictEqual(dropped, [[1, "Died"]])
         assert.deepStrictEqual(sink.received, [2, 3])
         yield* close
+      })
+    )
+  )
+})
+
+describe("a plain function below a retrier", () => {
+  it.effect("that throws is called once, and the breaker counts it", () =>
+    quiet(
+      Effect.gen(function* () {
+        let calls = 0
+        const sink = yield* EventSink.sync((_: number) => {
+          calls++
+          throw new Error("no")
+        })
+        const breaker = yield* Breaker.make({ threshold: 1, backoff: "1 second" })
+        const { part: retrying } = yield* retrier(sink, breaker)
+        assert.isTrue(hasDied(yield* Effect.exit(retrying.write(1))))
+        assert.strictEqual(calls, 1)
+        assert.strictEqual(breaker.breaker(), "open")
+      })
+    )
+  )
+})
+
+describe("a retrier that is closed before the queue above it", () => {
+  it.effect.each(["effectful", "synchronous"])("takes no event of the queue, over an %s sink", (kind) =>
+    quiet(
+      Effect.gen(function* () {
+        const received: Array<number> = []
+        const take = (n: number) => void received.push(n)
+        const sink =
+          kind === "effectful"
+            ? yield* EventSink.make((n: number) => Effect.sync(() => take(n)))
+            : yield* EventSink.sync(take)
+        const { close, part: retrying } = yield* retrier(sink, strategyOf({}, { idle: () => true }))
+        const { close: closeQueue, part: queue } = yield* open(
+          EventQueue.make(retrying, { onDropped: () => Effect.void })
+        )
+        yield* queue.write(1)
+        yield* settle
+        yield* close
+        yield* Effect.exit(queue.write(2))
+        yield* settle
+        yield* closeQueue
+        assert.deepStrictEqual(received, [1])
+        const { accepted, delivered, undelivered } = countsOf(queue)
+        assert.deepStrictEqual([delivered, accepted - delivered - undelivered], [1, 0])
       })
     )
   )

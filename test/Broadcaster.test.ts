@@ -491,6 +491,29 @@ describe("the age of what waits for a sink with a filter", () => {
   )
 })
 
+describe("a sink that is closed before its broadcaster", () => {
+  it.effect.each(["effectful", "synchronous"])("is named by the health of its subscription: %s", (kind) =>
+    withLogs(() =>
+      Effect.gen(function* () {
+        const broadcaster = yield* made(Broadcaster.make<number>())
+        const { close, part: sink } = yield* open(
+          kind === "effectful"
+            ? EventSink.make((_: number) => Effect.void, { name: "closed" })
+            : EventSink.sync((_: number) => {}, { name: "closed" })
+        )
+        yield* Broadcaster.add(broadcaster, sink)
+        const [subscription] = broadcaster.node.downstream()
+        yield* close
+        yield* broadcaster.write(1)
+        yield* settle
+        const { counts, lastError } = subscription!.node.health(0)
+        assert.deepStrictEqual(lastError, new EventSink.SinkClosed({ sink: "closed" }))
+        assert.deepInclude(counts, { accepted: 1, delivered: 0, undelivered: 1 })
+      })
+    )
+  )
+})
+
 describe("maxLag", () => {
   it.effect(
     "a sink further behind is evicted after a turn, while it hangs, and what waited is reported as lagged",

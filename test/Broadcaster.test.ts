@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Stream } from "effect"
+import { Cause, Context, Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
 import { Broadcaster, EventQueue, EventSink, SinkGraph } from "effect-events"
@@ -487,6 +487,25 @@ describe("the age of what waits for a sink with a filter", () => {
       }
       const [, health] = yield* SinkGraph.health(broadcaster)
       assert.deepInclude(health, { pending: 4, oldestAge: 40_000 })
+    })
+  )
+})
+
+describe("a plain function that throws", () => {
+  it.effect("is called once for each event, and the error of that call is reported", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* made(Broadcaster.make<number>())
+      const calls: Array<number> = []
+      const sink = yield* EventSink.sync((n: number) => {
+        calls.push(n)
+        if (n % 3 === 0) throw new Error(`call ${calls.length}`)
+      })
+      const dropped = yield* addDropping(broadcaster, sink)
+      yield* EventSink.writeAll(broadcaster, range(9))
+      yield* settle
+      assert.deepStrictEqual(calls, range(9))
+      const causes = dropped.map(({ reason }) => (reason._tag === "Died" ? Cause.squash(reason.cause) : reason))
+      assert.deepStrictEqual(causes, [new Error("call 3"), new Error("call 6"), new Error("call 9")])
     })
   )
 })

@@ -48,7 +48,7 @@ export interface Law {
 export const law = (
   number: number,
   title: string,
-  scenarios: Law["scenarios"],
+  scenarios: Readonly<Record<string, Scenario>>,
   concerns: Law["concerns"] = () => true
 ): Law => ({ number, title, concerns, scenarios })
 

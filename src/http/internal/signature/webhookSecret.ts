@@ -54,7 +54,7 @@ export class InvalidSecret extends Data.TaggedError("InvalidSecret")<{
     | "other-prefix"
     /** White space, quotation marks, or other characters outside of base64; or a length that no base64 has. */
     | "not-base64"
-    /** Two senders of one ingress have it, so that neither could be told from the other. */
+    /** Two senders of one ingress have it, and a signature by it would be of either. */
     | "shared"
   /** What is wrong, and at which character. */
   readonly detail: string

@@ -15,7 +15,7 @@ import type { Predicate } from "effect/Predicate"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "../EventSink.ts"
-import { type StandstillWatch, watchStandstill } from "./internal/standstill.ts"
+import { type Watched, watchStandstill } from "./internal/standstill.ts"
 import { TestError } from "./internal/testError.ts"
 
 export { TestError } from "./internal/testError.ts"
@@ -76,20 +76,17 @@ export const make = <A, E = never>(
     const held = Latch.makeUnsafe()
     const limit = options.batchSize ?? 1
     let attempts = 0
-    const name = options.name ?? "TestSink"
-    const watch: StandstillWatch = yield* watchStandstill(name, () => attempts, held.open)
-    const commit = (events: NonEmptyReadonlyArray<A>) =>
-      watch.writing(
-        events,
-        Effect.suspend(() =>
-          Effect.map(act(++attempts, held.await, events[0]), () => {
-            const part = events.slice(0, limit)
-            received.push(...part)
-            batches.push(part.length)
-            return part.length
-          })
-        )
-      )
+    const watched: Watched = yield* watchStandstill(options.name ?? "TestSink", () => attempts, held.open)
+    const commit = (events: NonEmptyReadonlyArray<A>) => {
+      const acting = Effect.suspend(() => act(++attempts, held.await, events[0]))
+      const committing = Effect.map(acting, () => {
+        const part = events.slice(0, limit)
+        received.push(...part)
+        batches.push(part.length)
+        return part.length
+      })
+      return watched(events, committing)
+    }
     // What is committed is noted inside the region: a pending interruption comes after it.
     const write = options.uninterruptible === true ? flow(commit, Effect.uninterruptible) : commit
     const self = yield* options.batchSize === undefined

@@ -17,22 +17,18 @@ import type { SinkNode } from "../../internal/node.ts"
 const quiet = "1 second"
 const quietTurns = 256
 
-export interface StandstillWatch {
-  /** Runs a write of these events, which are pending until one of their writes succeeds. */
-  readonly writing: <A, E>(events: ReadonlyArray<unknown>, write: Effect.Effect<A, E>) => Effect.Effect<A, E>
-}
-
-const unwatched: StandstillWatch = { writing: (_, write) => write }
+/** Runs a write of these events, which are pending until one of their writes succeeds. */
+export type Watched = <A, E>(events: ReadonlyArray<unknown>, write: Effect.Effect<A, E>) => Effect.Effect<A, E>
 
 /** Watches the scope of a sink that has begun `attempts` writes, where its clock is a `TestClock`. */
 export const watchStandstill = (
   sink: string,
   attempts: () => number,
   release: Effect.Effect<unknown>
-): Effect.Effect<StandstillWatch, never, Scope.Scope> =>
+): Effect.Effect<Watched, never, Scope.Scope> =>
   Effect.gen(function* () {
     const clock = yield* Effect.service(Clock.Clock)
-    if (!isTestClock(clock)) return unwatched
+    if (!isTestClock(clock)) return (_, write) => write
     const scope = yield* Effect.scope
     /** The queues that deliver to the sink, and the events that come to it by none of them. */
     const queues = new Set<SinkNode | undefined>()
@@ -78,17 +74,15 @@ export const watchStandstill = (
         return Effect.void
       })
     }
-    return {
-      writing: (events, write) =>
-        Effect.withFiber((fiber) => {
-          const queue = fiber.getRef(Delivering)
-          const writing = queue === undefined ? noted(events, write) : write
-          if (queues.has(queue)) return writing
-          queues.add(queue)
-          // The last finalizer of a scope is the first to run: before those of the parts that wait for the sink.
-          return Effect.andThen(Scope.addFinalizer(scope, begin), writing)
-        })
-    }
+    return (events, write) =>
+      Effect.withFiber((fiber) => {
+        const queue = fiber.getRef(Delivering)
+        const writing = queue === undefined ? noted(events, write) : write
+        if (queues.has(queue)) return writing
+        queues.add(queue)
+        // The last finalizer of a scope is the first to run: before those of the parts that wait for the sink.
+        return Effect.andThen(Scope.addFinalizer(scope, begin), writing)
+      })
   })
 
 // internals

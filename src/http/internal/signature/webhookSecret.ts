@@ -128,13 +128,23 @@ const prefix = "whsec_"
 const minBytes = 24
 const maxBytes = 75
 
-/** Prefixes of the field, which would pass for URL-safe base64; and "whsec_" behind something else, or a second time. */
-const otherPrefix = /whsec_|^(?:[a-z]+_)*(?:whs|secret|key)_/i
-
 type Fault = Pick<InvalidSecret, "problem" | "detail">
 
-const fault = (problem: Fault["problem"], detail: string): Result.Result<never, Fault> =>
-  Result.fail({ problem, detail })
+const fault = (problem: Fault["problem"], detail: string): Fault => ({ problem, detail })
+
+/** What a text without white space may be in place of base64, behind the prefix of a secret if it has that. */
+const faults: ReadonlyArray<readonly [RegExp, Fault]> = [
+  [/^["'`]|["'`]$/, fault("not-base64", "has quotation marks around it")],
+  // Alone, where a list was split at the comma.
+  [/^v\d+[a-z]?(?:,|$)/i, fault("version-prefix", 'has the prefix of a signature, such as "v1,", before it')],
+  [/^wh[sp]k_/i, fault("asymmetric", `is an asymmetric key, in place of a symmetric one that begins with "${prefix}"`)],
+  // Prefixes of the field would pass for URL-safe base64, and so would a second "whsec_".
+  [/whsec_|^(?:[a-z]+_)*(?:whs|secret|key)_/i, fault("other-prefix", `has a prefix other than one "${prefix}"`)],
+  [
+    /^(?=[\w+/-]*$)(?=.*[+/])(?=.*[-_])/,
+    fault("not-base64", "has characters of two kinds of base64: + or /, and - or _")
+  ]
+]
 
 const subject = (option: string | undefined): string =>
   option === undefined ? "a webhook secret" : `the webhook secret ${option}`
@@ -159,38 +169,28 @@ const makeSecret = (value: SecretInput, option: string | undefined): Effect.Effe
 /** The bytes of a secret, or its problem. */
 const readKey = (given: string | Uint8Array): Result.Result<Uint8Array, Fault> =>
   Result.flatMap(typeof given === "string" ? decode(given) : Result.succeed(given), (bytes) => {
-    if (bytes.length === 0) return fault("empty", "is empty")
-    return bytes.length > maxBytes ? fault("too-long", `has more than ${maxBytes} bytes`) : Result.succeed(bytes)
+    if (bytes.length === 0) return Result.fail(fault("empty", "is empty"))
+    return bytes.length > maxBytes
+      ? Result.fail(fault("too-long", `has more than ${maxBytes} bytes`))
+      : Result.succeed(bytes)
   })
 
 const decode = (text: string): Result.Result<Uint8Array, Fault> => {
-  const outside = (at: number, place: string) => fault("not-base64", `has ${nameOf(text[at]!)} ${place}`)
-  if (text.trim() === "") return fault("empty", "is empty")
-  if (text.trimStart() !== text) return outside(0, "at its start")
-  if (text.trimEnd() !== text) return outside(text.length - 1, "at its end")
-  if (/^["'`]|["'`]$/.test(text)) return fault("not-base64", "has quotation marks around it")
-  // Alone, where a list was split at the comma.
-  if (/^v\d+[a-z]?(?:,|$)/i.test(text))
-    return fault("version-prefix", 'has the prefix of a signature, such as "v1,", before it')
-  if (/^wh[sp]k_/i.test(text)) {
-    return fault("asymmetric", `is an asymmetric key, which is not supported: a symmetric one begins with "${prefix}"`)
+  const start = text.startsWith(prefix) ? prefix.length : 0
+  const base64 = text.slice(start).replace(/={1,2}(?=\s*$)/, "")
+  const strange = (pattern: RegExp): Fault | undefined => {
+    const at = base64.search(pattern)
+    if (at === -1) return undefined
+    const isEnd = base64.slice(at).trim() === ""
+    const place = isEnd ? "at its end" : start + at === 0 ? "at its start" : `at character ${start + at + 1}`
+    return fault("not-base64", `has ${nameOf(base64[at]!)} ${place}`)
   }
-  const base64 = text.startsWith(prefix) ? text.slice(prefix.length) : text
-  if (otherPrefix.test(base64)) return fault("other-prefix", `has a prefix other than "${prefix}", or a second one`)
-  const unpadded = base64.replace(/={1,2}$/, "")
-  const at = unpadded.search(/[^\w+/-]/)
-  if (at !== -1) {
-    const position = text.length - base64.length + at
-    return outside(position, `at character ${position + 1}`)
-  }
-  if (/[+/]/.test(unpadded) && /[-_]/.test(unpadded)) {
-    return fault("not-base64", "has characters of two kinds of base64: + or /, and - or _")
-  }
+  const found = strange(/\s/) ?? faults.find(([pattern]) => pattern.test(base64))?.[1] ?? strange(/[^\w+/-]/)
+  if (found !== undefined) return Result.fail(found)
   // The error of the decoder quotes the input and goes no further than this line.
-  return Result.mapError(Base64Url.decode(unpadded.replaceAll("+", "-").replaceAll("/", "_")), () => ({
-    problem: "not-base64",
-    detail: "has one character too few, or one too many, for base64"
-  }))
+  return Result.mapError(Base64Url.decode(base64.replaceAll("+", "-").replaceAll("/", "_")), () =>
+    fault("not-base64", "has one character too few, or one too many, for base64")
+  )
 }
 
 /** What a character outside of base64 is called: one that hardly shows where a secret is kept has a name. */

@@ -177,7 +177,7 @@ const readKey = (given: string | Uint8Array): Result.Result<Uint8Array, Fault> =
 
 const decode = (text: string): Result.Result<Uint8Array, Fault> => {
   const start = text.startsWith(prefix) ? prefix.length : 0
-  const base64 = text.slice(start).replace(/={1,2}(?=\s*$)/, "")
+  const base64 = text.slice(start).replace(/={1,2}$/, "")
   const strange = (pattern: RegExp): Fault | undefined => {
     const at = base64.search(pattern)
     if (at === -1) return undefined

@@ -105,7 +105,8 @@ export interface Options {
    * - `specversion`: 1.0.1, 1.0.2 and 0.3, of which `schemaurl` and `datacontentencoding` are read, are 1.0.
    * - `time`: a time without a zone is in UTC. The forms of ISO 8601, with `UTC` or `+0000`, become that of RFC 3339.
    * - Extensions: a number that is not of 32 bits is its digits as text, an object or an array its JSON as text.
-   * - Headers: UTF-8 that is not encoded is read. `ce-datacontenttype` counts where `content-type` is missing.
+   * - Headers: UTF-8 that is not encoded is read, and one of two equal values. `ce-datacontenttype` counts where
+   *   `content-type` is missing.
    * - Left out are an empty `subject`, a `dataschema` that is not absolute, such as `#`, a `datacontenttype` that is no media
    *   type, any other `time`, and a null beside the other of `data` and `data_base64`.
    *
@@ -274,7 +275,7 @@ const fromHeaders = (headers: Message["headers"], lenient: boolean): Result.Resu
   const entries: Array<readonly [name: string, value: string]> = []
   for (const [header, value] of Object.entries(headers)) {
     if (!header.startsWith("ce-") || value === undefined) continue
-    const text = Header.decode(value) ?? (lenient ? Header.decodeLeniently(value) : undefined)
+    const text = lenient ? Header.decodeLeniently(value) : Header.decode(value)
     if (text === undefined) return Result.fail(`Expected percent-encoded UTF-8 in header ${quoted(header)}`)
     // Its header is the `content-type`, which counts: two of them could contradict each other.
     if (header === "ce-datacontenttype" && !lenient) return Result.fail(`Unexpected header ${quoted(header)}`)

@@ -315,6 +315,10 @@ describe("a lenient decoder", () => {
         ["Straße €", "Straße €"],
         ["Ł", "Ł"],
         ["%ff", "%ff"],
+        ["a, a", "a"],
+        ["a,%20a", "a, a"],
+        ["a, b", "a, b"],
+        [", ", undefined],
         ["a\tb", "a%09b"],
         ["%0A", "%0A"],
         ["", undefined]

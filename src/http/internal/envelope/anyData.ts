@@ -10,18 +10,18 @@ import { bytes, type Data, text } from "./cloudEventData.ts"
 import * as MediaType from "./mediaType.ts"
 
 /**
- * The schema of data of any kind.
+ * The schema of data of any kind, for a store.
  *
  * @category data
  * @since 0.1.0
  */
-export const AnyData = Schema.Union([
-  Schema.TaggedStruct("None", {}),
-  /** A JSON text, as it came in binary mode: no digit of a number is lost. */
-  Schema.TaggedStruct("Json", { text: Schema.String }),
-  Schema.TaggedStruct("Text", { text: Schema.String }),
-  Schema.TaggedStruct("Bytes", { bytes: Schema.Uint8Array })
-])
+export const AnyData = Schema.TaggedUnion({
+  None: {},
+  /** The text of a JSON value: no digit of a number is lost. */
+  Json: { text: Schema.String },
+  Text: { text: Schema.String },
+  Bytes: { bytes: Schema.Uint8Array }
+})
 
 /**
  * Data of any kind, by its form on the wire.
@@ -88,19 +88,19 @@ export const any: Data<AnyData> = {
   isAny: true,
   accepts: (contentType, data) => data?._tag !== "Text" || contentType === undefined || !MediaType.isJson(contentType),
   expected: "a type of text that is not JSON",
-  toBody: (data) => {
-    if (data._tag === "None") return Effect.succeed(new Uint8Array())
-    if (data._tag === "Bytes") return Effect.succeed(data.bytes)
-    return data._tag === "Text"
-      ? text.toBody(data.text)
-      : Effect.mapEager(fromText(data.text), () => Utf8.encode(data.text))
-  },
+  toBody: AnyData.match({
+    None: () => Effect.succeed(new Uint8Array()),
+    Json: ({ text }) => Effect.mapEager(fromText(text), () => Utf8.encode(text)),
+    Text: (data) => text.toBody(data.text),
+    Bytes: (data) => bytes.toBody(data.bytes)
+  }),
   fromBody: (body, contentType) => Effect.succeed(body.length === 0 ? { _tag: "None" } : ofBody(body, contentType)),
-  toMember: (data) => {
-    if (data._tag === "None") return Effect.succeed({})
-    if (data._tag === "Bytes") return bytes.toMember(data.bytes)
-    return data._tag === "Text" ? text.toMember(data.text) : Effect.mapEager(fromText(data.text), (data) => ({ data }))
-  },
+  toMember: AnyData.match({
+    None: () => Effect.succeed({}),
+    Json: ({ text }) => Effect.mapEager(fromText(text), (data) => ({ data })),
+    Text: (data) => text.toMember(data.text),
+    Bytes: (data) => bytes.toMember(data.bytes)
+  }),
   fromMember: (member, path, contentType) => {
     const { data, data_base64 } = member
     if (data_base64 !== undefined) {

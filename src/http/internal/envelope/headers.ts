@@ -18,12 +18,15 @@ export const decode = (value: string): string | undefined =>
 
 /**
  * A value of a header as some senders write it: UTF-8 that is not encoded, of which the server makes a character for each
- * octet; and octets that are not UTF-8, which stay as they are.
+ * octet; octets that are not UTF-8, which stay as they are; and one value sent twice, of which the server makes one with a
+ * comma (RFC 9110, section 5.3).
  */
 export const decodeLeniently = (value: string): string => {
-  const octets = Uint8Array.from(value, (char) => char.charCodeAt(0))
-  const isOctets = /^[\0-\xff]*$/.test(value)
-  const text = isOctets ? Result.getOrElse(Utf8.decodeExactly(octets), () => value) : value
+  const half = value.slice(0, value.length / 2 - 1)
+  const once = value === `${half}, ${half}` ? half : value
+  const octets = Uint8Array.from(once, (char) => char.charCodeAt(0))
+  const isOctets = /^[\0-\xff]*$/.test(once)
+  const text = isOctets ? Result.getOrElse(Utf8.decodeExactly(octets), () => once) : once
   return unescaped(text) ?? text
 }
 

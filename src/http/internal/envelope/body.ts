@@ -30,6 +30,8 @@ export interface Message {
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string | undefined>>
   readonly body: Uint8Array
+  /** The name of its sender, as proven by its signature: with an ingress that has `verify.senders`. */
+  readonly sender?: string | undefined
 }
 
 /** Encodes an event as a JSON text, from what makes a JSON value of it. */

@@ -210,17 +210,16 @@ export const make = <A>(
       const isLasting = why._tag === "ForbiddenAddress" && why.isLiteral && why.host === target.host
       return failed(events, failure(why, !isLasting))
     }
+    const unsendable = (cause: Encode["cause"] | TooLarge) =>
+      failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
-      Effect.matchEffect(content, {
-        onFailure: (cause) => failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false)),
-        onSuccess: (content) => {
-          const events = content.events.length
-          // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
-          return Effect.matchEffect(send(requestOf(content)), {
-            onFailure: (error) => unanswered(events, error),
-            onSuccess: (answer) => answered(events, answer)
-          })
-        }
+      andThenEager(Effect.catchEager(content, unsendable), (content) => {
+        const events = content.events.length
+        // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
+        return Effect.matchEffect(send(requestOf(content)), {
+          onFailure: (error) => unanswered(events, error),
+          onSuccess: (answer) => answered(events, answer)
+        })
       })
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
       signer === undefined

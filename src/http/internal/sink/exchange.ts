@@ -58,11 +58,14 @@ export const makeExchange = (
 ): Effect.Effect<Exchange> =>
   Effect.map(initOf(client), (init) => {
     const contextOf = makeContextOf(init, hidden)
+    const timeUp = Effect.sleep(timeout)
     return (request) => {
       let answer: Answered | undefined
       const answered = (response: HttpClientResponse) => {
-        answer = answeredBy(response)
-        return Effect.as(drain(answer), answer)
+        const received = answeredBy(response)
+        answer = received
+        const read = () => received
+        return Effect.matchCause(drain(received), { onFailure: read, onSuccess: read })
       }
       const exchange = Effect.matchEffect(client.execute(request), {
         onSuccess: answered,
@@ -71,16 +74,17 @@ export const makeExchange = (
       })
       const inContext = Effect.updateContext(exchange, contextOf)
       if (!Duration.isFinite(timeout)) return inContext
-      return Effect.timeoutOrElse(inContext, {
-        duration: timeout,
-        // The status is the verdict: a body that never ends does not change it.
-        orElse: () =>
+      return Effect.raceFirst(
+        inContext,
+        Effect.flatMap(timeUp, () =>
+          // The status is the verdict: a body that never ends does not change it.
           answer === undefined
             ? Effect.fail(
                 new HttpClientError({ reason: new TransportError({ request, cause: new Timeout({ after: timeout }) }) })
               )
             : Effect.succeed(answer)
-      })
+        )
+      )
     }
   })
 
@@ -108,27 +112,24 @@ export const makeTransformed = (
 const maxDrained = 64 * 1024
 
 /** Reads the body of an answer to its end, or gives it up at the limit, which ends the connection. */
-const drain = ({ headers, response }: Answered): Effect.Effect<unknown> => {
+const drain = ({ headers, response }: Answered): Effect.Effect<unknown, HttpClientError> => {
   const length = headers["content-length"] ?? ""
   // The length counts the bytes on the wire, and a client that decodes them may find any number behind it.
   const isPlain = headers["content-encoding"] === undefined && headers["transfer-encoding"] === undefined
-  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) return Effect.exit(response.arrayBuffer)
+  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) return response.arrayBuffer
   let read = 0
-  return Effect.exit(
-    Stream.runForEachWhile(response.stream, (bytes) => {
-      read += bytes.length
-      return Effect.succeed(read <= maxDrained)
-    })
-  )
+  return Stream.runForEachWhile(response.stream, (bytes) => {
+    read += bytes.length
+    return Effect.succeed(read <= maxDrained)
+  })
 }
 
 /**
  * What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. `init` is
  * what the client itself was given for `fetch`.
  */
-const makeContextOf =
-  (init: FetchHttpClient.RequestInit["Service"] | undefined, hidden: ReadonlyArray<string>) =>
-  (caller: Context.Context<never>): Context.Context<never> => {
+const makeContextOf = (init: FetchHttpClient.RequestInit["Service"] | undefined, hidden: ReadonlyArray<string>) => {
+  const contextOf = (caller: Context.Context<never>): Context.Context<never> => {
     const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
     const context = Context.add(caller, FetchHttpClient.RequestInit, { ...init, ...given, redirect: "manual" })
     const isTraced =
@@ -141,6 +142,13 @@ const makeContextOf =
       Context.add(UrlParams.CurrentRedactedNames, [/^/])
     )
   }
+  let last = [Context.empty(), contextOf(Context.empty())] as const
+  // Most requests come from the same fiber, so the context of the last is kept: a client merges it with its own.
+  return (caller: Context.Context<never>) => {
+    if (last[0] !== caller) last = [caller, contextOf(caller)]
+    return last[1]
+  }
+}
 
 /**
  * What a client that runs on `fetch` was given when it was made. A request's own options take the place of those, so they

@@ -80,6 +80,8 @@ export interface SinkNode {
   readonly state: SinkState
   /** The sinks that this one writes to now. */
   readonly downstream: () => ReadonlyArray<SinkEdge>
+  /** Where an event is when a write of it has succeeded: `undefined` where the sinks downstream, or the receiver, have it. */
+  readonly acknowledges: "memory" | "store" | undefined
   /** The health at `now`, in milliseconds of the `Clock`. */
   readonly health: (now: number) => SinkHealth
   /**
@@ -138,6 +140,7 @@ export interface NodeOptions {
   readonly name: string | undefined
   readonly account: Account
   readonly downstream?: (() => ReadonlyArray<SinkEdge>) | undefined
+  readonly acknowledges?: SinkNode["acknowledges"]
   /** The state of a part without a lifetime of its own: it is as open as the sink that it writes to. */
   readonly state?: (() => SinkState) | undefined
   /** Brings the account up to date, for a part that does not keep it at every event. */
@@ -149,12 +152,13 @@ export interface NodeOptions {
 const none: ReadonlyArray<SinkEdge> = []
 
 export const makeNode = (options: NodeOptions): SinkNode => {
-  const { account, breaker, downstream = () => none, kind, oldestAge, update } = options
+  const { account, acknowledges, breaker, downstream = () => none, kind, oldestAge, update } = options
   const { state = () => account.state } = options
   let { name } = options
   return {
     kind,
     downstream,
+    acknowledges,
     get name() {
       return name ?? kind
     },

@@ -10,6 +10,7 @@ import type { Predicate } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
+import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
@@ -126,6 +127,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
     kind: "Broadcaster",
     name: options.name,
     account,
+    acknowledges: "memory",
     downstream: () => all().map(({ node }) => ({ node, acknowledges: false }))
   })
   const ages = makeAges(context, () => all().reduce((most, one) => Math.max(most, one.behind()), 0))
@@ -208,6 +210,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: {
     Effect.suspend(() => {
       if (account.state !== "open") return closed
       if (members.has(sink)) return Effect.succeed(undefined)
+      refuseStoreBelow(node, sink.node)
       const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? unlimited, 1)
       const before = leaving.get(sink)
       if (before !== undefined) return Effect.andThen(Fiber.await(before.gone), add(sink, options))

@@ -31,6 +31,7 @@ import {
   Status,
   TooLarge
 } from "./HttpSinkError.ts"
+import { type EncodePart, ToText } from "./internal/envelope/body.ts"
 import { type Content, makeBatchContent } from "./internal/sink/batchContent.ts"
 import {
   type Answered,
@@ -239,7 +240,8 @@ export const make = <A>(
       )
 
     const leaf = { ...options, kind: "HttpSink" }
-    const contentOf = join && makeBatchContent(encode, join, { maxEvents, maxBytes })
+    const { [ToText]: toText }: EncodePart<A> = envelope.encode
+    const contentOf = join && makeBatchContent(toText ?? encode, join, { maxEvents, maxBytes })
     const sink: EventSink<A, HttpSinkError> =
       contentOf === undefined
         ? yield* makeSink((event: A) => post(signed(contentOfOne(event))), leaf)

@@ -393,7 +393,7 @@ const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: Unque
 
 /** What is below the queue: posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
 const assemble = Effect.fnUntraced(function* <A>(options: UnqueuedOptions<A>) {
-  const { name, onDisabled } = options
+  const { name, onDisabled, transformClient } = options
   const { classification = defaults.classification } = options
   const { backoff = defaults.backoff, threshold = defaults.threshold } = options
   const delays = { ...defaults.delays, ...options.delays }
@@ -410,7 +410,10 @@ const assemble = Effect.fnUntraced(function* <A>(options: UnqueuedOptions<A>) {
     classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
     maxEvents: options.maxEvents ?? defaults.maxEvents,
     maxRetryAfter: options.maxRetryAfter ?? defaults.maxRetryAfter,
+    transformClient: transformClient && ((client) => transformClient(state.gating(client))),
     onAttempt: (attempt) => {
+      // No request was made.
+      if (attempt.error?.reason._tag === "Disabled") return
       counts.attempt(attempt)
       options.onAttempt?.(attempt)
     }

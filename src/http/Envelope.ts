@@ -15,7 +15,6 @@ import {
   decodeJson,
   decodeText,
   encodeJson,
-  encodeJsonPart,
   type InvalidEvent,
   type Message,
   type OnInvalid,
@@ -210,7 +209,7 @@ export const ndjson = <A>(
     contentType,
     join: { prefix: new Uint8Array(), separator: lineFeed, suffix: lineFeed },
     id: options?.id,
-    encode: encodeJsonPart(encoder(schema)),
+    encode: encodeJson(encoder(schema)),
     decode: decodeText(contentType, (text) => decodeEach(lines(text), decodeLine, options?.onInvalid))
   }
 }
@@ -272,7 +271,7 @@ export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.
           : undefined
     },
     // The schema changes nothing but the order of the fields, so the event that it has judged is written as it is.
-    encode: encodeJsonPart((event) => Effect.mapEager(encodeRegistryEvent(event), () => event)),
+    encode: encodeJson((event) => Effect.mapEager(encodeRegistryEvent(event), () => event)),
     decode: (message) => {
       const { "content-type": type = "" } = message.headers
       const expected = versionOf(type) === undefined ? registryTypes.join(" or ") : MediaType.essence(type)

@@ -8,20 +8,13 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constTrue } from "effect/Function"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
-import * as Headers from "effect/http/Headers"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type { HttpClientResponse } from "effect/http/HttpClientResponse"
-import * as UrlParams from "effect/http/UrlParams"
+import type { RateLimiterError } from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
 import { andThenEager } from "../internal/eager.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
@@ -34,11 +27,20 @@ import {
   type InvalidHeader,
   type InvalidUrl,
   type Reason,
+  RateLimited,
   Status,
-  Timeout,
   TooLarge
 } from "./HttpSinkError.ts"
+import { type EncodePart, ToText } from "./internal/envelope/body.ts"
 import { type Content, makeBatchContent } from "./internal/sink/batchContent.ts"
+import {
+  type Answered,
+  answeredBy,
+  type ClientError,
+  makeExchange,
+  makeTransformed,
+  type TransformClient
+} from "./internal/sink/exchange.ts"
 import { partHeaderProblem } from "./internal/sink/headerProblem.ts"
 import { retryAfterOf } from "./internal/sink/retryAfterOf.ts"
 import { makeSigner, type Signing } from "./internal/sink/signer.ts"
@@ -49,6 +51,7 @@ import type { InvalidSecret } from "./WebhookSignature.ts"
 export { HttpSinkError, InvalidHeader, InvalidUrl, isTransient } from "./HttpSinkError.ts"
 export type { Signing } from "./internal/sink/signer.ts"
 export type { TargetOptions } from "./internal/sink/target.ts"
+export type { ClientError, TransformClient } from "./internal/sink/exchange.ts"
 
 /**
  * @category options
@@ -58,6 +61,8 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOpti
   /** What an event looks like on the wire. */
   readonly envelope: Envelope<A>
   readonly signing?: Signing<A> | undefined
+  /** Wraps the client for what may wait or try again, such as `HttpClient.withRateLimiter`: outside of `timeout`. */
+  readonly transformClient?: TransformClient | undefined
   /** How long a request may take, from connecting to the end of the answer: 5 seconds by default. */
   readonly timeout?: Duration.Input | undefined
   /** What answers mean: `Classification.standardWebhooks` by default. */
@@ -113,6 +118,10 @@ export interface Attempt {
  * of the SHA-256 of each id in UTF-8, after its length in bytes and a colon. The same batch has the same id at a
  * redelivery; the same events in other batches do not. A receiver that must recognise duplicates needs the events' own ids.
  *
+ * A rate limit belongs into `transformClient`, which is called once. Each request then has its own `timeout` and signature,
+ * from when it is sent. In a client that is limited already, `timeout` includes the wait for a permit. Where it makes a
+ * request again, `onAttempt` and the error are about the last one alone. The bodies of answers have been read there.
+ *
  * A redirect is an answer that the classification judges. A `FetchHttpClient` gets `redirect: "manual"` by its `RequestInit`;
  * a client that is made to follow redirects by `HttpClient.followRedirects` does.
  *
@@ -158,86 +167,66 @@ export const make = <A>(
   HttpClient.HttpClient | Scope.Scope
 > =>
   Effect.gen(function* () {
-    const { classification = standardWebhooks, envelope, onAttempt, signing } = options
+    const { classification = standardWebhooks, envelope, onAttempt, signing, transformClient } = options
     const { contentType, join } = envelope
     const maxEvents = count("HttpSink.make", "maxEvents", options.maxEvents ?? 100, 1)
     const maxBytes = count("HttpSink.make", "maxBytes", options.maxBytes ?? 1024 * 1024, 1)
     const timeout = Duration.fromInputUnsafe(options.timeout ?? "5 seconds")
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 hour")
     const target = yield* makeTarget(options)
-    const signatureOf = signing && (yield* makeSigner(signing, envelope))
-    const client = yield* HttpClient.HttpClient
-    const contextOf = makeContextOf(yield* initOf(client), target.hidden)
+    const signer = signing && (yield* makeSigner(signing, envelope))
+    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden)
+    const send: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<Answered, ClientError> =
+      transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer)
     const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })
 
     const failure = (reason: Reason, transient: boolean) =>
       new HttpSinkError({ sink: sink.node.name, url: target.shown, reason, transient })
 
-    const judged = (status: number, headers: Headers.Headers): Effect.Effect<number, HttpSinkError> => {
-      const verdict = classification({ status, headers })
-      if (verdict === "accepted") return Effect.succeed(status)
-      return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-        Effect.fail(failure(new Status({ status, retryAfter }), verdict === "transient"))
-      )
-    }
-    /** Sends a request, reads its answer, and answers the status. */
-    const send = ({ body, headers }: Content<A>): Effect.Effect<number, HttpSinkError> => {
-      const request = HttpClientRequest.setBody(
+    const requestOf = ({ body, headers }: Content<A>) =>
+      HttpClientRequest.setBody(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
-      let verdict: (() => Effect.Effect<number, HttpSinkError>) | undefined
-      const answered = (response: HttpClientResponse) => {
-        // Some clients make them at each access.
-        const { headers } = response
-        verdict = () => judged(response.status, headers)
-        // After the body: a defect of the classification would leave the connection neither used nor ended.
-        return Effect.flatMap(drain(response, headers), verdict)
-      }
-      const exchange = Effect.matchEffect(client.execute(request), {
-        onSuccess: answered,
-        onFailure: (error) => {
-          // A client may fail for a status; here the classification decides.
-          if ("response" in error.reason) return answered(error.reason.response)
-          const reason = transportReason(error)
-          // An address in the url stays. One that a redirect led to may not.
-          const isLasting = reason._tag === "ForbiddenAddress" && reason.isLiteral && reason.host === target.host
-          return Effect.fail(failure(reason, !isLasting))
-        }
-      })
-      const inContext = Effect.updateContext(exchange, contextOf)
-      if (!Duration.isFinite(timeout)) return inContext
-      return Effect.timeoutOrElse(inContext, {
-        duration: timeout,
-        // The status was the verdict: a body that never ends does not change it.
-        orElse: () => verdict?.() ?? Effect.fail(failure(new Timeout({ after: timeout }), true))
-      })
-    }
     const failed = (events: number, error: HttpSinkError) => {
       const status = error.reason._tag === "Status" ? error.reason.status : undefined
       onAttempt?.({ events, status, error })
       return Effect.fail(error)
     }
+    const answered = (events: number, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
+      const verdict = classification({ status, headers })
+      if (verdict !== "accepted") {
+        return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
+          failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+        )
+      }
+      onAttempt?.({ events, status, error: undefined })
+      return Effect.succeed(events)
+    }
+    const unanswered = (events: number, error: ClientError): Effect.Effect<number, HttpSinkError> => {
+      // What is around the sink's own client may fail for a status, too.
+      if ("response" in error.reason) return answered(events, answeredBy(error.reason.response))
+      const why = error._tag === "RateLimiterError" ? rateLimited(error, maxRetryAfter) : transportReason(error)
+      // An address in the url stays. One that a redirect led to may not.
+      const isLasting = why._tag === "ForbiddenAddress" && why.isLiteral && why.host === target.host
+      return failed(events, failure(why, !isLasting))
+    }
+    const unsendable = (cause: Encode["cause"] | TooLarge) =>
+      failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
-      Effect.matchEffect(content, {
-        onFailure: (cause) => failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false)),
-        onSuccess: (content) => {
-          const events = content.events.length
-          // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
-          return Effect.matchEffect(send(content), {
-            onFailure: (error) => failed(events, error),
-            onSuccess: (status) => {
-              onAttempt?.({ events, status, error: undefined })
-              return Effect.succeed(events)
-            }
-          })
-        }
+      andThenEager(Effect.catchEager(content, unsendable), (content) => {
+        const events = content.events.length
+        // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
+        return Effect.matchEffect(send(requestOf(content)), {
+          onFailure: (error) => unanswered(events, error),
+          onSuccess: (answer) => answered(events, answer)
+        })
       })
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
-      signatureOf === undefined
+      signer === undefined
         ? content
         : Effect.flatMap(content, (content) =>
-            Effect.map(signatureOf(content.body, content.events), (signature) => ({
+            Effect.map(signer.sign(content.body, content.events), (signature) => ({
               ...content,
               headers: { ...content.headers, ...signature }
             }))
@@ -251,7 +240,8 @@ export const make = <A>(
       )
 
     const leaf = { ...options, kind: "HttpSink" }
-    const contentOf = join && makeBatchContent(encode, join, { maxEvents, maxBytes })
+    const { [ToText]: toText }: EncodePart<A> = envelope.encode
+    const contentOf = join && makeBatchContent(toText ?? encode, join, { maxEvents, maxBytes })
     const sink: EventSink<A, HttpSinkError> =
       contentOf === undefined
         ? yield* makeSink((event: A) => post(signed(contentOfOne(event))), leaf)
@@ -263,6 +253,12 @@ export const make = <A>(
 
 // internals
 
+const rateLimited = ({ reason }: RateLimiterError, maxRetryAfter: Duration.Duration) =>
+  new RateLimited({
+    code: reason._tag,
+    retryAfter: reason._tag === "RateLimitExceeded" ? Duration.min(reason.retryAfter, maxRetryAfter) : undefined
+  })
+
 /** Refuses headers that a client would refuse at each attempt, as if the connection had failed. */
 const checked = (part: Part): Effect.Effect<Part, EnvelopeError> => {
   for (const name in part.headers) {
@@ -271,55 +267,4 @@ const checked = (part: Part): Effect.Effect<Part, EnvelopeError> => {
     return Effect.fail(new EnvelopeError({ direction: "encode", message: `the header ${name} ${problem}` }))
   }
   return Effect.succeed(part)
-}
-
-/** How much of an answer's body is read so that its connection can be used again. */
-const maxDrained = 64 * 1024
-
-/** Reads the body of an answer to its end, or gives it up at the limit, which ends the connection. */
-const drain = (response: HttpClientResponse, headers: Headers.Headers): Effect.Effect<unknown> => {
-  const length = headers["content-length"] ?? ""
-  // The length counts the bytes on the wire, and a client that decodes them may find any number behind it.
-  const isPlain = headers["content-encoding"] === undefined && headers["transfer-encoding"] === undefined
-  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) return Effect.exit(response.arrayBuffer)
-  let read = 0
-  return Effect.exit(
-    Stream.runForEachWhile(response.stream, (bytes) => {
-      read += bytes.length
-      return Effect.succeed(read <= maxDrained)
-    })
-  )
-}
-
-/**
- * What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. `init` is
- * what the client itself was given for `fetch`.
- */
-const makeContextOf =
-  (init: FetchHttpClient.RequestInit["Service"] | undefined, hidden: ReadonlyArray<string>) =>
-  (caller: Context.Context<never>): Context.Context<never> => {
-    const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
-    const context = Context.add(caller, FetchHttpClient.RequestInit, { ...init, ...given, redirect: "manual" })
-    const isTraced =
-      Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer
-    // A span of its own costs a third of a request, and no tracer would record it.
-    if (!isTraced) return Context.add(context, HttpClient.TracerDisabledWhen, constTrue)
-    return context.pipe(
-      Context.add(Headers.CurrentRedactedNames, [...Context.get(caller, Headers.CurrentRedactedNames), ...hidden]),
-      // Every value of a query that is part of the text.
-      Context.add(UrlParams.CurrentRedactedNames, [/^/])
-    )
-  }
-
-/**
- * What a client that runs on `fetch` was given when it was made. A request's own options take the place of those, so they
- * must be read to be kept. The request that would be sent is interrupted before there is one.
- */
-const initOf = (client: HttpClient.HttpClient): Effect.Effect<FetchHttpClient.RequestInit["Service"] | undefined> => {
-  let init: FetchHttpClient.RequestInit["Service"] | undefined
-  const read = Effect.contextWith((context: Context.Context<never>) => {
-    init = Context.getOrUndefined(context, FetchHttpClient.RequestInit)
-    return Effect.interrupt
-  })
-  return Effect.map(Effect.exit(client.postprocess(read)), () => init)
 }

@@ -109,18 +109,36 @@ export class Disabled extends Data.TaggedError("Disabled")<{
 }
 
 /**
+ * A rate limit of `transformClient` gave no permit: its store failed, or it refuses in place of waiting. No receiver has
+ * accepted the event.
+ *
  * @category reasons
  * @since 0.1.0
  */
-export type Reason = Timeout | Transport | ForbiddenAddress | Status | Encode | TooLarge | Disabled
+export class RateLimited extends Data.TaggedError("RateLimited")<{
+  /** What the limit's own error calls itself. */
+  readonly code: "RateLimitExceeded" | "RateLimitStoreError"
+  /** When there may be a permit, counted from the failure, if the limit says so. */
+  readonly retryAfter: Duration.Duration | undefined
+}> {
+  override get message(): string {
+    return `no permit of the rate limit (${this.code})`
+  }
+}
+
+/**
+ * @category reasons
+ * @since 0.1.0
+ */
+export type Reason = Timeout | Transport | ForbiddenAddress | Status | RateLimited | Encode | TooLarge | Disabled
 
 /**
  * An event, or a batch, was not delivered. The reason is handled with `Effect.catchReason`.
  *
  * **Details**
  *
- * A sink sets `transient`: answers as its classification says, `Timeout` and `Transport` always, `Encode`, `TooLarge` and
- * `Disabled` never. `ForbiddenAddress`, which only a `GuardedHttpClient` gives, is transient unless the sink's own url has the address:
+ * A sink sets `transient`: answers as its classification says, `Timeout`, `Transport` and `RateLimited` always, `Encode`,
+ * `TooLarge` and `Disabled` never. `ForbiddenAddress`, which only a `GuardedHttpClient` gives, is transient unless the sink's own url has the address:
  * a name may be at another one tomorrow.
  *
  * @category errors
@@ -135,9 +153,9 @@ export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
   /** Whether another attempt may succeed. */
   readonly transient: boolean
 }> {
-  /** How long the receiver asks for no requests: `RetryingSink` waits for that. */
+  /** How long the receiver, or a rate limit, asks for no requests: `RetryingSink` waits for that. */
   get retryAfter(): Duration.Duration | undefined {
-    return this.reason._tag === "Status" ? this.reason.retryAfter : undefined
+    return "retryAfter" in this.reason ? this.reason.retryAfter : undefined
   }
   /** Whether the receiver may have the event although it did not say so. */
   get maybeCommitted(): boolean {

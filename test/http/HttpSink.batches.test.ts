@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Redacted } from "effect"
+import { Effect, Exit, Fiber, Layer, Redacted, Schema } from "effect"
 import { EventSink } from "effect-events"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
 import * as fc from "fast-check"
-import type { Envelope } from "../../src/http/Envelope.ts"
+import * as Envelope from "../../src/http/Envelope.ts"
 import * as HttpSink from "../../src/http/HttpSink.ts"
 import * as WebhookSignature from "../../src/http/WebhookSignature.ts"
 import { runs } from "../support/runs.ts"
@@ -84,7 +84,7 @@ describe("a batch", () => {
 
   it.effect("an envelope that throws is a defect of the write, as one that dies is", () =>
     Effect.gen(function* () {
-      const dies = (encode: Envelope<Note>["encode"]) =>
+      const dies = (encode: Envelope.Envelope<Note>["encode"]) =>
         Effect.flatMap(make({ envelope: { ...many, encode } }), ({ some }) => Effect.exit(some(notes("a", "b"))))
       const thrown = yield* dies(() => {
         throw new Error("x")
@@ -139,7 +139,7 @@ describe("a batch", () => {
 
   it.effect("ends before an event whose encoding dies, which dies when it is the first", () =>
     Effect.gen(function* () {
-      const envelope: Envelope<Note> = {
+      const envelope: Envelope.Envelope<Note> = {
         ...many,
         encode: (event) => (event.text === "deadly" ? Effect.die("dead") : many.encode(event))
       }
@@ -151,7 +151,7 @@ describe("a batch", () => {
 
   it.effect("ends before an event that needs other headers", () =>
     Effect.gen(function* () {
-      const envelope: Envelope<Note> = {
+      const envelope: Envelope.Envelope<Note> = {
         ...many,
         encode: (event) =>
           Effect.map(many.encode(event), ({ body }) => ({ body, headers: { "x-kind": event.text.slice(0, 1) } }))
@@ -172,7 +172,7 @@ describe("a batch", () => {
             { maxLength: 40 }
           ),
           fc.integer({ min: 1, max: 9 }),
-          fc.integer({ min: 50, max: 80 }),
+          fc.integer({ min: 16, max: 80 }),
           (texts, maxEvents, maxBytes) =>
             Effect.runPromise(
               Effect.scoped(
@@ -201,6 +201,57 @@ describe("a batch", () => {
         { numRuns: runs(200) }
       )
     )
+  )
+
+  it.effect("texts make the same requests joined as they would one by one, up to the last byte of the limit", () =>
+    Effect.promise(() =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.string({ unit: "binary", maxLength: 12 }), { minLength: 1, maxLength: 40 }),
+          fc.integer({ min: 80, max: 200 }),
+          fc.constantFrom("\n", "\r\n", "\n…\n"),
+          (texts, maxBytes, separator) =>
+            Effect.runPromise(
+              Effect.scoped(
+                Effect.gen(function* () {
+                  const ndjson = Envelope.ndjson(Schema.String)
+                  const joined = { ...ndjson, join: { ...ndjson.join!, separator: Buffer.from(separator) } }
+                  const apart = { ...joined, encode: (text: string) => joined.encode(text) }
+                  const bodies = yield* Effect.forEach([joined, apart], (envelope) =>
+                    Effect.gen(function* () {
+                      const { layer, sent } = recording()
+                      const sink = yield* Effect.provide(HttpSink.make({ ...options, envelope, maxBytes }), layer)
+                      yield* EventSink.writeAll(sink, texts)
+                      return sent.map(({ text }) => text)
+                    })
+                  )
+                  assert.deepStrictEqual(bodies[0], bodies[1])
+                  const events = bodies[0]!.flatMap((body) => body.slice(0, -1).split(separator))
+                  assert.deepStrictEqual(
+                    events.map((event): unknown => JSON.parse(event)),
+                    texts.map((text): unknown => JSON.parse(JSON.stringify(text)))
+                  )
+                })
+              )
+            )
+        ),
+        { numRuns: runs(200) }
+      )
+    )
+  )
+
+  it.effect("a separator that is no text leaves the bytes as they are", () =>
+    Effect.gen(function* () {
+      const ndjson = Envelope.ndjson(Schema.Int)
+      const { layer, sent } = recording()
+      const envelope = { ...ndjson, join: { ...ndjson.join!, separator: new Uint8Array([0xff]) } }
+      const sink = yield* Effect.provide(HttpSink.make({ ...options, envelope }), layer)
+      yield* EventSink.writeAll(sink, [1, 2])
+      assert.deepStrictEqual(
+        sent.map(({ body }) => [...body]),
+        [[0x31, 0xff, 0x32, 0x0a]]
+      )
+    })
   )
 })
 

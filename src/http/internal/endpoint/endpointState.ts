@@ -3,6 +3,8 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
+import { HttpClientError, TransportError } from "effect/http/HttpClientError"
 import * as Latch from "effect/Latch"
 import { annotate } from "../../../internal/failureLog.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
@@ -45,6 +47,8 @@ export interface EndpointState {
    * is disabled. `onUnsendable` is called for each event that cannot be made into a request.
    */
   readonly judging: <A>(http: EventSink<A, HttpSinkError>, onUnsendable: () => void) => EventSink<A, HttpSinkError>
+  /** Refuses a request that has waited for a permit until the endpoint was disabled. */
+  readonly gating: (client: HttpClient.HttpClient) => HttpClient.HttpClient
   /** The upper half, above all retries: hands the events of a disabled endpoint to `onDisabled`. */
   readonly diverting: <A>(
     retrying: EventSink<A, HttpSinkError>,
@@ -97,10 +101,12 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
       return Effect.matchEffect(write, {
         onFailure: (error): Write<never> => {
           if (error._tag === "SinkClosed") return Effect.fail(error)
+          const { _tag } = error.reason
+          const isUnsendable = _tag === "Encode" || _tag === "TooLarge"
           // The receiver has no part in these.
-          if (error.reason._tag !== "Encode" && error.reason._tag !== "TooLarge") return failed(error)
+          if (!isUnsendable && _tag !== "RateLimited") return failed(error)
           // A batch with such an event is tried again as ever smaller ones until the event is alone.
-          if (events === 1) onUnsendable()
+          if (isUnsendable && events === 1) onUnsendable()
           return Effect.fail(error)
         },
         onSuccess: (answer) => {
@@ -140,6 +146,13 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
         write: (event) => judged(write(event), 1, onUnsendable),
         writeSome: writeSome && ((events) => judged(writeSome(events), events.length, onUnsendable))
       }),
+    gating: HttpClient.transform((response, request) =>
+      Effect.suspend(() => {
+        if (state._tag === "Enabled") return response
+        const cause = new Disabled({ since: state.since, error: state.error })
+        return Effect.fail(new HttpClientError({ reason: new TransportError({ request, cause }) }))
+      })
+    ),
     diverting: <A>(
       { node, write, writeSome }: EventSink<A, HttpSinkError>,
       onDisabled: (event: A) => Effect.Effect<void>

@@ -1,7 +1,7 @@
 /** The bodies of requests: what they are, from bytes to JSON and back. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { fromResult, guarded, makeToBytes, toBytes as toOwnBytes } from "../../../internal/encoding/codec.ts"
+import { fromResult, guarded, toText } from "../../../internal/encoding/codec.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
 import * as Json from "../../../internal/encoding/json.ts"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
@@ -14,7 +14,7 @@ import * as MediaType from "./mediaType.ts"
  * @since 0.1.0
  */
 export interface Part {
-  /** A view, whose buffer may be larger and hold other events. */
+  /** The bytes of the event: a view, whose buffer may be larger. */
   readonly body: Uint8Array
   /** Headers of the request beside `content-type`, in lower case; also a `content-type` in place of the envelope's. */
   readonly headers: Readonly<Record<string, string>>
@@ -34,15 +34,21 @@ export interface Message {
   readonly sender?: string | undefined
 }
 
-/** Encodes an event as a JSON text, from what makes a JSON value of it. */
-export const encodeJson =
-  <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>, toBytes = toOwnBytes) =>
-  (event: A): Effect.Effect<Part, EnvelopeError> =>
-    guarded("encode", () => Effect.mapEager(Effect.flatMapEager(encode(event), toBytes), toPart))
+/** The key of what answers the same part as a text: it belongs to the function, so that another `encode` has none. */
+export const ToText: unique symbol = Symbol("effect-events/http/ToText")
 
-/** The same for an event among others, whose bytes are copied into the body of their request. */
-export const encodeJsonPart = <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>) =>
-  encodeJson(encode, makeToBytes(Utf8.makePooledEncode()))
+/** Encodes an event. */
+export interface EncodePart<in A> {
+  (event: A): Effect.Effect<Part, EnvelopeError>
+  /** Only where a part is a text in UTF-8, without headers. Many texts become bytes together. */
+  readonly [ToText]?: ((event: A) => Effect.Effect<string, EnvelopeError>) | undefined
+}
+
+/** Encodes an event as a JSON text, from what makes a JSON value of it. */
+export const encodeJson = <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>): EncodePart<A> => {
+  const toTextOf = (event: A) => guarded("encode", () => Effect.flatMapEager(encode(event), toText))
+  return Object.assign((event: A) => Effect.mapEager(toTextOf(event), toPart), { [ToText]: toTextOf })
+}
 
 /** Decodes a request of a media type from its text. */
 export const decodeText =
@@ -120,4 +126,4 @@ export const decodeEach = <I, A>(
 /** Nothing beside the `content-type`. */
 const noHeaders: Readonly<Record<string, string>> = Object.freeze({})
 
-const toPart = (body: Uint8Array): Part => ({ body, headers: noHeaders })
+const toPart = (text: string): Part => ({ body: Utf8.encode(text), headers: noHeaders })

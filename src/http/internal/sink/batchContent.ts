@@ -1,11 +1,13 @@
 /** The content of a request of many events: as many leading events of a batch as its limits allow. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Bytes from "effect/Bytes"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
-import * as Exit from "effect/Exit"
-import { exitEager, loopEager } from "../../../internal/eager.ts"
+import * as Result from "effect/Result"
+import { loopEager } from "../../../internal/eager.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
-import type { Envelope, Join, Part } from "../../Envelope.ts"
+import * as Utf8 from "../../../internal/encoding/utf8.ts"
+import type { Join, Part } from "../../Envelope.ts"
 import { TooLarge } from "../../HttpSinkError.ts"
 
 /** What a request is made of. */
@@ -18,75 +20,86 @@ export interface Limits {
   readonly maxBytes: number
 }
 
+/** One event, encoded: a text stands for its bytes in UTF-8, without headers. */
+type Piece = Part | string
+
 /**
  * An event that is too large, cannot be encoded or needs other headers ends the request before it. It fails when it is
  * the first.
  */
-export const makeBatchContent = <A>(encode: Envelope<A>["encode"], join: Join, { maxBytes, maxEvents }: Limits) => {
+export const makeBatchContent = <A>(
+  encode: (event: A) => Effect.Effect<Piece, EnvelopeError>,
+  join: Join,
+  { maxBytes, maxEvents }: Limits
+) => {
   /** The event that the last request had no room for, so that the next request does not encode it again. */
-  let spare: { readonly event: A; readonly encoded: Exit.Exit<Part, EnvelopeError> } | undefined
+  let spare: { readonly event: A; readonly piece: Piece } | undefined
 
   return (events: NonEmptyReadonlyArray<A>): Effect.Effect<Content<A>, EnvelopeError | TooLarge> =>
     Effect.suspend(() => {
-      const { event: spared, encoded: ofSpared } = spare ?? {}
+      const spared = spare
       spare = undefined
       const limit = Math.min(events.length, maxEvents)
-      const parts: Array<Part> = []
-      let bytes = join.prefix.length + join.suffix.length
-      let refused: Effect.Effect<never, EnvelopeError | TooLarge> | undefined
+      const pieces: Array<Piece> = []
+      /** The size of the request, where the pieces from `counted` on take as much as they can at most. */
+      let size = join.prefix.length + join.suffix.length
+      let counted = 0
+      let refused: TooLarge | undefined
 
-      const add = (encoded: Exit.Exit<Part, EnvelopeError>) => {
-        if (Exit.isFailure(encoded)) {
-          refused = Effect.failCause(encoded.cause)
-          return
+      const add = (piece: Piece) => {
+        size += mostOf(piece) + (pieces.length === 0 ? 0 : join.separator.length)
+        pieces.push(piece)
+        for (; size > maxBytes && counted < pieces.length; counted++) {
+          const each = pieces[counted]!
+          size -= mostOf(each) - lengthOf(each)
         }
-        const part = encoded.value
-        const [first] = parts
-        const size = bytes + part.body.length + (first === undefined ? 0 : join.separator.length)
-        if (size <= maxBytes && (first === undefined || Equal.equals(first.headers, part.headers))) {
-          parts.push(part)
-          bytes = size
-          return
-        }
-        refused = Effect.fail(new TooLarge({ bytes: size, maxBytes }))
+        if (size <= maxBytes && Equal.equals(headersOf(pieces[0]!), headersOf(piece))) return
+        pieces.pop()
+        refused = new TooLarge({ bytes: size, maxBytes })
         // Not out of bounds: this event was just encoded.
-        spare = { event: events[parts.length] as A, encoded }
+        spare = { event: events[pieces.length] as A, piece }
       }
       const next = () => {
-        if (refused !== undefined || parts.length === limit) return undefined
+        if (refused !== undefined || pieces.length === limit) return undefined
         // Not out of bounds, by the condition above.
-        const event = events[parts.length] as A
-        return ofSpared !== undefined && Object.is(spared, event) ? Effect.succeed(ofSpared) : exitEager(encode(event))
+        const event = events[pieces.length] as A
+        return spared !== undefined && Object.is(spared.event, event) ? Effect.succeed(spared.piece) : encode(event)
       }
-      return Effect.flatMap(loopEager(next, add), () => {
-        const [first] = parts
-        // Without a part the first event was refused.
-        if (first === undefined) return refused!
-        const sent = parts.length === events.length ? events : events.slice(0, parts.length)
-        // Not empty, since there is a part.
+      const content = (): Effect.Effect<Content<A>, EnvelopeError | TooLarge> => {
+        const [first] = pieces
+        // Without a piece the first event was refused.
+        if (first === undefined) return Effect.fail(refused!)
+        const sent = pieces.length === events.length ? events : events.slice(0, pieces.length)
         return Effect.succeed({
-          body: joined(join, parts, bytes),
-          headers: first.headers,
+          body: joined(join, pieces),
+          headers: headersOf(first),
+          // Not empty, since there is a piece.
           events: sent as readonly [A, ...Array<A>]
         })
+      }
+      return Effect.matchCauseEffect(loopEager(next, add), {
+        onSuccess: content,
+        onFailure: (cause) => (pieces.length === 0 ? Effect.failCause(cause) : content())
       })
     })
 }
 
 // internals
 
-const joined = (join: Join, parts: ReadonlyArray<Part>, bytes: number) => {
-  const body = new Uint8Array(bytes)
-  let at = 0
-  const put = (piece: Uint8Array) => {
-    body.set(piece, at)
-    at += piece.length
-  }
-  put(join.prefix)
-  parts.forEach((part, i) => {
-    if (i > 0) put(join.separator)
-    put(part.body)
-  })
-  put(join.suffix)
-  return body
+const noHeaders: Part["headers"] = {}
+const headersOf = (piece: Piece) => (typeof piece === "string" ? noHeaders : piece.headers)
+const mostOf = (piece: Piece) => (typeof piece === "string" ? 3 * piece.length : piece.body.length)
+const lengthOf = (piece: Piece) => (typeof piece === "string" ? Utf8.encode(piece).length : piece.body.length)
+
+/** The body of a request. Texts become bytes together: those of each would cost most of what a short text does. */
+const joined = ({ prefix, separator, suffix }: Join, pieces: ReadonlyArray<Piece>): Uint8Array => {
+  const between = Utf8.decodeExactly(separator)
+  const inner =
+    Result.isSuccess(between) && pieces.every((piece) => typeof piece === "string")
+      ? [Utf8.encode(pieces.join(between.success))]
+      : pieces.flatMap((piece, i) => {
+          const bytes = typeof piece === "string" ? Utf8.encode(piece) : piece.body
+          return i === 0 ? [bytes] : [separator, bytes]
+        })
+  return Bytes.concat([prefix, ...inner, suffix])
 }

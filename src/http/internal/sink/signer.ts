@@ -4,9 +4,10 @@ import * as Context from "effect/Context"
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import type { Envelope } from "../../Envelope.ts"
-import { sign } from "../../WebhookSignature.ts"
+import { type InvalidMessage, sign, type SignatureHeaders } from "../../WebhookSignature.ts"
 import { type SecretInput, secretsOf } from "../signature/webhookSecret.ts"
 
 /**
@@ -22,7 +23,14 @@ export interface Signing<in A> {
   readonly id?: ((event: A) => string) | undefined
 }
 
-/** Makes the headers that sign a request with this body, of these events. */
+export interface Signer<in A> {
+  /** Makes the headers that sign a request with this body, of these events. */
+  readonly sign: (body: Uint8Array, events: NonEmptyReadonlyArray<A>) => Effect.Effect<SignatureHeaders, InvalidMessage>
+  /** Signs a request anew, as of now: one that has waited may be older than what its receiver accepts. */
+  readonly refresh: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<HttpClientRequest.HttpClientRequest>
+}
+
+/** Makes the signer of a sink. */
 export const makeSigner = Effect.fnUntraced(function* <A>(signing: Signing<A>, envelope: Envelope<A>) {
   const id = signing.id ?? envelope.id
   if (id === undefined) {
@@ -34,11 +42,22 @@ export const makeSigner = Effect.fnUntraced(function* <A>(signing: Signing<A>, e
     events.length === 1
       ? Effect.succeed(id(events[0]))
       : Effect.map(digestHex(Digest.sha256, joint(events.map(id))), (hex) => `batch_${hex.slice(0, 32)}`)
-  return (body: Uint8Array, events: NonEmptyReadonlyArray<A>) =>
-    Effect.flatMap(
-      Effect.suspend(() => idOf(events)),
-      (id) => sign({ id, body }, secrets)
-    )
+  const signer: Signer<A> = {
+    sign: (body, events) =>
+      Effect.flatMap(
+        Effect.suspend(() => idOf(events)),
+        (id) => sign({ id, body }, secrets)
+      ),
+    refresh: (request) => {
+      const { body, headers } = request
+      const id = headers["webhook-id"]
+      if (id === undefined || body._tag !== "Uint8Array") return Effect.succeed(request)
+      return Effect.map(Effect.orDie(sign({ id, body: body.body }, secrets)), (signature) =>
+        HttpClientRequest.setHeaders(request, signature)
+      )
+    }
+  }
+  return signer
 })
 
 // internals

@@ -1,19 +1,22 @@
 import type { HttpClientError } from "effect/http/HttpClientError"
 import { hasProperty } from "effect/Predicate"
-import { ForbiddenAddress, Transport } from "../../HttpSinkError.ts"
+import { Disabled, ForbiddenAddress, Timeout, Transport } from "../../HttpSinkError.ts"
+
+/** What may be the cause of a client's error, and is the reason itself. */
+type Named = Timeout | ForbiddenAddress | Disabled
 
 /**
- * Why no answer came: a guard refused to connect, or else one word. Only a code or a name is taken from the client's
- * error: the rest may quote secrets.
+ * Why no answer came: the time was up, a guard refused to connect, or else one word. Only a code or a name is taken from
+ * the client's error: the rest may quote secrets.
  */
-export const transportReason = ({ reason }: HttpClientError): Transport | ForbiddenAddress => {
+export const transportReason = ({ reason }: HttpClientError): Transport | Named => {
   // A client's error often says only that a request failed, and the error of the socket is its cause.
   const causes: Array<unknown> = [reason]
   for (let cause = reason.cause; cause !== undefined && causes.length < 10; cause = causeOf(cause)) {
     causes.unshift(cause)
   }
-  const forbidden = causes.find((cause) => cause instanceof ForbiddenAddress)
-  if (forbidden !== undefined) return forbidden
+  const named = causes.find(isNamed)
+  if (named !== undefined) return named
   for (const cause of causes) {
     if (!hasProperty(cause, "code") || !isWord(cause.code)) continue
     const isConnecting = hasProperty(cause, "syscall") && cause.syscall === "connect"
@@ -25,6 +28,9 @@ export const transportReason = ({ reason }: HttpClientError): Transport | Forbid
 }
 
 // internals
+
+const isNamed = (cause: unknown): cause is Named =>
+  cause instanceof Timeout || cause instanceof ForbiddenAddress || cause instanceof Disabled
 
 /** What ends a TLS handshake and nothing later: no record of this version, protocol, cipher or name. */
 const handshake =

@@ -25,9 +25,8 @@ import { defaultDrainTimeout, within } from "./internal/deadline.ts"
 import { makeAccount, makeNode, pendingOf } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
 import { makeReport } from "./internal/report.ts"
-import { makeShutdown } from "./internal/shutdown.ts"
+import { closeWith, makeShutdown } from "./internal/shutdown.ts"
 import { makeSink, SinkClosed } from "./internal/sink.ts"
-import { maxTurn } from "./internal/turns.ts"
 
 /**
  * A sink that is read as a stream.
@@ -118,14 +117,14 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   })
   const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
   const report = makeReport(node, options.onDropped, context)
-  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   /** Readers that wait: each is room for one event. */
   let waiting = 0
-  /** Runs of the stream that are under way, and how many there were. */
+  /** Runs of the stream that are under way. */
   let runs = 0
-  let begun = 0
   /** `takeAll` was called: its reader may call it again. */
   let isTaken = false
+  /** Open while `stream` was read and no run of it is left. */
   const unread = Latch.makeUnsafe()
   const admission = makeAdmission(
     () => capacity + waiting - pending(),
@@ -174,30 +173,20 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const run = Effect.acquireRelease(
     Effect.sync(() => {
       runs++
-      begun++
+      unread.closeUnsafe()
     }),
-    () =>
-      Effect.sync(() => {
-        runs--
-        if (account.state !== "open" && isUnread()) unread.openUnsafe()
-      })
+    () => Effect.sync(() => (--runs === 0 && !isTaken ? unread.openUnsafe() : undefined))
   )
   const takeAll = read(Queue.takeAll(queue), (events) => events.length)
-  const isUnread = () => runs === 0 && begun > 0 && !isTaken
 
   const drain = Effect.gen(function* () {
     // A reader that was forked in this turn gets to begin.
     yield* Effect.yieldNow
-    if (isUnread()) unread.openUnsafe()
     yield* within(Effect.raceFirst(Queue.await(queue), unread.await), drainTimeout)
-    const undelivered: Array<Undelivered<A>> = []
-    for (let exit = Queue.takeUnsafe(queue); exit?._tag === "Success"; exit = Queue.takeUnsafe(queue)) {
-      undelivered.push({ event: exit.value, inFlight: false })
-      if (undelivered.length % maxTurn === 0) yield* Effect.yieldNow
-    }
-    account.undelivered += undelivered.length
-    account.state = "closed"
-    return undelivered
+    return yield* closeWith(account, "undelivered", [], () => {
+      const exit = Queue.takeUnsafe(queue)
+      return exit?._tag === "Success" ? [exit.value] : []
+    })
   })
   const begin = () => {
     if (account.state !== "open") return
@@ -211,6 +200,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     stream: Stream.unwrap(Effect.as(run, Stream.fromPull(Effect.succeed(pull)))),
     takeAll: Effect.suspend(() => {
       isTaken = true
+      unread.closeUnsafe()
       return takeAll
     }),
     shutdown: Effect.suspend(() => {

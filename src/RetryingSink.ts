@@ -14,25 +14,18 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { dual } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { hasProperty, type Predicate, type Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
 import { defaultDrainTimeout } from "./internal/deadline.ts"
+import { answerOf } from "./internal/eager.ts"
 import { annotate, makeFailureLog } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
-import {
-  type Begun,
-  fromSource,
-  makeSink,
-  SinkClosed,
-  type Source,
-  WriteHalves,
-  type Wrapped
-} from "./internal/sink.ts"
+import { fromSource, makeSink, runWrite, SinkClosed, type Source, type Wrapped } from "./internal/sink.ts"
 import { makeWrites } from "./internal/writes.ts"
 import { isRetryStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
@@ -234,8 +227,9 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const log = makeFailureLog()
     const closing = Deferred.makeUnsafe<never, SinkClosed>()
     const closed = Deferred.await(closing)
-    const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: begin } = sink
+    const { writeSome, [EventSink.WriteSync]: writeSync } = sink
 
+    const annotated = (effect: Effect.Effect<void>) => annotate(node.kind, node.name)(effect)
     /** Runs what belongs to the strategy or is a wait, until the close. */
     const untilClosed = <B, F>(effect: Effect.Effect<B, F>) => Effect.raceFirst(effect, closed)
     /**
@@ -243,21 +237,13 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
      * breaker its verdict. The event is committed or not by now, so a defect is logged and changes nothing.
      */
     const noted = (call: () => Effect.Effect<void> | undefined): Effect.Effect<void> | undefined => {
-      let effect: Effect.Effect<void> | undefined
-      try {
-        effect = call()
-      } catch (defect) {
-        effect = Effect.die(defect)
-      }
+      const effect = answerOf(call)
       if (effect === undefined) return undefined
       const run = Effect.forkDetach(untilClosed(effect), { startImmediately: true, uninterruptible: false })
       return Effect.uninterruptible(
         Effect.flatMap(Effect.flatMap(run, Fiber.await), (exit) =>
           Exit.isFailure(exit) && Cause.hasDies(exit.cause)
-            ? annotate(
-                node.kind,
-                node.name
-              )(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
+            ? annotated(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
             : Effect.void
         )
       )
@@ -271,14 +257,13 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       const success = attempts && noted(attempts.success)
       if (run === 0) return success
       const line = `"${node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
-      return Effect.andThen(success ?? Effect.void, annotate(node.kind, node.name)(Effect.logInfo(line)))
+      return Effect.andThen(success ?? Effect.void, annotated(Effect.logInfo(line)))
     }
     const warn = (n: number) => {
       const run = log.failed()
-      if (run === 0) return Effect.void
-      return Effect.logWarning(
-        `a write to "${sink.node.name}" failed at attempt ${n}${run === 1 ? "" : `, with ${run} failures in a row`}`
-      ).pipe(annotate(node.kind, node.name))
+      const inARow = run === 1 ? "" : `, with ${run} failures in a row`
+      const line = `a write to "${sink.node.name}" failed at attempt ${n}${inARow}`
+      return run === 0 ? Effect.void : annotated(Effect.logWarning(line))
     }
     /** The strategy's judgement, and for how many milliseconds the receiver asked to be left alone. */
     const judged = (attempts: RetryAttempts<E, G>, error: E) =>
@@ -327,76 +312,42 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         })
       )
     }
-    /**
-     * The attempts of a write, and what is to be called when they are over. Where the strategy is idle the write has no
-     * attempts until it fails; `begin` is the first of them, if the sink has halves.
-     */
-    const attempting = <B>(
-      event: unknown,
-      write: Effect.Effect<B, E | SinkClosed>,
-      begin: (() => Begun<E> | undefined) | undefined,
-      events: (b: B) => number
-    ) => {
-      const idle = strategy.idle?.()
-      let attempts = idle === undefined ? strategy.start(event) : undefined
-      let begun: Begun<E> | undefined
-      const started = () => (attempts ??= strategy.start(event, idle))
-      const endFirst = (cause: Cause.Cause<unknown> | undefined) => {
-        const first = begun
-        begun = undefined
-        first?.end(cause)
-      }
-      // What the strategy throws here is a defect of the write, which has not begun.
-      let effect: Attempted<B>
-      if (attempts === undefined) {
-        let first = write
-        try {
-          begun = begin?.()
-          // A write answers nothing, whatever its first half answers.
-          if (begun !== undefined) first = begun.effect as Effect.Effect<B, E | SinkClosed>
-        } catch (defect) {
-          // What the sink's function throws is a defect of the attempt, which the strategy hears of.
-          first = Effect.die(defect)
-        }
-        effect = Effect.catch(first, (error) => {
-          endFirst(Cause.fail(error))
-          return failed(started(), write, 1, error)
-        })
-      } else effect = attempt(attempts, write, 1)
-      account.inFlight++
-      return {
-        effect,
-        /** Answers what is left to be run. */
-        ended: (exit: Exit.Exit<B, unknown>) => {
-          endFirst(Exit.isSuccess(exit) ? undefined : exit.cause)
-          writes.end()
-          return Exit.isSuccess(exit)
-            ? succeeded(attempts, events(exit.value))
-            : noted(() => started().abandon(Cause.hasDies(exit.cause)))
-        }
-      }
-    }
+    /** The attempts of a write of so many events. Where the strategy is idle the write has none until it fails. */
     const retry = <B>(
       event: unknown,
       write: Effect.Effect<B, E | SinkClosed>,
-      begin: (() => Begun<E> | undefined) | undefined,
-      events: (b: B) => number
-    ): Attempted<B> => {
-      // It begins inside of what notices its end: a fiber can be made to yield before, and be interrupted there.
-      let begun: { readonly ended: (exit: Exit.Exit<B, unknown>) => Effect.Effect<void> | undefined } | undefined
-      const attempts = Effect.suspend(() => {
-        if (account.state !== "open") return closed
-        const one = attempting(event, write, begin, events)
-        begun = one
-        return one.effect
-      })
-      return Effect.onExitPrimitive(attempts, (exit) => begun?.ended(exit))
-    }
+      committed: (b: B) => number
+    ): Attempted<B> =>
+      runWrite(
+        event,
+        (event) => {
+          if (account.state !== "open") return undefined
+          const idle = strategy.idle?.()
+          let attempts: RetryAttempts<E, G> | undefined
+          const started = () => (attempts ??= strategy.start(event, idle))
+          // What the strategy throws here is a defect of the write, which has not begun.
+          const effect =
+            idle === undefined
+              ? attempt(started(), write, 1)
+              : Effect.catch(write, (error) => failed(started(), write, 1, error))
+          account.inFlight++
+          return {
+            effect,
+            end: (exit) => {
+              writes.end()
+              return Exit.isSuccess(exit)
+                ? succeeded(attempts, committed(exit.value))
+                : noted(() => started().abandon(Cause.hasDies(exit.cause)))
+            }
+          }
+        },
+        closed
+      )
 
     /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
-      if (idle === undefined) return retry(event, sink.write(event), undefined, one)
+      if (idle === undefined) return retry(event, sink.write(event), one)
       let isOpen: boolean
       try {
         isOpen = writeSync(event)
@@ -405,34 +356,13 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       }
       return isOpen ? (succeeded(undefined, 1) ?? Effect.void) : sink.write(event)
     }
-    /** For a drainer above: a write of an idle strategy, which mostly succeeds and leaves nothing to be run. */
-    const beginIdle = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => {
-      if (account.state !== "open" || strategy.idle?.() === undefined) return undefined
-      const { effect, ended } = attempting(event, sink.write(event), begin && (() => begin(event, fiber)), one)
-      return {
-        effect,
-        end: (cause: Cause.Cause<unknown> | undefined) => {
-          const rest = ended(cause === undefined ? Exit.void : Exit.failCause(cause))
-          if (rest !== undefined) Effect.runForkWith(fiber.context)(rest)
-        }
-      }
-    }
     const retrier = makeSink<A, E | RetriesExhausted<E>>({
       node,
-      begin: writeSync === undefined ? beginIdle : undefined,
       write: (event) =>
-        Effect.withFiber((fiber) => {
-          if (account.state !== "open") return closed
-          return writeSync === undefined
-            ? retry(event, sink.write(event), begin && (() => begin(event, fiber)), one)
-            : writeOnce(event, writeSync)
-        }),
-      writeSome:
-        writeSome &&
-        ((events) =>
-          Effect.suspend(() =>
-            account.state === "open" ? retry(events, writeSome(events), undefined, committed) : closed
-          ))
+        writeSync === undefined
+          ? retry(event, sink.write(event), one)
+          : Effect.suspend(() => (account.state === "open" ? writeOnce(event, writeSync) : closed)),
+      writeSome: writeSome && ((events) => retry(events, writeSome(events), identity))
     })
     const close = Effect.suspend(() => {
       // First the state, then the waiters: waking one runs it at once, and it may write again.
@@ -446,4 +376,3 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
   })
 
 const one = () => 1
-const committed = (n: number) => n

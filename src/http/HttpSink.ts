@@ -23,7 +23,6 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
-import { andThenEager } from "../internal/eager.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import { count } from "../internal/options.ts"
 import { type Classification, standardWebhooks } from "./Classification.ts"
@@ -242,9 +241,9 @@ export const make = <A>(
               headers: { ...content.headers, ...signature }
             }))
           )
-    const encode = (event: A) => andThenEager(envelope.encode(event), checked)
+    const encode = (event: A) => Effect.flatMapEager(envelope.encode(event), checked)
     const contentOfOne = (event: A) =>
-      andThenEager(encode(event), ({ body, headers }) =>
+      Effect.flatMapEager(encode(event), ({ body, headers }) =>
         body.length > maxBytes
           ? Effect.fail(new TooLarge({ bytes: body.length, maxBytes }))
           : Effect.succeed({ body, headers, events: [event] as const })

@@ -5,8 +5,6 @@ import * as Exit from "effect/Exit"
 /** Whether an effect is over already, so that there is nothing to run. `Exit.isExit` forgets the types. */
 export const isOver = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Exit<A, E> => Exit.isExit(effect)
 
-export const andThenEager = Effect.flatMapEager
-
 /** `Effect.exit` that runs nothing for an effect that is over. */
 export const exitEager = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
   isOver(self) ? Effect.succeed(self) : Effect.exit(self)
@@ -29,4 +27,13 @@ export const loopEager = <A, E>(
     body: () => effect!,
     step
   })
+}
+
+/** The answer of a user's function, whose defect is not thrown but run. */
+export const answerOf = (call: () => Effect.Effect<void> | undefined): Effect.Effect<void> | undefined => {
+  try {
+    return call()
+  } catch (defect) {
+    return Effect.die(defect)
+  }
 }

@@ -10,8 +10,8 @@ import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { makeAccount, makeNode } from "./node.ts"
-import { type BatchSink, type EventSink, makeSink, type Parts, SinkClosed } from "./sink.ts"
-import { makeWrites, runWrite } from "./writes.ts"
+import { type BatchSink, type EventSink, makeSink, type Parts, runWrite, SinkClosed } from "./sink.ts"
+import { makeWrites } from "./writes.ts"
 
 /**
  * A sink that a function writes to.
@@ -219,46 +219,32 @@ const leaf = <A, E, R>(
       const provide = capture(context)
       const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
 
-      const ended = (cause: Cause.Cause<unknown> | undefined, n: number): undefined => {
-        if (cause === undefined) {
-          account.delivered += n
-        } else if (!Cause.hasInterruptsOnly(cause)) {
-          account.lastError = Cause.squash(cause)
+      const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
+        // One for all writes: the effect is read at once, and the end is the same.
+        const begun = {
+          effect: undefined as unknown as Effect.Effect<B, Own<E> | SinkClosed>,
+          end: (exit: Exit.Exit<B, unknown>): undefined => {
+            if (Exit.isSuccess(exit)) account.delivered += committed(exit.value)
+            else if (!Cause.hasInterruptsOnly(exit.cause)) account.lastError = Cause.squash(exit.cause)
+            writes.end()
+          }
         }
-        writes.end()
-      }
-      const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(Exit.isFailure(exit) ? exit.cause : undefined, 1)
-      const endedSome = (exit: Exit.Exit<number, unknown>) =>
-        Exit.isFailure(exit) ? ended(exit.cause, 0) : ended(undefined, exit.value)
-      const counted = <B>(write: Effect.Effect<B, E, R>, fiber: Fiber.Fiber<unknown, unknown>) => {
-        // `SinkClosed` of a sink further down is part of every write's type already.
-        const effect = provide(write, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
-        account.inFlight++
-        return effect
-      }
-      const beginOne = (event: A, fiber: Fiber.Fiber<unknown, unknown>) =>
-        account.state === "open" ? counted(write(event), fiber) : undefined
-      const beginSome =
-        writeSome &&
-        ((events: NonEmptyReadonlyArray<A>, fiber: Fiber.Fiber<unknown, unknown>) =>
-          account.state === "open" ? counted(writeSome(events), fiber) : undefined)
-      // One for all writes: the effect is read at once, and the end is the same.
-      const begun = {
-        effect: Effect.void as Effect.Effect<unknown, Own<E> | SinkClosed>,
-        end: (cause: Cause.Cause<unknown> | undefined) => ended(cause, 1)
-      }
-      const parts: Parts<A, Own<E>> = {
-        node,
-        write: (event) =>
-          // A write answers nothing, whatever the function answers.
-          runWrite(event, beginOne, endedOne, closed) as Effect.Effect<void, Own<E> | SinkClosed>,
-        writeSome: beginSome && ((events) => runWrite(events, beginSome, endedSome, closed)),
-        begin: (event, fiber) => {
-          const effect = beginOne(event, fiber)
-          if (effect === undefined) return undefined
-          begun.effect = effect
+        return (input: I, fiber: Fiber.Fiber<unknown, unknown>) => {
+          if (account.state !== "open") return undefined
+          // `SinkClosed` of a sink further down is part of every write's type already.
+          begun.effect = provide(write(input), fiber) as Effect.Effect<B, Own<E> | SinkClosed>
+          account.inFlight++
           return begun
         }
+      }
+      // A write answers nothing, whatever the function answers.
+      const begin = begins(write as (event: A) => Effect.Effect<void, E, R>, () => 1)
+      const beginSome = writeSome && begins(writeSome, (n) => n)
+      const parts: Parts<A, Own<E>> = {
+        node,
+        begin,
+        write: (event) => runWrite(event, begin, closed),
+        writeSome: beginSome && ((events) => runWrite(events, beginSome, closed))
       }
       return Effect.as(
         Effect.addFinalizer(() => writes.close(timeout)),

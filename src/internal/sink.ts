@@ -3,6 +3,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
@@ -99,11 +100,11 @@ export interface BatchSink<in A, out E = never> extends EventSink<A, E> {
 export type WriteBegin<in A, out E> = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E> | undefined
 
 /** A write that has begun. */
-export interface Begun<out E> {
+export interface Begun<out E, A = void> {
   /** To be read before another write begins, and to be run once. */
-  readonly effect: Effect.Effect<unknown, E | SinkClosed>
-  /** To be called when it is over: with a cause if it failed, died or was interrupted. */
-  readonly end: (cause: Cause.Cause<unknown> | undefined) => void
+  readonly effect: Effect.Effect<A, E | SinkClosed>
+  /** To be called when it is over. Answers what is left to be run. */
+  readonly end: (exit: Exit.Exit<A, unknown>) => Effect.Effect<void> | undefined
 }
 
 /**
@@ -163,6 +164,26 @@ export const makeSink: {
   [WriteSync]: writeSync,
   [WriteHalves]: begin
 })
+
+/**
+ * Runs the write that `begin` answers with, and its end after it; or `closed`, where `begin` answers nothing. The write begins
+ * inside of what notices its end, since a fiber that is made to yield between two operations can be interrupted there.
+ */
+export const runWrite = <I, A, E>(
+  input: I,
+  begin: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, A> | undefined,
+  closed: Effect.Effect<never, E | SinkClosed>
+): Effect.Effect<A, E | SinkClosed> =>
+  Effect.withFiber((fiber) => {
+    let begun: Begun<E, A> | undefined
+    return Effect.onExitPrimitive(
+      Effect.suspend(() => {
+        begun = begin(input, fiber)
+        return begun === undefined ? closed : begun.effect
+      }),
+      (exit) => begun?.end(exit)
+    )
+  })
 
 /**
  * A sink, or an Effect of one, such as a tag or an inline pipeline.

@@ -3,44 +3,42 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import type { Predicate } from "effect/Predicate"
-import type { OnDropped } from "../../Dropped.ts"
+import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
-import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { type Account, edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
+import { type Drainer, endDrainers, type Failed, joinUpTo, startDrainer } from "../drainer.ts"
+import { edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
-import { makeShutdown, type Shutdown } from "../shutdown.ts"
+import { closeWith, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
-import { type Delivery, listed, type SharedDrainer } from "./sharedDrainer.ts"
+import type { Limited } from "./lag.ts"
+import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
 import { makeTopic, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
-  readonly account: Account
-  readonly shutdown: Shutdown<A>
-  /** Takes a published event, if the member has a filter, which judges it first; the others read the topic. */
-  readonly offer: ((event: A) => void) | undefined
-  /** How many events it has not got. */
-  readonly lag: () => number
+  readonly shutdown: Shutdown<Undelivered<A>>
   /** How many events ago the oldest that waits for the sink was published. */
   readonly behind: () => number
-  /** See `Delivery`. */
-  readonly rounds: (() => number) | undefined
   /** Begins the close; `shutdown` answers with the events that it leaves. */
   readonly begin: () => void
-  /** Ends at once, and reports the events that waited as lagged. */
-  readonly evict: () => void
-  /** Ends when the sink has drained and all that was dropped has been reported. */
-  readonly gone: Effect.Effect<void>
+  /** Reports what no call takes, once the close has begun. Its fiber ends when the sink is gone. */
+  readonly finish: () => Fiber.Fiber<void>
 }
 
 export interface Options<A, E> {
   readonly sink: EventSink<A, E>
   readonly drainTimeout: Duration.Duration
   readonly filter: Predicate<A> | undefined
+  readonly maxLag: number
   readonly onDropped: OnDropped<A, E> | undefined
-  readonly onSinkClosed: () => void
+  /** It ends, since the sink is closed or it is so many events behind. */
+  readonly onEnd: (lag: number | undefined) => void
+  /** It has drained, and all that was dropped has been reported. */
+  readonly onGone: () => void
 }
 
 /** What the members of a broadcaster share. */
@@ -49,12 +47,18 @@ export interface Shared<in out A> {
   readonly drainer: () => SharedDrainer<A>
   readonly ages: Ages
   readonly context: Context.Context<never>
+  /** Judges each published event from now on, for what takes it or notes that the filter died. Answers what ends that. */
+  readonly route: (
+    filter: Predicate<A>,
+    take: (event: A) => void,
+    died: (event: A, defect: unknown) => void
+  ) => () => void
+  /** Answers what ends the limit. */
+  readonly limit: (limited: Limited) => () => void
 }
 
-export const makeMember = <A, E>(
-  { drainTimeout, filter, onDropped, onSinkClosed, sink }: Options<A, E>,
-  shared: Shared<A>
-): Member<A> => {
+export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Member<A> => {
+  const { drainTimeout, filter, maxLag, onDropped, onEnd, sink } = options
   const { context } = shared
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
@@ -74,7 +78,7 @@ export const makeMember = <A, E>(
     oldestAge: (now) => ages.oldest(behind(), now)
   })
   const report = makeReport(node, onDropped, context)
-  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   const first = topic.published()
   let last = Number.POSITIVE_INFINITY
   /** Events that the filter died on. */
@@ -88,82 +92,88 @@ export const makeMember = <A, E>(
     const pending = lag()
     return pending === 0 ? 0 : pending + topic.published() - Math.min(topic.published(), last)
   }
-  const offer =
+  /** Delivers by a drainer of its own, which no other sink can hold up. */
+  const startOwn = (subscription: Subscription<A>, failed?: Failed<A>): Delivery<A> => {
+    const least = joinUpTo(sink)
+    const source = { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
+    const drainer = startDrainer({ sink, account, report, context, onSinkClosed, source, ended, failed })
+    const takeRest = () => subscription.poll(1, maxTurn) ?? []
+    return { ...drainer, cut: subscription.cut, takeRest, update: () => {} }
+  }
+  const cut = () => {
+    unlimit()
+    unroute?.()
+    update()
+    last = Math.min(last, topic.published())
+    if (account.state === "open") account.state = "closing"
+    delivery.cut()
+  }
+  const onSinkClosed = () => {
+    cut()
+    shutdown.begin(drain(drainTimeout, "undelivered"), report.undelivered)
+    onEnd(undefined)
+  }
+  const ended = Latch.makeUnsafe()
+  const write = sink[WriteSync]
+  // Without a turn of its own a sink cannot be judged by its lag.
+  let delivery: Delivery<A> =
+    write === undefined || filter !== undefined || maxLag !== Number.POSITIVE_INFINITY
+      ? startOwn(topic.subscribe())
+      : shared.drainer().start({
+          sink,
+          write,
+          account,
+          ended,
+          onSinkClosed,
+          onThrow: (failed, rest) => void (delivery = startOwn(rest, failed))
+        })
+  // A sink that throws changes its delivery, also while it drains.
+  const drainer: Drainer<A> = {
+    ended,
+    stop: () => delivery.stop(),
+    abandoned: () => delivery.abandoned(),
+    undelivered: () => delivery.undelivered()
+  }
+  const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
+    Effect.flatMap(endDrainers([drainer], timeout), (list) => closeWith(account, as, list, () => delivery.takeRest()))
+  const unroute =
     filter &&
-    ((event: A) => {
-      try {
-        if (!filter(event)) return
+    shared.route(
+      filter,
+      (event) => {
         topic.publish(event)
         ages.offer(1)
-      } catch (defect) {
+      },
+      (event, defect) => {
         // The defect is this member's, and neither the writer's nor another sink's.
         account.lastError = defect
         refused++
         account.dropped++
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
-    })
-  const cut = () => {
-    update()
-    last = Math.min(last, topic.published())
-    if (account.state === "open") account.state = "closing"
-    delivery.cut()
-  }
-  const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
-    Effect.flatMap(
-      Effect.suspend(() => delivery.close(timeout)),
-      () =>
-        Effect.map(delivery.undelivered, (undelivered) => {
-          account[as] += undelivered.length
-          account.state = "closed"
-          return undelivered
-        })
     )
-  const closed = () => {
-    cut()
-    shutdown.beginReported(drain(drainTimeout, "undelivered"), (list) => report.undelivered(list, "Undelivered"))
-    onSinkClosed()
-  }
-  const options = { sink, account, report, context, onSinkClosed: closed }
-  const write = sink[WriteSync]
-  const delivery: Delivery<A> =
-    write === undefined || filter !== undefined
-      ? startOwn(options, topic.subscribe())
-      : shared.drainer().start({ ...options, write, goOn: (failed, rest) => startOwn({ ...options, failed }, rest) })
+  const unlimit = shared.limit({
+    maxLag,
+    lag,
+    evict: () => {
+      const missed = lag()
+      cut()
+      shutdown.begin(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
+      onEnd(missed)
+    }
+  })
+  let gone: Fiber.Fiber<void> | undefined
   return {
     node,
-    account,
     shutdown,
-    offer,
-    lag,
     behind,
-    rounds: delivery.rounds,
-    gone: Effect.andThen(shutdown.finished, report.finish),
     begin: () => {
       cut()
       shutdown.begin(drain(drainTimeout, "undelivered"))
     },
-    evict: () => {
-      cut()
-      shutdown.beginReported(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
-    }
-  }
-}
-
-// internals
-
-/** A drainer of its own, which no other sink can hold up. */
-const startOwn = <A, E>(options: Omit<DrainerOptions<A, E>, "source">, subscription: Subscription<A>): Delivery<A> => {
-  const least = joinUpTo(options.sink)
-  const drainer = startDrainer({
-    ...options,
-    source: { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
-  })
-  return {
-    cut: subscription.cut,
-    close: drainer.close,
-    undelivered: Effect.suspend(() => listed([...drainer.undelivered()], subscription.pages())),
-    rounds: undefined,
-    update: () => {}
+    finish: () =>
+      (gone ??= Effect.runForkWith(context)(
+        Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(options.onGone)))
+      ))
   }
 }

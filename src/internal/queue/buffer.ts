@@ -58,7 +58,7 @@ export const fifo = <A>(
   })
   const least = drainers === 1 ? joinUpTo : max
   const take = (n: number, joinUpTo = least) => {
-    const { events } = reader.take(joinUpTo, n)
+    const events = reader.take(joinUpTo, n)
     size -= events.length
     return events
   }

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -25,7 +26,17 @@ import { annotate, makeFailureLog } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
-import { fromSource, makeSink, runWrite, SinkClosed, type Source, type Wrapped } from "./internal/sink.ts"
+import {
+  type Begun,
+  endWrite,
+  fromSource,
+  makeSink,
+  runWrite,
+  SinkClosed,
+  type Source,
+  WriteHalves,
+  type Wrapped
+} from "./internal/sink.ts"
 import { makeWrites } from "./internal/writes.ts"
 import { isRetryStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
@@ -227,7 +238,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const log = makeFailureLog()
     const closing = Deferred.makeUnsafe<never, SinkClosed>()
     const closed = Deferred.await(closing)
-    const { writeSome, [EventSink.WriteSync]: writeSync } = sink
+    const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: half } = sink
 
     const annotated = (effect: Effect.Effect<void>) => annotate(node.kind, node.name)(effect)
     /** Runs what belongs to the strategy or is a wait, until the close. */
@@ -312,42 +323,62 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         })
       )
     }
-    /** The attempts of a write of so many events. Where the strategy is idle the write has none until it fails. */
-    const retry = <B>(
-      event: unknown,
-      write: Effect.Effect<B, E | SinkClosed>,
-      committed: (b: B) => number
-    ): Attempted<B> =>
-      runWrite(
-        event,
-        (event) => {
-          if (account.state !== "open") return undefined
-          const idle = strategy.idle?.()
-          let attempts: RetryAttempts<E, G> | undefined
-          const started = () => (attempts ??= strategy.start(event, idle))
-          // What the strategy throws here is a defect of the write, which has not begun.
-          const effect =
-            idle === undefined
-              ? attempt(started(), write, 1)
-              : Effect.catch(write, (error) => failed(started(), write, 1, error))
-          account.inFlight++
-          return {
-            effect,
-            end: (exit) => {
-              writes.end()
-              return Exit.isSuccess(exit)
-                ? succeeded(attempts, committed(exit.value))
-                : noted(() => started().abandon(Cause.hasDies(exit.cause)))
-            }
+    /**
+     * Begins the attempts of a write. Where the strategy is idle the write has none until it fails; `half` begins the first,
+     * if the sink has halves.
+     */
+    const begins =
+      <I, B>(
+        write: (input: I) => Effect.Effect<B, E | SinkClosed>,
+        committed: (b: B) => number,
+        half?: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, B> | undefined
+      ) =>
+      (input: I, fiber: Fiber.Fiber<unknown, unknown>): Begun<E | RetriesExhausted<E>, B> | undefined => {
+        if (account.state !== "open") return undefined
+        const idle = strategy.idle?.()
+        let attempts: RetryAttempts<E, G> | undefined
+        let begun: Begun<E, B> | undefined
+        const started = () => (attempts ??= strategy.start(input, idle))
+        const endFirst = (exit: Exit.Exit<B, unknown>) => {
+          const first = begun
+          begun = undefined
+          endWrite(first, exit, fiber.context)
+        }
+        // What the strategy throws here is a defect of the write, which has not begun.
+        const effect =
+          idle === undefined
+            ? attempt(started(), write(input), 1)
+            : Effect.catch(
+                // What the sink's function throws is a defect of the attempt, which the strategy hears of.
+                answerOf(() => {
+                  begun = half?.(input, fiber)
+                  return begun === undefined ? write(input) : begun.effect
+                }),
+                (error) => {
+                  endFirst(Exit.fail(error))
+                  return failed(started(), write(input), 1, error)
+                }
+              )
+        account.inFlight++
+        return {
+          effect,
+          end: (exit) => {
+            endFirst(exit)
+            writes.end()
+            return Exit.isSuccess(exit)
+              ? succeeded(attempts, committed(exit.value))
+              : noted(() => started().abandon(Cause.hasDies(exit.cause)))
           }
-        },
-        closed
-      )
+        }
+      }
+    const beginOne = begins<A, void>(sink.write, () => 1, half)
+    const beginSome = writeSome && begins<Arr.NonEmptyReadonlyArray<A>, number>(writeSome, identity)
+    const writeOne = (event: A) => runWrite(event, beginOne, closed)
 
     /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
-      if (idle === undefined) return retry(event, sink.write(event), one)
+      if (idle === undefined) return writeOne(event)
       let isOpen: boolean
       try {
         isOpen = writeSync(event)
@@ -358,11 +389,16 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     }
     const retrier = makeSink<A, E | RetriesExhausted<E>>({
       node,
-      write: (event) =>
+      // A write of an idle strategy mostly succeeds, and leaves nothing to be run.
+      begin:
         writeSync === undefined
-          ? retry(event, sink.write(event), one)
-          : Effect.suspend(() => (account.state === "open" ? writeOnce(event, writeSync) : closed)),
-      writeSome: writeSome && ((events) => retry(events, writeSome(events), identity))
+          ? (event, fiber) => (strategy.idle?.() === undefined ? undefined : beginOne(event, fiber))
+          : undefined,
+      write:
+        writeSync === undefined
+          ? writeOne
+          : (event) => Effect.suspend(() => (account.state === "open" ? writeOnce(event, writeSync) : closed)),
+      writeSome: beginSome && ((events) => runWrite(events, beginSome, closed))
     })
     const close = Effect.suspend(() => {
       // First the state, then the waiters: waking one runs it at once, and it may write again.
@@ -374,5 +410,3 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       retrier
     )
   })
-
-const one = () => 1

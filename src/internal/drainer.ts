@@ -5,16 +5,14 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { Undelivered } from "../Dropped.ts"
-import { endWithin } from "./deadline.ts"
 import type { Account } from "./node.ts"
 import type { Report } from "./report.ts"
-import { type Begun, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
+import type { Drainer } from "./shutdown.ts"
+import { type Begun, endWrite, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -37,17 +35,6 @@ export interface Source<out A> {
   readonly settle: (n: number) => void
 }
 
-export interface Drainer<out A> {
-  /** Opened when the drainer has ended: after its source, or when it was stopped. */
-  readonly ended: Latch.Latch
-  /** Ends it at once, and interrupts the write that is under way. */
-  readonly stop: () => void
-  /** Logs what refuses that interruption, and is left to itself. */
-  readonly abandoned: () => Effect.Effect<void>
-  /** The events that were taken and not settled: at most one batch. To be asked for once, at the end. */
-  readonly undelivered: () => ReadonlyArray<Undelivered<A>>
-}
-
 export interface Options<A, E> {
   readonly source: Source<A>
   readonly sink: EventSink<A, E>
@@ -58,25 +45,8 @@ export interface Options<A, E> {
   readonly onSinkClosed: () => void
   readonly ended?: Latch.Latch | undefined
   /** A batch to begin with, whose first event has failed already. */
-  readonly failed?: Failed<A> | undefined
+  readonly failed?: { readonly batch: ReadonlyArray<A>; readonly cause: Cause.Cause<unknown> } | undefined
 }
-
-export interface Failed<out A> {
-  readonly batch: ReadonlyArray<A>
-  readonly cause: Cause.Cause<unknown>
-}
-
-/** Waits for the ends of the drainers until `timeout`, then stops them. Answers the events that they leave. */
-export const endDrainers = <A>(drainers: ReadonlyArray<Drainer<A>>, timeout: Duration.Duration) =>
-  Effect.map(
-    Effect.forEach(
-      drainers,
-      ({ abandoned, ended, stop }) =>
-        Effect.flatMap(endWithin(ended, timeout, stop), (isEnded) => (isEnded ? Effect.void : abandoned())),
-      { concurrency: "unbounded", discard: true }
-    ),
-    () => drainers.flatMap((drainer) => drainer.undelivered())
-  )
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
@@ -132,8 +102,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const endHalf = (exit: Exit.Exit<void, unknown>) => {
     const half = begun
     begun = undefined
-    const rest = half?.end(exit)
-    if (rest !== undefined) Effect.runForkWith(options.context)(rest)
+    endWrite(half, exit, options.context)
   }
   const failed = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
     endHalf(Exit.failCause(cause))

@@ -30,7 +30,9 @@ export const loopEager = <A, E>(
 }
 
 /** The answer of a user's function, whose defect is not thrown but run. */
-export const answerOf = (call: () => Effect.Effect<void> | undefined): Effect.Effect<void> | undefined => {
+export const answerOf = <B extends Effect.Effect<unknown, unknown> | undefined>(
+  call: () => B
+): B | Effect.Effect<never> => {
   try {
     return call()
   } catch (defect) {

@@ -1,7 +1,10 @@
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Latch from "effect/Latch"
 import type { Undelivered } from "../Dropped.ts"
+import { endWithin } from "./deadline.ts"
 import type { Account } from "./node.ts"
 import { maxTurn } from "./turns.ts"
 
@@ -52,6 +55,30 @@ export const makeShutdown = <A>(
     )
   }
 }
+
+/** What takes events and delivers them, until it ends. */
+export interface Drainer<out A> {
+  /** Opened when the drainer has ended: after its source, or when it was stopped. */
+  readonly ended: Latch.Latch
+  /** Ends it at once, and interrupts the write that is under way. */
+  readonly stop: () => void
+  /** Logs what refuses that interruption, and is left to itself. */
+  readonly abandoned: () => Effect.Effect<void>
+  /** The events that were taken and not settled: at most one batch. To be asked for once, at the end. */
+  readonly undelivered: () => ReadonlyArray<Undelivered<A>>
+}
+
+/** Waits for the ends of the drainers until `timeout`, then stops them. Answers the events that they leave. */
+export const endDrainers = <A>(drainers: ReadonlyArray<Drainer<A>>, timeout: Duration.Duration) =>
+  Effect.map(
+    Effect.forEach(
+      drainers,
+      ({ abandoned, ended, stop }) =>
+        Effect.flatMap(endWithin(ended, timeout, stop), (isEnded) => (isEnded ? Effect.void : abandoned())),
+      { concurrency: "unbounded", discard: true }
+    ),
+    () => drainers.flatMap((drainer) => drainer.undelivered())
+  )
 
 /**
  * Adds to the list what else was not delivered, which `takeRest` answers with a part at a time until there is none, and

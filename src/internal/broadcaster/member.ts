@@ -8,10 +8,10 @@ import * as Latch from "effect/Latch"
 import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
-import { type Drainer, endDrainers, type Failed, joinUpTo, startDrainer } from "../drainer.ts"
+import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
 import { edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
-import { closeWith, makeShutdown, type Shutdown } from "../shutdown.ts"
+import { closeWith, type Drainer, endDrainers, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { Limited } from "./lag.ts"
@@ -93,7 +93,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     return pending === 0 ? 0 : pending + topic.published() - Math.min(topic.published(), last)
   }
   /** Delivers by a drainer of its own, which no other sink can hold up. */
-  const startOwn = (subscription: Subscription<A>, failed?: Failed<A>): Delivery<A> => {
+  const startOwn = (subscription: Subscription<A>, failed?: DrainerOptions<A, E>["failed"]): Delivery<A> => {
     const least = joinUpTo(sink)
     const source = { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
     const drainer = startDrainer({ sink, account, report, context, onSinkClosed, source, ended, failed })
@@ -125,7 +125,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
           account,
           ended,
           onSinkClosed,
-          onThrow: (failed, rest) => void (delivery = startOwn(rest, failed))
+          onThrow: (cause, batch, rest) => void (delivery = startOwn(rest, { batch, cause }))
         })
   // A sink that throws changes its delivery, also while it drains.
   const drainer: Drainer<A> = {

@@ -3,9 +3,9 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
-import type { Drainer, Failed } from "../drainer.ts"
 import type { Account } from "../node.ts"
 import type { Page } from "../pages.ts"
+import type { Drainer } from "../shutdown.ts"
 import { type EventSink, SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { Subscription, Topic } from "./topic.ts"
@@ -28,7 +28,7 @@ export interface Options<in out A> {
   /** The sink has answered that it is closed. */
   readonly onSinkClosed: () => void
   /** Takes a sink that has thrown over: the batch begins with the event that it threw at. */
-  readonly onThrow: (failed: Failed<A>, rest: Subscription<A>) => void
+  readonly onThrow: (cause: Cause.Cause<unknown>, batch: ReadonlyArray<A>, rest: Subscription<A>) => void
 }
 
 export type SharedDrainer<A> = ReturnType<typeof makeShared<A>>
@@ -97,7 +97,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   const threw = (seat: Seat<A>, cause: Cause.Cause<unknown>) => {
     const rest = restOf(seat)
     remove(seat)
-    seat.options.onThrow({ batch: rest.poll(1, maxTurn) ?? [], cause }, rest)
+    seat.options.onThrow(cause, rest.poll(1, maxTurn) ?? [], rest)
   }
   const closed = (seat: Seat<A>) => {
     const { account, onSinkClosed, sink } = seat.options

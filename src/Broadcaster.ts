@@ -46,7 +46,7 @@ const MembersId: unique symbol = Symbol.for("effect-events/Broadcaster/Members")
  * @category models
  * @since 0.1.0
  */
-export interface Broadcaster<in out A> extends EventSink.BatchSink<A> {
+export interface Broadcaster<in out A> extends EventSink.AcknowledgingSink<A, never, "memory"> {
   /**
    * For `add`, `remove` and `subscribe`.
    *
@@ -82,7 +82,7 @@ type InputOf<S extends ReadonlyArray<AnySource>> = [SinkOf<S[number]>] extends [
 /** The sink itself if it is reliable, else a type that says what to do. */
 type ReliableSource<S> =
   SinkOf<S> extends EventSink.EventSink<infer A, infer E>
-    ? [E] extends [never]
+    ? SinkOf<S> extends EventSink.Reliable<A, E>
       ? S
       : S extends Effect.Effect<unknown, infer X, infer R>
         ? Effect.Effect<EventSink.Reliable<A, E>, X, R>
@@ -155,7 +155,7 @@ export const make: {
  * @category layers
  * @since 0.1.0
  */
-export const layer = <I, A, const S extends ReadonlyArray<Source<EventSink.EventSink<A>, unknown, unknown>>>(
+export const layer = <I, A, const S extends ReadonlyArray<Source<EventSink.Reliable<A, never>, unknown, unknown>>>(
   tag: Context.Key<I, Broadcaster<A>>,
   sinks: S,
   options?: Options
@@ -202,7 +202,7 @@ const assemble = Effect.fnUntraced(function* (
 export const add: {
   <A, E>(
     self: Broadcaster<A>,
-    sink: EventSink.EventSink<A, E>,
+    sink: EventSink.EventSink<A, E> & EventSink.BelowMemory,
     options: LossyAddOptions<A, NoInfer<E>>
   ): Effect.Effect<void, SinkClosed>
   <A, E>(
@@ -242,7 +242,7 @@ export const add: {
 export const addScoped: {
   <A, E, X = never, R = never>(
     self: Broadcaster<A>,
-    sink: Source<EventSink.EventSink<A, E>, X, R>,
+    sink: Source<EventSink.EventSink<A, E> & EventSink.BelowMemory, X, R>,
     options: LossyAddOptions<A, NoInfer<E>>
   ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | X, R | Scope.Scope>
   <A, E, X = never, R = never>(

@@ -35,6 +35,7 @@ import { makeSink, SinkClosed } from "./internal/sink.ts"
  * @since 0.1.0
  */
 export interface EventChannel<in out A> extends EventSink.EventSink<A> {
+  readonly writeSome: EventSink.AcknowledgingSink<A, never, "memory">["writeSome"] | undefined
   /**
    * The events, in order, one at a pull. It ends when the channel is closed and what was accepted has been read. A run
    * that stops early leaves what it did not read to the next.
@@ -113,6 +114,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     kind: "EventChannel",
     name: options.name,
     account,
+    acknowledges: "memory",
     oldestAge: (now) => ages.oldest(pending(), now)
   })
   const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))

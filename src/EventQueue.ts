@@ -71,6 +71,9 @@ interface LosslessOptions extends Options<Lossless> {
   readonly onDropped?: never
 }
 
+/** A sink of which `onDropped` takes what it fails on. */
+type Lossy<A, E> = EventSink.EventSink<A, E> & EventSink.BelowMemory
+
 /** A queue being made. */
 type Made<A, P, X, R> = Effect.Effect<EventQueue<A, QueueError<P>>, X, R | Scope.Scope>
 
@@ -91,8 +94,8 @@ type Made<A, P, X, R> = Effect.Effect<EventQueue<A, QueueError<P>>, X, R | Scope
  *
  * **Gotchas**
  *
- * In front of a durable queue, also with a retrier between or with `onDropped`, it acknowledges events that are not stored,
- * and a crash loses them. Write to the durable queue itself.
+ * In front of a durable queue, also with a retrier between or with `onDropped`, it would acknowledge events that are not
+ * stored: that does not compile, and dies at construction where only the graph can tell. Write to the durable queue itself.
  *
  * Bounded queues that write to each other through functions of one's own can wait for each other for ever: leave one of them
  * unbounded.
@@ -127,10 +130,10 @@ export const make: {
   // Inside a pipe the callbacks are inferred from the sink; outside of one, the sink from annotated callbacks.
   <A, E, P extends Overflow = "suspend">(
     options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
-  ): <X = never, R = never>(sink: Source<EventSink.EventSink<A, E>, X, R>) => Made<A, P, X, R>
+  ): <X = never, R = never>(sink: Source<Lossy<A, E>, X, R>) => Made<A, P, X, R>
   <A, E, P extends Overflow = "suspend">(
     options: LossyOptions<A, E, P>
-  ): <X = never, R = never>(sink: Source<EventSink.EventSink<A, E>, X, R>) => Made<A, P, X, R>
+  ): <X = never, R = never>(sink: Source<Lossy<A, E>, X, R>) => Made<A, P, X, R>
   <P extends Lossless = "suspend">(
     options?: Options<P> & { readonly onDropped?: never; readonly partitionBy?: never }
   ): <A, E, X = never, R = never>(sink: Source<EventSink.Reliable<A, E>, X, R>) => Made<A, P, X, R>
@@ -143,7 +146,7 @@ export const make: {
     options: SafeOptions<A, P>
   ): <E, X = never, R = never>(sink: Source<EventSink.Reliable<A, E>, X, R>) => Made<A, P, X, R>
   <A, E, X = never, R = never, P extends Overflow = "suspend">(
-    sink: Source<EventSink.EventSink<A, E>, X, R>,
+    sink: Source<Lossy<A, E>, X, R>,
     options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
   ): Made<A, P, X, R>
   // Of the last overload errors are reported: it names options that can lose events beside sinks that can fail.
@@ -166,7 +169,7 @@ export const make: {
 export const layer: {
   <I, A, E, X, R, P extends Overflow = "suspend">(
     tag: Context.Key<I, EventQueue<A, QueueError<NoInfer<P>>>>,
-    sink: Source<EventSink.EventSink<A, E>, X, R>,
+    sink: Source<Lossy<A, E>, X, R>,
     options: LossyOptions<NoInfer<A>, NoInfer<E>, P>
   ): Layer.Layer<I, X, Exclude<R, Scope.Scope>>
   <I, A, E, X, R, P extends Lossless = "suspend">(

@@ -10,14 +10,19 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { type EventSink as Contract, fromSource, type Source } from "./internal/sink.ts"
+import { type BelowMemory, type EventSink as Contract, fromSource, type Source } from "./internal/sink.ts"
 
+export { acknowledgeFromMemory } from "./internal/acknowledgeFromMemory.ts"
 export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
 export { type Downstream, make, makeBatch, type MakeOptions, sync, type SyncOptions } from "./internal/leaf.ts"
 export type { SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
 export {
+  type Acknowledges,
+  type AcknowledgingSink,
   type BatchSink,
+  type BelowMemory,
+  type BelowStore,
   type EventSink,
   isEventSink,
   SinkClosed,
@@ -44,7 +49,7 @@ export { stamp, type Stamped, type StampOptions } from "./internal/stamp.ts"
  * @since 0.1.0
  */
 export type Reliable<A, E> = [E] extends [never]
-  ? Contract<A, E>
+  ? Contract<A, E> & BelowMemory
   : [StoreError<E>] extends [never]
     ? Contract<A, E> & {
         readonly "this sink can fail with": E
@@ -68,10 +73,6 @@ type StoreError<E> = E extends { readonly _tag: "DurableWriteError" }
  * **Details**
  *
  * A durable queue is one: a write through a retrier ends when the event is stored, so the retrier alone loses nothing.
- *
- * **Gotchas**
- *
- * A retrier takes a durable queue's errors away. What is then put in front of it compiles, and acknowledges from memory.
  *
  * @category types
  * @since 0.1.0

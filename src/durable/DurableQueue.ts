@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { OnDropped } from "../Dropped.ts"
 import type { Lossless, QueueError } from "../EventQueue.ts"
-import type { EventSink, Stamped } from "../EventSink.ts"
+import type { AcknowledgingSink, BelowStore, EventSink, Stamped } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
@@ -40,7 +40,7 @@ export type { Remaining } from "./internal/makeDurableQueue.ts"
  * @category models
  * @since 0.1.0
  */
-export interface DurableQueue<in out A, out E = never> extends EventSink<A, E | DurableWriteError> {
+export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink<A, E | DurableWriteError, "store"> {
   /** How many events are stored and not yet acknowledged, of all processes that write. */
   readonly pending: Effect.Effect<number, EventStoreError>
   /**
@@ -141,9 +141,10 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  *
  * **Gotchas**
  *
- * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster
- * acknowledges events that are not stored; below, an event leaves the store when the part in memory has it. A crash
- * loses both.
+ * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster would
+ * acknowledge events that are not stored; below, an event would leave the store when the part in memory has it. Neither
+ * compiles, and where only the graph can tell the part dies at its construction. `EventSink.acknowledgeFromMemory` is the
+ * word that allows it.
  *
  * The id by which a receiver recognises a duplicate must be part of the event: put `EventSink.stamp` above the queue,
  * whose schema is then `DurableQueue.stamped`.
@@ -182,12 +183,12 @@ export const make: {
   <A, P extends Overflow = "suspend">(
     options: Options<A, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
   ): <E, X = never, R = never>(
-    sink: Source<EventSink<A, E>, X, R>
+    sink: Source<EventSink<A, E> & BelowStore, X, R>
   ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
   <A, P extends Lossless = "suspend">(
     options: Options<A, P> & { readonly onDropped?: never }
   ): <E, X = never, R = never>(
-    sink: Source<EventSink<A, E>, X, R>
+    sink: Source<EventSink<A, E> & BelowStore, X, R>
   ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
 } =
   <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) =>

@@ -65,7 +65,7 @@ const over = <A>(
         const offered = Effect.flatMap(target.wait(event), (taken) => (taken ? Effect.void : refused))
         return Effect.raceFirst(offered, Deferred.await(closed))
       },
-      { name: by }
+      { name: by, acknowledges: "memory" }
     )
     // After the sink is made, so that writers that wait are woken before the close waits for writes under way.
     return Effect.tap(sink, () => Effect.addFinalizer(() => close))

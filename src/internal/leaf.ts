@@ -9,7 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { makeAccount, makeNode } from "./node.ts"
+import { makeAccount, makeNode, type SinkNode } from "./node.ts"
 import { type BatchSink, type EventSink, makeSink, type Parts, runWrite, SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -38,6 +38,11 @@ export interface SyncOptions {
   readonly kind?: string | undefined
   /** The sinks that the function writes to, for pictures and health. */
   readonly downstream?: ReadonlyArray<Downstream> | undefined
+  /**
+   * Where an event is when a write of it has succeeded: `"memory"` for a sink that keeps events in memory, `"store"` for one
+   * that has stored the event. By default the function has handed the event to its receiver, or to `downstream`.
+   */
+  readonly acknowledges?: SinkNode["acknowledges"]
 }
 
 /**
@@ -194,12 +199,13 @@ export const sync = <A>(
 
 const nodeOf = (
   account: ReturnType<typeof makeAccount>,
-  { downstream = [], kind = "EventSink", name }: SyncOptions = {}
+  { acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}
 ) =>
   makeNode({
     kind,
     name,
     account,
+    acknowledges,
     // A leaf holds nothing.
     update: () => void (account.accepted = account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))

@@ -81,6 +81,8 @@ export interface SinkNode {
   readonly state: SinkState
   /** The sinks that this one writes to now. */
   readonly downstream: () => ReadonlyArray<SinkEdge>
+  /** Where an event is when a write of it has succeeded: `undefined` where the sinks downstream, or the receiver, have it. */
+  readonly acknowledges: "memory" | "store" | undefined
   /** The health at `now`, in milliseconds of the `Clock`. */
   readonly health: (now: number) => SinkHealth
   /**
@@ -132,6 +134,7 @@ export interface NodeOptions {
   readonly name: string | undefined
   readonly account: Account
   readonly downstream?: (() => ReadonlyArray<SinkEdge>) | undefined
+  readonly acknowledges?: SinkNode["acknowledges"]
   /** The state of a part without a lifetime of its own: it is as open as the sink that it writes to. */
   readonly state?: (() => SinkState) | undefined
   /** Brings the account up to date, for a part that does not keep it at every event. */
@@ -142,6 +145,7 @@ export interface NodeOptions {
 
 export const makeNode = ({
   account,
+  acknowledges,
   breaker,
   downstream = () => [],
   kind,
@@ -152,6 +156,7 @@ export const makeNode = ({
 }: NodeOptions): SinkNode => ({
   kind,
   downstream,
+  acknowledges,
   get name() {
     return name ?? kind
   },

@@ -221,6 +221,61 @@ export const fromSource = <S extends EventSink<never, unknown>, X, R>(
 ): Effect.Effect<S, X, R> => (Effect.isEffect(source) ? source : Effect.succeed(source))
 
 /**
+ * The mark of a `writeSome` whose sink keeps events in `K` when a write has succeeded: `"memory"` or `"store"`. It is for the
+ * compiler alone, and no value has it. Wrappers keep it, as a part of `W`.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export interface Acknowledges<out K extends string> {
+  readonly "~effect-events/acknowledges"?: K | undefined
+}
+
+/**
+ * A batch sink that keeps events in `K` when a write has succeeded.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AcknowledgingSink<in A, out E, out K extends string> extends BatchSink<A, E> {
+  readonly writeSome: BatchSink<A, E>["writeSome"] & Acknowledges<K>
+}
+
+type AnyWriteSome = (...args: never) => unknown
+
+/**
+ * What a part that stores takes: no sink that is known to keep events in memory when its write succeeds.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export interface BelowStore {
+  readonly writeSome:
+    | (AnyWriteSome &
+        Acknowledges<
+          | "store"
+          | "fix: this sink succeeds when the event is in memory, and the store would delete it then. Leave it out (Endpoint.unqueued for Endpoint.make), or mark it by EventSink.acknowledgeFromMemory"
+        >)
+    | undefined
+}
+
+/**
+ * What a part that keeps events in memory takes: no sink that is known to store them.
+ *
+ * @category types
+ * @since 0.1.0
+ */
+export interface BelowMemory {
+  readonly writeSome:
+    | (AnyWriteSome &
+        Acknowledges<
+          | "memory"
+          | "fix: this sink stores the event before its write succeeds, and what is in front would succeed earlier: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store. Write to it directly, or mark it by EventSink.acknowledgeFromMemory"
+        >)
+    | undefined
+}
+
+/**
  * A sink whose `writeSome` is `W`, which tells a batch sink from others: what wrappers take.
  *
  * @category types
@@ -229,12 +284,19 @@ export const fromSource = <S extends EventSink<never, unknown>, X, R>(
 export type Wrapping<A, E, W> = EventSink<A, E> & { readonly writeSome: W }
 
 /**
- * The wrapper of a sink whose `writeSome` is `W`: a batch sink stays one.
+ * The wrapper of a sink whose `writeSome` is `W`: a batch sink stays one, and one that keeps events in memory or in a store
+ * is marked so.
  *
  * @category types
  * @since 0.1.0
  */
-export type Wrapped<A, E, W> = undefined extends W ? EventSink<A, E> : BatchSink<A, E>
+export type Wrapped<A, E, W> = undefined extends W
+  ? EventSink<A, E>
+  : W extends { readonly "~effect-events/acknowledges"?: infer K extends string | undefined }
+    ? [NonNullable<K>] extends [never]
+      ? BatchSink<A, E>
+      : AcknowledgingSink<A, E, NonNullable<K>>
+    : BatchSink<A, E>
 
 /** Makes the wrapper of a sink, or of an Effect of one. It must have `writeSome` where the sink has it. */
 export const wrap = <A, E, W, B, F, X, R>(

@@ -41,7 +41,7 @@ import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/ch
 import { closingLaws } from "./internal/laws/closingLaws.ts"
 import { deliveryLaws } from "./internal/laws/deliveryLaws.ts"
 import type { Subject } from "./internal/laws/sinkSubject.ts"
-import { type Law, run } from "./internal/laws/sinkWorld.ts"
+import { type Law, type Play, run, type Scenario } from "./internal/laws/sinkWorld.ts"
 
 export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
 export {
@@ -83,21 +83,16 @@ export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effe
 
 // internals
 
-const judge = Effect.fnUntraced(function* (subject: Subject, law: Law, seed: string) {
-  const found: Array<string> = []
-  for (const row of law.scenarios(subject)) {
-    const { times = 1, title } = row
-    const rounds = Array.from({ length: times }, (_, i) => (times === 1 ? seed : `${seed}-${i + 1}`))
-    const targets = subject.targets === undefined ? [0] : [0, 1]
-    const plays = targets.flatMap((misbehaving) => rounds.map((seed) => ({ misbehaving, seed })))
-    for (const options of plays) {
-      const [what] = yield* run(subject, row, options)
-      if (what === undefined) continue
-      const round = times === 1 ? "" : ` (seed "${options.seed}")`
-      const target = targets.length === 1 ? "" : `, at the ${options.misbehaving === 0 ? "first" : "second"} receiver`
-      found.push(`${title}${target}${round}: ${what}`)
-      break
+const judge = Effect.fnUntraced(function* (subject: Subject, scenario: Play | Scenario, first: string) {
+  const row = typeof scenario === "function" ? { play: scenario } : scenario
+  const { times = 1 } = row
+  const receivers = subject.targets === undefined ? [""] : [", at the first receiver", ", at the second receiver"]
+  for (const [misbehaving, receiver] of receivers.entries()) {
+    for (let round = 1; round <= times; round++) {
+      const seed = times === 1 ? first : `${first}-${round}`
+      const wrong = yield* run(subject, row, misbehaving, seed)
+      if (wrong !== undefined) return `${receiver}${times === 1 ? "" : ` (seed "${seed}")`}: ${wrong}`
     }
   }
-  return found
+  return undefined
 })

@@ -28,7 +28,7 @@ import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
 import { leaseLaws } from "./internal/laws/leaseLaws.ts"
 import { storedEventLaws } from "./internal/laws/storedEventLaws.ts"
 import type { Subject } from "./internal/laws/storeSubject.ts"
-import { type Law, run } from "./internal/laws/storeWorld.ts"
+import { type Law, run, type Scenario } from "./internal/laws/storeWorld.ts"
 
 export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
 export { type Data, type Subject, subject, type SubjectOptions } from "./internal/laws/storeSubject.ts"
@@ -54,10 +54,5 @@ export const check = (subject: Subject, options: CheckOptions = {}): Effect.Effe
 
 // internals
 
-const judge = (subject: Subject, { scenarios }: Law, seed: string) =>
-  Effect.map(
-    Effect.forEach(Object.entries(scenarios), ([name, play]) =>
-      Effect.map(run(subject, play, seed), (found) => found.map((what) => `${name}: ${what} (seed "${seed}")`))
-    ),
-    (found) => found.flat()
-  )
+const judge = (subject: Subject, scenario: Scenario, seed: string) =>
+  Effect.map(run(subject, scenario, seed), (wrong) => wrong && `: ${wrong} (seed "${seed}")`)

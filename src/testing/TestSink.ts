@@ -11,10 +11,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { flow } from "effect/Function"
 import * as Latch from "effect/Latch"
+import type { Predicate } from "effect/Predicate"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "../EventSink.ts"
-import { type StandstillWatch, watchStandstill } from "./internal/standstill.ts"
+import { type Watched, watchStandstill } from "./internal/standstill.ts"
 import { TestError } from "./internal/testError.ts"
 
 export { TestError } from "./internal/testError.ts"
@@ -47,6 +48,13 @@ export interface Options extends EventSink.MakeOptions {
   readonly uninterruptible?: boolean | undefined
 }
 
+interface FailingOptions extends Options {
+  readonly times?: number | undefined
+}
+
+/** A test sink, in its scope. */
+type Making<A, E = never> = Effect.Effect<TestSink<A, E>, never, Scope.Scope>
+
 /**
  * Makes a test sink of one's own: `act` runs before each write commits, with the attempt's number from 1.
  *
@@ -61,27 +69,24 @@ export interface Options extends EventSink.MakeOptions {
 export const make = <A, E = never>(
   act: (attempt: number, hold: Effect.Effect<void>, event: A) => Effect.Effect<unknown, E>,
   options: Options = {}
-): Effect.Effect<TestSink<A, Exclude<E, EventSink.SinkClosed>>, never, Scope.Scope> =>
+): Making<A, Exclude<E, EventSink.SinkClosed>> =>
   Effect.gen(function* () {
     const received: Array<A> = []
     const batches: Array<number> = []
     const held = Latch.makeUnsafe()
     const limit = options.batchSize ?? 1
     let attempts = 0
-    const name = options.name ?? "TestSink"
-    const watch: StandstillWatch = yield* watchStandstill(name, () => attempts, held.open)
-    const commit = (events: NonEmptyReadonlyArray<A>) =>
-      watch.writing(
-        events,
-        Effect.suspend(() =>
-          Effect.map(act(++attempts, held.await, events[0]), () => {
-            const part = events.slice(0, limit)
-            received.push(...part)
-            batches.push(part.length)
-            return part.length
-          })
-        )
-      )
+    const watched: Watched = yield* watchStandstill(options.name ?? "TestSink", () => attempts, held.open)
+    const commit = (events: NonEmptyReadonlyArray<A>) => {
+      const acting = Effect.suspend(() => act(++attempts, held.await, events[0]))
+      const committing = Effect.map(acting, () => {
+        const part = events.slice(0, limit)
+        received.push(...part)
+        batches.push(part.length)
+        return part.length
+      })
+      return watched(events, committing)
+    }
     // What is committed is noted inside the region: a pending interruption comes after it.
     const write = options.uninterruptible === true ? flow(commit, Effect.uninterruptible) : commit
     const self = yield* options.batchSize === undefined
@@ -115,24 +120,21 @@ export const make = <A, E = never>(
  * @category constructors
  * @since 0.1.0
  */
-export const recording = <A>(options?: Options): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>(() => Effect.void, options)
+export const recording = <A>(options?: Options): Making<A> => make<A>(() => Effect.void, options)
 
 /**
- * Fails a share of its attempts, by a seed, or those that `fails` says. The same seed fails the same attempts.
+ * Fails a share of its attempts, by a seed. The same seed fails the same attempts.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const flaky = <A>(
   options: Options & { readonly rate: number; readonly seed: string | number }
-): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope> =>
-  Effect.flatMap(Random.withSeed(Effect.service(Random.Random), options.seed), (random) =>
-    make<A, TestError>(
-      (attempt) => (random.nextDoubleUnsafe() < options.rate ? Effect.fail(new TestError({ attempt })) : Effect.void),
-      options
-    )
-  )
+): Making<A, TestError> =>
+  Effect.flatMap(Random.withSeed(Effect.service(Random.Random), options.seed), (random) => {
+    const when = () => random.nextDoubleUnsafe() < options.rate
+    return misbehaving<A, TestError>({ ...options, when }, (attempt) => Effect.fail(new TestError({ attempt })))
+  })
 
 /**
  * Fails the attempts from 1 to `times`, all of them by default: with a `TestError`, or with an error of the test's own.
@@ -162,20 +164,13 @@ export const flaky = <A>(
  * @since 0.1.0
  */
 export const failing: {
-  <A>(
-    options?: Options & { readonly times?: number | undefined; readonly error?: undefined }
-  ): Effect.Effect<TestSink<A, TestError>, never, Scope.Scope>
+  <A>(options?: FailingOptions & { readonly error?: undefined }): Making<A, TestError>
   <A, E>(
-    options: Options & { readonly times?: number | undefined; readonly error: (attempt: number) => E }
-  ): Effect.Effect<TestSink<A, Exclude<E, EventSink.SinkClosed>>, never, Scope.Scope>
-} = <A, E>({
-  error,
-  times = Number.POSITIVE_INFINITY,
-  ...options
-}: Options & { readonly times?: number | undefined; readonly error?: ((attempt: number) => E) | undefined } = {}) =>
-  make<A, E | TestError>(
-    (attempt) => (attempt > times ? Effect.void : Effect.fail(error?.(attempt) ?? new TestError({ attempt }))),
-    options
+    options: FailingOptions & { readonly error: (attempt: number) => E }
+  ): Making<A, Exclude<E, EventSink.SinkClosed>>
+} = <A, E>(options: FailingOptions & { readonly error?: ((attempt: number) => E) | undefined } = {}) =>
+  misbehaving<A, E | TestError>(options, (attempt) =>
+    Effect.fail(options.error?.(attempt) ?? new TestError({ attempt }))
   )
 
 /**
@@ -184,7 +179,7 @@ export const failing: {
  * @category constructors
  * @since 0.1.0
  */
-export const slow = <A>(duration: Duration.Input, options?: Options): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
+export const slow = <A>(duration: Duration.Input, options?: Options): Making<A> =>
   make<A>(() => Effect.sleep(duration), options)
 
 /**
@@ -193,10 +188,8 @@ export const slow = <A>(duration: Duration.Input, options?: Options): Effect.Eff
  * @category constructors
  * @since 0.1.0
  */
-export const hanging = <A>(
-  options: Options & { readonly from?: number | undefined } = {}
-): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : hold), options)
+export const hanging = <A>(options: Options & { readonly from?: number | undefined } = {}): Making<A> =>
+  misbehaving<A>(options, (_, hold) => hold)
 
 /**
  * Hangs as `hanging` does, and refuses interruption: only `release` ends its writes.
@@ -204,13 +197,8 @@ export const hanging = <A>(
  * @category constructors
  * @since 0.1.0
  */
-export const uninterruptible = <A>(
-  options: Options & { readonly from?: number | undefined } = {}
-): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>((attempt, hold) => (attempt < (options.from ?? 1) ? Effect.void : hold), {
-    ...options,
-    uninterruptible: true
-  })
+export const uninterruptible = <A>(options: Options & { readonly from?: number | undefined } = {}): Making<A> =>
+  hanging<A>({ ...options, uninterruptible: true })
 
 /**
  * Dies of a defect in the attempts that `when` holds for, in all by default.
@@ -218,13 +206,8 @@ export const uninterruptible = <A>(
  * @category constructors
  * @since 0.1.0
  */
-export const dying = <A>(
-  options: Options & { readonly when?: ((attempt: number) => boolean) | undefined } = {}
-): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>(
-    (attempt) => ((options.when?.(attempt) ?? true) ? Effect.die(new Error(`attempt ${attempt} died`)) : Effect.void),
-    options
-  )
+export const dying = <A>(options: Options & { readonly when?: Predicate<number> | undefined } = {}): Making<A> =>
+  misbehaving<A>(options, (attempt) => Effect.die(new Error(`attempt ${attempt} died`)))
 
 /**
  * Ends in an interruption of its own making in the attempts that `when` holds for, in all by default.
@@ -233,9 +216,8 @@ export const dying = <A>(
  * @since 0.1.0
  */
 export const selfInterrupting = <A>(
-  options: Options & { readonly when?: ((attempt: number) => boolean) | undefined } = {}
-): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A>((attempt) => ((options.when?.(attempt) ?? true) ? Effect.interrupt : Effect.void), options)
+  options: Options & { readonly when?: Predicate<number> | undefined } = {}
+): Making<A> => misbehaving<A>(options, () => Effect.interrupt)
 
 /**
  * Is closed from attempt `from` on, 1 by default: it answers `SinkClosed`.
@@ -243,13 +225,24 @@ export const selfInterrupting = <A>(
  * @category constructors
  * @since 0.1.0
  */
-export const closing = <A>(
-  options: Options & { readonly from?: number | undefined } = {}
-): Effect.Effect<TestSink<A>, never, Scope.Scope> =>
-  make<A, EventSink.SinkClosed>(
-    (attempt) =>
-      attempt < (options.from ?? 1)
-        ? Effect.void
-        : Effect.fail(new EventSink.SinkClosed({ sink: options.name ?? "TestSink.closing" })),
-    options
-  )
+export const closing = <A>(options: Options & { readonly from?: number | undefined } = {}): Making<A> => {
+  const sink = options.name ?? "TestSink.closing"
+  return misbehaving<A, EventSink.SinkClosed>(options, () => Effect.fail(new EventSink.SinkClosed({ sink })))
+}
+
+// internals
+
+/** In which attempts a sink misbehaves: in all by default. */
+interface Misbehaving extends Options {
+  readonly from?: number | undefined
+  readonly times?: number | undefined
+  readonly when?: Predicate<number> | undefined
+}
+
+const misbehaving = <A, E = never>(
+  { from = 1, times = Number.POSITIVE_INFINITY, when = () => true, ...options }: Misbehaving,
+  act: (attempt: number, hold: Effect.Effect<void>) => Effect.Effect<unknown, E>
+) => {
+  const isBad = (attempt: number) => attempt >= from && attempt <= times && when(attempt)
+  return make<A, E>((attempt, hold) => (isBad(attempt) ? act(attempt, hold) : Effect.void), options)
+}

@@ -66,6 +66,18 @@ const broadcasting = (body: string): string => `
 const durably = (options: string): string =>
   `reliable.pipe(Effect.flatMap(DurableQueue.make({ name: "orders", schema: null! as Schema.Codec<Order, unknown>, ${options} })))`
 
+/** A durable queue of orders, over some sink. */
+const below = (sink: string): string => `
+  class Queued extends Context.Service<Queued, Queue<Order>>()("app/Queued") {}
+  const schema: Schema.Codec<Order, unknown> = null!
+  DurableQueue.make({ name: "orders", schema })(${sink})`
+
+/** What takes the errors of a durable queue away. */
+const retried = `
+  class Queued extends Context.Service<Queued, Queue<Order>>()("app/Queued") {}
+  class All extends Context.Service<All, Broadcaster.Broadcaster<Order>>()("app/All") {}
+  const retrying = durable.pipe(RetryingSink.make(ExponentialBackoff.make()))`
+
 const mistakes: ReadonlyArray<Mistake> = [
   {
     title: "a place of the graph without a layer",
@@ -336,6 +348,61 @@ const mistakes: ReadonlyArray<Mistake> = [
     wrong: broadcasting(`yield* Broadcaster.add(broadcaster, storing, { maxLag: 9 })`),
     ...stored
   },
+  ...Object.entries({
+    "a queue": "queue",
+    "a queue behind a filter": `queue.pipe(EventFilter.make((order) => order.total > 1))`,
+    "a queue behind a map": `queue.pipe(EventSink.mapInput((order: Order) => order))`,
+    "a queue behind a map, data-first": `EventSink.mapInput(queue, (order: Order) => order)`,
+    "a queue behind a tap": `queue.pipe(EventSink.tap(() => Effect.void))`,
+    "a queue behind a timeout": `queue.pipe(EventSink.timeout("1 second"))`,
+    "a queue behind a timeout and a retrier": `queue.pipe(EventSink.timeout("1 second"), RetryingSink.make(ExponentialBackoff.make()))`,
+    "a queue that refuses, with its errors mapped": `reliable.pipe(EventQueue.make({ capacity: 1, overflow: "reject" }), EventSink.mapError(() => new Refused()))`,
+    "a pipeline that ends in a queue": `unreliable.pipe(RetryingSink.make(ExponentialBackoff.make()), EventQueue.make())`,
+    "a broadcaster": `Broadcaster.make([reliable])`,
+    "a channel": `EventChannel.make<Order>()`,
+    "a service that is a queue": `Queued`,
+    "an endpoint with a queue": `Endpoint.make({ name: "a", url: "a:", envelope: null! as Envelope.Envelope<Order>, onDisabled: () => Effect.void })`
+  }).map(([title, memory]) => ({
+    title: `${title}, below a durable queue`,
+    right: below(`EventSink.acknowledgeFromMemory(${memory})`),
+    wrong: below(memory),
+    says: [
+      `Type '"memory"' is not assignable`,
+      "fix: this sink succeeds when the event is in memory",
+      "acknowledgeFromMemory"
+    ]
+  })),
+  {
+    title: "an endpoint with a queue, where one without is meant",
+    right: below(`Endpoint.unqueued({ name: "a", url: "a:", envelope: null! as Envelope.Envelope<Order> })`),
+    wrong: below(
+      `Endpoint.make({ name: "a", url: "a:", envelope: null! as Envelope.Envelope<Order>, onDisabled: () => Effect.void })`
+    ),
+    says: ["Endpoint.unqueued for Endpoint.make"]
+  },
+  ...Object.entries({
+    "a queue in front of a retrier": (sink: string) => `${sink}.pipe(EventQueue.make())`,
+    "a queue in front of a retrier, data-first": (sink: string) => `EventQueue.make(${sink})`,
+    "a queue with onDropped": (sink: string) => `${sink}.pipe(EventQueue.make({ onDropped: () => Effect.void }))`,
+    "a queue with onDropped, data-first": (sink: string) =>
+      `EventQueue.make(${sink}, { onDropped: () => Effect.void })`,
+    "a queue with onDropped and a capacity": (sink: string) =>
+      `${sink}.pipe(EventQueue.make({ capacity: 9, onDropped: ({ event }: { event: Order }) => Effect.log(event.id) }))`,
+    "the layer of a queue": (sink: string) => `EventQueue.layer(Queued, ${sink})`,
+    "a broadcaster": (sink: string) => `Broadcaster.make([reliable, ${sink}])`,
+    "the layer of a broadcaster": (sink: string) => `Broadcaster.layer(All, [${sink}])`,
+    "adding to a broadcaster": (sink: string) => broadcasting(`yield* Broadcaster.add(broadcaster, yield* ${sink})`),
+    "adding to a broadcaster, with onDropped": (sink: string) =>
+      broadcasting(`yield* Broadcaster.add(broadcaster, yield* ${sink}, { onDropped: () => Effect.void })`),
+    "adding to a broadcaster for a scope": (sink: string) =>
+      broadcasting(`yield* Broadcaster.addScoped(broadcaster, ${sink})`)
+  }).map(([title, inFront]) => ({
+    title: `${title}, over a durable queue with a retrier`,
+    right: `${retried}\n${inFront("EventSink.acknowledgeFromMemory(retrying)")}`,
+    wrong: `${retried}\n${inFront("retrying")}`,
+    says: [`'"store"' is not assignable`, "fix: this sink stores the event before its write succeeds"],
+    saysNot: ["RetryingSink.make", "pass onDropped"]
+  })),
   {
     title: "a durable queue of other events than its sink takes",
     right: `const schema: Schema.Codec<Order, unknown> = null!
@@ -565,7 +632,7 @@ const facts: Readonly<Record<string, string>> = {
     const isLocked = (error: DurableQueue.DurableWriteError): boolean =>
       error.reason._tag === "EventStoreError" && error.reason.problem === "Locked"
     const retrying = durable.pipe(RetryingSink.make(ExponentialBackoff.make(), { while: isLocked }))
-    check<Same<typeof retrying, Made<Sink<Order, DurableQueue.DurableWriteError>>>>()`,
+    check<Same<typeof retrying, Made<EventSink.AcknowledgingSink<Order, DurableQueue.DurableWriteError, "store">>>>()`,
 
   "the schema of stamped events is that of their stamps": `
     const schema = DurableQueue.stamped(Schema.Struct({ total: Schema.Int }))
@@ -739,11 +806,11 @@ const facts: Readonly<Record<string, string>> = {
 
   "what wraps a queue, a channel or a broadcaster is as reliable as they are": `
     const mapped = queue.pipe(EventSink.mapInput((n: number): Order => ({ id: String(n), total: 1 })))
-    check<Same<typeof mapped, Effect.Effect<EventSink.BatchSink<number>>>>()
+    check<Same<typeof mapped, Effect.Effect<EventSink.AcknowledgingSink<number, never, "memory">>>>()
     const filtered = queue.pipe(EventFilter.make((order: Order) => order.total > 1))
-    check<Same<typeof filtered, Effect.Effect<EventSink.BatchSink<Order>>>>()
+    check<Same<typeof filtered, Effect.Effect<EventSink.AcknowledgingSink<Order, never, "memory">>>>()
     const tapped = queue.pipe(EventSink.tap((order: Order) => Effect.log(order.id)))
-    check<Same<typeof tapped, Effect.Effect<EventSink.BatchSink<Order>>>>()
+    check<Same<typeof tapped, Effect.Effect<EventSink.AcknowledgingSink<Order, never, "memory">>>>()
     const queued = queue.pipe(EventQueue.make())
     check<Same<typeof queued, Made<Queue<Order>>>>()
     const channel = EventChannel.make<Order>().pipe(EventQueue.make())
@@ -754,7 +821,15 @@ const facts: Readonly<Record<string, string>> = {
       EventQueue.make({ capacity: 9, overflow: "reject" }),
       EventFilter.make((order: Order) => order.total > 1)
     )
-    check<Same<typeof rejecting, Made<EventSink.BatchSink<Order, EventQueue.QueueFull>>>>()`,
+    check<Same<typeof rejecting, Made<EventSink.AcknowledgingSink<Order, EventQueue.QueueFull, "memory">>>>()`,
+
+  "the mark of a sink that keeps events in memory, or stores them, is lost by the word alone": `
+    const marked = queue.pipe(EventSink.acknowledgeFromMemory)
+    check<Same<typeof marked, Effect.Effect<EventSink.BatchSink<Order>>>>()
+    const stored = durable.pipe(EventSink.acknowledgeFromMemory)
+    check<Same<typeof stored, Effect.Effect<EventSink.BatchSink<Order, DurableQueue.DurableWriteError>>>>()
+    const single = EventSink.acknowledgeFromMemory(reliable)
+    check<Same<typeof single, Effect.Effect<Sink<Order>>>>()`,
 
   "a filter by a refinement widens the events of its sink": `
     interface Paid extends Order { readonly paid: true }

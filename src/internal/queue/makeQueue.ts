@@ -9,6 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
+import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAdmission } from "../admission.ts"
 import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
@@ -20,7 +21,7 @@ import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainers, makeShutdown } from "../shutdown.ts"
-import { type BatchSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
+import { type AcknowledgingSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
@@ -53,7 +54,7 @@ export type Offered = "accepted" | "full" | "closed"
  * @category models
  * @since 0.1.0
  */
-export interface EventQueue<in out A, out E = never> extends BatchSink<A, E> {
+export interface EventQueue<in out A, out E = never> extends AcknowledgingSink<A, E, "memory"> {
   /** How many events are accepted and not yet settled, those being delivered included. */
   readonly pending: Effect.Effect<number>
   /** Waits until what was accepted before this call is delivered or dropped. */
@@ -126,9 +127,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     kind: "EventQueue",
     name: options.name,
     account,
+    acknowledges: "memory",
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
+  refuseStoreBelow(node, sink.node)
   const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
   const report = makeReport(node, options.onDropped, context)
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)

@@ -17,33 +17,28 @@ import type { SinkNode } from "../../internal/node.ts"
 const quiet = "1 second"
 const quietTurns = 256
 
-export interface StandstillWatch {
-  /** Runs a write of these events, which are pending until one of their writes succeeds. */
-  readonly writing: <A, E>(events: ReadonlyArray<unknown>, write: Effect.Effect<A, E>) => Effect.Effect<A, E>
-}
-
-const unwatched: StandstillWatch = { writing: (_, write) => write }
+/** Runs a write of these events, which are pending until one of their writes succeeds. */
+export type Watched = <A, E>(events: ReadonlyArray<unknown>, write: Effect.Effect<A, E>) => Effect.Effect<A, E>
 
 /** Watches the scope of a sink that has begun `attempts` writes, where its clock is a `TestClock`. */
 export const watchStandstill = (
   sink: string,
   attempts: () => number,
   release: Effect.Effect<unknown>
-): Effect.Effect<StandstillWatch, never, Scope.Scope> =>
+): Effect.Effect<Watched, never, Scope.Scope> =>
   Effect.gen(function* () {
     const clock = yield* Effect.service(Clock.Clock)
-    if (!isTestClock(clock)) return unwatched
+    if (!isTestClock(clock)) return (_, write) => write
     const scope = yield* Effect.scope
     /** The queues that deliver to the sink, and the events that come to it by none of them. */
     const queues = new Set<SinkNode | undefined>()
     const direct = new Set<unknown>()
     let watcher: Fiber.Fiber<unknown> | undefined
     let hanging = 0
-    const pending = () =>
-      [...queues].reduce(
-        (sum, queue) => sum + (queue?.health(clock.currentTimeMillisUnsafe()).pending ?? 0),
-        direct.size
-      )
+    const pending = () => {
+      const waiting = [...queues].map((queue) => queue?.health(clock.currentTimeMillisUnsafe()).pending ?? 0)
+      return waiting.reduce((sum, n) => sum + n, direct.size)
+    }
     const state = () => `${attempts()} ${pending()} ${clock.currentTimeMillisUnsafe()}`
 
     const standsStill = Effect.gen(function* () {
@@ -52,44 +47,42 @@ export const watchStandstill = (
       yield* Effect.repeat(Effect.yieldNow, { times: quietTurns })
       return before === state() && pending() > 0
     })
-    // The close ends by its own deadlines when time passes.
-    const end = Effect.suspend(() => {
+    const watch = Effect.gen(function* () {
+      yield* Effect.repeat(standsStill, { until: (still) => still })
       hanging = pending()
-      return Effect.andThen(release, Effect.forever(clock.adjust("10 seconds")))
+      yield* release
+      // The close ends by its own deadlines when time passes.
+      return yield* Effect.forever(clock.adjust("10 seconds"))
     })
-    const watch = Effect.andThen(Effect.repeat(standsStill, { until: (still) => still }), end)
     const begin = Effect.suspend(() => {
       if (watcher !== undefined) return Effect.void
       return Effect.map(Effect.forkDetach(watch, { uninterruptible: false }), (fiber) => void (watcher = fiber))
     })
-
     // Runs after every part that was made above the sink, and after the sink itself.
-    yield* Scope.addFinalizer(
-      scope,
-      Effect.suspend(() => {
-        const stopped = watcher === undefined ? Effect.void : Fiber.interrupt(watcher)
-        if (hanging === 0) return stopped
-        return Effect.andThen(stopped, Effect.die(new Error(messageOf(sink, hanging))))
+    const end = Effect.suspend(() => {
+      const found = hanging === 0 ? Effect.void : Effect.die(new Error(messageOf(sink, hanging)))
+      return watcher === undefined ? found : Effect.andThen(Fiber.interrupt(watcher), found)
+    })
+    yield* Scope.addFinalizer(scope, end)
+
+    const noted = <A, E>(events: ReadonlyArray<unknown>, write: Effect.Effect<A, E>) => {
+      for (const event of events) direct.add(event)
+      return Effect.onExit(write, (exit) => {
+        // A write that failed may be tried again, after a delay that the clock measures.
+        const isOver = Exit.isSuccess(exit) || Cause.hasInterrupts(exit.cause)
+        if (isOver) for (const event of events) direct.delete(event)
+        return Effect.void
       })
-    )
-    return {
-      writing: (events, write) =>
-        Effect.withFiber((fiber) => {
-          const queue = fiber.getRef(Delivering)
-          if (queue === undefined) for (const event of events) direct.add(event)
-          const noted = Effect.onExit(write, (exit) =>
-            Effect.sync(() => {
-              // A write that failed may be tried again, after a delay that the clock measures.
-              const isOver = Exit.isSuccess(exit) || Cause.hasInterrupts(exit.cause)
-              if (queue === undefined && isOver) for (const event of events) direct.delete(event)
-            })
-          )
-          if (queues.has(queue)) return noted
-          queues.add(queue)
-          // The last finalizer of a scope is the first to run: before those of the parts that wait for the sink.
-          return Effect.andThen(Scope.addFinalizer(scope, begin), noted)
-        })
     }
+    return (events, write) =>
+      Effect.withFiber((fiber) => {
+        const queue = fiber.getRef(Delivering)
+        const writing = queue === undefined ? noted(events, write) : write
+        if (queues.has(queue)) return writing
+        queues.add(queue)
+        // The last finalizer of a scope is the first to run: before those of the parts that wait for the sink.
+        return Effect.andThen(Scope.addFinalizer(scope, begin), writing)
+      })
   })
 
 // internals

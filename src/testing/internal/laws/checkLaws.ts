@@ -1,4 +1,4 @@
-/** Checks the laws that concern a subject: what the suites of sinks and of stores share. */
+/** Laws, and the check of a subject against them: what the suites of sinks and of stores share. */
 import * as Effect from "effect/Effect"
 
 /**
@@ -26,23 +26,34 @@ export interface CheckOptions {
   readonly seed?: string | undefined
 }
 
-/** Answers what `judge` finds for each of the laws. */
-export const checkLaws = <
-  S,
-  L extends { readonly number: number; readonly title: string; readonly concerns: (subject: S) => boolean }
->(
-  laws: ReadonlyArray<L>,
-  judge: (subject: S, law: L, seed: string) => Effect.Effect<ReadonlyArray<string>>,
-  subject: S,
+/** A law, as a row: which subjects it concerns, and its scenarios, by what happens in them. */
+export interface LawOf<in Subject, out Scenario> {
+  /** Its number in the list of laws; conservation, which stands above them, is 0. */
+  readonly number: number
+  readonly title: string
+  readonly concerns: (subject: Subject) => boolean
+  /** @internal */
+  readonly scenarios: Readonly<Record<string, Scenario>>
+}
+
+/** The steps of a scenario, as a generator. A step that fails breaks it off. */
+export type Steps<R = never> = Generator<Effect.Effect<unknown, unknown, R>, void, never>
+
+/** Plays the scenarios of the laws that concern a subject; `judge` answers what is wrong with one of them. */
+export const checkLaws = <Subject, Scenario>(
+  laws: ReadonlyArray<LawOf<Subject, Scenario>>,
+  judge: (subject: Subject, scenario: Scenario, seed: string) => Effect.Effect<string | undefined>,
+  subject: Subject,
   { laws: numbers, seed = "effect-events" }: CheckOptions
 ): Effect.Effect<ReadonlyArray<Violation>> =>
-  Effect.map(
-    Effect.forEach(
-      laws.filter((law) => (numbers?.includes(law.number) ?? true) && law.concerns(subject)),
-      (law) =>
-        Effect.map(judge(subject, law, seed), (found) =>
-          found.map((what): Violation => ({ law: law.number, title: law.title, what }))
-        )
-    ),
-    (violations) => violations.flat()
-  )
+  Effect.gen(function* () {
+    const violations: Array<Violation> = []
+    for (const { concerns, number, scenarios, title } of laws) {
+      if (numbers?.includes(number) === false || !concerns(subject)) continue
+      for (const [name, scenario] of Object.entries(scenarios)) {
+        const wrong = yield* judge(subject, scenario, seed)
+        if (wrong !== undefined) violations.push({ law: number, title, what: `${name}${wrong}` })
+      }
+    }
+    return violations
+  })

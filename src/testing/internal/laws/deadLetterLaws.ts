@@ -1,22 +1,9 @@
 /** The laws of dead letters: dead-lettered, listed, replayed and purged. 7 to 10. */
 import * as Effect from "effect/Effect"
 import type { DeadLetterReason, StoredDeadLetter } from "../../../durable/EventStore.ts"
-import {
-  ensure,
-  expectSame,
-  expectTexts,
-  failed,
-  foreign,
-  keysOf,
-  type Law,
-  law,
-  names,
-  type Queue,
-  show,
-  text,
-  withQueue,
-  type World
-} from "./storeWorld.ts"
+import { ensure } from "./evidence.ts"
+import { expectSame, expectTexts, failed, foreign, keysOf, names, show, text } from "./storeValues.ts"
+import { type Law, law, type Queue, withQueue, type World } from "./storeWorld.ts"
 
 const anyCause = ["no", "", 'it\'s "so"\n\tand %s so', "é 名前 😀", "x".repeat(20_000)]
 const anyReason: ReadonlyArray<DeadLetterReason> = ["Failed", "Died", "Undecodable", "Failed", "Died"]
@@ -37,10 +24,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
         const { attempts, cause, key, reason, writtenAt } = letter
         const found = { key, reason, cause, attempts, writtenAt }
         expectSame(found, { ...reports[i], writtenAt: queue.events[i]?.writtenAt }, `dead letter ${i}`)
-        ensure(
-          deadLetteredAt > writtenAt,
-          () => `written at ${writtenAt}, dead-lettered 50 ms later at ${deadLetteredAt}`
-        )
+        ensure(deadLetteredAt > writtenAt, `written at ${writtenAt}, dead-lettered 50 ms later at ${deadLetteredAt}`)
         expectSame(deadLetteredAt, deadLetters[0]?.deadLetteredAt, "the time of what was dead-lettered in one step")
       }
     }),
@@ -64,7 +48,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* deadLetter(failed(key(1), 1, "before\ud800after"))
       yield* deadLetter(failed(key(2)))
       for (const { cause } of (yield* deadLetters).slice(0, 2))
-        ensure(cause.startsWith("before"), () => `the cause became ${show(cause)}`)
+        ensure(cause.startsWith("before"), `the cause became ${show(cause)}`)
     })
   }),
   law(8, "the dead letters are listed page by page, in the order in which they were dead-lettered", {
@@ -106,7 +90,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       const [, , first, second] = after
       expectSame([first?.attempts, second?.attempts], [3, 1], "their attempts")
       const isNew = (first?.key ?? 0) > last && (second?.key ?? 0) > (first?.key ?? 0)
-      ensure(isNew, () => `the keys are not new: ${show(keysOf(after))}`)
+      ensure(isNew, `the keys are not new: ${show(keysOf(after))}`)
       expectSame([first?.writtenAt, second?.writtenAt], [events[2]?.writtenAt, events[0]?.writtenAt], "written at")
       expectTexts(yield* queue.deadLetters, ["e-1"], "the other dead letters")
       yield* queue.acknowledge(a, c)
@@ -151,10 +135,10 @@ const pages = Effect.fnUntraced(function* (
   // More than there can be ends it.
   for (let n = 0; n < 100; n++) {
     const page = yield* store.list("queue", { after: seen.at(-1), limit })
-    ensure(page.length <= limit, () => `a page of ${limit} has ${page.length} dead letters`)
+    ensure(page.length <= limit, `a page of ${limit} has ${page.length} dead letters`)
     if (page.length === 0) return seen
     seen.push(...page)
     yield* between(page)
   }
-  return (ensure(false, () => "the pages do not end"), seen)
+  return (ensure(false, "the pages do not end"), seen)
 })

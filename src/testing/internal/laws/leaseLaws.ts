@@ -1,35 +1,17 @@
 /** The laws of leases, and of several handles to the same data. 11 to 17. */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Lease, Operations, Stored } from "../../../durable/EventStore.ts"
-import {
-  acquire,
-  append,
-  ensure,
-  everything,
-  expectLost,
-  expectQueue,
-  expectSame,
-  failed,
-  hour,
-  keysOf,
-  type Law,
-  law,
-  names,
-  ownQueue,
-  payloads,
-  show,
-  text,
-  withHandles,
-  withStore,
-  type World
-} from "./storeWorld.ts"
+import { type Lease, LeaseLost, type Operations, type Stored } from "../../../durable/EventStore.ts"
+import { ensure } from "./evidence.ts"
+import { everything, expectSame, failed, hour, keysOf, names, payloads, show, text } from "./storeValues.ts"
+import type { Law, World } from "./storeWorld.ts"
+import { acquire, append, expectQueue, law, ownQueue, withHandles, withStore } from "./storeWorld.ts"
 
 const short = Duration.millis(40)
 const pastShort = 80
@@ -42,7 +24,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
       const before = yield* expectHeld(other, "queue", "asked by another")
       yield* sleep(50)
       const after = yield* expectHeld(other, "queue", "asked later")
-      ensure(after < before, () => `${before} ms remained, and 50 ms later ${after}`)
+      ensure(after < before, `${before} ms remained, and 50 ms later ${after}`)
       yield* acquire(other, "of others")
       yield* one.release(first)
       const second = yield* acquireAfter(other, first)
@@ -63,8 +45,8 @@ export const leaseLaws: ReadonlyArray<Law> = [
         )
         const given = asked.flatMap((answer) => (answer._tag === "Acquired" ? [answer.lease] : []))
         const [lease] = given
-        ensure(lease !== undefined && given.length === 1, () => `20 asked, ${given.length} got it`)
-        ensure(lease.epoch > last, () => `after the epoch ${last} came ${lease.epoch}`)
+        ensure(lease !== undefined && given.length === 1, `20 asked, ${given.length} got it`)
+        ensure(lease.epoch > last, `after the epoch ${last} came ${lease.epoch}`)
         last = lease.epoch
         yield* other.release(lease)
       }
@@ -134,11 +116,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
   law(14, "changes has an element at once, and after each commit", {
     "commits of this handle and of another": withHandles(function* (mine, others, world) {
       const watcher = yield* watch(world, mine, "queue", rowsOf(mine))
-      const after = (what: string, rows: number) =>
-        world.until(
-          () => watcher.seen === rows,
-          () => `after ${what} there are ${rows} rows; a listener saw ${watcher.seen}`
-        )
+      const after = (what: string, rows: number) => watcher.sees(rows, `after ${what}`)
       for (const [by, store] of [["this handle", mine] as const, ["another handle", others] as const]) {
         yield* append(store, "queue", names("e", 1, 4))
         yield* after(`an append by ${by}`, 4)
@@ -176,63 +154,49 @@ export const leaseLaws: ReadonlyArray<Law> = [
       const third = yield* watch(world, store, "another", rowsOf(store, "another"))
       yield* append(store, "queue", ["e"])
       yield* append(store, "another", ["e", "f"])
-      yield* world.until(
-        () => one.seen === 1 && two.seen === 1 && third.seen === 2,
-        () => `listeners saw ${show([one.seen, two.seen, third.seen])} rows instead of 1, 1 and 2`
-      )
+      for (const [listener, rows] of [[one, 1] as const, [two, 1] as const, [third, 2] as const])
+        yield* listener.sees(rows, "beside other listeners,")
     }),
     "commits of another before there is a listener": withHandles(function* (mine, others, world) {
       for (let n = 1; n <= 3; n++) yield* append(others, "queue", ["e"])
       const watcher = yield* watch(world, mine, "queue", rowsOf(mine))
       expectSame(watcher.seen, 3, "the first that a listener sees")
       yield* append(others, "queue", names("e", 1, 20))
-      yield* world.until(
-        () => watcher.seen === 23,
-        () => `20 more were appended, and ${watcher.seen} were seen`
-      )
+      yield* watcher.sees(23, "20 more were appended, and")
     })
   }),
   law(
     15,
     "what was committed is there when the data is opened again",
     {
-      "closed and opened": Effect.fnUntraced(function* (world) {
-        const once = Effect.fnUntraced(function* <A>(use: (store: Operations) => Effect.Effect<A, unknown>) {
-          const scope = yield* Scope.make()
-          const store = yield* Scope.provide(world.open, scope)
-          return yield* Effect.onExit(use(store), (exit) => Scope.close(scope, exit))
+      "closed and opened": function* (world) {
+        const once = <A>(use: (store: Operations) => Generator<Effect.Effect<unknown, unknown>, A, never>) =>
+          Effect.scoped(Effect.flatMap(world.open, (store) => Effect.gen(() => use(store))))
+        const before = yield* once(function* (store) {
+          const queue = yield* ownQueue(store, "queue", names("e", 0, 5))
+          yield* queue.acknowledge(queue.key(0))
+          yield* queue.deadLetter(failed(queue.key(1), 2), failed(queue.key(2), 2))
+          return { ...queue, deadLetters: yield* queue.deadLetters, counted: yield* queue.size }
         })
-        const before = yield* once(
-          Effect.fnUntraced(function* (store) {
-            const queue = yield* ownQueue(store, "queue", names("e", 0, 5))
-            yield* queue.acknowledge(queue.key(0))
-            yield* queue.deadLetter(failed(queue.key(1), 2), failed(queue.key(2), 2))
-            return { ...queue, deadLetters: yield* queue.deadLetters, counted: yield* queue.size }
-          })
-        )
         const { lease } = before
-        yield* once(
-          Effect.fnUntraced(function* (store) {
-            expectSame((yield* store.acquire("queue", hour))._tag, "Held", "a lease that was not released")
-            const events = yield* expectQueue(store, lease, ["e-3", "e-4", "e-5"], "opened again")
-            expectSame(events.map(facts), before.events.slice(3).map(facts), "the events")
-            const deadLetters = yield* store.list("queue", { limit: 100_000 })
-            expectSame(deadLetters, before.deadLetters, "the dead letters")
-            expectSame(yield* store.size("queue"), before.counted, "the size")
-            yield* store.acknowledge(lease, keysOf(events))
-            yield* store.purge("queue", keysOf(deadLetters))
-            yield* store.release(lease)
-          })
-        )
-        yield* once(
-          Effect.fnUntraced(function* (store) {
-            const after = yield* acquireAfter(store, lease)
-            yield* append(store, "queue", ["new"])
-            const [key] = keysOf(yield* expectQueue(store, after, ["new"], "the first of a queue that was emptied"))
-            ensure(key > Math.max(...before.keys), () => `the key ${key} was used before`)
-          })
-        )
-      })
+        yield* once(function* (store) {
+          expectSame((yield* store.acquire("queue", hour))._tag, "Held", "a lease that was not released")
+          const events = yield* expectQueue(store, lease, ["e-3", "e-4", "e-5"], "opened again")
+          expectSame(events.map(facts), before.events.slice(3).map(facts), "the events")
+          const deadLetters = yield* store.list("queue", { limit: 100_000 })
+          expectSame(deadLetters, before.deadLetters, "the dead letters")
+          expectSame(yield* store.size("queue"), before.counted, "the size")
+          yield* store.acknowledge(lease, keysOf(events))
+          yield* store.purge("queue", keysOf(deadLetters))
+          yield* store.release(lease)
+        })
+        yield* once(function* (store) {
+          const after = yield* acquireAfter(store, lease)
+          yield* append(store, "queue", ["new"])
+          const [key] = keysOf(yield* expectQueue(store, after, ["new"], "the first of a queue that was emptied"))
+          ensure(key > Math.max(...before.keys), `the key ${key} was used before`)
+        })
+      }
     },
     ({ persists }) => persists
   ),
@@ -279,12 +243,9 @@ export const leaseLaws: ReadonlyArray<Law> = [
       const watcher = yield* watch(world, store, "queue", rowsOf(store))
       const inside = yield* transaction(Effect.andThen(append(store, "queue", ["kept"]), store.inTransaction))
       expectSame(inside, true, "inTransaction inside of one")
-      yield* world.until(
-        () => watcher.seen === 1,
-        () => "no listener saw the commit"
-      )
+      yield* watcher.sees(1, "after the commit")
       const gone = Effect.andThen(append(store, "queue", ["gone", "also gone"]), Effect.fail("rolled back"))
-      ensure(Exit.isFailure(yield* Effect.exit(transaction(gone))), () => "a transaction that fails did not fail")
+      ensure(Exit.isFailure(yield* Effect.exit(transaction(gone))), "a transaction that fails did not fail")
       yield* append(store, "queue", ["after"])
       yield* expect(["kept", "after"], "after a transaction that was rolled back")
       const { bytes, rows } = yield* size
@@ -292,7 +253,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
       const admitted = yield* transaction(store.append("queue", payloads(["no", "room"]), { rows: 3, bytes: 1000 }))
       expectSame(admitted, false, "an append in a transaction past the limits")
     }),
-    "committed late": Effect.fnUntraced(function* (world) {
+    "committed late": function* (world) {
       const { transaction } = world
       if (transaction === undefined) return
       const store = yield* world.open
@@ -311,7 +272,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
       seen.push(...(yield* drain(store, lease)))
       expectSame(seen.toSorted(), ["early", "late"], "given out")
       yield* expectQueue(store, lease, [], "when both were acknowledged")
-    })
+    }
   })
 ]
 
@@ -320,16 +281,16 @@ export const leaseLaws: ReadonlyArray<Law> = [
 /** Expects a lease to be held, for at most an hour, and answers how long. */
 const expectHeld = (store: Operations, queue: string, when: string) =>
   Effect.map(store.acquire(queue, hour), (acquired) => {
-    ensure(acquired._tag === "Held", () => `${when}: the lease was given: ${show(acquired)}`)
+    ensure(acquired._tag === "Held", `${when}: the lease was given: ${show(acquired)}`)
     const { remaining } = acquired
-    ensure(remaining > 0 && remaining <= Duration.toMillis(hour), () => `${when}: it is held for ${remaining} ms`)
+    ensure(remaining > 0 && remaining <= Duration.toMillis(hour), `${when}: it is held for ${remaining} ms`)
     return remaining
   })
 
 /** The lease after another, whose epoch must be greater. */
 const acquireAfter = (store: Operations, before: Lease) =>
   Effect.map(acquire(store, before.queue), (lease) => {
-    ensure(lease.epoch > before.epoch, () => `after the epoch ${before.epoch} came ${lease.epoch}`)
+    ensure(lease.epoch > before.epoch, `after the epoch ${before.epoch} came ${lease.epoch}`)
     return lease
   })
 
@@ -366,7 +327,12 @@ const watch = Effect.fnUntraced(function* <A>(
     () => watcher.elements > 0,
     () => `changes had no first element: ${show(fiber.pollUnsafe() ?? "it goes on")}`
   )
-  return watcher
+  const sees = (expected: A, when: string) =>
+    world.until(
+      () => watcher.seen === expected,
+      () => `${when} a listener saw ${show(watcher.seen)} instead of ${show(expected)}`
+    )
+  return Object.assign(watcher, { sees })
 })
 
 const rowsOf = (store: Operations, queue = "queue") => Effect.map(store.size(queue), ({ rows }) => rows)
@@ -379,3 +345,13 @@ const drain = Effect.fnUntraced(function* (store: Operations, lease: Lease) {
 })
 
 const facts = ({ attempts, key, payload, writtenAt }: Stored) => [key, text({ payload }), attempts, writtenAt]
+
+/** Expects a call to fail because the lease is lost. */
+const expectLost = (what: string, lease: Lease, call: Effect.Effect<unknown, unknown>) =>
+  Effect.map(Effect.exit(call), (exit) => {
+    ensure(Exit.isFailure(exit), `${what} with a lease that is lost did not fail`)
+    const isLost = (error: unknown) =>
+      error instanceof LeaseLost && error.queue === lease.queue && error.epoch === lease.epoch
+    const lost = exit.cause.reasons.some((reason) => Cause.isFailReason(reason) && isLost(reason.error))
+    ensure(lost, `${what} with a lease that is lost failed otherwise: ${Cause.pretty(exit.cause)}`)
+  })

@@ -1,24 +1,10 @@
 /** What the laws of sinks expect of a world: where its events are, in which order, and what was reported of them. */
-import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
-import * as Formatter from "effect/Formatter"
 import { sinkClosedOf } from "../../../internal/sink.ts"
+import { ensure, show } from "./evidence.ts"
 import type { Call, GivenUp, World } from "./sinkWorld.ts"
 
 type Labels = ReadonlyArray<unknown>
-
-/** How a value looks in evidence. */
-export const show = (value: unknown): string => (typeof value === "symbol" ? String(value) : Formatter.format(value))
-
-/** The numbers from `from` to `to`. */
-export const range = (from: number, to: number): ReadonlyArray<number> =>
-  Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-/** What became of a call, in words. */
-export const outcome = ({ exit }: Call<unknown>): string => {
-  if (exit === undefined) return "has not ended"
-  return Exit.isSuccess(exit) ? "succeeded" : `failed (${Cause.pretty(exit.cause).split("\n")[0]})`
-}
 
 /** Whether a call failed with `SinkClosed`. */
 export const isClosed = ({ exit }: Call<unknown>): boolean =>
@@ -73,13 +59,13 @@ export const isSame = ({ together }: World, a: Labels, b: Labels, isOrdered = tr
   })
 
 export const expectSame = (world: World, found: Labels, expected: Labels, what: string): void =>
-  world.expect(isSame(world, found, expected), `${what}: ${show(found)} instead of ${show(expected)}`)
+  ensure(isSame(world, found, expected), `${what}: ${show(found)} instead of ${show(expected)}`)
 
 /** Whatever receives what was written must have these, in order. */
 export const expectReceived = (world: World, expected: Labels, what: string): void => {
   for (const received of views(world)) {
     const holds = isSame(world, received, expected, world.subject.targets !== "one")
-    world.expect(holds, `${what}: received was ${show(received)} instead of ${show(expected)}`)
+    ensure(holds, `${what}: received was ${show(received)} instead of ${show(expected)}`)
   }
 }
 
@@ -87,5 +73,5 @@ export const expectReceived = (world: World, expected: Labels, what: string): vo
 export const expectNothingLost = (world: World, when: string): void => {
   const lost = missing(world)
   const what = `${when}: ${show(lost)} were accepted and neither delivered nor reported nor logged nor kept`
-  world.expect(lost.length === 0 || admits(world, lost.length), what)
+  ensure(lost.length === 0 || admits(world, lost.length), what)
 }

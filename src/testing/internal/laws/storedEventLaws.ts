@@ -4,9 +4,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Limits, Stored } from "../../../durable/EventStore.ts"
+import { ensure } from "./evidence.ts"
 import {
-  append,
-  ensure,
   everything,
   expectSame,
   expectTexts,
@@ -14,19 +13,13 @@ import {
   foreign,
   infinite,
   keysOf,
-  type Law,
-  law,
   names,
   nonEmpty,
-  ownQueue,
   payloads,
-  type Queue,
   show,
-  text,
-  withHandles,
-  withQueue,
-  withStore
-} from "./storeWorld.ts"
+  text
+} from "./storeValues.ts"
+import { append, type Law, law, ownQueue, type Queue, withHandles, withQueue, withStore } from "./storeWorld.ts"
 
 const noise = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => (i * i * 31 + i * 7) % 251)
 
@@ -46,16 +39,14 @@ const anyName = ["a", "A", "a ", " a", "a'b", 'a"b', "a%", "a_", "á", "a\u0301"
 export const storedEventLaws: ReadonlyArray<Law> = [
   law(1, "a batch is appended as it is, in order, whole or not at all", {
     "any bytes": withStore(function* (store) {
-      ensure(yield* store.append("any", anyBytes, undefined), () => "the batch was not admitted")
+      ensure(yield* store.append("any", anyBytes, undefined), "the batch was not admitted")
       const { events } = yield* ownQueue(store, "any")
       expectSame(events.length, anyBytes.length, "the number of events")
       const at = events.findIndex(({ payload }, i) => !sameBytes(payload, anyBytes[i]))
-      ensure(at < 0, () => `payload ${at} of ${anyBytes[at]?.length} bytes is not what was appended`)
+      ensure(at < 0, `payload ${at} of ${anyBytes[at]?.length} bytes is not what was appended`)
       expectAscending(events)
-      ensure(
-        events.every(({ attempts }) => attempts === 0),
-        () => "an event that was never dead-lettered has attempts"
-      )
+      const isFresh = events.every(({ attempts }) => attempts === 0)
+      ensure(isFresh, "an event that was never dead-lettered has attempts")
     }),
     "bytes that change after the append": withStore(function* (store) {
       const payload = Uint8Array.of(1, 2, 3)
@@ -64,7 +55,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
       const { events, lease } = yield* ownQueue(store, "mine")
       const again = Effect.map(store.next(lease, everything), ([event]) => event?.payload)
       for (const given of [events[0]?.payload, yield* again]) {
-        ensure(sameBytes(given, Uint8Array.of(1, 2, 3)), () => "the payload has changed")
+        ensure(sameBytes(given, Uint8Array.of(1, 2, 3)), "the payload has changed")
         given?.fill(9)
       }
     }),
@@ -78,7 +69,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
       yield* queue.append("late")
       const times = (yield* queue.expect(["early", "late"], "50 ms apart")).map(({ writtenAt }) => writtenAt)
       const [early = Number.NaN, late = Number.NaN] = times
-      ensure(late > early && Number.isFinite(late), () => `appended 50 ms apart, written at ${show(times)}`)
+      ensure(late > early && Number.isFinite(late), `appended 50 ms apart, written at ${show(times)}`)
     }),
     "appends that are interrupted": withQueue([], function* (queue, { sleep }) {
       const succeeded = new Set<number>()
@@ -93,7 +84,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
       for (let round = 1; round <= 20; round++) {
         const batch = names(`${round}`, 1, 50)
         const count = found.filter((one) => one.startsWith(`${round}-`)).length
-        ensure(count === 50 || !succeeded.has(round), () => `round ${round} had succeeded, and is not there`)
+        ensure(count === 50 || !succeeded.has(round), `round ${round} had succeeded, and is not there`)
         if (count === 0) continue
         const from = found.indexOf(batch[0])
         expectSame(found.slice(from, from + Math.max(50, count)), batch, `the batch of round ${round}`)
@@ -101,7 +92,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
     })
   }),
   law(2, "next gives the head of the queue, within its bounds but one at least, and leaves it there", {
-    bounds: Effect.fnUntraced(function* (world) {
+    bounds: function* (world) {
       const queue = yield* ownQueue(yield* world.open)
       expectTexts(queue.events, [], "a new queue")
       const ten = names("e", 0, 9).map((name) => name.padEnd(10, "."))
@@ -121,7 +112,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
       ]
       for (const [rows, bytes, count] of expected)
         yield* expectNext(queue, { rows, bytes }, ten.slice(0, count), `of ${rows} rows, ${bytes} bytes`)
-    }),
+    },
     "one that is larger than the bound": withQueue(["small", "x".repeat(1000), "", "last"], function* (queue) {
       const large = "x".repeat(1000)
       yield* expectNext(queue, { rows: 9, bytes: 100 }, ["small"], "before the large one")
@@ -168,7 +159,7 @@ export const storedEventLaws: ReadonlyArray<Law> = [
         yield* acknowledge(...keys)
         for (const other of queues.slice(i + 1)) {
           const { rows } = yield* store.size(other)
-          ensure(rows === 2, () => `what was acknowledged in ${show(name)} is missing in ${show(other)}`)
+          ensure(rows === 2, `what was acknowledged in ${show(name)} is missing in ${show(other)}`)
         }
       }
     }),
@@ -291,35 +282,30 @@ export const storedEventLaws: ReadonlyArray<Law> = [
 
 // internals
 
+type Texts = ReadonlyArray<string>
+
 const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a?.length === b?.length && a?.every((byte, i) => byte === b?.[i]) === true
 
-const expectAscending = (events: ReadonlyArray<Stored>): void =>
-  ensure(
-    events.every(({ key }, i) => Number.isSafeInteger(key) && (i === 0 || key > (events[i - 1]?.key ?? 0))),
-    () => `keys are whole numbers that grow: ${show(events.map(({ key }) => key))}`
-  )
+const expectAscending = (events: ReadonlyArray<Stored>): void => {
+  const keys = events.map(({ key }) => key)
+  const isAscending = keys.every((key, i) => Number.isSafeInteger(key) && (i === 0 || key > keys[i - 1]!))
+  ensure(isAscending, `keys are whole numbers that grow: ${show(keys)}`)
+}
 
-const expectNext = ({ lease, store }: Queue, limits: Limits, texts: ReadonlyArray<string>, when: string) =>
+const expectNext = ({ lease, store }: Queue, limits: Limits, texts: Texts, when: string) =>
   Effect.map(store.next(lease, limits), (events) => expectTexts(events, texts, when))
 
 /** Appends with limits, and expects it to be admitted or not. */
-const expectAppend = Effect.fnUntraced(function* (
-  { size, store }: Queue,
-  texts: ReadonlyArray<string>,
-  limits: Limits,
-  isAdmitted: boolean
-) {
-  const before = yield* size
-  const answer = yield* store.append("queue", payloads(nonEmpty(texts)), limits)
+const expectAppend = Effect.fnUntraced(function* (queue: Queue, texts: Texts, limits: Limits, isAdmitted: boolean) {
+  const before = yield* queue.size
+  const answer = yield* queue.store.append("queue", payloads(nonEmpty(texts)), limits)
   const what = `${texts.length} rows of ${texts.join("").length} bytes, within ${limits.rows} and ${limits.bytes}`
   expectSame(answer, isAdmitted, `${what}, to ${show(before)}`)
-  if (!answer) expectSame(yield* size, before, `${what}, not admitted, and then the size`)
+  if (!answer) expectSame(yield* queue.size, before, `${what}, not admitted, and then the size`)
 })
-const expectAdmitted = (queue: Queue, texts: ReadonlyArray<string>, limits: Limits) =>
-  expectAppend(queue, texts, limits, true)
-const expectRefused = (queue: Queue, texts: ReadonlyArray<string>, limits: Limits) =>
-  expectAppend(queue, texts, limits, false)
+const expectAdmitted = (queue: Queue, texts: Texts, limits: Limits) => expectAppend(queue, texts, limits, true)
+const expectRefused = (queue: Queue, texts: Texts, limits: Limits) => expectAppend(queue, texts, limits, false)
 
 /** Expects the size to be what there is. */
 const expectSize = Effect.fnUntraced(function* ({ lease, deadLetters: listed, size, store }: Queue, when: string) {

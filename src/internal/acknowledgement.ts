@@ -1,0 +1,47 @@
+/**
+ * What a write's success promises, along a graph: a part that keeps events in memory succeeds before its receiver has them,
+ * and loses them with the process. Between a store and its receiver, or in front of a store, that loses acknowledged events.
+ * Such a wiring is a mistake in the program, and so a defect.
+ */
+import type { SinkNode } from "./node.ts"
+
+/** Throws where a part that stores would delete an event as soon as a part below it has the event in memory. */
+export const refuseMemoryBelow = (part: SinkNode, below: SinkNode): void => {
+  const path = pathTo(below, "memory")
+  const culprit = path?.at(-1)
+  if (path === undefined || culprit === undefined) return
+  const unqueued = culprit.kind === "EventQueue" ? " (of an Endpoint, by Endpoint.unqueued)" : ""
+  throw new Error(
+    `${labelOf(part)} would delete events that are in memory only: ${labelsOf(path)} succeeds before its receiver has the event. Leave ${labelOf(culprit)} out${unqueued}, or mark it by EventSink.acknowledgeFromMemory`
+  )
+}
+
+/** Throws where a part that keeps events in memory would acknowledge an event before a part below it has stored the event. */
+export const refuseStoreBelow = (part: SinkNode, below: SinkNode): void => {
+  const path = pathTo(below, "store")
+  const culprit = path?.at(-1)
+  if (path === undefined || culprit === undefined) return
+  throw new Error(
+    `${labelOf(part)} would acknowledge events before ${labelOf(culprit)} has stored them: ${labelsOf([part, ...path])}. Write to ${labelOf(culprit)} without ${part.kind}, or mark it by EventSink.acknowledgeFromMemory`
+  )
+}
+
+// internals
+
+const labelOf = ({ kind, name }: SinkNode): string => (name === kind ? kind : `${kind} "${name}"`)
+const labelsOf = (path: ReadonlyArray<SinkNode>): string => path.map(labelOf).join(" -> ")
+
+/** The way to the first part that acknowledges so, over the edges that a success depends on. */
+const pathTo = (from: SinkNode, what: SinkNode["acknowledges"]): ReadonlyArray<SinkNode> | undefined => {
+  // A map is iterated in the order of insertion, what is inserted meanwhile included.
+  const paths = new Map<SinkNode, ReadonlyArray<SinkNode>>([[from, [from]]])
+  for (const [node, path] of paths) {
+    if (node.acknowledges === what) return path
+    // A part of the other kind was judged when it was made.
+    if (node.acknowledges !== undefined) continue
+    for (const { acknowledges, node: next } of node.downstream()) {
+      if (acknowledges && !paths.has(next)) paths.set(next, [...path, next])
+    }
+  }
+  return undefined
+}

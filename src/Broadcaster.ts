@@ -98,9 +98,8 @@ type ReliableSource<S> =
  * all of them take, and needs what they need. A sink that can fail is a compile error: wrap it in a `RetryingSink`, or
  * `add` it with `onDropped`. When the scope closes, the sinks drain side by side.
  *
- * Sinks over plain functions share one drainer, each with its own position, lag, account and close. What one throws is
- * charged to it alone, and it goes on with a drainer of its own. All other sinks, and those with a `filter` or a `maxLag`,
- * have one from the start.
+ * Sinks over plain functions share one drainer, each with its own position, account and close. What one throws is charged
+ * to it alone. All other sinks, and those with a `filter`, a `maxLag` or an `onDropped`, have a drainer of their own.
  *
  * **Gotchas**
  *

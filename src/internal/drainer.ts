@@ -43,16 +43,14 @@ export interface Options<A, E> {
   readonly context: Context.Context<never>
   /** The sink has answered `SinkClosed`. */
   readonly onSinkClosed: () => void
-  readonly ended?: Latch.Latch | undefined
-  /** A batch to begin with, whose first event has failed already. */
-  readonly failed?: { readonly batch: ReadonlyArray<A>; readonly cause: Cause.Cause<unknown> } | undefined
 }
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
-  const { account, ended = Latch.makeUnsafe(), onSinkClosed, report, sink, source } = options
+  const { account, onSinkClosed, report, sink, source } = options
   const { settle } = source
   const begin = sink[WriteHalves]
+  const ended = Latch.makeUnsafe()
   let batch: ReadonlyArray<A> = []
   let position = 0
   let inFlight = 0
@@ -231,13 +229,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       else run(Effect.andThen(dropping === undefined ? failed(cause) : reported, loop))
     })
   }
-  if (options.failed === undefined) run(loop)
-  else {
-    batch = options.failed.batch
-    setInFlight(1)
-    // In a turn of its own: what the report does must find a drainer that can be cut and closed.
-    run(Effect.andThen(Effect.yieldNow, Effect.andThen(failed(options.failed.cause), loop)))
-  }
+  run(loop)
 
   return {
     ended,

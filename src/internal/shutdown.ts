@@ -68,16 +68,11 @@ export interface Drainer<out A> {
   readonly undelivered: () => ReadonlyArray<Undelivered<A>>
 }
 
-/** Waits for the ends of the drainers until `timeout`, then stops them. Answers the events that they leave. */
-export const endDrainers = <A>(drainers: ReadonlyArray<Drainer<A>>, timeout: Duration.Duration) =>
-  Effect.map(
-    Effect.forEach(
-      drainers,
-      ({ abandoned, ended, stop }) =>
-        Effect.flatMap(endWithin(ended, timeout, stop), (isEnded) => (isEnded ? Effect.void : abandoned())),
-      { concurrency: "unbounded", discard: true }
-    ),
-    () => drainers.flatMap((drainer) => drainer.undelivered())
+/** Waits for the end of a drainer until `timeout`, then stops it. Answers the events that it leaves. */
+export const endDrainer = <A>({ abandoned, ended, stop, undelivered }: Drainer<A>, timeout: Duration.Duration) =>
+  endWithin(ended, timeout, stop).pipe(
+    Effect.flatMap((isEnded) => (isEnded ? Effect.void : abandoned())),
+    Effect.map(() => undelivered())
   )
 
 /**
@@ -87,10 +82,11 @@ export const endDrainers = <A>(drainers: ReadonlyArray<Drainer<A>>, timeout: Dur
 export const closeWith = <A>(
   account: Account,
   as: "undelivered" | "dropped",
-  list: Array<Undelivered<A>>,
+  undelivered: ReadonlyArray<Undelivered<A>>,
   takeRest: () => ReadonlyArray<A>
 ): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
   Effect.gen(function* () {
+    const list = [...undelivered]
     for (let rest = takeRest(); rest.length > 0; rest = takeRest()) {
       for (const event of rest) {
         list.push({ event, inFlight: false })

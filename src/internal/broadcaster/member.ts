@@ -4,14 +4,13 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
 import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
 import { edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
-import { closeWith, type Drainer, endDrainers, makeShutdown, type Shutdown } from "../shutdown.ts"
+import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { Limited } from "./lag.ts"
@@ -92,14 +91,6 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     const pending = lag()
     return pending === 0 ? 0 : pending + topic.published() - Math.min(topic.published(), last)
   }
-  /** Delivers by a drainer of its own, which no other sink can hold up. */
-  const startOwn = (subscription: Subscription<A>, failed?: DrainerOptions<A, E>["failed"]): Delivery<A> => {
-    const least = joinUpTo(sink)
-    const source = { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
-    const drainer = startDrainer({ sink, account, report, context, onSinkClosed, source, ended, failed })
-    const takeRest = () => subscription.poll(1, maxTurn) ?? []
-    return { ...drainer, cut: subscription.cut, takeRest, update: () => {} }
-  }
   const cut = () => {
     unlimit()
     unroute?.()
@@ -113,29 +104,14 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     shutdown.begin(drain(drainTimeout, "undelivered"), report.undelivered)
     onEnd(undefined)
   }
-  const ended = Latch.makeUnsafe()
-  const write = sink[WriteSync]
-  // Without a turn of its own a sink cannot be judged by its lag.
-  let delivery: Delivery<A> =
-    write === undefined || filter !== undefined || maxLag !== Number.POSITIVE_INFINITY
-      ? startOwn(topic.subscribe())
-      : shared.drainer().start({
-          sink,
-          write,
-          account,
-          ended,
-          onSinkClosed,
-          onThrow: (cause, batch, rest) => void (delivery = startOwn(rest, { batch, cause }))
-        })
-  // A sink that throws changes its delivery, also while it drains.
-  const drainer: Drainer<A> = {
-    ended,
-    stop: () => delivery.stop(),
-    abandoned: () => delivery.abandoned(),
-    undelivered: () => delivery.undelivered()
-  }
   const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
-    Effect.flatMap(endDrainers([drainer], timeout), (list) => closeWith(account, as, list, () => delivery.takeRest()))
+    Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
+  const common = { sink, account, report, context, onSinkClosed }
+  const write = sink[WriteSync]
+  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const isShared = filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
+  const delivery: Delivery<A> =
+    isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
   const unroute =
     filter &&
     shared.route(
@@ -176,4 +152,14 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
         Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(options.onGone)))
       ))
   }
+}
+
+// internals
+
+/** Delivers by a drainer of its own, which no other sink can hold up. */
+const startOwn = <A, E>(options: Omit<DrainerOptions<A, E>, "source">, subscription: Subscription<A>): Delivery<A> => {
+  const { cut, poll, wait } = subscription
+  const least = joinUpTo(options.sink)
+  const source = { poll: () => poll(least, maxTurn), wait, settle: () => {} }
+  return { ...startDrainer({ ...options, source }), cut, takeRest: () => poll(1, maxTurn) ?? [], update: () => {} }
 }

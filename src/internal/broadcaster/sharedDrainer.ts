@@ -2,9 +2,11 @@
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Latch from "effect/Latch"
+import { identity } from "effect/Function"
+import * as Latch from "effect/Latch"
 import type { Account } from "../node.ts"
 import type { Page } from "../pages.ts"
+import type { Report } from "../report.ts"
 import type { Drainer } from "../shutdown.ts"
 import { type EventSink, SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
@@ -19,16 +21,14 @@ export interface Delivery<out A> extends Drainer<A> {
   readonly update: () => void
 }
 
-/** A sink that is to share the drainer. */
+/** A sink that is to share the drainer. Its reports go to the log, since no sink may wait for those of another. */
 export interface Options<in out A> {
   readonly sink: EventSink<A, unknown>
   readonly write: (event: A) => boolean
   readonly account: Account
-  readonly ended: Latch.Latch
+  readonly report: Report<A>
   /** The sink has answered that it is closed. */
   readonly onSinkClosed: () => void
-  /** Takes a sink that has thrown over: the batch begins with the event that it threw at. */
-  readonly onThrow: (cause: Cause.Cause<unknown>, batch: ReadonlyArray<A>, rest: Subscription<A>) => void
 }
 
 export type SharedDrainer<A> = ReturnType<typeof makeShared<A>>
@@ -42,7 +42,9 @@ interface Seat<in out A> {
   readonly first: number
   next: number
   until: number
-  hasLeft: boolean
+  /** The position behind the last event that it threw at, until it is known to deliver again. */
+  failedAt: number | undefined
+  readonly ended: Latch.Latch
   /** What has the events that the sink left behind. */
   rest: Subscription<A> | undefined
 }
@@ -50,8 +52,7 @@ interface Seat<in out A> {
 /**
  * One subscription and one fiber for all sinks over plain functions: waking a fiber for each costs more than the calls (10,000
  * sinks take 0.14 ms in place of 1.8 ms). A plain function cannot wait, so no sink holds up the others for longer than
- * its own calls take; but its `onDropped` can. So a sink that throws leaves with the event that it threw at, and gets a
- * drainer of its own, which makes the report.
+ * its own calls take.
  */
 export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) => {
   const subscription = topic.subscribe()
@@ -65,21 +66,19 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   let sinceYield = 0
   let isEnded = false
 
-  /** What was delivered is the way from the first event to the next one. */
-  const update = ({ first, next, options }: Seat<A>) => void (options.account.delivered = next - first)
-  const remove = (seat: Seat<A>) => {
-    update(seat)
-    seat.hasLeft = true
-    seats.delete(seat)
+  const runFork = Effect.runForkWith(context)
+
+  /** What was delivered is the way from the first event to the next one, less the events that it threw at. */
+  const update = ({ first, next, options: { account } }: Seat<A>) => {
+    account.delivered = next - first - account.dropped
+  }
+  const leave = (seat: Seat<A>) => {
+    if (!seats.delete(seat)) return
+    if (seat.next < seat.until) seat.rest = restOf(seat)
+    seat.ended.openUnsafe()
     if (seats.size > 0) return
     isEnded = true
     subscription.cut()
-  }
-  const leave = (seat: Seat<A>) => {
-    if (seat.hasLeft) return
-    if (seat.next < seat.until) seat.rest = restOf(seat)
-    remove(seat)
-    seat.options.ended.openUnsafe()
   }
   /** Subscribes to the events that the sink has not got, from the next one on. */
   const restOf = ({ next, until }: Seat<A>) => {
@@ -92,14 +91,8 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
       position += one.length
     }
     const rest = topic.subscribe(pages)
-    // Before anything can be published: the rest of a sink that was cut ends at its boundary.
-    if (until !== Number.POSITIVE_INFINITY) rest.cut()
+    rest.cut()
     return rest
-  }
-  const threw = (seat: Seat<A>, cause: Cause.Cause<unknown>) => {
-    const rest = restOf(seat)
-    remove(seat)
-    seat.options.onThrow(cause, rest.poll(1, maxTurn) ?? [], rest)
   }
   const closed = (seat: Seat<A>) => {
     const { account, onSinkClosed, sink } = seat.options
@@ -107,7 +100,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
     onSinkClosed()
     leave(seat)
   }
-  /** Hands the sink what it has not got of the page, up to the end of the turn. */
+  /** Hands the sink what it has not got of the page, up to the end of the turn or to an event that it throws at. */
   const serve = (seat: Seat<A>) => {
     const { write } = seat
     const from = Math.max(seat.next - start, 0)
@@ -115,21 +108,25 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
     const end = Math.min(last, from + maxTurn - sinceYield)
     let at = from
     let isOpen = true
-    let cause: Cause.Cause<unknown> | undefined
     try {
       while (at < end && (isOpen = write(page[at]!))) at++
     } catch (defect) {
-      cause = Cause.die(defect)
+      const { account, report } = seat.options
+      account.lastError = defect
+      account.dropped++
+      runFork(report.failed(page[at++]!, Cause.die(defect), identity))
+      seat.failedAt = start + at
     }
-    if (at > from) {
-      sinceYield += at - from
-      seat.next += at - from
-    }
-    if (seat.hasLeft) return
-    if (cause !== undefined) threw(seat, cause)
-    else if (!isOpen) closed(seat)
+    sinceYield += at - from
+    if (at > from) seat.next += at - from
+    if (seat.ended.isOpen()) return
+    if (!isOpen) closed(seat)
     else if (seat.next >= seat.until) leave(seat)
-    else if (end < last) current = seat
+    else if (at < last) current = seat
+    else if (seat.failedAt !== undefined && seat.failedAt < seat.next) {
+      seat.failedAt = undefined
+      runFork(seat.options.report.recovered())
+    }
   }
   const turn = Effect.suspend((): Effect.Effect<void> => {
     for (;;) {
@@ -143,7 +140,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
       const seat = current ?? round.next().value
       current = undefined
       if (seat !== undefined) {
-        if (!seat.hasLeft) serve(seat)
+        if (!seat.ended.isOpen()) serve(seat)
         if (sinceYield < maxTurn) continue
         sinceYield = 0
         return Effect.yieldNow
@@ -155,7 +152,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   const loop = Effect.whileLoop({ while: () => !isEnded, body: () => turn, step: () => {} })
   const run = () => {
     // A function that interrupts the fiber it runs on ends a turn, and not the delivery.
-    Effect.runForkWith(context)(loop).addObserver(() => {
+    runFork(loop).addObserver(() => {
       if (!isEnded) run()
     })
   }
@@ -172,22 +169,29 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
         first,
         next: first,
         until: Number.POSITIVE_INFINITY,
-        hasLeft: false,
+        failedAt: undefined,
+        ended: Latch.makeUnsafe(),
         rest: undefined
       }
       seats.add(seat)
       return {
-        ended: options.ended,
+        ended: seat.ended,
         update: () => update(seat),
         cut: () => {
           seat.until = Math.min(seat.until, topic.published())
           if (seat.next >= seat.until) leave(seat)
         },
         stop: () => leave(seat),
-        abandoned: () => Effect.void,
-        undelivered: () => [],
+        abandoned,
+        undelivered,
         takeRest: () => seat.rest?.poll(1, maxTurn) ?? []
       }
     }
   }
 }
+
+// internals
+
+// A plain function is over when it returns.
+const abandoned = () => Effect.void
+const undelivered = () => []

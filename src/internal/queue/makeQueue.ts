@@ -20,7 +20,7 @@ import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
-import { closeWith, endDrainers, makeShutdown } from "../shutdown.ts"
+import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
 import { type AcknowledgingSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
@@ -285,8 +285,10 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       onSinkClosed: () => begin("stop")
     })
   })
-  const drain = endDrainers(drainers, drainTimeout).pipe(
-    Effect.flatMap((list) => closeWith(account, "undelivered", list, buffer.takeRest)),
+  const drain = Effect.forEach(drainers, (drainer) => endDrainer(drainer, drainTimeout), {
+    concurrency: "unbounded"
+  }).pipe(
+    Effect.flatMap((lists) => closeWith(account, "undelivered", lists.flat(), buffer.takeRest)),
     Effect.tap(() => Effect.sync(settled))
   )
   /** Accepts nothing more, and drains; or stops where the sink below is closed. */

@@ -222,6 +222,8 @@ interface AnyOptions<in E> extends Options {
 
 const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
   Effect.suspend(() => {
+    type Attempts = RetryAttempts<E, G>
+    type Write<B> = Effect.Effect<B, E | SinkClosed>
     type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
     const { while: isTransient = () => true } = options
     const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
@@ -261,7 +263,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     }
 
     /** Notes a success, and answers what is left to be run for it. */
-    const succeeded = (attempts: RetryAttempts<E, G> | undefined, n: number) => {
+    const succeeded = (attempts: Attempts | undefined, n: number) => {
       account.accepted += n
       account.delivered += n
       const run = log.recovered()
@@ -277,7 +279,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       return run === 0 ? Effect.void : annotated(Effect.logWarning(line))
     }
     /** The strategy's judgement, and for how many milliseconds the receiver asked to be left alone. */
-    const judged = (attempts: RetryAttempts<E, G>, error: E) =>
+    const judged = (attempts: Attempts, error: E) =>
       Clock.clockWith((clock) => {
         const judgement = Effect.suspend(() => attempts.failure(error))
         if (!hasProperty(error, "retryAfter")) return Effect.as(judgement, 0)
@@ -286,22 +288,13 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         const due = monotonicMillis(clock) + millis
         return Effect.map(judgement, () => due - monotonicMillis(clock))
       })
-    const attempt = <B>(
-      attempts: RetryAttempts<E, G>,
-      write: Effect.Effect<B, E | SinkClosed>,
-      n: number
-    ): Attempted<B> => {
+    const attempt = <B>(attempts: Attempts, write: Write<B>, n: number): Attempted<B> => {
       const wait = attempts.proceed()
       return Effect.catch(wait === undefined ? write : Effect.andThen(untilClosed(wait), write), (error) =>
         failed(attempts, write, n, error)
       )
     }
-    const failed = <B>(
-      attempts: RetryAttempts<E, G>,
-      write: Effect.Effect<B, E | SinkClosed>,
-      n: number,
-      error: E | SinkClosed
-    ): Attempted<B> => {
+    const failed = <B>(attempts: Attempts, write: Write<B>, n: number, error: E | SinkClosed): Attempted<B> => {
       if (error instanceof SinkClosed) return Effect.fail(error)
       account.lastError = error
       if (!isTransient(error)) {
@@ -329,36 +322,30 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
      */
     const begins =
       <I, B>(
-        write: (input: I) => Effect.Effect<B, E | SinkClosed>,
+        write: (input: I) => Write<B>,
         committed: (b: B) => number,
         half?: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, B> | undefined
       ) =>
       (input: I, fiber: Fiber.Fiber<unknown, unknown>): Begun<E | RetriesExhausted<E>, B> | undefined => {
         if (account.state !== "open") return undefined
         const idle = strategy.idle?.()
-        let attempts: RetryAttempts<E, G> | undefined
+        let attempts: Attempts | undefined
         let begun: Begun<E, B> | undefined
         const started = () => (attempts ??= strategy.start(input, idle))
         const endFirst = (exit: Exit.Exit<B, unknown>) => {
-          const first = begun
+          endWrite(begun, exit, fiber.context)
           begun = undefined
-          endWrite(first, exit, fiber.context)
         }
+        // What the sink's function throws is a defect of the attempt, which the strategy hears of.
+        const first = () => answerOf(() => (begun = half?.(input, fiber))?.effect ?? write(input))
         // What the strategy throws here is a defect of the write, which has not begun.
         const effect =
           idle === undefined
             ? attempt(started(), write(input), 1)
-            : Effect.catch(
-                // What the sink's function throws is a defect of the attempt, which the strategy hears of.
-                answerOf(() => {
-                  begun = half?.(input, fiber)
-                  return begun === undefined ? write(input) : begun.effect
-                }),
-                (error) => {
-                  endFirst(Exit.fail(error))
-                  return failed(started(), write(input), 1, error)
-                }
-              )
+            : Effect.catch(first(), (error) => {
+                endFirst(Exit.fail(error))
+                return failed(started(), write(input), 1, error)
+              })
         account.inFlight++
         return {
           effect,

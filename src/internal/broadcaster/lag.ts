@@ -2,8 +2,10 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
+export type LagGuard = ReturnType<typeof makeLagGuard>
+
 /** A subscriber that may not be further behind than `maxLag`. */
-export interface Limited {
+interface Limited {
   readonly maxLag: number
   readonly lag: () => number
   readonly evict: () => void

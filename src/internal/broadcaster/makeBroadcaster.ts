@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type { Predicate } from "effect/Predicate"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Dropped, Undelivered } from "../../Dropped.ts"
 import { refuseStoreBelow } from "../acknowledgement.ts"
@@ -23,7 +22,7 @@ import { leading, maxTurn } from "../turns.ts"
 import { makeLagGuard } from "./lag.ts"
 import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
 import { makeMember, type Member, type Shared } from "./member.ts"
-import { makeTopic } from "./topic.ts"
+import { makeTopic, route } from "./topic.ts"
 
 /**
  * An event that a sink of a closed broadcaster did not get.
@@ -185,22 +184,17 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     topic,
     ages,
     context,
-    limit: lagGuard.add,
+    filters,
+    lagGuard,
     drainer: () => {
       if (sharedDrainer === undefined || sharedDrainer.isEnded()) sharedDrainer = makeShared(topic, context)
       return sharedDrainer
-    },
-    route: (filter, take, died) => {
-      const offer = (event: A) => {
-        try {
-          if (filter(event)) take(event)
-        } catch (defect) {
-          died(event, defect)
-        }
-      }
-      filters.add(offer)
-      return () => filters.delete(offer)
     }
+  }
+  const lagging = (sink: string | undefined, missed: number) => {
+    const lagged = new SubscriberLagged({ broadcaster: node.name, sink, missed })
+    account.lastError = lagged
+    return lagged
   }
   const log = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect.pipe(annotate(node.kind, node.name)))
   /** Answers the new member, or nothing when the sink was there. */
@@ -222,13 +216,9 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
           filter,
           maxLag,
           onDropped,
-          drainTimeout:
-            options.drainTimeout === undefined ? drainTimeout : Duration.fromInputUnsafe(options.drainTimeout),
-          onEnd: (missed) => {
-            member.finish()
-            if (missed === undefined) return
-            const lagged = new SubscriberLagged({ broadcaster: node.name, sink: sink.node.name, missed })
-            account.lastError = lagged
+          drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? drainTimeout),
+          onEvicted: (missed) => {
+            const lagged = lagging(sink.node.name, missed)
             // The subscription ends whatever the callback does.
             log(
               onEvicted === undefined
@@ -249,69 +239,69 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       members.set(sink, member)
       return Effect.succeed(member)
     })
+  const leave = (member: Member<A>) => {
+    member.begin()
+    return member.finish()
+  }
   /** Ends the membership, and waits until the sink is gone. */
   const end = (member: Member<A>): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      member.begin()
-      return Effect.asVoid(Fiber.await(member.finish()))
-    })
+    Effect.suspend(() => Effect.asVoid(Fiber.await(leave(member))))
   const remove = (sink: EventSink<A, unknown>): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
     Effect.suspend(() => {
       const member = members.get(sink)
       if (member === undefined) return Effect.succeed([])
-      member.begin()
-      const gone = member.finish()
+      const gone = leave(member)
       return Effect.tap(member.shutdown.awaited, () => Fiber.await(gone))
     })
 
-  const subscribe = (
-    options: AnySubscribeOptions<A>
-  ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope> =>
-    Effect.gen(function* () {
-      if (account.state !== "open") return yield* closed
-      const { filter } = options
-      const maxLag = count("Broadcaster.subscribe", "maxLag", options.maxLag ?? unlimited, 1)
-      // What the filter lets through is a topic of its own. What it throws is logged, as a lost event.
-      const source = filter === undefined ? topic : makeTopic<A>(context)
-      const subscription = source.subscribe()
-      const unroute =
-        filter &&
-        shared.route(filter, source.publish, (_, defect) => {
-          account.lastError = defect
-          log(Effect.logError(`a stream of "${node.name}" misses an event that its filter died on`))
-        })
-      let lagged: SubscriberLagged | undefined
-      const unlimit = lagGuard.add({
-        maxLag,
-        lag: subscription.size,
-        evict: () => {
-          lagged = new SubscriberLagged({ broadcaster: node.name, sink: undefined, missed: subscription.size() })
-          account.lastError = lagged
-          end()
-          // What it has not read is left to the collector, page by page.
-          while (subscription.size() > 0) subscription.poll(1, maxTurn)
-        }
-      })
-      const end = () => {
-        streams.delete(end)
-        unroute?.()
-        unlimit()
-        subscription.cut()
+  const subscribe = Effect.fnUntraced(function* (options: AnySubscribeOptions<A>) {
+    if (account.state !== "open") return yield* closed
+    const { filter } = options
+    const maxLag = count("Broadcaster.subscribe", "maxLag", options.maxLag ?? unlimited, 1)
+    // What the filter lets through is a topic of its own. What it throws is logged, as a lost event.
+    const source = filter === undefined ? topic : makeTopic<A>(context)
+    const subscription = source.subscribe()
+    const died = (_: A, defect: unknown) => {
+      account.lastError = defect
+      log(Effect.logError(`a stream of "${node.name}" misses an event that its filter died on`))
+    }
+    const unroute = filter && route(filters, filter, source.publish, died)
+    let lagged: SubscriberLagged | undefined
+    const unlimit = lagGuard.add({
+      maxLag,
+      lag: subscription.size,
+      evict: () => {
+        lagged = lagging(undefined, subscription.size())
+        end()
+        // What it has not read is left to the collector, page by page.
+        while (subscription.size() > 0) subscription.poll(1, maxTurn)
       }
-      streams.add(end)
-      yield* Effect.addFinalizer(() => Effect.sync(end))
-      const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> = Effect.suspend(() => {
-        if (lagged !== undefined) return Effect.fail(lagged)
-        // One event at a pull: a run that stops early leaves what it did not read to the next.
-        const events = subscription.poll(1, 1)
-        if (events === undefined) return Effect.andThen(subscription.wait, pull)
-        return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : Cause.done()
-      })
-      return Stream.fromPull(Effect.succeed(pull))
-    }).pipe(Effect.uninterruptible)
+    })
+    const end = () => {
+      streams.delete(end)
+      unroute?.()
+      unlimit()
+      subscription.cut()
+    }
+    streams.add(end)
+    yield* Effect.addFinalizer(() => Effect.sync(end))
+    const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> = Effect.suspend(() => {
+      if (lagged !== undefined) return Effect.fail(lagged)
+      // One event at a pull: a run that stops early leaves what it did not read to the next.
+      const events = subscription.poll(1, 1)
+      if (events === undefined) return Effect.andThen(subscription.wait, pull)
+      return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : Cause.done()
+    })
+    return Stream.fromPull(Effect.succeed(pull))
+  }, Effect.uninterruptible)
 
   const over = Latch.makeUnsafe()
-  const shutdown = makeShutdown<UndeliveredTo<A>>(context, () => Effect.void)
+  const shutdown = makeShutdown<UndeliveredTo<A>>(context, () =>
+    Effect.map(Fiber.awaitAll(Array.from(members.values(), ({ finish }) => finish())), () => {
+      account.state = "closed"
+      over.openUnsafe()
+    })
+  )
   /** Begins the close, once: all drain side by side, and when the last has, what no call took is reported. */
   const begin = () => {
     if (account.state !== "open") return
@@ -331,16 +321,8 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
         return undelivered
       })
     )
-    Effect.runForkWith(context)(
-      Effect.gen(function* () {
-        yield* shutdown.drained
-        // A call that waits takes all lists or, when it was interrupted, none.
-        yield* Effect.yieldNow
-        yield* Fiber.awaitAll(Array.from(members.values(), ({ finish }) => finish()))
-        account.state = "closed"
-        over.openUnsafe()
-      })
-    )
+    // A call that waits takes all lists or, when it was interrupted, none.
+    Effect.runForkWith(context)(shutdown.finished)
   }
   yield* Effect.addFinalizer(() => {
     begin()

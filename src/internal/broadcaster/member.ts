@@ -13,9 +13,9 @@ import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
-import type { Limited } from "./lag.ts"
+import type { LagGuard } from "./lag.ts"
 import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
-import { makeTopic, type Subscription, type Topic } from "./topic.ts"
+import { makeTopic, route, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
@@ -34,8 +34,8 @@ export interface Options<A, E> {
   readonly filter: Predicate<A> | undefined
   readonly maxLag: number
   readonly onDropped: OnDropped<A, E> | undefined
-  /** It ends, since the sink is closed or it is so many events behind. */
-  readonly onEnd: (lag: number | undefined) => void
+  /** It ends, since it is so many events behind. */
+  readonly onEvicted: (lag: number) => void
   /** It has drained, and all that was dropped has been reported. */
   readonly onGone: () => void
 }
@@ -46,18 +46,13 @@ export interface Shared<in out A> {
   readonly drainer: () => SharedDrainer<A>
   readonly ages: Ages
   readonly context: Context.Context<never>
-  /** Judges each published event from now on, for what takes it or notes that the filter died. Answers what ends that. */
-  readonly route: (
-    filter: Predicate<A>,
-    take: (event: A) => void,
-    died: (event: A, defect: unknown) => void
-  ) => () => void
-  /** Answers what ends the limit. */
-  readonly limit: (limited: Limited) => () => void
+  /** What takes each published event for a member with a filter, besides the topic. */
+  readonly filters: Set<(event: A) => void>
+  readonly lagGuard: LagGuard
 }
 
 export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Member<A> => {
-  const { drainTimeout, filter, maxLag, onDropped, onEnd, sink } = options
+  const { drainTimeout, filter, maxLag, onDropped, onEvicted, onGone, sink } = options
   const { context } = shared
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
@@ -99,10 +94,15 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     if (account.state === "open") account.state = "closing"
     delivery.cut()
   }
+  let gone: Fiber.Fiber<void> | undefined
+  const finish = () =>
+    (gone ??= Effect.runForkWith(context)(
+      Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(onGone)))
+    ))
   const onSinkClosed = () => {
     cut()
     shutdown.begin(drain(drainTimeout, "undelivered"), report.undelivered)
-    onEnd(undefined)
+    finish()
   }
   const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
     Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
@@ -114,7 +114,8 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
   const unroute =
     filter &&
-    shared.route(
+    route(
+      shared.filters,
       filter,
       (event) => {
         topic.publish(event)
@@ -128,29 +129,26 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
     )
-  const unlimit = shared.limit({
+  const unlimit = shared.lagGuard.add({
     maxLag,
     lag,
     evict: () => {
       const missed = lag()
       cut()
       shutdown.begin(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
-      onEnd(missed)
+      finish()
+      onEvicted(missed)
     }
   })
-  let gone: Fiber.Fiber<void> | undefined
   return {
     node,
     shutdown,
     behind,
+    finish,
     begin: () => {
       cut()
       shutdown.begin(drain(drainTimeout, "undelivered"))
-    },
-    finish: () =>
-      (gone ??= Effect.runForkWith(context)(
-        Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(options.onGone)))
-      ))
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as MutableList from "effect/MutableList"
+import type { Predicate } from "effect/Predicate"
 import * as PubSub from "effect/PubSub"
 import * as Scope from "effect/Scope"
 import { join, maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
@@ -144,4 +145,25 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     },
     subscribe
   }
+}
+
+/**
+ * Judges by the filter each event that is published from now on, for what takes it or notes that the filter died. Answers
+ * what ends that.
+ */
+export const route = <A>(
+  filters: Set<(event: A) => void>,
+  filter: Predicate<A>,
+  take: (event: A) => void,
+  died: (event: A, defect: unknown) => void
+) => {
+  const offer = (event: A) => {
+    try {
+      if (filter(event)) take(event)
+    } catch (defect) {
+      died(event, defect)
+    }
+  }
+  filters.add(offer)
+  return () => filters.delete(offer)
 }

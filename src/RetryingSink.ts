@@ -28,7 +28,6 @@ import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
 import {
   type Begun,
-  endWrite,
   fromSource,
   makeSink,
   runWrite,
@@ -333,7 +332,8 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         let begun: Begun<E, B> | undefined
         const started = () => (attempts ??= strategy.start(input, idle))
         const endFirst = (exit: Exit.Exit<B, unknown>) => {
-          endWrite(begun, exit, fiber.context)
+          const rest = begun?.end(exit)
+          if (rest !== undefined) Effect.runForkWith(fiber.context)(rest)
           begun = undefined
         }
         // What the sink's function throws is a defect of the attempt, which the strategy hears of.

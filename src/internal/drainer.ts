@@ -12,7 +12,7 @@ import * as Latch from "effect/Latch"
 import type { Account } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
-import { type Begun, endWrite, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
+import { type Begun, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -100,7 +100,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const endHalf = (exit: Exit.Exit<void, unknown>) => {
     const half = begun
     begun = undefined
-    endWrite(half, exit, options.context)
+    const rest = half?.end(exit)
+    if (rest !== undefined) Effect.runForkWith(options.context)(rest)
   }
   const failed = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
     endHalf(Exit.failCause(cause))

@@ -1,7 +1,6 @@
 /** The contract of every sink, and what makes one. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -165,16 +164,6 @@ export const makeSink: {
   [WriteSync]: writeSync,
   [WriteHalves]: begin
 })
-
-/** Ends a write that has begun, if there is one, for a caller that does not wait for what is left to be run. */
-export const endWrite = <A>(
-  begun: Begun<unknown, A> | undefined,
-  exit: Exit.Exit<A, unknown>,
-  context: Context.Context<never>
-): void => {
-  const rest = begun?.end(exit)
-  if (rest !== undefined) Effect.runForkWith(context)(rest)
-}
 
 /**
  * Runs the write that `begin` answers with, and its end after it; or `closed`, where `begin` answers nothing. The write begins

@@ -15,7 +15,7 @@ import { endWithin } from "../../internal/deadline.ts"
 import type { Hooks, Reports } from "./draining.ts"
 import type { Source } from "./backlog.ts"
 import type { Account } from "../../internal/node.ts"
-import { type Begun, endWrite, type EventSink, type WriteBegin, WriteHalves, WriteSync } from "../../internal/sink.ts"
+import { type Begun, type EventSink, type WriteBegin, WriteHalves, WriteSync } from "../../internal/sink.ts"
 
 /** Events written to a batch sink at once, at most: a failure of unknown extent takes that many apart. */
 export const maxBatch = 1024
@@ -166,7 +166,8 @@ export class Drainer<A, E> {
   private endDirect(cause: Cause.Cause<unknown> | undefined): void {
     const { begun } = this
     this.begun = undefined
-    endWrite(begun, cause === undefined ? Exit.void : Exit.failCause(cause), this.context)
+    const rest = begun?.end(cause === undefined ? Exit.void : Exit.failCause(cause))
+    if (rest !== undefined) Effect.runForkWith(this.context)(rest)
   }
 
   private deliverBatches(

@@ -2,8 +2,6 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
-export type LagGuard = ReturnType<typeof makeLagGuard>
-
 /** A subscriber that may not be further behind than `maxLag`. */
 interface Limited {
   readonly maxLag: number
@@ -14,45 +12,28 @@ interface Limited {
 /**
  * Judges a subscriber that is too far behind after it had a turn, since on one thread a burst is published before any
  * subscriber can run. One that is catching up is judged again after the next turn, and one that is not is evicted.
+ *
+ * Adds to the limits what is to be called after each publish. Answers what ends the limit.
  */
-export const makeLagGuard = (context: Context.Context<never>) => {
-  const all = new Set<Limited>()
-  /** How far behind the subscribers under observation were when they were last looked at. */
-  const seen = new Map<Limited, number>()
-
-  const judge = Effect.suspend(() => {
-    for (const [one, before] of seen) {
-      const lag = one.lag()
-      if (lag > one.maxLag && lag < before) {
-        seen.set(one, lag)
-        continue
-      }
-      seen.delete(one)
-      if (lag <= one.maxLag) continue
-      all.delete(one)
-      one.evict()
-    }
-    return Effect.yieldNow
-  })
-  const observe = Effect.andThen(
-    Effect.yieldNow,
-    Effect.whileLoop({ while: () => seen.size > 0, body: () => judge, step: () => {} })
-  )
-  return {
-    /** Answers what ends the limit. */
-    add: (limited: Limited) => {
-      if (limited.maxLag !== Number.POSITIVE_INFINITY) all.add(limited)
-      return () => {
-        all.delete(limited)
-        seen.delete(limited)
-      }
-    },
-    /** To be called after each publish. */
-    look: () => {
-      if (all.size === 0) return
-      const isObserving = seen.size > 0
-      for (const one of all) if (!seen.has(one) && one.lag() > one.maxLag) seen.set(one, one.lag())
-      if (!isObserving && seen.size > 0) Effect.runForkWith(context)(observe)
-    }
+export const limitLag = (
+  limits: Set<() => void>,
+  context: Context.Context<never>,
+  { evict, lag, maxLag }: Limited
+): (() => void) => {
+  let isObserved = false
+  const judge = (before: number): Effect.Effect<void> =>
+    Effect.andThen(Effect.yieldNow, () => {
+      const now = lag()
+      isObserved = limits.has(look) && now > maxLag
+      if (isObserved && now < before) return judge(now)
+      if (isObserved && limits.delete(look)) evict()
+      return Effect.void
+    })
+  const look = () => {
+    if (isObserved || lag() <= maxLag) return
+    isObserved = true
+    Effect.runForkWith(context)(judge(lag()))
   }
+  if (maxLag !== Number.POSITIVE_INFINITY) limits.add(look)
+  return () => limits.delete(look)
 }

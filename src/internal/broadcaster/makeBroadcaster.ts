@@ -19,7 +19,7 @@ import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makeSink, SinkClosed } from "../sink.ts"
 import { leading, maxTurn } from "../turns.ts"
-import { makeLagGuard } from "./lag.ts"
+import { limitLag } from "./lag.ts"
 import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
 import { makeMember, type Member, type Shared } from "./member.ts"
 import { makeTopic, route } from "./topic.ts"
@@ -130,7 +130,8 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const streams = new Set<() => void>()
   /** What judges published events for those that have a filter. */
   const filters = new Set<(event: A) => void>()
-  const lagGuard = makeLagGuard(context)
+  /** What judges the lag of those that have a limit, after each publish. */
+  const limits = new Set<() => void>()
   let sharedDrainer: SharedDrainer<A> | undefined
 
   const account = makeAccount()
@@ -156,7 +157,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       published(1)
       topic.publish(event)
       if (filters.size > 0) for (const offer of filters) offer(event)
-      lagGuard.look()
+      if (limits.size > 0) for (const look of limits) look()
       return Effect.void
     })
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
@@ -176,7 +177,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       published(some.length)
       topic.publishAll(some)
       for (const offer of filters) some.forEach(offer)
-      lagGuard.look()
+      for (const look of limits) look()
       return Effect.succeed(some.length)
     })
 
@@ -185,7 +186,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     ages,
     context,
     filters,
-    lagGuard,
+    limits,
     drainer: () => {
       if (sharedDrainer === undefined || sharedDrainer.isEnded()) sharedDrainer = makeShared(topic, context)
       return sharedDrainer
@@ -267,7 +268,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     }
     const unroute = filter && route(filters, filter, source.publish, died)
     let lagged: SubscriberLagged | undefined
-    const unlimit = lagGuard.add({
+    const unlimit = limitLag(limits, context, {
       maxLag,
       lag: subscription.size,
       evict: () => {

@@ -13,7 +13,7 @@ import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
-import type { LagGuard } from "./lag.ts"
+import { limitLag } from "./lag.ts"
 import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
 import { makeTopic, route, type Subscription, type Topic } from "./topic.ts"
 
@@ -48,7 +48,8 @@ export interface Shared<in out A> {
   readonly context: Context.Context<never>
   /** What takes each published event for a member with a filter, besides the topic. */
   readonly filters: Set<(event: A) => void>
-  readonly lagGuard: LagGuard
+  /** What judges its lag after each publish. */
+  readonly limits: Set<() => void>
 }
 
 export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Member<A> => {
@@ -129,7 +130,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
     )
-  const unlimit = shared.lagGuard.add({
+  const unlimit = limitLag(shared.limits, context, {
     maxLag,
     lag,
     evict: () => {

@@ -10,14 +10,7 @@ import { decoder, encoder, fromResult } from "../internal/encoding/codec.ts"
 import { EnvelopeError, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Json from "../internal/encoding/json.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
-import {
-  decodeJson,
-  decodeText,
-  encodeJson,
-  encodeJsonPart,
-  type Message,
-  type Part
-} from "./internal/envelope/body.ts"
+import { decodeJson, decodeText, encodeJson, type Message, type Part } from "./internal/envelope/body.ts"
 import * as MediaType from "./internal/envelope/mediaType.ts"
 import * as RegistryEvent from "./RegistryEvent.ts"
 
@@ -194,7 +187,7 @@ export const ndjson = <A>(
     contentType,
     join: { prefix: new Uint8Array(), separator: lineFeed, suffix: lineFeed },
     id: options?.id,
-    encode: encodeJsonPart(encoder(schema)),
+    encode: encodeJson(encoder(schema)),
     decode: decodeText(contentType, (text) => Effect.forEach(lines(text), decodeLine))
   }
 }
@@ -256,7 +249,7 @@ export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.
           : undefined
     },
     // The schema changes nothing but the order of the fields, so the event that it has judged is written as it is.
-    encode: encodeJsonPart((event) => Effect.mapEager(encodeRegistryEvent(event), () => event)),
+    encode: encodeJson((event) => Effect.mapEager(encodeRegistryEvent(event), () => event)),
     decode: (message) => {
       const { "content-type": type = "" } = message.headers
       const expected = versionOf(type) === undefined ? registryTypes.join(" or ") : MediaType.essence(type)

@@ -36,20 +36,16 @@ export const decoder = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
     Effect.mapErrorEager(decode(value), issueError("decode", path))
 }
 
-/** Makes the function that answers a JSON value as the bytes of its text. */
-export const makeToBytes =
-  (encode: typeof Utf8.encode) =>
-  (value: unknown): Effect.Effect<Uint8Array, EnvelopeError> => {
-    try {
-      const text: string | undefined = JSON.stringify(value)
-      return text === undefined ? failed("encode", "not a JSON value") : Effect.succeed(encode(text))
-    } catch (defect) {
-      // Schemas such as `Schema.Any` let through what JSON cannot hold: a circle, a bigint, depth.
-      return failed("encode", isOverflow(defect) ? "nested too deeply" : "not a JSON value")
-    }
+/** A JSON value as the bytes of its text. */
+export const toBytes = (value: unknown): Effect.Effect<Uint8Array, EnvelopeError> => {
+  try {
+    const text: string | undefined = JSON.stringify(value)
+    return text === undefined ? failed("encode", "not a JSON value") : Effect.succeed(Utf8.encode(text))
+  } catch (defect) {
+    // Schemas such as `Schema.Any` let through what JSON cannot hold: a circle, a bigint, depth.
+    return failed("encode", isOverflow(defect) ? "nested too deeply" : "not a JSON value")
   }
-
-export const toBytes = makeToBytes(Utf8.encode)
+}
 
 /** Encodes or decodes at once. A value that is nested too deeply for the stack, or in a circle, is bad input, not a defect. */
 export const guarded = <A>(

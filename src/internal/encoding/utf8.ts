@@ -5,7 +5,6 @@ import * as Result from "effect/Result"
 const { TextDecoder, TextEncoder } = globalThis as unknown as {
   readonly TextEncoder: new () => {
     readonly encode: (text: string) => Uint8Array
-    readonly encodeInto: (text: string, into: Uint8Array) => { readonly written: number }
   }
   readonly TextDecoder: new (
     label: string,
@@ -20,23 +19,6 @@ const lenient = new TextDecoder("utf-8", { ignoreBOM: true })
 
 export const encode = (text: string): Uint8Array => encoder.encode(text)
 
-/**
- * Makes an `encode` for bytes that are copied soon: short texts share buffers, since a buffer of its own is most of what a
- * short text costs. The bytes of one text keep the whole buffer alive.
- */
-export const makePooledEncode = (): typeof encode => {
-  let pool = new Uint8Array()
-  return (text) => {
-    const maxBytes = 3 * text.length
-    if (maxBytes > poolBytes / 8) return encode(text)
-    if (maxBytes > pool.length) pool = new Uint8Array(poolBytes)
-    const { written } = encoder.encodeInto(text, pool)
-    const bytes = pool.subarray(0, written)
-    pool = pool.subarray(written)
-    return bytes
-  }
-}
-
 /** Bytes as text, less the byte order mark that a JSON text may have in front (RFC 8259, section 8.1). */
 export const decode = (bytes: Uint8Array): Result.Result<string, string> => decodeBy(strict, bytes)
 
@@ -44,8 +26,6 @@ export const decode = (bytes: Uint8Array): Result.Result<string, string> => deco
 export const decodeExactly = (bytes: Uint8Array): Result.Result<string, string> => decodeBy(exact, bytes)
 
 // internals
-
-const poolBytes = 64 * 1024
 
 const decodeBy = (decoder: typeof strict, bytes: Uint8Array): Result.Result<string, string> =>
   // A fatal decoder throws for nothing else, and does not say where.

@@ -1,7 +1,7 @@
 /** The bodies of requests: what they are, from bytes to JSON and back. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { fromResult, guarded, makeToBytes, toBytes as toOwnBytes } from "../../../internal/encoding/codec.ts"
+import { fromResult, guarded, toBytes } from "../../../internal/encoding/codec.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
 import * as Json from "../../../internal/encoding/json.ts"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
@@ -14,7 +14,6 @@ import * as MediaType from "./mediaType.ts"
  * @since 0.1.0
  */
 export interface Part {
-  /** A view, whose buffer may be larger and hold other events. */
   readonly body: Uint8Array
   /** Headers of the request beside `content-type`, in lower case; also a `content-type` in place of the envelope's. */
   readonly headers: Readonly<Record<string, string>>
@@ -34,13 +33,9 @@ export interface Message {
 
 /** Encodes an event as a JSON text, from what makes a JSON value of it. */
 export const encodeJson =
-  <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>, toBytes = toOwnBytes) =>
+  <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>) =>
   (event: A): Effect.Effect<Part, EnvelopeError> =>
     guarded("encode", () => Effect.mapEager(Effect.flatMapEager(encode(event), toBytes), toPart))
-
-/** The same for an event among others, whose bytes are copied into the body of their request. */
-export const encodeJsonPart = <A>(encode: (event: A) => Effect.Effect<unknown, EnvelopeError>) =>
-  encodeJson(encode, makeToBytes(Utf8.makePooledEncode()))
 
 /** Decodes a request of a media type from its text. */
 export const decodeText =

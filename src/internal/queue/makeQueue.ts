@@ -223,16 +223,14 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     offer(event, keyOf?.(event))
     return true
   }
-  const write = isUnbounded
-    ? (event: A) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
-    : (event: A) =>
-        Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
-          if (account.state !== "open") return closed
-          const key = keyOf?.(event)
-          if (!admission.fits(1)) return overflown([event], [key], fiber)
-          offer(event, key)
-          return Effect.void
-        })
+  const write = (event: A) =>
+    Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
+      if (account.state !== "open") return closed
+      const key = keyOf?.(event)
+      if (!admission.fits(1)) return overflown([event], [key], fiber)
+      offer(event, key)
+      return Effect.void
+    })
   const acceptAll = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) =>
     Effect.withFiber((fiber): Effect.Effect<number, QueueFull | SinkClosed> => {
       if (account.state !== "open") return closed

@@ -2,7 +2,6 @@
  * Takes events from a source and writes them to a sink, one at a time or in batches, through failures, defects and
  * interruptions, until the source ends or its deadline comes. Behind every queue and every subscription.
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,7 +11,7 @@ import * as Latch from "effect/Latch"
 import type { Account } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
-import { type Begun, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
+import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -158,29 +157,16 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       return Effect.void
     })
   }
-  /** Batches, up to `maxTurn` events of them before other fibers get a turn: a wrapper may handle each of the events. */
-  const commitBatches = (writeSome: NonNullable<EventSink<A, E>["writeSome"]>) => {
-    let sinceYield = 0
-    return Effect.whileLoop({
-      while: advance,
-      body: () => {
-        if (sinceYield >= maxTurn) {
-          sinceYield = 0
-          return Effect.as(Effect.yieldNow, 0)
-        }
-        const events = position === 0 && batch.length <= limit ? batch : batch.slice(position, position + limit)
-        setInFlight(events.length)
-        // Not empty, by the condition of the loop.
-        return writeSome(events as unknown as NonEmptyReadonlyArray<A>)
-      },
-      step: (n) => {
-        if (n === 0) return
-        sinceYield += n
-        // A sink that takes a few at a time is not offered a thousand each time.
-        limit = n < inFlight ? Math.max(minBatch, 16 * n) : Math.min(limit * 2, maxBatch)
-        delivered(n)
-      }
-    })
+  const nextBatch = () => {
+    if (!advance()) return []
+    const events = position === 0 && batch.length <= limit ? batch : batch.slice(position, position + limit)
+    setInFlight(events.length)
+    return events
+  }
+  const committed = (n: number) => {
+    // A sink that takes a few at a time is not offered a thousand each time.
+    limit = n < inFlight ? Math.max(minBatch, 16 * n) : Math.min(limit * 2, maxBatch)
+    delivered(n)
   }
   /**
    * One write after another. Writes in two halves take 205 ns an event where `write` takes 365, and a broadcast to ten
@@ -207,7 +193,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     writeSync !== undefined
       ? commitSync(writeSync)
       : sink.writeSome !== undefined
-        ? commitBatches(sink.writeSome)
+        ? commitBatches(sink.writeSome, nextBatch, committed)
         : commitEach
 
   const deliver = Effect.catchCause(commit, failed)

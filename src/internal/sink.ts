@@ -296,35 +296,47 @@ export const wrap = <A, E, W, B, F, X, R>(
   Effect.map(fromSource(source), (self) => makeSink(parts(self)) as Wrapped<B, F, W>)
 
 /**
- * Commits all events in order, batch by batch, and calls `committed` with how many of each batch were committed. A wrapper
- * hands on a part a turn of what it is given: between these parts the event loop gets its turn here.
+ * Commits the batches that `next` answers with, until one is empty, and calls `committed` with how many of each were
+ * committed. A wrapper handles each event, a part a turn of what it is given: between these parts the event loop gets its
+ * turn here.
  */
+export const commitBatches = <A, E>(
+  writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
+  next: () => ReadonlyArray<A>,
+  committed: (n: number) => void
+): Effect.Effect<void, E> => {
+  let batch: ReadonlyArray<A> = []
+  let sinceYield = 0
+  return Effect.whileLoop({
+    while: () => sinceYield >= maxTurn || (batch = next()).length > 0,
+    body: () => {
+      // Not empty, by the condition of the loop.
+      if (sinceYield < maxTurn) return writeSome(batch as NonEmptyReadonlyArray<A>)
+      sinceYield = 0
+      return Effect.as(Effect.yieldNow, 0)
+    },
+    step: (n) => {
+      if (n === 0) return
+      sinceYield += n
+      committed(n)
+    }
+  })
+}
+
+/** Commits all events in order, batch by batch. */
 export const commitAll = <A, E>(
   writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
   events: ReadonlyArray<A>,
   committed: (n: number) => void
 ): Effect.Effect<void, E> =>
   Effect.suspend(() => {
-    let next = 0
-    let sinceYield = 0
-    let offered = events.length
-    return Effect.whileLoop({
-      while: () => next < events.length,
-      body: () => {
-        if (sinceYield >= maxTurn) {
-          sinceYield = 0
-          return Effect.as(Effect.yieldNow, 0)
-        }
-        // Not empty, by the condition of the loop.
-        return writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>)
-      },
-      step: (n) => {
-        if (n === 0) return
-        next += n
-        sinceYield += n
-        // Offering all the rest each time would cost the square of it.
-        offered = Math.max(64, 16 * n)
-        committed(n)
-      }
+    let at = 0
+    let most = events.length
+    const next = () => (at === 0 ? events : events.slice(at, at + most))
+    return commitBatches(writeSome, next, (n) => {
+      at += n
+      // Offering all the rest each time would cost the square of it.
+      most = Math.max(64, 16 * n)
+      committed(n)
     })
   })

@@ -22,11 +22,11 @@ import { makeAdmission } from "./internal/admission.ts"
 import { makeAges } from "./internal/ages.ts"
 import { withoutConstruction } from "./internal/context.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
-import { makeAccount, makeNode, pendingOf } from "./internal/node.ts"
+import { pendingOf } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
 import { makeReport } from "./internal/report.ts"
 import { closeWith, makeShutdown } from "./internal/shutdown.ts"
-import { makeSink, SinkClosed } from "./internal/sink.ts"
+import { makePart, makeSink } from "./internal/sink.ts"
 
 /**
  * A sink that is read as a stream.
@@ -107,17 +107,14 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const context = withoutConstruction(yield* Effect.context<never>())
   const queue = yield* Queue.unbounded<A, Cause.Done>()
-  const account = makeAccount()
-  const pending = () => pendingOf(account)
-  const ages = makeAges(context, pending)
-  const node = makeNode({
+  const { account, closed, node } = makePart({
     kind: "EventChannel",
     name: options.name,
-    account,
     acknowledges: "memory",
     oldestAge: (now) => ages.oldest(pending(), now)
   })
-  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+  const pending = () => pendingOf(account)
+  const ages = makeAges(context, pending)
   const report = makeReport(node, options.onDropped, context)
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   /** Readers that wait: each is room for one event. */

@@ -13,8 +13,8 @@ import type * as Context from "effect/Context"
 import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
-import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
-import { isSource, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
+import { edgeTo } from "./internal/node.ts"
+import { isSource, makePart, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
 import { leading } from "./internal/turns.ts"
 
 /**
@@ -98,11 +98,9 @@ export const layer = <I, A, E, X, R>(
 // internals
 
 const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>, options: Options | undefined) => {
-  const account = makeAccount()
-  const node = makeNode({
+  const { account, node } = makePart({
     kind: "EventFilter",
     name: options?.name,
-    account,
     downstream: () => [edgeTo(sink, true)],
     state: () => sink.node.state,
     update: () => void (account.accepted = account.delivered + account.filtered)

@@ -24,11 +24,12 @@ import { defaultDrainTimeout } from "./internal/deadline.ts"
 import { answerOf } from "./internal/eager.ts"
 import { annotate, makeFailureLog } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
+import { edgeTo } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
 import {
   type Begun,
   fromSource,
+  makePart,
   makeSink,
   runWrite,
   SinkClosed,
@@ -227,11 +228,9 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const { while: isTransient = () => true } = options
     const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 minute")
-    const account = makeAccount()
-    const node = makeNode({
+    const { account, node } = makePart({
       kind: "RetryingSink",
       name: options.name,
-      account,
       downstream: () => [edgeTo(sink, true)],
       breaker: strategy.breaker
     })

@@ -9,8 +9,8 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { makeAccount, makeNode, type SinkNode } from "./node.ts"
-import { type BatchSink, type EventSink, makeSink, type Parts, runWrite, SinkClosed } from "./sink.ts"
+import type { SinkNode } from "./node.ts"
+import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
 /**
@@ -175,8 +175,7 @@ export const sync = <A>(
   options?: SyncOptions
 ): Effect.Effect<EventSink<A>, never, Scope.Scope> =>
   Effect.suspend(() => {
-    const account = makeAccount()
-    const node = nodeOf(account, options)
+    const { account, closed, node } = leafPart(options)
     const writeSync = (event: A): boolean => {
       if (account.state !== "open") return false
       write(event)
@@ -186,8 +185,7 @@ export const sync = <A>(
     const sink = makeSink<A, never>({
       node,
       writeSync,
-      write: (event) =>
-        Effect.suspend(() => (writeSync(event) ? Effect.void : Effect.fail(new SinkClosed({ sink: node.name }))))
+      write: (event) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
     })
     return Effect.as(
       Effect.addFinalizer(() => Effect.sync(() => void (account.state = "closed"))),
@@ -197,19 +195,17 @@ export const sync = <A>(
 
 // internals
 
-const nodeOf = (
-  account: ReturnType<typeof makeAccount>,
-  { acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}
-) =>
-  makeNode({
+const leafPart = ({ acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
+  const part = makePart({
     kind,
     name,
-    account,
     acknowledges,
     // A leaf holds nothing.
-    update: () => void (account.accepted = account.delivered),
+    update: () => void (part.account.accepted = part.account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))
   })
+  return part
+}
 
 const leaf = <A, E, R>(
   options: MakeOptions | undefined,
@@ -219,16 +215,14 @@ const leaf = <A, E, R>(
   Effect.uninterruptible(
     Effect.contextWith((context: Context.Context<R>) => {
       const timeout = Duration.fromInputUnsafe(options?.drainTimeout ?? defaultDrainTimeout)
-      const account = makeAccount()
-      const node = nodeOf(account, options)
+      const { account, closed, node } = leafPart(options)
       const writes = makeWrites(account, node)
       const provide = capture(context)
-      const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
 
       const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
         // One for all writes: the effect is read at once, and the end is the same.
         const begun = {
-          effect: undefined as unknown as Effect.Effect<B, Own<E> | SinkClosed>,
+          effect: Effect.never as Effect.Effect<B, Own<E> | SinkClosed>,
           end: (exit: Exit.Exit<B, unknown>): undefined => {
             if (Exit.isSuccess(exit)) account.delivered += committed(exit.value)
             else if (!Cause.hasInterruptsOnly(exit.cause)) account.lastError = Cause.squash(exit.cause)

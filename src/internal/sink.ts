@@ -9,7 +9,7 @@ import { identity } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import { hasProperty } from "effect/Predicate"
-import type { SinkNode } from "./node.ts"
+import { makeAccount, makeNode, type NodeOptions, type SinkNode } from "./node.ts"
 import { maxTurn } from "./turns.ts"
 
 /**
@@ -139,6 +139,13 @@ export const sinkClosedOf = (cause: Cause.Cause<unknown>): SinkClosed | undefine
     if (Cause.isFailReason(reason) && reason.error instanceof SinkClosed) return reason.error
   }
   return undefined
+}
+
+/** The account and the node of a part, and what it answers a write with once it is closed. */
+export const makePart = (options: Omit<NodeOptions, "account">) => {
+  const account = makeAccount()
+  const node = makeNode({ ...options, account })
+  return { account, node, closed: Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name }))) }
 }
 
 /** The parts that a sink is made of. */

@@ -14,10 +14,9 @@ import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { annotate } from "../failureLog.ts"
-import { makeAccount, makeNode } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
-import { type EventSink, makeSink, SinkClosed } from "../sink.ts"
+import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
 import { leading, maxTurn } from "../turns.ts"
 import { limitLag } from "./lag.ts"
 import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
@@ -134,16 +133,13 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const limits = new Set<() => void>()
   let sharedDrainer: SharedDrainer<A> | undefined
 
-  const account = makeAccount()
-  const node = makeNode({
+  const { account, closed, node } = makePart({
     kind: "Broadcaster",
     name: options.name,
-    account,
     acknowledges: "memory",
     downstream: () => Array.from(members.values(), ({ node }) => ({ node, acknowledges: false }))
   })
   const ages = makeAges(context, () => [...members.values()].reduce((most, one) => Math.max(most, one.behind()), 0))
-  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
 
   /** A published event is delivered as far as the broadcaster goes: each sink keeps an account of its own. */
   const published = (n: number) => {

@@ -8,10 +8,10 @@ import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
+import { edgeTo, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
-import { type EventSink, WriteSync } from "../sink.ts"
+import { type EventSink, makePart, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import { limitLag } from "./lag.ts"
 import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
@@ -58,16 +58,14 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
   const ages = filter === undefined ? shared.ages : makeAges(context, () => behind())
-  const account = makeAccount()
   const update = () => {
     // The account is what was published meanwhile: nothing is counted at each publish.
     if (account.state === "open") account.accepted = topic.published() - first + refused
     delivery.update()
   }
-  const node = makeNode({
+  const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
-    account,
     downstream: () => [edgeTo(sink, false)],
     update,
     oldestAge: (now) => ages.oldest(behind(), now)

@@ -15,13 +15,13 @@ import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
-import { edgeTo, makeAccount, makeNode, pendingOf, reaches } from "../node.ts"
+import { edgeTo, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
-import { type AcknowledgingSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
+import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
@@ -122,17 +122,14 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const isUnbounded = capacity === unbounded
   const context = withoutConstruction(yield* Effect.context<never>())
 
-  const account = makeAccount()
-  const node = makeNode({
+  const { account, closed, node } = makePart({
     kind: "EventQueue",
     name: options.name,
-    account,
     acknowledges: "memory",
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
   refuseStoreBelow(node, sink.node)
-  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
   const report = makeReport(node, options.onDropped, context)
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
 

@@ -15,7 +15,7 @@ import { type Pipeable, Prototype } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import { answerOf } from "./internal/eager.ts"
+import { answerOf } from "./internal/answerOf.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 
 /**

@@ -3,7 +3,6 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
-import { exitEager, loopEager } from "../../../internal/eager.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
 import type { Envelope, Join, Part } from "../../Envelope.ts"
 import { TooLarge } from "../../HttpSinkError.ts"
@@ -56,9 +55,18 @@ export const makeBatchContent = <A>(encode: Envelope<A>["encode"], join: Join, {
         if (refused !== undefined || parts.length === limit) return undefined
         // Not out of bounds, by the condition above.
         const event = events[parts.length] as A
-        return ofSpared !== undefined && Object.is(spared, event) ? Effect.succeed(ofSpared) : exitEager(encode(event))
+        return ofSpared !== undefined && Object.is(spared, event)
+          ? Effect.succeed(ofSpared)
+          : Effect.exit(encode(event))
       }
-      return Effect.flatMap(loopEager(next, add), () => {
+      let encoding: Effect.Effect<Exit.Exit<Part, EnvelopeError>> | undefined
+      const encoded = Effect.whileLoop({
+        while: () => (encoding = next()) !== undefined,
+        // There is one, by the condition of the loop.
+        body: () => encoding!,
+        step: add
+      })
+      return Effect.flatMap(encoded, () => {
         const [first] = parts
         // Without a part the first event was refused.
         if (first === undefined) return refused!

@@ -28,14 +28,3 @@ export const loopEager = <A, E>(
     step
   })
 }
-
-/** The answer of a user's function, whose defect is not thrown but run. */
-export const answerOf = <B extends Effect.Effect<unknown, unknown> | undefined>(
-  call: () => B
-): B | Effect.Effect<never> => {
-  try {
-    return call()
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}

@@ -10,11 +10,20 @@ import { decoder, encoder, fromResult } from "../internal/encoding/codec.ts"
 import { EnvelopeError, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Json from "../internal/encoding/json.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
-import { decodeJson, decodeText, encodeJson, type Message, type Part } from "./internal/envelope/body.ts"
+import {
+  decodeEach,
+  decodeJson,
+  decodeText,
+  encodeJson,
+  type InvalidEvent,
+  type Message,
+  type OnInvalid,
+  type Part
+} from "./internal/envelope/body.ts"
 import * as MediaType from "./internal/envelope/mediaType.ts"
 import * as RegistryEvent from "./RegistryEvent.ts"
 
-export { EnvelopeError, type Message, type Part }
+export { EnvelopeError, type InvalidEvent, type Message, type OnInvalid, type Part }
 
 /** A mistake in the program is a defect. */
 const check = (isRight: boolean, option: string, expected: string, value: string): void => {
@@ -30,8 +39,8 @@ const versionOf = (contentType: string): number | undefined => {
   return digits === undefined ? undefined : Number(digits)
 }
 
-const RegistryBody = Schema.Struct({ events: Schema.NullOr(Schema.Array(RegistryEvent.RegistryEvent)) })
-const decodeRegistryBody = decoder(RegistryBody)
+const decodeRegistryBody = decoder(Schema.Struct({ events: Schema.NullOr(Schema.Array(Schema.Unknown)) }))
+const decodeRegistryEvent = decoder(RegistryEvent.RegistryEvent)
 const encodeRegistryEvent = encoder(RegistryEvent.RegistryEvent)
 
 /**
@@ -54,7 +63,7 @@ export interface Envelope<in out A> {
   readonly accepts?: Accepts | undefined
   /** One event's part of a request. An `Exit` is cheapest, where no effect is needed. */
   readonly encode: (event: A) => Effect.Effect<Part, EnvelopeError>
-  /** The events of a request, in order. A request with one bad event is refused whole. */
+  /** The events of a request, in order. A request with one bad event is refused whole, unless `onInvalid` is given. */
   readonly decode: (message: Message) => Effect.Effect<ReadonlyArray<A>, EnvelopeError>
 }
 
@@ -91,16 +100,29 @@ export interface Join {
  * @category options
  * @since 0.1.0
  */
-export interface NdjsonOptions<in A> {
+export interface NdjsonOptions<in A> extends BatchOptions {
   /** The id of an event. */
   readonly id?: ((event: A) => string) | undefined
+}
+
+/**
+ * How requests of many events are read.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface BatchOptions {
+  /** Leaves out each event that is not decoded, and keeps or reports it. Without it the request is refused. */
+  readonly onInvalid?: OnInvalid | undefined
 }
 
 /**
  * @category options
  * @since 0.1.0
  */
-export interface JsonOptions<in A> extends NdjsonOptions<A> {
+export interface JsonOptions<in A> {
+  /** The id of an event. */
+  readonly id?: ((event: A) => string) | undefined
   /** The media type of a request: `application/json` by default. A text that is not a media type is a defect. */
   readonly contentType?: string | undefined
 }
@@ -188,7 +210,7 @@ export const ndjson = <A>(
     join: { prefix: new Uint8Array(), separator: lineFeed, suffix: lineFeed },
     id: options?.id,
     encode: encodeJson(encoder(schema)),
-    decode: decodeText(contentType, (text) => Effect.forEach(lines(text), decodeLine))
+    decode: decodeText(contentType, (text) => decodeEach(lines(text), decodeLine, options?.onInvalid))
   }
 }
 
@@ -196,7 +218,7 @@ export const ndjson = <A>(
  * @category options
  * @since 0.1.0
  */
-export interface RegistryOptions {
+export interface RegistryOptions extends BatchOptions {
   /**
    * The media type of a request that is sent: `RegistryEvent.mediaType` by default, `RegistryEvent.mediaTypeV2`, or a
    * later version. Any other is a defect.
@@ -253,9 +275,13 @@ export const registryWith = (options?: RegistryOptions): Envelope<RegistryEvent.
     decode: (message) => {
       const { "content-type": type = "" } = message.headers
       const expected = versionOf(type) === undefined ? registryTypes.join(" or ") : MediaType.essence(type)
-      return decodeJson(expected, (body) =>
+      const decodeEvent = (event: unknown, index: number) =>
         // The schema has found this type; its own answer has the fields in another order.
-        Effect.mapEager(decodeRegistryBody(body), () => (body as typeof RegistryBody.Type).events ?? [])
+        Effect.mapEager(decodeRegistryEvent(event, ["events", index]), () => event as RegistryEvent.RegistryEvent)
+      return decodeJson(expected, (body) =>
+        Effect.flatMapEager(decodeRegistryBody(body), ({ events }) =>
+          decodeEach(events ?? [], decodeEvent, options?.onInvalid)
+        )
       )(message)
     }
   }

@@ -37,7 +37,7 @@ export type { Deduplication } from "./internal/ingress/deduplication.ts"
 export type { Handshake } from "./internal/ingress/handshake.ts"
 export type { OnRefused } from "./internal/ingress/onRefused.ts"
 export type { Problem, Reply } from "./internal/ingress/refusal.ts"
-export type { Verification } from "./internal/ingress/verification.ts"
+export type { Sender, Verification } from "./internal/ingress/verification.ts"
 
 /**
  * An answer that was given.
@@ -56,6 +56,8 @@ export interface Answer {
    * `onRefused` gave another answer, or failed.
    */
   readonly problem?: Problem | undefined
+  /** The name of the sender of a signed request; absent without `verify.senders`. */
+  readonly sender?: string | undefined
 }
 
 /**
@@ -142,7 +144,7 @@ export const make = <A, E = never, X = never, R = never>(
     const handshake = options.handshake && makeHandshake(options.handshake)
     const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
     const selectEnvelope = makeSelectEnvelope(envelopes)
-    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify)
+    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify, log.evicted)
     const sink = yield* fromSource(source)
     const commitEvents = makeCommitEvents(sink, deduplicate, writeTimeout, options.refusal)
     const answerRefused = onRefused && makeAnswerRefused(onRefused, writeTimeout)
@@ -152,6 +154,7 @@ export const make = <A, E = never, X = never, R = never>(
       let isUnread = announceBody(headers)
       let committed = { events: 0, duplicates: 0 }
       let problem: Problem | undefined
+      let sender: string | undefined
       const receive = Effect.gen(function* () {
         if (method === "OPTIONS" && handshake !== undefined) return yield* handshake(headers, allow)
         if (method !== "POST") return yield* refuse(405, `Expected ${allow}, got ${method}`, { headers: { allow } })
@@ -159,14 +162,16 @@ export const make = <A, E = never, X = never, R = never>(
         const selected = selectEnvelope(headers)
         // The body is read only where it is decoded or kept.
         if (answerRefused === undefined) yield* selected
-        const message = { headers, body: yield* readBody(request, maxBytes, bodyTimeout) }
+        const received = { headers, body: yield* readBody(request, maxBytes, bodyTimeout) }
         isUnread = false
-        const signatureId = verify && (yield* verify(message))
+        const genuine = verify && (yield* verify(received))
+        sender = genuine?.sender
+        const message = sender === undefined ? received : { ...received, sender }
         const commit = Effect.gen(function* () {
           const envelope = yield* selected
           const events = yield* Effect.catch(envelope.decode(message), (error) => refuse(400, error.message))
           yield* log.warning(envelope.accepts?.warning?.(headers))
-          const duplicates = yield* commitEvents(envelope, events, signatureId)
+          const duplicates = yield* commitEvents(envelope, events, genuine)
           committed = { events: events.length - duplicates, duplicates }
           return accepted
         })
@@ -181,10 +186,12 @@ export const make = <A, E = never, X = never, R = never>(
           onSuccess: (response) => Effect.as(log.accepted(committed.events, problem !== undefined), response),
           onFailure: (refused) => {
             problem ??= problemOf(refused)
-            return Effect.as(log.refused(refused), toResponse(refused, retryAfter))
+            return Effect.as(log.refused(refused, sender), toResponse(refused, retryAfter))
           }
         }),
-        Effect.tap(({ status }) => report({ status, ...committed, ...(problem && { problem }) })),
+        Effect.tap(({ status }) =>
+          report({ status, ...committed, ...(problem && { problem }), ...(sender !== undefined && { sender }) })
+        ),
         // The rest of a body is not waited for.
         Effect.map((response) => (isUnread ? HttpServerResponse.setHeader(response, "connection", "close") : response))
       )
@@ -212,8 +219,9 @@ export const make = <A, E = never, X = never, R = never>(
  * 4xx a minute after the last line of that run. A warning of an envelope, such as an unknown version, is logged once.
  *
  * An id counts from the commit of its event on. Of two concurrent requests with one id the second waits for the first, and
- * writes when the first failed. The id of a signed request is that of its signature. Otherwise each event has the identity
- * of its envelope: source and id of a `CloudEvent`, `id` of all others. Events without an id are never duplicates.
+ * writes when the first failed. The id of a signed request is that of its signature, and known for its sender alone. Otherwise
+ * each event has the identity of its envelope: source and id of a `CloudEvent`, `id` of all others. Events without an id are never
+ * duplicates.
  *
  * Events are written in order. When the sink fails in the middle of a request, a part of the request is committed. The
  * sender redelivers the whole request, and with ids only the other events are written then. Without ids the committed part
@@ -227,8 +235,10 @@ export const make = <A, E = never, X = never, R = never>(
  * committed all the same. The sink must expect redeliveries, as of any sender. A write that refuses interruption keeps its
  * ids claimed until it ends, and duplicates are answered with 503 meanwhile.
  *
- * A sender without a signature can send an id of another sender first, and the genuine event is then a duplicate: set
- * `deduplicate: false` where senders do not trust each other. The ids are in memory, and each process has its own.
+ * A sender without a signature can send an id of another sender first, and the genuine event is then a duplicate: where senders
+ * do not trust each other, give each a name in `verify.senders`, or set `deduplicate: false`. The ids are in memory, and each
+ * process has its own: after a restart, on another machine, and beyond `maxIds`, a signed request can be replayed within its
+ * tolerance.
  *
  * Node and the server's adapter refuse some requests before a route sees them, with a bare 400, 408, 411, 413, 417 or 431.
  *

@@ -1,7 +1,8 @@
 /**
  * Standard Webhooks 1.0.0 signatures, the symmetric scheme: HMAC-SHA256 over the id, the time of the attempt and the exact
- * bytes of the body, in the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`. A verified request comes from
- * an owner of the secret, is unchanged, and is not an old one played again.
+ * bytes of the body, in the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`; Svix sends the same as `svix-id`,
+ * `svix-timestamp` and `svix-signature`. A verified request comes from an owner of the secret, with its body unchanged, and is
+ * not an old one played again. Other headers are not signed.
  *
  * Everything runs on Web Crypto (`effect/crypto/WebCrypto`, by default `globalThis.crypto`): nothing has to be provided.
  *
@@ -17,7 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Utf8 from "../internal/encoding/utf8.ts"
 import { type Secret, signatures } from "./internal/signature/webhookSecret.ts"
 
-export { InvalidSecret, type Secret, secret } from "./internal/signature/webhookSecret.ts"
+export { InvalidSecret, raw, type Secret, secret, type SecretInput } from "./internal/signature/webhookSecret.ts"
 
 /**
  * The content of a signature.
@@ -70,7 +71,8 @@ export type SignatureHeaders = {
  *
  * An id may not contain a full stop: the specification asks for that ("Signature scheme") where ids come from users, and
  * a verifier could otherwise be shown another id, time and body under the same signature. It is printable ASCII of at most
- * 1,024 characters, and neither begins nor ends with a space.
+ * 1,024 characters, and neither begins nor ends with a space. The headers have the standard names, which the libraries of Svix
+ * read, too.
  *
  * **Gotchas**
  *
@@ -111,7 +113,7 @@ export const sign = (
   Clock.clockWith((clock) => {
     const invalid = (field: InvalidMessage["field"], problem: string) =>
       Effect.fail(new InvalidMessage({ field, problem }))
-    const problem = idProblem(id)
+    const problem = idProblem(id) ?? (id.includes(".") ? fullStop : undefined)
     if (problem !== undefined) return invalid("id", problem)
     const seconds = timestamp ?? secondsNow(clock)
     if (!Number.isInteger(seconds) || seconds < 0 || seconds > maxTimestamp) {
@@ -131,7 +133,7 @@ export const sign = (
  * @since 0.1.0
  */
 export interface Signed {
-  /** Names in lower case, as Node and `effect/http` give them. Headers beside the three do not matter. */
+  /** Names in lower case, as Node and `effect/http` give them. Headers beside those of signatures do not matter. */
   readonly headers: Readonly<Record<string, string | undefined>>
   /** The exact bytes that came: a body that was parsed and serialized again does not match. */
   readonly body: Uint8Array
@@ -160,13 +162,21 @@ export interface Verified {
 }
 
 /**
+ * The header of a signature, under its standard name or under that of Svix.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HeaderName = `${"webhook" | "svix"}-${"id" | "timestamp" | "signature"}`
+
+/**
  * A header is missing.
  *
  * @category errors
  * @since 0.1.0
  */
 export class MissingHeader extends Data.TaggedError("MissingHeader")<{
-  readonly header: keyof SignatureHeaders
+  readonly header: HeaderName
 }> {
   override get message(): string {
     return `the header ${this.header} is missing`
@@ -180,7 +190,7 @@ export class MissingHeader extends Data.TaggedError("MissingHeader")<{
  * @since 0.1.0
  */
 export class MalformedHeader extends Data.TaggedError("MalformedHeader")<{
-  readonly header: keyof SignatureHeaders
+  readonly header: HeaderName
   readonly problem: string
 }> {
   override get message(): string {
@@ -264,13 +274,21 @@ export class WebhookSignatureError extends Data.TaggedError("WebhookSignatureErr
  *
  * Times are compared in whole seconds, and a request that is exactly as old as the tolerance is accepted. The headers and
  * the time are judged first, so that a malformed or old request costs no cryptography; then each secret signs once,
- * however many signatures came. Signatures are compared in constant time. Ids follow the rules of `sign`. A `webhook-signature` of
- * more than 16,384 characters is malformed.
+ * however many signatures came. Signatures are compared in constant time, and stand between white space or commas, as several
+ * lines of a header are joined. A signature header of more than 16,384 characters is malformed. Ids follow the rules of `sign`,
+ * and may have full stops, as for the reference libraries. A timestamp is a decimal integer without a sign or leading zeros.
+ *
+ * The three headers are `webhook-*` or `svix-*`, never some of each. Where a request has all six, each three are judged alone,
+ * the standard ones first, and one genuine three suffice; otherwise the reason is that of the standard ones.
  *
  * **Gotchas**
  *
  * A request that is played again within the tolerance is as genuine as the first: keep the ids of accepted requests for
  * twice the tolerance, and refuse duplicates.
+ *
+ * One signed text, `a.5.6.x`, is that of the id `a`, the time 5 and the body `6.x`, and of `a.5`, 6 and `x`. So a message whose
+ * id has a full stop, or whose body begins with digits and a full stop, can be replayed as the other. Where bodies are JSON
+ * objects or arrays the other is no JSON.
  *
  * @category verifying
  * @since 0.1.0
@@ -281,34 +299,42 @@ export const verify = (
   options?: VerifyOptions
 ): Effect.Effect<Verified, WebhookSignatureError> =>
   Clock.clockWith((clock) => {
-    const { "webhook-id": id, "webhook-timestamp": time, "webhook-signature": signature } = headers
-    if (id === undefined) return refuse(new MissingHeader({ header: "webhook-id" }))
-    if (time === undefined) return refuse(new MissingHeader({ header: "webhook-timestamp" }))
-    if (signature === undefined) return refuse(new MissingHeader({ header: "webhook-signature" }))
+    const verifyBy = (prefix: Prefix): Effect.Effect<Verified, WebhookSignatureError> => {
+      const names = namesBy(prefix)
+      const missing = names.find((name) => headers[name] === undefined)
+      if (missing !== undefined) return refuse(new MissingHeader({ header: missing }))
+      // None is missing.
+      const [id, time, signature] = names.map((name) => headers[name]) as [string, string, string]
+      const malformed = (header: HeaderName, problem: string) => refuse(new MalformedHeader({ header, problem }))
 
-    const problem = idProblem(id)
-    if (problem !== undefined) return malformed("webhook-id", problem)
-    // Up to `maxTimestamp`, in the one form that signing gives it.
-    if (!/^(?:0|[1-9]\d{0,14})$/.test(time)) {
-      return malformed("webhook-timestamp", "is not whole seconds since 1970")
+      const problem = idProblem(id)
+      if (problem !== undefined) return malformed(names[0], problem)
+      // Up to `maxTimestamp`, in the one form that signing gives it.
+      if (!/^(?:0|[1-9]\d{0,14})$/.test(time)) return malformed(names[1], "is not whole seconds since 1970")
+      if (signature.length > maxSignatureLength) {
+        return malformed(names[2], `is longer than ${maxSignatureLength} characters`)
+      }
+
+      const timestamp = Number(time)
+      const now = secondsNow(clock)
+      const tolerance = Duration.toSeconds(Duration.fromInputUnsafe(options?.tolerance ?? "5 minutes"))
+      if (now - timestamp > tolerance) return refuse(new TooOld({ timestamp, now, tolerance }))
+      if (timestamp - now > tolerance) return refuse(new TooNew({ timestamp, now, tolerance }))
+
+      const candidates = signaturesIn(signature)
+      if (candidates.length === 0) return refuse(new NoMatch())
+      return Effect.flatMap(signatures(secrets, signedText(id, timestamp, body)), (expected) =>
+        expected.map(Utf8.encode).some((signature) => candidates.some((one) => timingSafeEqual(one, signature)))
+          ? Effect.succeed({ id, timestamp })
+          : refuse(new NoMatch())
+      )
     }
-    if (signature.length > maxSignatureLength) {
-      return malformed("webhook-signature", `is longer than ${maxSignatureLength} characters`)
-    }
-
-    const timestamp = Number(time)
-    const now = secondsNow(clock)
-    const tolerance = Duration.toSeconds(Duration.fromInputUnsafe(options?.tolerance ?? "5 minutes"))
-    if (now - timestamp > tolerance) return refuse(new TooOld({ timestamp, now, tolerance }))
-    if (timestamp - now > tolerance) return refuse(new TooNew({ timestamp, now, tolerance }))
-
-    const candidates = signaturesIn(signature)
-    if (candidates.length === 0) return refuse(new NoMatch())
-    return Effect.flatMap(signatures(secrets, signedText(id, timestamp, body)), (expected) =>
-      expected.map(Utf8.encode).some((signature) => candidates.some((one) => timingSafeEqual(one, signature)))
-        ? Effect.succeed({ id, timestamp })
-        : refuse(new NoMatch())
-    )
+    const has = (name: HeaderName) => headers[name] !== undefined
+    const [first, second] = prefixes.filter((prefix) => namesBy(prefix).every(has))
+    // Of an incomplete three, the first that is missing is the reason.
+    if (first === undefined) return verifyBy(prefixes.find((prefix) => namesBy(prefix).some(has)) ?? "webhook")
+    if (second === undefined) return verifyBy(first)
+    return Effect.catch(verifyBy(first), (error) => Effect.mapError(verifyBy(second), () => error))
   })
 
 // internals
@@ -319,20 +345,26 @@ const maxTimestamp = 999_999_999_999_999
 /** The limit of Node for all headers of a request. */
 const maxSignatureLength = 16_384
 
-// Visible ASCII without the full stop, and spaces within.
-const goodId = /^[!-\-/-~](?:[ -\-/-~]*[!-\-/-~])?$/
+// Visible ASCII, and spaces within.
+const goodId = /^[!-~](?:[ -~]*[!-~])?$/
 
-/** The problem of an id, if it has one. */
+/** The problem of an id in a header, if it has one. */
 const idProblem = (id: string): string | undefined => {
   if (id.length <= maxIdLength && goodId.test(id)) return undefined
   if (id === "") return "is empty"
   if (id.length > maxIdLength) return `is longer than ${maxIdLength} characters`
-  if (id.includes(".")) return "contains a full stop, which separates the parts of the signed text"
   if (id.startsWith(" ") || id.endsWith(" ")) return "begins or ends with a space, which a header does not carry"
   return "contains a character outside printable ASCII, which a header does not carry"
 }
 
-/** `id.timestamp.body`: ASCII without full stops, digits, bytes. So no two messages have the same signed text. */
+const fullStop = "contains a full stop, which separates the parts of the signed text"
+
+const prefixes = ["webhook", "svix"] as const
+type Prefix = (typeof prefixes)[number]
+
+const namesBy = (prefix: Prefix) => [`${prefix}-id`, `${prefix}-timestamp`, `${prefix}-signature`] as const
+
+/** `id.timestamp.body`: for ids without full stops, which are all that `sign` takes, no two messages have the same text. */
 const signedText = (id: string, timestamp: number, body: Uint8Array): Uint8Array =>
   Bytes.concat([Utf8.encode(`${id}.${timestamp}.`), body])
 
@@ -340,11 +372,6 @@ const secondsNow = (clock: Clock.Clock): number => Math.floor(clock.currentTimeM
 
 const refuse = (reason: Reason) => Effect.fail(new WebhookSignatureError({ reason }))
 
-const malformed = (header: keyof SignatureHeaders, problem: string) => refuse(new MalformedHeader({ header, problem }))
-
-/** The `v1` signatures of a header. A comma ends one: that is how several lines of a header are joined. */
+/** The `v1` signatures of a header. */
 const signaturesIn = (header: string): ReadonlyArray<Uint8Array> =>
-  header.split(" ").flatMap((entry) => {
-    const [version, signature] = entry.split(",", 2)
-    return version === "v1" && signature !== undefined ? [Utf8.encode(signature)] : []
-  })
+  Array.from(header.matchAll(/(?<![^\s,])v1,([^\s,]+)/g), ([, signature]) => Utf8.encode(signature!))

@@ -4,35 +4,20 @@ import { Effect, Result, Schema } from "effect"
 import * as fc from "fast-check"
 import * as CloudEvent from "../../src/http/CloudEvent.ts"
 import type * as Envelope from "../../src/http/Envelope.ts"
+import {
+  batchedType,
+  minimal,
+  refusal,
+  request,
+  requestOf,
+  structuredType,
+  trip,
+  wire,
+  wireHeaders
+} from "./support/cloudEvents.ts"
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
-
-/** The request that carries these events. */
-const requestOf = Effect.fnUntraced(function* <A>(envelope: Envelope.Envelope<A>, events: ReadonlyArray<A>) {
-  const parts = yield* Effect.forEach(events, envelope.encode)
-  const headers = { "content-type": envelope.contentType, ...parts[0]?.headers }
-  if (envelope.join === undefined) return { headers, body: parts[0]?.body ?? assert.fail("no event") }
-  const { prefix, separator, suffix } = envelope.join
-  const bodies = parts.flatMap(({ body }, i) => (i === 0 ? [body] : [separator, body]))
-  return { headers, body: new Uint8Array(Buffer.concat([prefix, ...bodies, suffix])) }
-})
-
-const trip = <A>(envelope: Envelope.Envelope<A>, events: ReadonlyArray<A>) =>
-  Effect.flatMap(requestOf(envelope, events), envelope.decode)
-
-const request = (contentType: string | undefined, body: unknown, headers: Record<string, string> = {}) => ({
-  headers: { ...headers, "content-type": contentType },
-  body: body instanceof Uint8Array ? body : encoder.encode(typeof body === "string" ? body : JSON.stringify(body))
-})
-
-/** The message of a failed decoding. A defect fails the test. */
-const refusal = <A>(envelope: Envelope.Envelope<A>, message: Envelope.Message) =>
-  Effect.map(Effect.flip(envelope.decode(message)), (error) => {
-    assert.strictEqual(error._tag, "EnvelopeError")
-    assert.strictEqual(error.direction, "decode")
-    return error.message
-  })
 
 const encodeError = <A>(envelope: Envelope.Envelope<A>, event: A) =>
   Effect.map(Effect.flip(envelope.encode(event)), ({ direction, message }) => {
@@ -43,17 +28,10 @@ const encodeError = <A>(envelope: Envelope.Envelope<A>, event: A) =>
 const holds = <A>(arbitrary: fc.Arbitrary<A>, property: (a: A) => Effect.Effect<unknown, unknown>) =>
   Effect.promise(() => fc.assert(fc.asyncProperty(arbitrary, async (a) => void (await Effect.runPromise(property(a))))))
 
-const structuredType = "application/cloudevents+json; charset=utf-8"
-const batchedType = "application/cloudevents-batch+json; charset=utf-8"
-
 const Order = Schema.Struct({ total: Schema.Int, at: Schema.Date })
 const order = { total: 3, at: new Date(0) }
 const orders = CloudEvent.json(Order)
 const unknowns = CloudEvent.json(Schema.Unknown)
-
-const minimal = { id: "a1", source: "/shop", type: "com.example.order" } as const
-const wire = { specversion: "1.0", ...minimal }
-const wireHeaders = { "ce-specversion": "1.0", "ce-id": "a1", "ce-source": "/shop", "ce-type": "com.example.order" }
 
 /** An event with the attribute that an envelope adds. */
 const arrived = <D>(event: CloudEvent.CloudEvent<D>, kind: CloudEvent.Data<D>): CloudEvent.CloudEvent<D> => ({
@@ -357,9 +335,14 @@ describe("content types", () => {
       )
       assert.include(yield* binary(unknowns, "application/notjson"), "Expected JSON in UTF-8")
       assert.strictEqual(
-        yield* binary(unknowns, undefined),
-        'Expected JSON in UTF-8, got no media type in header "content-type"'
+        yield* binary(CloudEvent.text, undefined),
+        'Expected text in UTF-8, and not JSON, got no media type in header "content-type"'
       )
+      // JSON is implied, as within JSON.
+      assert.deepStrictEqual(yield* CloudEvent.binary(unknowns).decode(request(undefined, '{"a":1}', wireHeaders)), [
+        CloudEvent.make({ ...minimal, data: { a: 1 } })
+      ])
+      assert.include(yield* refusal(CloudEvent.binary(unknowns), request(undefined, "a", wireHeaders)), "not JSON")
       assert.strictEqual(
         yield* binary(CloudEvent.text, "application/a+json"),
         'Expected text in UTF-8, and not JSON, got "application/a+json" in header "content-type"'

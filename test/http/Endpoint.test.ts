@@ -791,7 +791,7 @@ describe("an endpoint's layers", () => {
         "x-a: hidden\u0100"
       ]
     ],
-    ["SECRETS", ["hidden", "whsk_hidden", `${secrets[0]},whsec_hidden`, `${secrets[0]},`]],
+    ["SECRETS", ["hidden!", "whsk_hidden", `v1,${secrets[0]}`, `${secrets[0]},whsec_!hidden`, `${secrets[0]},`]],
     ["TIMEOUT", ["soon", "-1 seconds", "0 seconds"]],
     ...["BACKOFF", "MAX_RETRY_AFTER", "DISABLE_AFTER", "DRAIN_TIMEOUT"].map(
       (key) => [key, ["soon", "-1 seconds"]] as const

@@ -138,6 +138,54 @@ describe("from the standardwebhooks package", () => {
       assert.deepStrictEqual(sink.received, [order("é☂")])
     })
   )
+
+  it.live("come signatures on several lines and between tabs; an id or a time that comes twice is refused", () =>
+    Effect.gen(function* () {
+      const { port, sink } = yield* served({ envelopes: [one], verify: { secrets: [Redacted.make(secret)] } })
+      const now = new Date()
+      const seconds = Math.floor(now.getTime() / 1000)
+      /** The statuses of requests with these ids, each with the lines of headers that `lines` makes of the signatures. */
+      const statuses = Effect.fnUntraced(function* (
+        ids: ReadonlyArray<string>,
+        lines: (id: string, right: string, wrong: string) => string
+      ) {
+        const connection = yield* client(port)
+        for (const id of ids) {
+          const body = JSON.stringify(order(id))
+          const by = (key: string) => new Webhook(key).sign(id, now, body)
+          const headers = { "content-type": "application/json", "content-length": String(body.length) }
+          const more = lines(id, by(secret), by("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))
+          connection.send(http(headers, body).replace("\r\n\r\n", `\r\n${more}\r\n\r\n`))
+        }
+        yield* Effect.promise(() => connection.answers(ids.length))
+        return connection.statuses
+      })
+      const named = (prefix: string, id: string) => `${prefix}-id: ${id}\r\n${prefix}-timestamp: ${seconds}\r\n`
+      for (const prefix of ["webhook", "svix"]) {
+        const genuine = [`${prefix}.1`, `${prefix}.2`]
+        const several = yield* statuses(
+          genuine,
+          (id, right, wrong) =>
+            `${named(prefix, id)}${prefix}-signature: ${wrong}\r\n${prefix}-signature: v1a,x\t${right}\t${wrong}`
+        )
+        assert.deepStrictEqual(several, [202, 202])
+        const twice = ["id", "timestamp"] as const
+        for (const name of twice) {
+          const refused = yield* quiet(
+            statuses([`${prefix}.3`], (id, right) => {
+              const again = `${prefix}-${name}: ${name === "id" ? id : seconds}\r\n`
+              return `${named(prefix, id)}${again}${prefix}-signature: ${right}`
+            })
+          )
+          assert.deepStrictEqual(refused, [401], `${prefix}-${name}`)
+        }
+      }
+      assert.deepStrictEqual(
+        sink.received.map(({ id }) => id),
+        ["webhook.1", "webhook.2", "svix.1", "svix.2"]
+      )
+    })
+  )
 })
 
 describe("from this library's own HttpSink", () => {

@@ -70,54 +70,14 @@ const counting = () => {
   return { calls, layer: WebCrypto.layer(crypto as unknown as typeof globalThis.crypto) }
 }
 
-const arbitraryKey = fc.uint8Array({ minLength: 24, maxLength: 64 })
+const arbitraryKey = fc.uint8Array({ minLength: 24, maxLength: 75 })
 const arbitraryKeys = fc.tuple(arbitraryKey, arbitraryKey, arbitraryKey)
 const arbitraryId = fc.stringMatching(/^[!-\-/-~]([ -\-/-~]{0,40}[!-\-/-~])?$/)
 const arbitraryTime = fc.integer({ min: 0, max: 4_000_000_000 })
 const arbitraryBody = fc.uint8Array({ maxLength: 2_000 })
 
 describe("secret", () => {
-  it.effect("takes 24 to 64 bytes in base64, with the prefix and without", () =>
-    Effect.gen(function* () {
-      for (const length of [24, 25, 26, 32, 63, 64]) {
-        const text = serialized(keyOf(1, length))
-        const withPrefix = yield* secretOf(text)
-        const without = yield* secretOf(text.slice("whsec_".length))
-        const expected = byHand(keyOf(1, length), message.id, time, message.body)
-        for (const secret of [withPrefix, without]) {
-          const headers = yield* WebhookSignature.sign(message, [secret])
-          assert.strictEqual(headers["webhook-signature"], expected)
-        }
-      }
-    })
-  )
-
   const good = serialized(keyOf(1))
-  it.effect.each<[string, string, WebhookSignature.InvalidSecret["problem"]]>([
-    ["nothing", "", "empty"],
-    ["a prefix alone", "whsec_", "empty"],
-    ["an asymmetric secret key", good.replace("whsec_", "whsk_"), "asymmetric"],
-    ["an asymmetric public key", good.replace("whsec_", "whpk_"), "asymmetric"],
-    ["23 bytes", serialized(keyOf(1, 23)), "too-short"],
-    ["65 bytes", serialized(keyOf(1, 65)), "too-long"],
-    ["a million characters", "A".repeat(1_000_000), "too-long"],
-    ["no base64", "whsec_not a secret, but a sentence", "not-base64"],
-    ["another prefix", good.replace("whsec_", "secret_"), "not-base64"],
-    ["two prefixes", `whsec_${good}`, "not-base64"],
-    ["no padding", good.replace("=", ""), "not-base64"],
-    ["URL-safe base64", `whsec_${"-_".repeat(16)}`, "not-base64"],
-    ["a line break at the end", `${good}\n`, "not-base64"],
-    ["line breaks within", `${good.slice(0, 20)}\r\n${good.slice(20)}`, "not-base64"],
-    ["a space before", ` ${good}`, "not-base64"]
-  ])("refuses %s", ([, text, problem]) =>
-    Effect.gen(function* () {
-      const error = yield* Effect.flip(secretOf(text))
-      assert.strictEqual(error._tag, "InvalidSecret")
-      assert.strictEqual(error.problem, problem)
-      assert.match(error.message, /^a webhook secret (is|has) /)
-    })
-  )
-
   it.effect("imports a key once, however often it signs and verifies", () =>
     Effect.gen(function* () {
       const { calls, layer } = counting()
@@ -201,14 +161,20 @@ describe("a secret never shows", () => {
   it.effect("in the error of an invalid secret", () =>
     Effect.gen(function* () {
       const bad = [
-        text.slice(0, -1),
+        text.slice(0, -3),
         `${text}\n`,
         `${text}%`,
+        `"${text}"`,
         text.repeat(3),
+        text.slice(0, -1).repeat(3),
+        `${text.slice(0, -1)}${"A".repeat(100)}`,
         text.replace("whsec", "whsk"),
-        `-${text}`
+        text.replace("whsec", "secret"),
+        `v1,${text}`,
+        `-${text}`,
+        `${text}-_+/`
       ]
-      for (const one of [...bad, text.slice(0, 6 + 28)]) yield* check(yield* Effect.flip(secretOf(one)))
+      for (const one of bad) yield* check(yield* Effect.flip(secretOf(one)))
     })
   )
 
@@ -221,6 +187,7 @@ describe("a secret never shows", () => {
         { "webhook-id": undefined },
         { "webhook-id": "other" },
         { "webhook-id": "a.b" },
+        { "webhook-id": "é" },
         { "webhook-timestamp": "1" },
         { "webhook-timestamp": "9999999999" },
         { "webhook-signature": `v1,${right.slice(1)}A` },
@@ -454,7 +421,6 @@ describe("verify", () => {
 
   const malformed: ReadonlyArray<[WebhookSignature.MalformedHeader["header"], string]> = [
     ["webhook-id", ""],
-    ["webhook-id", "a.b"],
     ["webhook-id", "a\nb"],
     ["webhook-id", "é"],
     ["webhook-id", "a".repeat(1_000_000)],
@@ -505,9 +471,14 @@ describe("verify", () => {
         `v1a,xyz== ${right} v2,abc`,
         `v1,!!! v1, v1 , ${right}`,
         `${right} ${right}`,
-        // two lines of the header, as HTTP joins them
+        // two lines of the header, as HTTP joins them, and as proxies do
         `${right}, ${wrong}`,
-        `${wrong}, ${right}`
+        `${wrong}, ${right}`,
+        `${wrong},${right}`,
+        `${wrong} ${wrong}, ${wrong} ${right}`,
+        // tabs, which a header may have where it has spaces
+        `${wrong}\t${right}`,
+        `v1a,xyz==\t \t${right}\t`
       ]) {
         assert.strictEqual(yield* verify(accepted), "genuine", accepted)
       }
@@ -526,6 +497,10 @@ describe("verify", () => {
         `${right}=`,
         right.slice(0, -2),
         right.replace("v1,", "v1, "),
+        right.replace("v1,", "v1\t,"),
+        right.replace("v1,", "v1,,"),
+        right.replace("v1,", "xv1,"),
+        right.replace("v1,", "v1=v1,"),
         right.toLowerCase(),
         "v1,not base64 at all",
         `v1,${"\u{1F600}".repeat(22)}`
@@ -551,18 +526,6 @@ describe("verify", () => {
       const { body, headers, secrets } = yield* signed(keyOf(1))
       const twice = { ...headers, "webhook-id": `${message.id}, ${message.id}` }
       yield* refusedWith("NoMatch", { headers: twice, body }, secrets)
-    })
-  )
-
-  it.effect("a part of the body is not taken for the time, though the signed text is the same", () =>
-    Effect.gen(function* () {
-      yield* TestClock.setTime(time * 1000)
-      const secrets = yield* secretsOf(keyOf(1))
-      const old = time - 1_000_000
-      const headers = yield* WebhookSignature.sign({ id: "a", timestamp: old, body: utf8(`${time}.rest`) }, secrets)
-      const shifted = { ...headers, "webhook-id": `a.${old}`, "webhook-timestamp": String(time) }
-      assert.strictEqual(byHand(keyOf(1), `a.${old}`, time, utf8("rest")), headers["webhook-signature"])
-      yield* refusedWith("MalformedHeader", { headers: shifted, body: utf8("rest") }, secrets)
     })
   )
 

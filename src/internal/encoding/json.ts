@@ -25,7 +25,37 @@ export const received = (text: string, line = 1): Result.Result<unknown, string>
       : Result.fail(`nested too deeply at ${place(text, fault(text, maxDepth), line)}`)
   )
 
+/**
+ * The value of a received text again, in which each number that a double cannot hold is a `JSON.rawJSON`, which
+ * `JSON.stringify` writes with the same digits; `value` itself when there is no such number.
+ */
+export const exactly = (text: string, value: unknown): unknown => {
+  const { parse, rawJSON } = withSource
+  if (rawJSON === undefined || !isLong.test(text)) return value
+  return parse(text, (_, value, { source } = {}) =>
+    typeof value === "number" && source !== undefined && isLong.test(source) && String(value) !== source
+      ? rawJSON(source)
+      : value
+  )
+}
+
+/** Whether a value is such a number. */
+export const isRaw = (value: unknown): boolean => withSource.isRawJSON?.(value) === true
+
 // internals
+
+// ECMAScript 2026, and so not yet in the types.
+const withSource = JSON as unknown as {
+  readonly parse: (
+    text: string,
+    reviver: (key: string, value: unknown, context?: { readonly source?: string }) => unknown
+  ) => unknown
+  readonly rawJSON?: (text: string) => unknown
+  readonly isRawJSON?: (value: unknown) => boolean
+}
+
+/** A number of more than 15 digits, which a double may not hold, or one that it cannot reach. */
+const isLong = /[\d.]{16}|\de[+-]?\d{3}/i
 
 /** Whether a JSON value is nested more than `depth` deep. */
 const isDeeper = (value: unknown, depth: number): boolean => {

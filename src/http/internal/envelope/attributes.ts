@@ -17,7 +17,9 @@ const optional = (expected: string, test: (value: string) => boolean) =>
 const required = { messageMissingKey: "Missing attribute" }
 
 // Section 3.1.1: control characters, noncharacters and lone surrogates are disallowed.
-const disallowed = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u
+export const disallowed = "[\\p{Cc}\\p{Cs}\\p{Noncharacter_Code_Point}]"
+const isDisallowed = new RegExp(disallowed, "u")
+const isPlain = (value: string): boolean => !isDisallowed.test(value)
 
 // RFC 3986, appendix A. The address between the brackets of an IP literal is not checked.
 const unit = "[\\w.~!$&'()*+,;=-]|%[\\dA-Fa-f]{2}"
@@ -28,12 +30,15 @@ const absolute = `/(?:${pchar}+(?:/${pchar}*)*)?`
 const uri = new RegExp(`^[A-Za-z][A-Za-z\\d+.-]*:(?:${authority}|${absolute}|(?:${pchar}+(?:/${pchar}*)*)?)${rest}$`)
 const relative = new RegExp(`^(?:${authority}|${absolute}|(?:(?:${unit}|@)+(?:/${pchar}*)*)?)${rest}$`)
 
-const text = ["a non-empty string without control characters", (v: string) => v !== "" && !disallowed.test(v)] as const
+/** Whether it is a URI-reference, as RFC 3986 has it, and not empty. */
+export const isUriReference = (value: string): boolean => value !== "" && (uri.test(value) || relative.test(value))
+
+const text = ["a non-empty string without control characters", (v: string) => v !== "" && isPlain(v)] as const
 
 /** The value of an extension (section 3.1.1, "Type System"). */
 const extension = "a string without control characters, a 32-bit integer or a boolean"
 const ExtensionValue = Schema.Union([
-  rule(extension, (value) => !disallowed.test(value)),
+  rule(extension, isPlain),
   Schema.Number.check(Schema.makeFilter((value) => (value | 0) === value, { expected: extension })),
   Schema.Boolean
 ]).annotate({ message: `Expected ${extension}` })
@@ -44,10 +49,7 @@ export const AttributesSchema = Schema.Struct({
   /** Unique within its `source`: a redelivery has the same. */
   id: rule(...text).annotateKey(required),
   /** The place of the occurrence: a URI-reference. */
-  source: rule(
-    "a non-empty URI-reference",
-    (value) => value !== "" && (uri.test(value) || relative.test(value))
-  ).annotateKey(required),
+  source: rule("a non-empty URI-reference", isUriReference).annotateKey(required),
   /** The kind of the occurrence, best with a reverse DNS name in front. */
   type: rule(...text).annotateKey(required),
   /** The object of the occurrence, within the source. */
@@ -108,6 +110,9 @@ export const fromEntries = (
   return attributesOf(event, (path) => where(String(path.at(-1))))
 }
 
+/** Whether a value keeps to the rule of its attribute, or of extensions when the name is that of one. */
+export const isRight = (name: string, value: unknown): boolean => (rules.get(name) ?? isExtensionValue)(value)
+
 /** Attributes as they stand on the wire, without `datacontenttype`. */
 export const flat = ({
   datacontenttype: _,
@@ -117,7 +122,12 @@ export const flat = ({
 
 // internals
 
-const names: ReadonlySet<string> = new Set(Object.keys(AttributesSchema.fields).filter((name) => name !== "extensions"))
+const { extensions: _, ...fields } = AttributesSchema.fields
+const names: ReadonlySet<string> = new Set(Object.keys(fields))
+const isExtensionValue = SchemaParser.is(ExtensionValue)
+const rules = new Map<string, (value: unknown) => boolean>(
+  Object.entries(fields).map(([name, field]) => [name, SchemaParser.is<Schema.Constraint>(field)])
+)
 
 /** Section 3, "Naming Conventions", and section 4 for what is reserved. */
 const isExtension = (name: string): boolean => /^[a-z\d]+$/.test(name) && name !== "data" && !names.has(name)

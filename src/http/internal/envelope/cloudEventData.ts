@@ -10,7 +10,7 @@ import * as Utf8 from "../../../internal/encoding/utf8.ts"
 import * as MediaType from "./mediaType.ts"
 
 /**
- * A kind of data, and so of body: `json`, `text` or `bytes`, each perhaps `optional`.
+ * A kind of data, and so of body: `json`, `text` or `bytes`, each perhaps `optional`, or `any`.
  *
  * @category models
  * @since 0.1.0
@@ -18,15 +18,19 @@ import * as MediaType from "./mediaType.ts"
 export interface Data<in out D> {
   /** The media type of data whose event names none. */
   readonly contentType: string
-  /** Whether data of this kind can be of a media type; and the kind's name in an error. */
-  readonly accepts: (contentType: string | undefined) => boolean
+  /** The media type that data is sent with, as a body or as a member: the one declared, or `contentType`, unless given. */
+  readonly typeOf?: (data: D | undefined, declared: string | undefined, as: "body" | "member") => string | undefined
+  /** Whether it is `any`, for which numbers of JSON are as `Json.exactly` has them. */
+  readonly isAny?: boolean
+  /** Whether data of this kind, such as an event's, can be of a media type; and the kind's name in an error. */
+  readonly accepts: (contentType: string | undefined, data?: D) => boolean
   readonly expected: string
   /** The data as a body, and back. */
   readonly toBody: (data: D) => Effect.Effect<Uint8Array, EnvelopeError>
-  readonly fromBody: (body: Uint8Array) => Effect.Effect<D, EnvelopeError>
+  readonly fromBody: (body: Uint8Array, contentType: string | undefined) => Effect.Effect<D, EnvelopeError>
   /** The data as a member of a JSON object, and back (section 3.1 of the JSON format). */
   readonly toMember: (data: D) => Effect.Effect<Member, EnvelopeError>
-  readonly fromMember: (member: Member, path: Path) => Effect.Effect<D, EnvelopeError>
+  readonly fromMember: (member: Member, path: Path, contentType: string | undefined) => Effect.Effect<D, EnvelopeError>
 }
 
 /** The data within a JSON object: at most one of the two. */
@@ -37,7 +41,8 @@ export interface Member {
 
 /**
  * Data that is a JSON value, by a schema. Its media type is `application/json`, or one that an event names and that is
- * JSON as section 3.1 of the JSON format judges: with the subtype `json` or the suffix `+json`.
+ * JSON as section 3.1 of the JSON format judges: with the subtype `json` or the suffix `+json`. A request in binary mode
+ * without a `content-type` is JSON, too.
  *
  * @category data
  * @since 0.1.0
@@ -48,7 +53,7 @@ export const json = <D>(schema: Schema.ConstraintCodec<D, unknown>): Data<D> => 
   const parse = (bytes: Uint8Array) => Result.flatMap(Utf8.decode(bytes), (text) => Json.received(text))
   return {
     contentType: "application/json",
-    accepts: (contentType = "") => MediaType.isJson(contentType) && MediaType.isUtf8(contentType),
+    accepts: (contentType = "application/json") => MediaType.isJson(contentType) && MediaType.isUtf8(contentType),
     expected: "JSON in UTF-8",
     toBody: (data) => Effect.flatMapEager(encode(data), toBytes),
     fromBody: (body) => Effect.flatMapEager(fromResult("decode", parse(body)), (value) => decode(value)),
@@ -108,17 +113,18 @@ export const bytes: Data<Uint8Array> = {
 export const optional = <D>(data: Data<D>): Data<D | undefined> => ({
   ...data,
   toBody: (value) => (value === undefined ? Effect.succeed(new Uint8Array()) : data.toBody(value)),
-  fromBody: (body) => (body.length === 0 ? Effect.undefined : data.fromBody(body)),
+  fromBody: (body, contentType) => (body.length === 0 ? Effect.undefined : data.fromBody(body, contentType)),
   toMember: (value) => (value === undefined ? Effect.succeed({}) : data.toMember(value)),
-  fromMember: (member, path) => (isNone(member) ? Effect.undefined : data.fromMember(member, path))
+  fromMember: (member, path, contentType) =>
+    isNone(member) ? Effect.undefined : data.fromMember(member, path, contentType)
 })
 
 /** Whether there is no data. */
 export const isNone = (member: Member): boolean => member.data === undefined && member.data_base64 === undefined
 
 /** Why data of this media type is not of the kind; nothing when it is. */
-export const refusal = <D>(kind: Data<D>, contentType: string | undefined): string | undefined => {
-  if (kind.accepts(contentType)) return undefined
+export const refusal = <D>(kind: Data<D>, contentType: string | undefined, data?: D): string | undefined => {
+  if (kind.accepts(contentType, data)) return undefined
   return `Expected ${kind.expected}, got ${contentType === undefined ? "no media type" : quoted(contentType)}`
 }
 

@@ -11,12 +11,13 @@ import { commitAll, type EventSink, SinkClosed } from "../../../internal/sink.ts
 import type { Envelope } from "../../Envelope.ts"
 import type { Deduplicate } from "./deduplication.ts"
 import { type Refused, refuseBy, type Reply } from "./refusal.ts"
+import type { Genuine } from "./verification.ts"
 
 /** Makes the function that commits events in order, and answers how many were duplicates. */
 export const makeCommitEvents =
   <A, E>(sink: EventSink<A, E>, deduplicate: Deduplicate, timeout: Duration.Duration, refusal?: (error: E) => Reply) =>
-  (envelope: Envelope<A>, events: ReadonlyArray<A>, signatureId: string | undefined) => {
-    const committing = deduplicate(envelope, events, signatureId, (events, committed) =>
+  (envelope: Envelope<A>, events: ReadonlyArray<A>, genuine: Genuine | undefined) => {
+    const committing = deduplicate(envelope, events, genuine, (events, committed) =>
       sink.writeSome !== undefined
         ? commitAll(sink.writeSome, events, committed)
         : Effect.forEach(events, (event) => Effect.map(sink.write(event), () => committed(1)), { discard: true })

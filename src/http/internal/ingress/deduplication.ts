@@ -13,7 +13,7 @@ import * as Utf8 from "../../../internal/encoding/utf8.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { count } from "../../../internal/options.ts"
 import type { Envelope } from "../../Envelope.ts"
-import type { Verification } from "./verification.ts"
+import type { Genuine, Verification } from "./verification.ts"
 
 /**
  * For how long, and for how many, ids are kept: a duplicate is answered with 202 and not written again.
@@ -24,10 +24,13 @@ import type { Verification } from "./verification.ts"
 export interface Deduplication {
   /**
    * How long an id is kept, from its commit on: 10 minutes by default, or twice the tolerance of `verify` if that is
-   * longer. Within less than that, a signed request that is replayed may be written twice.
+   * longer. With a shorter window, a signed request that is replayed may be written twice.
    */
   readonly window?: Duration.Input | undefined
-  /** How many ids are kept, the latest: 100,000 by default, which are about 35 MB at most. */
+  /**
+   * How many ids are kept of each sender, the latest: 100,000 by default, which are about 35 MB at most. The first id that has to
+   * leave before its window ends is logged as a warning: a duplicate of it is written again.
+   */
   readonly maxIds?: number | undefined
 }
 
@@ -37,9 +40,13 @@ export type Deduplicate = Effect.Success<ReturnType<typeof makeDeduplicate>>
 
 /**
  * Makes the function that writes the events of a request which are no duplicates, and answers how many are. `write` calls
- * `committed` with the number of events of each commit.
+ * `committed` with the number of events of each commit. `evicted` is run when an id has left before its time.
  */
-export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplication | false, verify?: Verification) {
+export const makeDeduplicate = Effect.fnUntraced(function* (
+  options: Deduplication | false,
+  verify: Verification | undefined,
+  evicted: (maxIds: number) => Effect.Effect<void>
+) {
   const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   // By default a signed request cannot be replayed: the default window is twice the default tolerance.
   const twice = Duration.times(Duration.fromInputUnsafe(verify?.tolerance ?? 0), 2)
@@ -50,16 +57,6 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
   // The tolerance of a signature is judged by the wall clock, so an id that keeps out its replays must expire by that.
   const millisOf = (clock: Clock.Clock) =>
     verify === undefined ? monotonicMillis(clock) : clock.currentTimeMillisUnsafe()
-  /** The time at which each id expires, in the order of the commits. */
-  const expiries = new Map<string, number>()
-  const claims = new Map<string, Latch.Latch>()
-
-  const evict = (now: number) => {
-    for (const [id, expiry] of expiries) {
-      if (expiry > now && expiries.size <= maxSize) return
-      expiries.delete(id)
-    }
-  }
   // JSON keeps lone surrogates apart, and its text is a copy: an id may be a slice that keeps a whole body alive, and a digest
   // is a chain of many pieces. A digest stands in an array, so that no id equals it.
   const keyOf = (id: string) => {
@@ -68,23 +65,29 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
     return Effect.map(digestHex(Digest.sha256, Utf8.encode(text)), (digest) => JSON.stringify([digest]))
   }
 
-  return <A, E>(
-    { id, identity = id }: Envelope<A>,
-    events: ReadonlyArray<A>,
-    signatureId: string | undefined,
-    write: (events: ReadonlyArray<A>, committed: (n: number) => void) => Effect.Effect<void, E>
-  ): Effect.Effect<number, E> => {
-    // A signed request has one id, the same for the same events: the place of an event tells it from its siblings.
-    const idOf: ((event: A, place: number) => string) | undefined =
-      signatureId === undefined ? identity : (_, place) => `${place} ${signatureId}`
-    if (options === false || idOf === undefined) return Effect.as(write(events, constVoid), 0)
-
-    const writeFresh = (ids: ReadonlyArray<string>): Effect.Effect<number, E> =>
+  /** The ids of one sender. */
+  const makeWindow = () => {
+    /** The time at which each id expires, in the order of the commits. */
+    const expiries = new Map<string, number>()
+    const claims = new Map<string, Latch.Latch>()
+    /** Removes what has expired and what is too much, and answers whether an id had time left. */
+    const evict = (now: number): boolean => {
+      let isEarly = false
+      for (const [id, expiry] of expiries) {
+        if (expiry > now && expiries.size <= maxSize) break
+        isEarly ||= expiry > now
+        expiries.delete(id)
+      }
+      return isEarly
+    }
+    const writeFresh = <A, E>(ids: ReadonlyArray<string>, events: ReadonlyArray<A>, write: Write<A, E>) =>
       Effect.uninterruptibleMask((restore) =>
-        Clock.clockWith((clock) => {
+        Clock.clockWith((clock): Effect.Effect<number, E> => {
           // A request waits without a claim of its own: no two requests ever wait for each other.
           const claimed = ids.find((id) => claims.has(id))
-          if (claimed !== undefined) return restore(Effect.andThen(claims.get(claimed)!.await, writeFresh(ids)))
+          if (claimed !== undefined) {
+            return restore(Effect.andThen(claims.get(claimed)!.await, writeFresh(ids, events, write)))
+          }
           const start = millisOf(clock)
           const fresh = new Map<string, A>()
           ids.forEach((id, place) => {
@@ -94,7 +97,7 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
           const claim = Latch.makeUnsafe()
           for (const id of fresh.keys()) claims.set(id, claim)
           let committed = 0
-          const settle = Effect.sync(() => {
+          const settle = Effect.suspend(() => {
             const end = millisOf(clock)
             for (const id of fresh.keys()) {
               claims.delete(id)
@@ -103,20 +106,40 @@ export const makeDeduplicate = Effect.fnUntraced(function* (options: Deduplicati
               expiries.delete(id)
               expiries.set(id, end + windowMillis)
             }
-            evict(end)
+            const isEarly = evict(end)
             claim.openUnsafe()
+            return isEarly ? evicted(maxSize) : Effect.void
           })
           const writing = Effect.suspend(() => write([...fresh.values()], (n) => void (committed += n)))
           const duplicates = ids.length - fresh.size
           return Effect.onExit(restore(writing), () => settle).pipe(Effect.as(duplicates))
         })
       )
+    return writeFresh
+  }
+  // As many as there are senders: none can suppress or evict an id of another.
+  const windows = new Map<string | undefined, ReturnType<typeof makeWindow>>()
+
+  return <A, E>(
+    { id, identity = id }: Envelope<A>,
+    events: ReadonlyArray<A>,
+    genuine: Genuine | undefined,
+    write: Write<A, E>
+  ): Effect.Effect<number, E> => {
+    // A signed request has one id, the same for the same events: the place of an event tells it from its siblings.
+    const idOf: ((event: A, place: number) => string) | undefined =
+      genuine === undefined ? identity : (_, place) => `${place} ${genuine.id}`
+    if (options === false || idOf === undefined) return Effect.as(write(events, constVoid), 0)
+    const writeFresh = windows.get(genuine?.sender) ?? makeWindow()
+    windows.set(genuine?.sender, writeFresh)
     const keys = Effect.forEach(events, (event, place) => keyOf(idOf(event, place)))
-    return Effect.flatMap(keys, writeFresh)
+    return Effect.flatMap(keys, (keys) => writeFresh(keys, events, write))
   }
 })
 
 // internals
+
+type Write<A, E> = (events: ReadonlyArray<A>, committed: (n: number) => void) => Effect.Effect<void, E>
 
 /** A longer id is kept as its digest: senders choose the length of ids, and many are kept. */
 const maxIdLength = 128

@@ -39,10 +39,13 @@ export const makeIngressLog = (name: string) => {
   }
   const unreported = makeRun(Effect.logError, "did not report the answer of", "request")
   const warnings = new Set<string>()
+  let hasEvicted = false
   return {
-    refused: ({ detail, failure, status }: Refused) =>
+    refused: ({ detail, failure, status }: Refused, sender: string | undefined) =>
       failure === undefined
-        ? (status === 401 ? forgeries : refusals).failed(`with ${status}: ${brief(detail)}`)
+        ? (status === 401 ? forgeries : refusals).failed(
+            `${sender === undefined ? "" : `of ${JSON.stringify(sender)} `}with ${status}: ${brief(detail)}`
+          )
         : failures[failure.of].failed(`because ${failure.reason}`, failure.cause),
     /** A request was answered with 2xx: `events` of it were committed, or `onRefused` kept it. */
     accepted: (events: number, isKept: boolean) =>
@@ -59,6 +62,13 @@ export const makeIngressLog = (name: string) => {
       if (text === undefined || warnings.size >= maxWarnings || warnings.has(text)) return Effect.void
       warnings.add(text)
       return line(Effect.logWarning, `decoded a request with a warning: ${text}`)
+    },
+    /** An id left the deduplication window before its time. Logged once. */
+    evicted: (maxIds: number) => {
+      if (hasEvicted) return Effect.void
+      hasEvicted = true
+      const what = `evicted an id before its window ended, since there were more than ${maxIds}`
+      return line(Effect.logWarning, `${what}: its duplicates are written again. Set deduplicate.maxIds`)
     }
   }
 }

@@ -15,7 +15,7 @@ import { type Problem, problemOf, refuseBy, type Refused, type Reply } from "./r
  *
  * **Details**
  *
- * The message has all headers and the exact bytes of the body, compressed or not. The body is complete, has at most
+ * The message has all headers and the exact bytes of the body, compressed or not, and the sender's name with `verify.senders`. The body is complete, has at most
  * `maxBytes`, and is signed where `verify` is given; for that the body of a 415 is read too. Problems of content are 415, the
  * 400 of an envelope that does not decode the body, and each 4xx of `refusal` but those below.
  *

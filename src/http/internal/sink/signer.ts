@@ -5,9 +5,9 @@ import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
 import type { Envelope } from "../../Envelope.ts"
-import { type Secret, secret, sign } from "../../WebhookSignature.ts"
+import { sign } from "../../WebhookSignature.ts"
+import { type SecretInput, secretsOf } from "../signature/webhookSecret.ts"
 
 /**
  * How requests are signed: Standard Webhooks, see `WebhookSignature`.
@@ -17,7 +17,7 @@ import { type Secret, secret, sign } from "../../WebhookSignature.ts"
  */
 export interface Signing<in A> {
   /** Each of them signs: while a secret is being replaced, the old one and the new. */
-  readonly secrets: NonEmptyReadonlyArray<Redacted.Redacted<string>>
+  readonly secrets: NonEmptyReadonlyArray<SecretInput>
   /** The id of an event, the same at every attempt: the envelope's by default. */
   readonly id?: ((event: A) => string) | undefined
 }
@@ -28,8 +28,7 @@ export const makeSigner = Effect.fnUntraced(function* <A>(signing: Signing<A>, e
   if (id === undefined) {
     throw new Error("HttpSink.make: signing needs the ids of events, and the envelope has none: give signing.id")
   }
-  // Not empty, as those that were given.
-  const secrets = (yield* Effect.forEach(signing.secrets, secret)) as [Secret, ...Array<Secret>]
+  const secrets = yield* secretsOf("signing.secrets", signing.secrets)
   const { digestHex } = Context.get(yield* Layer.build(Digest.layerWebCrypto), Digest.Digest)
   const idOf = (events: NonEmptyReadonlyArray<A>): Effect.Effect<string> =>
     events.length === 1

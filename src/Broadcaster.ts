@@ -6,13 +6,12 @@
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Dropped, Undelivered } from "./Dropped.ts"
+import type { Undelivered } from "./Dropped.ts"
 import * as EventSink from "./EventSink.ts"
 import {
   type AddOptions,

@@ -101,24 +101,22 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
       let verdict: Latch.Latch | undefined
 
       const isProbe = (state: State) => state._tag === "half-open" && state.verdict === verdict
-      const wait: Effect.Effect<void> = Clock.clockWith((clock) =>
-        Effect.suspend(() => {
-          const state = current()
-          if (state._tag === "closed") {
-            began = opened
-            return Effect.void
-          }
-          if (state._tag === "half-open") return Effect.andThen(state.verdict.await, wait)
-          const rest = state.until - monotonicMillis(clock)
-          if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
-          const probe = Latch.makeUnsafe()
-          verdict = probe
-          return Effect.andThen(
-            become((now) => (now === state ? { _tag: "half-open", verdict: probe } : now)),
-            Effect.suspend(() => (isProbe(current()) ? Effect.void : wait))
-          )
-        })
-      )
+      const wait: Effect.Effect<void> = Clock.clockWith((clock) => {
+        const state = current()
+        if (state._tag === "closed") {
+          began = opened
+          return Effect.void
+        }
+        if (state._tag === "half-open") return Effect.andThen(state.verdict.await, wait)
+        const rest = state.until - monotonicMillis(clock)
+        if (rest > 0) return Effect.andThen(Effect.sleep(Math.ceil(rest)), wait)
+        const probe = Latch.makeUnsafe()
+        verdict = probe
+        return Effect.andThen(
+          become((now) => (now === state ? { _tag: "half-open", verdict: probe } : now)),
+          Effect.suspend(() => (isProbe(current()) ? Effect.void : wait))
+        )
+      })
       const failed = Effect.uninterruptible(
         Clock.clockWith((clock) =>
           become((state) => {
@@ -138,11 +136,10 @@ export const make = (options: Options): Effect.Effect<Breaker> =>
           return undefined
         },
         failure: () => failed,
-        success: () => {
-          const state = current()
-          if (state === closed) return undefined
-          return become((state) => (isProbe(state) || (state._tag === "closed" && began === opened) ? closed : state))
-        },
+        success: () =>
+          current() === closed
+            ? undefined
+            : become((state) => (isProbe(state) || (state._tag === "closed" && began === opened) ? closed : state)),
         abandon: (hasDied) => {
           if (hasDied) return failed
           // The next attempt probes at once.

@@ -6,25 +6,35 @@
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Dropped, Undelivered } from "./Dropped.ts"
+import type { Undelivered } from "./Dropped.ts"
 import * as EventSink from "./EventSink.ts"
 import {
+  type AddOptions,
   type AnyAddOptions,
   type AnySubscribeOptions,
+  type LossyAddOptions,
   makeBroadcaster,
   type Members,
+  type Options,
   type SubscriberLagged,
+  type SubscribeOptions,
   type UndeliveredTo
 } from "./internal/broadcaster/makeBroadcaster.ts"
 import { fromSource, type SinkClosed, type Source } from "./internal/sink.ts"
 
-export { SubscriberLagged, type UndeliveredTo } from "./internal/broadcaster/makeBroadcaster.ts"
+export {
+  type AddOptions,
+  type LossyAddOptions,
+  type Options,
+  SubscriberLagged,
+  type SubscribeOptions,
+  type UndeliveredTo
+} from "./internal/broadcaster/makeBroadcaster.ts"
 
 /** The key of what the functions of this module do to a broadcaster. */
 const MembersId: unique symbol = Symbol.for("effect-events/Broadcaster/Members")
@@ -44,53 +54,6 @@ export interface Broadcaster<in out A> extends EventSink.AcknowledgingSink<A, ne
   readonly [MembersId]: Members<A>
   /** Stops accepting, lets every sink drain within its `drainTimeout`, and returns what each did not get. Memoised. */
   readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>>
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Options {
-  /** Its name in errors, logs, pictures and health. */
-  readonly name?: string | undefined
-  /** The `drainTimeout` of sinks that are added without their own: 20 seconds by default. */
-  readonly drainTimeout?: Duration.Input | undefined
-}
-
-/**
- * Options of adding a sink.
- *
- * @category options
- * @since 0.1.0
- */
-export interface AddOptions<in A> {
-  /** How long removing or closing goes on delivering to it. */
-  readonly drainTimeout?: Duration.Input | undefined
-  /**
-   * The sink gets what it holds for: what it refuses is neither queued nor counted for this sink. It runs in the write; an
-   * event that it throws at is dropped for this sink, with reason `Died`.
-   */
-  readonly filter?: Predicate<A> | undefined
-}
-
-/**
- * Options of adding a sink that can lose events: it needs `onDropped`.
- *
- * @category options
- * @since 0.1.0
- */
-export interface LossyAddOptions<in A, in E> extends AddOptions<A> {
-  /**
-   * How many events it may be behind before it is evicted; unlimited by default. It is judged after it had a turn, so that
-   * a burst evicts no sink that keeps up: evicted is one that is further behind than this and whose lag did not shrink in
-   * that turn. A write that waits for a receiver lasts for many turns, so a sink with such writes needs a limit above the
-   * largest burst.
-   */
-  readonly maxLag?: number | undefined
-  /** Takes what the sink failed on, and what it did not get, in place of a line in the log. */
-  readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void>
-  /** Runs when it is evicted, in place of a line in the log at level error. */
-  readonly onEvicted?: ((lagged: SubscriberLagged) => Effect.Effect<void>) | undefined
 }
 
 /** What no value has: the compiler names it where an option that can lose events comes without a taker for them. */
@@ -134,9 +97,8 @@ type ReliableSource<S> =
  * all of them take, and needs what they need. A sink that can fail is a compile error: wrap it in a `RetryingSink`, or
  * `add` it with `onDropped`. When the scope closes, the sinks drain side by side.
  *
- * Sinks over plain functions share one drainer, each with its own position, lag, account and close. What one throws is
- * charged to it alone, and it goes on with a drainer of its own. All other sinks, and those with a `filter`, have one from
- * the start.
+ * Sinks over plain functions share one drainer, each with its own position, account and close. What one throws is charged
+ * to it alone. All other sinks, and those with a `filter`, a `maxLag` or an `onDropped`, have a drainer of their own.
  *
  * **Gotchas**
  *
@@ -294,7 +256,7 @@ export const addScoped: {
   Effect.flatMap(fromSource(source), (sink) =>
     Effect.as(
       Effect.acquireRelease(self[MembersId].add(sink, options), (added) =>
-        added === undefined ? Effect.void : self[MembersId].end(sink, added)
+        added === undefined ? Effect.void : self[MembersId].end(added)
       ),
       sink
     )
@@ -311,17 +273,6 @@ export const remove = <A>(
   self: Broadcaster<A>,
   sink: EventSink.EventSink<A, unknown>
 ): Effect.Effect<ReadonlyArray<Undelivered<A>>> => self[MembersId].remove(sink)
-
-/**
- * Options of a subscription that is read as a stream.
- *
- * @category options
- * @since 0.1.0
- */
-export interface SubscribeOptions {
-  /** How many events the stream may be behind before it fails; unlimited by default. It is judged as `LossyAddOptions` says. */
-  readonly maxLag?: number | undefined
-}
 
 /**
  * Subscribes, and answers with the events as a stream, which ends when the broadcaster is closed and what was published

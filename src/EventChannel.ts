@@ -22,12 +22,11 @@ import { makeAdmission } from "./internal/admission.ts"
 import { makeAges } from "./internal/ages.ts"
 import { withoutConstruction } from "./internal/context.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
-import { makeAccount, makeNode, pendingOf } from "./internal/node.ts"
+import { pendingOf } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
 import { makeReport } from "./internal/report.ts"
-import { makeShutdown } from "./internal/shutdown.ts"
-import { makeSink, SinkClosed } from "./internal/sink.ts"
-import { maxTurn } from "./internal/turns.ts"
+import { closeWith, makeShutdown } from "./internal/shutdown.ts"
+import { makePart, makeSink } from "./internal/sink.ts"
 
 /**
  * A sink that is read as a stream.
@@ -108,26 +107,23 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const context = withoutConstruction(yield* Effect.context<never>())
   const queue = yield* Queue.unbounded<A, Cause.Done>()
-  const account = makeAccount()
-  const pending = () => pendingOf(account)
-  const ages = makeAges(context, pending)
-  const node = makeNode({
+  const { account, closed, node } = makePart({
     kind: "EventChannel",
     name: options.name,
-    account,
     acknowledges: "memory",
     oldestAge: (now) => ages.oldest(pending(), now)
   })
-  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+  const pending = () => pendingOf(account)
+  const ages = makeAges(context, pending)
   const report = makeReport(node, options.onDropped, context)
-  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   /** Readers that wait: each is room for one event. */
   let waiting = 0
-  /** Runs of the stream that are under way, and how many there were. */
+  /** Runs of the stream that are under way. */
   let runs = 0
-  let begun = 0
   /** `takeAll` was called: its reader may call it again. */
   let isTaken = false
+  /** Open while `stream` was read and no run of it is left. */
   const unread = Latch.makeUnsafe()
   const admission = makeAdmission(
     () => capacity + waiting - pending(),
@@ -176,30 +172,20 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const run = Effect.acquireRelease(
     Effect.sync(() => {
       runs++
-      begun++
+      unread.closeUnsafe()
     }),
-    () =>
-      Effect.sync(() => {
-        runs--
-        if (account.state !== "open" && isUnread()) unread.openUnsafe()
-      })
+    () => Effect.sync(() => (--runs === 0 && !isTaken ? unread.openUnsafe() : undefined))
   )
   const takeAll = read(Queue.takeAll(queue), (events) => events.length)
-  const isUnread = () => runs === 0 && begun > 0 && !isTaken
 
   const drain = Effect.gen(function* () {
     // A reader that was forked in this turn gets to begin.
     yield* Effect.yieldNow
-    if (isUnread()) unread.openUnsafe()
     yield* within(Effect.raceFirst(Queue.await(queue), unread.await), drainTimeout)
-    const undelivered: Array<Undelivered<A>> = []
-    for (let exit = Queue.takeUnsafe(queue); exit?._tag === "Success"; exit = Queue.takeUnsafe(queue)) {
-      undelivered.push({ event: exit.value, inFlight: false })
-      if (undelivered.length % maxTurn === 0) yield* Effect.yieldNow
-    }
-    account.undelivered += undelivered.length
-    account.state = "closed"
-    return undelivered
+    return yield* closeWith(account, "undelivered", [], () => {
+      const exit = Queue.takeUnsafe(queue)
+      return exit?._tag === "Success" ? [exit.value] : []
+    })
   })
   const begin = () => {
     if (account.state !== "open") return
@@ -213,6 +199,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     stream: Stream.unwrap(Effect.as(run, Stream.fromPull(Effect.succeed(pull)))),
     takeAll: Effect.suspend(() => {
       isTaken = true
+      unread.closeUnsafe()
       return takeAll
     }),
     shutdown: Effect.suspend(() => {

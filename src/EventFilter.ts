@@ -13,8 +13,8 @@ import type * as Context from "effect/Context"
 import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
-import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
-import { isSource, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
+import { edgeTo } from "./internal/node.ts"
+import { isSource, makePart, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
 import { leading } from "./internal/turns.ts"
 
 /**
@@ -98,11 +98,9 @@ export const layer = <I, A, E, X, R>(
 // internals
 
 const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>, options: Options | undefined) => {
-  const account = makeAccount()
-  const node = makeNode({
+  const { account, node } = makePart({
     kind: "EventFilter",
     name: options?.name,
-    account,
     downstream: () => [edgeTo(sink, true)],
     state: () => sink.node.state,
     update: () => void (account.accepted = account.delivered + account.filtered)
@@ -111,14 +109,16 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
   const { isOpen } = sink.node
   const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: sink.node.name })))
   const deliveredOne = () => void account.delivered++
+  /** Whether the sink behind is open, and the events count as filtered. */
+  const refused = (n: number) => {
+    if (!isOpen()) return false
+    account.filtered += n
+    return true
+  }
   const filterSync =
     writeSync &&
     ((event: A): boolean => {
-      if (!matches(event)) {
-        if (!isOpen()) return false
-        account.filtered++
-        return true
-      }
+      if (!matches(event)) return refused(1)
       if (!writeSync(event)) return false
       account.delivered++
       return true
@@ -131,9 +131,7 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
         // Half of the time of a write whose effect is mapped.
         if (filterSync !== undefined) return filterSync(event) ? Effect.void : closed
         if (matches(event)) return Effect.map(sink.write(event), deliveredOne)
-        if (!isOpen()) return closed
-        account.filtered++
-        return Effect.void
+        return refused(1) ? Effect.void : closed
       }),
     writeSome:
       writeSome &&
@@ -147,11 +145,7 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
             matching.push(event)
             places.push(i)
           })
-          if (matching.length === 0) {
-            if (!isOpen()) return closed
-            account.filtered += some.length
-            return Effect.succeed(some.length)
-          }
+          if (matching.length === 0) return refused(some.length) ? Effect.succeed(some.length) : closed
           // Not empty, by the line above.
           return Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
             const committed = places[n] ?? some.length

@@ -7,7 +7,6 @@
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
@@ -19,13 +18,15 @@ import {
   type EventQueue,
   makeQueue,
   type Offered,
+  type Options,
+  type Partitioned,
   type QueueFull
 } from "./internal/queue/makeQueue.ts"
 import type { Overflow } from "./internal/overflow.ts"
 import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
 export type { Overflow } from "./internal/overflow.ts"
-export { type EventQueue, type Offered, QueueFull } from "./internal/queue/makeQueue.ts"
+export { type EventQueue, type Offered, type Options, type Partitioned, QueueFull } from "./internal/queue/makeQueue.ts"
 
 /**
  * The overflow policies that lose nothing: the others need `onDropped`.
@@ -34,44 +35,6 @@ export { type EventQueue, type Offered, QueueFull } from "./internal/queue/makeQ
  * @since 0.1.0
  */
 export type Lossless = "suspend" | "reject"
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Options<out P extends Overflow = Overflow> {
-  /** Its name in errors, logs, pictures and health. */
-  readonly name?: string | undefined
-  /**
-   * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
-   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty.
-   */
-  readonly capacity?: number | undefined
-  /** What happens when `capacity` is reached: `"suspend"` by default. */
-  readonly overflow?: P | undefined
-  /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
-  readonly drainTimeout?: Duration.Input | undefined
-  /**
-   * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default, which
-   * keeps all events in order. With more, only `partitionBy` keeps an order.
-   */
-  readonly concurrency?: number | undefined
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Partitioned<in A> {
-  /**
-   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
-   * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
-   * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
-   * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
-   * memory while events of it wait. With a `concurrency` of 1 all events are in order, and this does nothing.
-   */
-  readonly partitionBy?: ((event: A) => unknown) | undefined
-}
 
 /**
  * What a write to a queue with the overflow policy `P` can fail with, besides `SinkClosed`: `QueueFull` if the policy may

@@ -15,6 +15,7 @@ import { type Pipeable, Prototype } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { answerOf } from "./internal/answerOf.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 
 /**
@@ -156,16 +157,13 @@ export const combine =
         const [first, second] = Array.isArray(idle) ? idle : []
         const a = self.start(event, first)
         const b = that.start(event, second)
-        // One may have closed again while the other was waited for.
-        const proceed: Effect.Effect<void> = Effect.suspend(() => {
+        const proceed = (): Effect.Effect<void> | undefined => {
           const wait = a.proceed() ?? b.proceed()
-          return wait === undefined ? Effect.void : Effect.andThen(wait, proceed)
-        })
+          // One may have closed again while the other was waited for.
+          return wait && Effect.andThen(wait, () => proceed() ?? Effect.void)
+        }
         return {
-          proceed: () => {
-            const wait = a.proceed() ?? b.proceed()
-            return wait && Effect.andThen(wait, proceed)
-          },
+          proceed,
           failure: (error) =>
             sideBySide(
               Effect.suspend(() => a.failure(error)),
@@ -182,16 +180,10 @@ export const combine =
       { breaker: self.breaker ?? that.breaker, idle: self.idle && that.idle && idleOf(self.idle, that.idle) }
     )
 
-/** The answer of both, which stays the same array while the two are the same. */
-const idleOf = (a: () => unknown, b: () => unknown) => {
-  let last: readonly [unknown, unknown] = [undefined, undefined]
-  return () => {
-    const first = a()
-    const second = first === undefined ? undefined : b()
-    if (second === undefined) return undefined
-    if (last[0] !== first || last[1] !== second) last = [first, second]
-    return last
-  }
+const idleOf = (a: () => unknown, b: () => unknown) => () => {
+  const first = a()
+  const second = first === undefined ? undefined : b()
+  return second === undefined ? undefined : [first, second]
 }
 
 /** Runs both to their ends, and ends as the first or, where that succeeds, as the second. */
@@ -205,15 +197,6 @@ const both = (a: () => Effect.Effect<void> | undefined, b: () => Effect.Effect<v
   const first = answerOf(a)
   const second = answerOf(b)
   return first === undefined || second === undefined ? (first ?? second) : sideBySide(first, second)
-}
-
-/** The answer of a strategy's function, whose defect is not thrown but run. */
-const answerOf = (call: () => Effect.Effect<void> | undefined) => {
-  try {
-    return call()
-  } catch (defect) {
-    return Effect.die(defect)
-  }
 }
 
 /**
@@ -280,14 +263,10 @@ export class ScheduleEnded extends Data.TaggedError("ScheduleEnded")<{}> {}
  * @since 0.1.0
  */
 export const fromSchedule = <Output, E>(schedule: Schedule.Schedule<Output, E>): RetryStrategy<E, ScheduleEnded> =>
-  fromDelays(() => {
-    let step: Step<Output, E> | undefined
-    return (error, now) =>
-      Effect.flatMap(step === undefined ? Schedule.toStep(schedule) : Effect.succeed(step), (current) => {
-        step = current
-        return delayOf(current, error, now, () => Effect.fail(new ScheduleEnded()))
-      })
-  })
+  follow(
+    schedule,
+    Effect.suspend(() => Effect.fail(new ScheduleEnded()))
+  )
 
 /**
  * Follows a `Schedule`, and starts it again when it ends: never gives up.
@@ -299,28 +278,29 @@ export const fromSchedule = <Output, E>(schedule: Schedule.Schedule<Output, E>):
  * @category constructors
  * @since 0.1.0
  */
-export const forever = <Output, E>(schedule: Schedule.Schedule<Output, E>): RetryStrategy<E> =>
+export const forever = <Output, E>(schedule: Schedule.Schedule<Output, E>): RetryStrategy<E> => follow(schedule)
+
+/** Where there is no `ended`, a schedule that ends begins again, once for a failure. */
+const follow = <Output, E, X = never>(
+  schedule: Schedule.Schedule<Output, E>,
+  ended?: Effect.Effect<never, X>
+): RetryStrategy<E, X> =>
   fromDelays(() => {
-    let step: Step<Output, E> | undefined
-    const restart = (error: E, now: number): Effect.Effect<Duration.Duration> =>
-      Effect.flatMap(Schedule.toStep(schedule), (fresh) => {
-        step = fresh
-        return delayOf(fresh, error, now, () => Effect.succeed(Duration.zero))
+    let step: Effect.Success<ReturnType<typeof Schedule.toStep<Output, E, never, never>>> | undefined
+    const next = (error: E, now: number): Effect.Effect<Duration.Duration, X> => {
+      const isFirst = step === undefined
+      return Effect.flatMap(step === undefined ? Schedule.toStep(schedule) : Effect.succeed(step), (current) => {
+        step = current
+        return Pull.matchEffect(current(now, error), {
+          onSuccess: ([, delay]) => Effect.succeed(delay),
+          onFailure: (cause) => Effect.failCause(cause),
+          onDone: () => {
+            if (ended !== undefined) return ended
+            step = undefined
+            return isFirst ? Effect.succeed(Duration.zero) : next(error, now)
+          }
+        })
       })
-    return (error, now) =>
-      step === undefined ? restart(error, now) : delayOf(step, error, now, () => restart(error, now))
-  })
-
-type Step<Output, E> = (now: number, error: E) => Pull.Pull<[Output, Duration.Duration], never, Output>
-
-const delayOf = <Output, E, X>(
-  step: Step<Output, E>,
-  error: E,
-  now: number,
-  onEnd: () => Effect.Effect<Duration.Duration, X>
-): Effect.Effect<Duration.Duration, X> =>
-  Pull.matchEffect(step(now, error), {
-    onSuccess: ([, delay]) => Effect.succeed(delay),
-    onFailure: (cause) => Effect.failCause(cause),
-    onDone: onEnd
+    }
+    return next
   })

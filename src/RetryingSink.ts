@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -14,20 +15,23 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { dual } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { hasProperty, type Predicate, type Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
 import { defaultDrainTimeout } from "./internal/deadline.ts"
+import { answerOf } from "./internal/answerOf.ts"
 import { annotate, makeFailureLog } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import { edgeTo, makeAccount, makeNode } from "./internal/node.ts"
+import { edgeTo } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
 import {
   type Begun,
   fromSource,
+  makePart,
   makeSink,
+  runWrite,
   SinkClosed,
   type Source,
   WriteHalves,
@@ -218,15 +222,15 @@ interface AnyOptions<in E> extends Options {
 
 const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
   Effect.suspend(() => {
+    type Attempts = RetryAttempts<E, G>
+    type Write<B> = Effect.Effect<B, E | SinkClosed>
     type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
     const { while: isTransient = () => true } = options
     const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 minute")
-    const account = makeAccount()
-    const node = makeNode({
+    const { account, node } = makePart({
       kind: "RetryingSink",
       name: options.name,
-      account,
       downstream: () => [edgeTo(sink, true)],
       breaker: strategy.breaker
     })
@@ -234,8 +238,9 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const log = makeFailureLog()
     const closing = Deferred.makeUnsafe<never, SinkClosed>()
     const closed = Deferred.await(closing)
-    const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: begin } = sink
+    const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: half } = sink
 
+    const annotated = (effect: Effect.Effect<void>) => annotate(node.kind, node.name)(effect)
     /** Runs what belongs to the strategy or is a wait, until the close. */
     const untilClosed = <B, F>(effect: Effect.Effect<B, F>) => Effect.raceFirst(effect, closed)
     /**
@@ -243,45 +248,36 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
      * breaker its verdict. The event is committed or not by now, so a defect is logged and changes nothing.
      */
     const noted = (call: () => Effect.Effect<void> | undefined): Effect.Effect<void> | undefined => {
-      let effect: Effect.Effect<void> | undefined
-      try {
-        effect = call()
-      } catch (defect) {
-        effect = Effect.die(defect)
-      }
+      const effect = answerOf(call)
       if (effect === undefined) return undefined
       const run = Effect.forkDetach(untilClosed(effect), { startImmediately: true, uninterruptible: false })
       return Effect.uninterruptible(
         Effect.flatMap(Effect.flatMap(run, Fiber.await), (exit) =>
           Exit.isFailure(exit) && Cause.hasDies(exit.cause)
-            ? annotate(
-                node.kind,
-                node.name
-              )(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
+            ? annotated(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
             : Effect.void
         )
       )
     }
 
     /** Notes a success, and answers what is left to be run for it. */
-    const succeeded = (attempts: RetryAttempts<E, G> | undefined, n: number) => {
+    const succeeded = (attempts: Attempts | undefined, n: number) => {
       account.accepted += n
       account.delivered += n
       const run = log.recovered()
       const success = attempts && noted(attempts.success)
       if (run === 0) return success
       const line = `"${node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
-      return Effect.andThen(success ?? Effect.void, annotate(node.kind, node.name)(Effect.logInfo(line)))
+      return Effect.andThen(success ?? Effect.void, annotated(Effect.logInfo(line)))
     }
     const warn = (n: number) => {
       const run = log.failed()
-      if (run === 0) return Effect.void
-      return Effect.logWarning(
-        `a write to "${sink.node.name}" failed at attempt ${n}${run === 1 ? "" : `, with ${run} failures in a row`}`
-      ).pipe(annotate(node.kind, node.name))
+      const inARow = run === 1 ? "" : `, with ${run} failures in a row`
+      const line = `a write to "${sink.node.name}" failed at attempt ${n}${inARow}`
+      return run === 0 ? Effect.void : annotated(Effect.logWarning(line))
     }
     /** The strategy's judgement, and for how many milliseconds the receiver asked to be left alone. */
-    const judged = (attempts: RetryAttempts<E, G>, error: E) =>
+    const judged = (attempts: Attempts, error: E) =>
       Clock.clockWith((clock) => {
         const judgement = Effect.suspend(() => attempts.failure(error))
         if (!hasProperty(error, "retryAfter")) return Effect.as(judgement, 0)
@@ -290,22 +286,13 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         const due = monotonicMillis(clock) + millis
         return Effect.map(judgement, () => due - monotonicMillis(clock))
       })
-    const attempt = <B>(
-      attempts: RetryAttempts<E, G>,
-      write: Effect.Effect<B, E | SinkClosed>,
-      n: number
-    ): Attempted<B> => {
+    const attempt = <B>(attempts: Attempts, write: Write<B>, n: number): Attempted<B> => {
       const wait = attempts.proceed()
       return Effect.catch(wait === undefined ? write : Effect.andThen(untilClosed(wait), write), (error) =>
         failed(attempts, write, n, error)
       )
     }
-    const failed = <B>(
-      attempts: RetryAttempts<E, G>,
-      write: Effect.Effect<B, E | SinkClosed>,
-      n: number,
-      error: E | SinkClosed
-    ): Attempted<B> => {
+    const failed = <B>(attempts: Attempts, write: Write<B>, n: number, error: E | SinkClosed): Attempted<B> => {
       if (error instanceof SinkClosed) return Effect.fail(error)
       account.lastError = error
       if (!isTransient(error)) {
@@ -328,75 +315,56 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       )
     }
     /**
-     * The attempts of a write, and what is to be called when they are over. Where the strategy is idle the write has no
-     * attempts until it fails; `begin` is the first of them, if the sink has halves.
+     * Begins the attempts of a write. Where the strategy is idle the write has none until it fails; `half` begins the first,
+     * if the sink has halves.
      */
-    const attempting = <B>(
-      event: unknown,
-      write: Effect.Effect<B, E | SinkClosed>,
-      begin: (() => Begun<E> | undefined) | undefined,
-      events: (b: B) => number
-    ) => {
-      const idle = strategy.idle?.()
-      let attempts = idle === undefined ? strategy.start(event) : undefined
-      let begun: Begun<E> | undefined
-      const started = () => (attempts ??= strategy.start(event, idle))
-      const endFirst = (cause: Cause.Cause<unknown> | undefined) => {
-        const first = begun
-        begun = undefined
-        first?.end(cause)
-      }
-      // What the strategy throws here is a defect of the write, which has not begun.
-      let effect: Attempted<B>
-      if (attempts === undefined) {
-        let first = write
-        try {
-          begun = begin?.()
-          // A write answers nothing, whatever its first half answers.
-          if (begun !== undefined) first = begun.effect as Effect.Effect<B, E | SinkClosed>
-        } catch (defect) {
-          // What the sink's function throws is a defect of the attempt, which the strategy hears of.
-          first = Effect.die(defect)
+    const begins =
+      <I, B>(
+        write: (input: I) => Write<B>,
+        committed: (b: B) => number,
+        half?: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, B> | undefined
+      ) =>
+      (input: I, fiber: Fiber.Fiber<unknown, unknown>): Begun<E | RetriesExhausted<E>, B> | undefined => {
+        if (account.state !== "open") return undefined
+        const idle = strategy.idle?.()
+        let attempts: Attempts | undefined
+        let begun: Begun<E, B> | undefined
+        const started = () => (attempts ??= strategy.start(input, idle))
+        const endFirst = (exit: Exit.Exit<B, unknown>) => {
+          const rest = begun?.end(exit)
+          if (rest !== undefined) Effect.runForkWith(fiber.context)(rest)
+          begun = undefined
         }
-        effect = Effect.catch(first, (error) => {
-          endFirst(Cause.fail(error))
-          return failed(started(), write, 1, error)
-        })
-      } else effect = attempt(attempts, write, 1)
-      account.inFlight++
-      return {
-        effect,
-        /** Answers what is left to be run. */
-        ended: (exit: Exit.Exit<B, unknown>) => {
-          endFirst(Exit.isSuccess(exit) ? undefined : exit.cause)
-          writes.end()
-          return Exit.isSuccess(exit)
-            ? succeeded(attempts, events(exit.value))
-            : noted(() => started().abandon(Cause.hasDies(exit.cause)))
+        // What the sink's function throws is a defect of the attempt, which the strategy hears of.
+        const first = () => answerOf(() => (begun = half?.(input, fiber))?.effect ?? write(input))
+        // What the strategy throws here is a defect of the write, which has not begun.
+        const effect =
+          idle === undefined
+            ? attempt(started(), write(input), 1)
+            : Effect.catch(first(), (error) => {
+                endFirst(Exit.fail(error))
+                return failed(started(), write(input), 1, error)
+              })
+        account.inFlight++
+        return {
+          effect,
+          end: (exit) => {
+            endFirst(exit)
+            writes.end()
+            return Exit.isSuccess(exit)
+              ? succeeded(attempts, committed(exit.value))
+              : noted(() => started().abandon(Cause.hasDies(exit.cause)))
+          }
         }
       }
-    }
-    const retry = <B>(
-      event: unknown,
-      write: Effect.Effect<B, E | SinkClosed>,
-      begin: (() => Begun<E> | undefined) | undefined,
-      events: (b: B) => number
-    ): Attempted<B> => {
-      // It begins inside of what notices its end: a fiber can be made to yield before, and be interrupted there.
-      let begun: { readonly ended: (exit: Exit.Exit<B, unknown>) => Effect.Effect<void> | undefined } | undefined
-      const attempts = Effect.suspend(() => {
-        if (account.state !== "open") return closed
-        const one = attempting(event, write, begin, events)
-        begun = one
-        return one.effect
-      })
-      return Effect.onExitPrimitive(attempts, (exit) => begun?.ended(exit))
-    }
+    const beginOne = begins<A, void>(sink.write, () => 1, half)
+    const beginSome = writeSome && begins<Arr.NonEmptyReadonlyArray<A>, number>(writeSome, identity)
+    const writeOne = (event: A) => runWrite(event, beginOne, closed)
 
     /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
-      if (idle === undefined) return retry(event, sink.write(event), undefined, one)
+      if (idle === undefined) return writeOne(event)
       let isOpen: boolean
       try {
         isOpen = writeSync(event)
@@ -405,34 +373,18 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       }
       return isOpen ? (succeeded(undefined, 1) ?? Effect.void) : sink.write(event)
     }
-    /** For a drainer above: a write of an idle strategy, which mostly succeeds and leaves nothing to be run. */
-    const beginIdle = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => {
-      if (account.state !== "open" || strategy.idle?.() === undefined) return undefined
-      const { effect, ended } = attempting(event, sink.write(event), begin && (() => begin(event, fiber)), one)
-      return {
-        effect,
-        end: (cause: Cause.Cause<unknown> | undefined) => {
-          const rest = ended(cause === undefined ? Exit.void : Exit.failCause(cause))
-          if (rest !== undefined) Effect.runForkWith(fiber.context)(rest)
-        }
-      }
-    }
     const retrier = makeSink<A, E | RetriesExhausted<E>>({
       node,
-      begin: writeSync === undefined ? beginIdle : undefined,
-      write: (event) =>
-        Effect.withFiber((fiber) => {
-          if (account.state !== "open") return closed
-          return writeSync === undefined
-            ? retry(event, sink.write(event), begin && (() => begin(event, fiber)), one)
-            : writeOnce(event, writeSync)
-        }),
-      writeSome:
-        writeSome &&
-        ((events) =>
-          Effect.suspend(() =>
-            account.state === "open" ? retry(events, writeSome(events), undefined, committed) : closed
-          ))
+      // A write of an idle strategy mostly succeeds, and leaves nothing to be run.
+      begin:
+        writeSync === undefined
+          ? (event, fiber) => (strategy.idle?.() === undefined ? undefined : beginOne(event, fiber))
+          : undefined,
+      write:
+        writeSync === undefined
+          ? writeOne
+          : (event) => Effect.suspend(() => (account.state === "open" ? writeOnce(event, writeSync) : closed)),
+      writeSome: beginSome && ((events) => runWrite(events, beginSome, closed))
     })
     const close = Effect.suspend(() => {
       // First the state, then the waiters: waking one runs it at once, and it may write again.
@@ -444,6 +396,3 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       retrier
     )
   })
-
-const one = () => 1
-const committed = (n: number) => n

@@ -23,9 +23,7 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
   Graph.directed<SinkNode, void>((graph) => {
     const indexes = new Map<SinkNode, Graph.NodeIndex>()
     const visit = (node: SinkNode): Graph.NodeIndex => {
-      const known = indexes.get(node)
-      if (known !== undefined) return known
-      const index = Graph.addNode(graph, node)
+      const index = indexes.get(node) ?? Graph.addNode(graph, node)
       indexes.set(node, index)
       return index
     }
@@ -73,9 +71,7 @@ export const toMermaid = (root: AnySink): string =>
  * @since 0.1.0
  */
 export const health = (root: AnySink): Effect.Effect<ReadonlyArray<SinkHealth>> =>
-  Clock.clockWith((clock) =>
-    Effect.sync(() => {
-      const now = clock.currentTimeMillisUnsafe()
-      return Array.from(Graph.values(Graph.nodes(toGraph(root))), (node) => node.health(now))
-    })
-  )
+  Clock.clockWith((clock) => {
+    const now = clock.currentTimeMillisUnsafe()
+    return Effect.succeed(Array.from(Graph.values(Graph.nodes(toGraph(root))), (node) => node.health(now)))
+  })

@@ -264,48 +264,55 @@ describe("a synchronous sink that throws", () => {
     return { make, seen }
   }
 
-  it.effect.each(["open", "being removed", "closing"] as const)(
-    "goes on behind the event that it threw at, wherever that is: a broadcaster, or a sink, that is %s",
-    (how) =>
-      Effect.gen(function* () {
-        for (const n of all) {
-          const { make, seen } = throwing(new Set([n]))
-          const broadcaster = yield* Broadcaster.make<number>()
-          const sibling = throwing(new Set())
-          const dropped: Array<number> = []
-          const sink = yield* make
-          yield* Broadcaster.add(broadcaster, sink, {
-            onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
-          })
-          yield* Broadcaster.add(broadcaster, yield* sibling.make)
-          const { node } = broadcaster.node.downstream()[0]!
-          yield* write(broadcaster)
-          if (how === "being removed") {
-            const removal = yield* Effect.forkChild(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
-            yield* broadcaster.write(1000)
-            assert.deepStrictEqual(yield* Fiber.join(removal), [])
-          } else if (how === "closing") {
-            assert.deepStrictEqual(yield* broadcaster.shutdown, [])
-          } else {
+  const states = ["open", "being removed", "closing"] as const
+  // With `onDropped` it has a drainer of its own, and without one it shares that of its sibling.
+  const reports = ["onDropped", "the log"] as const
+  it.effect.each(states.flatMap((how) => reports.map((to) => [how, to] as const)))(
+    "goes on behind the event that it threw at, wherever that is: a broadcaster, or a sink, that is %s, with reports to %s",
+    ([how, to]) =>
+      quiet(
+        Effect.gen(function* () {
+          for (const n of all) {
+            const { make, seen } = throwing(new Set([n]))
+            const broadcaster = yield* Broadcaster.make<number>()
+            const sibling = throwing(new Set())
+            const dropped: Array<number> = []
+            const sink = yield* make
+            if (to === "the log") yield* Broadcaster.add(broadcaster, sink)
+            else {
+              const onDropped = ({ event }: Dropped.Dropped<number>) => Effect.sync(() => void dropped.push(event))
+              yield* Broadcaster.add(broadcaster, sink, { onDropped })
+            }
+            yield* Broadcaster.add(broadcaster, yield* sibling.make)
+            const { node } = broadcaster.node.downstream()[0]!
+            yield* write(broadcaster)
+            if (how === "being removed") {
+              const removal = yield* Effect.forkChild(Broadcaster.remove(broadcaster, sink), { startImmediately: true })
+              yield* broadcaster.write(1000)
+              assert.deepStrictEqual(yield* Fiber.join(removal), [])
+            } else if (how === "closing") {
+              assert.deepStrictEqual(yield* broadcaster.shutdown, [])
+            } else {
+              yield* settle
+              yield* broadcaster.write(1000)
+              yield* settle
+            }
+            const own = how === "open" ? [...all, 1000] : all
+            assert.deepStrictEqual(
+              seen,
+              own.filter((other) => other !== n),
+              `at ${n}`
+            )
+            assert.deepStrictEqual(dropped, to === "onDropped" ? [n] : [])
             yield* settle
-            yield* broadcaster.write(1000)
-            yield* settle
+            assert.deepStrictEqual(sibling.seen, how === "closing" ? all : [...all, 1000])
+            const { counts, lastError, pending } = node.health(0)
+            assert.deepInclude(counts, { accepted: own.length, delivered: own.length - 1, dropped: 1 })
+            assert.strictEqual(pending, 0)
+            assert.deepStrictEqual(lastError, new Error(`at ${n}`))
           }
-          const own = how === "open" ? [...all, 1000] : all
-          assert.deepStrictEqual(
-            seen,
-            own.filter((other) => other !== n),
-            `at ${n}`
-          )
-          assert.deepStrictEqual(dropped, [n])
-          yield* settle
-          assert.deepStrictEqual(sibling.seen, how === "closing" ? all : [...all, 1000])
-          const { counts, lastError, pending } = node.health(0)
-          assert.deepInclude(counts, { accepted: own.length, delivered: own.length - 1, dropped: 1 })
-          assert.strictEqual(pending, 0)
-          assert.deepStrictEqual(lastError, new Error(`at ${n}`))
-        }
-      })
+        })
+      )
   )
 
   it.effect("again and again is charged each time, and keeps the order", () =>

@@ -19,40 +19,61 @@ const dropping = () => {
 }
 
 describe("sinks over plain functions", () => {
-  it.effect("a throw is charged to its sink alone, at its event alone", () =>
-    Effect.gen(function* () {
-      const { dropped, onDropped } = dropping()
-      const before = yield* collector
-      const after = yield* collector
-      const seen: Array<number> = []
-      const thrower = yield* EventSink.sync((n: number) => {
-        if (n % 10 === 0) throw new Error("ten")
-        seen.push(n)
+  it.effect.each(["onDropped", "the log"])("a throw is charged to its sink alone, at its event alone: to %s", (to) =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const { dropped, onDropped } = dropping()
+        const before = yield* collector
+        const after = yield* collector
+        const seen: Array<number> = []
+        const thrower = yield* EventSink.sync((n: number) => {
+          if (n % 10 === 0) throw new Error("ten")
+          seen.push(n)
+        })
+        const broadcaster = yield* Broadcaster.make<number>({ name: "b" })
+        yield* Broadcaster.add(broadcaster, before.sink)
+        if (to === "onDropped") yield* Broadcaster.add(broadcaster, thrower, { onDropped })
+        else yield* Broadcaster.add(broadcaster, thrower)
+        yield* Broadcaster.add(broadcaster, after.sink)
+        for (const n of range(25)) yield* broadcaster.write(n)
+        yield* EventSink.writeAll(broadcaster, range(100))
+        yield* settle
+        yield* broadcaster.write(1)
+        yield* settle
+        const all = [...range(25), ...range(100), 1]
+        assert.deepStrictEqual(before.seen, all)
+        assert.deepStrictEqual(after.seen, all)
+        assert.deepStrictEqual(
+          seen,
+          all.filter((n) => n % 10 !== 0)
+        )
+        assert.deepStrictEqual(
+          dropped.map(({ event }) => event),
+          to === "onDropped" ? all.filter((n) => n % 10 === 0) : []
+        )
+        if (to === "the log") {
+          const lines = logs.map(
+            ({ line }) => /dropped (?:an event|\d+ events)|delivers again, after \d+/.exec(line)?.[0]
+          )
+          // The first of each run, then at doubling counts, and the rest with its end, which is that of a page.
+          assert.deepStrictEqual(lines, [
+            "dropped an event",
+            "dropped an event",
+            "delivers again, after 2",
+            "dropped an event",
+            "dropped an event",
+            "dropped 2 events",
+            "dropped 4 events",
+            "dropped 2 events",
+            "delivers again, after 10"
+          ])
+        }
+        const [one, two, three] = broadcaster.node.downstream().map(({ node }) => node.health(0))
+        assert.deepInclude(two!.counts, { accepted: 126, delivered: 114, dropped: 12 })
+        for (const other of [one, three])
+          assert.deepInclude(other!.counts, { accepted: 126, delivered: 126, dropped: 0 })
       })
-      const broadcaster = yield* Broadcaster.make<number>({ name: "b" })
-      yield* Broadcaster.add(broadcaster, before.sink)
-      yield* Broadcaster.add(broadcaster, thrower, { onDropped })
-      yield* Broadcaster.add(broadcaster, after.sink)
-      for (const n of range(25)) yield* broadcaster.write(n)
-      yield* EventSink.writeAll(broadcaster, range(100))
-      yield* settle
-      yield* broadcaster.write(1)
-      yield* settle
-      const all = [...range(25), ...range(100), 1]
-      assert.deepStrictEqual(before.seen, all)
-      assert.deepStrictEqual(after.seen, all)
-      assert.deepStrictEqual(
-        seen,
-        all.filter((n) => n % 10 !== 0)
-      )
-      assert.deepStrictEqual(
-        dropped.map(({ event }) => event),
-        all.filter((n) => n % 10 === 0)
-      )
-      const [one, two, three] = broadcaster.node.downstream().map(({ node }) => node.health(0))
-      assert.deepInclude(two!.counts, { accepted: 126, delivered: 114, dropped: 12 })
-      for (const other of [one, three]) assert.deepInclude(other!.counts, { accepted: 126, delivered: 126, dropped: 0 })
-    })
+    )
   )
 
   it.effect("a report that hangs holds up no other sink", () =>
@@ -142,14 +163,15 @@ describe("sinks over plain functions", () => {
       })
   )
 
-  it.effect("one that is closed leaves alone, with what it did not get", () =>
-    quiet(
+  it.effect.each(["onDropped", "the log"])("one that is closed leaves alone, with what it did not get: to %s", (to) =>
+    withLogs((logs) =>
       Effect.gen(function* () {
         const { dropped, onDropped } = dropping()
         const { seen, sink } = yield* collector
         const { close, part } = yield* open(EventSink.sync((_: number) => {}))
         const broadcaster = yield* made(Broadcaster.make<number>())
-        yield* Broadcaster.add(broadcaster, part, { onDropped })
+        if (to === "onDropped") yield* Broadcaster.add(broadcaster, part, { onDropped })
+        else yield* Broadcaster.add(broadcaster, part)
         yield* Broadcaster.add(broadcaster, sink)
         yield* broadcaster.write(1)
         yield* settle
@@ -160,8 +182,9 @@ describe("sinks over plain functions", () => {
         assert.deepStrictEqual(seen, [1, 2, ...range(50)])
         assert.deepStrictEqual(
           dropped.map(({ event, reason }) => [event, reason._tag]),
-          [2, ...range(50)].map((n) => [n, "Undelivered"])
+          to === "onDropped" ? [2, ...range(50)].map((n) => [n, "Undelivered"]) : []
         )
+        if (to === "the log") assert.include(logs[0]!.line, "closed with 51 undelivered events, 0 of them in flight")
         assert.strictEqual(broadcaster.node.downstream().length, 1)
       })
     )

@@ -16,7 +16,6 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { RateLimiterError } from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
-import { andThenEager } from "../internal/eager.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import { count } from "../internal/options.ts"
 import { type Classification, standardWebhooks } from "./Classification.ts"
@@ -214,7 +213,7 @@ export const make = <A>(
     const unsendable = (cause: Encode["cause"] | TooLarge) =>
       failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
-      andThenEager(Effect.catchEager(content, unsendable), (content) => {
+      Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) => {
         const events = content.events.length
         // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
         return Effect.matchEffect(send(requestOf(content)), {
@@ -231,9 +230,9 @@ export const make = <A>(
               headers: { ...content.headers, ...signature }
             }))
           )
-    const encode = (event: A) => andThenEager(envelope.encode(event), checked)
+    const encode = (event: A) => Effect.flatMapEager(envelope.encode(event), checked)
     const contentOfOne = (event: A) =>
-      andThenEager(encode(event), ({ body, headers }) =>
+      Effect.flatMapEager(encode(event), ({ body, headers }) =>
         body.length > maxBytes
           ? Effect.fail(new TooLarge({ bytes: body.length, maxBytes }))
           : Effect.succeed({ body, headers, events: [event] as const })

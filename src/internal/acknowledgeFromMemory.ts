@@ -1,7 +1,7 @@
 /** The word that memory in front of a store, or below one, needs. */
 import * as Effect from "effect/Effect"
-import { edgeTo, makeAccount, makeNode } from "./node.ts"
-import { type BatchSink, type EventSink, type Source, wrap, type Wrapping, WriteSync } from "./sink.ts"
+import { edgeTo } from "./node.ts"
+import { type BatchSink, type EventSink, makePart, type Source, wrap, type Wrapping, WriteSync } from "./sink.ts"
 
 /**
  * Marks a sink as one whose graph may acknowledge events from memory: what is in memory is then lost with the process.
@@ -51,11 +51,9 @@ export const acknowledgeFromMemory = <A, E, W, X = never, R = never>(
 ): Effect.Effect<undefined extends W ? EventSink<A, E> : BatchSink<A, E>, X, R> =>
   // It loses the mark of `W`, which is all that distinguishes it from a wrapper.
   wrap<A, E, W, A, E, X, R>(self, (sink) => {
-    const account = makeAccount()
-    const node = makeNode({
+    const { account, node } = makePart({
       kind: "AcknowledgeFromMemory",
       name: undefined,
-      account,
       downstream: () => [edgeTo(sink, false)],
       state: () => sink.node.state,
       update: () => void (account.accepted = account.delivered)

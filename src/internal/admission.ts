@@ -1,98 +1,68 @@
 import * as Effect from "effect/Effect"
+import { type Arrival, makeArrivals } from "./arrivals.ts"
 import type { SinkClosed } from "./sink.ts"
 
-interface Waiter {
+interface Waiter extends Arrival {
   readonly n: number
   readonly offer: () => void
   readonly resume: (effect: Effect.Effect<void, SinkClosed>) => void
-  /** The writer has entered or was interrupted. */
-  isGone: boolean
 }
-
-/** Writers that wait for room in a bounded part, in the order of their arrival. */
-export interface Admission {
-  /** Whether `n` events may be offered now without passing writers that wait. */
-  readonly fits: (n: number) => boolean
-  /**
-   * Waits until `n` events fit, which `offer` then adds as a whole; what it throws is a defect of the wait. An interrupted
-   * writer waits no more.
-   */
-  readonly wait: (n: number, offer: () => void) => Effect.Effect<void, SinkClosed>
-  /** Admits the writers that fit, in order. To be called after room was made. */
-  readonly admit: () => void
-  /** Fails the writers that wait now and those that would wait later. */
-  readonly close: (closed: Effect.Effect<never, SinkClosed>) => void
-}
-
-/** Gone waiters are removed from the array once there are this many, and more of them than of the others. */
-const sweep = 1024
 
 /**
- * Writers wait in front of the Effect `Queue` and not in it: a `Queue` that ends admits the writers that wait, and these
- * must fail. A `Semaphore` would let small writes overtake large ones.
+ * Writers that wait for room in a bounded part, in the order of their arrival. They wait in front of the Effect `Queue` and
+ * not in it: a `Queue` that ends admits the writers that wait, and these must fail. A `Semaphore` would let small writes
+ * overtake large ones.
  *
  * `room` is how many events fit now. A batch larger than any room enters when `isEmpty`: it would wait for ever.
  */
-export const makeAdmission = (room: () => number, isEmpty: () => boolean): Admission => {
-  let waiters: Array<Waiter> = []
-  let head = 0
-  let waiting = 0
+export const makeAdmission = (room: () => number, isEmpty: () => boolean) => {
+  const waiters = makeArrivals<Waiter>()
   let closed: Effect.Effect<never, SinkClosed> | undefined
 
   const hasRoom = (n: number) => n <= room() || isEmpty()
-  const leave = (waiter: Waiter) => {
-    if (waiter.isGone) return false
-    waiter.isGone = true
-    waiting--
-    // Also behind a writer that waits for long: what was interrupted must not stay in memory.
-    const gone = waiters.length - waiting
-    if (waiting === 0 || (gone >= sweep && gone * 2 > waiters.length)) {
-      waiters = waiters.filter(({ isGone }) => !isGone)
-      head = 0
-    }
-    return true
-  }
-  const first = (): Waiter | undefined => {
-    while (head < waiters.length && waiters[head]!.isGone) head++
-    return waiters[head]
-  }
+  /** Admits the writers that fit, in order. To be called after room was made. */
   const admit = () => {
-    if (waiting === 0) return
-    const entered: Array<Waiter> = []
-    const refused: Array<{ readonly waiter: Waiter; readonly defect: unknown }> = []
-    for (let waiter = first(); waiter !== undefined && hasRoom(waiter.n); waiter = first()) {
-      leave(waiter)
+    if (waiters.size() === 0) return
+    const entered: Array<readonly [waiter: Waiter, effect: Effect.Effect<void>]> = []
+    for (let one = waiters.first(); one !== undefined && hasRoom(one.n); one = waiters.first()) {
+      waiters.leave(one)
       try {
-        waiter.offer()
-        entered.push(waiter)
+        one.offer()
+        entered.push([one, Effect.void])
       } catch (defect) {
         // What a key's comparison throws is the writer's own: it must not end the drainer that has made the room.
-        refused.push({ waiter, defect })
+        entered.push([one, Effect.die(defect)])
       }
     }
     // A resumed writer runs inside this call and may write again: the state must be whole by now.
-    for (const waiter of entered) waiter.resume(Effect.void)
-    for (const { defect, waiter } of refused) waiter.resume(Effect.die(defect))
+    for (const [{ resume }, effect] of entered) resume(effect)
   }
   return {
     admit,
-    fits: (n) => waiting === 0 && hasRoom(n),
-    wait: (n, offer) =>
+    /** Whether `n` events may be offered now without passing writers that wait. */
+    fits: (n: number) => waiters.size() === 0 && hasRoom(n),
+    /**
+     * Waits until `n` events fit, which `offer` then adds as a whole; what it throws is a defect of the wait. An interrupted
+     * writer waits no more.
+     */
+    wait: (n: number, offer: () => void) =>
       Effect.callback<void, SinkClosed>((resume) => {
         if (closed !== undefined) return resume(closed)
-        const waiter: Waiter = { n, offer, resume, isGone: false }
-        waiters.push(waiter)
-        waiting++
+        const waiter: Waiter = { n, offer, resume, hasLeft: false }
+        waiters.add(waiter)
         admit()
         return Effect.sync(() => {
           // The interrupted writer may have been too large for room that the writers behind it fit in.
-          if (leave(waiter)) admit()
+          if (waiters.leave(waiter)) admit()
         })
       }),
-    close: (effect) => {
+    /** Fails the writers that wait now and those that would wait later. */
+    close: (effect: Effect.Effect<never, SinkClosed>) => {
       closed = effect
-      const turnedAway = waiters.slice(head).filter(leave)
-      for (const { resume } of turnedAway) resume(effect)
+      for (let one = waiters.first(); one !== undefined; one = waiters.first()) {
+        waiters.leave(one)
+        one.resume(effect)
+      }
     }
   }
 }

@@ -7,26 +7,18 @@ const resolution = 10
 const fewMarks = 64
 
 /** How old the oldest of a sequence of waiting events is. */
-export interface Ages {
-  /** Notes that `n` events are offered now. */
-  readonly offer: (n: number) => void
-  /** The age in milliseconds of the oldest of the `pending` events that were offered last. */
-  readonly oldest: (pending: number, now: number) => number
-}
+export type Ages = ReturnType<typeof makeAges>
 
 /**
  * Keeps ages without a clock reading or a byte for each event: the clock is read once for all events that are offered
  * before the next microtask. `pending` is how many of the events offered last still wait.
  */
-export const makeAges = (context: Context.Context<never>, pending: () => number): Ages => {
+export const makeAges = (context: Context.Context<never>, pending: () => number) => {
   const clock = Context.get(context, Clock.Clock)
   let offered = 0
   let isMarked = false
   let marks: Array<{ readonly after: number; readonly time: number }> = []
   let most = fewMarks
-  const unmark = () => {
-    isMarked = false
-  }
   /** Which mark the oldest of `pending` events was offered under; those before it are of no use any more. */
   const markOf = (pending: number) => {
     const before = offered - pending
@@ -36,7 +28,7 @@ export const makeAges = (context: Context.Context<never>, pending: () => number)
   }
   const mark = () => {
     isMarked = true
-    void Promise.resolve().then(unmark)
+    void Promise.resolve().then(() => void (isMarked = false))
     const time = clock.currentTimeMillisUnsafe()
     const last = marks[marks.length - 1]
     if (last !== undefined && time - last.time < resolution) return
@@ -48,11 +40,13 @@ export const makeAges = (context: Context.Context<never>, pending: () => number)
     marks.push({ after: offered, time })
   }
   return {
-    offer: (n) => {
+    /** Notes that `n` events are offered now. */
+    offer: (n: number) => {
       if (!isMarked) mark()
       offered += n
     },
-    oldest: (pending, now) => {
+    /** The age in milliseconds of the oldest of the `pending` events that were offered last. */
+    oldest: (pending: number, now: number) => {
       const found = marks[markOf(pending)]
       return found === undefined ? 0 : Math.max(0, now - found.time)
     }

@@ -78,15 +78,7 @@ export const mapError: {
   type Own = Exclude<E2, SinkClosed>
   // `E` and `SinkClosed` may overlap for the compiler; at run time the class tells.
   const map = (error: E | SinkClosed) => (error instanceof SinkClosed ? error : (f(error) as Own))
-  return wrap<A, E, W, A, Own, X, R>(source, (self) => {
-    const { writeSome, [WriteSync]: writeSync } = self
-    return {
-      node: self.node,
-      write: (event) => Effect.mapError(self.write(event), map),
-      writeSome: writeSome && ((events) => Effect.mapError(writeSome(events), map)),
-      writeSync
-    }
-  })
+  return around<A, E, W, Own, X, R>(source, () => (write) => Effect.mapError(write, map))
 })
 
 /**
@@ -167,18 +159,27 @@ export const timeout: {
   ): Effect.Effect<Wrapped<A, E | WriteTimeout, W>, X, R>
 } = dual(2, <A, E, W, X, R>(source: Source<Wrapping<A, E, W>, X, R>, input: Duration.Input) => {
   const duration = Duration.fromInputUnsafe(input)
-  return wrap<A, E, W, A, E | WriteTimeout, X, R>(source, (self) => {
-    const orElse = () => Effect.fail(new WriteTimeout({ sink: self.node.name, timeout: duration }))
+  return around<A, E, W, E | WriteTimeout, X, R>(source, ({ node }) => {
+    const orElse = () => Effect.fail(new WriteTimeout({ sink: node.name, timeout: duration }))
+    return (write) => Effect.timeoutOrElse(write, { duration, orElse })
+  })
+})
+
+/** Changes how the writes of a sink end, apart from those of a plain function, which is over when it returns. */
+const around = <A, E, W, F, X, R>(
+  source: Source<Wrapping<A, E, W>, X, R>,
+  changeOf: (self: EventSink<A, E>) => <B>(write: Effect.Effect<B, E | SinkClosed>) => Effect.Effect<B, F | SinkClosed>
+) =>
+  wrap<A, E, W, A, F, X, R>(source, (self) => {
     const { writeSome, [WriteSync]: writeSync } = self
+    const change = changeOf(self)
     return {
       node: self.node,
-      write: (event) => Effect.timeoutOrElse(self.write(event), { duration, orElse }),
-      writeSome: writeSome && ((events) => Effect.timeoutOrElse(writeSome(events), { duration, orElse })),
-      // A plain function is over when it returns.
+      write: (event) => change(self.write(event)),
+      writeSome: writeSome && ((events) => change(writeSome(events))),
       writeSync
     }
   })
-})
 
 /**
  * Writes all events in order, in batches where the sink takes them.

@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import { constant } from "effect/Function"
 import { Scheduler } from "effect/Scheduler"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
@@ -30,14 +31,11 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
   return Context.omit(Scope, ParentSpan, Delivering, ...ofRunSync, ...ofTransaction)(context) as typeof context
 }
 
-/** Runs an effect in the captured services merged with the context of the fiber that calls, the caller's winning. */
-export type Provide<R> = <A, E>(
-  self: Effect.Effect<A, E, R>,
-  fiber: Fiber.Fiber<unknown, unknown>
-) => Effect.Effect<A, E>
-
-/** Captures the services that the writes of a sink need when the sink is made. */
-export const capture = <R>(constructed: Context.Context<R>): Provide<R> => {
+/**
+ * Captures the services that the writes of a sink need when the sink is made. Answers what runs an effect in them merged
+ * with the context of the fiber that calls, the caller's winning.
+ */
+export const capture = <R>(constructed: Context.Context<R>) => {
   const context = withoutConstruction(constructed)
   const keys = Array.from(context.mapUnsafe.keys())
   let caller: Context.Context<never> | undefined
@@ -47,8 +45,7 @@ export const capture = <R>(constructed: Context.Context<R>): Provide<R> => {
     if (fiber.context !== caller) {
       const last = fiber.context
       caller = last
-      const merged = keys.every((key) => last.mapUnsafe.has(key)) ? undefined : Context.merge(context, last)
-      merge = merged && (() => merged)
+      merge = keys.every((key) => last.mapUnsafe.has(key)) ? undefined : constant(Context.merge(context, last))
     }
     // Where the caller has every service already, its context is the merge: the types cannot know that.
     return merge === undefined ? (self as Effect.Effect<A, E>) : Effect.updateContext(self, merge)

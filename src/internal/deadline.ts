@@ -37,7 +37,7 @@ export const endWithin = (
   interrupt: () => void
 ): Effect.Effect<boolean> =>
   Effect.gen(function* () {
-    if (yield* within(ended.await, timeout)) return true
+    if (ended.isOpen() || (yield* within(ended.await, timeout))) return true
     interrupt()
     for (let turn = 0; turn < turnsToUnwind && !ended.isOpen(); turn++) yield* Effect.yieldNow
     return ended.isOpen()

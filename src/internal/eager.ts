@@ -5,8 +5,6 @@ import * as Exit from "effect/Exit"
 /** Whether an effect is over already, so that there is nothing to run. `Exit.isExit` forgets the types. */
 export const isOver = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Exit<A, E> => Exit.isExit(effect)
 
-export const andThenEager = Effect.flatMapEager
-
 /** `Effect.exit` that runs nothing for an effect that is over. */
 export const exitEager = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
   isOver(self) ? Effect.succeed(self) : Effect.exit(self)

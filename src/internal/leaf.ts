@@ -9,9 +9,9 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { makeAccount, makeNode, type SinkNode } from "./node.ts"
-import { type BatchSink, type EventSink, makeSink, type Parts, SinkClosed } from "./sink.ts"
-import { makeWrites, runWrite } from "./writes.ts"
+import type { SinkNode } from "./node.ts"
+import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
+import { makeWrites } from "./writes.ts"
 
 /**
  * A sink that a function writes to.
@@ -175,8 +175,7 @@ export const sync = <A>(
   options?: SyncOptions
 ): Effect.Effect<EventSink<A>, never, Scope.Scope> =>
   Effect.suspend(() => {
-    const account = makeAccount()
-    const node = nodeOf(account, options)
+    const { account, closed, node } = leafPart(options)
     const writeSync = (event: A): boolean => {
       if (account.state !== "open") return false
       write(event)
@@ -186,8 +185,7 @@ export const sync = <A>(
     const sink = makeSink<A, never>({
       node,
       writeSync,
-      write: (event) =>
-        Effect.suspend(() => (writeSync(event) ? Effect.void : Effect.fail(new SinkClosed({ sink: node.name }))))
+      write: (event) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
     })
     return Effect.as(
       Effect.addFinalizer(() => Effect.sync(() => void (account.state = "closed"))),
@@ -197,19 +195,17 @@ export const sync = <A>(
 
 // internals
 
-const nodeOf = (
-  account: ReturnType<typeof makeAccount>,
-  { acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}
-) =>
-  makeNode({
+const leafPart = ({ acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
+  const part = makePart({
     kind,
     name,
-    account,
     acknowledges,
     // A leaf holds nothing.
-    update: () => void (account.accepted = account.delivered),
+    update: () => void (part.account.accepted = part.account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))
   })
+  return part
+}
 
 const leaf = <A, E, R>(
   options: MakeOptions | undefined,
@@ -219,52 +215,36 @@ const leaf = <A, E, R>(
   Effect.uninterruptible(
     Effect.contextWith((context: Context.Context<R>) => {
       const timeout = Duration.fromInputUnsafe(options?.drainTimeout ?? defaultDrainTimeout)
-      const account = makeAccount()
-      const node = nodeOf(account, options)
+      const { account, closed, node } = leafPart(options)
       const writes = makeWrites(account, node)
       const provide = capture(context)
-      const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
 
-      const ended = (cause: Cause.Cause<unknown> | undefined, n: number): undefined => {
-        if (cause === undefined) {
-          account.delivered += n
-        } else if (!Cause.hasInterruptsOnly(cause)) {
-          account.lastError = Cause.squash(cause)
+      const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
+        // One for all writes: the effect is read at once, and the end is the same.
+        const begun = {
+          effect: Effect.never as Effect.Effect<B, Own<E> | SinkClosed>,
+          end: (exit: Exit.Exit<B, unknown>): undefined => {
+            if (Exit.isSuccess(exit)) account.delivered += committed(exit.value)
+            else if (!Cause.hasInterruptsOnly(exit.cause)) account.lastError = Cause.squash(exit.cause)
+            writes.end()
+          }
         }
-        writes.end()
-      }
-      const endedOne = (exit: Exit.Exit<unknown, unknown>) => ended(Exit.isFailure(exit) ? exit.cause : undefined, 1)
-      const endedSome = (exit: Exit.Exit<number, unknown>) =>
-        Exit.isFailure(exit) ? ended(exit.cause, 0) : ended(undefined, exit.value)
-      const counted = <B>(write: Effect.Effect<B, E, R>, fiber: Fiber.Fiber<unknown, unknown>) => {
-        // `SinkClosed` of a sink further down is part of every write's type already.
-        const effect = provide(write, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
-        account.inFlight++
-        return effect
-      }
-      const beginOne = (event: A, fiber: Fiber.Fiber<unknown, unknown>) =>
-        account.state === "open" ? counted(write(event), fiber) : undefined
-      const beginSome =
-        writeSome &&
-        ((events: NonEmptyReadonlyArray<A>, fiber: Fiber.Fiber<unknown, unknown>) =>
-          account.state === "open" ? counted(writeSome(events), fiber) : undefined)
-      // One for all writes: the effect is read at once, and the end is the same.
-      const begun = {
-        effect: Effect.void as Effect.Effect<unknown, Own<E> | SinkClosed>,
-        end: (cause: Cause.Cause<unknown> | undefined) => ended(cause, 1)
-      }
-      const parts: Parts<A, Own<E>> = {
-        node,
-        write: (event) =>
-          // A write answers nothing, whatever the function answers.
-          runWrite(event, beginOne, endedOne, closed) as Effect.Effect<void, Own<E> | SinkClosed>,
-        writeSome: beginSome && ((events) => runWrite(events, beginSome, endedSome, closed)),
-        begin: (event, fiber) => {
-          const effect = beginOne(event, fiber)
-          if (effect === undefined) return undefined
-          begun.effect = effect
+        return (input: I, fiber: Fiber.Fiber<unknown, unknown>) => {
+          if (account.state !== "open") return undefined
+          // `SinkClosed` of a sink further down is part of every write's type already.
+          begun.effect = provide(write(input), fiber) as Effect.Effect<B, Own<E> | SinkClosed>
+          account.inFlight++
           return begun
         }
+      }
+      // A write answers nothing, whatever the function answers.
+      const begin = begins(write as (event: A) => Effect.Effect<void, E, R>, () => 1)
+      const beginSome = writeSome && begins(writeSome, (n) => n)
+      const parts: Parts<A, Own<E>> = {
+        node,
+        begin,
+        write: (event) => runWrite(event, begin, closed),
+        writeSome: beginSome && ((events) => runWrite(events, beginSome, closed))
       }
       return Effect.as(
         Effect.addFinalizer(() => writes.close(timeout)),

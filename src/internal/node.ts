@@ -1,4 +1,5 @@
 /** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
+import type * as Types from "effect/Types"
 
 /**
  * Where a sink is in its life: `closing` means that it accepts nothing more and is still delivering.
@@ -99,15 +100,8 @@ export interface SinkNode {
 }
 
 /** The account and the state of a part, written by the part at every event: plain fields, apart from what reads them. */
-export interface Account {
+export interface Account extends Types.Mutable<SinkCounts> {
   state: SinkState
-  accepted: number
-  delivered: number
-  filtered: number
-  dropped: number
-  undelivered: number
-  deadLettered: number
-  remaining: number
   inFlight: number
   lastError: unknown
 }
@@ -149,45 +143,47 @@ export interface NodeOptions {
   readonly breaker?: (() => SinkHealth["breaker"]) | undefined
 }
 
-const none: ReadonlyArray<SinkEdge> = []
-
-export const makeNode = (options: NodeOptions): SinkNode => {
-  const { account, acknowledges, breaker, downstream = () => none, kind, oldestAge, update } = options
-  const { state = () => account.state } = options
-  let { name } = options
-  return {
-    kind,
-    downstream,
-    acknowledges,
-    get name() {
-      return name ?? kind
-    },
-    get state() {
-      return state()
-    },
-    nameOnce: (first) => {
-      name ??= first
-    },
-    isOpen: () => state() === "open",
-    health: (now) => {
-      update?.()
-      const { accepted, deadLettered, delivered, dropped, filtered, inFlight, remaining, lastError, undelivered } =
-        account
-      const pending = pendingOf(account)
-      return {
-        kind,
-        name: name ?? kind,
-        state: state(),
-        pending,
-        oldestAge: pending === 0 ? undefined : oldestAge?.(now),
-        inFlight,
-        breaker: breaker?.(),
-        lastError,
-        counts: { accepted, delivered, filtered, dropped, undelivered, deadLettered, remaining }
-      }
+export const makeNode = ({
+  account,
+  acknowledges,
+  breaker,
+  downstream = () => [],
+  kind,
+  name,
+  oldestAge,
+  state = () => account.state,
+  update
+}: NodeOptions): SinkNode => ({
+  kind,
+  downstream,
+  acknowledges,
+  get name() {
+    return name ?? kind
+  },
+  get state() {
+    return state()
+  },
+  nameOnce: (first) => {
+    name ??= first
+  },
+  isOpen: () => state() === "open",
+  health: (now) => {
+    update?.()
+    const { inFlight, lastError, state: _, ...counts } = account
+    const pending = pendingOf(account)
+    return {
+      kind,
+      name: name ?? kind,
+      state: state(),
+      pending,
+      oldestAge: pending === 0 ? undefined : oldestAge?.(now),
+      inFlight,
+      breaker: breaker?.(),
+      lastError,
+      counts
     }
   }
-}
+})
 
 /** The edge to a sink whose commit a write waits for, or does not. */
 export const edgeTo = (sink: { readonly node: SinkNode }, acknowledges: boolean): SinkEdge => ({

@@ -3,89 +3,47 @@
  * reader takes share a page, so that the cost of an item, a wake-up and a turn is paid once for all of them.
  */
 
-export interface Page<out A> {
-  readonly events: ReadonlyArray<A>
-  /** What the writers left with the events, by position; nothing where no writer of the page left anything. */
-  readonly notes: ReadonlyArray<unknown> | undefined
-}
+export type Page<A> = ReadonlyArray<A>
 
 /** The most events on a page that is filled by single writes: what a slow reader keeps from the collector. */
 export const maxPage = 1024
 /** A batch of at least this many events becomes a page of its own. */
 const batchPage = 32
 
-/** A page that is still written to. */
-interface OpenPage<in out A> {
-  readonly events: Array<A>
-  notes: Array<unknown> | undefined
-}
-
-export interface PageWriter<in A> {
-  readonly write: (event: A, note?: unknown) => void
-  readonly writeAll: (events: ReadonlyArray<A>, notes?: ReadonlyArray<unknown>) => void
-  /** Ends `page`, or any page, to which the next write would be added. A page that a reader has must not grow. */
-  readonly seal: (page?: Page<unknown>) => void
-}
-
 /** Adds each event to the last page while that page is open and has less than `max`, and offers a new page otherwise. */
-export const pageWriter = <A>(max: number, offer: (page: Page<A>) => void): PageWriter<A> => {
-  let open: OpenPage<A> | undefined
-  const write = (event: A, note?: unknown) => {
-    if (open === undefined || open.events.length >= max) {
-      open = { events: [event], notes: note === undefined ? undefined : [note] }
-      offer(open)
-      return
-    }
-    if (note !== undefined) {
-      open.notes ??= []
-      open.notes[open.events.length] = note
-    }
-    open.events.push(event)
+export const pageWriter = <A>(max: number, offer: (page: Page<A>) => void) => {
+  /** The page that is still written to. */
+  let open: Array<A> | undefined
+  const write = (event: A) => {
+    if (open !== undefined && open.length < max) open.push(event)
+    else offer((open = [event]))
   }
   return {
     write,
-    writeAll: (events, notes) => {
+    writeAll: (events: Page<A>) => {
       if (events.length < batchPage || max < batchPage) {
-        for (let i = 0; i < events.length; i++) write(events[i]!, notes?.[i])
+        for (const event of events) write(event)
         return
       }
       open = undefined
-      offer({ events: events.slice(), notes: notes?.slice() })
+      offer(events.slice())
     },
-    seal: (page) => {
+    /** Ends `page`, or any page, to which the next write would be added. A page that a reader has must not grow. */
+    seal: (page?: Page<unknown>) => {
       if (page === undefined || page === open) open = undefined
     }
   }
 }
 
-export interface PageReader<out A> {
-  /** Takes at most `most` events, and at least `least` of them if small pages can be joined. None when there are none. */
-  readonly take: (least: number, most: number) => Page<A>
-  /** The events of a page that was taken in part. */
-  readonly rest: () => Page<A>
-}
-
-const empty: Page<never> = { events: [], notes: undefined }
-
-const slice = <A>({ events, notes }: Page<A>, from: number, to: number): Page<A> => ({
-  events: events.slice(from, to),
-  notes: notes?.slice(from, to)
-})
-
 /** Joins pages by `concat`, which copies arrays whole where `flat` copies event by event (170 ns each). */
-export const join = <A>(pages: ReadonlyArray<Page<A>>): Page<A> => {
-  const [first, ...others] = pages.map(({ events }) => events)
-  const hasNotes = pages.some(({ notes }) => notes !== undefined)
-  return {
-    events: first === undefined ? [] : first.concat(...others),
-    notes: hasNotes ? pages.flatMap(({ events, notes }) => Array.from(events, (_, i) => notes?.[i])) : undefined
-  }
-}
+export const join = <A>([first = [], ...others]: ReadonlyArray<Page<A>>): Page<A> =>
+  others.length === 0 ? first : first.concat(...others)
 
 /** Reads events from the pages that `next` answers with, without copying where a whole page is taken. */
-export const pageReader = <A>(next: () => Page<A> | undefined): PageReader<A> => {
-  let page: Page<A> = empty
+export const pageReader = <A>(next: () => Page<A> | undefined) => {
+  let page: Page<A> = []
   let at = 0
+  const rest = () => (at === 0 ? page : page.slice(at))
   const turn = () => {
     const found = next()
     if (found === undefined) return false
@@ -94,25 +52,27 @@ export const pageReader = <A>(next: () => Page<A> | undefined): PageReader<A> =>
     return true
   }
   const joinUpTo = (least: number) => {
-    const pages = [slice(page, at, page.events.length)]
-    for (let n = page.events.length - at; n < least && turn(); n += page.events.length) pages.push(page)
-    page = pages.length === 1 ? pages[0]! : join(pages)
+    const pages = [rest()]
+    for (let n = page.length - at; n < least && turn(); n += page.length) pages.push(page)
+    page = join(pages)
     at = 0
   }
   return {
-    take: (least, most) => {
-      if (at === page.events.length) turn()
-      if (page.events.length - at < Math.min(least, most)) joinUpTo(Math.min(least, most))
-      const { length } = page.events
-      const taken = at === 0 && length <= most ? page : slice(page, at, at + most)
-      at += taken.events.length
+    /** Takes at most `most` events, and at least `least` of them if small pages can be joined. None when there are none. */
+    take: (least: number, most: number): Page<A> => {
+      if (at === page.length) turn()
+      if (page.length - at < Math.min(least, most)) joinUpTo(Math.min(least, most))
+      const { length } = page
+      const taken = at === 0 && length <= most ? page : page.slice(at, at + most)
+      at += taken.length
       if (at === length) {
         // Delivered events are left to the collector.
-        page = empty
+        page = []
         at = 0
       }
       return taken
     },
-    rest: () => (at === 0 ? page : slice(page, at, page.events.length))
+    /** The events of a page that was taken in part. */
+    rest
   }
 }

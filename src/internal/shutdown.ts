@@ -1,68 +1,99 @@
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Latch from "effect/Latch"
 import type { Undelivered } from "../Dropped.ts"
+import { endWithin } from "./deadline.ts"
+import type { Account } from "./node.ts"
+import { maxTurn } from "./turns.ts"
 
-type List<A> = ReadonlyArray<Undelivered<A>>
+export type Shutdown<A> = ReturnType<typeof makeShutdown<A>>
 
 /**
  * The shutdown of a part, which happens once: every call waits for the same drain and gets the same list, and what no call
- * returned is reported when the scope closes. It runs in a fiber of its own, so interrupting a call interrupts only the
- * waiting.
+ * returned goes to `report` when the scope closes. It runs in a fiber of its own, so interrupting a call interrupts only
+ * the waiting.
  */
-export interface Shutdown<A> {
-  /** Begins to `drain` unless it has begun. The list goes to the calls of `shutdown`, or to the report when the scope closes. */
-  readonly begin: (drain: Effect.Effect<List<A>>) => void
-  /** Begins to `drain` unless it has begun, and hands the list to `report` without waiting for the scope. */
-  readonly beginReported: (drain: Effect.Effect<List<A>>, report: (list: List<A>) => Effect.Effect<void>) => void
-  /** Waits for a drain that has begun: its list, which stays to be reported unless it is taken. */
-  readonly drained: Effect.Effect<List<A>>
-  /** The list is returned by another call, and not to be reported. */
-  readonly take: () => void
-  /** Waits for a drain that has begun, and hands its list over. */
-  readonly awaited: Effect.Effect<List<A>>
-  /** Waits for a drain that has begun, and reports what no call returned. */
-  readonly finished: Effect.Effect<void>
-}
-
 export const makeShutdown = <A>(
   context: Context.Context<never>,
-  report: (list: List<A>) => Effect.Effect<void>
-): Shutdown<A> => {
-  const result = Deferred.makeUnsafe<List<A>>()
+  report: (list: ReadonlyArray<A>) => Effect.Effect<void>
+) => {
+  const result = Deferred.makeUnsafe<ReadonlyArray<A>>()
   let hasBegun = false
   /** A call returned the list, or it has been reported. */
   let isTaken = false
   const drained = Deferred.await(result)
-  const take = () => {
-    isTaken = true
-  }
-  const begin = (drain: Effect.Effect<List<A>>) => {
-    if (hasBegun) return
-    hasBegun = true
-    Effect.runForkWith(context)(Effect.onExit(drain, (exit) => Deferred.done(result, exit)))
-  }
+  const take = () => void (isTaken = true)
   return {
-    begin,
-    beginReported: (drain, report) => {
+    /** Begins to `drain` unless it has begun. Where there is an `ownReport` it gets the list, without waiting for the scope. */
+    begin: (drain: Effect.Effect<ReadonlyArray<A>>, ownReport?: typeof report) => {
       if (hasBegun) return
-      isTaken = true
-      begin(Effect.tap(drain, report))
+      hasBegun = true
+      isTaken = ownReport !== undefined
+      const list = ownReport === undefined ? drain : Effect.tap(drain, ownReport)
+      Effect.runForkWith(context)(Effect.onExit(list, (exit) => Deferred.done(result, exit)))
     },
+    /** Waits for a drain that has begun: its list, which stays to be reported unless it is taken. */
     drained,
+    /** The list is returned by another call, and not to be reported. */
     take,
+    /** Waits for a drain that has begun, and hands its list over. */
     awaited: Effect.map(drained, (list) => {
       take()
       return list
     }),
+    /** Waits for a drain that has begun, and reports what no call returned. */
     finished: drained.pipe(
       // Calls that were waiting too get the list first.
       Effect.tap(() => Effect.yieldNow),
       Effect.flatMap((list) => {
         if (isTaken) return Effect.void
-        isTaken = true
+        take()
         return report(list)
       })
     )
   }
 }
+
+/** What takes events and delivers them, until it ends. */
+export interface Drainer<out A> {
+  /** Opened when the drainer has ended: after its source, or when it was stopped. */
+  readonly ended: Latch.Latch
+  /** Ends it at once, and interrupts the write that is under way. */
+  readonly stop: () => void
+  /** Logs what refuses that interruption, and is left to itself. */
+  readonly abandoned: () => Effect.Effect<void>
+  /** The events that were taken and not settled: at most one batch. To be asked for once, at the end. */
+  readonly undelivered: () => ReadonlyArray<Undelivered<A>>
+}
+
+/** Waits for the end of a drainer until `timeout`, then stops it. Answers the events that it leaves. */
+export const endDrainer = <A>({ abandoned, ended, stop, undelivered }: Drainer<A>, timeout: Duration.Duration) =>
+  endWithin(ended, timeout, stop).pipe(
+    Effect.flatMap((isEnded) => (isEnded ? Effect.void : abandoned())),
+    Effect.map(() => undelivered())
+  )
+
+/**
+ * Adds to the list what else was not delivered, which `takeRest` answers with a part at a time until there is none, and
+ * closes the account with all of it.
+ */
+export const closeWith = <A>(
+  account: Account,
+  as: "undelivered" | "dropped",
+  undelivered: ReadonlyArray<Undelivered<A>>,
+  takeRest: () => ReadonlyArray<A>
+): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
+  Effect.gen(function* () {
+    const list = [...undelivered]
+    for (let rest = takeRest(); rest.length > 0; rest = takeRest()) {
+      for (const event of rest) {
+        list.push({ event, inFlight: false })
+        if (list.length % maxTurn === 0) yield* Effect.yieldNow
+      }
+    }
+    account[as] += list.length
+    account.state = "closed"
+    return list
+  })

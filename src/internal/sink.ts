@@ -3,12 +3,13 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import { hasProperty } from "effect/Predicate"
-import type { SinkNode } from "./node.ts"
+import { makeAccount, makeNode, type NodeOptions, type SinkNode } from "./node.ts"
 import { maxTurn } from "./turns.ts"
 
 /**
@@ -99,11 +100,11 @@ export interface BatchSink<in A, out E = never> extends EventSink<A, E> {
 export type WriteBegin<in A, out E> = (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E> | undefined
 
 /** A write that has begun. */
-export interface Begun<out E> {
+export interface Begun<out E, A = void> {
   /** To be read before another write begins, and to be run once. */
-  readonly effect: Effect.Effect<unknown, E | SinkClosed>
-  /** To be called when it is over: with a cause if it failed, died or was interrupted. */
-  readonly end: (cause: Cause.Cause<unknown> | undefined) => void
+  readonly effect: Effect.Effect<A, E | SinkClosed>
+  /** To be called when it is over. Answers what is left to be run. */
+  readonly end: (exit: Exit.Exit<A, unknown>) => Effect.Effect<void> | undefined
 }
 
 /**
@@ -140,6 +141,13 @@ export const sinkClosedOf = (cause: Cause.Cause<unknown>): SinkClosed | undefine
   return undefined
 }
 
+/** The account and the node of a part, and what it answers a write with once it is closed. */
+export const makePart = (options: Omit<NodeOptions, "account">) => {
+  const account = makeAccount()
+  const node = makeNode({ ...options, account })
+  return { account, node, closed: Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name }))) }
+}
+
 /** The parts that a sink is made of. */
 export interface Parts<in A, out E> {
   readonly node: SinkNode
@@ -163,6 +171,26 @@ export const makeSink: {
   [WriteSync]: writeSync,
   [WriteHalves]: begin
 })
+
+/**
+ * Runs the write that `begin` answers with, and its end after it; or `closed`, where `begin` answers nothing. The write begins
+ * inside of what notices its end, since a fiber that is made to yield between two operations can be interrupted there.
+ */
+export const runWrite = <I, A, E>(
+  input: I,
+  begin: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, A> | undefined,
+  closed: Effect.Effect<never, E | SinkClosed>
+): Effect.Effect<A, E | SinkClosed> =>
+  Effect.withFiber((fiber) => {
+    let begun: Begun<E, A> | undefined
+    return Effect.onExitPrimitive(
+      Effect.suspend(() => {
+        begun = begin(input, fiber)
+        return begun === undefined ? closed : begun.effect
+      }),
+      (exit) => begun?.end(exit)
+    )
+  })
 
 /**
  * A sink, or an Effect of one, such as a tag or an inline pipeline.
@@ -275,35 +303,47 @@ export const wrap = <A, E, W, B, F, X, R>(
   Effect.map(fromSource(source), (self) => makeSink(parts(self)) as Wrapped<B, F, W>)
 
 /**
- * Commits all events in order, batch by batch, and calls `committed` with how many of each batch were committed. A wrapper
- * hands on a part a turn of what it is given: between these parts the event loop gets its turn here.
+ * Commits the batches that `next` answers with, until one is empty, and calls `committed` with how many of each were
+ * committed. A wrapper handles each event, a part a turn of what it is given: between these parts the event loop gets its
+ * turn here.
  */
+export const commitBatches = <A, E>(
+  writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
+  next: () => ReadonlyArray<A>,
+  committed: (n: number) => void
+): Effect.Effect<void, E> => {
+  let batch: ReadonlyArray<A> = []
+  let sinceYield = 0
+  return Effect.whileLoop({
+    while: () => sinceYield >= maxTurn || (batch = next()).length > 0,
+    body: () => {
+      // Not empty, by the condition of the loop.
+      if (sinceYield < maxTurn) return writeSome(batch as NonEmptyReadonlyArray<A>)
+      sinceYield = 0
+      return Effect.as(Effect.yieldNow, 0)
+    },
+    step: (n) => {
+      if (n === 0) return
+      sinceYield += n
+      committed(n)
+    }
+  })
+}
+
+/** Commits all events in order, batch by batch. */
 export const commitAll = <A, E>(
   writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.Effect<number, E>,
   events: ReadonlyArray<A>,
   committed: (n: number) => void
 ): Effect.Effect<void, E> =>
   Effect.suspend(() => {
-    let next = 0
-    let sinceYield = 0
-    let offered = events.length
-    return Effect.whileLoop({
-      while: () => next < events.length,
-      body: () => {
-        if (sinceYield >= maxTurn) {
-          sinceYield = 0
-          return Effect.as(Effect.yieldNow, 0)
-        }
-        // Not empty, by the condition of the loop.
-        return writeSome((next === 0 ? events : events.slice(next, next + offered)) as NonEmptyReadonlyArray<A>)
-      },
-      step: (n) => {
-        if (n === 0) return
-        next += n
-        sinceYield += n
-        // Offering all the rest each time would cost the square of it.
-        offered = Math.max(64, 16 * n)
-        committed(n)
-      }
+    let at = 0
+    let most = events.length
+    const next = () => (at === 0 ? events : events.slice(at, at + most))
+    return commitBatches(writeSome, next, (n) => {
+      at += n
+      // Offering all the rest each time would cost the square of it.
+      most = Math.max(64, 16 * n)
+      committed(n)
     })
   })

@@ -95,9 +95,10 @@ export class Edge {
           const attempt = this.begin([event])
           return {
             effect: begun.effect,
-            end: (cause: Cause.Cause<unknown> | undefined) => {
-              begun.end(cause)
-              this.end(attempt, outcomeOf(cause ? Exit.failCause(cause) : Exit.void), 1)
+            end: (exit: Exit.Exit<void, unknown>) => {
+              const rest = begun.end(exit)
+              this.end(attempt, outcomeOf(exit), 1)
+              return rest
             }
           }
         })

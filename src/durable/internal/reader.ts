@@ -3,7 +3,7 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError, Key, Lease, LeaseLost, Limits, Operations, DeadLettered, Stored } from "../EventStore.ts"
-import { andThenEager, exitEager, loopEager } from "../../internal/eager.ts"
+import { exitEager, loopEager } from "../../internal/eager.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import type { Acknowledger } from "./acknowledger.ts"
 import type { InFlight, Row } from "./inFlight.ts"
@@ -119,7 +119,7 @@ export class Reader<A> {
   }
 
   private decoded(stored: Stored): Effect.Effect<Row<A>, EnvelopeError> {
-    return andThenEager(this.hooks.decode(stored.payload), (event) => {
+    return Effect.flatMapEager(this.hooks.decode(stored.payload), (event) => {
       try {
         const partition = this.settings.partitionBy?.(event)
         return Effect.succeed({ ...stored, event, partition, exempt: false })

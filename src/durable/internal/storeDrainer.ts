@@ -7,7 +7,7 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type { Undelivered } from "../../Dropped.ts"
@@ -166,7 +166,8 @@ export class Drainer<A, E> {
   private endDirect(cause: Cause.Cause<unknown> | undefined): void {
     const { begun } = this
     this.begun = undefined
-    begun?.end(cause)
+    const rest = begun?.end(cause === undefined ? Exit.void : Exit.failCause(cause))
+    if (rest !== undefined) Effect.runForkWith(this.context)(rest)
   }
 
   private deliverBatches(

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { EventStoreError, type Limits, type Operations } from "../EventStore.ts"
 import { Delivering } from "../../internal/context.ts"
-import { andThenEager, loopEager } from "../../internal/eager.ts"
+import { loopEager } from "../../internal/eager.ts"
 import { reaches } from "../../internal/node.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
@@ -72,7 +72,7 @@ export class Writing<in out A> {
   one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
     if (this.account.counts.state !== "open") return this.closed
     this.settings.partitionBy?.(event)
-    return andThenEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
+    return Effect.flatMapEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
   }
 
   /** As many leading events as share a commit, whole or not at all. */
@@ -132,7 +132,7 @@ export class Writing<in out A> {
     const delivering = fiber.getRef(Delivering)
     // The write would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
-    return andThenEager(this.store.inTransaction, (inside) =>
+    return Effect.flatMapEager(this.store.inTransaction, (inside) =>
       inside || cannotWait ? this.alone(events, payloads, inside, cannotWait) : this.committer.commit(events, payloads)
     )
   }

@@ -3,44 +3,41 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { Predicate } from "effect/Predicate"
-import type { OnDropped } from "../../Dropped.ts"
+import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { type Account, edgeTo, makeAccount, makeNode, pendingOf, type SinkNode } from "../node.ts"
+import { edgeTo, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
-import { makeShutdown, type Shutdown } from "../shutdown.ts"
-import { type EventSink, WriteSync } from "../sink.ts"
+import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
+import { type EventSink, makePart, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
-import { type Delivery, listed, type SharedDrainer } from "./sharedDrainer.ts"
-import { makeTopic, type Subscription, type Topic } from "./topic.ts"
+import { limitLag } from "./lag.ts"
+import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
+import { makeTopic, route, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
-  readonly account: Account
-  readonly shutdown: Shutdown<A>
-  /** Takes a published event, if the member has a filter, which judges it first; the others read the topic. */
-  readonly offer: ((event: A) => void) | undefined
-  /** How many events it has not got. */
-  readonly lag: () => number
+  readonly shutdown: Shutdown<Undelivered<A>>
   /** How many events ago the oldest that waits for the sink was published. */
   readonly behind: () => number
-  /** See `Delivery`. */
-  readonly rounds: (() => number) | undefined
   /** Begins the close; `shutdown` answers with the events that it leaves. */
   readonly begin: () => void
-  /** Ends at once, and reports the events that waited as lagged. */
-  readonly evict: () => void
-  /** Ends when the sink has drained and all that was dropped has been reported. */
-  readonly gone: Effect.Effect<void>
+  /** Reports what no call takes, once the close has begun. Its fiber ends when the sink is gone. */
+  readonly finish: () => Fiber.Fiber<void>
 }
 
 export interface Options<A, E> {
   readonly sink: EventSink<A, E>
   readonly drainTimeout: Duration.Duration
   readonly filter: Predicate<A> | undefined
+  readonly maxLag: number
   readonly onDropped: OnDropped<A, E> | undefined
-  readonly onSinkClosed: () => void
+  /** It ends, since it is so many events behind. */
+  readonly onEvicted: (lag: number) => void
+  /** It has drained, and all that was dropped has been reported. */
+  readonly onGone: () => void
 }
 
 /** What the members of a broadcaster share. */
@@ -49,32 +46,32 @@ export interface Shared<in out A> {
   readonly drainer: () => SharedDrainer<A>
   readonly ages: Ages
   readonly context: Context.Context<never>
+  /** What takes each published event for a member with a filter, besides the topic. */
+  readonly filters: Set<(event: A) => void>
+  /** What judges its lag after each publish. */
+  readonly limits: Set<() => void>
 }
 
-export const makeMember = <A, E>(
-  { drainTimeout, filter, onDropped, onSinkClosed, sink }: Options<A, E>,
-  shared: Shared<A>
-): Member<A> => {
+export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Member<A> => {
+  const { drainTimeout, filter, maxLag, onDropped, onEvicted, onGone, sink } = options
   const { context } = shared
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
   const ages = filter === undefined ? shared.ages : makeAges(context, () => behind())
-  const account = makeAccount()
   const update = () => {
     // The account is what was published meanwhile: nothing is counted at each publish.
     if (account.state === "open") account.accepted = topic.published() - first + refused
     delivery.update()
   }
-  const node = makeNode({
+  const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
-    account,
     downstream: () => [edgeTo(sink, false)],
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
   })
   const report = makeReport(node, onDropped, context)
-  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   const first = topic.published()
   let last = Number.POSITIVE_INFINITY
   /** Events that the filter died on. */
@@ -88,82 +85,78 @@ export const makeMember = <A, E>(
     const pending = lag()
     return pending === 0 ? 0 : pending + topic.published() - Math.min(topic.published(), last)
   }
-  const offer =
+  const cut = () => {
+    unlimit()
+    unroute?.()
+    update()
+    last = Math.min(last, topic.published())
+    if (account.state === "open") account.state = "closing"
+    delivery.cut()
+  }
+  let gone: Fiber.Fiber<void> | undefined
+  const finish = () =>
+    (gone ??= Effect.runForkWith(context)(
+      Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(onGone)))
+    ))
+  const onSinkClosed = () => {
+    cut()
+    shutdown.begin(drain(drainTimeout, "undelivered"), report.undelivered)
+    finish()
+  }
+  const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
+    Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
+  const common = { sink, account, report, context, onSinkClosed }
+  const write = sink[WriteSync]
+  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const isShared = filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
+  const delivery: Delivery<A> =
+    isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
+  const unroute =
     filter &&
-    ((event: A) => {
-      try {
-        if (!filter(event)) return
+    route(
+      shared.filters,
+      filter,
+      (event) => {
         topic.publish(event)
         ages.offer(1)
-      } catch (defect) {
+      },
+      (event, defect) => {
         // The defect is this member's, and neither the writer's nor another sink's.
         account.lastError = defect
         refused++
         account.dropped++
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
-    })
-  const cut = () => {
-    update()
-    last = Math.min(last, topic.published())
-    if (account.state === "open") account.state = "closing"
-    delivery.cut()
-  }
-  const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
-    Effect.flatMap(
-      Effect.suspend(() => delivery.close(timeout)),
-      () =>
-        Effect.map(delivery.undelivered, (undelivered) => {
-          account[as] += undelivered.length
-          account.state = "closed"
-          return undelivered
-        })
     )
-  const closed = () => {
-    cut()
-    shutdown.beginReported(drain(drainTimeout, "undelivered"), (list) => report.undelivered(list, "Undelivered"))
-    onSinkClosed()
-  }
-  const options = { sink, account, report, context, onSinkClosed: closed }
-  const write = sink[WriteSync]
-  const delivery: Delivery<A> =
-    write === undefined || filter !== undefined
-      ? startOwn(options, topic.subscribe())
-      : shared.drainer().start({ ...options, write, goOn: (failed, rest) => startOwn({ ...options, failed }, rest) })
+  const unlimit = limitLag(shared.limits, context, {
+    maxLag,
+    lag,
+    evict: () => {
+      const missed = lag()
+      cut()
+      shutdown.begin(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
+      finish()
+      onEvicted(missed)
+    }
+  })
   return {
     node,
-    account,
     shutdown,
-    offer,
-    lag,
     behind,
-    rounds: delivery.rounds,
-    gone: Effect.andThen(shutdown.finished, report.finish),
+    finish,
     begin: () => {
       cut()
       shutdown.begin(drain(drainTimeout, "undelivered"))
-    },
-    evict: () => {
-      cut()
-      shutdown.beginReported(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
     }
   }
 }
 
 // internals
 
-/** A drainer of its own, which no other sink can hold up. */
+/** Delivers by a drainer of its own, which no other sink can hold up. */
 const startOwn = <A, E>(options: Omit<DrainerOptions<A, E>, "source">, subscription: Subscription<A>): Delivery<A> => {
+  const { cut, poll, wait } = subscription
   const least = joinUpTo(options.sink)
-  const drainer = startDrainer({
-    ...options,
-    source: { poll: () => subscription.poll(least, maxTurn), wait: subscription.wait, settle: () => {} }
-  })
-  return {
-    cut: subscription.cut,
-    close: drainer.close,
-    undelivered: Effect.suspend(() => listed([...drainer.undelivered()], subscription.pages())),
-    rounds: undefined,
-    update: () => {}
-  }
+  const source = { poll: () => poll(least, maxTurn), wait, settle: () => {} }
+  return { ...startDrainer({ ...options, source }), cut, takeRest: () => poll(1, maxTurn) ?? [], update: () => {} }
 }

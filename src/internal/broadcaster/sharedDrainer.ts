@@ -1,51 +1,37 @@
 /** The drainer that the sinks of a broadcaster share which are plain functions. */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
-import type { Undelivered } from "../../Dropped.ts"
-import { endWithin } from "../deadline.ts"
-import { monotonicMillis } from "../monotonic.ts"
 import type { Account } from "../node.ts"
 import type { Page } from "../pages.ts"
+import type { Report } from "../report.ts"
+import type { Drainer } from "../shutdown.ts"
 import { type EventSink, SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { Subscription, Topic } from "./topic.ts"
 
-export interface Delivery<out A> {
+export interface Delivery<out A> extends Drainer<A> {
   /** Ends it here: events published before are delivered, events published later are not for this sink. */
   readonly cut: () => void
-  /** Waits for the end of the delivery until `timeout`, then stops it. To be called after `cut`. */
-  readonly close: (timeout: Duration.Duration) => Effect.Effect<void>
-  /** The events that are not settled, after `close`. */
-  readonly undelivered: Effect.Effect<ReadonlyArray<Undelivered<A>>>
-  /** How many times each of the sinks that share the drainer had its turn. */
-  readonly rounds: (() => number) | undefined
+  /** Takes some of the events that no drainer has taken, once the delivery has ended; none when there are none. */
+  readonly takeRest: () => ReadonlyArray<A>
   /** Brings the account up to date, which the shared drainer does not keep at every event. */
   readonly update: () => void
 }
 
-/** A sink that is to share the drainer. */
+/** A sink that is to share the drainer. Its reports go to the log, since no sink may wait for those of another. */
 export interface Options<in out A> {
   readonly sink: EventSink<A, unknown>
   readonly write: (event: A) => boolean
   readonly account: Account
+  readonly report: Report<A>
   /** The sink has answered that it is closed. */
   readonly onSinkClosed: () => void
-  /** Starts a drainer of its own for a sink that has thrown: the batch begins with the event that it threw at. */
-  readonly goOn: (
-    failed: { readonly batch: ReadonlyArray<A>; readonly cause: Cause.Cause<unknown> },
-    rest: Subscription<A>
-  ) => Delivery<A>
 }
 
-export interface SharedDrainer<in out A> {
-  readonly start: (options: Options<A>) => Delivery<A>
-  /** All of its sinks have left, and it serves no more. */
-  readonly isEnded: () => boolean
-}
+export type SharedDrainer<A> = ReturnType<typeof makeShared<A>>
 
 /** A sink that shares the drainer. */
 interface Seat<in out A> {
@@ -56,78 +42,65 @@ interface Seat<in out A> {
   readonly first: number
   next: number
   until: number
-  /** Opened when the drainer has nothing more to do for the sink. */
-  readonly left: Latch.Latch
-  hasLeft: boolean
-  /** The events that the sink left behind. */
-  rest: ReadonlyArray<Page<A>>
-  /** The delivery that goes on for a sink that has thrown. */
-  own: Delivery<A> | undefined
+  /** The position behind the last event that it threw at, until it is known to deliver again. */
+  failedAt: number | undefined
+  readonly ended: Latch.Latch
+  /** What has the events that the sink left behind. */
+  rest: Subscription<A> | undefined
 }
 
 /**
  * One subscription and one fiber for all sinks over plain functions: waking a fiber for each costs more than the calls (10,000
  * sinks take 0.14 ms in place of 1.8 ms). A plain function cannot wait, so no sink holds up the others for longer than
- * its own calls take; but its `onDropped` can. So a sink that throws leaves with the event that it threw at, and gets a
- * drainer of its own, which makes the report.
+ * its own calls take.
  */
-export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>): SharedDrainer<A> => {
+export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) => {
   const subscription = topic.subscribe()
   const seats = new Set<Seat<A>>()
   /** The page that the sinks of the round get, and the position of its first event. */
-  let page: ReadonlyArray<A> = []
+  let page: Page<A> = []
   let start = topic.published()
   let round = seats.values()
   /** The sink that has not got all of the page in this turn. */
   let current: Seat<A> | undefined
-  let rounds = 0
   let sinceYield = 0
-  let isRunning = false
   let isEnded = false
 
+  const runFork = Effect.runForkWith(context)
+
+  /** What was delivered is the way from the first event to the next one, less the events that it threw at. */
+  const update = ({ first, next, options: { account } }: Seat<A>) => {
+    account.delivered = next - first - account.dropped
+  }
   const leave = (seat: Seat<A>) => {
-    seat.hasLeft = true
-    seats.delete(seat)
-    seat.left.openUnsafe()
+    if (!seats.delete(seat)) return
+    if (seat.next < seat.until) seat.rest = restOf(seat)
+    seat.ended.openUnsafe()
     if (seats.size > 0) return
     isEnded = true
     subscription.cut()
   }
-  /** The events that the sink has not got, from the next one on. */
+  /** Subscribes to the events that the sink has not got, from the next one on. */
   const restOf = ({ next, until }: Seat<A>) => {
-    const rest: Array<Page<A>> = []
+    const pages: Array<Page<A>> = []
     let position = start
-    for (const one of [{ events: page, notes: undefined }, ...subscription.pages()]) {
-      const { events } = one
+    for (const one of [page, ...subscription.pages()]) {
       const from = Math.max(next - position, 0)
-      const to = Math.min(events.length, until - position)
-      if (from < to)
-        rest.push(from === 0 && to === events.length ? one : { events: events.slice(from, to), notes: undefined })
-      position += events.length
+      const to = Math.min(one.length, until - position)
+      if (from < to) pages.push(from === 0 && to === one.length ? one : one.slice(from, to))
+      position += one.length
     }
+    const rest = topic.subscribe(pages)
+    rest.cut()
     return rest
-  }
-  /** What was delivered is the way from the first event to the next one. */
-  const update = ({ first, next, options, own }: Seat<A>) => {
-    if (own === undefined) options.account.delivered = next - first
-  }
-  const threw = (seat: Seat<A>, cause: Cause.Cause<unknown>) => {
-    update(seat)
-    const [first, ...pages] = restOf(seat)
-    const subscription = topic.subscribe(pages)
-    // Before anything can be published: the rest of a sink that was cut ends at its boundary.
-    if (seat.until !== Number.POSITIVE_INFINITY) subscription.cut()
-    seat.own = seat.options.goOn({ batch: first?.events ?? [], cause }, subscription)
-    leave(seat)
   }
   const closed = (seat: Seat<A>) => {
     const { account, onSinkClosed, sink } = seat.options
     account.lastError = new SinkClosed({ sink: sink.node.name })
     onSinkClosed()
-    seat.rest = restOf(seat)
     leave(seat)
   }
-  /** Hands the sink what it has not got of the page, up to the end of the turn. */
+  /** Hands the sink what it has not got of the page, up to the end of the turn or to an event that it throws at. */
   const serve = (seat: Seat<A>) => {
     const { write } = seat
     const from = Math.max(seat.next - start, 0)
@@ -135,21 +108,25 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
     const end = Math.min(last, from + maxTurn - sinceYield)
     let at = from
     let isOpen = true
-    let cause: Cause.Cause<unknown> | undefined
     try {
       while (at < end && (isOpen = write(page[at]!))) at++
     } catch (defect) {
-      cause = Cause.die(defect)
+      const { account, report } = seat.options
+      account.lastError = defect
+      account.dropped++
+      runFork(report.failed(page[at++]!, Cause.die(defect), identity))
+      seat.failedAt = start + at
     }
-    if (at > from) {
-      sinceYield += at - from
-      seat.next += at - from
-    }
-    if (seat.hasLeft) return
-    if (cause !== undefined) threw(seat, cause)
-    else if (!isOpen) closed(seat)
+    sinceYield += at - from
+    if (at > from) seat.next += at - from
+    if (seat.ended.isOpen()) return
+    if (!isOpen) closed(seat)
     else if (seat.next >= seat.until) leave(seat)
-    else if (end < last) current = seat
+    else if (at < last) current = seat
+    else if (seat.failedAt !== undefined && seat.failedAt < seat.next) {
+      seat.failedAt = undefined
+      runFork(seat.options.report.recovered())
+    }
   }
   const turn = Effect.suspend((): Effect.Effect<void> => {
     for (;;) {
@@ -163,82 +140,58 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
       const seat = current ?? round.next().value
       current = undefined
       if (seat !== undefined) {
-        if (!seat.hasLeft) serve(seat)
+        if (!seat.ended.isOpen()) serve(seat)
         if (sinceYield < maxTurn) continue
         sinceYield = 0
         return Effect.yieldNow
       }
       start += page.length
       page = []
-      rounds++
     }
   })
   const loop = Effect.whileLoop({ while: () => !isEnded, body: () => turn, step: () => {} })
   const run = () => {
     // A function that interrupts the fiber it runs on ends a turn, and not the delivery.
-    Effect.runForkWith(context)(loop).addObserver(() => {
+    runFork(loop).addObserver(() => {
       if (!isEnded) run()
     })
   }
+  run()
 
   return {
+    /** All of its sinks have left, and it serves no more. */
     isEnded: () => isEnded,
-    start: (options) => {
+    start: (options: Options<A>): Delivery<A> => {
+      const first = topic.published()
       const seat: Seat<A> = {
         options,
         write: options.write,
-        first: topic.published(),
-        next: topic.published(),
+        first,
+        next: first,
         until: Number.POSITIVE_INFINITY,
-        left: Latch.makeUnsafe(),
-        hasLeft: false,
-        rest: [],
-        own: undefined
+        failedAt: undefined,
+        ended: Latch.makeUnsafe(),
+        rest: undefined
       }
       seats.add(seat)
-      if (!isRunning) run()
-      isRunning = true
-      const stop = () => {
-        if (seat.hasLeft) return
-        seat.rest = restOf(seat)
-        leave(seat)
-      }
       return {
-        rounds: () => (seat.own === undefined ? rounds : Number.NaN),
+        ended: seat.ended,
         update: () => update(seat),
         cut: () => {
-          if (seat.own !== undefined) return seat.own.cut()
           seat.until = Math.min(seat.until, topic.published())
-          if (!seat.hasLeft && seat.next >= seat.until) leave(seat)
+          if (seat.next >= seat.until) leave(seat)
         },
-        close: (timeout) => {
-          const clock = Context.get(context, Clock.Clock)
-          const begun = monotonicMillis(clock)
-          const left = () => {
-            const passed = Duration.millis(monotonicMillis(clock) - begun)
-            return Duration.max(Duration.zero, Duration.subtract(timeout, passed))
-          }
-          const end = seat.hasLeft ? Effect.void : endWithin(seat.left, timeout, stop)
-          return Effect.flatMap(end, () => seat.own?.close(left()) ?? Effect.void)
-        },
-        undelivered: Effect.suspend(() =>
-          seat.own === undefined
-            ? listed([], seat.rest)
-            : Effect.flatMap(seat.own.undelivered, (own) => listed([...own], seat.rest))
-        )
+        stop: () => leave(seat),
+        abandoned,
+        undelivered,
+        takeRest: () => seat.rest?.poll(1, maxTurn) ?? []
       }
     }
   }
 }
 
-/** Adds the events of the pages to the list, a page a turn where there are many. */
-export const listed = <A>(list: Array<Undelivered<A>>, pages: ReadonlyArray<Page<A>>) =>
-  Effect.gen(function* () {
-    for (const { events } of pages) {
-      for (let i = 0; i < events.length; i++) {
-        list.push({ event: events[i]!, inFlight: false })
-        if (list.length % maxTurn === 0) yield* Effect.yieldNow
-      }
-    }
-    return list
-  })
+// internals
+
+// A plain function is over when it returns.
+const abandoned = () => Effect.void
+const undelivered = () => []

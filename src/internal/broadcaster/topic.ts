@@ -8,13 +8,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as MutableList from "effect/MutableList"
+import type { Predicate } from "effect/Predicate"
 import * as PubSub from "effect/PubSub"
 import * as Scope from "effect/Scope"
 import { join, maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
 
 /** After this many pages the subscriptions that have not read as many take theirs out of the `PubSub`. */
 const behind = 256
-/** Smaller pages are joined when they are taken out: 9 bytes an event in place of 114 for pages of one event. */
+/** Pages smaller than this are joined when they are taken out: 9 bytes an event in place of 114 for pages of one event. */
 const smallPage = 32
 
 export interface Topic<in out A> {
@@ -66,38 +67,32 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     /** Pages that were taken from the `PubSub` and are not read. */
     const ahead = MutableList.make<Page<A>>()
     MutableList.appendAll(ahead, earlier)
-    /** Small pages that were taken out and are not joined yet: they follow the pages ahead. */
-    let small: Array<Page<A>> = []
     let end: number | undefined
-    let position = earlier.reduce((position, { events }) => position - events.length, published)
+    let position = earlier.reduce((position, page) => position - page.length, published)
 
     const size = () => (end ?? published) - position
-    const joinSmall = () => {
-      if (small.length === 0) return
-      MutableList.append(ahead, join(small))
-      small = []
-    }
     /** After the cut, which has taken all, a page that is there belongs to later events. */
     const publishedPage = () => (end === undefined ? source.subscription.poll() : MutableList.Empty)
     const nextPage = () => {
-      joinSmall()
       const page = ahead.length > 0 ? MutableList.take(ahead) : publishedPage()
       if (page === MutableList.Empty) return undefined
       seal(page)
       return page
     }
-    const keep = (page: Page<A>) => {
-      if (page.events.length < smallPage) {
-        small.push(page)
-        if (small.length === smallPage) joinSmall()
-        return
-      }
-      joinSmall()
-      MutableList.append(ahead, page)
-    }
     const pull = () => {
       seal()
-      for (let page = publishedPage(); page !== MutableList.Empty; page = publishedPage()) keep(page)
+      let small: Array<Page<A>> = []
+      const joinSmall = () => {
+        if (small.length > 0) MutableList.append(ahead, join(small))
+        small = []
+      }
+      for (let page = publishedPage(); page !== MutableList.Empty; page = publishedPage()) {
+        const isSmall = page.length < smallPage
+        if (isSmall) small.push(page)
+        if (!isSmall || small.length === smallPage) joinSmall()
+        if (!isSmall) MutableList.append(ahead, page)
+      }
+      joinSmall()
     }
     pulls.set(source, pull)
     const reader = pageReader(nextPage)
@@ -118,13 +113,12 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
       wait,
       poll: (joinUpTo, most) => {
         if (!isReady()) return undefined
-        const { events } = reader.take(joinUpTo, most)
+        const events = reader.take(joinUpTo, most)
         position += events.length
         return events
       },
       pages: () => {
         pull()
-        joinSmall()
         return [reader.rest(), ...MutableList.toArray(ahead)]
       },
       cut: () => {
@@ -151,4 +145,25 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     },
     subscribe
   }
+}
+
+/**
+ * Judges by the filter each event that is published from now on, for what takes it or notes that the filter died. Answers
+ * what ends that.
+ */
+export const route = <A>(
+  filters: Set<(event: A) => void>,
+  filter: Predicate<A>,
+  take: (event: A) => void,
+  died: (event: A, defect: unknown) => void
+) => {
+  const offer = (event: A) => {
+    try {
+      if (filter(event)) take(event)
+    } catch (defect) {
+      died(event, defect)
+    }
+  }
+  filters.add(offer)
+  return () => filters.delete(offer)
 }

@@ -5,6 +5,7 @@ import * as MutableHashMap from "effect/MutableHashMap"
 import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import { type Arrival, makeArrivals } from "../arrivals.ts"
 import type { Source } from "../drainer.ts"
 import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
 import { maxTurn } from "../turns.ts"
@@ -58,7 +59,7 @@ export const fifo = <A>(
   })
   const least = drainers === 1 ? joinUpTo : max
   const take = (n: number, joinUpTo = least) => {
-    const { events } = reader.take(joinUpTo, n)
+    const events = reader.take(joinUpTo, n)
     size -= events.length
     return events
   }
@@ -110,14 +111,10 @@ export const fifo = <A>(
   }
 }
 
-/** An event that is not settled. They are linked in the order of their arrival. */
-interface Entry<A> {
+interface Entry<A> extends Arrival {
   readonly event: A
   readonly position: number
   readonly partition: Partition<A>
-  isTaken: boolean
-  previous: Entry<A> | undefined
-  next: Entry<A> | undefined
 }
 
 /** The events of one key. At most one drainer has any of them, which keeps them in order. */
@@ -135,12 +132,11 @@ export const partitioned = <A>(
   keyOf: (event: A) => unknown
 ): Buffer<A> => {
   const partitions = MutableHashMap.empty<unknown, Partition<A>>()
-  let first: Entry<A> | undefined
-  let last: Entry<A> | undefined
-  /** No entry before this one waits. */
-  let firstWaiting: Entry<A> | undefined
+  /** The events that no drainer has taken. */
+  const waiting = makeArrivals<Entry<A>>()
+  /** What each drainer has taken, and how many of that are settled. */
+  const sources: Array<{ taken: ReadonlyArray<Entry<A>>; settled: number }> = []
   let offered = 0
-  let waiting = 0
   let dropped = 0
   let isEnded = false
   let isStopped = false
@@ -175,40 +171,21 @@ export const partitioned = <A>(
     for (let one = takeReady(); one !== undefined; one = takeReady()) all.push(one)
     for (const one of all) schedule(one)
   }
-  const isOver = () => isStopped || (isEnded && waiting === 0)
+  const isOver = () => isStopped || (isEnded && waiting.size() === 0)
   const endIfOver = () => {
     if (isOver()) Queue.endUnsafe(ready)
   }
-  const settle = (entry: Entry<A>) => {
-    const { next, previous } = entry
-    // It must not be where the next search begins: what is added later is not linked to it.
-    if (firstWaiting === entry) firstWaiting = next
-    if (previous === undefined) first = next
-    else previous.next = next
-    if (next === undefined) last = previous
-    else next.previous = previous
-  }
   const add = (event: A, partition: Partition<A>) => {
-    const entry = { event, position: offered++, partition, isTaken: false, previous: last, next: undefined }
-    if (last === undefined) first = entry
-    else last.next = entry
-    last = entry
-    firstWaiting ??= entry
+    const entry = { event, position: offered++, partition, hasLeft: false }
+    waiting.add(entry)
     MutableList.append(partition.waiting, entry)
-    waiting++
     if (!partition.isScheduled) schedule(partition)
   }
-  /** Takes the event that has waited longest out of the order of arrival, wherever its partition is. */
+  /** Takes the event that has waited longest, which is the first of its partition; there must be one. */
   const takeFirst = () => {
-    while (firstWaiting?.isTaken === true) firstWaiting = firstWaiting.next
-    const oldest = firstWaiting
-    if (oldest === undefined) return undefined
-    firstWaiting = oldest.next
-    // It is the first of its partition.
-    MutableList.take(oldest.partition.waiting)
-    waiting--
-    settle(oldest)
-    return oldest.event
+    const { event, partition } = waiting.first()!
+    waiting.leave(MutableList.take(partition.waiting) as Entry<A>)
+    return event
   }
   const wait = Effect.suspend(() => (isOver() ? Effect.void : Effect.ignore(Queue.peek(ready))))
 
@@ -232,18 +209,18 @@ export const partitioned = <A>(
       events.forEach((event, i) => add(event, found[i]!))
     },
     offered: () => offered,
-    size: () => waiting,
-    oldest: () => first?.position ?? offered,
+    size: waiting.size,
+    oldest: () =>
+      sources.reduce(
+        (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
+        waiting.first()?.position ?? offered
+      ),
     takeOldest: () => {
-      // There is one, by the contract.
-      const event = takeFirst() as A
-      if (++dropped > waiting + 16) sweep()
+      const event = takeFirst()
+      if (++dropped > waiting.size() + 16) sweep()
       return event
     },
-    takeRest: () => {
-      const n = Math.min(maxTurn, waiting)
-      return Array.from({ length: n }, () => takeFirst() as A)
-    },
+    takeRest: () => Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst),
     end: (atOnce) => {
       isEnded = true
       isStopped ||= atOnce
@@ -251,8 +228,8 @@ export const partitioned = <A>(
     },
     source: () => {
       let partition: Partition<A> | undefined
-      let taken: ReadonlyArray<Entry<A>> = []
-      let settled = 0
+      const own = { taken: [] as ReadonlyArray<Entry<A>>, settled: 0 }
+      sources.push(own)
       return {
         wait,
         poll: () => {
@@ -263,25 +240,21 @@ export const partitioned = <A>(
               continue
             }
             partition = next
-            settled = 0
-            taken = MutableList.takeN(next.waiting, max)
-            waiting -= taken.length
+            own.settled = 0
+            own.taken = MutableList.takeN(next.waiting, max)
+            own.taken.forEach(waiting.leave)
             endIfOver()
-            return taken.map((entry) => {
-              entry.isTaken = true
-              return entry.event
-            })
+            return own.taken.map(({ event }) => event)
           }
           return isOver() ? [] : undefined
         },
         settle: (n) => {
-          for (const end = settled + n; settled < end; settled++) settle(taken[settled]!)
-          if (partition === undefined || settled < taken.length) return
+          own.settled += n
+          if (partition === undefined || own.settled < own.taken.length) return
           const done = partition
           partition = undefined
           // A delivered event is left to the collector.
-          taken = []
-          settled = 0
+          own.taken = []
           schedule(done)
         }
       }

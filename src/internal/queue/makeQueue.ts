@@ -15,13 +15,13 @@ import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
-import { edgeTo, makeAccount, makeNode, pendingOf, reaches } from "../node.ts"
+import { edgeTo, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeReport } from "../report.ts"
-import { makeShutdown } from "../shutdown.ts"
-import { type AcknowledgingSink, type EventSink, makeSink, SinkClosed, WriteSync } from "../sink.ts"
+import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
+import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
@@ -68,14 +68,46 @@ export interface EventQueue<in out A, out E = never> extends AcknowledgingSink<A
   readonly offerUnsafe: (event: A) => Offered
 }
 
-/** The options of `EventQueue.make`, whichever its overload. */
-export interface AnyOptions<in A, in E> {
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<out P extends Overflow = Overflow> {
+  /** Its name in errors, logs, pictures and health. */
   readonly name?: string | undefined
+  /**
+   * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
+   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty.
+   */
   readonly capacity?: number | undefined
-  readonly overflow?: Overflow | undefined
+  /** What happens when `capacity` is reached: `"suspend"` by default. */
+  readonly overflow?: P | undefined
+  /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
   readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default, which
+   * keeps all events in order. With more, only `partitionBy` keeps an order.
+   */
   readonly concurrency?: number | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Partitioned<in A> {
+  /**
+   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
+   * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
+   * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
+   * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
+   * memory while events of it wait. With a `concurrency` of 1 all events are in order, and this does nothing.
+   */
   readonly partitionBy?: ((event: A) => unknown) | undefined
+}
+
+/** The options of `EventQueue.make`, whichever its overload. */
+export interface AnyOptions<in A, in E> extends Options, Partitioned<A> {
   readonly onDropped?: OnDropped<A, E> | undefined
 }
 
@@ -90,19 +122,16 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const isUnbounded = capacity === unbounded
   const context = withoutConstruction(yield* Effect.context<never>())
 
-  const account = makeAccount()
-  const node = makeNode({
+  const { account, closed, node } = makePart({
     kind: "EventQueue",
     name: options.name,
-    account,
     acknowledges: "memory",
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
   refuseStoreBelow(node, sink.node)
-  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
   const report = makeReport(node, options.onDropped, context)
-  const shutdown = makeShutdown<A>(context, (list) => report.undelivered(list, "Undelivered"))
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
 
   // Events that are not handed on at once can still be dropped, or taken by another drainer.
   const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
@@ -120,10 +149,13 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     () => pendingOf(account) === 0
   )
   /** The flushes that wait, in the order of the positions they wait for. */
-  let flushes: Array<{ readonly until: number; readonly done: Latch.Latch }> = []
+  const flushes = new Set<{ readonly until: number; readonly done: Latch.Latch }>()
   const settled = () => {
-    while (flushes.length > 0 && (account.state === "closed" || buffer.oldest() >= flushes[0]!.until)) {
-      flushes.shift()!.done.openUnsafe()
+    if (flushes.size === 0) return
+    for (const flush of flushes) {
+      if (account.state !== "closed" && buffer.oldest() < flush.until) return
+      flushes.delete(flush)
+      flush.done.openUnsafe()
     }
   }
 
@@ -188,16 +220,14 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     offer(event, keyOf?.(event))
     return true
   }
-  const write = isUnbounded
-    ? (event: A) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
-    : (event: A) =>
-        Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
-          if (account.state !== "open") return closed
-          const key = keyOf?.(event)
-          if (!admission.fits(1)) return overflown([event], [key], fiber)
-          offer(event, key)
-          return Effect.void
-        })
+  const write = (event: A) =>
+    Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
+      if (account.state !== "open") return closed
+      const key = keyOf?.(event)
+      if (!admission.fits(1)) return overflown([event], [key], fiber)
+      offer(event, key)
+      return Effect.void
+    })
   const acceptAll = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) =>
     Effect.withFiber((fiber): Effect.Effect<number, QueueFull | SinkClosed> => {
       if (account.state !== "open") return closed
@@ -233,17 +263,16 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
 
   const delivery = Context.add(context, Delivering, node)
   const drainers = Array.from({ length: concurrency }, (_, i) => {
-    const { poll, settle, wait } = buffer.source(i)
+    const source = buffer.source(i)
     return startDrainer({
       sink,
       account,
       report,
       context: delivery,
       source: {
-        poll,
-        wait,
+        ...source,
         settle: (n) => {
-          settle(n)
+          source.settle(n)
           admission.admit()
           settled()
         }
@@ -251,18 +280,12 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       onSinkClosed: () => begin("stop")
     })
   })
-  const drain = Effect.gen(function* () {
-    yield* Effect.forEach(drainers, ({ close }) => close(drainTimeout), { concurrency: "unbounded", discard: true })
-    const undelivered: Array<Undelivered<A>> = drainers.flatMap((drainer) => drainer.undelivered())
-    for (let rest = buffer.takeRest(); rest.length > 0; rest = buffer.takeRest()) {
-      for (const event of rest) undelivered.push({ event, inFlight: false })
-      yield* Effect.yieldNow
-    }
-    account.undelivered += undelivered.length
-    account.state = "closed"
-    settled()
-    return undelivered
-  })
+  const drain = Effect.forEach(drainers, (drainer) => endDrainer(drainer, drainTimeout), {
+    concurrency: "unbounded"
+  }).pipe(
+    Effect.flatMap((lists) => closeWith(account, "undelivered", lists.flat(), buffer.takeRest)),
+    Effect.tap(() => Effect.sync(settled))
+  )
   /** Accepts nothing more, and drains; or stops where the sink below is closed. */
   const begin = (how: "drain" | "stop") => {
     if (account.state === "open") {
@@ -270,17 +293,14 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       admission.close(closed)
     }
     buffer.end(how === "stop")
-    if (how === "stop") shutdown.beginReported(drain, (list) => report.undelivered(list, "Undelivered"))
-    else shutdown.begin(drain)
+    shutdown.begin(drain, how === "stop" ? report.undelivered : undefined)
   }
 
   const flush = Effect.suspend(() => {
     if (account.state === "closed" || unsettled() === 0) return Effect.void
     const one = { until: buffer.offered(), done: Latch.makeUnsafe() }
-    flushes.push(one)
-    return Effect.onInterrupt(one.done.await, () =>
-      Effect.sync(() => void (flushes = flushes.filter((other) => other !== one)))
-    )
+    flushes.add(one)
+    return Effect.onInterrupt(one.done.await, () => Effect.sync(() => flushes.delete(one)))
   })
   const self: EventQueue<A, QueueFull> = {
     ...makeSink({ node, write, writeSome, writeSync: isUnbounded ? writeSync : undefined }),

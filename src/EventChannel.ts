@@ -116,7 +116,12 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const pending = () => pendingOf(account)
   const ages = makeAges(context, pending)
   const report = makeReport(node, options.onDropped, context)
-  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => {
+    account.state = "closing"
+    admission.close(closed)
+    Queue.endUnsafe(queue)
+    return drain
+  })
   /** Readers that wait: each is room for one event. */
   let waiting = 0
   /** Runs of the stream that are under way. */
@@ -187,13 +192,6 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
       return exit?._tag === "Success" ? [exit.value] : []
     })
   })
-  const begin = () => {
-    if (account.state !== "open") return
-    account.state = "closing"
-    admission.close(closed)
-    Queue.endUnsafe(queue)
-    shutdown.begin(drain)
-  }
   const self: EventChannel<A> = {
     ...makeSink<A, never>({ node, write }),
     stream: Stream.unwrap(Effect.as(run, Stream.fromPull(Effect.succeed(pull)))),
@@ -202,14 +200,8 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
       unread.closeUnsafe()
       return takeAll
     }),
-    shutdown: Effect.suspend(() => {
-      begin()
-      return shutdown.awaited
-    })
+    shutdown: shutdown.awaited
   }
-  yield* Effect.addFinalizer(() => {
-    begin()
-    return shutdown.finished
-  })
+  yield* Effect.addFinalizer(() => shutdown.finished)
   return self
 })

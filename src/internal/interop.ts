@@ -55,18 +55,15 @@ const over = <A>(
   Effect.suspend(() => {
     const closed = Deferred.makeUnsafe<never, SinkClosed>()
     const close = Deferred.fail(closed, new SinkClosed({ sink: by }))
-    const refused = Effect.suspend((): Effect.Effect<never, NotTaken | SinkClosed> =>
-      target.isClosed() ? Effect.fail(new SinkClosed({ sink: by })) : Effect.fail(new NotTaken({ by }))
-    )
-    const sink = make<A, NotTaken | SinkClosed>(
-      (event) => {
-        if (target.atOnce(event)) return Effect.void
-        if (target.wait === undefined || target.isClosed()) return refused
-        const offered = Effect.flatMap(target.wait(event), (taken) => (taken ? Effect.void : refused))
-        return Effect.raceFirst(offered, Deferred.await(closed))
-      },
-      { name: by, acknowledges: "memory" }
-    )
+    const { atOnce, isClosed, wait } = target
+    const refused = Effect.suspend(() => Effect.fail(isClosed() ? new SinkClosed({ sink: by }) : new NotTaken({ by })))
+    const write = (event: A) => {
+      if (atOnce(event)) return Effect.void
+      if (wait === undefined || isClosed()) return refused
+      const offered = Effect.flatMap(wait(event), (taken) => (taken ? Effect.void : refused))
+      return Effect.raceFirst(offered, Deferred.await(closed))
+    }
+    const sink = make(write, { name: by, acknowledges: "memory" })
     // After the sink is made, so that writers that wait are woken before the close waits for writes under way.
     return Effect.tap(sink, () => Effect.addFinalizer(() => close))
   })

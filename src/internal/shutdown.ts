@@ -12,38 +12,44 @@ export type Shutdown<A> = ReturnType<typeof makeShutdown<A>>
 
 /**
  * The shutdown of a part, which happens once: every call waits for the same drain and gets the same list, and what no call
- * returned goes to `report` when the scope closes. It runs in a fiber of its own, so interrupting a call interrupts only
- * the waiting.
+ * returned goes to `report` when the scope closes. `close` makes the part accept nothing more and answers with the drain. It
+ * runs in a fiber of its own, so interrupting a call interrupts only the waiting.
  */
 export const makeShutdown = <A>(
   context: Context.Context<never>,
-  report: (list: ReadonlyArray<A>) => Effect.Effect<void>
+  report: (list: ReadonlyArray<A>) => Effect.Effect<void>,
+  close: () => Effect.Effect<ReadonlyArray<A>>
 ) => {
   const result = Deferred.makeUnsafe<ReadonlyArray<A>>()
   let hasBegun = false
   /** A call returned the list, or it has been reported. */
   let isTaken = false
-  const drained = Deferred.await(result)
   const take = () => void (isTaken = true)
+  /** Begins unless it has begun. Where there is an `ownReport` it gets the list, without waiting for the scope. */
+  const begin = (ownReport?: typeof report, ownClose = close) => {
+    if (hasBegun) return
+    hasBegun = true
+    isTaken = ownReport !== undefined
+    const drain = ownClose()
+    const list = ownReport === undefined ? drain : Effect.tap(drain, ownReport)
+    Effect.runForkWith(context)(Effect.onExit(list, (exit) => Deferred.done(result, exit)))
+  }
+  const drained = Effect.suspend(() => {
+    begin()
+    return Deferred.await(result)
+  })
   return {
-    /** Begins to `drain` unless it has begun. Where there is an `ownReport` it gets the list, without waiting for the scope. */
-    begin: (drain: Effect.Effect<ReadonlyArray<A>>, ownReport?: typeof report) => {
-      if (hasBegun) return
-      hasBegun = true
-      isTaken = ownReport !== undefined
-      const list = ownReport === undefined ? drain : Effect.tap(drain, ownReport)
-      Effect.runForkWith(context)(Effect.onExit(list, (exit) => Deferred.done(result, exit)))
-    },
-    /** Waits for a drain that has begun: its list, which stays to be reported unless it is taken. */
+    begin,
+    /** Begins, and waits for the drain: its list, which stays to be reported unless it is taken. */
     drained,
     /** The list is returned by another call, and not to be reported. */
     take,
-    /** Waits for a drain that has begun, and hands its list over. */
+    /** Begins, waits for the drain, and hands its list over. */
     awaited: Effect.map(drained, (list) => {
       take()
       return list
     }),
-    /** Waits for a drain that has begun, and reports what no call returned. */
+    /** Begins, waits for the drain, and reports what no call returned. */
     finished: drained.pipe(
       // Calls that were waiting too get the list first.
       Effect.tap(() => Effect.yieldNow),

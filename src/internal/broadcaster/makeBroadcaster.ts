@@ -236,18 +236,14 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       members.set(sink, member)
       return Effect.succeed(member)
     })
-  const leave = (member: Member<A>) => {
-    member.begin()
-    return member.finish()
-  }
   /** Ends the membership, and waits until the sink is gone. */
   const end = (member: Member<A>): Effect.Effect<void> =>
-    Effect.suspend(() => Effect.asVoid(Fiber.await(leave(member))))
+    Effect.suspend(() => Effect.asVoid(Fiber.await(member.finish())))
   const remove = (sink: EventSink<A, unknown>): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
     Effect.suspend(() => {
       const member = members.get(sink)
       if (member === undefined) return Effect.succeed([])
-      const gone = leave(member)
+      const gone = member.finish()
       return Effect.tap(member.shutdown.awaited, () => Fiber.await(gone))
     })
 
@@ -292,49 +288,40 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     return Stream.fromPull(Effect.succeed(pull))
   }, Effect.uninterruptible)
 
+  const drain = Effect.gen(function* () {
+    const undelivered: Array<UndeliveredTo<A>> = []
+    for (const { node, shutdown } of members.values()) {
+      const sink = node.name
+      for (const { event, inFlight } of yield* shutdown.drained) {
+        undelivered.push({ event, inFlight, sink })
+        if (undelivered.length % maxTurn === 0) yield* Effect.yieldNow
+      }
+    }
+    return undelivered
+  })
   const over = Latch.makeUnsafe()
-  const shutdown = makeShutdown<UndeliveredTo<A>>(context, () =>
+  const finish = () =>
     Effect.map(Fiber.awaitAll(Array.from(members.values(), ({ finish }) => finish())), () => {
       account.state = "closed"
       over.openUnsafe()
     })
-  )
-  /** Begins the close, once: all drain side by side, and when the last has, what no call took is reported. */
-  const begin = () => {
-    if (account.state !== "open") return
+  /** All drain side by side, and when the last has, what no call took is reported. */
+  const shutdown = makeShutdown<UndeliveredTo<A>>(context, finish, () => {
     account.state = "closing"
     for (const end of streams) end()
-    for (const member of members.values()) member.begin()
-    shutdown.begin(
-      Effect.gen(function* () {
-        const undelivered: Array<UndeliveredTo<A>> = []
-        for (const { node, shutdown } of members.values()) {
-          const sink = node.name
-          for (const { event, inFlight } of yield* shutdown.drained) {
-            undelivered.push({ event, inFlight, sink })
-            if (undelivered.length % maxTurn === 0) yield* Effect.yieldNow
-          }
-        }
-        return undelivered
-      })
-    )
+    for (const { shutdown } of members.values()) shutdown.begin()
     // A call that waits takes all lists or, when it was interrupted, none.
     Effect.runForkWith(context)(shutdown.finished)
-  }
-  yield* Effect.addFinalizer(() => {
-    begin()
-    return over.await
+    return drain
   })
+  yield* Effect.addFinalizer(() => Effect.andThen(shutdown.drained, over.await))
   return {
     sink: makeSink<A, never>({ node, write, writeSome }),
     operations: { add, end, remove, subscribe },
-    shutdown: Effect.suspend(() => {
-      begin()
-      return Effect.map(shutdown.drained, (undelivered) => {
-        // Taking all lists is one step: an interrupted call takes none, and they are reported.
-        for (const { shutdown } of members.values()) shutdown.take()
-        return undelivered
-      })
+    shutdown: Effect.map(shutdown.drained, (undelivered) => {
+      // Taking all lists is one step: an interrupted call takes none, and they are reported.
+      for (const { shutdown } of members.values()) shutdown.take()
+      return undelivered
     })
   }
 })

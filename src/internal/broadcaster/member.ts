@@ -22,9 +22,7 @@ export interface Member<in out A> {
   readonly shutdown: Shutdown<Undelivered<A>>
   /** How many events ago the oldest that waits for the sink was published. */
   readonly behind: () => number
-  /** Begins the close; `shutdown` answers with the events that it leaves. */
-  readonly begin: () => void
-  /** Reports what no call takes, once the close has begun. Its fiber ends when the sink is gone. */
+  /** Begins the close, and reports what no call of `shutdown` takes. The fiber ends when the sink is gone. */
   readonly finish: () => Fiber.Fiber<void>
 }
 
@@ -70,8 +68,6 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
   })
-  const report = makeReport(node, onDropped, context)
-  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
   const first = topic.published()
   let last = Number.POSITIVE_INFINITY
   /** Events that the filter died on. */
@@ -85,26 +81,26 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     const pending = lag()
     return pending === 0 ? 0 : pending + topic.published() - Math.min(topic.published(), last)
   }
-  const cut = () => {
+  const close = (timeout: Duration.Duration, as: "undelivered" | "dropped") => {
     unlimit()
     unroute?.()
     update()
-    last = Math.min(last, topic.published())
-    if (account.state === "open") account.state = "closing"
+    last = topic.published()
+    account.state = "closing"
     delivery.cut()
+    return Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
   }
+  const report = makeReport(node, onDropped, context)
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => close(drainTimeout, "undelivered"))
   let gone: Fiber.Fiber<void> | undefined
   const finish = () =>
     (gone ??= Effect.runForkWith(context)(
       Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(onGone)))
     ))
   const onSinkClosed = () => {
-    cut()
-    shutdown.begin(drain(drainTimeout, "undelivered"), report.undelivered)
+    shutdown.begin(report.undelivered)
     finish()
   }
-  const drain = (timeout: Duration.Duration, as: "undelivered" | "dropped") =>
-    Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
   const common = { sink, account, report, context, onSinkClosed }
   const write = sink[WriteSync]
   // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
@@ -133,22 +129,15 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     lag,
     evict: () => {
       const missed = lag()
-      cut()
-      shutdown.begin(drain(Duration.zero, "dropped"), (list) => report.undelivered(list, "Lagged"))
+      shutdown.begin(
+        (list) => report.undelivered(list, "Lagged"),
+        () => close(Duration.zero, "dropped")
+      )
       finish()
       onEvicted(missed)
     }
   })
-  return {
-    node,
-    shutdown,
-    behind,
-    finish,
-    begin: () => {
-      cut()
-      shutdown.begin(drain(drainTimeout, "undelivered"))
-    }
-  }
+  return { node, shutdown, behind, finish }
 }
 
 // internals

@@ -131,7 +131,12 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   })
   refuseStoreBelow(node, sink.node)
   const report = makeReport(node, options.onDropped, context)
-  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered)
+  const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => {
+    account.state = "closing"
+    admission.close(closed)
+    buffer.end(false)
+    return drain
+  })
 
   // Events that are not handed on at once can still be dropped, or taken by another drainer.
   const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
@@ -277,7 +282,10 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
           settled()
         }
       },
-      onSinkClosed: () => begin("stop")
+      onSinkClosed: () => {
+        shutdown.begin(report.undelivered)
+        buffer.end(true)
+      }
     })
   })
   const drain = Effect.forEach(drainers, (drainer) => endDrainer(drainer, drainTimeout), {
@@ -286,16 +294,6 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     Effect.flatMap((lists) => closeWith(account, "undelivered", lists.flat(), buffer.takeRest)),
     Effect.tap(() => Effect.sync(settled))
   )
-  /** Accepts nothing more, and drains; or stops where the sink below is closed. */
-  const begin = (how: "drain" | "stop") => {
-    if (account.state === "open") {
-      account.state = "closing"
-      admission.close(closed)
-    }
-    buffer.end(how === "stop")
-    shutdown.begin(drain, how === "stop" ? report.undelivered : undefined)
-  }
-
   const flush = Effect.suspend(() => {
     if (account.state === "closed" || unsettled() === 0) return Effect.void
     const one = { until: buffer.offered(), done: Latch.makeUnsafe() }
@@ -306,15 +304,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     ...makeSink({ node, write, writeSome, writeSync: isUnbounded ? writeSync : undefined }),
     pending: Effect.sync(() => pendingOf(account)),
     flush,
-    shutdown: Effect.suspend(() => {
-      begin("drain")
-      return shutdown.awaited
-    }),
+    shutdown: shutdown.awaited,
     offerUnsafe
   }
-  yield* Effect.addFinalizer(() => {
-    begin("drain")
-    return Effect.all([shutdown.finished, report.finish], { concurrency: "unbounded", discard: true })
-  })
+  yield* Effect.addFinalizer(() =>
+    Effect.all([shutdown.finished, report.finish], { concurrency: "unbounded", discard: true })
+  )
   return self
 }, Effect.uninterruptible)

@@ -104,9 +104,9 @@ type ReliableSource<S> =
  *
  * A broadcaster without sinks accepts every event and delivers it nowhere.
  *
- * Over durable queues, also behind a retrier or with `onDropped`, a write would succeed before its event is stored, and a
- * crash would lose the event. A sink of one's own that writes to every durable queue takes its place: see "Memory in front
- * of a store" in the guide on delivery guarantees.
+ * Over durable parts, also behind a retrier or with `onDropped`, a write would succeed before its event is stored, and a
+ * crash would lose the event. A `DurableBroadcaster` takes its place: see "Memory in front of a store" in
+ * `docs/guide/delivery-guarantees.md`.
  *
  * **Example** (Two sinks)
  *

@@ -41,9 +41,10 @@ export { stamp, type Stamped, type StampOptions } from "./internal/stamp.ts"
  *
  * **Details**
  *
- * A sink with the errors of a durable queue stores an event before its write succeeds. Memory in front of it, such as a
+ * A sink with the errors of a durable part stores an event before its write succeeds. Memory in front of it, such as a
  * queue or a broadcaster, acknowledges earlier and loses with the process what it holds. Neither a retrier nor `onDropped`
- * changes that, so the text names another way.
+ * changes that, so the text names another way: a write to the durable part itself, which for several receivers is a
+ * `DurableBroadcaster`.
  *
  * @category types
  * @since 0.1.0
@@ -57,7 +58,7 @@ export type Reliable<A, E> = [E] extends [never]
       }
     : Contract<A, E> & {
         readonly "a write here would succeed before the event is stored": E
-        readonly fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"
+        readonly fix: "write to it directly, and for several receivers to a DurableBroadcaster: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"
       }
 
 /** Those of the errors that a durable part has, or a retrier over one, by their tags: the core imports no durable part. */

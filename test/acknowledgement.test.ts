@@ -83,6 +83,7 @@ describe("memory below a durable queue", () => {
         assert.include(defect ?? "", 'DurableQueue "orders" would delete events that are in memory only')
         assert.include(defect ?? "", path)
         assert.include(defect ?? "", "EventSink.acknowledgeFromMemory")
+        assert.strictEqual(/for several receivers, by DurableBroadcaster/.test(defect ?? ""), title === "a broadcaster")
       })
     )
     it.effect(`${title}: passes where it is marked`, () =>
@@ -151,6 +152,10 @@ describe("memory in front of a durable queue", () => {
       Effect.map(defectOf(Effect.flatMap(forgetful, front)), (defect) => {
         assert.include(defect ?? "", 'would acknowledge events before DurableQueue "orders" has stored them')
         assert.include(defect ?? "", path)
+        assert.strictEqual(
+          /for several receivers, to a DurableBroadcaster/.test(defect ?? ""),
+          /broadcaster/.test(title)
+        )
       })
     )
     it.effect(`${title}: passes where it is marked`, () =>

@@ -3,9 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Data, Duration, Effect, Fiber, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Breaker, Broadcaster, EventSink, RetryingSink, RetryStrategy } from "effect-events"
-import { CountedCapacity } from "../src/durable/internal/postgres/countedCapacity.ts"
-import type { Attempt, Database, Failed } from "../src/durable/internal/sqlite/database.ts"
-import { Transactions } from "../src/durable/internal/sqlite/transactions.ts"
+import { makeCountedCapacity } from "../src/durable/internal/postgres/countedCapacity.ts"
+import type { Attempt, Failed } from "../src/durable/internal/sqlite/database.ts"
+import { makeTransactions } from "../src/durable/internal/sqlite/transactions.ts"
 import { settable } from "./support/settable.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
@@ -101,7 +101,7 @@ describe.each([
       const locked = { attempt: (): Attempt<never> => busy }
       const context = yield* Effect.context<never>()
       // All that is asked of it.
-      const transactions = new Transactions(locked as unknown as Database, 10_000, context)
+      const transactions = makeTransactions(locked, 10_000, context)
       const jumping = (operation: Effect.Effect<unknown, unknown>) => (jump: () => void) =>
         Effect.andThen(Effect.forkScoped(Effect.delay(Effect.sync(jump), "1 millis")), Effect.exit(operation))
       yield* timed(by, 10_000, jumping(transactions.read("read", () => {})))
@@ -109,17 +109,19 @@ describe.each([
     })
   )
 
-  it.effect("a count of a Postgres queue is counted anew after its pause", () =>
+  it.effect("a count of a Postgres store is counted anew after its pause", () =>
     Effect.gen(function* () {
       const clock = yield* settable
-      const capacity = new CountedCapacity()
+      const capacity = makeCountedCapacity()
       let counts = 0
       const limits = { rows: 10, bytes: 1000 }
       const count = Effect.sync(() => {
         counts++
-        return { rows: 0, bytes: 0 }
+        return [{ kind: "one", subscription: 1, rows: 0, bytes: 0 }]
       })
-      const append = clock.provide(capacity.admit(limits, { rows: 1, bytes: 1 }, count, Effect.void))
+      const append = clock.provide(
+        capacity.admit(limits, new Map([["one", { rows: 1, bytes: 1 }]]), count, Effect.void)
+      )
       yield* append
       clock.set(by)
       yield* append

@@ -15,7 +15,7 @@ import {
   SinkGraph
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
-import { PagedTopic, TopicReader } from "../src/durable/internal/pagedTopic.ts"
+import { makeTopic } from "../src/internal/broadcaster/topic.ts"
 import { runs } from "./support/runs.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
@@ -465,10 +465,10 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   // Before it was mended: what is published in between is lost, and the next reader looks for it for ever, in one operation.
   it.effect("a reader that has events already is not waited for", () =>
     Effect.gen(function* () {
-      const topic = new PagedTopic<number>()
-      const reader = new TopicReader(topic)
+      const topic = makeTopic<number>(yield* Effect.context<never>())
+      const reader = topic.subscribe()
       topic.publish(1)
-      const woken = yield* Effect.forkChild(reader.woken)
+      const woken = yield* Effect.forkChild(reader.wait)
       yield* settle
       assert.isDefined(woken.pollUnsafe())
     })
@@ -476,10 +476,10 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
 
   /** What is tested below would spin, with no end that a time limit could bring, where the test above fails. */
   const isSound = Effect.gen(function* () {
-    const topic = new PagedTopic<number>()
-    const reader = new TopicReader(topic)
+    const topic = makeTopic<number>(yield* Effect.context<never>())
+    const reader = topic.subscribe()
     topic.publish(1)
-    const woken = yield* Effect.forkChild(reader.woken)
+    const woken = yield* Effect.forkChild(reader.wait)
     yield* settle
     assert.isDefined(woken.pollUnsafe(), "a reader is waited for that has events")
   })

@@ -4,11 +4,10 @@
  *
  * An event leaves the queue by its delivery, to the dead letters, or under an overflow policy that drops it. Delivery
  * is not exactly once: events that were delivered and not acknowledged when a process died are delivered again, at most
- * one batch. What survives a power cut is the store's promise.
+ * one batch. What survives a power cut is the store's promise. For several receivers see `DurableBroadcaster`.
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -19,20 +18,22 @@ import type { AcknowledgingSink, BelowStore, EventSink, Stamped } from "../Event
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
+import { defineOne } from "./internal/defineOne.ts"
 import type { DurableWriteError } from "./internal/error.ts"
 import { guarded } from "./internal/guarded.ts"
 import { type DeadLetters, makeDeadLetters } from "./internal/deadLetters.ts"
-import { DurableQueueImpl, type Remaining } from "./internal/makeDurableQueue.ts"
-import { comparing } from "./internal/partitions.ts"
+import { serverOf } from "./internal/servers.ts"
+import { definitionOf, makeDurableQueue, storing } from "./internal/makeDurableQueue.ts"
+import type { Remaining } from "./internal/makeSubscription.ts"
+import { makeWriter } from "./internal/makeWriter.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
-import type { QueueFull } from "../internal/queue/makeQueue.ts"
-import { EventStore, type EventStoreError } from "./EventStore.ts"
+import { EventStore, type EventStoreError, type Subscription } from "./EventStore.ts"
 
 export { DurableWriteError, Unencodable } from "./internal/error.ts"
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
-export type { Remaining } from "./internal/makeDurableQueue.ts"
+export type { Remaining } from "./internal/makeSubscription.ts"
 
 /**
  * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableWriteError` when the event is not stored.
@@ -54,6 +55,12 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
    */
   readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
+  /** Pauses delivery in the store, for all processes, until `resume`: writes are stored as before. */
+  readonly pause: (reason?: string) => Effect.Effect<void, EventStoreError>
+  /** Delivers again, after `pause` or when the queue was disabled for its receiver: what waits is delivered in order. */
+  readonly resume: Effect.Effect<void, EventStoreError>
+  /** Whether it is delivered, and if not, why and since when. */
+  readonly state: Effect.Effect<Pick<Subscription, "state" | "reason" | "since">, EventStoreError>
 }
 
 /**
@@ -89,8 +96,10 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   /** How long the close waits for events in flight: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * How long a lease lasts that its owner does not renew: 10 seconds by default. After a crash nothing is delivered for
-   * that long at most. The owner renews the lease at every third of it.
+   * How long the lease lasts when its process is gone without a word: 10 seconds by default. After a crash nothing is
+   * delivered for that long at most; `SqliteStore`, and `PostgresStore` where it listens, notice within about a second that
+   * a process was killed. A process has one life for all queues and subscriptions that it serves: the shortest time holds,
+   * and the process renews that life at every third of it.
    */
   readonly leaseTtl?: Duration.Input | undefined
   /**
@@ -99,6 +108,11 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    * process: during a rolling deployment an old owner meets new events.
    */
   readonly onUndecodable?: "dead-letter" | "pause" | undefined
+  /**
+   * What becomes of an event whose receiver is disabled, as an `Endpoint` that answered 410: `"pause"`, the default, keeps it
+   * and disables the queue in the store, until `resume`. `"dead-letter"` moves it to the dead letters.
+   */
+  readonly onDisabled?: "dead-letter" | "pause" | undefined
   /**
    * How many events are stored, read and acknowledged together at most, and may be delivered again after a crash; a
    * whole number from 1, and 500 by default. With a greater `concurrency` that many are read, and may be delivered
@@ -113,8 +127,8 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   /**
    * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
    * holds events of one key only, and keys are delivered side by side: a key whose write takes long, or is retried for
-   * long, holds up no other, as long as there are fewer of them than `concurrency`, and fewer than `batchSize` events
-   * and less than 4 MiB behind them. The function is called by the write, and again by the process that delivers. A
+   * long, holds up no other, whatever its backlog, as long as there are fewer such keys than `concurrency`. What waits
+   * behind it is set aside in the store. The function is called by the write, and again by the process that delivers. A
    * throw is a defect of the write, which accepts nothing; an event for which it throws only at the delivery is treated
    * as one that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
    */
@@ -133,9 +147,13 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * `RetryingSink` between for failures that are worth another attempt. A batch sink is given batches. While the queue
  * closes, and when the sink below is closed, a failure costs nothing: the event stays in the store.
  *
- * One process at a time delivers, the owner of the queue's lease; the writes of all others work, and one of them takes
- * over when the owner releases the lease or does not renew it for `leaseTtl`. An owner that was paused for longer finds
- * the lease taken, and can acknowledge nothing any more.
+ * One process at a time delivers, the owner of the queue's lease, and keeps the lease as long as it lives; the writes of
+ * all others work. Another process takes over when the owner closes the queue, when the store notices that the owner is
+ * gone, and at the latest when the owner has not renewed its life for `leaseTtl`. An owner that was paused for longer finds
+ * the lease taken, and can acknowledge nothing any more. A queue that is made twice in one process is delivered by one of
+ * the two.
+ *
+ * A sink whose receiver is disabled, such as an `Endpoint` that answered 410, costs no event: see `onDisabled`.
  *
  * A store that fails stops nothing for good: writes fail with its error, and the delivery tries again.
  *
@@ -144,7 +162,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * Nothing that holds events in memory belongs in front of it or below it. In front a queue or a broadcaster would
  * acknowledge events that are not stored; below, an event would leave the store when the part in memory has it. Neither
  * compiles, and where only the graph can tell the part dies at its construction. `EventSink.acknowledgeFromMemory` is the
- * word that allows it.
+ * word that allows it. For several receivers there is `DurableBroadcaster`.
  *
  * The id by which a receiver recognises a duplicate must be part of the event: put `EventSink.stamp` above the queue,
  * whose schema is then `DurableQueue.stamped`.
@@ -195,36 +213,16 @@ export const make: {
   <E, X, R>(
     source: Source<EventSink<A, E>, X, R>
   ): Effect.Effect<DurableQueue<A, never>, X, R | EventStore | Scope.Scope> =>
-    Effect.flatMap(fromSource(source), (sink) => makeQueue(sink, options))
-
-const makeQueue = <A, E>(
-  sink: EventSink<A, E>,
-  options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
-): Effect.Effect<DurableQueue<A, never>, never, EventStore | Scope.Scope> =>
-  Effect.uninterruptible(
-    Effect.contextWith((context: Context.Context<EventStore>) =>
-      Effect.flatMap(EventStore, (store) => {
-        const self = new DurableQueueImpl<A, E>(
-          sink,
-          makeCodec(options.schema),
-          guarded(store),
-          settingsOf(options),
-          withoutConstruction(context)
-        )
-        return Effect.as(
-          Effect.addFinalizer(() => self.close),
-          // It fails with `QueueFull` only under "reject", and then the overload says so.
-          {
-            ...self.sink,
-            pending: self.pending,
-            flush: self.flush,
-            shutdown: self.shutdown,
-            deadLetters: self.deadLetters
-          } as DurableQueue<A, QueueFull> as DurableQueue<A, never>
-        )
-      })
+    Effect.flatMap(
+      fromSource(source),
+      // It fails with `QueueFull` only under "reject", and then the overload says so.
+      (sink) =>
+        makeDurableQueue(sink, options.schema, settingsOf(options)) as Effect.Effect<
+          DurableQueue<A, never>,
+          never,
+          EventStore | Scope.Scope
+        >
     )
-  )
 
 const unbounded = Number.POSITIVE_INFINITY
 /** How many bytes are read or written together at most: what one transaction keeps in memory. */
@@ -242,14 +240,74 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
     leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
     onUndecodable: options.onUndecodable ?? "dead-letter",
+    onDisabled: options.onDisabled ?? "pause",
     batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
     batchBytes,
     concurrency,
     // A single source keeps all keys in order anyway.
-    partitionBy: concurrency === 1 || options.partitionBy === undefined ? undefined : comparing(options.partitionBy),
+    partitionBy: concurrency === 1 ? undefined : options.partitionBy,
     onDropped: options.onDropped
   } as const
 }
+
+/**
+ * Options of a process that only writes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface WriterOptions<in out A> extends Identity<A> {
+  /** How long the close waits for a commit that is under way: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** How many events share a commit at most; a whole number from 1, and 500 by default. */
+  readonly batchSize?: number | undefined
+}
+
+/**
+ * A sink that writes to a queue of another process: it has no receiver and no lease, and delivers nothing. It may write from
+ * any process, and in any transaction of the store's own database. What it writes is kept for the queue, also when no process
+ * has ever delivered it.
+ *
+ * **Gotchas**
+ *
+ * It knows no limits: `capacity` is what the process that delivers says of its own writes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const writer = <A>({
+  batchSize,
+  drainTimeout,
+  name,
+  schema
+}: WriterOptions<A>): Effect.Effect<
+  AcknowledgingSink<A, DurableWriteError, "store">,
+  never,
+  EventStore | Scope.Scope
+> =>
+  Effect.uninterruptible(
+    Effect.gen(function* () {
+      const context = withoutConstruction(yield* Effect.context<never>())
+      const { store } = serverOf(yield* EventStore, context)
+      let isDefined = false
+      const define = Effect.map(defineOne(store, name, definitionOf(name)), () => void (isDefined = true))
+      const { close, sink } = makeWriter<A>({
+        kind: "DurableWriter",
+        name,
+        store: storing(store),
+        codec: makeCodec(schema),
+        addressOf: undefined,
+        batchSize: count("DurableQueue.writer", "batchSize", batchSize ?? 500, 1),
+        batchBytes,
+        drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
+        ready: Effect.suspend(() => (isDefined ? Effect.void : define)),
+        downstream: () => [],
+        context
+      })
+      yield* Effect.addFinalizer(() => close)
+      return sink
+    })
+  )
 
 /**
  * The dead letters of a queue, without the queue: for a command or a page that manages them.
@@ -257,8 +315,11 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
  * @category constructors
  * @since 0.1.0
  */
-export const deadLetters = <A>(identity: Identity<A>): Effect.Effect<DeadLetters<A>, never, EventStore> =>
-  EventStore.useSync((store) => makeDeadLetters(identity.name, guarded(store), makeCodec(identity.schema)))
+export const deadLetters = <A>({ name, schema }: Identity<A>): Effect.Effect<DeadLetters<A>, never, EventStore> =>
+  EventStore.useSync((operations) => {
+    const store = guarded(operations)
+    return makeDeadLetters(defineOne(store, name, definitionOf(name)), store, makeCodec(schema))
+  })
 
 /**
  * The schema of what `EventSink.stamp` makes of events: their ids are then as durable as they are.

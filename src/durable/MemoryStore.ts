@@ -1,22 +1,21 @@
 /**
- * A store of durable queues in memory, for tests: it keeps every promise of a store, and no event beyond its process.
+ * A store of the durable parts in memory, for tests: it keeps every promise of a store, and no event beyond its process.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { EventStore, LeaseLost } from "./EventStore.ts"
-import { Memory } from "./internal/memory.ts"
-import { operations } from "./internal/memoryOperations.ts"
+import { EventStore } from "./EventStore.ts"
+import * as Internal from "./internal/memory/memory.ts"
 
 /**
- * The data of a memory store. Queues live as long as this value: stores over it come and go as processes do over a
+ * The data of a memory store. Exchanges live as long as this value: stores over it come and go as processes do over a
  * file.
  *
  * @category models
  * @since 0.1.0
  */
-export type { Memory }
+export interface Memory extends Internal.Memory {}
 
 /**
  * An empty memory, for `layerOver`.
@@ -24,7 +23,7 @@ export type { Memory }
  * @category constructors
  * @since 0.1.0
  */
-export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
+export const makeMemory: Effect.Effect<Memory> = Internal.makeMemory
 
 /**
  * A store over a memory that outlives it, for tests: two stores over one memory are as two processes over one file, and
@@ -39,8 +38,9 @@ export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
  * const program = Effect.gen(function* () {
  *   const memory = yield* MemoryStore.makeMemory
  *   const store = Effect.provide(EventStore.EventStore, MemoryStore.layerOver(memory))
- *   yield* (yield* store).append("orders", [new TextEncoder().encode("1")], undefined)
- *   console.log((yield* (yield* store).size("orders")).rows)
+ *   const [audit] = yield* (yield* store).define("orders", [{ name: "audit", topics: ["*"] }])
+ *   yield* (yield* store).publish("orders", [{ payload: new TextEncoder().encode("1") }])
+ *   console.log((yield* (yield* store).figures(audit?.id ?? 0))?.pending)
  * })
  *
  * Effect.runPromise(program)
@@ -51,7 +51,7 @@ export const makeMemory: Effect.Effect<Memory> = Effect.sync(() => new Memory())
  * @since 0.1.0
  */
 export const layerOver = (memory: Memory): Layer.Layer<EventStore> =>
-  Layer.sync(EventStore, () => operations(memory, (lease) => new LeaseLost(lease)))
+  Layer.sync(EventStore, () => Internal.operations(memory))
 
 /**
  * A store in memory, for tests: empty each time the layer is built. Its time is that of Effect's `Clock`, so that a

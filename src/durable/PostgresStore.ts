@@ -1,7 +1,7 @@
 /**
- * Keeps the events of durable queues in Postgres, on the application's own client. A write that succeeded is on the
- * server's disk. Several machines may share the queues: one delivers the events of a queue, and another takes over when
- * it is gone. A write within a transaction of the application commits or rolls back with it.
+ * Keeps exchanges, events and subscriptions in Postgres, on the application's own client. A write that succeeded is on the
+ * server's disk. Several machines may share the subscriptions: one delivers each of them, and another takes over when it is
+ * gone. A write within a transaction of the application commits or rolls back with it.
  *
  * @since 0.1.0
  */
@@ -10,13 +10,21 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import { canListen, largestPayload, listening, polling } from "./internal/postgres/changes.ts"
+import { type Changes, canListen, largestPayload, listening, polling } from "./internal/postgres/changes.ts"
+import { claiming } from "./internal/postgres/claiming.ts"
+import { makeHorizon } from "./internal/postgres/horizon.ts"
 import { names, prefixOf } from "./internal/postgres/names.ts"
-import { operations } from "./internal/postgres/operations.ts"
-import { milliseconds } from "./internal/postgres/rows.ts"
-import { problem, Runner } from "./internal/postgres/runner.ts"
+import { parts as partsOf } from "./internal/postgres/parts.ts"
+import { deadLettering } from "./internal/postgres/postgresDeadLetters.ts"
 import { migrate } from "./internal/postgres/postgresSchema.ts"
-import { statements } from "./internal/postgres/postgresStatements.ts"
+import { makePresence } from "./internal/postgres/presence.ts"
+import { publishing } from "./internal/postgres/publishing.ts"
+import { milliseconds } from "./internal/postgres/postgresRows.ts"
+import { makeRunner, problem, type Runner } from "./internal/postgres/runner.ts"
+import { settling } from "./internal/postgres/settling.ts"
+import { subscribing } from "./internal/postgres/subscriptions.ts"
+import { sweeping } from "./internal/postgres/sweeping.ts"
+import { taking } from "./internal/postgres/taking.ts"
 import { EventStore, type EventStoreError, type Operations } from "./EventStore.ts"
 
 /**
@@ -29,7 +37,7 @@ export interface Options {
    * there when the layer is built; tables of the same names in a later one are another application's.
    */
   readonly schema?: string | undefined
-  /** What the names of the tables begin with: a to z, 0 to 9 and `_`, at most 40. Default `"durable_queue_"`. */
+  /** What the names of the tables begin with: a to z, 0 to 9 and `_`, at most 40. Default `"effect_events_"`. */
   readonly prefix?: string | undefined
   /** How long an operation waits for the server's answer. Default 10 seconds. */
   readonly timeout?: Duration.Input | undefined
@@ -52,38 +60,46 @@ export interface Options {
  * **Details**
  *
  * The tables are made and migrated when the layer is built, under an advisory lock, so that processes may start
- * together. Where they are up to date nothing is changed, and no right to make tables is needed. Tables of a newer
- * version of this library are refused with `NewerSchema`.
+ * together. Where they are up to date nothing is changed, and no right to make tables is needed: only `SELECT`, `INSERT`,
+ * `UPDATE` and `DELETE` on them, and `USAGE` on the sequence of positions. Tables of a newer version of this library are
+ * refused with `NewerSchema`.
  *
- * Each operation is one statement that commits itself, with a `lock_timeout` for itself alone: no setting of the
- * connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where
+ * Each operation but `define` is one statement that commits itself, with a `lock_timeout` for itself alone: no setting of
+ * the connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where
  * the database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of the
  * caller's.
  *
  * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners are
- * notified when it commits. The application's transactions keep the settings they have: set
- * `idle_in_transaction_session_timeout` for the client, with `startupParameters` for one of `@effect/sql-pg`, so that a
- * process paused within a transaction does not keep its locks.
+ * notified when it commits. Writers wait for no lock of each other or of an owner. The application's transactions keep the
+ * settings they have: set `idle_in_transaction_session_timeout` for the client, with `startupParameters` for one of
+ * `@effect/sql-pg`, so that a process paused within a transaction does not keep its locks.
+ *
+ * An owner that listens holds an advisory lock, which the server gives up when its process dies: others then take over
+ * within a second. Without listening they do when its time is over.
  *
  * Limits are counted at most every second, since a row with the count would make all transactions wait for each other.
  * What this process adds and removes in between is added to the count; what other processes write within that second,
  * or have not committed, may pass a limit. A write in a transaction counts each time, in the transaction's own
- * snapshot: the longer the queue, the longer that takes, and under REPEATABLE READ it sees the queue as of the
- * transaction's start.
+ * snapshot: the more is pending, the longer that takes.
  *
  * **Gotchas**
+ *
+ * Under REPEATABLE READ a transaction's writes are for the subscriptions that there were at its start.
  *
  * Listening keeps one connection of the client's pool. A pool of one has none left for statements: use
  * `changes: "poll"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
  * keeps notifications to itself.
  *
  * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
- * queue's own writes share commits (group commit), which makes up for it; the application's transactions that write to
- * a queue are bound by how fast the disk takes one commit after the other.
+ * queue's own writes share commits (group commit), which makes up for it; the application's transactions that write are
+ * bound by how fast the disk takes one commit after the other. A settlement notifies only where a writer has limits.
  *
- * The name of a queue may have about 2,500 bytes, and no NUL. A NUL in a cause is kept as U+FFFD, and a cause is cut
- * after 20,000 characters. A payload must fit the client's largest message: with `@effect/sql-pg` that is
- * `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger one is refused when it is written.
+ * The names of an exchange, a tenant and a subscription may have about 2,500 bytes together, and none a NUL. A NUL in a
+ * cause or a reason is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
+ * message: with `@effect/sql-pg` that is `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger
+ * one is refused when it is written.
+ *
+ * What a drop leaves, and events that are done with, are removed by `sweep`.
  *
  * With asynchronous replication a standby that takes the server's place may lack the last commits, and its leases too.
  *
@@ -101,7 +117,7 @@ export interface Options {
  *     const sql = yield* SqlClient.SqlClient
  *     const store = yield* Store
  *     const insert = sql`INSERT INTO orders (id) VALUES (${id})`
- *     const event = store.append("orders", [new TextEncoder().encode(JSON.stringify({ id }))], undefined)
+ *     const event = store.publish("orders", [{ payload: new TextEncoder().encode(JSON.stringify({ id })) }])
  *     // both or none
  *     yield* sql.withTransaction(Effect.andThen(insert, event))
  *   })
@@ -130,23 +146,39 @@ export const make: (
   const sql = yield* SqlClient.SqlClient
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
   const lockTimeout = Duration.fromInputUnsafe(options.lockTimeout ?? "3 seconds")
-  const run = new Runner(sql, timeout)
-  const prefix = prefixOf(options.prefix ?? "durable_queue_")
+  const run = makeRunner(sql, timeout, lockTimeout)
+  const prefix = prefixOf(options.prefix ?? "effect_events_")
   const naming = names(options.schema ?? (yield* firstSchema(run)), prefix)
-  const text = statements(naming, Math.max(1, milliseconds(lockTimeout)))
+  const parts = partsOf(naming, Math.min(Math.max(1, milliseconds(lockTimeout)), 2 ** 31 - 1))
   yield* migrate(run, naming)
 
-  const changes =
+  const presence = makePresence(run, parts)
+  const changes: Changes =
     canListen(sql) && options.changes !== "poll"
       ? yield* listening(sql, run, {
           channel: naming.channel,
-          ping: run.write("listen", text.ping, []),
+          ping: run.write("listen", parts.ping, []),
           check: Duration.fromInputUnsafe(options.checkInterval ?? "30 seconds"),
-          timeout
+          timeout,
+          presence
         })
       : polling(Duration.fromInputUnsafe(options.pollInterval ?? "250 millis"))
-
-  return operations(run, text, { changes, events: naming.events, largest: largestPayload(sql) })
+  const horizon = makeHorizon(run, naming)
+  const { capacities, publish } = publishing(run, parts, largestPayload(sql))
+  const { claim, lost, release, renew } = claiming(run, parts, horizon, presence)
+  return {
+    publish,
+    inTransaction: run.inTransaction,
+    renew,
+    claim,
+    release,
+    take: taking(run, parts, horizon),
+    settle: settling(run, parts, { horizon, capacities, lost, changed: changes.changed }),
+    ...subscribing(run, parts),
+    ...deadLettering(run, parts),
+    sweep: sweeping(run, parts),
+    changes: changes.stream
+  }
 })
 
 // internals

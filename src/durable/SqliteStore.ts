@@ -1,22 +1,40 @@
 /**
- * A store of durable queues in a SQLite file, by `node:sqlite`: nothing to install and nothing to build.
+ * A store of the durable parts in a SQLite file, by `node:sqlite`: nothing to install and nothing to build.
  *
  * An operation that succeeded is on the disk (a write-ahead log with `synchronous=FULL`) and outlives the process, a
- * `SIGKILL` and a loss of power. Several processes of one machine may share a file: one of them delivers, all may
- * write.
+ * `SIGKILL` and a loss of power. Several processes of one machine may share a file: one of them delivers a queue or a
+ * subscription, all may write.
  *
  * @since 0.1.0
  */
 /// <reference types="node" />
+import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
 import { resolve } from "node:path"
 import { withoutConstruction } from "../internal/context.ts"
-import { Listeners } from "./internal/listeners.ts"
-import { Database } from "./internal/sqlite/database.ts"
-import { Transactions, type Work } from "./internal/sqlite/transactions.ts"
-import { EventStore, EventStoreError, type Lease, LeaseLost, type Operations } from "./EventStore.ts"
+import { type Database, makeDatabase } from "./internal/sqlite/database.ts"
+import { claimLeases, type MadeClaim, nothingSeen, type Seen } from "./internal/sqlite/claimLeases.ts"
+import { listDeadLetters, purgeDeadLetters, replayDeadLetters } from "./internal/sqlite/deadLetterRows.ts"
+import { boundsOf, figuresOf, releaseLeases, renewOwner } from "./internal/sqlite/leaseRows.ts"
+import { makeOwnerLocks, type OwnerLocks } from "./internal/sqlite/ownerLocks.ts"
+import { after, type Sql } from "./internal/sqlite/prepared.ts"
+import { publishEvents } from "./internal/sqlite/publishEvents.ts"
+import { sweep } from "./internal/sqlite/removeRows.ts"
+import { settleDeliveries } from "./internal/sqlite/settleDeliveries.ts"
+import {
+  defineSubscriptions,
+  dropSubscriptions,
+  listSubscriptions,
+  openExchange,
+  setState
+} from "./internal/sqlite/subscriptionRows.ts"
+import { takeDeliveries } from "./internal/sqlite/takeDeliveries.ts"
+import { makeTransactions, type Transactions, type Work } from "./internal/sqlite/transactions.ts"
+import { EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
 
 /**
  * @category options
@@ -35,23 +53,29 @@ export interface Options {
 }
 
 /**
- * Keeps durable queues in a SQLite file.
+ * Keeps the events of the durable parts in a SQLite file.
  *
  * **Details**
  *
  * The file is made and migrated when the layer is built; several processes may begin at once. A file of a newer version
  * of this library is refused (`NewerSchema`), as is one of another program. An operation is done whole or not at all;
- * concurrent operations that write, be it to several queues, share a commit, and each fails for itself. An operation
+ * concurrent operations that write, be it to several exchanges, share a commit, and each fails for itself. An operation
  * waits for a lock without blocking the event loop, and fails as `Locked` when it has waited for too long. After every
  * error the store goes on as soon as the cause is gone, and after one that its connection may have caused it opens the
  * file again.
  *
- * A full disk stops appends and nothing else: appends leave the last 16 MiB of it (an eighth of a smaller one) to
- * acknowledgements, which make room again, and fail as `NoSpace`. Where another program has taken the last byte, a write
- * is done with the room that the store's own log had.
+ * A full disk stops what is published and nothing else: `publish` leaves the last 16 MiB of it (an eighth of a smaller one) to
+ * settlements, which make room again, and fails as `NoSpace`. Where another program has taken the last byte, a write is done
+ * with the room that the store's own log had.
  *
- * The time of leases and events is that of Effect's `Clock`: the machine's own, which all processes on it share. When
- * it is set back, a lease from further ahead than it lasts is over.
+ * The leases of a process that was killed are free at once: a process that has leases keeps an empty file beside the
+ * database locked, `filename` with `-owner-` and a random name, and the next claim removes what a killed one left of it.
+ * Those of a process that hangs or is paused are free when their time is over. That time is of Effect's `Clock`: the
+ * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
+ *
+ * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
+ * `sweep`, as are retained events whose time is over, a thousand rows at a time. A subscription that starts with the oldest
+ * event is filled in one transaction.
  *
  * **Gotchas**
  *
@@ -60,6 +84,8 @@ export interface Options {
  *
  * SQLite runs on the main thread: an operation holds the event loop for as long as the disk takes for it. One that
  * writes waits for its turn, so `Effect.runSync` cannot run it.
+ *
+ * A file holds 4 million million events and 2 million subscriptions in its life, those that were dropped included.
  *
  * The file must be on a disk of this machine. On a network file system processes do not see each other's locks.
  * `filename` and the files with `-wal` and `-shm` beside it belong together: copy and move them only while no process
@@ -88,13 +114,23 @@ export interface Options {
  * const layer = SqliteStore.layer({ filename: join(directory, "events.db") })
  * const { EventStore: Store } = EventStore
  *
- * const write = Store.use((store) => store.append("orders", [new TextEncoder().encode("1")], undefined))
- * const size = Store.use((store) => store.size("orders"))
+ * const write = Store.use((store) =>
+ *   Effect.andThen(
+ *     store.define("orders", [{ name: "billing", topics: ["*"] }]),
+ *     store.publish("orders", [{ payload: new TextEncoder().encode("1") }])
+ *   )
+ * )
+ * const read = Store.use((store) =>
+ *   Effect.gen(function* () {
+ *     const [subscription] = yield* store.list({ exchange: "orders" })
+ *     return subscription && (yield* store.figures(subscription.id))
+ *   })
+ * )
  *
  * const program = Effect.gen(function* () {
  *   yield* Effect.provide(write, layer)
  *   // the file is closed, and opened again
- *   console.log((yield* Effect.provide(size, layer)).rows)
+ *   console.log((yield* Effect.provide(read, layer))?.pending)
  * })
  *
  * Effect.runPromise(program).finally(() => rmSync(directory, { recursive: true }))
@@ -108,24 +144,29 @@ export const layer = (options: Options): Layer.Layer<EventStore, EventStoreError
   Layer.effect(
     EventStore,
     Effect.gen(function* () {
-      const { filename } = options
-      if (filename === "" || filename === ":memory:") return yield* notInAFile
+      if (options.filename === "" || options.filename === ":memory:") return yield* notInAFile
+      const filename = resolve(options.filename)
       const busyTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
-      const database = new Database(resolve(filename))
+      const database = makeDatabase(filename)
+      const locks = makeOwnerLocks(filename)
       const context = withoutConstruction(yield* Effect.context<never>())
-      const transactions = new Transactions(database, busyTimeout, context)
-      const listeners = new Listeners<EventStoreError>()
+      const transactions = makeTransactions(database, busyTimeout, context)
+      const listeners = new Set<Listener>()
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
-          listeners.end()
+          for (const listener of listeners) Queue.endUnsafe(listener)
+          locks.close()
           database.close()
         })
       )
       // A file that cannot be used fails the layer, and not the first write.
       yield* transactions.inspect("open its file", () => undefined)
-      return make(database, transactions, listeners, Duration.fromInputUnsafe(options.pollInterval ?? "100 millis"))
+      const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? "100 millis")
+      return make(database, transactions, locks, listeners, pollInterval)
     })
   )
+
+type Listener = Queue.Queue<void, EventStoreError | Cause.Done>
 
 const notInAFile = new EventStoreError({
   store: "sqlite",
@@ -138,90 +179,105 @@ const notInAFile = new EventStoreError({
 const make = (
   database: Database,
   transactions: Transactions,
-  listeners: Listeners<EventStoreError>,
+  locks: OwnerLocks,
+  listeners: Set<Listener>,
   pollInterval: Duration.Duration
 ): Operations => {
-  /** Notifies listeners of a change with its commit, even if the caller is interrupted by then. */
-  const change = <A extends boolean | number | undefined>(
-    queue: string,
+  const { inspect, read, write } = transactions
+  const notify = (): void => {
+    for (const listener of listeners) Queue.offerUnsafe(listener, undefined)
+  }
+  /** Notifies the listeners of a change with its commit, even if the caller is interrupted by then. */
+  const change = <A>(
     operation: string,
     work: Work<A>,
-    grows?: boolean
-  ) =>
-    transactions.write(
-      operation,
-      work,
-      (changed) => {
-        if (Number(changed) > 0) listeners.notify(queue)
-      },
-      grows
-    )
-  /** For an owner: no answer means that the lease is lost. */
-  const owning = <A>(
-    { epoch, queue }: Lease,
-    effect: Effect.Effect<A | undefined, EventStoreError>
-  ): Effect.Effect<A, EventStoreError | LeaseLost> =>
-    Effect.flatMap(effect, (answer) =>
-      answer === undefined ? Effect.fail(new LeaseLost({ queue, epoch })) : Effect.succeed(answer)
-    )
+    grows = false,
+    isChange: (answer: A) => boolean = (answer) => answer !== undefined
+  ) => write(operation, work, (answer) => (isChange(answer) ? notify() : undefined), grows)
+
+  /** What this process has reported of the leases of its owners. */
+  const seenBy = new Map<number, Seen>()
+  const claimed = (owner: Owner, { at, freed, wakes }: MadeClaim): void => {
+    const seen = seenBy.get(owner.id) ?? nothingSeen()
+    seenBy.set(owner.id, seen)
+    seen.at = at
+    for (const [subscription, count] of wakes) seen.wakes.set(subscription, count)
+    locks.remove(freed)
+  }
 
   /** The version of the file at the last poll, for any listener. */
   let lastSeen: string | undefined
   const poll = Effect.map(
-    transactions.inspect("poll for changes", ({ dataVersion }) => `${database.connections} ${dataVersion}`),
+    inspect("poll for changes", (sql) => `${database.connections()} ${sql.row("PRAGMA data_version")?.[0]}`),
     (found) => {
-      if (found !== lastSeen && lastSeen !== undefined) listeners.notifyAll()
+      if (found !== lastSeen && lastSeen !== undefined) notify()
       lastSeen = found
     }
   )
   const polling = Effect.forever(Effect.andThen(Effect.sleep(pollInterval), poll))
 
   return {
-    append: (queue, payloads, limits) =>
-      change(queue, "append", (statements, now) => statements.append(queue, payloads, limits, now), true),
+    open: (exchange, { retention = Duration.zero } = {}) =>
+      Effect.asVoid(write("open", (sql) => openExchange(sql, exchange, after(0, Duration.toMillis(retention))))),
+    define: (exchange, definitions) =>
+      change("define", (sql, now) => defineSubscriptions(sql, exchange, definitions, now)),
+    publish: (exchange, events, limits) =>
+      change("publish", (sql, now) => publishEvents(sql, exchange, events, limits, now), true),
     inTransaction: Effect.succeed(false),
-    next: (lease, limits) =>
-      owning(
-        lease,
-        transactions.read("read the next events", (statements) => statements.next(lease.queue, lease.epoch, limits))
-      ),
-    acknowledge: (lease, keys) =>
-      Effect.asVoid(
-        owning(
-          lease,
-          change(lease.queue, "acknowledge", (statements) => statements.acknowledge(lease.queue, lease.epoch, keys))
-        )
-      ),
-    deadLetter: (lease, events) =>
-      Effect.asVoid(
-        owning(
-          lease,
-          change(lease.queue, "deadLetter", (statements, now) =>
-            statements.deadLetter(lease.queue, lease.epoch, events, now)
+    setState: (which, state, reason) => change("setState", (sql, now) => setState(sql, which, state, reason, now)),
+    drop: (which) => change("drop", (sql) => dropSubscriptions(sql, which)),
+    list: (which) => read("list", (sql) => listSubscriptions(sql, which)),
+    figures: (subscription) => read("read figures", (sql) => figuresOf(sql, subscription)),
+    bounds: (subscriptions) => read("read bounds", (sql) => subscriptions.flatMap((one) => boundsOf(sql, one))),
+    renew: (owner, ttl) =>
+      write("renew", (sql, now) => renewOwner(sql, owner, locks.own(), Duration.toMillis(ttl), now)),
+    claim: (owner, subscriptions, limit) => {
+      const work = (mayWrite: boolean) => (sql: Sql, now: number) => {
+        const known = { seen: seenBy.get(owner.id) ?? nothingSeen(), abandoned: locks.abandoned }
+        return claimLeases(sql, owner, subscriptions, limit, known, mayWrite, now)
+      }
+      return Effect.flatMap(read("claim", work(false)), (made) => {
+        // One that may write is always made.
+        if (made === undefined)
+          return Effect.map(
+            write("claim", work(true), (made) => claimed(owner, made!)),
+            (made) => made!.claims
           )
-        )
+        claimed(owner, made)
+        return Effect.succeed(made.claims)
+      })
+    },
+    take: (owner, wanted) =>
+      read("take", (sql, now) => wanted.flatMap((one) => takeDeliveries(sql, owner, one, now) ?? [])),
+    settle: (owner, settlements) =>
+      change(
+        "settle",
+        (sql, now) =>
+          settlements.flatMap((one) => (settleDeliveries(sql, owner, one, now) ? [] : one.lease.subscription)),
+        false,
+        (lost) => lost.length < settlements.length
       ),
-    list: (queue, page) => transactions.read("list", (statements) => statements.list(queue, page)),
-    replay: (queue, keys) => change(queue, "replay", (statements) => statements.replay(queue, keys)),
-    purge: (queue, keys) => transactions.write("purge", (statements) => statements.purge(queue, keys)),
-    size: (queue) => transactions.read("read the size", (statements) => statements.size(queue)),
-    acquire: (queue, ttl) =>
-      transactions.write("acquire a lease", (statements, now) =>
-        statements.acquire(queue, Duration.toMillis(ttl), now)
-      ),
-    renew: (lease, ttl) =>
-      Effect.asVoid(
-        owning(
-          lease,
-          transactions.write("renew a lease", (statements, now) =>
-            statements.renew(lease.queue, lease.epoch, Duration.toMillis(ttl), now)
-          )
-        )
-      ),
-    release: (lease) =>
-      Effect.asVoid(
-        change(lease.queue, "release a lease", (statements) => statements.release(lease.queue, lease.epoch))
-      ),
-    changes: (queue) => listeners.stream(queue, poll, polling)
+    release: (owner, leases) => {
+      if (leases === "all") seenBy.delete(owner.id)
+      return Effect.asVoid(change("release", (sql, now) => releaseLeases(sql, owner, leases, now)))
+    },
+    deadLetters: (subscription, page) => read("read dead letters", (sql) => listDeadLetters(sql, subscription, page)),
+    replay: (subscription, positions) =>
+      change("replay", (sql, now) => replayDeadLetters(sql, subscription, positions, now)),
+    purge: (subscription, positions) => write("purge", (sql) => purgeDeadLetters(sql, subscription, positions)),
+    sweep: write("sweep", sweep),
+    changes: Stream.callback(
+      (listener: Listener) =>
+        Effect.acquireRelease(
+          Effect.sync(() => listeners.add(listener)),
+          () => Effect.sync(() => listeners.delete(listener))
+        ).pipe(
+          Effect.andThen(poll),
+          Effect.andThen(Effect.sync(() => Queue.offerUnsafe(listener, undefined))),
+          Effect.andThen(polling)
+        ),
+      // A change that comes while another waits to be taken is part of it.
+      { bufferSize: 1, strategy: "sliding" }
+    )
   }
 }

@@ -1,4 +1,5 @@
-/** Queues that survive their process. Stores that need a platform have an entry of their own. */
+/** Queues and broadcasters that survive their process. Stores that need a platform have an entry of their own. */
+export * as DurableBroadcaster from "./DurableBroadcaster.ts"
 export * as DurableQueue from "./DurableQueue.ts"
 export * as EventStore from "./EventStore.ts"
 export * as MemoryStore from "./MemoryStore.ts"

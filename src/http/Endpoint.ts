@@ -259,17 +259,17 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
 export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSinkError>, Controls {}
 
 /**
- * Makes an endpoint without its queue, for one of your own above it: a `DurableQueue`, whose events outlive the process,
- * and whose dead letters have what no attempt can deliver.
+ * Makes an endpoint without its queue, for a durable part above it: a `DurableQueue` or a subscription of a
+ * `DurableBroadcaster`, whose events outlive the process, and whose dead letters have what no attempt can deliver.
  *
  * **Details**
  *
- * Below a durable queue leave `onDisabled` out: while the endpoint is disabled, the events go to the dead letters with that
- * reason, and are replayed after `enable`.
+ * Below a durable part leave `onDisabled` out. While the endpoint is disabled the part keeps its events and pauses in the
+ * store, until `enable` and the part's `resume`; or it moves them to the dead letters, where its own `onDisabled` says so.
  *
  * **Gotchas**
  *
- * A queue in memory between a durable one and its receiver would undo what it is for: an event leaves the store when the
+ * A queue in memory between a durable part and its receiver would undo what it is for: an event leaves the store when the
  * write below has succeeded. So does an `onDisabled` that succeeds before the event is stored elsewhere: that event is lost.
  *
  * Of the metrics it has those of requests; how many events wait is for the queue above it to say.

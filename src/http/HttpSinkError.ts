@@ -92,7 +92,7 @@ export class TooLarge extends Data.TaggedError("TooLarge")<{
 
 /**
  * The endpoint is disabled, and has no `onDisabled` that takes the event. Nothing was sent, but for the event whose request
- * disabled it. Only an `Endpoint.unqueued` fails so.
+ * disabled it. Only an `Endpoint.unqueued` fails so. A durable part above keeps the event, and pauses.
  *
  * @category reasons
  * @since 0.1.0
@@ -160,6 +160,10 @@ export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
   /** Whether the receiver may have the event although it did not say so. */
   get maybeCommitted(): boolean {
     return this.reason._tag === "Timeout" || (this.reason._tag === "Transport" && this.reason.maybeCommitted)
+  }
+  /** Whether the endpoint is disabled: a durable part above keeps the event, and pauses. */
+  get disabled(): boolean {
+    return this.reason._tag === "Disabled"
   }
   override get message(): string {
     return `"${this.sink}" could not post to ${this.url}: ${this.reason.message}`

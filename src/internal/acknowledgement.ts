@@ -10,9 +10,12 @@ export const refuseMemoryBelow = (part: SinkNode, below: SinkNode): void => {
   const path = pathTo(below, "memory")
   const culprit = path?.at(-1)
   if (path === undefined || culprit === undefined) return
-  const unqueued = culprit.kind === "EventQueue" ? " (of an Endpoint, by Endpoint.unqueued)" : ""
+  const instead: Readonly<Record<string, string>> = {
+    EventQueue: " (of an Endpoint, by Endpoint.unqueued)",
+    Broadcaster: " (for several receivers, by DurableBroadcaster)"
+  }
   throw new Error(
-    `${labelOf(part)} would delete events that are in memory only: ${labelsOf(path)} succeeds before its receiver has the event. Leave ${labelOf(culprit)} out${unqueued}, or mark it by EventSink.acknowledgeFromMemory`
+    `${labelOf(part)} would delete events that are in memory only: ${labelsOf(path)} succeeds before its receiver has the event. Leave ${labelOf(culprit)} out${instead[culprit.kind] ?? ""}, or mark it by EventSink.acknowledgeFromMemory`
   )
 }
 
@@ -21,8 +24,9 @@ export const refuseStoreBelow = (part: SinkNode, below: SinkNode): void => {
   const path = pathTo(below, "store")
   const culprit = path?.at(-1)
   if (path === undefined || culprit === undefined) return
+  const several = part.kind === "Broadcaster" ? " (for several receivers, to a DurableBroadcaster)" : ""
   throw new Error(
-    `${labelOf(part)} would acknowledge events before ${labelOf(culprit)} has stored them: ${labelsOf([part, ...path])}. Write to ${labelOf(culprit)} without ${part.kind}, or mark it by EventSink.acknowledgeFromMemory`
+    `${labelOf(part)} would acknowledge events before ${labelOf(culprit)} has stored them: ${labelsOf([part, ...path])}. Write to ${labelOf(culprit)} without ${part.kind}${several}, or mark it by EventSink.acknowledgeFromMemory`
   )
 }
 

@@ -32,21 +32,25 @@ export interface Source<out A> {
   readonly wait: Effect.Effect<void>
   /** The next `n` of the taken events are settled: delivered or dropped. */
   readonly settle: (n: number) => void
+  /** Takes the rest of the taken events back, if they are not to be delivered any more; asked before each write of them. */
+  readonly revoke?: (() => boolean) | undefined
 }
 
 export interface Options<A, E> {
   readonly source: Source<A>
   readonly sink: EventSink<A, E>
   readonly account: Account
-  readonly report: Report<A>
+  readonly report: Pick<Report<A>, "failed" | "recovered" | "abandoned" | "unreported">
   readonly context: Context.Context<never>
-  /** The sink has answered `SinkClosed`. */
+  /** The sink has answered `SinkClosed`, or a failure ends the delivery. */
   readonly onSinkClosed: () => void
+  /** Whether any failure ends the delivery and leaves its events undelivered, in place of costing them. */
+  readonly isEnding?: (() => boolean) | undefined
 }
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
-  const { account, onSinkClosed, report, sink, source } = options
+  const { account, isEnding, onSinkClosed, report, sink, source } = options
   const { settle } = source
   const begin = sink[WriteHalves]
   const ended = Latch.makeUnsafe()
@@ -67,7 +71,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   /** Whether there is an event to be written now. */
   const advance = () => {
     if (stopped) return false
-    if (position < batch.length) return true
+    if (position < batch.length && source.revoke?.() !== true) return true
     batch = []
     position = 0
     if (hasRecovered()) return false
@@ -108,7 +112,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     const n = inFlight
     setInFlight(0)
     account.lastError = Cause.squash(cause)
-    if (sinkClosedOf(cause) !== undefined) {
+    if (sinkClosedOf(cause) !== undefined || isEnding?.() === true) {
       stopped = true
       onSinkClosed()
       return Effect.void

@@ -27,9 +27,9 @@ export interface SinkCounts {
   readonly dropped: number
   /** Events that the close could not deliver and returned or reported. */
   readonly undelivered: number
-  /** Events of a durable queue that were moved to its dead letters. */
+  /** Events of a durable part that were moved to its dead letters. */
   readonly deadLettered: number
-  /** Events that the close of a durable queue left on disk. */
+  /** Events that the close of a durable part left in its store. */
   readonly remaining: number
 }
 

@@ -250,7 +250,7 @@ export interface BelowStore {
     | (AnyWriteSome &
         Acknowledges<
           | "store"
-          | "fix: this sink succeeds when the event is in memory, and the store would delete it then. Leave it out (Endpoint.unqueued for Endpoint.make), or mark it by EventSink.acknowledgeFromMemory"
+          | "fix: this sink succeeds when the event is in memory, and the store would delete it then. Leave it out (Endpoint.unqueued for Endpoint.make, DurableBroadcaster for Broadcaster.make), or mark it by EventSink.acknowledgeFromMemory"
         >)
     | undefined
 }
@@ -266,7 +266,7 @@ export interface BelowMemory {
     | (AnyWriteSome &
         Acknowledges<
           | "memory"
-          | "fix: this sink stores the event before its write succeeds, and what is in front would succeed earlier: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store. Write to it directly, or mark it by EventSink.acknowledgeFromMemory"
+          | "fix: this sink stores the event before its write succeeds, and what is in front would succeed earlier: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store. Write to it directly, for several receivers to a DurableBroadcaster, or mark it by EventSink.acknowledgeFromMemory"
         >)
     | undefined
 }

@@ -1,5 +1,5 @@
 /**
- * The laws that every store of durable queues must keep, as a suite that runs anywhere: given a way to make a store's data,
+ * The laws that every store of the durable parts must keep, as a suite that runs anywhere: given a way to make a store's data,
  * it answers which laws the store breaks. It belongs to no test runner. A store that goes by Effect's `Clock` is checked in
  * virtual time, one with a clock of its own in real time: the suite waits for it some seconds in all.
  *
@@ -26,7 +26,9 @@ import * as Effect from "effect/Effect"
 import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
 import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
 import { leaseLaws } from "./internal/laws/leaseLaws.ts"
-import { storedEventLaws } from "./internal/laws/storedEventLaws.ts"
+import { processLaws } from "./internal/laws/processLaws.ts"
+import { publishingLaws } from "./internal/laws/publishingLaws.ts"
+import { settlementLaws } from "./internal/laws/settlementLaws.ts"
 import type { Subject } from "./internal/laws/storeSubject.ts"
 import { type Law, run, type Scenario } from "./internal/laws/storeWorld.ts"
 
@@ -40,7 +42,13 @@ export type { Law } from "./internal/laws/storeWorld.ts"
  * @category laws
  * @since 0.1.0
  */
-export const laws: ReadonlyArray<Law> = [...storedEventLaws, ...deadLetterLaws, ...leaseLaws]
+export const laws: ReadonlyArray<Law> = [
+  ...publishingLaws,
+  ...settlementLaws,
+  ...deadLetterLaws,
+  ...leaseLaws,
+  ...processLaws
+]
 
 /**
  * Answers which of the laws that concern a store it breaks: nothing for a good store. Each scenario answers its first

@@ -108,14 +108,17 @@ const turns = (waiting: number) =>
 const acknowledged = (waiting: number) =>
   Effect.gen(function* () {
     const store = yield* EventStore.EventStore
-    const [first = new Uint8Array(), ...others] = Array.from({ length: 100 }, () => new Uint8Array(1))
-    for (let n = 0; n < waiting / 100; n++) yield* store.append("line", [first, ...others], undefined)
-    const answer = yield* store.acquire("line", Duration.hours(1))
-    if (answer._tag === "Held") return
+    const [subscription] = yield* store.define("events", [{ name: "s", topics: ["*"] }])
+    const [first, ...others] = Array.from({ length: 100 }, () => ({ payload: new Uint8Array(1) }))
+    for (let n = 0; n < waiting / 100; n++) yield* store.publish("events", [first!, ...others])
+    const owner = yield* store.renew({ name: "owner" }, Duration.hours(1))
+    const [lease] = (yield* store.claim(owner, [subscription!.id], 1)).acquired
+    const wanted = { ...lease!, limits: { rows: 101, bytes: 1000 }, except: [], busy: [], perLane: 1 }
     for (let n = 1; n < waiting / 100; n++) {
-      const [, ...events] = yield* store.next(answer.lease, { rows: 101, bytes: 1000 })
-      const [key = 0, ...keys] = events.map(({ key }) => key)
-      yield* store.acknowledge(answer.lease, [key, ...keys])
+      const [taken] = yield* store.take(owner, [wanted])
+      const [, ...deliveries] = taken!.deliveries
+      const settled = deliveries.map(({ position }) => ({ _tag: "Acknowledged", position }) as const)
+      yield* store.settle(owner, [{ lease: lease!, settled }])
     }
   }).pipe(Effect.orDie, Effect.provide(MemoryStore.layer))
 

@@ -1,9 +1,10 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import { Clock, Context, Duration, Effect, Layer, Stream } from "effect"
+import { Context, Duration, Effect, Layer, Stream } from "effect"
 import { EventStore, MemoryStore } from "effect-events/durable"
 import * as StoreLaws from "effect-events/testing/StoreLaws"
 
 type Operations = EventStore.Operations
+type Subscription = EventStore.SubscriptionId
 
 /** What the handles to the same data share beside the data. */
 interface Shared {
@@ -24,42 +25,36 @@ const Transaction = Context.Reference<Array<Effect.Effect<unknown>> | undefined>
   defaultValue: () => undefined
 })
 
-/** Appends within a transaction wait for its end. */
+/** What is published within a transaction waits for its end. */
 const transactional = (store: Operations): Operations => ({
   ...store,
-  inTransaction: Effect.map(Transaction, (appends) => appends !== undefined),
-  append: (queue, payloads, limits) =>
-    Effect.flatMap(Transaction, (appends) => {
-      if (appends === undefined) return store.append(queue, payloads, limits)
-      return Effect.map(Effect.orDie(store.size(queue)), (size) => {
-        const fits = limits === undefined || size.rows === 0 || size.rows + payloads.length <= limits.rows
-        if (fits) appends.push(Effect.orDie(store.append(queue, payloads, undefined)))
-        return fits
-      })
+  inTransaction: Effect.map(Transaction, (waiting) => waiting !== undefined),
+  publish: (exchange, events, limits) =>
+    Effect.gen(function* () {
+      const waiting = yield* Transaction
+      if (waiting === undefined) return yield* store.publish(exchange, events, limits)
+      for (const { id } of yield* store.list({ exchange })) {
+        const { pending = 0 } = (yield* store.figures(id)) ?? {}
+        if (limits !== undefined && pending > 0 && pending + events.length > limits.rows) return undefined
+      }
+      waiting.push(Effect.orDie(store.publish(exchange, events)))
+      return events.map(() => ({ position: 0, matched: 0 }))
     })
 })
 
 const transaction = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.suspend(() => {
-    const appends: Array<Effect.Effect<unknown>> = []
-    return Effect.tap(Effect.provideService(effect, Transaction, appends), () =>
-      Effect.forEach(appends, (append) => append, { discard: true })
+    const waiting: Array<Effect.Effect<unknown>> = []
+    return Effect.tap(Effect.provideService(effect, Transaction, waiting), () =>
+      Effect.forEach(waiting, (publish) => publish, { discard: true })
     )
   })
 
 const everything = { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
-const same = (queue: string): string => queue.toLowerCase()
+const all = 1_000_000
 const some = <A>(list: ReadonlyArray<A>): NonEmptyReadonlyArray<A> | undefined => {
   const [first, ...others] = list
   return first === undefined ? undefined : [first, ...others]
-}
-/** For a call with one part of a list, if that part is not empty. */
-const withSome = <A, E>(
-  list: ReadonlyArray<A>,
-  call: (part: NonEmptyReadonlyArray<A>) => Effect.Effect<void, E>
-): Effect.Effect<void, E> => {
-  const part = some(list)
-  return part === undefined ? Effect.void : call(part)
 }
 const mapAll = <A, B>(list: NonEmptyReadonlyArray<A>, f: (one: A) => B): NonEmptyReadonlyArray<B> => [
   f(list[0]),
@@ -67,15 +62,74 @@ const mapAll = <A, B>(list: NonEmptyReadonlyArray<A>, f: (one: A) => B): NonEmpt
 ]
 const idOf = (payload: Uint8Array): string => Buffer.from(payload).toString("latin1")
 
-/** Notes the epoch of the lease that is given. */
-const noting =
-  (store: Operations, map: Map<string, number>): Operations["acquire"] =>
-  (queue, ttl) =>
-    Effect.tap(store.acquire(queue, ttl), (answer) =>
-      Effect.sync(() => {
-        if (answer._tag === "Acquired") map.set(queue, answer.lease.epoch)
-      })
+const publishing = (
+  store: Operations,
+  f: (event: EventStore.NewEvent) => EventStore.NewEvent
+): Partial<Operations> => ({
+  publish: (exchange, events, limits) => store.publish(exchange, mapAll(events, f), limits)
+})
+const defining = (
+  store: Operations,
+  f: (one: EventStore.Definition) => EventStore.Definition
+): Partial<Operations> => ({
+  define: (exchange, definitions) => store.define(exchange, mapAll(definitions, f))
+})
+/** Takes another thing than what is wanted, or makes another thing of what is taken. */
+const taking = (
+  store: Operations,
+  change: (wanted: EventStore.Wanted) => Partial<EventStore.Wanted>,
+  then: (given: ReadonlyArray<EventStore.Delivery>, wanted: EventStore.Wanted) => ReadonlyArray<EventStore.Delivery> = (
+    given
+  ) => given
+): Partial<Operations> => ({
+  take: (owner, wanted) =>
+    Effect.map(
+      store.take(
+        owner,
+        mapAll(wanted, (one) => ({ ...one, ...change(one) }))
+      ),
+      (taken) =>
+        taken.map(({ deliveries, more, subscription }) => ({
+          subscription,
+          more,
+          deliveries: then(
+            deliveries,
+            wanted.find((one) => one.subscription === subscription)!
+          )
+        }))
     )
+})
+const settling = (
+  store: Operations,
+  f: (settlement: EventStore.Settlement, owner: EventStore.Owner) => Effect.Effect<EventStore.Settlement, unknown>
+): Partial<Operations> => ({
+  settle: (owner, settlements) =>
+    Effect.flatMap(
+      Effect.orDie(Effect.forEach(settlements, (one) => f(one, owner))),
+      // As many as there were.
+      (changed) => store.settle(owner, changed as unknown as typeof settlements)
+    )
+})
+const eachSettled = (store: Operations, f: (settled: EventStore.Settled) => EventStore.Settled | undefined) =>
+  settling(store, (one) => Effect.succeed({ ...one, settled: one.settled.flatMap((settled) => f(settled) ?? []) }))
+const deadLettered = (
+  store: Operations,
+  f: (settled: Extract<EventStore.Settled, { _tag: "DeadLettered" }>) => EventStore.Settled | undefined
+) => eachSettled(store, (settled) => (settled._tag === "DeadLettered" ? f(settled) : settled))
+
+/** Uses the lease that a subscription has now, whichever is given. */
+const lateLeases = (store: Operations) => {
+  const current = new Map<Subscription, { readonly owner: EventStore.Owner; readonly lease: EventStore.Lease }>()
+  return {
+    claim: (owner, subscriptions, limit) =>
+      Effect.tap(store.claim(owner, subscriptions, limit), ({ acquired }) =>
+        Effect.sync(() => {
+          for (const lease of acquired) current.set(lease.subscription, { owner, lease })
+        })
+      ),
+    of: (lease: EventStore.Lease) => current.get(lease.subscription)
+  } satisfies Partial<Operations> & { readonly of: unknown }
+}
 
 /** The store in memory with transactions, and with a defect. */
 export const subject = ({ flaw, name }: Pick<Broken, "flaw" | "name">): StoreLaws.Subject =>
@@ -101,46 +155,38 @@ export const broken: ReadonlyArray<Broken> = [
     name: "a batch enters one by one",
     law: 1,
     flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        Effect.as(
-          Effect.forEach(payloads, (payload) =>
-            Effect.andThen(Effect.yieldNow, store.append(queue, [payload], limits))
-          ),
-          true
+      publish: (exchange, events, limits) =>
+        Effect.map(
+          Effect.forEach(events, (one) => Effect.andThen(Effect.yieldNow, store.publish(exchange, [one], limits))),
+          (answers) => answers.flatMap((answer) => answer ?? [])
         )
     })
   },
   {
     name: "bytes are kept as text",
     law: 1,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        store.append(
-          queue,
-          mapAll(payloads, (payload) => new TextEncoder().encode(new TextDecoder().decode(payload))),
-          limits
-        )
-    })
+    flaw: (store) =>
+      publishing(store, (event) => ({
+        ...event,
+        payload: new TextEncoder().encode(new TextDecoder().decode(event.payload))
+      }))
   },
   {
     name: "the whole buffer of a payload is kept",
     law: 1,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        store.append(
-          queue,
-          mapAll(payloads, (one) => (one.length === 10 && one.byteOffset > 0 ? new Uint8Array(one.buffer) : one)),
-          limits
-        )
-    })
+    flaw: (store) =>
+      publishing(store, ({ payload: one, ...event }) => ({
+        ...event,
+        payload: one.length === 10 && one.byteOffset > 0 ? new Uint8Array(one.buffer) : one
+      }))
   },
   {
     name: "an event without bytes is none",
     law: 1,
     flaw: (store) => ({
-      append: (queue, payloads, limits) => {
-        const part = some(payloads.filter((payload) => payload.length > 0))
-        return part === undefined ? Effect.succeed(true) : store.append(queue, part, limits)
+      publish: (exchange, events, limits) => {
+        const part = some(events.filter(({ payload }) => payload.length > 0))
+        return part === undefined ? Effect.succeed([]) : store.publish(exchange, part, limits)
       }
     })
   },
@@ -148,498 +194,769 @@ export const broken: ReadonlyArray<Broken> = [
     name: "a batch has its own order",
     law: 1,
     flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        store.append(queue, [...payloads].toReversed() as unknown as NonEmptyReadonlyArray<Uint8Array>, limits)
+      publish: (exchange, events, limits) =>
+        // As many as there were.
+        store.publish(exchange, [...events].toReversed() as unknown as typeof events, limits)
     })
   },
   {
-    name: "the bytes that next gives have no bound",
-    law: 2,
-    flaw: (store) => ({ next: (lease, { rows }) => store.next(lease, { rows, bytes: Number.POSITIVE_INFINITY }) })
+    name: "the content type is JSON",
+    law: 1,
+    flaw: (store) => publishing(store, (event) => ({ ...event, contentType: "application/json" }))
   },
   {
-    name: "an event that is larger than the bound is never given",
+    name: "tenants are the same in upper and lower case",
     law: 2,
     flaw: (store) => ({
-      next: (lease, limits) =>
-        Effect.map(store.next(lease, limits), (events) =>
-          events.filter(({ payload }) => payload.length <= limits.bytes)
+      ...publishing(store, (event) => ({ ...event, tenant: event.tenant?.toLowerCase() })),
+      ...defining(store, (one) => ({ ...one, tenant: one.tenant?.toLowerCase() }))
+    })
+  },
+  {
+    name: "a topic is a beginning",
+    law: 2,
+    flaw: (store) => defining(store, (one) => ({ ...one, topics: [...one.topics, `${one.topics[0]}/*`] }))
+  },
+  {
+    name: "an event that none matches is not answered",
+    law: 2,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        Effect.map(store.publish(exchange, events, limits), (published) =>
+          published?.map((one) => ({ ...one, matched: Math.max(1, one.matched) }))
         )
     })
   },
   {
-    name: "next goes by a cursor",
-    law: 2,
-    flaw: (store, { map }) => ({
-      next: (lease, limits) =>
-        Effect.map(store.next(lease, everything), (events) => {
-          const after = events.filter(({ key }) => key > (map.get(lease.queue) ?? 0)).slice(0, limits.rows)
-          map.set(lease.queue, after.at(-1)?.key ?? map.get(lease.queue) ?? 0)
-          return after
-        })
-    })
-  },
-  {
-    name: "all up to the greatest key are acknowledged",
+    name: "a subscription that is defined again is active",
     law: 3,
     flaw: (store) => ({
-      acknowledge: (lease, keys) =>
-        Effect.flatMap(store.next(lease, everything), (events) =>
-          withSome(
-            events.map(({ key }) => key).filter((key) => key <= Math.max(...keys)),
-            (all) => store.acknowledge(lease, all)
+      define: (exchange, definitions) =>
+        Effect.flatMap(store.define(exchange, definitions), (found) =>
+          Effect.as(
+            store.setState({ exchange }, "active", undefined),
+            found.map((one) => ({ ...one, state: "active" as const }))
           )
         )
     })
   },
   {
-    name: "nothing is acknowledged when one is gone",
+    name: "subscriptions are listed as they were made",
     law: 3,
     flaw: (store) => ({
-      acknowledge: (lease, keys) =>
-        Effect.flatMap(store.next(lease, everything), (events) =>
-          keys.every((key) => events.some((event) => event.key === key)) ? store.acknowledge(lease, keys) : Effect.void
-        )
+      list: (which) => Effect.map(store.list(which), (found) => found.toSorted((one, other) => one.id - other.id))
     })
   },
   {
-    name: "only so many are acknowledged at once",
+    name: "define answers before it is done",
     law: 3,
     flaw: (store) => ({
-      acknowledge: (lease, keys) => withSome(keys.slice(0, 999), (part) => store.acknowledge(lease, part))
-    })
-  },
-  {
-    name: "names are the same in upper and lower case",
-    law: 4,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) => store.append(same(queue), payloads, limits),
-      acquire: (queue, ttl) =>
-        Effect.map(store.acquire(same(queue), ttl), (answer) =>
-          answer._tag === "Acquired" ? { ...answer, lease: { ...answer.lease, queue } } : answer
-        ),
-      next: (lease, limits) => store.next({ ...lease, queue: same(lease.queue) }, limits),
-      acknowledge: (lease, keys) => store.acknowledge({ ...lease, queue: same(lease.queue) }, keys),
-      size: (queue) => store.size(same(queue))
+      define: (exchange, definitions) =>
+        Effect.gen(function* () {
+          const known = yield* store.list({ exchange })
+          const found = yield* store.define(exchange, definitions)
+          const fresh = found.filter(({ id }) => known.length > 0 && !known.some((one) => one.id === id))
+          const late = Effect.forEach(fresh, ({ id, name }) =>
+            Effect.gen(function* () {
+              for (let n = 0; n < 20; n++) yield* Effect.yieldNow
+              if (((yield* store.figures(id))?.pending ?? 0) === 0) return
+              yield* store.drop({ exchange, name })
+              yield* store.define(exchange, definitions)
+            })
+          )
+          yield* Effect.forkDetach(Effect.orDie(late))
+          return found
+        })
     })
   },
   {
     name: "a batch passes the limits",
-    law: 5,
+    law: 4,
     flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        Effect.flatMap(store.append(queue, [payloads[0]], limits), (admitted) =>
-          admitted && payloads.length > 1
-            ? store.append(queue, payloads.slice(1) as unknown as NonEmptyReadonlyArray<Uint8Array>, undefined)
-            : Effect.succeed(admitted)
-        )
-    })
-  },
-  {
-    name: "a batch that is larger than the limits never enters",
-    law: 5,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        limits !== undefined && payloads.length > limits.rows
-          ? Effect.succeed(false)
-          : store.append(queue, payloads, limits)
-    })
-  },
-  {
-    name: "dead letters take room",
-    law: 5,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        Effect.flatMap(store.size(queue), ({ deadLetters }) =>
-          limits !== undefined && deadLetters > 0 ? Effect.succeed(false) : store.append(queue, payloads, limits)
-        )
-    })
-  },
-  {
-    name: "the limits are read before the append",
-    law: 5,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        Effect.gen(function* () {
-          const { rows, bytes } = yield* store.size(queue)
-          yield* Effect.yieldNow
-          const more = payloads.reduce((sum, { length }) => sum + length, 0)
-          if (limits !== undefined && rows > 0 && (rows + payloads.length > limits.rows || bytes + more > limits.bytes))
-            return false
-          return yield* store.append(queue, payloads, undefined)
+      publish: (exchange, [first, ...others], limits) =>
+        Effect.flatMap(store.publish(exchange, [first], limits), (admitted) => {
+          const part = some(others)
+          return admitted === undefined || part === undefined
+            ? Effect.succeed(admitted)
+            : Effect.map(store.publish(exchange, part), (answer) => [...admitted, ...(answer ?? [])])
         })
     })
   },
   {
-    name: "the size counts what was appended",
-    law: 6,
-    flaw: (store, { map }) => ({
-      append: (queue, payloads, limits) =>
-        Effect.tap(store.append(queue, payloads, limits), (admitted) =>
-          Effect.sync(() => {
-            const bytes = payloads.reduce((sum, { length }) => sum + length, 0)
-            if (admitted) map.set(queue, (map.get(queue) ?? 0) + bytes)
-          })
-        ),
-      size: (queue) => Effect.map(store.size(queue), (size) => ({ ...size, bytes: map.get(queue) ?? 0 }))
+    name: "a batch that is larger than the limits never enters",
+    law: 4,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        limits !== undefined && events.length > limits.rows ? Effect.undefined : store.publish(exchange, events, limits)
     })
   },
   {
-    name: "the size counts no dead letters",
+    name: "the limits are read before the publish",
+    law: 4,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        Effect.gen(function* () {
+          for (const { id } of yield* store.list({ exchange })) {
+            const { bytes = 0, pending = 0 } = (yield* store.figures(id)) ?? {}
+            const more = events.reduce((sum, { payload }) => sum + payload.length, bytes)
+            if (limits !== undefined && pending > 0)
+              if (pending + events.length > limits.rows || more > limits.bytes) return undefined
+          }
+          yield* Effect.yieldNow
+          return yield* store.publish(exchange, events)
+        })
+    })
+  },
+  {
+    name: "one that is full is left out",
+    law: 4,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        Effect.flatMap(store.publish(exchange, events, limits), (published) =>
+          published === undefined && events[0].topic === "a"
+            ? Effect.succeed([{ position: 1, matched: 1 }])
+            : Effect.succeed(published)
+        )
+    })
+  },
+  {
+    name: "a publish that is rolled back stays",
+    law: 5,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        Effect.provideService(store.publish(exchange, events, limits), Transaction, undefined)
+    })
+  },
+  {
+    name: "what commits late is skipped",
+    law: 5,
+    flaw: (store, { map }) => ({
+      publish: (exchange, events, limits) =>
+        Effect.suspend(() => {
+          for (const { payload } of events) map.set(idOf(payload), map.size)
+          return store.publish(exchange, events, limits)
+        }),
+      ...taking(
+        store,
+        () => ({}),
+        (given) => {
+          const next = given.filter(({ payload }) => map.get(idOf(payload))! >= (map.get("\ncursor") ?? 0))
+          if (next.some(({ payload }) => idOf(payload) === "early")) map.set("\ncursor", map.get("early") ?? 0)
+          return next
+        }
+      )
+    })
+  },
+  { name: "no publish is in a transaction", law: 5, flaw: () => ({ inTransaction: Effect.succeed(false) }) },
+  { name: "nothing is retained", law: 6, flaw: (store) => ({ open: (exchange) => store.open(exchange) }) },
+  {
+    name: "what is retained is never swept",
     law: 6,
-    flaw: (store) => ({ size: (queue) => Effect.map(store.size(queue), (size) => ({ ...size, deadLetters: 0 })) })
+    flaw: (store) => ({ open: (exchange) => store.open(exchange, { retention: Duration.days(1) }) })
+  },
+  {
+    name: "there is always more to sweep",
+    law: 6,
+    flaw: (store) => ({ sweep: Effect.as(store.sweep, true) })
+  },
+  {
+    name: "the bytes that take gives have no bound",
+    law: 7,
+    flaw: (store) => taking(store, ({ limits: { rows } }) => ({ limits: { ...everything, rows } }))
+  },
+  {
+    name: "an event that is larger than the bound is never given",
+    law: 7,
+    flaw: (store) =>
+      taking(
+        store,
+        () => ({}),
+        (given, { limits }) => given.filter(({ payload }) => payload.length <= limits.bytes)
+      )
+  },
+  {
+    name: "take does not say that there are more",
+    law: 7,
+    flaw: (store) => ({
+      take: (owner, wanted) =>
+        Effect.map(store.take(owner, wanted), (taken) => taken.map((one) => ({ ...one, more: false })))
+    })
+  },
+  {
+    name: "what is excepted is taken from the limit",
+    law: 7,
+    flaw: (store) =>
+      taking(
+        store,
+        () => ({ except: [] }),
+        (given, { except }) => given.filter(({ position }) => !except.includes(position))
+      )
+  },
+  {
+    name: "take goes by a cursor",
+    law: 7,
+    flaw: (store, { map }) =>
+      taking(
+        store,
+        () => ({ limits: everything }),
+        (given, { limits }) => {
+          const after = given.filter(({ position }) => position > (map.get("cursor") ?? 0)).slice(0, limits.rows)
+          map.set("cursor", after.at(-1)?.position ?? map.get("cursor") ?? 0)
+          return after
+        }
+      )
+  },
+  {
+    name: "only so many are settled at once",
+    law: 8,
+    flaw: (store) => settling(store, (one) => Effect.succeed({ ...one, settled: one.settled.slice(0, 999) }))
+  },
+  {
+    name: "all up to the last position are acknowledged",
+    law: 8,
+    flaw: (store) =>
+      settling(store, (one, owner) =>
+        Effect.map(store.take(owner, [{ ...wantAll, ...one.lease }]), ([taken]) => ({
+          ...one,
+          settled: [
+            ...one.settled,
+            ...(taken?.deliveries ?? [])
+              .filter((given) =>
+                one.settled.some(({ _tag, position }) => _tag === "Acknowledged" && position > given.position)
+              )
+              .map(({ lane, position }): EventStore.Settled => ({ _tag: "Acknowledged", position, lane }))
+          ]
+        }))
+      )
+  },
+  {
+    name: "nothing is settled when one is gone",
+    law: 8,
+    flaw: (store) =>
+      settling(store, (one, owner) =>
+        Effect.map(store.take(owner, [{ ...wantAll, ...one.lease }]), ([taken]) => {
+          const isThere = (position: number) => (taken?.deliveries ?? []).some((given) => given.position === position)
+          return one.settled.every(({ position }) => isThere(position)) ? one : { ...one, settled: [] }
+        })
+      )
+  },
+  {
+    name: "a lane is due at once",
+    law: 9,
+    flaw: (store) => eachSettled(store, (one) => (one._tag === "Again" ? { ...one, delay: Duration.zero } : one))
+  },
+  {
+    name: "lanes come last",
+    law: 9,
+    flaw: (store) =>
+      taking(
+        store,
+        () => ({}),
+        (given) =>
+          [...given].toSorted((one, other) => Number(one.lane !== undefined) - Number(other.lane !== undefined))
+      )
+  },
+  {
+    name: "lanes that are busy are given",
+    law: 9,
+    flaw: (store) => taking(store, () => ({ busy: [] }))
+  },
+  {
+    name: "one that steps aside is due when it comes",
+    law: 9,
+    flaw: (store) =>
+      eachSettled(store, (one) =>
+        one._tag === "Aside" ? { ...one, _tag: "Again", delay: Duration.zero, attempts: 0 } : one
+      )
+  },
+  {
+    name: "attempts begin again",
+    law: 9,
+    flaw: (store) => eachSettled(store, (one) => (one._tag === "Again" ? { ...one, attempts: 1 } : one))
+  },
+  {
+    name: "a subscription does not wait",
+    law: 10,
+    flaw: (store) => settling(store, ({ lease, settled }) => Effect.succeed({ lease, settled }))
+  },
+  {
+    name: "a wait never ends early",
+    law: 10,
+    flaw: (store) =>
+      settling(store, ({ lease, settled, wait }) =>
+        Effect.succeed({ lease, settled, ...(wait !== undefined && wait.attempts > 0 ? { wait } : {}) })
+      )
+  },
+  {
+    name: "a wait is for its owner only",
+    law: 10,
+    flaw: (store) => ({
+      release: (owner, leases) =>
+        Effect.andThen(
+          Effect.forEach(leases === "all" ? [] : leases, (lease) =>
+            store.settle(owner, [{ lease, settled: [], wait: { delay: Duration.zero, attempts: 0 } }])
+          ),
+          store.release(owner, leases)
+        )
+    })
+  },
+  {
+    name: "the figures count no dead letters",
+    law: 11,
+    flaw: (store) => ({
+      figures: (subscription) =>
+        Effect.map(store.figures(subscription), (figures) => figures && { ...figures, deadLetters: 0 })
+    })
+  },
+  {
+    name: "the figures count what was published",
+    law: 11,
+    flaw: (store, { map }) => ({
+      publish: (exchange, events, limits) =>
+        Effect.tap(store.publish(exchange, events, limits), () =>
+          Effect.sync(() => {
+            map.set(
+              "bytes",
+              events.reduce((sum, { payload }) => sum + payload.length, map.get("bytes") ?? -5)
+            )
+          })
+        ),
+      figures: (subscription) =>
+        Effect.map(store.figures(subscription), (figures) => figures && { ...figures, bytes: map.get("bytes") ?? 0 })
+    })
+  },
+  {
+    name: "the bounds are those of the order",
+    law: 11,
+    flaw: (store) => ({
+      bounds: (subscriptions) =>
+        Effect.map(store.bounds(subscriptions), (found) => found.map((one) => ({ ...one, last: one.first })))
+    })
   },
   {
     name: "a long cause is cut",
-    law: 7,
-    flaw: (store) => ({
-      deadLetter: (lease, events) =>
-        store.deadLetter(
-          lease,
-          mapAll(events, (one) => ({ ...one, cause: one.cause.slice(0, 1000) }))
-        )
-    })
+    law: 12,
+    flaw: (store) => deadLettered(store, (one) => ({ ...one, cause: one.cause.slice(0, 1000) }))
   },
   {
     name: "a cause with a zero in it cannot be kept",
-    law: 7,
-    flaw: (store) => ({
-      deadLetter: (lease, events) =>
-        events.some(({ cause }) => cause.includes("\0"))
-          ? Effect.fail(
-              new EventStore.EventStoreError({
-                store: "broken",
-                operation: "deadLetter",
-                problem: "Other",
-                detail: "invalid byte sequence",
-                maybeCommitted: false
-              })
-            )
-          : store.deadLetter(lease, events)
-    })
+    law: 12,
+    flaw: (store) => deadLettered(store, (one) => (one.cause.includes("\0") ? undefined : one))
   },
   {
-    name: "an event that is dead-lettered stays in the queue as well",
-    law: 7,
-    flaw: (store) => ({
-      deadLetter: (lease, events) =>
-        Effect.flatMap(store.next(lease, everything), (waiting) =>
-          Effect.andThen(
-            store.deadLetter(lease, events),
-            withSome(
-              waiting.filter(({ key }) => events.some((event) => event.key === key)).map(({ payload }) => payload),
-              (again) => Effect.asVoid(store.append(lease.queue, again, undefined))
-            )
-          )
-        )
-    })
+    name: "a newer reason is not known",
+    law: 12,
+    flaw: (store) => deadLettered(store, (one) => (one.reason === "Expired" ? { ...one, reason: "Failed" } : one))
   },
   {
-    name: "dead letters are listed by their keys",
-    law: 8,
+    name: "dead letters are listed by their positions",
+    law: 13,
     flaw: (store) => ({
-      list: (queue, { after, limit }) =>
-        Effect.map(store.list(queue, { limit: 1_000_000 }), (letters) =>
+      deadLetters: (subscription, { after, limit }) =>
+        Effect.map(store.deadLetters(subscription, { limit: all }), (letters) =>
           letters
-            .toSorted((a, b) => a.key - b.key)
-            .filter(({ key }) => key > (after?.key ?? 0))
+            .toSorted((one, other) => one.position - other.position)
+            .filter(({ position }) => position > (after?.position ?? 0))
             .slice(0, limit)
         )
     })
   },
   {
     name: "pages are numbered",
-    law: 8,
+    law: 13,
     flaw: (store, { map }) => ({
-      list: (queue, { after, limit }) =>
-        Effect.map(store.list(queue, { limit: 1_000_000 }), (letters) => {
-          const from = after === undefined ? 0 : (map.get(queue) ?? 0)
-          map.set(queue, from + limit)
+      deadLetters: (subscription, { after, limit }) =>
+        Effect.map(store.deadLetters(subscription, { limit: all }), (letters) => {
+          const from = after === undefined ? 0 : (map.get("page") ?? 0)
+          map.set("page", from + limit)
           return letters.slice(from, from + limit)
         })
     })
   },
   {
     name: "a page that begins after a dead letter that is gone is empty",
-    law: 8,
+    law: 13,
     flaw: (store) => ({
-      list: (queue, { after, limit }) =>
-        Effect.map(store.list(queue, { limit: 1_000_000 }), (letters) => {
-          const at = letters.findIndex(({ key }) => key === after?.key)
+      deadLetters: (subscription, { after, limit }) =>
+        Effect.map(store.deadLetters(subscription, { limit: all }), (letters) => {
+          const at = letters.findIndex(({ position }) => position === after?.position)
           return after !== undefined && at < 0 ? [] : letters.slice(at + 1, at + 1 + limit)
         })
     })
   },
   {
-    name: "dead letters are replayed in the order of their keys",
-    law: 9,
+    name: "dead letters are replayed in the order of their positions",
+    law: 14,
     flaw: (store) => ({
-      replay: (queue, [...keys]) =>
-        store.replay(queue, keys.toSorted((a, b) => a - b) as unknown as NonEmptyReadonlyArray<number>)
+      replay: (subscription, [...positions]) =>
+        store.replay(subscription, some(positions.toSorted((one, other) => one - other))!)
     })
   },
   {
     name: "replay answers how many it was asked for",
-    law: 9,
-    flaw: (store) => ({ replay: (queue, keys) => Effect.as(store.replay(queue, keys), keys.length) })
-  },
-  {
-    name: "a replayed event begins again",
-    law: 9,
+    law: 14,
     flaw: (store) => ({
-      next: (lease, limits) =>
-        Effect.map(store.next(lease, limits), (events) => events.map((event) => ({ ...event, attempts: 0 })))
+      replay: (subscription, positions) => Effect.as(store.replay(subscription, positions), positions.length)
     })
   },
   {
+    name: "a replayed event begins again",
+    law: 14,
+    flaw: (store) =>
+      taking(
+        store,
+        () => ({}),
+        (given) => given.map((one) => (one.lane === undefined ? { ...one, attempts: 0 } : one))
+      )
+  },
+  {
     name: "purge removes all",
-    law: 10,
+    law: 15,
     flaw: (store) => ({
-      purge: (queue, keys) =>
-        Effect.flatMap(store.list(queue, { limit: 1_000_000 }), (letters) => {
-          const all = some(letters.map(({ key }) => key))
-          return all === undefined ? Effect.succeed(0) : Effect.as(store.purge(queue, all), new Set(keys).size - 2)
+      purge: (subscription, positions) =>
+        Effect.flatMap(store.deadLetters(subscription, { limit: all }), (letters) => {
+          const every = some(letters.map(({ position }) => position))
+          const count = letters.filter(({ position }) => positions.includes(position)).length
+          return every === undefined ? Effect.succeed(0) : Effect.as(store.purge(subscription, every), count)
         })
+    })
+  },
+  {
+    name: "nothing is ever paused",
+    law: 16,
+    flaw: (store) => ({
+      setState: (which, _, reason) => store.setState(which, "active", reason)
+    })
+  },
+  {
+    name: "a paused one is not woken again",
+    law: 16,
+    flaw: (store) => {
+      const paused = new Set<Subscription>()
+      return {
+        setState: (which, state, reason) =>
+          Effect.andThen(
+            Effect.map(store.list(which), (found) => {
+              if (state === "paused") for (const { id } of found) paused.add(id)
+            }),
+            store.setState(which, state, reason)
+          ),
+        claim: (owner, subscriptions, limit) =>
+          Effect.map(store.claim(owner, subscriptions, limit), (claims) => ({
+            ...claims,
+            woken: claims.woken.filter((id) => !paused.has(id))
+          }))
+      }
+    }
+  },
+  {
+    name: "a reason is for ever",
+    law: 16,
+    flaw: (store, { map }) => ({
+      setState: (which, state, reason) => {
+        if (reason !== undefined) map.set(reason, 1)
+        return store.setState(which, state, reason ?? [...map.keys()][0])
+      }
+    })
+  },
+  {
+    name: "what is dropped is disabled",
+    law: 17,
+    flaw: (store) => ({ drop: (which) => store.setState(which, "disabled", "dropped") })
+  },
+  {
+    name: "a drop takes all of its exchange",
+    law: 17,
+    flaw: (store) => ({ drop: ({ exchange }) => store.drop({ exchange }) })
+  },
+  {
+    name: "epochs begin again",
+    law: 18,
+    flaw: (store) => ({
+      claim: (owner, subscriptions, limit) =>
+        Effect.map(store.claim(owner, subscriptions, limit), (claims) => ({
+          ...claims,
+          acquired: claims.acquired.map((one) => ({ ...one, epoch: 1 }))
+        }))
     })
   },
   {
     name: "two have the lease",
-    law: 11,
-    flaw: (store, { map }) => ({
-      acquire: (queue, ttl) =>
-        Effect.map(store.acquire(queue, ttl), (answer) => {
-          if (answer._tag === "Acquired") map.set(queue, answer.lease.epoch)
-          return { _tag: "Acquired", lease: { queue, epoch: map.get(queue) ?? 0 } }
-        })
-    })
-  },
-  {
-    name: "the lease is read before it is taken",
-    law: 11,
-    flaw: (store, { map }) => ({
-      acquire: (queue, ttl) =>
-        Effect.gen(function* () {
-          const last = map.get(queue)
-          yield* Effect.yieldNow
-          const answer = yield* store.acquire(queue, ttl)
-          if (answer._tag === "Held" && map.get(queue) !== last)
-            return { _tag: "Acquired", lease: { queue, epoch: map.get(queue) ?? 0 } } as const
-          if (answer._tag === "Acquired") map.set(queue, answer.lease.epoch)
-          return answer
-        })
-    })
-  },
-  {
-    name: "a held lease has all of its time",
-    law: 11,
-    flaw: (store) => ({
-      acquire: (queue, ttl) =>
-        Effect.map(store.acquire(queue, ttl), (answer) =>
-          answer._tag === "Held" ? { ...answer, remaining: 3_600_000 } : answer
-        )
-    })
-  },
-  {
-    name: "a lease never runs out",
-    law: 12,
-    flaw: (store) => ({ acquire: (queue) => store.acquire(queue, Duration.days(1)) })
-  },
-  {
-    name: "renewing does not make it longer",
-    law: 12,
-    flaw: (store) => ({ renew: (lease) => Effect.asVoid(store.next(lease, { rows: 1, bytes: 1 })) })
-  },
-  {
-    name: "a lease that has run out is lost",
-    law: 12,
-    flaw: (store, { map }) => {
-      const note = (queue: string, ttl: Duration.Duration) =>
-        Effect.map(Clock.currentTimeMillis, (now) => map.set(queue, now + Duration.toMillis(ttl)))
+    law: 18,
+    flaw: (store) => {
+      const leases = lateLeases(store)
       return {
-        acquire: (queue, ttl) =>
-          Effect.tap(store.acquire(queue, ttl), ({ _tag }) => (_tag === "Acquired" ? note(queue, ttl) : Effect.void)),
-        renew: (lease, ttl) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            now > (map.get(lease.queue) ?? 0)
-              ? Effect.fail(new EventStore.LeaseLost(lease))
-              : Effect.andThen(store.renew(lease, ttl), Effect.asVoid(note(lease.queue, ttl)))
+        claim: (owner, subscriptions, limit) =>
+          Effect.map(leases.claim(owner, subscriptions, limit), ({ acquired, ...claims }) => {
+            const held = subscriptions.flatMap((subscription) => leases.of({ subscription, epoch: 0 })?.lease ?? [])
+            const others = held.filter((one) => acquired.every(({ subscription }) => subscription !== one.subscription))
+            const two = others.map((one) => ({ ...one, attempts: 0, firstFailedAt: undefined, lanes: [] }))
+            return { ...claims, acquired: [...acquired, ...two] }
+          })
+      }
+    }
+  },
+  {
+    name: "a claim has no limit",
+    law: 18,
+    flaw: (store) => ({ claim: (owner, subscriptions) => store.claim(owner, subscriptions, all) })
+  },
+  {
+    name: "a claim is for one more",
+    law: 18,
+    flaw: (store) => ({
+      claim: (owner, subscriptions, limit) => store.claim(owner, subscriptions, limit > 0 ? limit + 1 : 0)
+    })
+  },
+  {
+    name: "an owner lives for ever",
+    law: 19,
+    flaw: (store) => ({ renew: (owner) => store.renew(owner, Duration.infinity) })
+  },
+  {
+    name: "an owner is another one each time",
+    law: 19,
+    flaw: (store) => ({ renew: ({ name }, ttl) => store.renew({ name }, ttl) })
+  },
+  {
+    name: "an owner that is gone keeps its id",
+    law: 19,
+    flaw: (store) => ({
+      renew: (owner, ttl) =>
+        Effect.map(store.renew(owner, ttl), (renewed) => ("id" in owner ? { ...renewed, id: owner.id } : renewed))
+    })
+  },
+  {
+    name: "a lease that is given back ends its owner",
+    law: 19,
+    flaw: (store) => ({ release: (owner) => store.release(owner, "all") })
+  },
+  {
+    name: "a lost lease may settle",
+    law: 20,
+    flaw: (store) => {
+      const leases = lateLeases(store)
+      return {
+        claim: leases.claim,
+        settle: (_, settlements) =>
+          Effect.map(
+            Effect.forEach(settlements, (one) => {
+              const { lease, owner } = leases.of(one.lease)!
+              return store.settle(owner, [{ ...one, lease }])
+            }),
+            (lost) => lost.flat()
           )
       }
     }
   },
   {
-    name: "a lost lease may acknowledge",
-    law: 13,
-    flaw: (store, { map }) => ({
-      acquire: noting(store, map),
-      acknowledge: (lease, keys) => store.acknowledge({ ...lease, epoch: map.get(lease.queue) ?? 0 }, keys)
-    })
-  },
-  {
     name: "a lost lease is given events",
-    law: 13,
-    flaw: (store, { map }) => ({
-      acquire: noting(store, map),
-      next: (lease, limits) => store.next({ ...lease, epoch: map.get(lease.queue) ?? 0 }, limits)
+    law: 20,
+    flaw: (store) => {
+      const leases = lateLeases(store)
+      return {
+        claim: leases.claim,
+        take: (_, wanted) =>
+          Effect.map(
+            Effect.forEach(wanted, (one) => {
+              const { lease, owner } = leases.of(one)!
+              return store.take(owner, [{ ...one, epoch: lease.epoch }])
+            }),
+            (taken) => taken.flat()
+          )
+      }
+    }
+  },
+  {
+    name: "nothing is settled when one lease of several is lost",
+    law: 20,
+    flaw: (store) => ({
+      settle: (owner, settlements) =>
+        Effect.flatMap(
+          store.settle(
+            owner,
+            mapAll(settlements, ({ lease }) => ({ lease, settled: [] }))
+          ),
+          (lost) => (lost.length > 0 ? Effect.succeed(lost) : store.settle(owner, settlements))
+        )
     })
   },
   {
-    name: "a lost lease may dead-letter",
-    law: 13,
-    flaw: (store, { map }) => ({
-      acquire: noting(store, map),
-      deadLetter: (lease, events) => store.deadLetter({ ...lease, epoch: map.get(lease.queue) ?? 0 }, events)
-    })
+    name: "a lease is woken once",
+    law: 21,
+    flaw: (store) => {
+      const woken = new Set<Subscription>()
+      return {
+        claim: (owner, subscriptions, limit) =>
+          Effect.map(store.claim(owner, subscriptions, limit), (claims) => {
+            const first = claims.woken.filter((id) => !woken.has(id))
+            for (const id of first) woken.add(id)
+            return { ...claims, woken: first }
+          })
+      }
+    }
   },
   {
-    name: "a lost lease releases that of the next owner",
-    law: 13,
-    flaw: (store, { map }) => ({
-      acquire: noting(store, map),
-      release: (lease) => store.release({ ...lease, epoch: map.get(lease.queue) ?? 0 })
+    name: "all leases are woken by each claim",
+    law: 21,
+    flaw: (store) => {
+      const leases = new Map<number, Array<Subscription>>()
+      return {
+        claim: (owner, subscriptions, limit) =>
+          Effect.map(store.claim(owner, subscriptions, limit), (claims) => {
+            const woken = leases.get(owner.id) ?? []
+            leases.set(owner.id, [...woken, ...claims.acquired.map(({ subscription }) => subscription)])
+            return { ...claims, woken }
+          })
+      }
+    }
+  },
+  {
+    name: "a claim does not answer how long it takes until the next",
+    law: 21,
+    flaw: (store) => ({
+      claim: (owner, subscriptions, limit) =>
+        Effect.map(store.claim(owner, subscriptions, limit), (claims) => ({ ...claims, wait: undefined }))
     })
   },
   {
     name: "changes has no element before there is one",
-    law: 14,
-    flaw: (store) => ({ changes: (queue) => Stream.drop(store.changes(queue), 1) })
+    law: 22,
+    flaw: (store) => ({ changes: Stream.drop(store.changes, 1) })
   },
   {
     name: "changes has the first element only",
-    law: 14,
-    flaw: (store) => ({
-      changes: (queue) => Stream.concat(Stream.take(store.changes(queue), 1), Stream.never)
-    })
+    law: 22,
+    flaw: (store) => ({ changes: Stream.concat(Stream.take(store.changes, 1), Stream.never) })
   },
   {
     name: "changes has nothing of other handles",
-    law: 14,
+    law: 22,
     flaw: (store, { map }) => {
-      const mine = `${map.size}`
-      map.set(mine, 0)
+      const mine = map.size
+      map.set(`${mine}`, mine)
       const counting = <A, E>(effect: Effect.Effect<A, E>) =>
         Effect.suspend(() => {
-          map.set("last", Number(mine))
+          map.set("last", mine)
           return effect
         })
       return {
-        append: (queue, payloads, limits) => counting(store.append(queue, payloads, limits)),
-        acknowledge: (lease, keys) => counting(store.acknowledge(lease, keys)),
-        release: (lease) => counting(store.release(lease)),
-        changes: (queue) =>
-          Stream.filter(store.changes(queue), () => map.get("last") === undefined || map.get("last") === Number(mine))
+        publish: (exchange, events, limits) => counting(store.publish(exchange, events, limits)),
+        settle: (owner, settlements) => counting(store.settle(owner, settlements)),
+        changes: Stream.filter(store.changes, () => (map.get("last") ?? mine) === mine)
       }
     }
   },
   {
     name: "a lease that is released has no change",
-    law: 14,
+    law: 22,
     flaw: (store, { map }) => ({
-      release: (lease) => {
-        map.set(lease.queue, 1)
-        return store.release(lease)
+      release: (owner, leases) => {
+        map.set("released", 1)
+        return store.release(owner, leases)
       },
-      changes: (queue) =>
-        Stream.filter(store.changes(queue), () => {
-          const released = map.get(queue) === 1
-          map.delete(queue)
-          return !released
-        })
+      changes: Stream.filter(store.changes, () => !map.delete("released"))
     })
   },
   {
     name: "epochs begin again when the data is opened again",
-    law: 15,
+    law: 23,
     flaw: (store, shared) => {
       const opened = ++shared.opened
       return {
-        acquire: (queue, ttl) =>
-          Effect.map(store.acquire(queue, ttl), (answer) =>
-            answer._tag === "Acquired" && opened > 2 ? { ...answer, lease: { ...answer.lease, epoch: 1 } } : answer
-          )
+        claim: (owner, subscriptions, limit) =>
+          Effect.map(store.claim(owner, subscriptions, limit), (claims) => ({
+            ...claims,
+            acquired: opened > 2 ? claims.acquired.map((one) => ({ ...one, epoch: 1 })) : claims.acquired
+          }))
       }
     }
   },
   {
     name: "dead letters are gone when the data is opened again",
-    law: 15,
+    law: 23,
     flaw: (store, shared) => {
       const opened = ++shared.opened
-      return { list: (queue, page) => (opened > 1 ? Effect.succeed([]) : store.list(queue, page)) }
+      return {
+        deadLetters: (subscription, page) => (opened > 1 ? Effect.succeed([]) : store.deadLetters(subscription, page))
+      }
     }
   },
   {
-    name: "appends overtake each other",
-    law: 16,
+    name: "events overtake each other",
+    law: 24,
     flaw: (store, { map }) => {
       const held: Array<Effect.Effect<unknown>> = []
       return {
-        append: (queue, payloads, limits) =>
+        publish: (exchange, events, limits) =>
           Effect.suspend(() => {
-            const n = (map.get(queue) ?? 0) + 1
-            map.set(queue, n)
+            const n = (map.get("n") ?? 0) + 1
+            map.set("n", n)
             // It is answered before it is committed, and the next one comes in between.
-            if (payloads.length === 2 && n % 5 === 0 && idOf(payloads[0]).includes(":")) {
-              held.push(Effect.orDie(store.append(queue, payloads, limits)))
-              return Effect.succeed(true)
+            if (events.length === 2 && n % 5 === 0 && idOf(events[0].payload).includes(":")) {
+              held.push(Effect.orDie(store.publish(exchange, events, limits)))
+              return Effect.succeed(events.map(() => ({ position: 1, matched: 1 })))
             }
-            return Effect.tap(store.append(queue, payloads, limits), () =>
-              Effect.forEach(held.splice(0), (append) => append, { discard: true })
+            return Effect.tap(store.publish(exchange, events, limits), () =>
+              Effect.forEach(held.splice(0), (publish) => publish, { discard: true })
             )
           })
       }
     }
   },
   {
-    name: "of two appends at once one is lost",
-    law: 16,
+    name: "of two that publish at once one is lost",
+    law: 24,
     flaw: (store, { map }) => ({
-      append: (queue, payloads, limits) =>
+      publish: (exchange, events, limits) =>
         Effect.suspend(() => {
-          const n = (map.get(queue) ?? 0) + 1
-          map.set(queue, n)
+          const n = (map.get("n") ?? 0) + 1
+          map.set("n", n)
           return Effect.andThen(
             Effect.yieldNow,
-            Effect.suspend(() => {
-              const alone = map.get(queue) === n
-              return alone ? store.append(queue, payloads, limits) : Effect.succeed(true)
-            })
+            Effect.suspend(() =>
+              map.get("n") === n
+                ? store.publish(exchange, events, limits)
+                : Effect.succeed(events.map(() => ({ position: 1, matched: 1 })))
+            )
           )
         })
     })
-  },
-  {
-    name: "an append that is rolled back stays",
-    law: 17,
-    flaw: (store) => ({
-      append: (queue, payloads, limits) =>
-        Effect.provideService(store.append(queue, payloads, limits), Transaction, undefined)
-    })
-  },
-  {
-    name: "what commits late is skipped",
-    law: 17,
-    flaw: (store, { map }) => ({
-      append: (queue, payloads, limits) =>
-        Effect.suspend(() => {
-          for (const payload of payloads) map.set(idOf(payload), map.size)
-          return store.append(queue, payloads, limits)
-        }),
-      next: (lease, limits) =>
-        Effect.map(store.next(lease, limits), (events) =>
-          events.filter(({ payload }) => (map.get(idOf(payload)) ?? 0) >= (map.get("\ncursor") ?? 0))
-        ),
-      acknowledge: (lease, keys) =>
-        Effect.flatMap(store.next(lease, everything), (events) => {
-          const acknowledged = events.filter(({ key }) => keys.includes(key))
-          if (acknowledged.some(({ payload }) => idOf(payload) === "early")) map.set("\ncursor", map.get("early") ?? 0)
-          return store.acknowledge(lease, keys)
-        })
-    })
-  },
-  {
-    name: "no append is in a transaction",
-    law: 17,
-    flaw: () => ({ inTransaction: Effect.succeed(false) })
   }
 ]
+
+/** Defects that no law has a scenario for: a random life finds them. */
+export const brokenInLife: ReadonlyArray<Omit<Broken, "law">> = [
+  {
+    name: "what is replayed while its subscription is paused is purged",
+    flaw: (store) => ({
+      replay: (subscription, positions) =>
+        Effect.flatMap(store.list({ exchange: "events" }), (found) =>
+          found.some(({ id, state }) => id === subscription && state === "paused")
+            ? store.purge(subscription, positions)
+            : store.replay(subscription, positions)
+        )
+    })
+  },
+  {
+    name: "an event in a lane is acknowledged when its owner leaves",
+    flaw: (store) => {
+      const leases = lateLeases(store)
+      return {
+        claim: leases.claim,
+        release: (owner, released) =>
+          Effect.gen(function* () {
+            for (const lease of released === "all" ? [] : released) {
+              const [taken] = yield* store.take(owner, [{ ...wantAll, ...lease }])
+              const [one, other] = taken?.deliveries ?? []
+              if (one?.lane !== undefined && one.lane === other?.lane)
+                yield* store.settle(owner, [{ lease, settled: [{ _tag: "Acknowledged", ...one }] }])
+            }
+            yield* store.release(owner, released)
+          })
+      }
+    }
+  }
+]
+
+const wantAll = { limits: everything, except: [], busy: [], perLane: all }

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, MemoryStore } from "effect-events/durable"
+import { DurableQueue, type EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet, settle } from "../support/virtual.ts"
 import { type Options, start } from "./support/process.ts"
-import { bytesOf, deadLettersOf, eventsOf, operationsOver, type Spy } from "./support/store.ts"
+import { bytesOf, deadLettersOf, eventsOf, processOver, queueOf, type Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
@@ -37,8 +37,8 @@ const receiving = (quick: (n: number) => boolean = () => false) =>
 /** Another owner takes the lease, and releases it. */
 const stolen = (memory: MemoryStore.Memory) =>
   Effect.gen(function* () {
-    const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
-    yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+    queueOf(memory).steal()
+    yield* queueOf(memory).release
   })
 
 type Receiver = Effect.Success<ReturnType<typeof receiving>>
@@ -127,18 +127,23 @@ describe("DurableQueue with several writes at once", () => {
       assert.deepStrictEqual(
         [receiver.received, receiver.begun],
         [
-          [2, 3],
-          [1, 2, 3]
+          // The rest of the key that hangs is set aside.
+          [2, 3, 4],
+          [1, 2, 3, 4]
         ]
       )
-      assert.isTrue(spy.calls.every(({ args, name }) => name !== "next" || (args[1] as { rows: number }).rows <= 4))
-      yield* receiver.end(1)
-      yield* receiver.end(11)
-      yield* TestClock.adjust(200)
-      assert.deepStrictEqual(receiver.received, [2, 3, 1, 11, 4])
-      for (const n of [21, 31, 41]) yield* receiver.end(n)
+      assert.isTrue(
+        spy.calls.every(
+          ({ args, name }) =>
+            name !== "take" || (args[1] as ReadonlyArray<EventStore.Wanted>).every(({ limits }) => limits.rows <= 4)
+        )
+      )
+      for (const n of [1, 11, 21, 31, 41]) {
+        yield* receiver.end(n)
+        yield* TestClock.adjust(200)
+      }
       yield* queue.flush
-      assert.deepStrictEqual(receiver.received.slice(-3), [21, 31, 41])
+      assert.deepStrictEqual(receiver.received, [2, 3, 4, 1, 11, 21, 31, 41])
     })
   )
 
@@ -184,7 +189,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* queue.writeSome!([1, 2])
       yield* settle
       // What it answers is from before.
-      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      spy.act = (name, run) => (name === "take" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       yield* queue.write(3)
       yield* TestClock.adjust(100)
       yield* receiver.end(1)
@@ -326,7 +331,7 @@ describe("DurableQueue with several writes at once", () => {
       })
       yield* queue.writeSome!([1, 11])
       yield* settle
-      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      spy.act = (name, run) => (name === "figures" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       const writing = yield* Effect.forkChild(queue.writeSome!([2, 3, 4]))
       yield* settle
       const ended = end === "deadLettered" ? receiver.fail : receiver.end
@@ -349,9 +354,9 @@ describe("DurableQueue with several writes at once", () => {
       const { memory, queue } = yield* started(receiver, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 2, 11, 12, 21])
       yield* settle
-      const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+      queueOf(memory).steal()
       yield* TestClock.adjust(1_000)
-      yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+      yield* queueOf(memory).release
       yield* TestClock.adjust(1_000)
       // They are under way still, and no other owner has them.
       assert.deepStrictEqual(receiver.begun, [1, 2])
@@ -371,11 +376,11 @@ describe("DurableQueue with several writes at once", () => {
         const { memory, queue } = yield* started(receiver, { concurrency, leaseTtl: 1_000 })
         yield* queue.writeSome!([1, 2, 3, 4, 5])
         yield* settle
-        const other = memory.queue("events")
-        const epoch = other.acquire(1, Number.MAX_SAFE_INTEGER)
-        other.acknowledge(other.next({ rows: 4, bytes: Number.POSITIVE_INFINITY }).map(({ key }) => key))
+        const other = queueOf(memory)
+        other.steal()
+        other.acknowledge(other.positions().slice(0, 4))
         yield* TestClock.adjust(1_000)
-        yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+        yield* queueOf(memory).release
         yield* TestClock.adjust(1_000)
         for (const n of range(1, concurrency)) yield* receiver.end(n)
         yield* receiver.end(5)
@@ -397,11 +402,11 @@ describe("DurableQueue with several writes at once", () => {
       const { memory, queue } = yield* start(sink, { concurrency: 2, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 11, 21, 31])
       yield* settle
-      const other = memory.queue("events")
-      const epoch = other.acquire(1, Number.MAX_SAFE_INTEGER)
+      const other = queueOf(memory)
+      other.steal()
       other.acknowledge([2, 3])
       yield* TestClock.adjust(1_000)
-      yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+      yield* queueOf(memory).release
       yield* TestClock.adjust(1_000)
       yield* Deferred.succeed(end, undefined)
       yield* settle
@@ -416,7 +421,7 @@ describe("DurableQueue with several writes at once", () => {
       const { memory, queue, spy } = yield* started(receiver, { concurrency: 3, partitionBy: byTens, leaseTtl: 1_000 })
       yield* queue.writeSome!([1, 2])
       yield* settle
-      spy.act = (name, run) => (name === "acquire" ? Effect.tap(run, () => Effect.sleep(500)) : run)
+      spy.act = (name, run) => (name === "claim" ? Effect.tap(run, () => Effect.sleep(500)) : run)
       yield* stolen(memory)
       yield* TestClock.adjust(400)
       // No owner has the lease now, so they are not dead-lettered.
@@ -459,7 +464,7 @@ describe("DurableQueue with several writes at once", () => {
       yield* settle
       yield* stolen(memory)
       yield* TestClock.adjust(2_000)
-      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      spy.act = (name, run) => (name === "take" ? Effect.tap(run, () => Effect.sleep(50)) : run)
       yield* queue.write(31)
       yield* TestClock.adjust(10)
       yield* Deferred.succeed(end, undefined)
@@ -480,7 +485,7 @@ describe("DurableQueue with several writes at once", () => {
       // By the time it is dead-lettered, its lease is not the one that the queue has.
       spy.act = (name, run) => {
         if (name === "deadLetter") return Effect.delay(run, 600)
-        return name === "next" && state === "being read" ? Effect.tap(run, () => Effect.sleep(400)) : run
+        return name === "take" && state === "being read" ? Effect.tap(run, () => Effect.sleep(400)) : run
       }
       yield* stolen(memory)
       yield* receiver.fail(1)
@@ -495,18 +500,18 @@ describe("DurableQueue with several writes at once", () => {
   it.effect('onUndecodable "pause" waits for what is before it', () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
-      yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf("odd"), bytesOf(4)], undefined)
+      const store = yield* processOver(memory)
+      yield* store.append([bytesOf(1), bytesOf(2), bytesOf("odd"), bytesOf(4)])
       const receiver = yield* receiving()
       yield* started(receiver, { memory, concurrency: 3, onUndecodable: "pause" })
       yield* settle
       assert.deepStrictEqual(receiver.begun, [1, 2])
       yield* receiver.end(1)
       // It has the lease as long as something is under way.
-      assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Held")
+      assert.strictEqual((yield* store.acquire(Duration.seconds(1))) !== undefined, false)
       yield* receiver.end(2)
       yield* TestClock.adjust(200)
-      assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
+      assert.strictEqual((yield* store.acquire(Duration.seconds(1))) !== undefined, true)
       assert.deepStrictEqual(eventsOf(memory), ["odd", 4])
       assert.deepStrictEqual(receiver.begun, [1, 2])
     }).pipe(quiet)
@@ -515,17 +520,17 @@ describe("DurableQueue with several writes at once", () => {
   it.effect('onUndecodable "pause" acknowledges what was delivered while the queue was read', () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
+      const store = yield* processOver(memory)
       const receiver = yield* receiving()
       const { queue, spy } = yield* started(receiver, { memory, concurrency: 2, onUndecodable: "pause" })
       yield* queue.write(1)
       yield* settle
-      spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(50)) : run)
-      yield* store.append("events", [bytesOf("odd")], undefined)
+      spy.act = (name, run) => (name === "take" ? Effect.tap(run, () => Effect.sleep(50)) : run)
+      yield* store.append([bytesOf("odd")])
       yield* settle
       yield* receiver.end(1)
       yield* TestClock.adjust(200)
-      assert.strictEqual((yield* store.acquire("events", Duration.seconds(1)))._tag, "Acquired")
+      assert.strictEqual((yield* store.acquire(Duration.seconds(1))) !== undefined, true)
       assert.deepStrictEqual(eventsOf(memory), ["odd"])
     }).pipe(quiet)
   )
@@ -546,8 +551,8 @@ describe("DurableQueue with several writes at once", () => {
         assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
       }
       assert.deepStrictEqual(eventsOf(memory), [])
-      const store = yield* operationsOver(memory)
-      yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
+      const store = yield* processOver(memory)
+      yield* store.append([bytesOf(1), bytesOf(2), bytesOf(3)])
       yield* queue.flush
       assert.deepStrictEqual([receiver.received, deadLettersOf(memory)], [[1, 3], [2]])
       isStrict = false

@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Data, Effect, Schedule, Schema } from "effect"
+import { Data, Effect, Fiber, Schedule, Schema } from "effect"
 import { EventSink, RetryingSink, RetryStrategy } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
 import { identity, start } from "./support/process.ts"
-import { bytesOf, deadLettersOf, eventsOf, operationsOver } from "./support/store.ts"
+import { bytesOf, deadLettersOf, eventsOf, processOver, queueOf } from "./support/store.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {
   override get message(): string {
@@ -114,8 +114,8 @@ describe("the dead letters of a DurableQueue", () => {
       const { memory, queue, spy } = yield* failingOn(() => true)
       yield* EventSink.writeAll(queue, range(1, 1200))
       yield* queue.flush
-      assert.strictEqual(memory.queue("events").size.deadLetters, 1200)
-      spy.act = (name, run) => (name === "list" ? Effect.andThen(queue.flush as Effect.Effect<void>, run) : run)
+      assert.strictEqual(queueOf(memory).figures().deadLetters, 1200)
+      spy.act = (name, run) => (name === "deadLetters" ? Effect.andThen(queue.flush as Effect.Effect<void>, run) : run)
       assert.strictEqual(yield* queue.deadLetters.replay("all"), 1200)
       yield* queue.flush
       const list = yield* queue.deadLetters.list({ limit: 2_000 })
@@ -128,9 +128,10 @@ describe("the dead letters of a DurableQueue", () => {
       const { memory, queue } = yield* failingOn(() => true)
       yield* queue.writeSome!([1, ...range(2, 100)])
       yield* queue.flush
-      yield* Effect.forkChild(EventSink.writeAll(queue, range(101, 600)))
+      const writer = yield* Effect.forkChild(EventSink.writeAll(queue, range(101, 600)))
       const purged = yield* queue.deadLetters.purge("all")
       assert.isAtLeast(purged, 100)
+      yield* Fiber.join(writer)
       yield* queue.flush
       yield* settle
       const left = deadLettersOf(memory)
@@ -156,8 +157,8 @@ describe("the dead letters of a DurableQueue", () => {
   it.effect("are decoded anew when their turn comes", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
-      yield* store.append("events", [bytesOf("odd"), bytesOf(1)], undefined)
+      const store = yield* processOver(memory)
+      yield* store.append([bytesOf("odd"), bytesOf(1)])
       const old = yield* start(yield* TestSink.recording<number>(), { memory })
       yield* old.queue.flush
       yield* old.close
@@ -176,8 +177,8 @@ describe("the dead letters of a DurableQueue", () => {
   it.effect("that still do not decode are dead-lettered again, without an attempt", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
-      yield* store.append("events", [bytesOf("odd")], undefined)
+      const store = yield* processOver(memory)
+      yield* store.append([bytesOf("odd")])
       const { queue } = yield* start(yield* TestSink.recording<number>(), { memory })
       yield* queue.flush
       yield* queue.deadLetters.replay("all")
@@ -221,9 +222,9 @@ describe("the dead letters of a DurableQueue", () => {
       const { queue, spy } = yield* failingOn(() => true)
       yield* queue.write(1)
       yield* queue.flush
-      spy.fail(["list", "replay", "purge", "size"])
+      spy.fail(["deadLetters", "replay", "purge", "figures", "bounds"])
       const { deadLetters, flush, pending } = queue
-      const asked = [deadLetters.list(), deadLetters.replay("all"), deadLetters.purge({ key: 1 }), pending, flush]
+      const asked = [deadLetters.list(), deadLetters.replay("all"), deadLetters.purge({ position: 1 }), pending, flush]
       for (const one of asked) {
         const failure = yield* Effect.flip(one as Effect.Effect<unknown, EventStore.EventStoreError>)
         assert.instanceOf(failure, EventStore.EventStoreError)

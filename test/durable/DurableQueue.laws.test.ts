@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, MemoryStore } from "effect-events/durable"
+import { deadLettersOf, eventsOf } from "./support/store.ts"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
 /** The log must not have the content. */
@@ -21,13 +22,12 @@ interface Config extends Options {
 /** Where several are delivered at once: every other event has the same key. */
 const half = ({ id }: Event): unknown => Number(id.slice(3)) % 2
 
-const decode = ({ payload }: { readonly payload: Uint8Array }) => JSON.parse(new TextDecoder().decode(payload)) as Event
-
 /** What the memory holds, past the queue and its store, and without its lease. */
 const remaining = (memory: MemoryStore.Memory) =>
   Effect.sync(() => ({
-    waiting: memory.queue("events").next({ rows: 1_000, bytes: Number.POSITIVE_INFINITY }).map(decode),
-    deadLetters: memory.queue("events").list(undefined, 1_000).map(decode)
+    // What the memory holds are events of this test's own.
+    waiting: eventsOf(memory) as ReadonlyArray<Event>,
+    deadLetters: deadLettersOf(memory) as ReadonlyArray<Event>
   }))
 
 const subjects = (

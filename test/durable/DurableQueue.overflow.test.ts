@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, eventsOf, operationsOver, Spy } from "./support/store.ts"
+import { Spy, bytesOf, error, eventsOf, processOver, queueOf } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -74,9 +74,9 @@ describe("DurableQueue that is full", () => {
         yield* settle
         let reads = 0
         // The first read gets its answer last.
-        spy.act = (name, run) => (name === "next" ? Effect.tap(run, () => Effect.sleep(++reads === 1 ? 200 : 50)) : run)
-        const other = yield* operationsOver(memory)
-        yield* other.append("events", [bytesOf(1), ...range(2, 6).map(bytesOf)], undefined)
+        spy.act = (name, run) => (name === "take" ? Effect.tap(run, () => Effect.sleep(++reads === 1 ? 200 : 50)) : run)
+        const other = yield* processOver(memory)
+        yield* other.append([bytesOf(1), ...range(2, 6).map(bytesOf)])
         yield* TestClock.adjust("2 seconds")
         yield* queue.flush
         assert.deepStrictEqual([...receiver.received, ...dropped].toSorted(), range(1, 6))
@@ -95,7 +95,7 @@ describe("DurableQueue that is full", () => {
         yield* queue.write(1)
         yield* settle
         // It would wait for a connection that its caller has.
-        spy.hang(["size", "next"])
+        spy.hang(["figures", "take"])
         inside = true
         const fiber = yield* Effect.forkChild(Effect.andThen(queue.write(2), queue.write(3)))
         yield* settle
@@ -148,7 +148,7 @@ describe("DurableQueue that is full", () => {
         yield* queue.writeSome!([1, 2])
         yield* settle
         // By the time of the answer 1 is gone.
-        spy.act = (name, run) => (name === "size" ? Effect.tap(run, () => Effect.sleep(200)) : run)
+        spy.act = (name, run) => (name === "figures" ? Effect.tap(run, () => Effect.sleep(200)) : run)
         yield* Effect.forkChild(queue.write(3))
         yield* TestClock.adjust("2 seconds")
         assert.deepStrictEqual([dropped, eventsOf(memory)], [[], [2, 3]])
@@ -206,13 +206,13 @@ describe("DurableQueue that is full", () => {
           yield* settle
           let fails = true
           spy.act = (name, run) => {
-            if (name === "size") return Effect.tap(run, () => Effect.sleep(100))
+            if (name === "figures") return Effect.tap(run, () => Effect.sleep(100))
             if (name !== "acknowledge" || !fails) return run
             fails = false
             return Effect.fail(error(name))
           }
-          const other = yield* operationsOver(memory)
-          yield* other.append("events", [bytesOf(1), ...range(2, 5).map(bytesOf)], undefined)
+          const other = yield* processOver(memory)
+          yield* other.append([bytesOf(1), ...range(2, 5).map(bytesOf)])
           yield* TestClock.adjust("1 minute")
           assert.deepStrictEqual(eventsOf(memory), [])
           assert.deepStrictEqual([receiver.received, dropped, fails], [[4, 5], [1, 2, 3], false])
@@ -228,15 +228,15 @@ describe("DurableQueue that is full", () => {
           for (const n of range(2, 3)) yield* queue.write(n)
           yield* TestClock.adjust("15 seconds")
           assert.deepStrictEqual(dropped, [2])
-          const other = yield* operationsOver(memory)
-          const acquired = yield* other.acquire("events", Duration.minutes(1))
-          if (acquired._tag !== "Acquired") return assert.fail("the lease has run out")
+          const other = yield* processOver(memory)
+          const acquired = yield* other.acquire(Duration.minutes(1))
+          if (acquired === undefined) return assert.fail("the lease has not run out")
           spy.heal()
           yield* TestClock.adjust("10 seconds")
           yield* receiver.release
           yield* settle
-          yield* other.acknowledge(acquired.lease, [1])
-          yield* other.release(acquired.lease)
+          yield* other.acknowledge(acquired, [1])
+          yield* other.release(acquired)
           yield* TestClock.adjust("1 minute")
           assert.deepStrictEqual([receiver.received, dropped, eventsOf(memory)], [[1, 3], [2], []])
         }).pipe(quiet)
@@ -277,11 +277,11 @@ describe("DurableQueue that is full", () => {
         yield* queue.write(1)
         yield* settle
         // The answer to how much there is takes its time on the way back.
-        spy.act = (name, run) => (name === "size" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        spy.act = (name, run) => (name === "figures" ? Effect.tap(run, () => Effect.sleep(100)) : run)
         yield* Effect.forkChild(queue.write(2))
         yield* settle
-        const other = yield* operationsOver(memory)
-        yield* other.append("events", [bytesOf(3), bytesOf(4)], undefined)
+        const other = yield* processOver(memory)
+        yield* other.append([bytesOf(3), bytesOf(4)])
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(
           [dropped, eventsOf(memory)],
@@ -297,10 +297,10 @@ describe("DurableQueue that is full", () => {
     const large = (capacity: number, sizes: ReadonlyArray<number>) =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
-        const store = yield* operationsOver(memory)
+        const store = yield* processOver(memory)
         const text = (size: number, i: number) => bytesOf(String(i).padEnd(size - 2))
         const append = (from: number, some: ReadonlyArray<number>) =>
-          Effect.forEach(some, (size, i) => store.append("events", [text(size, from + i)], undefined))
+          Effect.forEach(some, (size, i) => store.append([text(size, from + i)]))
         yield* append(0, sizes.slice(0, 1))
         const given: Array<number> = []
         const dropped: Array<number> = []
@@ -322,10 +322,14 @@ describe("DurableQueue that is full", () => {
           onDropped: ({ event }) => Effect.sync(() => void dropped.push(Number(event)))
         })(receiver).pipe(
           Effect.provideService(EventStore.EventStore, {
-            ...store,
-            next: (lease, limits) =>
-              Effect.tap(store.next(lease, limits), (stored) =>
-                Effect.sync(() => given.push(stored.reduce((sum, { payload }) => sum + payload.length, 0)))
+            ...store.store,
+            take: (owner, wanted) =>
+              Effect.tap(store.store.take(owner, wanted), (taken) =>
+                Effect.sync(() =>
+                  given.push(
+                    taken.flatMap(({ deliveries }) => deliveries).reduce((sum, { payload }) => sum + payload.length, 0)
+                  )
+                )
               )
           })
         )
@@ -334,7 +338,7 @@ describe("DurableQueue that is full", () => {
         given.length = 0
         yield* append(1, sizes.slice(1))
         yield* settle
-        return { given, dropped, rows: memory.queue("events").size.rows }
+        return { given, dropped, rows: queueOf(memory).figures().pending }
       })
     const mega = 1024 * 1024
 
@@ -362,12 +366,12 @@ describe("DurableQueue that is full", () => {
     it.effect("is done when only events in flight are left", () =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
-        const other = yield* operationsOver(memory)
-        yield* other.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
+        const other = yield* processOver(memory)
+        yield* other.append([bytesOf(1), bytesOf(2), bytesOf(3)])
         const receiver = yield* TestSink.hanging<number>({ batchSize: 10, drainTimeout: 0 })
         const spy = new Spy()
         // It takes all of them before it learns that they are too many.
-        spy.fail(["size"])
+        spy.fail(["figures"])
         const { queue } = yield* start(receiver, { memory, spy, capacity: 2, overflow: "drop-oldest", drainTimeout: 0 })
         yield* TestClock.adjust("1 second")
         spy.heal()
@@ -375,17 +379,16 @@ describe("DurableQueue that is full", () => {
         yield* queue.write(4)
         yield* settle
         assert.deepStrictEqual(eventsOf(memory), [1, 2, 3])
-        assert.isAtMost(spy.count("next"), 4)
+        assert.isAtMost(spy.count("take"), 4)
       }).pipe(quiet)
     )
 
     it.effect("drops what it finds when it takes over", () =>
       Effect.gen(function* () {
         const memory = yield* MemoryStore.makeMemory
-        const before = yield* operationsOver(memory)
-        yield* before.append("events", [bytesOf(1), bytesOf(2), bytesOf(3), bytesOf(4)], undefined)
-        const lease = yield* before.acquire("events", Duration.seconds(10))
-        assert.strictEqual(lease._tag, "Acquired")
+        const before = yield* processOver(memory)
+        yield* before.append([bytesOf(1), bytesOf(2), bytesOf(3), bytesOf(4)])
+        assert.isDefined(yield* before.acquire(Duration.seconds(10)))
         const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
         const dropped: Array<number> = []
         yield* start(receiver, {
@@ -601,7 +604,7 @@ describe("DurableQueue that is full", () => {
         spy.calls.length = 0
         const writers = yield* Effect.all(range(101, 200).map((n) => Effect.forkChild(queue.write(n))))
         yield* settle
-        assert.strictEqual(spy.count("append"), 2)
+        assert.strictEqual(spy.count("publish"), 2)
         assert.isTrue(writers.every((writer) => writer.pollUnsafe() !== undefined))
         if (overflow === "reject") assert.isTrue(writers.every((writer) => isRefused(writer.pollUnsafe())))
         else assert.deepStrictEqual(dropped, range(101, 200))
@@ -624,8 +627,8 @@ describe("DurableQueue that is full", () => {
         yield* settle
         assert.deepStrictEqual(eventsOf(memory), [1, 2, 3, 300_000, 30])
         const appended = spy.calls
-          .filter(({ name }) => name === "append")
-          .map(({ args }) => args[1] as Array<Uint8Array>)
+          .filter(({ name }) => name === "publish")
+          .map(({ args }) => (args[1] as ReadonlyArray<EventStore.NewEvent>).map(({ payload }) => payload))
         // Each time first with those that may share a commit.
         assert.deepStrictEqual(
           appended.map((payloads) => new TextDecoder().decode(payloads[0])),
@@ -638,11 +641,11 @@ describe("DurableQueue that is full", () => {
       Effect.gen(function* () {
         const { memory, queue, spy } = yield* crowded
         yield* queue.writeSome!([4, 5])
-        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        spy.act = (name, run) => (name === "publish" ? Effect.tap(run, () => Effect.sleep(100)) : run)
         const early = yield* Effect.forkChild(queue.write(6))
         yield* settle
         const late = yield* Effect.forkChild(queue.write(7))
-        memory.queue("events").acknowledge([1])
+        queueOf(memory).acknowledge([1])
         yield* TestClock.adjust("1 second")
         assert.isDefined(early.pollUnsafe())
         assert.deepStrictEqual([late.pollUnsafe(), eventsOf(memory)], [Exit.void, range(2, 5).concat(7)])
@@ -653,12 +656,12 @@ describe("DurableQueue that is full", () => {
       Effect.gen(function* () {
         const { memory, queue, spy } = yield* crowded
         yield* queue.writeSome!([4, 5])
-        spy.act = (name, run) => (name === "append" ? Effect.tap(run, () => Effect.sleep(100)) : run)
+        spy.act = (name, run) => (name === "publish" ? Effect.tap(run, () => Effect.sleep(100)) : run)
         const writers = yield* Effect.all(range(6, 8).map((n) => Effect.forkChild(queue.write(n))))
         // 6 is tried alone, and interrupted.
         yield* TestClock.adjust(150)
         yield* Fiber.interrupt(writers[0]!)
-        memory.queue("events").acknowledge([1])
+        queueOf(memory).acknowledge([1])
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual([writers[1]!.pollUnsafe(), eventsOf(memory)], [Exit.void, range(2, 5).concat(7)])
       })
@@ -734,7 +737,7 @@ describe("DurableQueue that is full", () => {
         onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
       })
       yield* queue.write(1)
-      spy.act = (name, run) => (name === "append" ? Effect.delay(run, 100) : run)
+      spy.act = (name, run) => (name === "publish" ? Effect.delay(run, 100) : run)
       const second = yield* Effect.forkChild(queue.write(2))
       yield* settle
       yield* Fiber.interrupt(second)

@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { EventSink } from "effect-events"
-import { MemoryStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
-import { start } from "./support/process.ts"
-import { Ownership } from "../../src/durable/internal/ownership.ts"
-import { bytesOf, error, deadLettersOf, eventsOf, operationsAround, operationsOver, Spy } from "./support/store.ts"
+import { identity, start } from "./support/process.ts"
+
+import { Spy, bytesOf, deadLettersOf, error, eventsOf, processOver, queueOf } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -86,7 +86,7 @@ describe("DurableQueue, owned", () => {
       yield* settle
       const deaf = Stream.concat(Stream.succeed(undefined), Stream.never)
       const receiver = yield* TestSink.recording<number>()
-      const { queue } = yield* start(receiver, { memory, store: (store) => ({ ...store, changes: () => deaf }) })
+      const { queue } = yield* start(receiver, { memory, store: (store) => ({ ...store, changes: deaf }) })
       yield* queue.write(1)
       const flush = yield* Effect.forkChild(queue.flush)
       yield* TestClock.adjust(1_300)
@@ -122,7 +122,9 @@ describe("DurableQueue, owned", () => {
     Effect.gen(function* () {
       for (const leaseTtl of ["10 seconds", "2 seconds"] as const) {
         const { owner, second, standby } = yield* two({ leaseTtl })
-        owner.spy.hang(["renew", "acquire", "next", "acknowledge"])
+        yield* owner.queue.write(0)
+        yield* owner.queue.flush
+        owner.spy.hang(["renew", "claim", "take", "acknowledge"])
         yield* standby.queue.write(1)
         const ttl = leaseTtl === "10 seconds" ? 10_000 : 2_000
         yield* TestClock.adjust(ttl - 10)
@@ -134,23 +136,29 @@ describe("DurableQueue, owned", () => {
     })
   )
 
-  it.effect("requests the lease no more often than four times a second, whatever is written", () =>
-    Effect.gen(function* () {
-      const { standby } = yield* two()
-      standby.spy.calls.length = 0
-      for (const n of range(1, 100)) {
-        yield* standby.queue.write(n)
-        yield* TestClock.adjust(10)
-      }
-      assert.isAtMost(standby.spy.count("acquire"), 5)
-      // And seldom for how much there is.
-      assert.isAtMost(standby.spy.count("size"), 1)
-    })
+  it.effect(
+    "claims a few times without a lease, and then no more often than four times a second, whatever is written",
+    () =>
+      Effect.gen(function* () {
+        const { owner, standby } = yield* two()
+        yield* owner.queue.write(0)
+        yield* owner.queue.flush
+        standby.spy.calls.length = 0
+        for (const n of range(1, 100)) {
+          yield* standby.queue.write(n)
+          yield* TestClock.adjust(10)
+        }
+        assert.isAtMost(standby.spy.count("claim"), 8 + 5)
+        // And seldom for how much there is.
+        assert.isAtMost(standby.spy.count("figures"), 1)
+      })
   )
 
   it.effect("renews at every third of leaseTtl", () =>
     Effect.gen(function* () {
       const { owner } = yield* two({ leaseTtl: "3 seconds" })
+      yield* owner.queue.write(1)
+      yield* owner.queue.flush
       owner.spy.calls.length = 0
       yield* TestClock.adjust("30 seconds")
       assert.isAtLeast(owner.spy.count("renew"), 29)
@@ -172,9 +180,9 @@ describe("DurableQueue, owned", () => {
           pause()
           yield* TestClock.adjust("20 seconds")
           // Another has taken the lease, and delivered the first.
-          const other = yield* operationsOver(memory)
-          const acquired = yield* other.acquire("events", Duration.hours(1))
-          assert.strictEqual(acquired._tag, "Acquired")
+          const other = yield* processOver(memory)
+          const acquired = yield* other.acquire(Duration.hours(1))
+          assert.isDefined(acquired)
           yield* TestClock.adjust("40 seconds")
           spy.calls.length = 0
           yield* resume
@@ -182,7 +190,7 @@ describe("DurableQueue, owned", () => {
           // The write that was under way ended; nothing else began.
           assert.deepStrictEqual(receiver.attempts, 1)
           assert.deepStrictEqual(eventsOf(memory), [1, 2, 3])
-          assert.strictEqual(spy.count("next"), 0)
+          assert.strictEqual(spy.count("take"), 0)
           const warnings = logs.filter(({ level }) => level === "WARN")
           assert.strictEqual(warnings.length, 1)
           assert.isTrue(warnings[0]!.line.includes("lost its lease"))
@@ -208,8 +216,8 @@ describe("DurableQueue, owned", () => {
         yield* settle
         spy.hang(["renew", "acknowledge"])
         yield* TestClock.adjust("30 seconds")
-        const other = yield* operationsOver(memory)
-        if (isTaken) yield* other.acquire("events", Duration.hours(1))
+        const other = yield* processOver(memory)
+        if (isTaken) yield* other.acquire(Duration.hours(1))
         yield* TestClock.adjust("30 seconds")
         // The write that was under way has ended, and the store has not answered yet.
         assert.deepStrictEqual(received, [1])
@@ -248,8 +256,8 @@ describe("DurableQueue, owned", () => {
       yield* settle
       pause()
       yield* TestClock.adjust("20 seconds")
-      const other = yield* operationsOver(memory)
-      yield* other.acquire("events", Duration.hours(1))
+      const other = yield* processOver(memory)
+      yield* other.acquire(Duration.hours(1))
       yield* TestClock.adjust("40 seconds")
       yield* resume
       assert.deepStrictEqual([deadLettersOf(memory), eventsOf(memory), receiver.received], [[], [1, 2], []])
@@ -259,7 +267,6 @@ describe("DurableQueue, owned", () => {
   it.effect("of a batch of which one event is left to the next owner, nothing passes that event", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
       const received: Array<number> = []
       let isBad = true
       const act = (n: number) => {
@@ -282,8 +289,8 @@ describe("DurableQueue, owned", () => {
         spy.act = (name, run) => {
           if (name !== "deadLetter") return run
           isBad = false
-          const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
-          return Effect.andThen(Effect.orDie(store.release({ queue: "events", epoch })), run)
+          queueOf(memory).steal()
+          return Effect.andThen(queueOf(memory).release, run)
         }
         const { close, queue } = yield* start(receiver, { memory, spy })
         yield* queue.writeSome!([1, 2, 3, 4])
@@ -300,24 +307,23 @@ describe("DurableQueue, owned", () => {
       const memory = yield* MemoryStore.makeMemory
       const spy = new Spy()
       const receiver = yield* TestSink.recording<number>()
-      const other = yield* operationsOver(memory)
-      yield* other.append("events", [bytesOf(1), bytesOf(2)], undefined)
+      const other = yield* processOver(memory)
+      yield* other.append([bytesOf(1), bytesOf(2)])
       // The answer is long on its way.
       let lost = false
       spy.act = (name, run) => {
-        if (name === "next" && !lost) return Effect.tap(run, () => Effect.sleep("30 seconds"))
+        if (name === "take" && !lost) return Effect.tap(run, () => Effect.sleep("30 seconds"))
         if (name === "renew" && !lost) return Effect.fail(error(name))
         return run
       }
       yield* start(receiver, { memory, spy })
       yield* TestClock.adjust("15 seconds")
-      const acquired = yield* other.acquire("events", Duration.minutes(1))
-      assert.isTrue(acquired._tag === "Acquired")
-      if (acquired._tag !== "Acquired") return
-      yield* other.acknowledge(acquired.lease, [1, 2])
+      const acquired = yield* other.acquire(Duration.minutes(1))
+      if (acquired === undefined) return assert.fail("the lease has not run out")
+      yield* other.acknowledge(acquired, [1, 2])
       lost = true
       yield* TestClock.adjust("14 seconds")
-      yield* other.release(acquired.lease)
+      yield* other.release(acquired)
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(receiver.received, [])
     }).pipe(quiet)
@@ -326,7 +332,7 @@ describe("DurableQueue, owned", () => {
   it.effect("gets the lease back, and goes on with what the other has left", () =>
     Effect.gen(function* () {
       const { first, memory, owner, second, standby } = yield* two()
-      owner.spy.fail(["renew", "acquire", "next", "acknowledge"])
+      owner.spy.fail(["renew", "claim", "take", "acknowledge"])
       yield* standby.queue.write(1)
       yield* TestClock.adjust("15 seconds")
       assert.deepStrictEqual(second.received, [1])
@@ -340,21 +346,30 @@ describe("DurableQueue, owned", () => {
     }).pipe(quiet)
   )
 
-  it.effect("a second request for the lease waits for the answer of the first", () =>
+  it.effect("made twice in one process: one delivers, and the other takes over when it closes", () =>
     Effect.gen(function* () {
-      const memory = yield* MemoryStore.makeMemory
-      const spy = new Spy()
-      spy.act = (name, run) => (name === "acquire" ? Effect.delay(run, "1 second") : run)
-      const store = yield* operationsAround(memory, spy.around)
-      const context = yield* Effect.context<never>()
-      const ownership = new Ownership("events", store, Duration.seconds(10), Effect.void, context)
-      const first = yield* Effect.forkChild(ownership.acquire)
+      const names = ["first", "second", "third"] as const
+      const received: Array<string> = []
+      const [first, second, third] = yield* Effect.forEach(names, (name) =>
+        Effect.gen(function* () {
+          const scope = yield* Scope.make()
+          const receiver = EventSink.make((n: number) => Effect.sync(() => void received.push(`${name} ${n}`)))
+          const queue = yield* Scope.provide(Effect.flatMap(receiver, DurableQueue.make(identity)), scope)
+          yield* settle
+          return { queue, close: Scope.close(scope, Exit.void) }
+        })
+      )
+      if (first === undefined || second === undefined || third === undefined) return assert.fail("there are three")
+      yield* third.queue.write(1)
+      yield* third.queue.flush
+      yield* second.close
+      yield* first.queue.write(2)
       yield* settle
-      yield* Fiber.interrupt(first)
-      const second = yield* Effect.forkChild(ownership.acquire)
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(yield* Fiber.join(second), 0)
-      assert.deepStrictEqual([spy.count("acquire"), ownership.lease?.epoch], [1, 1])
-    })
+      yield* first.close
+      yield* third.queue.write(3)
+      yield* settle
+      assert.deepStrictEqual(received, ["first 1", "first 2", "third 3"])
+      yield* third.close
+    }).pipe(Effect.provide(MemoryStore.layer))
   )
 })

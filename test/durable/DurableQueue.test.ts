@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, error, eventsOf, operationsOver, Spy } from "./support/store.ts"
+import { Spy, bytesOf, error, eventsOf, processOver } from "./support/store.ts"
 
 describe("DurableQueue", () => {
   it.effect("queues of one name are one queue, and of two names two", () =>
@@ -32,12 +32,12 @@ describe("DurableQueue", () => {
   it.effect("`pending` counts what is stored and not acknowledged, by any process", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
+      const store = yield* processOver(memory)
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
       const { queue } = yield* start(receiver, { memory })
       assert.strictEqual(yield* queue.pending, 0)
       yield* queue.write(1)
-      yield* store.append("events", [bytesOf(2), bytesOf(3)], undefined)
+      yield* store.append([bytesOf(2), bytesOf(3)])
       assert.strictEqual(yield* queue.pending, 3)
       yield* receiver.release
       yield* queue.flush
@@ -99,8 +99,8 @@ describe("DurableQueue", () => {
   it.effect("health counts what a process before has left, and what others write", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
-      const store = yield* operationsOver(memory)
-      yield* store.append("events", [bytesOf(1), bytesOf(2), bytesOf(3)], undefined)
+      const store = yield* processOver(memory)
+      yield* store.append([bytesOf(1), bytesOf(2), bytesOf(3)])
       const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
       const { queue } = yield* start(receiver, { memory })
       yield* settle
@@ -117,12 +117,16 @@ describe("DurableQueue", () => {
       const receiver = yield* TestSink.recording<number>()
       // A transaction that is rolled back after the write.
       const { memory, queue } = yield* start(receiver, {
-        store: (store) => ({ ...store, inTransaction: Effect.succeed(true), append: () => Effect.succeed(true) })
+        store: (store) => ({
+          ...store,
+          inTransaction: Effect.succeed(true),
+          publish: (_, events) => Effect.succeed(events.map((_, i) => ({ position: 1000 + i, matched: 1 })))
+        })
       })
-      const other = yield* operationsOver(memory)
+      const other = yield* processOver(memory)
       yield* settle
       for (const n of [1, 2, 3]) yield* queue.write(n)
-      yield* other.append("events", [bytesOf(4)], undefined)
+      yield* other.append([bytesOf(4)])
       yield* settle
       assert.deepStrictEqual(receiver.received, [4])
       assert.deepInclude(queue.node.health(0), { pending: 0 })
@@ -133,9 +137,10 @@ describe("DurableQueue", () => {
   it.effect("the last error of its store is in its health", () =>
     Effect.gen(function* () {
       const spy = new Spy()
-      const failure = error("next")
-      spy.act = (name, run) => (name === "next" ? Effect.fail(failure) : run)
+      const failure = error("take")
+      spy.act = (name, run) => (name === "take" ? Effect.fail(failure) : run)
       const { queue } = yield* start(yield* TestSink.recording<number>(), { spy })
+      yield* queue.write(1)
       yield* settle
       assert.strictEqual(queue.node.health(0).lastError, failure)
     }).pipe(quiet)

@@ -21,7 +21,7 @@ const standing = (options: Parameters<typeof start>[1] = {}) =>
 const gated = (spy: Spy) => {
   const waiting: Array<() => void> = []
   spy.act = (name, run) =>
-    name === "append"
+    name === "publish"
       ? Effect.andThen(
           Effect.callback<void>((resume) => void waiting.push(() => resume(Effect.void))),
           run
@@ -63,7 +63,7 @@ describe("DurableQueue, written to", () => {
         { concurrency: "unbounded" }
       )
       assert.deepStrictEqual(eventsOf(memory), range(1, 100))
-      assert.isAtMost(spy.count("append"), 3)
+      assert.isAtMost(spy.count("publish"), 3)
     })
   )
 
@@ -81,7 +81,7 @@ describe("DurableQueue, written to", () => {
       yield* settle
       yield* gate.pass
       yield* gate.pass
-      assert.deepStrictEqual(spy.sizes("append"), [1, 50])
+      assert.deepStrictEqual(spy.sizes("publish"), [1, 50])
     })
   )
 
@@ -93,12 +93,12 @@ describe("DurableQueue, written to", () => {
       assert.deepStrictEqual(written, [7, 7, 7])
       assert.deepStrictEqual(eventsOf(memory), range(1, 21))
       // Two batches of seven are too many.
-      assert.deepStrictEqual(spy.sizes("append"), [7, 7, 7])
+      assert.deepStrictEqual(spy.sizes("publish"), [7, 7, 7])
       yield* Effect.all(
         range(1, 25).map((n) => queue.write(n)),
         { concurrency: "unbounded" }
       )
-      assert.deepStrictEqual(spy.sizes("append").slice(3), [10, 10, 5])
+      assert.deepStrictEqual(spy.sizes("publish").slice(3), [10, 10, 5])
     })
   )
 
@@ -139,14 +139,14 @@ describe("DurableQueue, written to", () => {
         [1, 1, 1.5, 1, 9, 1, 1].map((n) => queue.write(mega(n))),
         { concurrency: "unbounded" }
       )
-      assert.deepStrictEqual(spy.sizes("append"), [3, 1, 1, 2])
+      assert.deepStrictEqual(spy.sizes("publish"), [3, 1, 1, 2])
     })
   )
 
   it.effect("a failing append fails just its writers, typed, and the queue goes on", () =>
     Effect.gen(function* () {
       const { memory, queue, spy } = yield* standing()
-      spy.fail(["append"], { problem: "NoSpace" })
+      spy.fail(["publish"], { problem: "NoSpace" })
       const exits = yield* Effect.all(
         range(1, 3).map((n) => Effect.exit(queue.write(n))),
         { concurrency: "unbounded" }
@@ -170,7 +170,7 @@ describe("DurableQueue, written to", () => {
       const { memory, queue } = yield* standing({ spy })
       let n = 0
       spy.act = (name, run) =>
-        name === "append" && ++n === 1 ? Effect.andThen(Effect.sleep(10), Effect.fail(error(name))) : run
+        name === "publish" && ++n === 1 ? Effect.andThen(Effect.sleep(10), Effect.fail(error(name))) : run
       const first = yield* Effect.forkChild(queue.write(1))
       yield* settle
       const second = yield* Effect.forkChild(queue.write(2))
@@ -184,7 +184,7 @@ describe("DurableQueue, written to", () => {
   it.effect("an append that dies fails its writers typed, and maybeCommitted, and the queue goes on", () =>
     Effect.gen(function* () {
       const { memory, queue, spy } = yield* standing()
-      spy.act = (name, run) => (name === "append" ? Effect.die(new Error("a defect of the store")) : run)
+      spy.act = (name, run) => (name === "publish" ? Effect.die(new Error("a defect of the store")) : run)
       const failure = failureOf(yield* Effect.exit(queue.write(1)))
       assert.instanceOf(failure, DurableQueue.DurableWriteError)
       assert.isTrue(failure.reason._tag === "EventStoreError" && failure.reason.maybeCommitted)
@@ -207,7 +207,7 @@ describe("DurableQueue, written to", () => {
       })
       const second = yield* Effect.forkChild(queue.write(2), { startImmediately: true })
       yield* settle
-      assert.deepStrictEqual(spy.sizes("append"), [2])
+      assert.deepStrictEqual(spy.sizes("publish"), [2])
       assert.deepStrictEqual(second.pollUnsafe(), Exit.void)
       assert.deepStrictEqual(errors, [thrown])
     })
@@ -320,10 +320,10 @@ describe("DurableQueue, written to", () => {
           store: (store) => ({
             ...store,
             inTransaction: Effect.succeed(true),
-            append: (...args) =>
+            publish: (...args) =>
               Effect.withFiber((fiber) => {
                 fibers.push(fiber.id)
-                return store.append(...args)
+                return store.publish(...args)
               })
           })
         })
@@ -338,7 +338,7 @@ describe("DurableQueue, written to", () => {
         const ids = yield* Effect.all(writers, { concurrency: "unbounded" })
         assert.deepStrictEqual(fibers, ids)
         assert.deepStrictEqual(
-          spy.sizes("append"),
+          spy.sizes("publish"),
           range(1, 10).map(() => 1)
         )
         assert.deepStrictEqual(eventsOf(memory), range(1, 10))
@@ -366,7 +366,7 @@ describe("DurableQueue, written to", () => {
     it.effect("its failure is typed as any other", () =>
       Effect.gen(function* () {
         const { queue, spy } = yield* inside()
-        spy.fail(["append"])
+        spy.fail(["publish"])
         assert.deepInclude(failureOf(yield* Effect.exit(queue.write(1))), { _tag: "DurableWriteError" })
       }).pipe(quiet)
     )

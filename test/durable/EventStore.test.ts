@@ -6,14 +6,21 @@ import * as StoreLaws from "effect-events/testing/StoreLaws"
 import { isFull, runs } from "../support/runs.ts"
 
 const Store = EventStore.EventStore
-const rows = (queue: string) => Store.use((store) => Effect.map(store.size(queue), ({ rows }) => rows))
-const append = (queue: string, ...texts: readonly [string, ...ReadonlyArray<string>]) =>
+const make = Effect.map(MemoryStore.makeMemory, (memory) => ({ layer: MemoryStore.layerOver(memory) }))
+
+const define = Store.use((store) =>
+  Effect.map(store.define("orders", [{ name: "audit", topics: ["*"] }]), ([subscription]) => subscription!.id)
+)
+const publish = (...texts: ReadonlyArray<string>) =>
   Store.use((store) =>
-    store.append(queue, [Buffer.from(texts[0]), ...texts.slice(1).map((text) => Buffer.from(text))], undefined)
+    Effect.forEach(texts, (text) => store.publish("orders", [{ payload: Buffer.from(text) }]), { discard: true })
   )
-const make = Effect.map(MemoryStore.makeMemory, (memory) => ({
-  layer: MemoryStore.layerOver(memory)
-}))
+const pending = Store.use((store) =>
+  Effect.gen(function* () {
+    const [found] = yield* store.list({ exchange: "orders" })
+    return found === undefined ? undefined : (yield* store.figures(found.id))?.pending
+  })
+)
 
 describe("the store in memory", () => {
   for (const time of isFull ? (["virtual", "real"] as const) : (["virtual"] as const)) {
@@ -30,11 +37,21 @@ describe("the store in memory", () => {
     })
   }
 
+  it.live("owners that come and go, with many seeds", () =>
+    Effect.gen(function* () {
+      const subject = StoreLaws.subject({ name: "memory", time: "virtual", make })
+      for (let seed = 1; seed <= runs(200); seed++) {
+        const violations = yield* StoreLaws.check(subject, { laws: [24], seed: `${seed}` })
+        assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+      }
+    })
+  )
+
   it.effect("MemoryStore.layer is empty each time it is built", () =>
     Effect.gen(function* () {
       const { layer } = MemoryStore
-      yield* Effect.provide(append("queue", "e"), layer)
-      assert.strictEqual(yield* Effect.provide(rows("queue"), layer), 0)
+      yield* Effect.provide(Effect.andThen(define, publish("e")), layer)
+      assert.isUndefined(yield* Effect.provide(pending, layer))
     })
   )
 
@@ -47,45 +64,74 @@ describe("the store in memory", () => {
         Effect.gen(function* () {
           const one = yield* build
           const other = yield* build
-          yield* Effect.provide(append("queue", "a", "b"), one)
-          assert.strictEqual(yield* Effect.provide(rows("queue"), other), 2)
+          yield* Effect.provide(Effect.andThen(define, publish("a", "b")), one)
+          assert.strictEqual(yield* Effect.provide(pending, other), 2)
         })
       )
-      assert.strictEqual(yield* Effect.provide(rows("queue"), layer), 2)
+      assert.strictEqual(yield* Effect.provide(pending, layer), 2)
     })
   )
 
-  it.effect("its leases go by the TestClock", () =>
+  it.effect("its leases and its delays go by the TestClock", () =>
     Effect.gen(function* () {
       const store = yield* Store
-      const first = yield* store.acquire("queue", Duration.seconds(30))
-      assert.strictEqual(first._tag, "Acquired")
-      yield* TestClock.adjust("29 seconds")
-      assert.deepStrictEqual(yield* store.acquire("queue", Duration.seconds(30)), { _tag: "Held", remaining: 1000 })
-      yield* TestClock.adjust("1 second")
-      const second = yield* store.acquire("queue", Duration.seconds(30))
-      assert.deepStrictEqual(second, { _tag: "Acquired", lease: { queue: "queue", epoch: 2 } })
+      const id = yield* define
+      yield* publish("e")
+      const one = yield* store.renew({ name: "one" }, Duration.seconds(30))
+      const other = yield* store.renew({ name: "other" }, Duration.hours(1))
+      const [lease] = (yield* store.claim(one, [id], 1)).acquired
+      yield* TestClock.adjust("29999 millis")
+      assert.isEmpty((yield* store.claim(other, [id], 1)).acquired)
+      yield* TestClock.adjust("1 millis")
+      const [next] = (yield* store.claim(other, [id], 1)).acquired
+      assert.deepStrictEqual([lease?.epoch, next?.epoch], [1, 2])
+      const delay = Duration.seconds(5)
+      yield* store.settle(other, [
+        { lease: next!, settled: [{ _tag: "Again", position: 1, lane: 0, delay, attempts: 1 }] }
+      ])
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], wait: 5000 })
+      yield* TestClock.adjust("4999 millis")
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], wait: 1 })
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [id], wait: undefined })
+    }).pipe(Effect.provide(MemoryStore.layer))
+  )
+
+  it.effect("a claim begins with the subscriptions that have been free for longest", () =>
+    Effect.gen(function* () {
+      const store = yield* Store
+      const names = ["a", "b", "c", "d"] as const
+      const ids = yield* Effect.forEach(names, (name) =>
+        Effect.map(store.define("orders", [{ name, topics: ["*"] }]), ([one]) => one!.id)
+      )
+      yield* publish("e")
+      const owner = yield* store.renew({ name: "one" }, Duration.hours(1))
+      const served: Array<number> = []
+      for (let n = 0; n < 8; n++) {
+        const { acquired } = yield* store.claim(owner, ids, 1)
+        served.push(...acquired.map(({ subscription }) => subscription))
+        yield* store.release(owner, acquired)
+      }
+      assert.deepStrictEqual(served, [...ids, ...ids])
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 
   it.effect("a slow listener is notified of many changes at once, and misses none", () =>
     Effect.gen(function* () {
       const store = yield* Store
+      yield* define
       let elements = 0
-      let seen = 0
-      const fiber = yield* Effect.forkChild(
-        Stream.runForEach(store.changes("queue"), () =>
-          Effect.andThen(
-            Effect.sleep("1 second"),
-            Effect.map(store.size("queue"), ({ rows }) => {
-              elements++
-              seen = rows
-            })
-          )
-        )
+      let seen: number | undefined
+      const note = Effect.andThen(
+        Effect.sleep("1 second"),
+        Effect.map(pending, (found) => {
+          elements++
+          seen = found
+        })
       )
+      const fiber = yield* Effect.forkChild(Stream.runForEach(store.changes, () => note))
       yield* TestClock.adjust("500 millis")
-      for (let n = 0; n < 100; n++) yield* append("queue", "e")
+      yield* publish(...Array.from({ length: 100 }, () => "e"))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(seen, 100)
       assert.isAtMost(elements, 3)
@@ -93,36 +139,51 @@ describe("the store in memory", () => {
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 
-  // That a step costs no more than in a short one is a check of the benchmark.
-  it.effect("a long queue keeps what was not acknowledged", () =>
+  it.effect("a writer that is refused hears of no change of its own", () =>
     Effect.gen(function* () {
       const store = yield* Store
-      const hundred = Array.from({ length: 100 }, () => new Uint8Array(1))
-      const [first = new Uint8Array(), ...others] = hundred
-      const appends = runs(2000)
-      for (let n = 0; n < appends; n++) yield* store.append("queue", [first, ...others], undefined)
-      const answer = yield* store.acquire("queue", Duration.hours(1))
-      assert.isTrue(answer._tag === "Acquired")
-      if (answer._tag !== "Acquired") return
+      yield* define
+      yield* publish("e")
+      let elements = 0
+      const fiber = yield* Effect.forkChild(Stream.runForEach(store.changes, () => Effect.sync(() => elements++)))
+      yield* TestClock.adjust("1 second")
+      const limits = { rows: 1, bytes: 1000 }
+      assert.isUndefined(yield* store.publish("orders", [{ payload: new Uint8Array(1) }], limits))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(elements, 1)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(MemoryStore.layer))
+  )
+
+  // That a step costs no more than with few events is a check of the benchmark.
+  it.effect("a subscription with many events keeps what was not acknowledged", () =>
+    Effect.gen(function* () {
+      const store = yield* Store
+      const id = yield* define
+      const [first, ...others] = Array.from({ length: 100 }, () => ({ payload: new Uint8Array(1) }))
+      const batches = runs(2000)
+      for (let n = 0; n < batches; n++) yield* store.publish("orders", [first!, ...others])
+      const owner = yield* store.renew({ name: "one" }, Duration.hours(1))
+      const [lease] = (yield* store.claim(owner, [id], 1)).acquired
+      const wanted = { ...lease!, limits: { rows: 101, bytes: 1000 }, except: [], busy: [], perLane: 1 }
       // The first stays where it is, so that what is acknowledged leaves from behind it.
-      for (let n = 0; n < appends / 2; n++) {
-        const [, ...events] = yield* store.next(answer.lease, { rows: 101, bytes: 1000 })
-        const [key = 0, ...keys] = events.map(({ key }) => key)
-        yield* store.acknowledge(answer.lease, [key, ...keys])
+      for (let n = 0; n < batches / 2; n++) {
+        const [taken] = yield* store.take(owner, [wanted])
+        const [, ...deliveries] = taken?.deliveries ?? []
+        const settled = deliveries.map(({ position }) => ({ _tag: "Acknowledged", position }) as const)
+        yield* store.settle(owner, [{ lease: lease!, settled }])
       }
-      assert.strictEqual(yield* rows("queue"), appends * 50)
+      assert.strictEqual(yield* pending, batches * 50)
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 })
 
 describe("the errors of a store", () => {
   it("say what and where, and whether it may have happened", () => {
-    const error = { store: "sqlite", operation: "append", problem: "NoSpace", detail: "the disk is full" } as const
+    const error = { store: "sqlite", operation: "publish", problem: "NoSpace", detail: "the disk is full" } as const
     const sure = new EventStore.EventStoreError({ ...error, maybeCommitted: false })
-    assert.strictEqual(sure.message, "the sqlite store could not append (NoSpace: the disk is full)")
+    assert.strictEqual(sure.message, "the sqlite store could not publish (NoSpace: the disk is full)")
     const maybeCommitted = new EventStore.EventStoreError({ ...error, maybeCommitted: true })
     assert.include(maybeCommitted.message, "and may have done it all the same")
-    const lost = new EventStore.LeaseLost({ queue: "orders", epoch: 3 })
-    assert.include(lost.message, 'the lease 3 of the queue "orders"')
   })
 })

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { Attempt, Database, Failed } from "../../src/durable/internal/sqlite/database.ts"
-import type { Statements } from "../../src/durable/internal/sqlite/sqliteStatements.ts"
-import { Transactions } from "../../src/durable/internal/sqlite/transactions.ts"
+import type { Sql } from "../../src/durable/internal/sqlite/prepared.ts"
+import { makeTransactions } from "../../src/durable/internal/sqlite/transactions.ts"
 import { settle, uncaught } from "../support/virtual.ts"
 
 const busy: Failed = { _tag: "Busy", problem: "Locked", detail: "database is locked", maybeCommitted: false }
@@ -28,11 +28,11 @@ class File implements Pick<Database, "attempt"> {
     return name
   }
 
-  attempt<A>(_: "read" | "write" | "none", work: (statements: Statements) => A): Attempt<A> {
+  attempt<A>(_: "read" | "write" | "none", work: (sql: Sql) => A): Attempt<A> {
     this.attempts++
     this.operations = []
     // The works of these tests do not use it.
-    const value = work(undefined as unknown as Statements)
+    const value = work(undefined as unknown as Sql)
     const said = this.says(this.operations)
     if (said !== undefined) return said
     this.commits.push(this.operations)
@@ -43,8 +43,7 @@ class File implements Pick<Database, "attempt"> {
 const setup = (busyTimeout = 100) =>
   Effect.map(Effect.context<never>(), (context) => {
     const file = new File()
-    // All of it that is used.
-    const transactions = new Transactions(file as unknown as Database, busyTimeout, context)
+    const transactions = makeTransactions(file, busyTimeout, context)
     return { file, write: (name: string) => transactions.write(name, file.work(name)), transactions }
   })
 const names = (n: number) => Array.from({ length: n }, (_, i) => `${i}`)

@@ -166,11 +166,38 @@ describe("unqueued", () => {
       it.effect.each([
         ["one at a time", {}, ["order-1"]],
         ["in one request", batched, ["order-1", "order-2", "order-3"]]
-      ] as const)("an answer of 410 loses none of three events that are sent %s", ([, options, refused]) =>
+      ] as const)(
+        "an answer of 410 pauses a queue, which keeps three events that are sent %s",
+        ([, options, refused]) =>
+          Effect.gen(function* () {
+            let status = 410
+            const { endpoint, requests } = yield* opened(() => status, { ...undiverted, ...options })
+            const queue = yield* DurableQueue.make({ name: "orders", schema: Order })(endpoint)
+            yield* EventSink.writeAll(queue, [order(1), order(2), order(3)])
+            yield* Effect.repeat(Effect.andThen(TestClock.adjust("10 millis"), queue.state), {
+              until: ({ state }) => state !== "active"
+            })
+            assert.deepStrictEqual(requests, [...refused])
+            assert.deepStrictEqual([yield* queue.pending, yield* queue.deadLetters.list()], [3, []])
+
+            status = 200
+            requests.length = 0
+            yield* endpoint.enable
+            yield* queue.resume
+            yield* TestClock.adjust("5 seconds")
+            yield* queue.flush
+            assert.deepStrictEqual(requests, ["order-1", "order-2", "order-3"])
+          }).pipe(Effect.scoped, Effect.provide(stores[store]), quiet)
+      )
+
+      it.effect.each([
+        ["one at a time", {}, ["order-1"]],
+        ["in one request", batched, ["order-1", "order-2", "order-3"]]
+      ] as const)("or dead-letters three events that are sent %s", ([, options, refused]) =>
         Effect.gen(function* () {
           let status = 410
           const { endpoint, requests } = yield* opened(() => status, { ...undiverted, ...options })
-          const queue = yield* DurableQueue.make({ name: "orders", schema: Order })(endpoint)
+          const queue = yield* DurableQueue.make({ name: "orders", schema: Order, onDisabled: "dead-letter" })(endpoint)
           yield* EventSink.writeAll(queue, [order(1), order(2), order(3)])
           yield* queue.flush
           assert.deepStrictEqual(requests, [...refused])
@@ -180,7 +207,7 @@ describe("unqueued", () => {
             ["order-1", "order-2", "order-3"]
           )
           for (const { cause, reason } of letters) {
-            assert.strictEqual(reason, "Failed")
+            assert.strictEqual(reason, "Disabled")
             assert.include(cause, "the endpoint is disabled (status 410)")
           }
           const [health] = yield* SinkGraph.health(queue)

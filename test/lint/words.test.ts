@@ -21,7 +21,8 @@ describe("lint:words", () => {
       ["1 parked", "1 told", "4 feed"]
     ],
     ["a.md", "Its letters are repeats of `unsure` writes.", ["1 unsure", "1 letters"]],
-    ["src/durable/SqliteStore.ts", '// "nobody" waits for him', ["1 him"]]
+    ["src/durable/SqliteStore.ts", '// "nobody" waits for him', ["1 him"]],
+    ["src/EventQueue.ts", "// A lane of the queue", ["1 lane"]]
   ])("finds in %s: %s", (file, text, words) => {
     expect(wordsOf(file, text).toSorted()).toEqual([...words].toSorted())
   })
@@ -34,7 +35,8 @@ describe("lint:words", () => {
     ["a.ts", "const group = who(lane) // told apart"],
     ["a.ts", 'const pattern = /who|"/, other = 1 / 2'],
     ["a.md", '> A sender who repeats\n\nThe text says "whoever", and `who` is a name.\n\n```ts\nconst nobody = 1\n```'],
-    ["test/durable/support/postgresServer.ts", 'const users = ["postgres", "nobody"]']
+    ["test/durable/support/postgresServer.ts", 'const users = ["postgres", "nobody"]'],
+    ["src/durable/internal/sqlite/takeDeliveries.ts", "// Lanes come first: a lane is in order."]
   ])("leaves alone in %s: %s", (file, text) => {
     expect(wordsOf(file, text)).toEqual([])
   })

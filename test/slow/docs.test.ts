@@ -96,14 +96,13 @@ describe("the documentation", () => {
     expect(unknown.map(({ file, line, mark }) => `${file}:${line} ${mark}`)).toEqual([])
   })
 
-  it("no program has a part in memory beside a durable queue that is not marked, or an onDisabled below one", () => {
-    const inMemory = /\b(?:EventQueue|EventChannel|Broadcaster|Endpoint)\.make\b|\bonDisabled\b/
+  it("no program has a part in memory beside a durable one that is not marked, or an onDisabled function below one", () => {
+    const durable = /\bDurable(?:Queue|Broadcaster)\.(?:make|layer|subscribe|writer)/
+    // `onDisabled` of a durable part is a word
+    const inMemory = /\b(?:EventQueue|EventChannel|Broadcaster|Endpoint)\.(?:make|layer)\b|\bonDisabled\b(?!: ")/
     const unsafe = fences.filter(
       ({ code, mark }) =>
-        mark === "" &&
-        code.includes("DurableQueue.make") &&
-        inMemory.test(code) &&
-        !code.includes("EventSink.acknowledgeFromMemory")
+        mark === "" && durable.test(code) && inMemory.test(code) && !code.includes("EventSink.acknowledgeFromMemory")
     )
     expect(unsafe.map(({ file, line }) => `${file}:${line}`)).toEqual([])
   })

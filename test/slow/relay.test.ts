@@ -3,9 +3,7 @@
  * or locked on the way.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber } from "effect"
-import { EventSink } from "effect-events"
-import * as TestSink from "effect-events/testing/TestSink"
+import { Effect } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { connect } from "node:net"
 import { DatabaseSync } from "node:sqlite"
@@ -13,7 +11,6 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterEach, beforeEach, expect } from "vitest"
-import * as FanOut from "../../docs/examples/registry-notifications/FanOut.ts"
 import { parseEndpoints, parseListen } from "../../docs/examples/registry-notifications/RelayOptions.ts"
 import { randomFrom } from "../support/random.ts"
 import { image, missing, registry, skopeo } from "../support/registry.ts"
@@ -35,65 +32,6 @@ import {
 
 const bodies = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
 const allIds = bodies.flatMap(idsOf)
-
-describe("the sink over all endpoints", () => {
-  it.effect("commits when all have, and not before", () =>
-    Effect.gen(function* () {
-      const gate = yield* Deferred.make<void>()
-      const fast = yield* TestSink.recording<string>()
-      const slow = yield* EventSink.make((_: string) => Deferred.await(gate))
-      const all = yield* FanOut.make([fast, slow])
-      const write = yield* Effect.forkChild(all.write("a"), { startImmediately: true })
-      yield* Effect.yieldNow
-      assert.deepStrictEqual(fast.received, ["a"])
-      assert.isUndefined(write.pollUnsafe())
-      yield* Deferred.succeed(gate, undefined)
-      assert.isTrue(Exit.isSuccess(yield* Fiber.await(write)))
-    })
-  )
-
-  it.effect("fails when one fails, and leaves none in the middle of its commit", () =>
-    Effect.gen(function* () {
-      const gate = yield* Deferred.make<void>()
-      const committed: Array<string> = []
-      const slow = yield* EventSink.make((event: string) =>
-        Effect.andThen(
-          Deferred.await(gate),
-          Effect.sync(() => committed.push(event))
-        )
-      )
-      const broken = yield* EventSink.make((_: string) => Effect.fail("full"))
-      const all = yield* FanOut.make<string, string>([broken, slow])
-      const write = yield* Effect.forkChild(Effect.flip(all.write("a")), { startImmediately: true })
-      yield* Effect.yieldNow
-      assert.isUndefined(write.pollUnsafe())
-      yield* Deferred.succeed(gate, undefined)
-      assert.strictEqual(yield* Fiber.join(write), "full")
-      assert.deepStrictEqual(committed, ["a"])
-    })
-  )
-
-  it.effect("writes batches on as batches, in order", () =>
-    Effect.gen(function* () {
-      const batches: Array<string> = []
-      const batching = yield* EventSink.makeBatch((events: ReadonlyArray<string>) =>
-        Effect.sync(() => {
-          batches.push(events.slice(0, 2).join(""))
-          return Math.min(2, events.length)
-        })
-      )
-      const single = yield* TestSink.recording<string>()
-      yield* EventSink.writeAll(yield* FanOut.make([batching, single]), ["a", "b", "c"])
-      assert.deepStrictEqual(
-        [batches, single.received],
-        [
-          ["ab", "c"],
-          ["a", "b", "c"]
-        ]
-      )
-    })
-  )
-})
 
 describe("what the relay is given", () => {
   it.effect("is a port, with a host or without", () =>
@@ -317,6 +255,42 @@ describe("the relay", { timeout: 120_000 }, () => {
     const three = await relay(folder, "0", "--endpoint", gone.url, "--data", "mine")
     await has(gone, 3)
     expect((await three.kill("SIGTERM")).stdout).not.toContain("NOT GIVEN")
+  })
+
+  it("stores nothing for an endpoint that is not given, and goes on with one that is given again", async () => {
+    const [sometimes, always] = [await receiver(), await receiver()]
+    await sometimes.stop()
+    const both = ["--endpoint", sometimes.url, "--endpoint", always.url]
+    const one = await relay(folder, "0", ...both)
+    await sendAll(one.url, bodies.slice(0, 2))
+    await has(always, 2)
+    await one.kill("SIGTERM")
+    const two = await relay(folder, "0", "--endpoint", always.url)
+    await sendAll(two.url, bodies.slice(2, 4))
+    await has(always, 4)
+    await two.kill("SIGTERM")
+    await sometimes.start()
+    const three = await relay(folder, "0", ...both)
+    await sendAll(three.url, bodies.slice(4, 6))
+    await Promise.all([has(sometimes, 4), has(always, 6)])
+    expect(withoutRepeats(sometimes.took)).toEqual([...allIds.slice(0, 2), ...allIds.slice(4, 6)])
+    expect(always.took).toEqual(allIds.slice(0, 6))
+    await three.kill("SIGTERM")
+    // For one that has got everything there is nothing to say, nor to keep.
+    const four = await relay(folder, "0", "--endpoint", always.url)
+    expect((await four.kill("SIGTERM")).stdout).not.toContain("NOT GIVEN")
+  })
+
+  it("is alone on its folder, until it is killed", async () => {
+    const one = await relay(folder, "0")
+    const { code, stderr, stdout } = await start(folder, "--listen", "0").ended
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
+    expect(stderr.trim().split("\n")).toEqual(["ERROR", expect.stringContaining("another run is at work in ")])
+    // The next waits for its turn, which comes with the end of the first.
+    const next = relay(folder, "0")
+    await sleep(500)
+    await one.kill("SIGKILL")
+    await next
   })
 
   it("shows what comes when it has no endpoint", async () => {

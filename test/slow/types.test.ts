@@ -47,7 +47,7 @@ const stored = {
   says: [
     `"a write here would succeed before the event is stored"`,
     "DurableWriteError",
-    `fix: "write to every durable queue before the write succeeds: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"`
+    `fix: "write to it directly, and for several receivers to a DurableBroadcaster: docs/guide/delivery-guarantees.md#memory-in-front-of-a-store"`
   ],
   saysNot: ["RetryingSink.make", "pass onDropped"]
 }
@@ -378,7 +378,7 @@ const mistakes: ReadonlyArray<Mistake> = [
     wrong: below(
       `Endpoint.make({ name: "a", url: "a:", envelope: null! as Envelope.Envelope<Order>, onDisabled: () => Effect.void })`
     ),
-    says: ["Endpoint.unqueued for Endpoint.make"]
+    says: ["Endpoint.unqueued for Endpoint.make", "DurableBroadcaster for Broadcaster.make"]
   },
   ...Object.entries({
     "a queue in front of a retrier": (sink: string) => `${sink}.pipe(EventQueue.make())`,
@@ -400,7 +400,11 @@ const mistakes: ReadonlyArray<Mistake> = [
     title: `${title}, over a durable queue with a retrier`,
     right: `${retried}\n${inFront("EventSink.acknowledgeFromMemory(retrying)")}`,
     wrong: `${retried}\n${inFront("retrying")}`,
-    says: [`'"store"' is not assignable`, "fix: this sink stores the event before its write succeeds"],
+    says: [
+      `'"store"' is not assignable`,
+      "fix: this sink stores the event before its write succeeds",
+      "for several receivers to a DurableBroadcaster"
+    ],
     saysNot: ["RetryingSink.make", "pass onDropped"]
   })),
   {

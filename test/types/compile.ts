@@ -3,9 +3,6 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { root } from "../support/fences.ts"
 
-// within the package, so that "effect-events" means the package itself
-const directory = join(root, ".cache", "types")
-
 export interface Diagnostic {
   /** The source from where the compiler points to. */
   readonly at: string
@@ -14,11 +11,18 @@ export interface Diagnostic {
   readonly text: string
 }
 
+/** Where snippets are: within the package, so that "effect-events" means the package itself. */
+export const directoryOf = (kind: string): string => join(root, ".cache", kind)
+
 /**
- * Compiles all snippets, by name, in one run of the compiler. Answers what it says of each, and of the files that they
- * import.
+ * Compiles all snippets, by name, in one run of the compiler, and leaves them in the directory of their kind. Answers what
+ * the compiler says of each, and of the files that they import.
  */
-export const compile = (snippets: Readonly<Record<string, string>>): ReadonlyMap<string, ReadonlyArray<Diagnostic>> => {
+export const compile = (
+  snippets: Readonly<Record<string, string>>,
+  kind = "types"
+): ReadonlyMap<string, ReadonlyArray<Diagnostic>> => {
+  const directory = directoryOf(kind)
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
   for (const [name, code] of Object.entries(snippets)) writeFileSync(join(directory, `${name}.ts`), code)

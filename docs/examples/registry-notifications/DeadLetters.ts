@@ -1,7 +1,7 @@
 /** The dead letters of an endpoint, as this example needs them: whose they are, and why. */
 import { Effect, Result } from "effect"
-import { DurableQueue } from "effect-events/durable"
-import { identity } from "./Pipeline.ts"
+import { DurableBroadcaster } from "effect-events/durable"
+import type { Notifications } from "./Notifications.ts"
 
 export interface DeadLetter {
   /** The id of the event, unless it does not decode. */
@@ -10,9 +10,9 @@ export interface DeadLetter {
   readonly why: string
 }
 
-/** Reads all dead letters of a queue, page by page. */
-export const deadLettersOf = Effect.fnUntraced(function* (name: string) {
-  const { list } = yield* DurableQueue.deadLetters(identity(name))
+/** Reads all dead letters of a subscription, page by page. */
+export const deadLettersOf = Effect.fnUntraced(function* (notifications: Notifications["Service"], name: string) {
+  const { list } = DurableBroadcaster.deadLetters(notifications, name)
   const deadLetters: Array<DeadLetter> = []
   let page = yield* list()
   while (page.length > 0) {

@@ -2,36 +2,23 @@
  * Sends the events of a file of registry notifications to four receivers, of which two are in trouble and one does not
  * exist, and shows that nothing was lost silently. When it was killed, the next run goes on where it was.
  */
-import {
-  Context,
-  Data,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Option,
-  Record,
-  Result,
-  Schedule,
-  Scope,
-  Stream
-} from "effect"
+import { Context, Data, Duration, Effect, Exit, Fiber, Layer, Option, Result, Scope, Stream } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
-import { EventStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { CliError } from "effect/cli"
-import { faults, pathFrom } from "./Account.ts"
+import { faults, pathOf } from "./Account.ts"
 import { alone } from "./Alone.ts"
 import * as Graph from "./Graph.ts"
 import * as Input from "./Input.ts"
 import * as Journal from "./Journal.ts"
 import { Ledger } from "./Ledger.ts"
 import { deadLettersOf } from "./DeadLetters.ts"
+import { Notifications } from "./Notifications.ts"
 import { ofFolder } from "./Problem.ts"
-import { behaviour, names, Receivers } from "./Receivers.ts"
+import { behaviour, type Name, names, Receivers } from "./Receivers.ts"
 import * as Report from "./Report.ts"
 import * as Screen from "./Screen.ts"
+import { stored } from "./Stored.ts"
 
 /** The accounts do not add up, or a receiver did not get what it should have. */
 class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: ReadonlyArray<string> }> {
@@ -41,42 +28,24 @@ class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: R
   }
 }
 
-/** Everything that the file has for a queue. */
-const sizes = Effect.flatMap(EventStore.EventStore, (store) =>
-  Effect.all({
-    healthy: store.size("healthy"),
-    flaky: store.size("flaky"),
-    late: store.size("late"),
-    absent: store.size("absent")
-  })
-)
-
 const send = Effect.fnUntraced(function* (
   { input, seed }: Journal.Run,
   lines: Effect.Success<ReturnType<typeof Input.open>>
 ) {
   const journal = yield* Journal.Journal
-  yield* alone(Graph.leaseTtl, journal.folder)
+  yield* alone(journal.database, "3 seconds")
   const receivers = yield* Receivers
   const ledger = yield* Ledger
   const begun = Option.getOrElse(journal.begun, () => 0)
-  const before = yield* sizes
+  const before = yield* stored
 
   // The graph has a scope of its own, which is closed while the receivers and the store are still there.
   const scope = yield* Scope.fork(yield* Effect.scope)
   const graph = yield* Layer.buildWithScope(Graph.layer, scope)
-  const notifications = Context.get(graph, Graph.Notifications)
-  const late = Context.get(graph, Graph.Late)
-  const picture = SinkGraph.toMermaid(late)
-  const paths = Record.map(
-    {
-      healthy: Context.get(graph, Graph.Healthy),
-      flaky: Context.get(graph, Graph.Flaky),
-      late,
-      absent: Context.get(graph, Graph.Absent)
-    },
-    ({ node }) => pathFrom(node)
-  )
+  const notifications = Context.get(graph, Notifications)
+  const picture = SinkGraph.toMermaid(notifications)
+  const pathTo = (name: Name) => pathOf(notifications.node, name)
+  const paths = { healthy: pathTo("healthy"), flaky: pathTo("flaky"), late: pathTo("late"), absent: pathTo("absent") }
 
   yield* Screen.print(`${input}\n`)
   if (Option.isSome(journal.begun)) {
@@ -86,12 +55,7 @@ const send = Effect.fnUntraced(function* (
   yield* Screen.print(
     `\nThe flaky receiver fails by the seed ${seed}. "open" means that a breaker holds requests back.\n`
   )
-  const progress = yield* Effect.forkChild(
-    Report.progress(
-      paths,
-      Record.map(before, ({ rows }) => rows)
-    )
-  )
+  const progress = yield* Effect.forkChild(Report.progress(paths))
 
   const read = { envelopes: 0, events: 0, malformed: 0 }
   const reading = yield* lines.pipe(
@@ -119,12 +83,7 @@ const send = Effect.fnUntraced(function* (
   if (Result.isFailure(reading) && !(reading.failure instanceof Input.InputError)) return yield* reading.failure
 
   // Everything is in the file, and most of it still on its way. To close would be to leave it there for the next run.
-  const [delivering] = yield* Effect.timed(
-    Effect.repeat(sizes, {
-      until: (sizes) => Object.values(sizes).every(({ rows }) => rows === 0),
-      schedule: Schedule.spaced("20 millis")
-    })
-  )
+  const [delivering] = yield* Effect.timed(notifications.flush)
   yield* Scope.close(scope, Exit.void)
   yield* Fiber.interrupt(progress)
 
@@ -134,8 +93,8 @@ const send = Effect.fnUntraced(function* (
       path: Report.look(paths[name]),
       entry: Effect.succeed(ledger[name]),
       receiver: Effect.succeed(receivers[name]),
-      carried: Effect.succeed({ waiting: before[name].rows, deadLetters: before[name].deadLetters }),
-      deadLetters: deadLettersOf(name)
+      carried: Effect.succeed(before.of(name)),
+      deadLetters: deadLettersOf(notifications, name)
     })
   )
   yield* Screen.print(

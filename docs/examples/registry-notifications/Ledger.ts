@@ -16,9 +16,8 @@ export class Entry {
   readonly mayGiveUp: boolean
   /** The ids of the events that the endpoint wants, in the order of the input; what earlier runs have sent included. */
   readonly wanted: Array<string> = []
-  /** Of all events, and of those that are wanted, how many this run has sent. */
+  /** How many of them this run has sent. */
   sent = 0
-  sentWanted = 0
   /** Requests of this run, and those of which it is unknown whether the receiver has taken the event. */
   attempts = 0
   maybeCommitted = 0
@@ -28,12 +27,11 @@ export class Entry {
     this.mayGiveUp = options.mayGiveUp ?? false
   }
 
-  /** An event was sent to every endpoint, by this run or, if it is not `now`, by an earlier one. */
+  /** An event was sent, by this run or, if it is not `now`, by an earlier one. */
   wrote(event: Notification, now: boolean): void {
-    if (now) this.sent++
     if (!this.wants(event)) return
     this.wanted.push(event.id)
-    if (now) this.sentWanted++
+    if (now) this.sent++
   }
 
   /** A request is over. */
@@ -47,7 +45,7 @@ export class Ledger extends Context.Service<Ledger, Readonly<Record<Name, Entry>
   static readonly layer = Layer.sync(Ledger, () => ({
     healthy: new Entry(),
     flaky: new Entry(),
-    // Said here once more, so that the check does not ask the filter that it checks.
+    // Said here once more, so that the check does not ask the topics that it checks.
     late: new Entry({ wants: (event) => !isBlob(event) }),
     absent: new Entry({ mayGiveUp: true })
   }))

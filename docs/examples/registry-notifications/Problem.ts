@@ -1,6 +1,6 @@
 /** What the command cannot begin or go on with. It is printed in one line: no stack, no fiber. */
 import { Data, Effect, PlatformError } from "effect"
-import { DurableQueue, EventStore } from "effect-events/durable"
+import { DurableBroadcaster, EventStore } from "effect-events/durable"
 import { CliError } from "effect/cli"
 
 export class Problem extends Data.TaggedError("Problem")<{ readonly message: string; readonly cause?: unknown }> {
@@ -10,12 +10,12 @@ export class Problem extends Data.TaggedError("Problem")<{ readonly message: str
 }
 
 /** What a data folder can fail with. */
-type Trouble = PlatformError.PlatformError | EventStore.EventStoreError | DurableQueue.DurableWriteError
+type Trouble = PlatformError.PlatformError | EventStore.EventStoreError | DurableBroadcaster.DurableWriteError
 
 const isTrouble = <E>(error: E | Trouble): error is Trouble =>
   error instanceof PlatformError.PlatformError ||
   error instanceof EventStore.EventStoreError ||
-  error instanceof DurableQueue.DurableWriteError
+  error instanceof DurableBroadcaster.DurableWriteError
 
 /** Turns errors of a data folder into a problem that names the folder. */
 export const ofFolder =

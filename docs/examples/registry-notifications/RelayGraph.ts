@@ -1,19 +1,19 @@
 /**
- * The graph of the relay, wired with layers only: a server, an ingress that takes the registry's notifications, a sink
- * that commits them for every endpoint, and for each endpoint, read from the receiver up: http, tried again until the
- * receiver takes the event, behind a queue in a SQLite file.
+ * The graph of the relay, wired with layers only: a server, an ingress that takes the registry's notifications, a
+ * broadcaster that commits them, and for each endpoint a subscription to it, read from the receiver up: http, tried again
+ * until the receiver takes the event.
  *
  * The ingress answers 202 when the events are in the file for every endpoint. From then on nothing loses them: not a
  * receiver that is down, not the end of this process, not `kill -9`. A request that it cannot take it keeps, too.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Context, Effect, Layer, type Scope } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { EventSink } from "effect-events"
-import type { DurableQueue } from "effect-events/durable"
+import { DurableBroadcaster } from "effect-events/durable"
 import { Envelope, EventIngress, type RegistryEvent } from "effect-events/http"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
-import * as FanOut from "./FanOut.ts"
+import { Notifications } from "./Notifications.ts"
 import * as Pipeline from "./Pipeline.ts"
 import { Problem } from "./Problem.ts"
 import { Quarantine } from "./Quarantine.ts"
@@ -26,43 +26,27 @@ type Notification = RegistryEvent.RegistryEvent
 export const path = "/events"
 
 /**
- * How the relay ends in time: requests under way are answered within the first, and what is then with a receiver may end
- * within the second. The rest is in the file. Both together are less than what supervisors grant, such as Docker's 10
- * seconds.
+ * How the relay ends in time: requests under way are answered within so long, and what is then with a receiver may end
+ * within the `drainTimeout` of the broadcaster, 2 seconds. The rest is in the file. Both together are less than what
+ * supervisors grant, such as Docker's 10 seconds.
  */
 const answerWithin = "3 seconds"
-const drainTimeout = "2 seconds"
 
-/** One endpoint: its name in the file, and its queue. */
-export interface Line {
-  readonly name: string
-  readonly queue: DurableQueue.DurableQueue<Notification>
-}
-
-/** The times and the verdict on answers are distribution's. */
-const line = Effect.fnUntraced(function* ({ mediaType, name, url }: Target, maxBytes: number) {
-  // A process that was killed keeps its lease for so long: then the next one goes on.
-  const queue = yield* Pipeline.make({ name, url, mediaType, maxBytes, leaseTtl: "5 seconds", drainTimeout }).pipe(
-    Effect.mapError(({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` }))
-  )
-  return { name, queue } satisfies Line
-})
-
-/** The endpoints, in the order in which they were given. */
-export class Endpoints extends Context.Service<Endpoints, ReadonlyArray<Line>>()("registry-notifications/Endpoints") {
-  static readonly layer = (targets: ReadonlyArray<Target>, maxBytes: number) =>
-    Layer.effect(
-      Endpoints,
-      Effect.gen(function* () {
-        const lines = yield* Effect.forEach(targets, (target) => line(target, maxBytes))
-        // The scope closes them one after another. Their closes begin together here, so that their times do not add up.
-        yield* Effect.addFinalizer(() =>
-          Effect.forEach(lines, ({ queue }) => queue.shutdown, { concurrency: "unbounded", discard: true })
+/** The endpoints. The times and the verdict on answers are distribution's. */
+const endpoints = (targets: ReadonlyArray<Target>, maxBytes: number) =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const notifications = yield* Notifications
+      yield* Effect.forEach(targets, (target) => {
+        const { name } = target
+        const pipeline = Effect.mapError(
+          Pipeline.make({ ...target, maxBytes }),
+          ({ message }) => new Problem({ message: `--endpoint ${name}: ${message}` })
         )
-        return lines
+        return DurableBroadcaster.subscribe(notifications, pipeline, { name })
       })
-    )
-}
+    })
+  )
 
 /** What the ingress has answered, in events, and in requests that it refused, with the last of these answers. */
 export class Taken extends Context.Service<
@@ -73,22 +57,23 @@ export class Taken extends Context.Service<
 }
 
 /** Where the ingress writes to. */
-export class Inbox extends Context.Service<Inbox, EventSink.EventSink<Notification, DurableQueue.DurableWriteError>>()(
-  "registry-notifications/Inbox"
-) {}
+export class Inbox extends Context.Service<
+  Inbox,
+  EventSink.EventSink<Notification, DurableBroadcaster.DurableWriteError>
+>()("registry-notifications/Inbox") {}
 
 /** Every endpoint; and where there is none, the screen. */
-const inbox = Effect.flatMap(
-  Endpoints,
-  (lines): Effect.Effect<EventSink.EventSink<Notification, DurableQueue.DurableWriteError>, never, Scope.Scope> =>
-    lines.length > 0
-      ? FanOut.make(lines.map(({ queue }) => queue))
-      : EventSink.make(({ action, id, target }: Notification) =>
+const inbox = (targets: ReadonlyArray<Target>) =>
+  targets.length > 0
+    ? Layer.effect(Inbox, Notifications)
+    : EventSink.layer(
+        Inbox,
+        EventSink.make(({ action, id, target }: Notification) =>
           Screen.print(
             [id, action, target?.repository, target?.tag ?? target?.digest].map((text) => text ?? "-").join("  ")
           )
         )
-)
+      )
 
 const route = (maxBytes: number) =>
   Layer.unwrap(
@@ -142,10 +127,9 @@ export interface Options {
 /** The whole graph. It still needs the store, the quarantine and a client. */
 export const layer = ({ listen, maxBytes, targets }: Options) =>
   HttpRouter.serve(route(maxBytes), { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provide(EventSink.layer(Inbox, inbox)),
-    Layer.provideMerge([
-      Endpoints.layer(targets, maxBytes),
-      Taken.layer,
-      Layer.effect(HttpServer.HttpServer, server(listen))
-    ])
+    Layer.provide(inbox(targets)),
+    // It listens when the subscriptions stand: a request that came earlier would have no answer.
+    Layer.provideMerge(Layer.effect(HttpServer.HttpServer, server(listen))),
+    Layer.provideMerge([endpoints(targets, maxBytes), Taken.layer]),
+    Layer.provideMerge(Notifications.layer)
   )

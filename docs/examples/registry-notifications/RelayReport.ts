@@ -1,21 +1,31 @@
 /** What the relay shows: a line of counts while it runs, and at its end a table of what it could not deliver. */
 import { Effect, Schedule } from "effect"
+import type { EventSink } from "effect-events"
 import type { EventIngress } from "effect-events/http"
-import { pathFrom } from "./Account.ts"
+import { pathOf } from "./Account.ts"
 import { type DeadLetter, reasons } from "./DeadLetters.ts"
+import type { Notifications } from "./Notifications.ts"
 import type { Quarantine } from "./Quarantine.ts"
-import type { Line, Taken } from "./RelayGraph.ts"
+import type { Taken } from "./RelayGraph.ts"
 import * as Report from "./Report.ts"
 import * as Screen from "./Screen.ts"
+import { stored } from "./Stored.ts"
+
+/** An endpoint: its nodes, from the subscription down. They outlive the graph. */
+export interface Line {
+  readonly name: string
+  readonly path: ReadonlyArray<EventSink.SinkNode>
+}
+
+/** The endpoints of some names that this process serves. */
+export const linesOf = ({ node }: Notifications["Service"], names: ReadonlyArray<string>): ReadonlyArray<Line> =>
+  names.map((name) => ({ name, path: pathOf(node, name) }))
 
 /** What an endpoint's nodes say now. */
-const look = ({ queue }: Line) =>
-  Effect.map(Report.look(pathFrom(queue.node)), (path) => ({
-    delivered: path[0]?.counts.delivered ?? 0,
-    deadLettered: path[0]?.counts.deadLettered ?? 0,
-    // What the close has left is waiting as before, for the next process.
-    waiting: (path[0]?.pending ?? 0) + (path[0]?.counts.remaining ?? 0),
-    breaker: path.find(({ breaker }) => breaker !== undefined)?.breaker ?? "closed"
+const look = ({ path }: Line) =>
+  Effect.map(Report.look(path), (healths) => ({
+    delivered: healths[0]?.counts.delivered ?? 0,
+    breaker: healths.find(({ breaker }) => breaker !== undefined)?.breaker ?? "closed"
   }))
 
 /** The answer's status, and what was wrong with the request: of another status where it could not be kept either. */
@@ -24,23 +34,20 @@ const whyOf = ({ problem, status }: EventIngress.Answer): string => {
   return `${status === problem.status ? status : `${status} for ${problem.status}`}: ${problem.detail}`
 }
 
-/**
- * Shows the counts when they have changed, until it is interrupted, and once more then. `before` is the number of
- * dead letters of each endpoint when this process began.
- */
+/** Shows the counts when they have changed, until it is interrupted, and once more then. */
 export const progress = Effect.fnUntraced(function* (
   taken: Taken["Service"],
   quarantine: Quarantine["Service"],
-  lines: ReadonlyArray<Line>,
-  before: ReadonlyArray<number>
+  lines: ReadonlyArray<Line>
 ) {
   let shown = ""
   const show = Effect.gen(function* () {
+    const { of } = yield* stored
     const endpoints = yield* Effect.forEach(lines, (line, i) =>
-      Effect.map(look(line), ({ breaker, deadLettered, delivered, waiting }) => {
-        const dead = (before[i] ?? 0) + deadLettered
-        const texts = [`${i + 1}: ${delivered} delivered`, `${waiting} waiting`, `breaker ${breaker}`, `${dead} dead`]
-        return texts.join(", ")
+      Effect.map(look(line), ({ breaker, delivered }) => {
+        const { deadLetters, waiting } = of(line.name)
+        const texts = [`${delivered} delivered`, `${waiting} waiting`, `breaker ${breaker}`, `${deadLetters} dead`]
+        return `${i + 1}: ${texts.join(", ")}`
       })
     )
     const { events, refusal, refused, duplicates } = taken
@@ -51,7 +58,8 @@ export const progress = Effect.fnUntraced(function* (
     const text = [[...received, `${refused} refused${why}`].join(", "), ...endpoints].join(" | ")
     if (text !== shown) yield* Screen.show(text)
     shown = text
-  })
+    // A file that cannot be read is no reason to end: it is logged where the events are written and delivered.
+  }).pipe(Effect.ignore)
   yield* show.pipe(Effect.repeat(Schedule.spaced(Screen.interval)), Effect.ensuring(Effect.andThen(show, Screen.clear)))
 })
 

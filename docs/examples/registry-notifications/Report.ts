@@ -17,17 +17,17 @@ export const look = (path: ReadonlyArray<EventSink.SinkNode>) =>
   })
 
 /**
- * Shows the progress until it is interrupted, and once more then: of each endpoint what this run has delivered of what is
- * for it, whether its breaker holds it back, and what was given up. `waiting` was there before.
+ * Shows the progress until it is interrupted, and once more then: of each endpoint what this run has delivered of what was
+ * stored for it, whether its breaker holds it back, and what was given up.
  */
-export const progress = Effect.fnUntraced(function* (paths: Paths, waiting: Readonly<Record<Name, number>>) {
+export const progress = Effect.fnUntraced(function* (paths: Paths) {
   const began = yield* Clock.currentTimeMillis
   const one = Effect.fnUntraced(function* (name: Name) {
     const path = yield* look(paths[name])
-    const { accepted, deadLettered, delivered, filtered } = total(path, waiting[name])
+    const { accepted, deadLettered, delivered } = total(path)
     const open = path.some(({ breaker }) => breaker !== undefined && breaker !== "closed")
     const dead = deadLettered > 0 ? `, ${deadLettered} dead` : ""
-    return `${name} ${delivered}/${accepted - filtered}${open ? " open" : ""}${dead}`
+    return `${name} ${delivered}/${accepted}${open ? " open" : ""}${dead}`
   })
   const show = Effect.gen(function* () {
     const seconds = ((yield* Clock.currentTimeMillis) - began) / 1000

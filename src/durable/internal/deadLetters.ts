@@ -2,7 +2,7 @@
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
-import type { EventStoreError, Key, Operations, Page, StoredDeadLetter } from "../EventStore.ts"
+import type { EventStoreError, Operations, Page, Position, StoredDeadLetter, SubscriptionId } from "../EventStore.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
 import type { Codec } from "./eventCodec.ts"
 
@@ -22,7 +22,8 @@ export interface DeadLetter<out A> extends StoredDeadLetter {
  * @category models
  * @since 0.1.0
  */
-export type DeadLetterSelection = "all" | Pick<StoredDeadLetter, "key"> | ReadonlyArray<Pick<StoredDeadLetter, "key">>
+export type DeadLetterSelection =
+  "all" | Pick<StoredDeadLetter, "position"> | ReadonlyArray<Pick<StoredDeadLetter, "position">>
 
 /**
  * The dead letters of a queue. They stay until they are replayed or purged.
@@ -45,19 +46,23 @@ export interface DeadLetters<out A> {
 /** How many dead letters one step of the store is about, at most. */
 const pageSize = 500
 
-export const makeDeadLetters = <A>(queue: string, store: Operations, codec: Codec<A>): DeadLetters<A> => {
+export const makeDeadLetters = <A>(
+  subscription: Effect.Effect<SubscriptionId | undefined, EventStoreError>,
+  store: Operations,
+  codec: Codec<A>
+): DeadLetters<A> => {
   type Step = Operations["replay"]
 
-  const some = (keys: ReadonlyArray<Key>, step: Step): Effect.Effect<number, EventStoreError> => {
+  const some = (id: SubscriptionId, positions: ReadonlyArray<Position>, step: Step) => {
     let from = 0
     let done = 0
     return Effect.map(
-      Effect.whileLoop({
-        while: () => from < keys.length,
+      Effect.whileLoop<number, EventStoreError, never>({
+        while: () => from < positions.length,
         body: () => {
-          const page = keys.slice(from, from + pageSize)
+          const page = positions.slice(from, from + pageSize)
           // Not empty, by the condition of the loop.
-          return isReadonlyArrayNonEmpty(page) ? step(queue, page) : Effect.succeed(0)
+          return isReadonlyArrayNonEmpty(page) ? step(id, page) : Effect.succeed(0)
         },
         step: (n) => {
           from += pageSize
@@ -67,50 +72,43 @@ export const makeDeadLetters = <A>(queue: string, store: Operations, codec: Code
       () => done
     )
   }
-
   /** As many as there are now: dead letters that come meanwhile, replayed ones among them, are behind these. */
-  const all = (step: Step): Effect.Effect<number, EventStoreError> =>
-    Effect.flatMap(store.size(queue), ({ deadLetters }) => {
-      let remaining = deadLetters
-      let done = 0
-      return Effect.map(
-        Effect.whileLoop({
-          while: () => remaining > 0,
-          body: () =>
-            Effect.flatMap(store.list(queue, { limit: Math.min(remaining, pageSize) }), (page) =>
-              Effect.map(
-                some(
-                  page.map(({ key }) => key),
-                  step
-                ),
-                (n) => ({ listed: page.length, n })
-              )
-            ),
-          step: ({ listed, n }) => {
-            remaining = listed === 0 ? 0 : remaining - listed
-            done += n
-          }
-        }),
-        () => done
+  const all = Effect.fnUntraced(function* (id: SubscriptionId, step: Step) {
+    let rest = (yield* store.figures(id))?.deadLetters ?? 0
+    let done = 0
+    while (rest > 0) {
+      const page = yield* store.deadLetters(id, { limit: Math.min(rest, pageSize) })
+      done += yield* some(
+        id,
+        page.map(({ position }) => position),
+        step
+      )
+      rest = page.length === 0 ? 0 : rest - page.length
+    }
+    return done
+  })
+  const select = (selection: DeadLetterSelection, step: Step): Effect.Effect<number, EventStoreError> =>
+    Effect.flatMap(subscription, (id) => {
+      if (id === undefined) return Effect.succeed(0)
+      if (selection === "all") return all(id, step)
+      const list = "position" in selection ? [selection] : selection
+      return some(
+        id,
+        list.map(({ position }) => position),
+        step
       )
     })
 
-  const select = (selection: DeadLetterSelection, step: Step): Effect.Effect<number, EventStoreError> => {
-    if (selection === "all") return all(step)
-    const list = "key" in selection ? [selection] : selection
-    return some(
-      list.map(({ key }) => key),
-      step
-    )
-  }
-
   return {
     list: (page) =>
-      Effect.flatMap(store.list(queue, { after: page?.after, limit: page?.limit ?? 100 }), (listed) =>
-        Effect.forEach(listed, (deadLetter) =>
+      Effect.gen(function* () {
+        const id = yield* subscription
+        if (id === undefined) return []
+        const listed = yield* store.deadLetters(id, { after: page?.after, limit: page?.limit ?? 100 })
+        return yield* Effect.forEach(listed, (deadLetter) =>
           Effect.map(Effect.result(codec.decode(deadLetter.payload)), (event) => ({ ...deadLetter, event }))
         )
-      ),
+      }),
     replay: (selection) => select(selection, store.replay),
     purge: (selection) => select(selection, store.purge)
   }

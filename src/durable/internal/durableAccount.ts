@@ -1,65 +1,73 @@
-import { type Account as Counts, makeAccount, type SinkNode } from "../../internal/node.ts"
-
 /**
- * The account of a durable queue. Events in the store were written by this process, by one before it or by another
- * beside it: the accepted ones are those that this process has seen stored, delivered or dropped.
+ * The account of a durable part. Deliveries in the store were written by this process, by one before it or by another beside
+ * it: the accepted ones are those that this process has seen stored, delivered or dropped.
  */
-export class DurableAccount {
-  readonly node: SinkNode
-  readonly counts: Counts = makeAccount()
-  private stored = 0
-  /** How many events were ever counted as stored. */
-  private appends = 0
+import { type Account as Counts, makeAccount } from "../../internal/node.ts"
 
-  /** The node is made over these counts, and updates them before they are read. */
-  constructor(makeNode: (counts: Counts, update: () => void) => SinkNode) {
-    const { counts } = this
-    this.node = makeNode(counts, () => {
-      counts.accepted = this.stored + counts.delivered + counts.dropped + counts.deadLettered + counts.remaining
-    })
-  }
-
-  /** How many events are in the store and not delivered, as far as this process has seen. */
-  get waiting(): number {
-    return this.stored
-  }
-
-  appended(n: number): void {
-    this.stored += n
-    this.appends += n
-  }
-
-  /** Events are delivered, or otherwise gone. */
-  removed(n: number): void {
-    this.stored = Math.max(0, this.stored - n)
-  }
-
-  private atLeast(n: number): void {
-    this.stored = Math.max(this.stored, n)
-  }
-
+export interface DurableAccount {
+  readonly counts: Counts
+  /** That of the drainers: what they drop is among the dead letters, or remains. */
+  readonly delivering: Counts
+  /** How many deliveries are stored, as far as this process has seen. */
+  readonly stored: () => number
   /**
-   * Begins a read at the head of the queue, and answers a function for its end, which takes how many events were found.
-   * No event found means that none is stored, unless some were appended meanwhile: the transaction of an event that
+   * Deliveries are about to be stored: they count before the store has them, since a drainer may come to them within the
+   * commit. Answers a function for the end, which takes whether they are stored.
+   */
+  readonly appending: (n: number) => (isStored: boolean) => void
+  /** Deliveries are settled, or otherwise gone. */
+  readonly removed: (n: number) => void
+  /**
+   * Begins a read at the head, and answers a function for its end, which takes how many deliveries are known of then, and
+   * whether there are more. If not, no more is stored, unless some were appended meanwhile: the transaction of an event that
    * counted as stored was rolled back.
    */
-  reading(): (n: number) => void {
-    const before = this.appends
-    return (n) => {
-      if (n > 0) this.atLeast(n)
-      else if (this.appends === before) this.exactly(0)
+  readonly reading: () => (n: number, more: boolean) => void
+  readonly exactly: (n: number) => void
+  /** Counts what is stored as remaining, at the close. */
+  readonly remain: () => number
+  /** Brings the counts up to date that are not kept at every event. */
+  readonly update: () => void
+}
+
+export const makeDurableAccount = (): DurableAccount => {
+  const counts = makeAccount()
+  const delivering = makeAccount()
+  let stored = 0
+  /** How many appends there were, and how many are under way. */
+  let appends = 0
+  let underWay = 0
+  return {
+    counts,
+    delivering,
+    stored: () => stored,
+    appending: (n) => {
+      stored += n
+      appends++
+      underWay++
+      return (isStored) => {
+        underWay--
+        if (!isStored) stored = Math.max(0, stored - n)
+      }
+    },
+    removed: (n) => void (stored = Math.max(0, stored - n)),
+    reading: () => {
+      const before = appends
+      const isSure = underWay === 0
+      return (n, more) => {
+        stored = more || !isSure || appends !== before ? Math.max(stored, n) : n
+      }
+    },
+    exactly: (n) => void (stored = Math.max(0, n)),
+    remain: () => {
+      const remaining = stored
+      stored = 0
+      counts.remaining += remaining
+      return remaining
+    },
+    update: () => {
+      counts.inFlight = delivering.inFlight
+      counts.accepted = stored + counts.delivered + counts.dropped + counts.deadLettered + counts.remaining
     }
-  }
-
-  exactly(n: number): void {
-    this.stored = Math.max(0, n)
-  }
-
-  /** Counts the stored events as remaining, at the close. */
-  remain(): number {
-    const remaining = this.stored
-    this.stored = 0
-    this.counts.remaining += remaining
-    return remaining
   }
 }

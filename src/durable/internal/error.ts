@@ -1,4 +1,4 @@
-/** Why a write to a durable queue failed. */
+/** The errors of durable parts. */
 import * as Data from "effect/Data"
 import type { EventStoreError } from "../EventStore.ts"
 import type { EnvelopeError } from "../../internal/encoding/envelopeError.ts"
@@ -31,5 +31,20 @@ export class DurableWriteError extends Data.TaggedError("DurableWriteError")<{
 }> {
   override get message(): string {
     return `the queue "${this.queue}": ${this.reason.message}`
+  }
+}
+
+/**
+ * A subscription has `topics`, and its broadcaster has no `topic`: no event would match.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoTopics extends Data.TaggedError("NoTopics")<{
+  readonly broadcaster: string
+  readonly subscription: string
+}> {
+  override get message(): string {
+    return `the subscription "${this.subscription}" has topics, and the broadcaster "${this.broadcaster}" has no topic: give its options a function of the event`
   }
 }

@@ -5,37 +5,48 @@
 import * as Effect from "effect/Effect"
 import { EventStoreError, type Operations } from "../EventStore.ts"
 
+const defectOf = (operation: string) => (cause: unknown) =>
+  Effect.fail(
+    new EventStoreError({
+      store: "unknown",
+      operation,
+      problem: "Other",
+      detail: "it died of a defect",
+      maybeCommitted: true,
+      cause
+    })
+  )
+
 export const guarded = (store: Operations): Operations => {
   const guard =
-    <Args extends ReadonlyArray<unknown>, A, E>(operation: string, run: (...args: Args) => Effect.Effect<A, E>) =>
-    (...args: Args): Effect.Effect<A, E | EventStoreError> =>
+    <Args extends ReadonlyArray<unknown>, A>(
+      operation: keyof Operations,
+      run: (...args: Args) => Effect.Effect<A, EventStoreError>
+    ) =>
+    (...args: Args): Effect.Effect<A, EventStoreError> =>
       Effect.catchDefect(
         Effect.suspend(() => run(...args)),
-        (cause) =>
-          Effect.fail(
-            new EventStoreError({
-              store: "unknown",
-              operation,
-              problem: "Other",
-              detail: "it died of a defect",
-              maybeCommitted: true,
-              cause
-            })
-          )
+        defectOf(operation)
       )
   return {
-    append: guard("append", store.append),
+    open: guard("open", store.open),
+    define: guard("define", store.define),
+    publish: guard("publish", store.publish),
     inTransaction: store.inTransaction,
-    next: guard("next", store.next),
-    acknowledge: guard("acknowledge", store.acknowledge),
-    deadLetter: guard("deadLetter", store.deadLetter),
+    setState: guard("setState", store.setState),
+    drop: guard("drop", store.drop),
     list: guard("list", store.list),
+    figures: guard("figures", store.figures),
+    bounds: guard("bounds", store.bounds),
+    renew: guard("renew", store.renew),
+    claim: guard("claim", store.claim),
+    take: guard("take", store.take),
+    settle: guard("settle", store.settle),
+    release: guard("release", store.release),
+    deadLetters: guard("deadLetters", store.deadLetters),
     replay: guard("replay", store.replay),
     purge: guard("purge", store.purge),
-    size: guard("size", store.size),
-    acquire: guard("acquire", store.acquire),
-    renew: guard("renew", store.renew),
-    release: guard("release", store.release),
+    sweep: Effect.catchDefect(store.sweep, defectOf("sweep")),
     changes: store.changes
   }
 }

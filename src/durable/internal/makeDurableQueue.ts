@@ -1,189 +1,155 @@
-/** The parts of a durable queue: a store, the writers in front of it, and the drainers behind it. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
-import type * as Context from "effect/Context"
+/** The parts of a durable queue: an exchange with one subscription, the writers in front and the drainers behind. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
-import type { EventStoreError, Operations, Stored } from "../EventStore.ts"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
+import { withoutConstruction } from "../../internal/context.ts"
 import { edgeTo, makeNode } from "../../internal/node.ts"
-import { makeReport, type Report } from "../../internal/report.ts"
-import { type BatchSink, type EventSink, makeSink } from "../../internal/sink.ts"
-import { DurableAccount } from "./durableAccount.ts"
-import type { Codec } from "./eventCodec.ts"
-import { Delivery } from "./durableDelivery.ts"
-import { type DeadLetters, makeDeadLetters } from "./deadLetters.ts"
-import { QueueLog } from "./queueLog.ts"
+import { makeReport } from "../../internal/report.ts"
+import { type EventSink, makeSink } from "../../internal/sink.ts"
+import { EventStore, EventStoreError, type Operations } from "../EventStore.ts"
+import { closeTogether } from "./closeTogether.ts"
+import { makeDeadLetters } from "./deadLetters.ts"
+import { makeDurableAccount } from "./durableAccount.ts"
+import { makeDurableLog } from "./durableLog.ts"
+import { makeCodec } from "./eventCodec.ts"
+import { makeServed } from "./served.ts"
+import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
-import { Trimmer } from "./trimmer.ts"
-import { type WriteError, Writing } from "./writing.ts"
+import type { Remaining } from "./makeSubscription.ts"
+import { trim } from "./trim.ts"
+import { makeWriting, type WriteError } from "./writing.ts"
+import type * as Schema from "effect/Schema"
 
-/**
- * What the close of a durable queue leaves in its store.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Remaining<out A> {
-  /** How many events there are; if the store does not say so at the end, as far as this process has seen. */
-  readonly count: number
-  /** Those of them that were in flight when the time was up: the receiver may have them. */
-  readonly inFlight: ReadonlyArray<A>
-}
+/** The subscription of a queue: what is written to the exchange is for it. */
+export const definitionOf = (name: string) => ({ name, topics: ["*"] }) as const
 
-/** How often a flush polls for what another process has delivered. */
-const flushPollInterval = "250 millis"
-
-export class DurableQueueImpl<in out A, E> {
-  /** The sink side; the rest of a durable queue is beside it. */
-  readonly sink: BatchSink<A, WriteError>
-  private readonly settings: Settings<A>
-  private readonly store: Operations
-  private readonly codec: Codec<A>
-  private readonly context: Context.Context<never>
-  private readonly account: DurableAccount
-  private readonly writing: Writing<A>
-  private readonly delivery: Delivery<A, E>
-  private readonly trimmer: Trimmer<A> | undefined
-  private readonly reporter: Report<A>
-  private readonly log: QueueLog
-  private readonly progress = Latch.makeUnsafe()
-  private readonly closing = Deferred.makeUnsafe<Remaining<A>>()
-  readonly deadLetters: DeadLetters<A>
-
-  constructor(
-    dst: EventSink<A, E>,
-    codec: Codec<A>,
-    store: Operations,
-    settings: Settings<A>,
-    context: Context.Context<never>
-  ) {
-    this.account = new DurableAccount((counts, update) =>
-      makeNode({
-        kind: "DurableQueue",
-        name: settings.name,
-        account: counts,
-        acknowledges: "store",
-        update,
-        downstream: () => [edgeTo(dst, false)],
-        oldestAge: (now) => {
-          const { oldest } = this.delivery.consumer
-          return oldest && Math.max(0, now - oldest.writtenAt)
-        }
-      })
-    )
-    const { counts, node } = this.account
-    refuseMemoryBelow(node, dst.node)
-    this.sink = makeSink<A, WriteError>({
-      node,
-      write: (event) => Effect.withFiber((fiber) => this.writing.one(event, fiber)),
-      writeSome: (events: NonEmptyReadonlyArray<A>) => Effect.withFiber((fiber) => this.writing.some(events, fiber))
-    })
-    this.settings = settings
-    this.store = store
-    this.codec = codec
-    this.context = context
-    this.log = new QueueLog(node, counts)
-    this.reporter = makeReport<A, never>(node, settings.onDropped, context)
-    this.deadLetters = makeDeadLetters(settings.name, store, codec)
-    this.writing = new Writing(settings, this.account, store, codec, this.reporter, this.changed, context)
-    this.delivery = new Delivery(
-      dst,
-      settings,
-      this.account,
-      store,
-      codec,
-      this.log,
-      {
-        changed: this.changed,
-        removed: () => this.removed(),
-        downstreamClosed: () => this.begin()
-      },
-      context
-    )
-    const { consumer } = this.delivery
-    if (settings.overflow === "drop-oldest" && settings.limits !== undefined) {
-      this.trimmer = new Trimmer(settings, settings.limits, store, consumer, (dropped) => this.trimmed(dropped))
+export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
+  sink: EventSink<A, E>,
+  schema: Schema.ConstraintCodec<A, unknown>,
+  settings: Settings<A>
+) {
+  const { drainTimeout, limits, name, overflow } = settings
+  const context = withoutConstruction(yield* Effect.context<never>())
+  const server = serverOf(yield* EventStore, context)
+  const { store } = server
+  const codec = makeCodec(schema)
+  const account = makeDurableAccount()
+  const { counts } = account
+  const node = makeNode({
+    kind: "DurableQueue",
+    name,
+    account: counts,
+    acknowledges: "store",
+    update: account.update,
+    downstream: () => [edgeTo(sink, false)],
+    oldestAge: (now) => {
+      const oldest = served.serving()?.rows.oldest()
+      return oldest && Math.max(0, now - oldest.writtenAt)
     }
-    this.delivery.start()
-  }
+  })
+  refuseMemoryBelow(node, sink.node)
+  const log = makeDurableLog(node, counts)
+  const report = makeReport<A, never>(node, settings.onDropped, context)
+  const itself = { exchange: name, name }
+  const closing = Deferred.makeUnsafe<Remaining<A>>()
 
-  /** There may be something to deliver, to drop, or room. */
-  private readonly changed: Effect.Effect<void> = Effect.suspend(() => {
-    this.delivery.consumer.wake()
-    this.removed()
-    if (this.trimmer === undefined) return Effect.void
-    return Effect.catchTags(this.trimmer.trim, {
-      EventStoreError: this.log.troubled,
-      LeaseLost: ({ epoch }) => this.delivery.consumer.ownership.lose(epoch)
-    })
+  const dropped = (events: ReadonlyArray<A>, unreadable: number) => {
+    counts.dropped += events.length + unreadable
+    account.removed(events.length + unreadable)
+    // The reports are under way after this, and the close waits for them.
+    void report.aside(events, { _tag: "Overflow" })
+    return log.unreadable(unreadable)
+  }
+  const served = makeServed<A, E>({
+    ...settings,
+    server,
+    exchange: name,
+    definition: definitionOf(name),
+    sink,
+    codec,
+    account,
+    node,
+    log,
+    context,
+    changed: () => writing.wake(),
+    onSinkClosed: () => begin(),
+    before:
+      overflow !== "drop-oldest" || limits === undefined
+        ? undefined
+        : (serving) => (take) => trim(serving, limits, store, codec, settings.batchBytes, take, dropped)
+  })
+  const writing = makeWriting<A>({
+    ...settings,
+    exchange: name,
+    store: storing(store),
+    codec,
+    addressOf: undefined,
+    check: settings.partitionBy,
+    node,
+    account: counts,
+    report,
+    ready: served.id,
+    appending: account.appending,
+    context
   })
 
-  private removed(): void {
-    this.writing.wake()
-    this.progress.openUnsafe()
-  }
-
-  private trimmed(dropped: ReadonlyArray<Stored>): Effect.Effect<void> {
-    return Effect.flatMap(
-      Effect.forEach(dropped, ({ payload }) => Effect.option(this.codec.decode(payload))),
-      (decoded) => {
-        const events = decoded.flatMap((event) => (event._tag === "Some" ? [event.value] : []))
-        this.account.counts.dropped += dropped.length
-        this.account.removed(dropped.length)
-        // The reports are under way after this, and the close waits for them.
-        void this.reporter.aside(events, { _tag: "Overflow" })
-        return this.log.unreadable(dropped.length - events.length)
-      }
-    )
-  }
-
-  readonly pending: Effect.Effect<number, EventStoreError> = Effect.suspend(() =>
-    Effect.map(this.store.size(this.settings.name), ({ rows }) => rows)
-  )
-
-  readonly flush: Effect.Effect<void, EventStoreError> = Effect.suspend(() =>
-    Effect.flatMap(this.store.size(this.settings.name), ({ last }) =>
-      last === undefined ? Effect.void : this.flushedThrough(last)
-    )
-  )
-
-  /** Keys grow, so nothing is before `last` any more once the first key is behind it. */
-  private flushedThrough(last: number): Effect.Effect<void, EventStoreError> {
-    return Effect.suspend(() => {
-      this.progress.closeUnsafe()
-      return Effect.flatMap(this.store.size(this.settings.name), ({ first }) =>
-        first === undefined || first > last
-          ? Effect.void
-          : Effect.andThen(Effect.timeoutOption(this.progress.await, flushPollInterval), this.flushedThrough(last))
-      )
-    })
-  }
-
-  private begin(): void {
-    const { counts } = this.account
+  const close = Effect.gen(function* () {
+    const inFlight = yield* served.close(drainTimeout, writing.close)
+    const count = account.remain()
+    counts.state = "closed"
+    yield* log.closed(count, inFlight.length)
+    return { count, inFlight }
+  })
+  const begin = () => {
     if (counts.state !== "open") return
     counts.state = "closing"
-    this.delivery.stop()
-    const close = Effect.gen({ self: this }, function* () {
-      const [undelivered] = yield* Effect.all([this.delivery.close, this.writing.close()], { concurrency: "unbounded" })
-      const inFlight = undelivered.flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
-      const count = this.account.remain()
-      counts.state = "closed"
-      yield* this.log.closed(count, inFlight.length)
-      return { count, inFlight }
-    })
     // A fiber of its own: interrupting a call interrupts only its waiting.
-    Effect.runForkWith(this.context)(Effect.onExit(close, (exit) => Deferred.done(this.closing, exit)))
+    Effect.runForkWith(context)(Effect.onExit(close, (exit) => Deferred.done(closing, exit)))
   }
+  yield* closeTogether(
+    begin,
+    Effect.all([Deferred.await(closing), report.finish], { concurrency: "unbounded", discard: true })
+  )
+  return {
+    ...makeSink<A, WriteError>({
+      node,
+      write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
+      writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
+    }),
+    pending: Effect.flatMap(served.id, (id) => Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)),
+    flush: served.flush,
+    shutdown: Effect.suspend(() => {
+      begin()
+      return Deferred.await(closing)
+    }),
+    deadLetters: makeDeadLetters(served.id, store, codec),
+    pause: (reason?: string) => Effect.andThen(served.id, store.setState(itself, "paused", reason)).pipe(Effect.asVoid),
+    resume: Effect.andThen(served.id, store.setState(itself, "active", undefined)).pipe(Effect.asVoid),
+    state: Effect.andThen(
+      served.id,
+      Effect.map(store.list(itself), ([found]) => found ?? gone)
+    )
+  }
+}, Effect.uninterruptible)
 
-  readonly shutdown: Effect.Effect<Remaining<A>> = Effect.suspend(() => {
-    this.begin()
-    return Deferred.await(this.closing)
-  })
+/** What a queue is whose subscription was dropped. */
+const gone = { state: "disabled", reason: "it was dropped", since: 0 } as const
 
-  readonly close: Effect.Effect<void> = Effect.suspend(() => {
-    this.begin()
-    return Effect.all([Deferred.await(this.closing), this.reporter.finish], { concurrency: "unbounded", discard: true })
-  })
-}
+/** A store whose `publish` fails where an event would be stored for no subscription: that of the queue was dropped. */
+export const storing = (store: Operations): Operations => ({
+  ...store,
+  publish: (exchange, events, limits) =>
+    Effect.flatMapEager(store.publish(exchange, events, limits), (published) =>
+      published?.some(({ matched }) => matched === 0) === true
+        ? Effect.fail(
+            new EventStoreError({
+              store: "unknown",
+              operation: "publish",
+              problem: "Other",
+              detail: `the queue "${exchange}" was dropped`,
+              maybeCommitted: false
+            })
+          )
+        : Effect.succeed(published)
+    )
+})

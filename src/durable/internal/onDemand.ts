@@ -3,35 +3,36 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
-/**
- * Takes turns as long as there is something to do. It yields before each turn: what other fibers bring is done in the
- * same turn, and work that never waits leaves the event loop its timers and sockets.
- */
-export class Turns {
-  private readonly isNeeded: () => boolean
-  private readonly all: Effect.Effect<void>
-  private fiber: Fiber.Fiber<void> | undefined = undefined
-
-  constructor(isNeeded: () => boolean, turn: Effect.Effect<void>) {
-    this.isNeeded = isNeeded
-    const next = Effect.andThen(Effect.yieldNow, turn)
-    this.all = Effect.suspend(() => Effect.whileLoop({ while: isNeeded, body: () => next, step: () => {} }))
-  }
-
+/** Takes turns as long as there is something to do. */
+export interface OnDemand {
   /** There is something to do. */
-  start(context: Context.Context<never>): void {
-    if (this.fiber !== undefined) return
+  readonly start: () => void
+  /** Whether no turn is under way. */
+  readonly isIdle: () => boolean
+  readonly interrupt: () => void
+}
+
+/**
+ * Yields before each turn: what other fibers bring is done in the same turn, and work that never waits leaves the event loop
+ * its timers and sockets.
+ */
+export const makeOnDemand = (
+  context: Context.Context<never>,
+  isNeeded: () => boolean,
+  turn: Effect.Effect<void>
+): OnDemand => {
+  const next = Effect.andThen(Effect.yieldNow, turn)
+  const all = Effect.suspend(() => Effect.whileLoop({ while: isNeeded, body: () => next, step: () => {} }))
+  let fiber: Fiber.Fiber<void> | undefined
+  const start = () => {
+    if (fiber !== undefined) return
     // The child of no fiber: it works for all callers.
-    const fiber = Effect.runForkWith(context)(this.all)
-    this.fiber = fiber
+    fiber = Effect.runForkWith(context)(all)
     fiber.addObserver(() => {
-      this.fiber = undefined
+      fiber = undefined
       // Between its last check and its end there may be new work.
-      if (this.isNeeded()) this.start(context)
+      if (isNeeded()) start()
     })
   }
-
-  interrupt(): void {
-    this.fiber?.interruptUnsafe()
-  }
+  return { start, isIdle: () => fiber === undefined, interrupt: () => fiber?.interruptUnsafe() }
 }

@@ -11,6 +11,7 @@ export interface Settings<in A> {
   readonly drainTimeout: Duration.Duration
   readonly leaseTtl: Duration.Duration
   readonly onUndecodable: "dead-letter" | "pause"
+  readonly onDisabled: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
   readonly batchSize: number
   readonly batchBytes: number

@@ -1,178 +1,175 @@
-/** The writing side of a durable queue: encodes, shares commits, and applies the overflow policy. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+/** The writing side of an exchange: encodes, shares commits, and applies the overflow policy. */
+import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import { EventStoreError, type Limits, type Operations } from "../EventStore.ts"
 import { Delivering } from "../../internal/context.ts"
 import { loopEager } from "../../internal/eager.ts"
+import type { Account, SinkNode } from "../../internal/node.ts"
 import { reaches } from "../../internal/node.ts"
+import type { Overflow } from "../../internal/overflow.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
 import { SinkClosed } from "../../internal/sink.ts"
-import type { DurableAccount } from "./durableAccount.ts"
-import type { Codec } from "./eventCodec.ts"
-import { Committer } from "./committer.ts"
+import { EventStoreError, type Limits, type NewEvent, type Operations } from "../EventStore.ts"
 import { DurableWriteError, Unencodable } from "./error.ts"
-import type { Settings } from "./settings.ts"
+import type { Codec } from "./eventCodec.ts"
+import { makeGroupCommit } from "./groupCommit.ts"
 
-/** All errors of a write; the types of the constructor leave out what its policy excludes. */
+/** All errors of a write; the types of the constructors leave out what their policy excludes. */
 export type WriteError = DurableWriteError | QueueFull
+
+export interface Options<in out A> {
+  readonly exchange: string
+  readonly store: Operations
+  readonly codec: Codec<A>
+  /** What the store gets of an event, beside its payload. */
+  readonly addressOf: ((event: A) => Omit<NewEvent, "payload">) | undefined
+  /** Throws where an event cannot be delivered: a defect of the write, which accepts nothing. */
+  readonly check: ((event: A) => unknown) | undefined
+  readonly node: SinkNode
+  readonly account: Account
+  readonly report: Report<A>
+  readonly overflow: Overflow
+  readonly limits: Limits | undefined
+  readonly batchSize: number
+  readonly batchBytes: number
+  readonly drainTimeout: Duration.Duration
+  /** What must be so before anything is published. */
+  readonly ready: Effect.Effect<unknown, EventStoreError>
+  /** `n` events are about to be stored: takes whether they are at the end. */
+  readonly appending: (n: number) => (isStored: boolean) => void
+  readonly context: Context.Context<never>
+}
+
+export interface Writing<in A> {
+  readonly one: (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void, WriteError | SinkClosed>
+  /** As many leading events as share a commit, whole or not at all. */
+  readonly some: (
+    events: NonEmptyReadonlyArray<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => Effect.Effect<number, WriteError | SinkClosed>
+  /** There may be room for a writer that waits for it. */
+  readonly wake: () => void
+  /** Refuses writers that wait, and waits for the commit that is under way until the time is up. */
+  readonly close: Effect.Effect<void>
+}
+
+/** An event and its form in the store. */
+interface Encoded<out A> {
+  readonly event: A
+  readonly stored: NewEvent
+}
 
 const unanswered = new EventStoreError({
   store: "unknown",
-  operation: "append",
+  operation: "publish",
   problem: "Other",
-  detail: "the queue closed before it answered",
+  detail: "the writing part closed before it answered",
   maybeCommitted: true
 })
 
-type Payloads = NonEmptyReadonlyArray<Uint8Array>
+export const makeWriting = <A>(options: Options<A>): Writing<A> => {
+  const { account, addressOf, batchBytes, batchSize, codec, exchange, node, overflow, report, store } = options
+  // Under "drop-oldest" everything is accepted, and what is over is dropped from the other end.
+  const limits = overflow === "drop-oldest" ? undefined : options.limits
+  const closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: node.name })))
+  const failure = (reason: DurableWriteError["reason"]) => new DurableWriteError({ queue: exchange, reason })
 
-export class Writing<in out A> {
-  private readonly settings: Settings<A>
-  private readonly account: DurableAccount
-  private readonly store: Operations
-  private readonly codec: Codec<A>
-  private readonly reporter: Report<A>
-  /** Runs after the commit of each append of this queue's own. */
-  private readonly appended: Effect.Effect<void>
-  private readonly committer: Committer<A, WriteError | SinkClosed>
-  private readonly limits: Limits | undefined
-
-  constructor(
-    settings: Settings<A>,
-    account: DurableAccount,
-    store: Operations,
-    codec: Codec<A>,
-    reporter: Report<A>,
-    appended: Effect.Effect<void>,
-    context: Context.Context<never>
-  ) {
-    this.settings = settings
-    this.account = account
-    this.store = store
-    this.codec = codec
-    this.reporter = reporter
-    this.appended = appended
-    // Under "drop-oldest" everything is accepted, and what is over is dropped from the other end.
-    this.limits = settings.overflow === "drop-oldest" ? undefined : settings.limits
-    this.committer = new Committer<A, WriteError | SinkClosed>({
-      append: (payloads) => Effect.mapErrorEager(this.append(payloads, this.limits), this.failure),
-      full: (events) => this.overflown(events),
-      unanswered: Effect.suspend(() => Effect.fail(this.failure(unanswered))),
-      // Writers that share a commit are no batch that an empty queue accepts whatever its size.
-      events: Math.min(settings.batchSize, this.limits?.rows ?? settings.batchSize),
-      bytes: Math.min(settings.batchBytes, this.limits?.bytes ?? settings.batchBytes),
-      waitsForRoom: settings.overflow === "suspend",
-      context
-    })
-  }
-
-  one(event: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, WriteError | SinkClosed> {
-    if (this.account.counts.state !== "open") return this.closed
-    this.settings.partitionBy?.(event)
-    return Effect.flatMapEager(this.encoded(event), (payload) => this.accept([event], [payload], fiber))
-  }
-
-  /** As many leading events as share a commit, whole or not at all. */
-  some(
-    batch: NonEmptyReadonlyArray<A>,
-    fiber: Fiber.Fiber<unknown, unknown>
-  ): Effect.Effect<number, WriteError | SinkClosed> {
-    if (this.account.counts.state !== "open") return this.closed
-    return Effect.suspend(() => {
-      const { batchBytes, batchSize, partitionBy } = this.settings
-      if (partitionBy !== undefined) for (const event of batch) partitionBy(event)
-      const most = Math.min(batch.length, batchSize)
-      const payloads: Array<Uint8Array> = []
-      let bytes = 0
-      let isFull = false
-      const encoding = loopEager(
-        // Not out of bounds, by the condition.
-        () => (isFull || payloads.length === most ? undefined : this.encoded(batch[payloads.length]!)),
-        (payload) => {
-          isFull = payloads.length > 0 && bytes + payload.length > batchBytes
-          if (isFull) return
-          bytes += payload.length
-          payloads.push(payload)
-        }
-      )
-      return Effect.flatMap(encoding, () =>
-        // There is one at least.
-        Effect.as(this.accept(batch.slice(0, payloads.length), payloads as unknown as Payloads, fiber), payloads.length)
+  const publish = (
+    events: ReadonlyArray<Encoded<A>>,
+    limits: Limits | undefined
+  ): Effect.Effect<boolean, DurableWriteError> => {
+    const stored = events.map(({ stored }) => stored)
+    if (!isReadonlyArrayNonEmpty(stored)) return Effect.succeed(true)
+    const publishing = Effect.suspend(() => {
+      const appended = options.appending(stored.length)
+      return Effect.onExit(store.publish(exchange, stored, limits), (exit) =>
+        Effect.sync(() => appended(exit._tag === "Success" && exit.value !== undefined))
       )
     })
+    return Effect.flatMapEager(options.ready, () => publishing).pipe(
+      Effect.mapErrorEager(failure),
+      Effect.mapEager((published) => published !== undefined)
+    )
   }
-
-  /** There may be room for a writer that waits for it. */
-  readonly wake = (): void => this.committer.wake()
-
-  /** Refuses writers that wait, and waits for the commit that is under way until `drainTimeout`. */
-  close(): Effect.Effect<void> {
-    return this.committer.close(this.closed, this.settings.drainTimeout)
+  const overflown = (events: ReadonlyArray<Encoded<A>>): Effect.Effect<void, QueueFull> => {
+    if (overflow !== "drop-newest") {
+      return Effect.fail(new QueueFull({ queue: exchange, capacity: limits?.rows ?? Number.POSITIVE_INFINITY }))
+    }
+    account.dropped += events.length
+    return report.aside(
+      events.map(({ event }) => event),
+      { _tag: "Overflow" }
+    )
   }
+  const group = makeGroupCommit<Encoded<A>, WriteError | SinkClosed>({
+    commit: (writes) =>
+      publish(writes.length === 1 ? writes[0]!.events : writes.flatMap(({ events }) => events), limits),
+    full: ({ events }) => overflown(events),
+    unanswered: Effect.suspend(() => Effect.fail(failure(unanswered))),
+    // Writers that share a commit are no batch that an empty exchange accepts whatever its size.
+    events: Math.min(batchSize, limits?.rows ?? batchSize),
+    bytes: Math.min(batchBytes, limits?.bytes ?? batchBytes),
+    waitsForRoom: overflow === "suspend",
+    context: options.context
+  })
 
-  private readonly closed = Effect.suspend(() => Effect.fail(new SinkClosed({ sink: this.account.node.name })))
-
-  private encoded(event: A): Effect.Effect<Uint8Array, DurableWriteError> {
-    return Effect.mapErrorEager(this.codec.encode(event), (cause) => this.failure(new Unencodable({ cause })))
-  }
-
-  private readonly failure = (reason: DurableWriteError["reason"]): DurableWriteError =>
-    new DurableWriteError({ queue: this.settings.name, reason })
-
-  private accept(
-    events: ReadonlyArray<A>,
-    payloads: Payloads,
+  const encoded = (event: A): Effect.Effect<Encoded<A>, DurableWriteError> =>
+    Effect.mapBothEager(codec.encode(event), {
+      onFailure: (cause) => failure(new Unencodable({ cause })),
+      onSuccess: (payload) => ({ event, stored: { ...addressOf?.(event), payload } })
+    })
+  /** In the fiber of the writer, which shares no commit. */
+  const alone = (events: ReadonlyArray<Encoded<A>>, cannotWait: boolean): Effect.Effect<void, WriteError> =>
+    // A transaction that waited for room would block others on its locks.
+    Effect.flatMap(publish(events, cannotWait || overflow === "suspend" ? undefined : limits), (fits) =>
+      fits ? Effect.void : overflown(events)
+    )
+  const accept = (
+    events: ReadonlyArray<Encoded<A>>,
+    bytes: number,
     fiber: Fiber.Fiber<unknown, unknown>
-  ): Effect.Effect<void, WriteError | SinkClosed> {
-    // The queue may have closed during the encoding.
-    if (this.account.counts.state !== "open") return this.closed
+  ): Effect.Effect<void, WriteError | SinkClosed> => {
+    // It may have closed during the encoding.
+    if (account.state !== "open") return closed
     const delivering = fiber.getRef(Delivering)
     // The write would wait for room that only its own end can make.
-    const cannotWait = delivering !== undefined && reaches(this.account.node, delivering)
-    return Effect.flatMapEager(this.store.inTransaction, (inside) =>
-      inside || cannotWait ? this.alone(events, payloads, inside, cannotWait) : this.committer.commit(events, payloads)
+    const cannotWait = delivering !== undefined && reaches(node, delivering)
+    return Effect.flatMapEager(store.inTransaction, (inside) =>
+      inside || cannotWait ? alone(events, cannotWait) : group.commit({ events, bytes })
     )
   }
 
-  /** In the fiber of the writer, which shares no commit. */
-  private alone(
-    events: ReadonlyArray<A>,
-    payloads: Payloads,
-    inside: boolean,
-    cannotWait: boolean
-  ): Effect.Effect<void, WriteError> {
-    // A transaction that waited for room would block others on its locks.
-    const limits = cannotWait || this.settings.overflow === "suspend" ? undefined : this.limits
-    // The follow-up of an append runs after its commit, of which the store notifies. Here it would ask the store, on a
-    // second connection while this fiber has that of its transaction.
-    const added = inside ? this.add(payloads, limits) : this.append(payloads, limits)
-    return Effect.flatMap(Effect.mapError(added, this.failure), (admitted) =>
-      admitted ? Effect.void : this.overflown(events)
-    )
-  }
-
-  private append(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, EventStoreError> {
-    return Effect.flatMap(this.add(payloads, limits), (admitted) =>
-      admitted ? Effect.as(this.appended, true) : Effect.succeed(false)
-    )
-  }
-
-  private add(payloads: Payloads, limits: Limits | undefined): Effect.Effect<boolean, EventStoreError> {
-    return Effect.map(this.store.append(this.settings.name, payloads, limits), (admitted) => {
-      if (admitted) this.account.appended(payloads.length)
-      return admitted
-    })
-  }
-
-  private overflown(events: ReadonlyArray<A>): Effect.Effect<void, QueueFull> {
-    const { limits, name, overflow } = this.settings
-    if (overflow !== "drop-newest") {
-      return Effect.fail(new QueueFull({ queue: name, capacity: limits?.rows ?? Number.POSITIVE_INFINITY }))
-    }
-    this.account.counts.dropped += events.length
-    return this.reporter.aside(events, { _tag: "Overflow" })
+  return {
+    one: (event, fiber) => {
+      if (account.state !== "open") return closed
+      options.check?.(event)
+      return Effect.flatMapEager(encoded(event), (one) => accept([one], one.stored.payload.length, fiber))
+    },
+    some: (events, fiber) =>
+      Effect.suspend(() => {
+        if (account.state !== "open") return closed
+        if (options.check !== undefined) for (const event of events) options.check(event)
+        const most = Math.min(events.length, batchSize)
+        const all: Array<Encoded<A>> = []
+        let bytes = 0
+        let isFull = false
+        const encoding = loopEager(
+          // Not out of bounds, by the condition.
+          () => (isFull || all.length === most ? undefined : encoded(events[all.length]!)),
+          (one) => {
+            const { length } = one.stored.payload
+            isFull = all.length > 0 && bytes + length > batchBytes
+            if (isFull) return
+            bytes += length
+            all.push(one)
+          }
+        )
+        return Effect.flatMap(encoding, () => Effect.as(accept(all, bytes, fiber), all.length))
+      }),
+    wake: group.wake,
+    close: Effect.suspend(() => group.close(closed, options.drainTimeout))
   }
 }

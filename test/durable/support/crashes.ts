@@ -1,6 +1,7 @@
 /**
- * Kills and pauses processes that write to a durable queue and deliver from it, and judges what a receiver got: all that
- * was acknowledged, nothing that was not written, in order once duplicates are removed, and no more duplicates than there may be.
+ * Kills and pauses processes that write to a durable queue or broadcaster and deliver from it, adds and drops subscriptions
+ * meanwhile, and judges what the receivers got: all that was acknowledged, nothing that was not written, in order once
+ * duplicates are removed, and no more duplicates than there may be.
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import { once } from "node:events"
@@ -11,17 +12,20 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { randomFrom } from "../../support/random.ts"
 import type { Orders } from "./crashChild.ts"
+import { makeRecords } from "./crashRecords.ts"
+import { passing, queueOf, standing } from "./crashSubscriptions.ts"
 
-export interface Plan {
-  readonly store: Orders["store"]
+export interface Plan extends Pick<Orders, "store" | "part"> {
   /** How often something is killed or paused. */
   readonly rounds: number
   readonly seed: number
-  /** How many processes there are at a time. */
+  /** How many processes there are at a time that deliver; they write too. */
   readonly processes: number
-  /** Whether the owner of the lease may be paused for longer than it lasts, in place of being killed. */
+  /** How many there are beside them that only write. */
+  readonly onlyWriting?: number | undefined
+  /** Whether a process may be paused for longer than its leases last, in place of being killed. */
   readonly pauses?: boolean | undefined
-  /** How many deliveries go on at once in a process, each of the events of one writer; 1 by default. */
+  /** How many deliveries of a queue go on at once in a process, each of the events of one writer; 1 by default. */
   readonly concurrency?: number | undefined
   /** Kills the store's server and starts it again, every third round. */
   readonly restartServer?: (() => Promise<void>) | undefined
@@ -35,6 +39,8 @@ export interface Outcome {
   readonly acknowledged: number
   readonly arrived: number
   readonly repeats: number
+  /** How many subscriptions there were in all. */
+  readonly subscriptions: number
   /** What should not have been, each in words. */
   readonly problems: ReadonlyArray<string>
 }
@@ -43,55 +49,22 @@ const batchSize = 20
 const leaseTtl = 400
 /** One writer writes batches, the others events one by one. */
 const writers = [1, 1, 5, 1]
-
-/** The record of one writer in one process. */
-interface Writer {
-  readonly size: number
-  /** How many of its events were acknowledged, and how many writes it repeated, not knowing. */
-  acknowledged: number
-  repeated: number
-  /** The number that is to arrive next for the first time. */
-  next: number
-}
+/** How many subscriptions there are at most that come and go. */
+const mostPassing = 3
 
 export const crashes = async (plan: Plan): Promise<Outcome> => {
+  const { onlyWriting = 0, part, store } = plan
   const random = randomFrom(plan.seed)
-  const problems: Array<string> = []
-  const known = new Map<string, Writer>()
-  let arrived = 0
-  let repeats = 0
-  const problem = (text: string) => void (problems.length < 20 && problems.push(text))
-
-  const writerOf = (run: number, writer: number): Writer => {
-    const key = `${run}:${writer}`
-    const found = known.get(key) ?? { size: writers[writer] ?? 0, acknowledged: 0, repeated: 0, next: 0 }
-    known.set(key, found)
-    return found
-  }
-
-  const receive = (body: string): void => {
-    for (const line of body.split("\n").filter(Boolean)) {
-      const { n, run, writer } = JSON.parse(line) as {
-        readonly run: number
-        readonly writer: number
-        readonly n: number
-      }
-      const state = writerOf(run, writer)
-      arrived++
-      if (n < state.next) {
-        repeats++
-        continue
-      }
-      if (n > state.next) problem(`${run}:${writer} ${n} came when ${state.next} had not`)
-      state.next = n + 1
-    }
-  }
+  const pick = <A>(some: ReadonlyArray<A>): A | undefined => some[Math.floor(random() * some.length)]
+  const records = makeRecords(writers)
+  const { problem } = records
+  for (const one of part === "queue" ? queueOf(plan.concurrency ?? 1) : standing) records.known(one)
 
   const server = createServer((request, response) => {
     let body = ""
     request.setEncoding("utf8").on("data", (some: string) => (body += some))
     request.on("end", () => {
-      receive(body)
+      records.receive(request.url?.slice(1) ?? "", body)
       response.writeHead(204).end()
     })
     // A request that a dying process did not finish is no delivery.
@@ -102,10 +75,19 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 
   let runs = 0
-  const start = (writes: boolean) => {
+  const start = (does: { readonly writes: boolean; readonly delivers: boolean }) => {
     const run = runs++
-    const { concurrency = 1, store } = plan
-    const orders: Orders = { store, url, run, writers: writes ? writers : [], batchSize, leaseTtl, concurrency }
+    const subscriptions = does.delivers ? records.standing() : []
+    const orders: Orders = {
+      store,
+      part,
+      url,
+      run,
+      writers: does.writes ? writers : [],
+      subscriptions,
+      batchSize,
+      leaseTtl
+    }
     const child = spawn(
       process.execPath,
       [
@@ -114,24 +96,39 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
         fileURLToPath(new URL("crashChild.ts", import.meta.url)),
         JSON.stringify(orders)
       ],
-      { stdio: ["ignore", "pipe", "pipe"] }
+      {
+        stdio: ["pipe", "pipe", "pipe"],
+        // Loading effect is most of what a process costs.
+        env: { ...process.env, NODE_COMPILE_CACHE: fileURLToPath(new URL("../../../.cache/compiled", import.meta.url)) }
+      }
     )
     let errors = ""
-    let said = false
+    let isReady = false
     child.stderr.on("data", (some) => (errors += String(some)))
+    // One that is killed reads no more.
+    child.stdin.on("error", () => {})
     const lines = createInterface({ input: child.stdout })
-    const ready = once(lines, "line")
     const exit = once(child, "exit")
     // All lines have been read once this has ended.
     const ended = once(lines, "close")
-    lines.on("line", (line) => {
-      said = true
-      const [word, writer, n] = line.split(" ")
-      if (word === "wrote") writerOf(run, Number(writer)).acknowledged = Number(n)
-      if (word === "again") writerOf(run, Number(writer)).repeated++
-      if (word === "dead" && writer !== "0") problem(`${writer} dead letters`)
+    const ready = new Promise<void>((resolve) => {
+      lines.on("line", (line) => {
+        records.heard(run, line)
+        if (line !== "ready") return
+        isReady = true
+        resolve()
+      })
     })
-    return { child, run, ready: Promise.race([ready, exit]), isReady: () => said, exit, ended, errors: () => errors }
+    return {
+      child,
+      delivers: does.delivers,
+      ready: Promise.race([ready, exit]),
+      isReady: () => isReady,
+      exit,
+      ended,
+      errors: () => errors,
+      order: (what: object) => void child.stdin.write(`${JSON.stringify(what)}\n`)
+    }
   }
   type Child = ReturnType<typeof start>
 
@@ -141,6 +138,21 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     await one.ended
   }
 
+  let added = 0
+  /** Lets a process add a subscription, or drop one. */
+  const change = (by: Child) => {
+    const some = records.standing().filter(({ name }) => !standing.some((one) => one.name === name))
+    const drop = random() < 0.4 || some.length >= mostPassing ? pick(some)?.name : undefined
+    if (drop === undefined) {
+      const add = passing(added++)
+      records.known(add)
+      by.order({ add })
+    } else {
+      records.dropping(drop)
+      by.order({ drop })
+    }
+  }
+
   let kills = 0
   let pauses = 0
   let restarts = 0
@@ -148,11 +160,16 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   const alive: Array<Child> = []
   try {
     for (let round = 0; round < plan.rounds; round++) {
-      while (alive.length < plan.processes) alive.push(start(true))
-      const one = alive[Math.floor(random() * alive.length)]!
+      while (alive.length < plan.processes + onlyWriting) {
+        const delivers = alive.filter((one) => one.delivers).length < plan.processes
+        alive.push(start({ writes: true, delivers }))
+      }
+      const one = pick(alive)!
       // Some die before they have begun.
       const begins = random() > 0.1
       if (begins) await one.ready
+      const by = part === "broadcaster" && random() < 0.6 ? pick(alive.filter((one) => one.delivers)) : undefined
+      if (by !== undefined) change(by)
       await sleep(random() * (plan.processes === 1 ? 700 : 400))
       if (hasEnded(one.child) && !one.isReady() && plan.restartServer !== undefined && stillborn++ < plan.rounds) {
         // It found no server.
@@ -179,7 +196,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
       }
     }
     for (const one of alive.splice(0)) await kill(one)
-    const last = start(false)
+    const last = start({ writes: false, delivers: true })
     alive.push(last)
     const isOver = await Promise.race([last.exit.then(() => true), sleep(120_000, false, { ref: false })])
     if (!isOver || last.child.exitCode !== 0) problem(`the rest was not delivered: ${last.errors()}`)
@@ -190,18 +207,9 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     server.close()
   }
 
-  let acknowledged = 0
-  let again = 0
-  for (const [key, { acknowledged: n, next, repeated, size }] of known) {
-    acknowledged += n
-    again += repeated * size
-    if (next < n) problem(`${key}: ${n} writes succeeded, and ${next} events came`)
-    if (next > n + size) problem(`${key}: ${n} writes succeeded, ${size} more may have, and ${next} events came`)
-  }
   // A paused owner finishes the batch that it has in flight, which the next one delivers too.
-  const most = (kills + alive.length + plan.processes + 2 * pauses + 2 * restarts) * batchSize + again
-  if (repeats > most) problem(`${repeats} repeats, of at most ${most}`)
-  return { kills, pauses, restarts, acknowledged, arrived, repeats, problems }
+  const batches = kills + alive.length + plan.processes + 2 * pauses + 2 * restarts
+  return { kills, pauses, restarts, ...records.judge(batches, batchSize) }
 }
 
 const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null

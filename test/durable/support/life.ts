@@ -6,7 +6,7 @@ import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
-import { type Around, error, deadLettersOf, eventsOf, type Name, operationsAround, operationsOver } from "./store.ts"
+import { type Around, error, deadLettersOf, eventsOf, type Name, operationsAround, queueOf } from "./store.ts"
 
 export interface Life {
   readonly seed: string
@@ -61,7 +61,7 @@ class World {
   labels = 0
   /** How many leases were given: each may cost a batch of duplicates. */
   leases = 0
-  /** Whether a failing append may have stored. */
+  /** Whether a failing publish may have stored. */
   maybeCommitted = false
   /** From some moment on all is well. */
   calm = false
@@ -133,7 +133,7 @@ class World {
     const alive = <A, E>(run: Effect.Effect<A, E>) => Effect.suspend(() => (process.isDead ? Effect.never : run))
     return (name, run) =>
       Effect.suspend(() => {
-        if (!["acquire", "renew", "size"].includes(name)) this.asked.push(name)
+        if (!["claim", "renew"].includes(name)) this.asked.push(name)
         const noted = Effect.tap(run, (answer) => Effect.sync(() => this.note(name, answer)))
         const done = alive(this.chance(20) ? Effect.delay(alive(noted), this.pick(1, 20)) : noted)
         const answered = Effect.tap(done, () => alive(Effect.sleep(this.chance(20) ? this.pick(1, 20) : 0)))
@@ -143,7 +143,7 @@ class World {
           case 0:
             return Effect.delay(fail(false), this.pick(0, 50))
           case 1:
-            if (name === "append") this.maybeCommitted = true
+            if (name === "publish") this.maybeCommitted = true
             return Effect.andThen(answered, fail(true))
           default:
             return Effect.delay(fail(false), this.pick(100, 2_000))
@@ -152,7 +152,7 @@ class World {
   }
 
   private note(name: Name, answer: unknown): void {
-    if (name === "acquire" && (answer as EventStore.Acquired)._tag === "Acquired") this.leases++
+    if (name === "claim") this.leases += (answer as EventStore.Claims).acquired.length
     if (name === "deadLetter") for (const label of deadLettersOf(this.memory)) this.aside.add(Number(label))
   }
 
@@ -328,9 +328,9 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
       running[at] = yield* start
     } else if (what < 97) {
       // The owner was paused, and another owner had the lease meanwhile, and released it.
-      const epoch = memory.queue("events").acquire(1, Number.MAX_SAFE_INTEGER)
+      queueOf(memory).steal()
       world.leases++
-      yield* Effect.orDie((yield* operationsOver(memory)).release({ queue: "events", epoch }))
+      yield* queueOf(memory).release
     } else {
       yield* Effect.forkDetach(Effect.exit(one.queue.deadLetters.replay("all")))
       yield* TestClock.adjust(500)

@@ -51,13 +51,75 @@ export const texts = (events: ReadonlyArray<{ readonly payload: Uint8Array }>): 
 
 export const all = { rows: 10_000, bytes: 1_000_000 }
 
-/** A queue's lease, which no other owner has. */
-export const leaseOf = (store: EventStore.Operations, queue: string, ttl: Duration.Input = "30 seconds") =>
-  Effect.map(store.acquire(queue, Duration.fromInputUnsafe(ttl)), (acquired) => {
-    if (acquired._tag === "Held") throw new Error(`another owner has the lease of ${queue}`)
-    return acquired.lease
+/** The name of the only subscription of an exchange, which matches all topics. */
+export const only = "only"
+
+/** Defines the only subscription of an exchange. */
+export const define = (
+  store: EventStore.Operations,
+  exchange: string,
+  definition: Partial<EventStore.Definition> = {}
+) =>
+  Effect.map(store.define(exchange, [{ name: only, topics: ["*"], ...definition }]), ([one]) => {
+    if (one === undefined) throw new Error(`no subscription of ${exchange}`)
+    return one
   })
 
-/** Appends a text each. */
-export const append = (store: EventStore.Operations, queue: string, ...some: readonly [string, ...Array<string>]) =>
-  store.append(queue, Array.map(some, payload), undefined)
+/** The lease of a subscription, and what is done with it. */
+export interface Leased {
+  readonly owner: EventStore.Owner
+  readonly lease: EventStore.Claimed
+  readonly take: (
+    wanted?: Partial<EventStore.Wanted>
+  ) => Effect.Effect<ReadonlyArray<EventStore.Delivery> | undefined, EventStore.EventStoreError>
+  readonly settle: (
+    settled: ReadonlyArray<EventStore.Settled>,
+    wait?: EventStore.Settlement["wait"]
+  ) => Effect.Effect<ReadonlyArray<number>, EventStore.EventStoreError>
+  readonly acknowledge: (
+    deliveries: ReadonlyArray<EventStore.Delivery>
+  ) => Effect.Effect<ReadonlyArray<number>, EventStore.EventStoreError>
+}
+
+export const leasedBy = (store: EventStore.Operations, owner: EventStore.Owner, lease: EventStore.Claimed): Leased => {
+  const { epoch, subscription } = lease
+  const settle: Leased["settle"] = (settled, wait) =>
+    store.settle(owner, [{ lease: { subscription, epoch }, settled, wait }])
+  return {
+    owner,
+    lease,
+    take: (wanted = {}) =>
+      Effect.map(
+        store.take(owner, [{ subscription, epoch, limits: all, except: [], busy: [], perLane: 1_000, ...wanted }]),
+        ([taken]) => taken?.deliveries
+      ),
+    settle,
+    acknowledge: (deliveries) =>
+      settle(deliveries.map(({ lane, position }) => ({ _tag: "Acknowledged", position, lane })))
+  }
+}
+
+/** The lease of an exchange's only subscription, which something is due of, and an owner of its own for it. */
+export const leaseOf = Effect.fnUntraced(function* (
+  store: EventStore.Operations,
+  exchange: string,
+  ttl: Duration.Input = "30 seconds"
+) {
+  const owner = yield* store.renew({ name: exchange }, Duration.fromInputUnsafe(ttl))
+  const subscriptions = yield* store.list({ exchange })
+  const { acquired } = yield* store.claim(
+    owner,
+    subscriptions.map(({ id }) => id),
+    1
+  )
+  const lease = acquired[0]
+  if (lease === undefined) return yield* Effect.die(`nothing of ${exchange} is free and due`)
+  return leasedBy(store, owner, lease)
+})
+
+/** Publishes a text each. */
+export const publish = (store: EventStore.Operations, exchange: string, ...some: readonly [string, ...Array<string>]) =>
+  store.publish(
+    exchange,
+    Array.map(some, (text) => ({ payload: payload(text) }))
+  )

@@ -118,6 +118,11 @@ export class PostgresServer {
     return result.stdout.trim()
   }
 
+  /** What it has logged since it was started. */
+  get logged(): string {
+    return this.log
+  }
+
   /** A client of it, with settings of its own. */
   client(options: PgClient.PgPoolConfig = {}) {
     return PgClient.layer({

@@ -56,7 +56,7 @@ export const removals = async ({ filename, parts, processes, rounds, seed, ways 
   const judge = (where: string): void => {
     const db = new DatabaseSync(filename)
     const check = db.prepare("PRAGMA integrity_check").get()?.["integrity_check"]
-    const rows = db.prepare("SELECT trim(CAST(payload AS TEXT)) AS text FROM events").all()
+    const rows = db.prepare("SELECT trim(CAST(payload AS TEXT)) AS text FROM deliveries").all()
     db.close()
     const found = new Set(rows.map(({ text }) => String(text)))
     const lost = [...acknowledged].filter((name) => !found.has(name))

@@ -5,11 +5,11 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
 /** Starts what `sqliteChild.ts` calls `what`. */
-export const start = (what: string, filename: string) => {
+export const start = (what: string, filename: string, ...more: ReadonlyArray<string>) => {
   const script = fileURLToPath(new URL("../../slow/durable/sqliteChild.ts", import.meta.url))
   const child = spawn(
     process.execPath,
-    ["--conditions=@effect-events/source", "--no-warnings", script, what, filename],
+    ["--conditions=@effect-events/source", "--no-warnings", script, what, filename, ...more],
     {
       stdio: ["pipe", "pipe", "inherit"],
       // Loading effect is most of what a process costs.

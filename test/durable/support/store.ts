@@ -1,9 +1,11 @@
 /** Stores for the tests of durable queues: a memory with readable content, and operations with the behaviour of a test. */
-import { Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import { EventStore, MemoryStore } from "effect-events/durable"
+import { settle as settleEntry } from "../../../src/durable/internal/memory/entry.ts"
 
-export type Name = Exclude<keyof EventStore.Operations, "inTransaction" | "changes">
-type Failure = EventStore.EventStoreError | EventStore.LeaseLost
+/** What a spy calls an operation: a settlement is one of dead letters, or an acknowledgement. */
+export type Name =
+  Exclude<keyof EventStore.Operations, "inTransaction" | "changes" | "sweep" | "settle"> | "acknowledge" | "deadLetter"
 
 /** What happens in place of an operation: it may run it, or not, or twice. */
 export type Around = <A, E>(
@@ -28,33 +30,101 @@ export const error = (
 export const operationsOver = (memory: MemoryStore.Memory): Effect.Effect<EventStore.Operations> =>
   Effect.provide(EventStore.EventStore, MemoryStore.layerOver(memory))
 
+/** Another process over a memory, as far as tests need it: it has the queue of a name, and delivers nothing. */
+export const processOver = (memory: MemoryStore.Memory, queue = "events") =>
+  Effect.map(operationsOver(memory), (store) => {
+    const id = Effect.map(store.define(queue, [{ name: queue, topics: ["*"] }]), ([found]) => found!.id)
+    let owner: EventStore.Owner | undefined
+    return {
+      store,
+      append: (payloads: readonly [Uint8Array, ...Array<Uint8Array>]) =>
+        Effect.andThen(
+          id,
+          store.publish(queue, payloads.map((payload) => ({ payload })) as unknown as readonly [EventStore.NewEvent])
+        ),
+      /** Answers the lease, or nothing when another owner has it or nothing is due. */
+      acquire: (ttl: Duration.Input) =>
+        Effect.gen(function* () {
+          owner = yield* store.renew(owner ?? { name: "other" }, Duration.fromInputUnsafe(ttl))
+          const { acquired } = yield* store.claim(owner, [yield* id], 1)
+          return acquired[0]
+        }),
+      acknowledge: (lease: EventStore.Lease, positions: ReadonlyArray<number>) =>
+        store.settle(owner!, [
+          { lease, settled: positions.map((position) => ({ _tag: "Acknowledged" as const, position })) }
+        ]),
+      release: (lease: EventStore.Lease) => store.release(owner!, [lease])
+    }
+  })
+
+/** What happens to the lease and the events of a queue past every store. */
+export const queueOf = (memory: MemoryStore.Memory, queue = "events") => {
+  const entries = () => [...memory.entries.values()].filter(({ subscription }) => subscription.exchange === queue)
+  return {
+    /** The owner's life is over, and another has the lease until it is released. */
+    steal: () => {
+      memory.owners.clear()
+      for (const entry of entries()) {
+        entry.owner = 999
+        entry.epoch++
+        memory.owners.set(999, { name: "thief", renewedAt: 0, expiresAt: Number.MAX_SAFE_INTEGER })
+      }
+    },
+    release: Effect.suspend(() =>
+      Effect.flatMap(operationsOver(memory), (store) => Effect.orDie(store.release({ id: 999, name: "thief" }, "all")))
+    ),
+    acknowledge: (positions: ReadonlyArray<number>) => {
+      for (const entry of entries()) {
+        settleEntry(entry, { settled: positions.map((position) => ({ _tag: "Acknowledged", position })) }, 0)
+      }
+    },
+    positions: () => entries().flatMap(({ ordered }) => [...ordered.rows.keys()]),
+    figures: () => ({
+      pending: entries().reduce((n, { pending }) => n + pending, 0),
+      deadLetters: entries().reduce((n, { deadLetters }) => n + deadLetters.length, 0)
+    })
+  }
+}
+
 /** The same, each around what `around` does. */
 export const operationsAround = (memory: MemoryStore.Memory, around: Around): Effect.Effect<EventStore.Operations> =>
   Effect.map(operationsOver(memory), (store) => {
     const wrap =
-      <Args extends ReadonlyArray<unknown>, A, E extends Failure>(
-        name: Name,
-        f: (...args: Args) => Effect.Effect<A, E>
+      <Args extends ReadonlyArray<unknown>, A>(
+        name: Name | ((...args: Args) => Name),
+        f: (...args: Args) => Effect.Effect<A, EventStore.EventStoreError>
       ) =>
       (...args: Args) =>
         around(
-          name,
+          typeof name === "function" ? name(...args) : name,
           Effect.suspend(() => f(...args)),
           args
         )
     return {
-      append: wrap("append", store.append),
+      open: wrap("open", store.open),
+      define: wrap("define", store.define),
+      publish: wrap("publish", store.publish),
       inTransaction: store.inTransaction,
-      next: wrap("next", store.next),
-      acknowledge: wrap("acknowledge", store.acknowledge),
-      deadLetter: wrap("deadLetter", store.deadLetter),
+      setState: wrap("setState", store.setState),
+      drop: wrap("drop", store.drop),
       list: wrap("list", store.list),
+      figures: wrap("figures", store.figures),
+      bounds: wrap("bounds", store.bounds),
+      renew: wrap("renew", store.renew),
+      claim: wrap("claim", store.claim),
+      take: wrap("take", store.take),
+      settle: wrap(
+        (_, settlements) =>
+          settlements.some(({ settled }) => settled.some(({ _tag }) => _tag === "DeadLettered"))
+            ? "deadLetter"
+            : "acknowledge",
+        store.settle
+      ),
+      release: wrap("release", store.release),
+      deadLetters: wrap("deadLetters", store.deadLetters),
       replay: wrap("replay", store.replay),
       purge: wrap("purge", store.purge),
-      size: wrap("size", store.size),
-      acquire: wrap("acquire", store.acquire),
-      renew: wrap("renew", store.renew),
-      release: wrap("release", store.release),
+      sweep: store.sweep,
       changes: store.changes
     }
   })
@@ -64,10 +134,18 @@ export const layerAround = (memory: MemoryStore.Memory, around: Around) =>
 
 /** What a memory holds of a queue, past every store. */
 export const eventsOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
-  memory.queue(queue).next({ rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }).map(decode)
+  entriesOf(memory, queue).flatMap(({ lanes, ordered }) =>
+    [ordered, ...lanes.values()]
+      .flatMap(({ rows }) => [...rows.values()])
+      .toSorted((one, other) => one.position - other.position)
+      .map(({ event }) => decode(event))
+  )
 
 export const deadLettersOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
-  memory.queue(queue).list(undefined, Number.POSITIVE_INFINITY).map(decode)
+  entriesOf(memory, queue).flatMap(({ deadLetters }) => deadLetters.map(decode))
+
+const entriesOf = (memory: MemoryStore.Memory, queue: string) =>
+  [...memory.entries.values()].filter(({ subscription }) => subscription.exchange === queue)
 
 const decode = ({ payload }: { readonly payload: Uint8Array }): unknown => JSON.parse(new TextDecoder().decode(payload))
 
@@ -88,9 +166,14 @@ export class Spy {
     return this.calls.filter((call) => call.name === name).length
   }
 
-  /** The sizes of the batches that were appended or acknowledged or dead-lettered. */
-  sizes(name: "append" | "acknowledge" | "deadLetter"): ReadonlyArray<number> {
-    return this.calls.filter((call) => call.name === name).map(({ args }) => (args[1] as ReadonlyArray<unknown>).length)
+  /** The sizes of the batches that were published or settled. */
+  sizes(name: "publish" | "acknowledge" | "deadLetter"): ReadonlyArray<number> {
+    const found = this.calls.filter((call) => call.name === name)
+    return name === "publish"
+      ? found.map(({ args }) => (args[1] as ReadonlyArray<unknown>).length)
+      : found.map(({ args }) =>
+          (args[1] as ReadonlyArray<EventStore.Settlement>).reduce((n, { settled }) => n + settled.length, 0)
+        )
   }
 
   /** Every call of these operations fails, from now on. */

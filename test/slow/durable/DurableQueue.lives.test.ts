@@ -2,6 +2,7 @@ import * as fc from "fast-check"
 import { Effect } from "effect"
 import type { EventStore, MemoryStore } from "effect-events/durable"
 import { describe, expect, it } from "vitest"
+import { acquire, settle, take } from "../../../src/durable/internal/memory/entry.ts"
 import { type Life, violationsOf } from "../../durable/support/life.ts"
 import { error } from "../../durable/support/store.ts"
 
@@ -36,42 +37,86 @@ const lives: fc.Arbitrary<Life> = fc.record(
 
 type Operations = EventStore.Operations
 
+const settling =
+  (change: (settlement: EventStore.Settlement) => EventStore.Settlement) =>
+  (store: Operations): Operations => ({
+    ...store,
+    settle: (owner, [head, ...tail]) => store.settle(owner, [change(head), ...tail.map(change)])
+  })
+
 /** Stores that break their contract in one way: the search must notice each. */
 const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Memory) => Operations>> = {
-  "answers an append before it stores it, and loses some": (store) => {
+  "answers a publish before it stores it, and loses some": (store) => {
     let n = 0
     return {
       ...store,
-      append: (...args) => (++n % 5 === 0 ? Effect.succeed(true) : store.append(...args))
+      publish: (exchange, events, limits) =>
+        ++n % 5 === 0
+          ? Effect.succeed(events.map(() => ({ position: 1, matched: 1 })))
+          : store.publish(exchange, events, limits)
     }
   },
-  "stores half of a batch whose append fails": (store) => ({
+  "stores half of a batch whose publish fails": (store) => ({
     ...store,
-    append: (queue, [head, ...tail], limits) =>
+    publish: (exchange, [head, ...tail], limits) =>
       tail.length === 1
-        ? Effect.andThen(store.append(queue, [head], limits), Effect.fail(error("append")))
-        : store.append(queue, [head, ...tail], limits)
+        ? Effect.andThen(store.publish(exchange, [head], limits), Effect.fail(error("publish")))
+        : store.publish(exchange, [head, ...tail], limits)
   }),
-  "acknowledges what comes next too": (store) => ({
-    ...store,
-    acknowledge: (lease, keys) => store.acknowledge(lease, [...keys, Math.max(...keys) + 1])
-  }),
-  "loses what it dead-letters": (store) => ({
-    ...store,
-    deadLetter: (lease, [head, ...tail]) =>
-      Effect.andThen(store.deadLetter(lease, [head, ...tail]), Effect.exit(store.purge(lease.queue, [head.key])))
-  }),
+  "acknowledges what comes next too": settling((settlement) => ({
+    ...settlement,
+    settled: settlement.settled.flatMap((one): ReadonlyArray<EventStore.Settled> =>
+      one._tag === "Acknowledged" ? [one, { ...one, position: one.position + 1 }] : [one]
+    )
+  })),
+  "loses what it dead-letters": settling((settlement) => ({
+    ...settlement,
+    settled: settlement.settled.map((one) =>
+      one._tag === "DeadLettered" ? { ...one, _tag: "Acknowledged" as const } : one
+    )
+  })),
   "gives the queue out from its other end": (store) => ({
     ...store,
-    next: (lease, limits) => Effect.map(store.next(lease, limits), (stored) => stored.toReversed())
+    take: (owner, wanted) =>
+      Effect.map(store.take(owner, wanted), (taken) =>
+        taken.map((one) => ({ ...one, deliveries: one.deliveries.toReversed() }))
+      )
   }),
-  "acknowledges nothing, and says that it did": (store) => ({ ...store, acknowledge: () => Effect.void }),
-  "asks for no lease": (store, memory) => ({
-    ...store,
-    next: (lease, { bytes, rows }) => Effect.sync(() => memory.queue(lease.queue).next({ rows, bytes })),
-    acquire: (queue) => Effect.succeed({ _tag: "Acquired", lease: { queue, epoch: 1 } }),
-    renew: () => Effect.void
-  })
+  "acknowledges nothing, and says that it did": settling((settlement) => ({ ...settlement, settled: [] })),
+  "asks for no lease": (store, memory) => {
+    let isAcquired = false
+    const entriesOf = (subscriptions: ReadonlyArray<number>) =>
+      [...memory.entries.values()].filter(({ subscription }) => subscriptions.includes(subscription.id))
+    return {
+      ...store,
+      claim: (owner, subscriptions) =>
+        Effect.sync(() => {
+          const acquired = isAcquired ? [] : entriesOf(subscriptions).map((entry) => acquire(entry, owner.id))
+          const woken = isAcquired ? subscriptions : []
+          isAcquired = true
+          return { acquired, woken, wait: 100 }
+        }),
+      take: (_, wanted) =>
+        Effect.clockWith(({ currentTimeMillisUnsafe }) =>
+          Effect.sync(() =>
+            wanted.flatMap((one) =>
+              entriesOf([one.subscription]).map((entry) => ({
+                subscription: one.subscription,
+                ...take(entry, one, currentTimeMillisUnsafe())
+              }))
+            )
+          )
+        ),
+      settle: (_, settlements) =>
+        Effect.clockWith(({ currentTimeMillisUnsafe }) =>
+          Effect.sync(() => {
+            for (const one of settlements)
+              for (const entry of entriesOf([one.lease.subscription])) settle(entry, one, currentTimeMillisUnsafe())
+            return []
+          })
+        )
+    }
+  }
 }
 
 describe("the lives of durable queues", () => {

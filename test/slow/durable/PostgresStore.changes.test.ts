@@ -1,51 +1,82 @@
 import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Queue, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
+import { spawn } from "node:child_process"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
 import { EventStore, type Operations } from "effect-events/durable/EventStore"
 import * as PostgresStore from "effect-events/durable/PostgresStore"
-import { append, describePostgres, leaseOf, openStore } from "../../durable/support/postgres.ts"
+import { define, describePostgres, leaseOf, openStore, payload, publish } from "../../durable/support/postgres.ts"
 
 describePostgres("the changes of PostgresStore", (server) => {
   /** A listener that has begun. */
-  const listen = Effect.fnUntraced(function* (store: Operations, queue: string) {
-    const changes = yield* Stream.toQueue(store.changes(queue), { capacity: "unbounded" })
+  const listen = Effect.fnUntraced(function* (store: Operations) {
+    const changes = yield* Stream.toQueue(store.changes, { capacity: "unbounded" })
     const next = Effect.timeout(Queue.take(changes), "60 seconds")
     yield* next
     return { changes, next, soon: Effect.timeoutOption(Queue.take(changes), "300 millis") }
   })
-  const listeners = () =>
-    Number(server().psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND state = 'idle'"))
-  const end = () => server().psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+  /** The sessions that listen: the last statement of one is that, or takes the lock of its owner. */
+  const listening = "(query LIKE 'LISTEN%' OR query LIKE 'SELECT pg_advisory_lock_shared%') AND state = 'idle'"
+  const listeners = () => Number(server().psql(`SELECT count(*) FROM pg_stat_activity WHERE ${listening}`))
+  const end = () => server().psql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${listening}`)
   const until = (holds: () => boolean) =>
     Effect.timeout(Effect.repeat(Effect.delay(Effect.sync(holds), "20 millis"), { until: Boolean }), "60 seconds")
 
-  it.live("notifies of another process's commits at once, and of no other queue's", () =>
+  it.live("notifies of another process's commits at once", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const other = yield* openStore(server(), { changes: "poll" })
+      const { id } = yield* define(other.store, "notified")
+      const { changes, next } = yield* listen(store)
+      const quiet = Effect.gen(function* () {
+        yield* Effect.sleep("100 millis")
+        assert.strictEqual(yield* Queue.size(changes), 0)
+      })
+      const which = { exchange: "notified" }
+      yield* publish(other.store, "notified", "1")
+      yield* next
+      const { lease, owner, settle, take } = yield* leaseOf(other.store, "notified")
+      const position = Effect.map(take(), (taken) => taken?.[0]?.position ?? 0)
+      yield* settle([{ _tag: "DeadLettered", position: yield* position, reason: "Failed", cause: "", attempts: 1 }])
+      yield* next
+      yield* other.store.replay(id, [1])
+      yield* next
+      yield* settle([{ _tag: "Acknowledged", position: yield* position }])
+      yield* next
+      yield* other.store.setState(which, "paused", undefined)
+      yield* next
+      yield* other.store.setState(which, "active", undefined)
+      yield* next
+      yield* other.store.release(owner, [lease])
+      yield* next
+      // nothing has changed
+      yield* other.store.release(owner, [lease])
+      yield* other.store.replay(id, [1e9])
+      yield* other.store.publish("absent", [{ payload: payload("2") }])
+      yield* other.store.setState({ exchange: "absent" }, "active", undefined)
+      yield* other.store.drop({ exchange: "absent" })
+      yield* quiet
+      yield* other.store.drop(which)
+      yield* next
+    })
+  )
+
+  it.live("notifies its own process of what comes due there, and no other", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
-      const long = "é".repeat(1_100)
-      for (const queue of ["notified", 'it\'s "notified"', long]) {
-        const { changes, next } = yield* listen(store, queue)
-        yield* append(other.store, "another", "1")
-        yield* append(other.store, queue, "1")
-        yield* next
-        const lease = yield* leaseOf(other.store, queue)
-        const [one] = yield* other.store.next(lease, { rows: 1, bytes: 1 })
-        yield* other.store.deadLetter(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
-        yield* next
-        yield* other.store.replay(queue, [one?.key ?? 0])
-        yield* next
-        const [again] = yield* other.store.next(lease, { rows: 1, bytes: 1 })
-        yield* other.store.acknowledge(lease, [again?.key ?? 0])
-        yield* next
-        yield* other.store.release(lease)
-        yield* next
-        // nothing has changed
-        yield* other.store.release(lease)
-        yield* other.store.replay(queue, [1e9])
-        yield* Effect.sleep("100 millis")
-        assert.strictEqual(yield* Queue.size(changes), 0)
-      }
+      yield* define(store, "own")
+      yield* publish(store, "own", "1")
+      const { settle, take } = yield* leaseOf(store, "own")
+      const own = yield* listen(store)
+      const others = yield* listen(other.store)
+      while ((yield* others.soon)._tag === "Some");
+      while ((yield* own.soon)._tag === "Some");
+      const position = (yield* take())?.[0]?.position ?? 0
+      yield* settle([{ _tag: "Again", position, lane: 1, delay: Duration.minutes(1), attempts: 1 }])
+      yield* own.next
+      assert.strictEqual((yield* others.soon)._tag, "None")
     })
   )
 
@@ -54,11 +85,11 @@ describePostgres("the changes of PostgresStore", (server) => {
       yield* until(() => listeners() === 0)
       const { store } = yield* openStore(server())
       const scope = yield* Scope.make()
-      yield* Scope.provide(Effect.all([listen(store, "a"), listen(store, "a"), listen(store, "b")]), scope)
+      yield* Scope.provide(Effect.all([listen(store), listen(store), listen(store)]), scope)
       assert.strictEqual(listeners(), 1)
       yield* Scope.close(scope, yield* Effect.exit(Effect.void))
       yield* until(() => listeners() === 0)
-      yield* listen(store, "a")
+      yield* listen(store)
       assert.strictEqual(listeners(), 1)
     })
   )
@@ -66,7 +97,7 @@ describePostgres("the changes of PostgresStore", (server) => {
   it.live("polls every so often without a notification", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), { checkInterval: "100 millis" })
-      const { next } = yield* listen(store, "checked")
+      const { next } = yield* listen(store)
       const from = performance.now()
       for (let check = 0; check < 5; check++) yield* next
       assert.isAtLeast(performance.now() - from, 400)
@@ -77,12 +108,13 @@ describePostgres("the changes of PostgresStore", (server) => {
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
-      const { next, soon } = yield* listen(store, "ended")
+      const { next, soon } = yield* listen(store)
       end()
       yield* next
       yield* until(() => listeners() === 1)
       while ((yield* soon)._tag === "Some");
-      yield* append(other.store, "ended", "1")
+      yield* define(other.store, "ended")
+      yield* publish(other.store, "ended", "1")
       yield* next
     })
   )
@@ -90,7 +122,7 @@ describePostgres("the changes of PostgresStore", (server) => {
   it.live("listens again when it no longer hears itself", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), { checkInterval: "200 millis" })
-      const { next } = yield* listen(store, "deaf")
+      const { next } = yield* listen(store)
       const pid = () =>
         server().psql(
           "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND state = 'idle' ORDER BY backend_start DESC LIMIT 1"
@@ -109,16 +141,17 @@ describePostgres("the changes of PostgresStore", (server) => {
   it.live("listens again when the server has been killed and started again", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      const { next, soon } = yield* listen(store, "restarted")
+      yield* define(store, "restarted")
+      const { next, soon } = yield* listen(store)
       yield* Effect.promise(() => server().kill())
       yield* next
       yield* next
-      const failed = yield* Effect.exit(append(store, "restarted", "1"))
+      const failed = yield* Effect.exit(publish(store, "restarted", "1"))
       assert.strictEqual(failed._tag, "Failure")
       yield* Effect.promise(() => server().start())
       yield* until(() => listeners() === 1)
       while ((yield* soon)._tag === "Some");
-      yield* append(store, "restarted", "1")
+      yield* publish(store, "restarted", "1")
       yield* next
     })
   )
@@ -127,10 +160,88 @@ describePostgres("the changes of PostgresStore", (server) => {
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), {}, { maxConnections: 3 })
       yield* Effect.promise(() => server().stop())
-      const error = yield* Effect.flip(Stream.runHead(store.changes("begin")))
+      const error = yield* Effect.flip(Stream.runHead(store.changes))
       assert.include(error, { _tag: "EventStoreError", operation: "listen", problem: "Disconnected" })
       yield* Effect.promise(() => server().start())
-      yield* listen(store, "begin")
+      yield* listen(store)
+    })
+  )
+
+  const locks = () =>
+    Number(
+      server().psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted")
+    )
+
+  /** A process that has the lease of the only subscription of an exchange. */
+  const child = (exchange: string, changes: "listen" | "poll") =>
+    Effect.acquireRelease(
+      Effect.promise(async () => {
+        const path = fileURLToPath(new URL("postgresChild.ts", import.meta.url))
+        const flags = ["--conditions=@effect-events/source", "--disable-warning=ExperimentalWarning"]
+        const child = spawn(process.execPath, [...flags, path, String(server().port), exchange, changes], {
+          stdio: ["ignore", "pipe", "inherit"]
+        })
+        for await (const said of createInterface({ input: child.stdout })) {
+          assert.strictEqual(said, "1")
+          break
+        }
+        return child
+      }),
+      (child) => Effect.sync(() => child.kill("SIGKILL"))
+    )
+
+  it.live("an owner that is killed is gone at once, and one that is stopped is not", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server(), { changes: "poll" })
+      const { id } = yield* define(store, "killed")
+      yield* publish(store, "killed", "1")
+      const owner = yield* child("killed", "listen")
+      yield* until(() => locks() === 1)
+      const waiter = yield* store.renew({ name: "waiter" }, Duration.hours(1))
+      const claim = Effect.delay(store.claim(waiter, [id], 1), "100 millis")
+      owner.kill("SIGSTOP")
+      for (let n = 0; n < 15; n++) assert.deepStrictEqual((yield* claim).acquired, [])
+      owner.kill("SIGKILL")
+      const told = yield* Effect.repeat(claim, { until: ({ wait = Infinity }) => wait <= 500 })
+      assert.deepStrictEqual(told.acquired, [])
+      const taken = Effect.repeat(claim, { until: ({ acquired }) => acquired.length > 0 })
+      assert.strictEqual((yield* Effect.timeout(taken, "20 seconds")).acquired[0]?.epoch, 2)
+    })
+  )
+
+  it.live("an owner that polls is gone when its time is over", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server(), { changes: "poll" })
+      const { id } = yield* define(store, "polls")
+      yield* publish(store, "polls", "1")
+      const owner = yield* child("polls", "poll")
+      const waiter = yield* store.renew({ name: "waiter" }, Duration.hours(1))
+      owner.kill("SIGKILL")
+      const claim = Effect.delay(store.claim(waiter, [id], 1), "100 millis")
+      for (let n = 0; n < 15; n++) assert.deepStrictEqual((yield* claim).acquired, [])
+      server().psql("UPDATE effect_events_owners SET expires_at = 0 WHERE name = 'child'")
+      assert.lengthOf((yield* claim).acquired, 1)
+    })
+  )
+
+  it.live("an owner whose session is ended keeps its leases, and is gone at once again when it listens anew", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const other = yield* openStore(server(), { changes: "poll" })
+      const { id } = yield* define(store, "session")
+      yield* publish(store, "session", "1")
+      yield* until(() => listeners() === 0)
+      yield* listen(store)
+      const { owner } = yield* leaseOf(store, "session", "1 hour")
+      const lockedOwners = () => server().psql("SELECT id FROM effect_events_owners WHERE locked AND NOT gone")
+      yield* until(() => lockedOwners() === String(owner.id))
+      const waiter = yield* other.store.renew({ name: "waiter" }, Duration.hours(1))
+      const claim = Effect.delay(other.store.claim(waiter, [id], 1), "20 millis")
+      for (let n = 0; n < 3; n++) {
+        end()
+        for (let m = 0; m < 30; m++) assert.deepStrictEqual((yield* claim).acquired, [])
+      }
+      yield* until(() => listeners() === 1 && locks() === 1 && lockedOwners() === String(owner.id))
     })
   )
 
@@ -151,12 +262,13 @@ describePostgres("the changes of PostgresStore", (server) => {
         )
       )
       const from = performance.now()
-      yield* Stream.runDrain(Stream.take(store.changes("polled"), 3))
+      yield* Stream.runDrain(Stream.take(store.changes, 3))
       const took = performance.now() - from
       assert.isAtLeast(took, 450)
       assert.strictEqual(listeners(), 0)
-      yield* append(store, "polled", "1")
-      yield* store.acquire("polled", Duration.seconds(1))
+      yield* define(store, "polled")
+      yield* publish(store, "polled", "1")
+      yield* leaseOf(store, "polled")
     })
   )
 })

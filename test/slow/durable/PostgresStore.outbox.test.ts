@@ -2,25 +2,37 @@ import { assert, it } from "@effect/vitest"
 import { Array, Data, Deferred, Duration, Effect, Exit, Fiber, Queue, Schema, Stream } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, EventStore } from "effect-events/durable"
-import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
+import {
+  define,
+  describePostgres,
+  leaseOf,
+  openStore,
+  payload,
+  publish,
+  texts
+} from "../../durable/support/postgres.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {}
 const refuse = Effect.fail(new Refused())
 
 describePostgres("the outbox of PostgresStore", (server) => {
-  const setUp = Effect.fnUntraced(function* (queue: string) {
+  const setUp = Effect.fnUntraced(function* (exchange: string) {
     const writer = yield* openStore(server())
-    const owner = yield* openStore(server())
-    const lease = yield* leaseOf(owner.store, queue)
+    const other = yield* openStore(server())
+    const subscription = yield* define(writer.store, exchange)
+    // an owner that has the lease
+    yield* publish(writer.store, exchange, "first")
+    const leased = yield* leaseOf(other.store, exchange, "1 hour")
+    yield* leased.acknowledge((yield* leased.take()) ?? [])
     yield* writer.sql.unsafe("CREATE TABLE IF NOT EXISTS orders (id text)")
     const order = (id: string) =>
-      Effect.andThen(writer.sql.unsafe("INSERT INTO orders VALUES ($1)", [id]), append(writer.store, queue, id))
-    const stored = Effect.map(owner.store.next(lease, all), texts)
+      Effect.andThen(writer.sql.unsafe("INSERT INTO orders VALUES ($1)", [id]), publish(writer.store, exchange, id))
+    const stored = Effect.map(leased.take(), (taken) => texts(taken ?? []))
     const orders = Effect.map(
-      owner.sql.unsafe<{ id: string }>("SELECT id FROM orders WHERE id LIKE $1 ORDER BY id", [`${queue}%`]),
+      other.sql.unsafe<{ id: string }>("SELECT id FROM orders WHERE id LIKE $1 ORDER BY id", [`${exchange}%`]),
       (rows) => rows.map(({ id }) => id)
     )
-    return { ...writer, owner: owner.store, lease, stored, order, orders }
+    return { ...writer, id: subscription.id, other: other.store, leased, stored, order, orders }
   })
 
   it.live("a write commits with the transaction, and is not there before", () =>
@@ -45,7 +57,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
       const { stored, order, orders, sql, store } = yield* setUp("rollback")
       const exit = yield* Effect.exit(sql.withTransaction(Effect.andThen(order("rollback 1"), refuse)))
       assert.isTrue(Exit.isFailure(exit))
-      yield* append(store, "rollback", "rollback 2")
+      yield* publish(store, "rollback", "rollback 2")
       assert.deepStrictEqual(yield* stored, ["rollback 2"])
       assert.deepStrictEqual(yield* orders, [])
     })
@@ -75,8 +87,8 @@ describePostgres("the outbox of PostgresStore", (server) => {
 
   it.live("a listener hears of it when it commits, and not before; of one that rolls back never", () =>
     Effect.gen(function* () {
-      const { order, owner, sql } = yield* setUp("heard")
-      const changes = yield* Stream.toQueue(owner.changes("heard"), { capacity: "unbounded" })
+      const { order, other, sql } = yield* setUp("heard")
+      const changes = yield* Stream.toQueue(other.changes, { capacity: "unbounded" })
       yield* Queue.take(changes)
       yield* sql.withTransaction(
         Effect.gen(function* () {
@@ -94,7 +106,7 @@ describePostgres("the outbox of PostgresStore", (server) => {
 
   it.live("a transaction that commits late is not skipped, and its events come first", () =>
     Effect.gen(function* () {
-      const { lease, stored, order, owner, sql, store } = yield* setUp("late")
+      const { id, leased, order, other, sql, store, stored } = yield* setUp("late")
       const written = yield* Deferred.make<void>()
       const commit = yield* Deferred.make<void>()
       const late = yield* Effect.forkChild(
@@ -107,63 +119,79 @@ describePostgres("the outbox of PostgresStore", (server) => {
         )
       )
       yield* Deferred.await(written)
-      // far more than are removed before the owner caches where the queue begins
+      // far more than are removed before the owner caches where its subscription begins
       for (let batch = 0; batch < 10; batch++) {
-        yield* append(store, "late", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
-        const events = yield* owner.next(lease, all)
-        assert.strictEqual(events.length, 1_000)
-        yield* owner.acknowledge(
-          lease,
-          Array.map(Array.range(0, 999), (at) => events[at]?.key ?? 0)
-        )
+        yield* publish(store, "late", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
+        assert.deepStrictEqual((yield* other.claim(leased.owner, [id], 1)).woken, [id])
+        const deliveries = (yield* leased.take()) ?? []
+        assert.lengthOf(deliveries, 1_000)
+        yield* leased.acknowledge(deliveries)
       }
-      yield* append(store, "late", "after")
+      yield* publish(store, "late", "after")
       assert.deepStrictEqual(yield* stored, ["after"])
+      assert.deepStrictEqual((yield* other.claim(leased.owner, [id], 1)).woken, [id])
+      assert.deepStrictEqual((yield* other.claim(leased.owner, [id], 1)).woken, [])
       yield* Deferred.succeed(commit, undefined)
       yield* Fiber.join(late)
+      assert.deepStrictEqual((yield* other.claim(leased.owner, [id], 1)).woken, [id])
       assert.deepStrictEqual(yield* stored, ["late", "after"])
     })
   )
 
   it.live("what is behind is not passed over while a report keeps it from being vacuumed", () =>
     Effect.gen(function* () {
-      const { lease, owner, sql, store } = yield* setUp("behind")
+      const { id, leased, other, sql, store } = yield* setUp("behind")
       const report = Effect.andThen(
         sql.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
-        sql.unsafe("SELECT count(*) FROM durable_queue_events")
+        sql.unsafe("SELECT count(*) FROM effect_events_deliveries")
       )
-      const blocks = () => {
+      const blocks = (table: string) => {
         server().psql("SELECT pg_stat_force_next_flush()")
         return Number(
           server().psql(
-            "SELECT idx_blks_read + idx_blks_hit + heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relname = 'durable_queue_events'"
+            `SELECT idx_blks_read + idx_blks_hit + heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relname = 'effect_events_${table}'`
           )
         )
       }
       const reader = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+      const claim = other.claim(leased.owner, [id], 1)
       yield* reader.sql.withTransaction(
         Effect.gen(function* () {
           yield* report
           for (let batch = 0; batch < 20; batch++) {
-            yield* append(store, "behind", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
-            const events = yield* owner.next(lease, all)
-            yield* owner.acknowledge(
-              lease,
-              Array.map(Array.range(0, 999), (at) => events[at]?.key ?? 0)
-            )
+            yield* publish(store, "behind", ...Array.map(Array.range(1, 1_000), (n) => `${batch} ${n}`))
+            yield* claim
+            yield* leased.acknowledge((yield* leased.take()) ?? [])
           }
           // a session reports what it did at most every second
           const reported = Effect.gen(function* () {
             yield* Effect.sleep("1200 millis")
-            yield* append(store, "behind", "last")
-            yield* owner.next(lease, all)
-            return blocks()
+            yield* publish(store, "behind", "last")
+            yield* claim
+            yield* leased.take()
+            return [blocks("deliveries"), blocks("arrivals")] as const
           })
-          const before = yield* reported
-          for (let read = 0; read < 20; read++) yield* owner.next(lease, all)
-          const touched = (yield* reported) - before
-          // the 20,000 dead rows are on hundreds of pages
-          assert.isBelow(touched / 21, 100)
+          const read = Effect.gen(function* () {
+            const before = yield* reported
+            for (let n = 0; n < 20; n++) {
+              yield* leased.take()
+              yield* claim
+            }
+            const after = yield* reported
+            return [(after[0] - before[0]) / 21, (after[1] - before[1]) / 21] as const
+          })
+          // the 20,000 dead deliveries are on hundreds of pages
+          assert.isBelow((yield* read)[0], 100)
+          for (let batch = 0; batch < 20; batch++) {
+            yield* Effect.all(
+              Array.makeBy(400, () => publish(store, "behind", "one")),
+              { concurrency: 10 }
+            )
+            yield* claim
+            yield* leased.acknowledge((yield* leased.take()) ?? [])
+          }
+          // 8,000 dead arrivals that lie crisscross are as many reads of a page, and those since the last look at most 2,000
+          assert.isBelow((yield* read)[1], 3_000)
         })
       )
     })
@@ -172,22 +200,27 @@ describePostgres("the outbox of PostgresStore", (server) => {
   it.live("no other operation takes part in the caller's transaction", () =>
     Effect.gen(function* () {
       const { order, sql, store } = yield* setUp("outside")
-      yield* append(store, "apart", "1", "2")
+      yield* define(store, "apart")
+      yield* publish(store, "apart", "1", "2", "3")
       const exit = yield* Effect.exit(
         sql.withTransaction(
           Effect.gen(function* () {
             yield* order("outside 1")
-            const lease = yield* leaseOf(store, "apart")
-            const [one] = yield* store.next(lease, all)
-            yield* store.acknowledge(lease, [one?.key ?? 0])
+            yield* define(store, "defined within")
+            const { acknowledge, settle, take } = yield* leaseOf(store, "apart")
+            const [one, two] = (yield* take()) ?? []
+            yield* acknowledge(one === undefined ? [] : [one])
+            yield* settle([
+              { _tag: "DeadLettered", position: two?.position ?? 0, reason: "Failed", cause: "", attempts: 1 }
+            ])
             return yield* refuse
           })
         )
       )
       assert.isTrue(Exit.isFailure(exit))
-      const held = yield* store.acquire("apart", Duration.seconds(1))
-      assert.strictEqual(held._tag, "Held")
-      assert.strictEqual((yield* store.size("apart")).rows, 1)
+      const [{ id } = { id: 0 }] = yield* store.list({ exchange: "apart" })
+      assert.deepStrictEqual(yield* store.figures(id), { pending: 1, bytes: 1, deadLetters: 1, owner: "apart" })
+      assert.lengthOf(yield* store.list({ exchange: "defined within" }), 1)
     })
   )
 
@@ -214,13 +247,15 @@ describePostgres("the outbox of PostgresStore", (server) => {
       yield* Deferred.succeed(written, undefined)
       yield* Fiber.join(other)
       yield* Fiber.join(write)
-      assert.strictEqual((yield* store.size("made within")).rows, 1)
+      const [one] = yield* store.list({ exchange: "made within" })
+      assert.strictEqual((yield* store.figures(one?.id ?? 0))?.pending, 1)
     })
   )
 
   it.live("it leaves the transaction's settings as they are, and needs no second connection", () =>
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+      const { id } = yield* define(store, "alone")
       const settings = sql.unsafe(
         "SELECT current_setting('lock_timeout') AS a, current_setting('synchronous_commit') AS b"
       )
@@ -228,32 +263,36 @@ describePostgres("the outbox of PostgresStore", (server) => {
         Effect.gen(function* () {
           yield* sql.unsafe("SET LOCAL lock_timeout = 7")
           yield* sql.unsafe("SET LOCAL synchronous_commit = off")
-          assert.isTrue(yield* store.append("alone", [payload("1"), payload("2")], { rows: 2, bytes: 100 }))
-          assert.isFalse(yield* store.append("alone", [payload("3")], { rows: 2, bytes: 100 }))
+          const limits = { rows: 2, bytes: 100 }
+          const events = [{ payload: payload("1") }, { payload: payload("2") }] as const
+          assert.lengthOf((yield* store.publish("alone", events, limits)) ?? [], 2)
+          assert.isUndefined(yield* store.publish("alone", [{ payload: payload("3") }], limits))
           assert.deepStrictEqual(yield* settings, [{ a: "7ms", b: "off" }])
         })
       )
-      assert.strictEqual((yield* store.size("alone")).rows, 2)
+      assert.strictEqual((yield* store.figures(id))?.pending, 2)
     })
   )
 
   const three = { rows: 3, bytes: 100 }
-  const one = [payload("x")] as const
+  const admitted = (store: EventStore.Operations, exchange: string) =>
+    Effect.map(store.publish(exchange, [{ payload: payload("x") }], three), (published) => published !== undefined)
 
   it.live("a count of an old snapshot is cached for no other write", () =>
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server())
       const other = yield* openStore(server())
+      yield* define(store, "snapshot")
       yield* sql.withTransaction(
         Effect.gen(function* () {
           yield* sql.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-          yield* sql.unsafe("SELECT count(*) FROM durable_queue_events")
-          yield* append(other.store, "snapshot", "1", "2", "3")
+          yield* sql.unsafe("SELECT count(*) FROM effect_events_deliveries")
+          yield* publish(other.store, "snapshot", "1", "2", "3")
           // the queue is empty in the transaction's snapshot
-          assert.isTrue(yield* store.append("snapshot", one, three))
+          assert.isTrue(yield* admitted(store, "snapshot"))
         })
       )
-      assert.isFalse(yield* store.append("snapshot", one, three))
+      assert.isFalse(yield* admitted(store, "snapshot"))
     })
   )
 
@@ -261,19 +300,20 @@ describePostgres("the outbox of PostgresStore", (server) => {
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server())
       const other = yield* openStore(server())
-      assert.isTrue(yield* store.append("counts", one, three))
-      yield* Effect.exit(sql.withTransaction(Effect.andThen(store.append("counts", one, three), refuse)))
-      assert.isTrue(yield* store.append("counts", one, three))
+      const { id } = yield* define(store, "counts")
+      assert.isTrue(yield* admitted(store, "counts"))
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(admitted(store, "counts"), refuse)))
+      assert.isTrue(yield* admitted(store, "counts"))
       yield* sql.withTransaction(
         Effect.gen(function* () {
-          assert.isTrue(yield* store.append("counts", one, three))
+          assert.isTrue(yield* admitted(store, "counts"))
           // its own event is among those that it counts
-          assert.isFalse(yield* store.append("counts", one, three))
-          assert.strictEqual((yield* other.store.size("counts")).rows, 2)
+          assert.isFalse(yield* admitted(store, "counts"))
+          assert.strictEqual((yield* other.store.figures(id))?.pending, 2)
         })
       )
-      assert.isFalse(yield* store.append("counts", one, three))
-      assert.strictEqual((yield* store.size("counts")).rows, 3)
+      assert.isFalse(yield* admitted(store, "counts"))
+      assert.strictEqual((yield* store.figures(id))?.pending, 3)
     })
   )
 
@@ -281,19 +321,21 @@ describePostgres("the outbox of PostgresStore", (server) => {
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server())
       const other = yield* openStore(server())
-      yield* append(store, "pauses", "1", "2", "3")
+      yield* define(store, "pauses")
+      yield* define(store, "turns")
+      yield* publish(store, "pauses", "1", "2", "3")
       // a count that takes half a second, so that the next one waits for more than four
       const counting = yield* other.sql.withTransaction(
         Effect.gen(function* () {
-          yield* other.sql.unsafe("LOCK TABLE durable_queue_events")
-          const counting = yield* Effect.forkChild(store.append("pauses", one, three))
+          yield* other.sql.unsafe("LOCK TABLE effect_events_deliveries")
+          const counting = yield* Effect.forkChild(admitted(store, "pauses"))
           yield* Effect.sleep("600 millis")
           return counting
         })
       )
       assert.isFalse(yield* Fiber.join(counting))
-      const [took, admitted] = yield* Effect.timed(sql.withTransaction(store.append("pauses", one, three)))
-      assert.isFalse(admitted)
+      const [took, fits] = yield* Effect.timed(sql.withTransaction(admitted(store, "pauses")))
+      assert.isFalse(fits)
       assert.isBelow(Duration.toMillis(took), 3_000)
 
       const ended = yield* Deferred.make<void>()
@@ -302,13 +344,13 @@ describePostgres("the outbox of PostgresStore", (server) => {
           // its connection has something else to do first
           const busy = yield* Effect.forkChild(sql.unsafe("SELECT pg_sleep(4)"), { startImmediately: true })
           yield* Effect.sleep("200 millis")
-          yield* store.append("turns", one, three)
+          yield* admitted(store, "turns")
           yield* Fiber.join(busy)
         })
       )
       const slow = yield* Effect.forkChild(Effect.ensuring(transaction, Deferred.succeed(ended, undefined)))
       yield* Effect.sleep("400 millis")
-      assert.isTrue(yield* store.append("turns", one, three))
+      assert.isTrue(yield* admitted(store, "turns"))
       assert.isFalse(yield* Deferred.isDone(ended))
       yield* Fiber.join(slow)
     })

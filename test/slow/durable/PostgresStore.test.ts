@@ -2,44 +2,59 @@ import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventQueue, EventSink } from "effect-events"
 import { DurableQueue } from "effect-events/durable"
-import { EventStore, LeaseLost } from "effect-events/durable/EventStore"
+import { type DeadLetterReason, EventStore, type Operations, type Settled } from "effect-events/durable/EventStore"
 import { quiet } from "../../support/virtual.ts"
-import { all, append, describePostgres, leaseOf, openStore, payload, texts } from "../../durable/support/postgres.ts"
+import {
+  define,
+  describePostgres,
+  leasedBy,
+  leaseOf,
+  openStore,
+  payload,
+  publish,
+  texts
+} from "../../durable/support/postgres.ts"
 
 const ttl = Duration.seconds(30)
-const lost = (queue: string, epoch: number) => new LeaseLost({ queue, epoch })
+const deadLettered = (
+  position: number,
+  attempts: number,
+  reason: DeadLetterReason = "Failed",
+  cause = ""
+): Settled => ({ _tag: "DeadLettered", position, attempts, reason, cause })
 
 describePostgres("PostgresStore", (server) => {
-  it.live("gives what was appended, in order, and keeps what is not acknowledged", () =>
+  it.live("gives what was published, in order, and keeps what is not acknowledged", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      yield* append(store, "order", ...Array.map(Array.range(1, 200), String))
-      yield* append(store, "order", "201")
-      yield* append(store, "other", "x")
-      const lease = yield* leaseOf(store, "order")
-      const events = yield* store.next(lease, all)
-      assert.deepStrictEqual(texts(events), Array.map(Array.range(1, 201), String))
+      const { id } = yield* define(store, "order")
+      yield* define(store, "other")
+      yield* publish(store, "order", ...Array.map(Array.range(1, 200), String))
+      yield* publish(store, "order", "201")
+      yield* publish(store, "other", "x")
+      const { acknowledge, take } = yield* leaseOf(store, "order")
+      const deliveries = (yield* take()) ?? []
+      assert.deepStrictEqual(texts(deliveries), Array.map(Array.range(1, 201), String))
       assert.isTrue(
-        events.every(({ attempts, writtenAt }) => attempts === 0 && Math.abs(writtenAt - Date.now()) < 60_000)
+        deliveries.every(({ attempts, writtenAt }) => attempts === 0 && Math.abs(writtenAt - Date.now()) < 60_000)
       )
-      yield* store.acknowledge(
-        lease,
-        Array.map(Array.range(1, 200), (_, at) => events[at]?.key ?? 0)
-      )
-      yield* store.acknowledge(lease, [events[0]?.key ?? 0])
-      assert.deepStrictEqual(texts(yield* store.next(lease, all)), ["201"])
-      const { bytes, deadLetters, first, last, rows } = yield* store.size("order")
-      assert.deepStrictEqual({ bytes, deadLetters, rows }, { bytes: 3, deadLetters: 0, rows: 1 })
-      assert.deepStrictEqual([first, last], [events[200]?.key, events[200]?.key])
+      yield* acknowledge(deliveries.slice(0, 200))
+      yield* acknowledge(deliveries.slice(0, 1))
+      assert.deepStrictEqual(texts((yield* take()) ?? []), ["201"])
+      assert.deepStrictEqual(yield* store.figures(id), { pending: 1, bytes: 3, deadLetters: 0, owner: "order" })
+      const position = deliveries[200]?.position ?? 0
+      assert.deepStrictEqual(yield* store.bounds([id]), [{ subscription: id, first: position, last: position }])
     })
   )
 
   it.live("gives no more than the limits, but one at least", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      yield* append(store, "sizes", "12345", "67", "8", "")
-      const lease = yield* leaseOf(store, "sizes")
-      const given = (rows: number, bytes: number) => Effect.map(store.next(lease, { rows, bytes }), texts)
+      yield* define(store, "sizes")
+      yield* publish(store, "sizes", "12345", "67", "8", "")
+      const { take } = yield* leaseOf(store, "sizes")
+      const given = (rows: number, bytes: number) =>
+        Effect.map(take({ limits: { rows, bytes } }), (taken) => texts(taken ?? []))
       assert.deepStrictEqual(yield* given(10, 1), ["12345"])
       assert.deepStrictEqual(yield* given(10, 7), ["12345", "67"])
       assert.deepStrictEqual(yield* given(2, 100), ["12345", "67"])
@@ -50,20 +65,21 @@ describePostgres("PostgresStore", (server) => {
   it.live("dead-letters, lists, replays and purges", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      yield* append(store, "dead", "a", "b", "c", "d")
-      const lease = yield* leaseOf(store, "dead")
-      const keys = (yield* store.next(lease, all)).map(({ key }) => key)
-      const [a = 0, b = 0, c = 0] = keys
-      const reported = { reason: "Failed", cause: 'it\'s \0 \u{1F600} {broken}, "quoted" \\', attempts: 3 } as const
-      yield* store.deadLetter(lease, [{ key: b, ...reported }])
-      yield* store.deadLetter(lease, [
-        { key: c, reason: "Undecodable", cause: "", attempts: 1 },
-        { key: a, reason: "Died", cause: "x".repeat(30_000), attempts: 2 },
-        { key: b, ...reported }
+      const { id } = yield* define(store, "dead")
+      yield* publish(store, "dead", "a", "b", "c", "d")
+      const { settle, take } = yield* leaseOf(store, "dead")
+      const positions = ((yield* take()) ?? []).map(({ position }) => position)
+      const [a = 0, b = 0, c = 0] = positions
+      const cause = 'it\'s \0 \u{1F600} {broken}, "quoted" \\'
+      yield* settle([deadLettered(b, 3, "Failed", cause)])
+      yield* settle([
+        deadLettered(c, 1, "Undecodable"),
+        deadLettered(a, 2, "Died", "x".repeat(30_000)),
+        deadLettered(b, 3, "Failed", cause)
       ])
-      const dead = yield* store.list("dead", { limit: 10 })
+      const dead = yield* store.deadLetters(id, { limit: 10 })
       assert.deepStrictEqual(texts(dead), ["b", "a", "c"])
-      assert.strictEqual(dead[0]?.cause, reported.cause.replace("\0", "\uFFFD"))
+      assert.strictEqual(dead[0]?.cause, cause.replace("\0", "\uFFFD"))
       assert.strictEqual(dead[1]?.cause.length, 20_000)
       assert.deepStrictEqual(
         dead.map(({ attempts }) => attempts),
@@ -74,96 +90,121 @@ describePostgres("PostgresStore", (server) => {
         ["Failed", "Died", "Undecodable"]
       )
       // page by page
-      const first = yield* store.list("dead", { limit: 1 })
-      const second = yield* store.list("dead", { limit: 1, after: first[0] })
-      const third = yield* store.list("dead", { limit: 10, after: second[0] })
+      const first = yield* store.deadLetters(id, { limit: 1 })
+      const second = yield* store.deadLetters(id, { limit: 1, after: first[0] })
+      const third = yield* store.deadLetters(id, { limit: 10, after: second[0] })
       assert.deepStrictEqual(texts([...first, ...second, ...third]), ["b", "a", "c"])
-      assert.strictEqual(yield* store.replay("dead", [c, b, c, 1e9]), 2)
-      const events = yield* store.next(lease, all)
-      assert.deepStrictEqual(texts(events), ["d", "c", "b"])
+      assert.strictEqual(yield* store.replay(id, [c, b, c, 1e9]), 2)
+      const deliveries = (yield* take()) ?? []
+      assert.deepStrictEqual(texts(deliveries), ["d", "c", "b"])
       assert.deepStrictEqual(
-        events.map(({ attempts }) => attempts),
+        deliveries.map(({ attempts }) => attempts),
         [0, 1, 3]
       )
-      assert.isTrue(events.slice(1).every(({ key }) => !keys.includes(key)))
-      assert.strictEqual(yield* store.purge("dead", [a, b]), 1)
-      assert.deepStrictEqual(yield* store.list("dead", { limit: 10 }), [])
+      assert.isTrue(deliveries.slice(1).every(({ position }) => !positions.includes(position)))
+      assert.strictEqual(yield* store.purge(id, [a, b]), 1)
+      assert.deepStrictEqual(yield* store.deadLetters(id, { limit: 10 }), [])
     })
   )
 
-  it.live("an epoch that another has taken can do nothing; one that ran out goes on until then", () =>
+  it.live("of a position that is reported twice the first report counts", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const { id } = yield* define(store, "twice")
+      yield* publish(store, "twice", "a")
+      const { settle, take } = yield* leaseOf(store, "twice")
+      const [a] = (yield* take()) ?? []
+      yield* settle([deadLettered(a?.position ?? 0, 3, "Died"), deadLettered(a?.position ?? 0, 1)])
+      assert.deepStrictEqual(
+        (yield* store.deadLetters(id, { limit: 10 })).map(({ attempts, reason }) => [attempts, reason]),
+        [[3, "Died"]]
+      )
+    })
+  )
+
+  it.live("an epoch that another has taken can do nothing; one whose time is over goes on until then", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
-      yield* append(store, "epochs", "1", "2")
-      const lease = yield* leaseOf(store, "epochs", "20 seconds")
-      const held = yield* other.store.acquire("epochs", ttl)
-      assert.isTrue(held._tag === "Held" && held.remaining > 0 && held.remaining <= 20_000)
-      yield* store.renew(lease, Duration.millis(50))
+      const { id } = yield* define(store, "epochs")
+      yield* publish(store, "epochs", "1", "2")
+      const { acknowledge, lease, owner, settle, take } = yield* leaseOf(store, "epochs", "20 seconds")
+      const waiter = yield* other.store.renew({ name: "other" }, ttl)
+      assert.deepStrictEqual((yield* other.store.claim(waiter, [id], 1)).acquired, [])
+      assert.deepStrictEqual(yield* store.renew(owner, Duration.millis(50)), owner)
       yield* Effect.sleep("60 millis")
-      const [one, two] = yield* store.next(lease, all)
-      yield* store.acknowledge(lease, [one?.key ?? 0])
-      const newer = yield* leaseOf(other.store, "epochs")
-      assert.strictEqual(newer.epoch, lease.epoch + 1)
-      const failure = lost("epochs", lease.epoch)
-      assert.deepStrictEqual(yield* Effect.flip(store.next(lease, all)), failure)
-      assert.deepStrictEqual(yield* Effect.flip(store.acknowledge(lease, [two?.key ?? 0])), failure)
-      const reported = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
-      assert.deepStrictEqual(yield* Effect.flip(store.deadLetter(lease, [reported])), failure)
-      assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), failure)
-      yield* store.release(lease)
-      assert.deepStrictEqual(texts(yield* other.store.next(newer, all)), ["2"])
-      yield* other.store.renew(newer, ttl)
-      yield* other.store.release(newer)
-      assert.deepStrictEqual(yield* Effect.flip(other.store.renew(newer, ttl)), lost("epochs", newer.epoch))
-      assert.strictEqual((yield* leaseOf(store, "epochs")).epoch, newer.epoch + 1)
+      const [one, two] = (yield* take()) ?? []
+      assert.deepStrictEqual(yield* acknowledge(one === undefined ? [] : [one]), [])
+      const { acquired } = yield* other.store.claim(waiter, [id], 1)
+      assert.strictEqual(acquired[0]?.epoch, lease.epoch + 1)
+      const newer = leasedBy(other.store, waiter, acquired[0] ?? lease)
+      assert.isUndefined(yield* take())
+      const position = two?.position ?? 0
+      assert.deepStrictEqual(yield* settle([{ _tag: "Acknowledged", position }]), [id])
+      assert.deepStrictEqual(yield* settle([deadLettered(position, 1)]), [id])
+      assert.deepStrictEqual(yield* settle([], { delay: ttl, attempts: 1 }), [id])
+      const again = yield* store.renew(owner, ttl)
+      assert.notStrictEqual(again.id, owner.id)
+      yield* store.release(owner, [lease])
+      assert.deepStrictEqual(texts((yield* newer.take()) ?? []), ["2"])
+      yield* other.store.release(waiter, [newer.lease])
+      assert.isUndefined(yield* newer.take())
+      assert.strictEqual((yield* leaseOf(store, "epochs")).lease.epoch, newer.lease.epoch + 1)
     })
   )
 
-  it.live("the lease of an owner that died before the server's clock was set back does not last until then", () =>
+  it.live("the leases of an owner that died before the server's clock was set back do not last until then", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
-      /** What the row is as if the clock had been set back. */
-      const setBack = (duration: Duration.Input) =>
+      const { id } = yield* define(store, "set back")
+      yield* publish(store, "set back", "1")
+      /** What an owner is as if the clock had been set back. */
+      const setBack = (owner: number, duration: Duration.Input) =>
         other.sql.unsafe(
-          `UPDATE durable_queue_leases SET renewed_at = renewed_at + $1::bigint, expires_at = expires_at + $1::bigint
-WHERE queue = 'set back'`,
-          [Duration.toMillis(duration)]
+          `UPDATE effect_events_owners SET renewed_at = renewed_at + $1::bigint, expires_at = expires_at + $1::bigint
+WHERE id = $2::int`,
+          [Duration.toMillis(duration), owner]
         )
-      const lease = yield* leaseOf(store, "set back")
+      const { lease, owner } = yield* leaseOf(store, "set back")
+      const waiter = yield* other.store.renew({ name: "other" }, Duration.hours(3))
+      const claim = Effect.map(other.store.claim(waiter, [id], 1), ({ acquired }) => acquired)
       // by less than it lasts: it runs out as it would have
-      yield* setBack("15 seconds")
-      assert.strictEqual((yield* other.store.acquire("set back", ttl))._tag, "Held")
+      yield* setBack(owner.id, "15 seconds")
+      assert.deepStrictEqual(yield* claim, [])
       // an owner that lives
-      yield* setBack("1 hour")
-      yield* store.renew(lease, ttl)
-      const held = yield* other.store.acquire("set back", ttl)
-      assert.isTrue(held._tag === "Held" && held.remaining <= 30_000)
-      // one that died, twice
-      yield* setBack("1 hour")
-      const newer = yield* leaseOf(other.store, "set back")
-      assert.strictEqual(newer.epoch, lease.epoch + 1)
-      assert.deepStrictEqual(yield* Effect.flip(store.renew(lease, ttl)), lost("set back", lease.epoch))
-      assert.strictEqual((yield* store.acquire("set back", ttl))._tag, "Held")
-      yield* setBack("1 hour")
-      assert.strictEqual((yield* leaseOf(store, "set back")).epoch, newer.epoch + 1)
+      yield* setBack(owner.id, "1 hour")
+      assert.deepStrictEqual(yield* store.renew(owner, ttl), owner)
+      assert.deepStrictEqual(yield* claim, [])
+      // one that died
+      yield* setBack(owner.id, "1 hour")
+      const [newer] = yield* claim
+      assert.strictEqual(newer?.epoch, lease.epoch + 1)
+      assert.notStrictEqual((yield* store.renew(owner, ttl)).id, owner.id)
     })
   )
 
-  it.live("of many that ask at once, one gets the lease", () =>
+  it.live("of many that claim at once, one gets the lease", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      const answers = yield* Effect.all(
-        Array.makeBy(10, () => store.acquire("contended", ttl)),
+      const { id } = yield* define(store, "contended")
+      yield* publish(store, "contended", "1")
+      const claims = yield* Effect.forEach(
+        Array.range(1, 10),
+        (n) =>
+          Effect.gen(function* () {
+            const process = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+            const owner = yield* process.store.renew({ name: String(n) }, ttl)
+            return process.store.claim(owner, [id], 1)
+          }),
         { concurrency: "unbounded" }
       )
-      assert.strictEqual(answers.filter(({ _tag }) => _tag === "Acquired").length, 1)
-      assert.isTrue(answers.every((one) => one._tag === "Acquired" || one.remaining > 0))
+      const answers = yield* Effect.all(claims, { concurrency: "unbounded" })
+      assert.strictEqual(answers.flatMap(({ acquired }) => acquired).length, 1)
     })
   )
 
-  const takeover = `UPDATE durable_queue_leases SET epoch = epoch + 1 WHERE queue = $1`
+  const takeover = `UPDATE effect_events_leases SET epoch = epoch + 1 WHERE subscription = $1::bigint`
 
   it.live.each(["read committed", "repeatable read", "serializable"])(
     "an owner removes nothing when the takeover commits while it waits (%s)",
@@ -172,26 +213,29 @@ WHERE queue = 'set back'`,
         const startupParameters = { default_transaction_isolation: isolation }
         const { store } = yield* openStore(server(), { lockTimeout: "20 seconds" }, { startupParameters })
         const other = yield* openStore(server())
-        const queue = `takeover ${isolation}`
-        yield* append(store, queue, "1", "2")
-        const lease = yield* leaseOf(store, queue)
-        const [one, two] = yield* store.next(lease, all)
-        const reported = { key: two?.key ?? 0, reason: "Failed", cause: "", attempts: 1 } as const
+        const exchange = `takeover ${isolation}`
+        const { id } = yield* define(store, exchange)
+        yield* publish(store, exchange, "1", "2")
+        const { acknowledge, settle, take } = yield* leaseOf(store, exchange)
+        const [one, two] = (yield* take()) ?? []
         const removals = yield* other.sql.withTransaction(
           Effect.gen(function* () {
-            yield* other.sql.unsafe(takeover, [queue])
-            const acknowledged = yield* Effect.forkChild(Effect.exit(store.acknowledge(lease, [one?.key ?? 0])))
-            const deadLettered = yield* Effect.forkChild(Effect.exit(store.deadLetter(lease, [reported])))
+            yield* other.sql.unsafe(takeover, [id])
+            const acknowledged = yield* Effect.forkChild(Effect.exit(acknowledge(one === undefined ? [] : [one])))
+            const dead = yield* Effect.forkChild(Effect.exit(settle([deadLettered(two?.position ?? 0, 1)])))
             yield* waiting(2)
-            return [acknowledged, deadLettered]
+            return [acknowledged, dead]
           })
         )
         for (const removal of removals) {
-          const error = yield* Effect.flip(Effect.flatten(Fiber.join(removal)))
-          if (isolation === "read committed") assert.deepStrictEqual(error, lost(queue, lease.epoch))
-          else assert.isTrue(error._tag === "EventStoreError" && error.problem === "Locked" && !error.maybeCommitted)
+          const exit = yield* Fiber.join(removal)
+          if (isolation === "read committed") assert.deepStrictEqual(exit, Exit.succeed([id]))
+          else {
+            const error = yield* Effect.flip(exit)
+            assert.isTrue(error._tag === "EventStoreError" && error.problem === "Locked" && !error.maybeCommitted)
+          }
         }
-        assert.strictEqual((yield* store.size(queue)).rows, 2)
+        assert.strictEqual((yield* store.figures(id))?.pending, 2)
       })
   )
 
@@ -199,22 +243,30 @@ WHERE queue = 'set back'`,
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), { lockTimeout: "20 seconds" })
       const other = yield* openStore(server(), { lockTimeout: "20 seconds" })
-      yield* append(store, "removal", "1", "2")
-      const lease = yield* leaseOf(store, "removal", "1 millis")
-      const [one] = yield* store.next(lease, all)
+      const { id } = yield* define(store, "removal")
+      yield* publish(store, "removal", "1", "2")
+      const { acknowledge, take } = yield* leaseOf(store, "removal", "1 millis")
+      const waiter = yield* other.store.renew({ name: "other" }, ttl)
+      const [one] = (yield* take()) ?? []
       const [acknowledging, taking] = yield* other.sql.withTransaction(
         Effect.gen(function* () {
-          // the owner has the lease's row, and waits for that of the event
-          yield* other.sql.unsafe("SELECT FROM durable_queue_events WHERE key = $1::bigint FOR UPDATE", [one?.key])
-          const acknowledging = yield* Effect.forkChild(store.acknowledge(lease, [one?.key ?? 0]))
+          // the owner has the lease's row, and waits for that of the delivery
+          yield* other.sql.unsafe("SELECT FROM effect_events_deliveries WHERE position = $1::bigint FOR UPDATE", [
+            one?.position
+          ])
+          const acknowledging = yield* Effect.forkChild(acknowledge(one === undefined ? [] : [one]))
           yield* waiting(1)
-          const taking = yield* Effect.forkChild(leaseOf(store, "removal"))
+          const taking = yield* Effect.forkChild(other.store.claim(waiter, [id], 1))
           yield* waiting(2)
           return [acknowledging, taking] as const
         })
       )
-      yield* Fiber.join(acknowledging)
-      assert.deepStrictEqual(texts(yield* other.store.next(yield* Fiber.join(taking), all)), ["2"])
+      assert.deepStrictEqual(yield* Fiber.join(acknowledging), [])
+      const { acquired } = yield* Fiber.join(taking)
+      assert.lengthOf(acquired, 1)
+      for (const lease of acquired) {
+        assert.deepStrictEqual(texts((yield* leasedBy(other.store, waiter, lease).take()) ?? []), ["2"])
+      }
     })
   )
 
@@ -230,27 +282,34 @@ WHERE queue = 'set back'`,
       const client = { maxConnections: 1, startupParameters: { synchronous_commit: "off" } }
       const { sql, store } = yield* openStore(server(), { lockTimeout: "100 millis", changes: "poll" }, client)
       const other = yield* openStore(server())
-      const lease = yield* leaseOf(store, "locked")
-      yield* append(store, "locked", "1")
+      const { id } = yield* define(store, "locked")
+      yield* publish(store, "locked", "1")
+      const { lease, owner, settle, take } = yield* leaseOf(store, "locked")
+      yield* publish(store, "locked", "2")
       yield* other.sql.withTransaction(
         Effect.gen(function* () {
-          yield* other.sql.unsafe("SELECT FROM durable_queue_leases WHERE queue = 'locked' FOR UPDATE")
+          yield* other.sql.unsafe("SELECT FROM effect_events_leases WHERE subscription = $1::bigint FOR UPDATE", [id])
+          yield* other.sql.unsafe("SELECT FROM effect_events_owners WHERE id = $1::int FOR UPDATE", [owner.id])
           for (const operation of [
-            store.acquire("locked", ttl),
-            store.renew(lease, ttl),
-            store.release(lease),
-            store.acknowledge(lease, [1]),
-            store.deadLetter(lease, [{ key: 1, reason: "Failed", cause: "", attempts: 1 }])
+            store.claim(owner, [id], 1),
+            store.renew(owner, ttl),
+            store.release(owner, [lease]),
+            store.release(owner, "all"),
+            settle([{ _tag: "Acknowledged", position: 1 }]),
+            settle([deadLettered(1, 1)]),
+            store.setState({ exchange: "locked" }, "paused", undefined),
+            store.drop({ exchange: "locked" })
           ]) {
             const error = yield* Effect.flip<unknown, unknown, never>(operation)
             assert.include(error, { _tag: "EventStoreError", problem: "Locked", maybeCommitted: false })
           }
           // neither of these waits for the lease
-          assert.strictEqual((yield* store.next(lease, all)).length, 1)
-          yield* append(store, "locked", "2")
+          assert.strictEqual((yield* take())?.length, 2)
+          yield* publish(store, "locked", "3")
         })
       )
-      yield* store.renew(lease, ttl)
+      assert.deepStrictEqual((yield* store.claim(owner, [id], 1)).woken, [id])
+      yield* store.renew(owner, ttl)
       const settings = yield* sql.unsafe(
         "SELECT current_setting('lock_timeout') AS a, current_setting('synchronous_commit') AS b"
       )
@@ -263,55 +322,68 @@ WHERE queue = 'set back'`,
     })
   )
 
-  it.live("admits what fits the limits, and one that is larger when the queue is empty", () =>
+  it.live("admits what fits the limits, and one that is larger when the subscription is empty", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
       const other = yield* openStore(server())
+      yield* define(store, "limits")
       const limits = { rows: 3, bytes: 10 }
-      const write = (who: typeof store, ...some: readonly [string, ...Array<string>]) =>
-        who.append("limits", Array.map(some, payload), limits)
+      const write = (who: Operations, ...some: readonly [string, ...ReadonlyArray<string>]) =>
+        Effect.map(
+          who.publish(
+            "limits",
+            Array.map(some, (text) => ({ payload: payload(text) })),
+            limits
+          ),
+          (published) => published !== undefined
+        )
       assert.isTrue(yield* write(store, "1", "2", "3", "4"))
       assert.isFalse(yield* write(store, "5"))
       assert.isFalse(yield* write(other.store, "5"))
-      const lease = yield* leaseOf(store, "limits")
-      const events = yield* store.next(lease, all)
-      yield* store.acknowledge(lease, [events[0]?.key ?? 0, events[1]?.key ?? 0])
+      const { acknowledge, take } = yield* leaseOf(store, "limits")
+      const deliveries = (yield* take()) ?? []
+      yield* acknowledge(deliveries.slice(0, 2))
       assert.isFalse(yield* write(store, "56789abcd"))
       assert.isTrue(yield* write(other.store, "5"))
       // another process's is seen after a second
       yield* Effect.sleep("1100 millis")
       assert.isFalse(yield* write(store, "6"))
       // what an own acknowledgement frees is there at once
-      yield* store.acknowledge(lease, [events[2]?.key ?? 0])
+      yield* acknowledge(deliveries.slice(2, 3))
       assert.isTrue(yield* write(store, "6"))
-      assert.deepStrictEqual(texts(yield* store.next(lease, all)), ["4", "5", "6"])
+      assert.deepStrictEqual(texts((yield* take()) ?? []), ["4", "5", "6"])
     })
   )
 
-  it.live("many that append at once stay within the limits of their process", () =>
+  it.live("many that publish at once stay within the limits of their process", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      const write = store.append("crowd", [payload("x")], { rows: 10, bytes: 1_000 })
+      const { id } = yield* define(store, "crowd")
+      const write = store.publish("crowd", [{ payload: payload("x") }], { rows: 10, bytes: 1_000 })
       const admitted = yield* Effect.all(
         Array.makeBy(40, () => write),
         { concurrency: "unbounded" }
       )
       assert.strictEqual(admitted.filter(Boolean).length, 10)
-      assert.strictEqual((yield* store.size("crowd")).rows, 10)
+      assert.strictEqual((yield* store.figures(id))?.pending, 10)
     })
   )
 
   it.live("a hundred writers at a full queue hear of it after two counts, not a hundred", () =>
     Effect.gen(function* () {
       const { sql, store } = yield* openStore(server(), { changes: "poll" })
-      yield* sql.unsafe(`INSERT INTO durable_queue_events (queue, attempts, written_at, payload)
-SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
-      yield* store.size("refused")
-      const [took] = yield* Effect.timed(store.size("refused"))
-      let appends = 0
-      const append: typeof store.append = (...args) => {
-        appends++
-        return store.append(...args)
+      const { id } = yield* define(store, "refused", { name: "refused" })
+      yield* sql.unsafe(
+        `INSERT INTO effect_events_deliveries (subscription, position, topic, payload, written_at)
+SELECT $1::bigint, n, '', '1', 0 FROM generate_series(1, 300000) AS n`,
+        [id]
+      )
+      yield* store.figures(id)
+      const [took] = yield* Effect.timed(store.figures(id))
+      let publishes = 0
+      const publish: typeof store.publish = (...args) => {
+        publishes++
+        return store.publish(...args)
       }
       const receiver = yield* EventSink.make(() => Effect.never, { drainTimeout: 0 })
       const options = {
@@ -322,7 +394,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
         drainTimeout: 0
       } as const
       const queue = yield* DurableQueue.make(options)(receiver).pipe(
-        Effect.provideService(EventStore, { ...store, append })
+        Effect.provideService(EventStore, { ...store, publish })
       )
       const refusals = Effect.all(
         Array.makeBy(100, (n) => Effect.flip(queue.write(n))),
@@ -330,7 +402,7 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
       )
       const [waited, errors] = yield* Effect.timed(refusals)
       assert.isTrue(errors.every((error) => error instanceof EventQueue.QueueFull))
-      assert.isAtMost(appends, 2)
+      assert.isAtMost(publishes, 2)
       // between two counts the server has nine times as long for something else
       assert.isBelow(Duration.toMillis(waited), 60 * Duration.toMillis(took) + 500)
     }).pipe(quiet)
@@ -339,25 +411,39 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
   it.live("refuses a payload that the client could not read again", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server(), {}, { maxMessageSize: 200_000 })
-      const error = yield* Effect.flip(store.append("large", [new Uint8Array(150_000)], undefined))
+      yield* define(store, "large")
+      const error = yield* Effect.flip(store.publish("large", [{ payload: new Uint8Array(150_000) }]))
       assert.strictEqual(error.problem, "Other")
-      yield* store.append("large", [new Uint8Array(200_000 - 65_536).fill(7)], undefined)
-      const events = yield* store.next(yield* leaseOf(store, "large"), all)
-      assert.strictEqual(events[0]?.payload.length, 200_000 - 65_536)
+      yield* store.publish("large", [{ payload: new Uint8Array(200_000 - 65_536).fill(7) }])
+      const deliveries = yield* (yield* leaseOf(store, "large")).take()
+      assert.strictEqual(deliveries?.[0]?.payload.length, 200_000 - 65_536)
     })
   )
 
-  it.live("takes any bytes, and a long name", () =>
+  it.live("takes any bytes, and long names and topics", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())
-      const queue = 'it\'s "long" \u{1F600} '.repeat(100)
+      const long = 'it\'s "long" \\ {,} \u{1F600} '.repeat(60)
       const every = Uint8Array.from({ length: 256 }, (_, byte) => byte)
-      yield* store.append(queue, [every, Buffer.from(every).subarray(10, 20)], undefined)
-      const events = yield* store.next(yield* leaseOf(store, queue), all)
+      const definition = { name: long, tenant: `tenant ${long}`, topics: [`topic ${long}`], data: every } as const
+      const { data, name, tenant, topics } = yield* define(store, long, definition)
       assert.deepStrictEqual(
-        events.map((event) => [...event.payload]),
+        { data: Uint8Array.from(data ?? []), name, tenant, topics },
+        { ...definition, topics: [...definition.topics] }
+      )
+      const event = { tenant, topic: `topic ${long}`, contentType: `type ${long}`, trace: `trace ${long}` }
+      yield* store.publish(long, [
+        { payload: every, ...event },
+        { payload: Buffer.from(every).subarray(10, 20), ...event }
+      ])
+      const deliveries = (yield* (yield* leaseOf(store, long)).take()) ?? []
+      assert.deepStrictEqual(
+        deliveries.map((event) => [...event.payload]),
         [[...every], [...every.subarray(10, 20)]]
       )
+      for (const { contentType, topic, trace } of deliveries) {
+        assert.deepStrictEqual({ contentType, topic, trace, tenant }, event)
+      }
     })
   )
 
@@ -380,16 +466,25 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
   it.live("a user that may not make tables works with those that are there", () =>
     Effect.gen(function* () {
       yield* openStore(server(), { prefix: "granted_" })
+      const tables = server().psql(
+        "SELECT string_agg(relname, ', ') FROM pg_class WHERE relkind = 'r' AND relname LIKE 'granted%'"
+      )
       server().psql(
         "CREATE USER clerk",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON granted_version, granted_leases, granted_events, granted_dead_letters TO clerk"
+        `GRANT SELECT, INSERT, UPDATE, DELETE ON ${tables} TO clerk`,
+        "GRANT USAGE ON SEQUENCE granted_positions TO clerk"
       )
       const { store } = yield* openStore(server(), { prefix: "granted_" }, { username: "clerk" })
-      yield* append(store, "a", "1")
-      const lease = yield* leaseOf(store, "a")
-      const [one] = yield* store.next(lease, all)
-      yield* store.deadLetter(lease, [{ key: one?.key ?? 0, reason: "Failed", cause: "", attempts: 1 }])
-      assert.strictEqual(yield* store.replay("a", [one?.key ?? 0]), 1)
+      yield* store.open("a", { retention: ttl })
+      const { id } = yield* define(store, "a", { start: "oldest" })
+      yield* publish(store, "a", "1")
+      const { owner, settle, take } = yield* leaseOf(store, "a")
+      const [one] = (yield* take()) ?? []
+      yield* settle([deadLettered(one?.position ?? 0, 1)])
+      assert.strictEqual(yield* store.replay(id, [one?.position ?? 0]), 1)
+      yield* store.release(owner, "all")
+      assert.strictEqual(yield* store.drop({ exchange: "a" }), 1)
+      yield* store.sweep
       const error = yield* Effect.flip(openStore(server(), { prefix: "absent_" }, { username: "clerk" }))
       assert.include(error, { _tag: "EventStoreError", problem: "Other", operation: "migrate" })
     })
@@ -401,14 +496,16 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
     Effect.gen(function* () {
       server().psql("CREATE SCHEMA ours", "CREATE SCHEMA theirs")
       const theirs = yield* openStore(server(), { schema: "theirs" })
-      yield* append(theirs.store, "a", "of theirs")
+      yield* define(theirs.store, "a")
+      yield* publish(theirs.store, "a", "of theirs")
       const ours = yield* openStore(server(), {}, withPath("absent, ours, theirs"))
-      assert.strictEqual((yield* ours.store.size("a")).rows, 0)
-      yield* append(ours.store, "a", "of ours")
-      assert.deepStrictEqual(texts(yield* ours.store.next(yield* leaseOf(ours.store, "a"), all)), ["of ours"])
-      assert.deepStrictEqual(texts(yield* theirs.store.next(yield* leaseOf(theirs.store, "a"), all)), ["of theirs"])
+      assert.deepStrictEqual(yield* ours.store.list({ exchange: "a" }), [])
+      yield* define(ours.store, "a")
+      yield* publish(ours.store, "a", "of ours")
+      assert.deepStrictEqual(texts((yield* (yield* leaseOf(ours.store, "a")).take()) ?? []), ["of ours"])
+      assert.deepStrictEqual(texts((yield* (yield* leaseOf(theirs.store, "a")).take()) ?? []), ["of theirs"])
       const named = yield* openStore(server(), { schema: "theirs" }, withPath("ours"))
-      assert.strictEqual((yield* named.store.size("a")).rows, 1)
+      assert.lengthOf(yield* named.store.list({ exchange: "a" }), 1)
     })
   )
 
@@ -427,17 +524,17 @@ SELECT 'refused', 0, 0, '1' FROM generate_series(1, 300000)`)
         server().psql("CREATE SCHEMA IF NOT EXISTS theirs_too")
         yield* openStore(server(), { schema: "theirs_too" })
         const { sql, store } = yield* openStore(server())
-        const queue = `in a path of its own: ${path}`
+        const exchange = `in a path of its own: ${path}`
+        yield* define(store, exchange)
         yield* sql.withTransaction(
           Effect.gen(function* () {
             yield* sql`SELECT set_config('search_path', ${path}, true)`
-            assert.isTrue(yield* append(store, queue, "e"))
-            assert.isTrue(
-              yield* store.append(queue, [new TextEncoder().encode("within limits")], { rows: 10, bytes: 1000 })
-            )
+            assert.lengthOf((yield* publish(store, exchange, "e")) ?? [], 1)
+            const event = { payload: payload("within limits") }
+            assert.lengthOf((yield* store.publish(exchange, [event], { rows: 10, bytes: 1000 })) ?? [], 1)
           })
         )
-        assert.deepStrictEqual(texts(yield* store.next(yield* leaseOf(store, queue), all)), ["e", "within limits"])
+        assert.deepStrictEqual(texts((yield* (yield* leaseOf(store, exchange)).take()) ?? []), ["e", "within limits"])
       })
   )
 

@@ -11,6 +11,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { removals } from "../../durable/support/removals.ts"
 import { start } from "../../durable/support/sqliteProcess.ts"
+import { pendingOf, publishEvents, publishTexts } from "../../durable/support/subscription.ts"
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -28,10 +29,7 @@ const { EventStore: Store } = EventStore
 type Operations = EventStore.Operations
 const open = (filename: string, options: Omit<SqliteStore.Options, "filename"> = {}) =>
   Effect.map(Layer.build(SqliteStore.layer({ filename, ...options })), Context.get(Store))
-const append = (store: Operations, ...texts: readonly [string, ...ReadonlyArray<string>]) => {
-  const [first, ...others] = texts
-  return store.append("queue", [Buffer.from(first), ...others.map((text) => Buffer.from(text))], undefined)
-}
+const append = (store: Operations, ...texts: readonly [string, ...ReadonlyArray<string>]) => publishTexts(store, texts)
 const failure = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
   Effect.map(Effect.flip(effect), ({ detail, problem, maybeCommitted }) => ({ problem, maybeCommitted, detail }))
 const problem = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
@@ -40,7 +38,7 @@ const problem = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) 
 const content = (filename: string) =>
   Effect.sync(() => {
     const db = new DatabaseSync(filename)
-    const rows = db.prepare("SELECT CAST(payload AS TEXT) AS text FROM events ORDER BY id").all()
+    const rows = db.prepare("SELECT CAST(payload AS TEXT) AS text FROM deliveries ORDER BY id").all()
     const check = db.prepare("PRAGMA integrity_check").get()
     db.close()
     assert.deepStrictEqual({ ...check }, { integrity_check: "ok" })
@@ -69,15 +67,14 @@ const other = (filename: string) =>
     return { ...one, write }
   })
 
-/** Runs something within a transaction of an append, before the events are written. */
-const during = (run: () => void): readonly [Uint8Array] => {
-  const payloads: [Uint8Array] = [Buffer.from("during")]
-  payloads.slice = (...range) => {
+/** An event that runs something within the transaction that publishes it, before it is written. */
+const during = (run: () => void): EventStore.NewEvent => ({
+  payload: Buffer.from("during"),
+  get trace() {
     run()
-    return Array.prototype.slice.apply(payloads, range) as Array<Uint8Array>
+    return undefined
   }
-  return payloads
-}
+})
 
 const both = ["-wal", "-shm"] as const
 const ways = {
@@ -104,11 +101,7 @@ describe("a file beside the database that is", () => {
           const filename = yield* file
           const store = yield* open(filename)
           yield* append(store, "1", "2")
-          const operations = [
-            append(store, "no"),
-            Effect.asVoid(store.size("queue")),
-            Stream.runDrain(store.changes("queue"))
-          ]
+          const operations = [append(store, "no"), Effect.asVoid(pendingOf(store)), Stream.runDrain(store.changes)]
           for (const [n, operation] of operations.entries()) {
             displaceAll(filename)()
             const failed = yield* failure(Effect.asVoid(operation))
@@ -125,7 +118,7 @@ describe("a file beside the database that is", () => {
           const filename = yield* file
           const store = yield* open(filename)
           yield* append(store, "1")
-          const failed = yield* failure(store.append("queue", during(displaceAll(filename)), undefined))
+          const failed = yield* failure(publishEvents(store, [during(displaceAll(filename))]))
           assert.deepInclude(failed, { problem: "Disconnected", maybeCommitted: true })
           yield* append(store, "2")
           assert.deepStrictEqual(yield* content(filename), ["1", "during", "2"])
@@ -197,7 +190,7 @@ describe("with another process that has the files open too", () => {
       const idle = yield* other(filename)
       const db = new DatabaseSync(filename)
       db.exec("BEGIN")
-      db.prepare("SELECT count(*) FROM events").get()
+      db.prepare("SELECT count(*) FROM deliveries").get()
       // While the connection above reads, nothing of this can be moved into the database.
       assert.strictEqual(yield* idle.write, "wrote")
       db.exec("COMMIT")
@@ -339,7 +332,7 @@ describe("files that may be missing", () => {
         return `${filename}${part}-taken`
       })
       const db = new DatabaseSync(filename)
-      db.prepare("SELECT count(*) FROM events").get()
+      db.prepare("SELECT count(*) FROM deliveries").get()
       const store = yield* open(filename)
       yield* append(store, "2")
       db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -389,7 +382,7 @@ describe("files that may be missing", () => {
         copy(path)
         const db = new DatabaseSync(path)
         db.exec("PRAGMA journal_mode = WAL")
-        db.prepare("SELECT count(*) FROM events").get()
+        db.prepare("SELECT count(*) FROM deliveries").get()
         yield* Effect.scoped(
           Effect.gen(function* () {
             const copied = yield* open(path, { busyTimeout: "200 millis" })
@@ -413,10 +406,10 @@ describe("files that may be missing", () => {
       yield* Effect.promise(kill)
       fs.writeFileSync(`${filename}-taken`, "")
       const reader = yield* open(filename)
-      assert.strictEqual((yield* reader.size("queue")).rows, 1)
+      assert.strictEqual(yield* pendingOf(reader), 1)
       const next = yield* other(filename)
       assert.strictEqual(yield* next.write, "wrote")
-      assert.strictEqual((yield* reader.size("queue")).rows, 2)
+      assert.strictEqual(yield* pendingOf(reader), 2)
     })
   )
 
@@ -437,19 +430,23 @@ describe("files that may be missing", () => {
     })
   )
 
-  it.live("in a file of the first version", () =>
+  it.live("in a file that has to be migrated", () =>
     Effect.gen(function* () {
       const filename = yield* file
-      yield* Effect.scoped(Effect.flatMap(open(filename), (store) => append(store, "1")))
+      yield* Effect.scoped(open(filename))
       const db = new DatabaseSync(filename)
-      db.exec("DROP TABLE generation; PRAGMA user_version = 1")
+      const tables = db.prepare(
+        "SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+      )
+      for (const { name, type } of tables.all()) db.exec(`DROP ${String(type)} IF EXISTS ${String(name)}`)
+      db.exec("PRAGMA user_version = 0")
       db.close()
       const store = yield* open(filename)
-      yield* append(store, "2")
+      yield* append(store, "1")
       fs.rmSync(`${filename}-wal`)
       assert.strictEqual(yield* problem(append(store, "no")), "Disconnected")
-      yield* append(store, "3")
-      assert.deepStrictEqual(yield* content(filename), ["1", "2", "3"])
+      yield* append(store, "2")
+      assert.deepStrictEqual(yield* content(filename), ["1", "2"])
     })
   )
 })

@@ -11,13 +11,13 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { DatabaseSync } from "node:sqlite"
+import { acknowledged, makeReader, pendingOf, publishTexts, textsOf } from "../../durable/support/subscription.ts"
 
 // Files, processes and a disk that others use too.
 vi.setConfig({ testTimeout: 60_000 })
 
 const Store = EventStore.EventStore
 type Operations = EventStore.Operations
-const all = { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
 
 const directory = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "effect-events-"))),
@@ -31,27 +31,16 @@ const open = (filename: string, options: Omit<SqliteStore.Options, "filename"> =
 const using = <A, E>(filename: string, use: (store: Operations) => Effect.Effect<A, E>) =>
   Effect.scoped(Effect.flatMap(open(filename), use))
 const append = (store: Operations, from: number, count: number, bytes = 1) =>
-  store.append(
-    "queue",
-    [
-      Buffer.from(`${from}`.padEnd(bytes)),
-      ...Array.from({ length: count - 1 }, (_, i) => Buffer.from(`${from + 1 + i}`.padEnd(bytes)))
-    ],
-    undefined
-  )
-const own = (store: Operations) =>
-  Effect.map(store.acquire("queue", Duration.hours(1)), (answer) => {
-    if (answer._tag === "Held") throw new Error("another owner has the lease")
-    return answer.lease
-  })
-const texts = (events: ReadonlyArray<EventStore.Stored>) =>
-  events.map(({ payload }) => Buffer.from(payload).toString().trim())
+  publishTexts(store, [
+    `${from}`.padEnd(bytes),
+    ...Array.from({ length: count - 1 }, (_, i) => `${from + 1 + i}`.padEnd(bytes))
+  ])
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}`)
-/** The events in the queue, whatever owner has the lease. */
+/** The deliveries, whatever owner has the lease. */
 const stored = (filename: string) =>
   Effect.sync(() => {
     const db = new DatabaseSync(filename, { timeout: 10_000 })
-    const rows = db.prepare("SELECT payload FROM events ORDER BY id").all()
+    const rows = db.prepare("SELECT payload FROM deliveries ORDER BY id").all()
     db.close()
     return rows.map(({ payload }) =>
       Buffer.from(payload as Uint8Array)
@@ -59,9 +48,8 @@ const stored = (filename: string) =>
         .trim()
     )
   })
-type StoreError = EventStore.EventStoreError | EventStore.LeaseLost
-const problemOf = <A, R>(effect: Effect.Effect<A, StoreError, R>) =>
-  Effect.map(Effect.flip(effect), (error) => (error._tag === "LeaseLost" ? "LeaseLost" : error.problem))
+const problemOf = <A, R>(effect: Effect.Effect<A, EventStore.EventStoreError, R>) =>
+  Effect.map(Effect.flip(effect), ({ problem }) => problem)
 
 const child = (what: string, filename: string, ...wrap: ReadonlyArray<string>) =>
   Effect.acquireRelease(
@@ -176,7 +164,7 @@ describe("SqliteStore.layer", () => {
           batches.flatMap((n) => Array.from({ length: 10 }, (_, i) => `${n}/${i}`))
         )
         from += found.length
-        yield* using(filename, (store) => Effect.map(store.size("queue"), ({ rows }) => assert.strictEqual(rows, from)))
+        yield* using(filename, (store) => Effect.map(pendingOf(store), (rows) => assert.strictEqual(rows, from)))
       }
     })
   )
@@ -186,7 +174,7 @@ describe("SqliteStore.layer", () => {
       const filename = yield* file
       const children = yield* Effect.forEach([1, 2, 3, 4], () => child("together", filename))
       for (const one of children) assert.strictEqual(yield* ended(one), 0)
-      const { rows } = yield* using(filename, (store) => store.size("queue"))
+      const rows = yield* using(filename, pendingOf)
       assert.strictEqual(rows, 4 * 20 * 5)
     })
   )
@@ -201,10 +189,10 @@ describe("SqliteStore.layer", () => {
         const writer = yield* child("once", filename)
         let listening = false
         const seen = yield* Effect.forkChild(
-          store.changes("queue").pipe(
+          store.changes.pipe(
             Stream.tap(() => Effect.sync(() => (listening = true))),
-            Stream.mapEffect(() => store.size("queue")),
-            Stream.takeUntil(({ rows }) => rows === n),
+            Stream.mapEffect(() => pendingOf(store)),
+            Stream.takeUntil((rows) => rows === n),
             Stream.runDrain,
             Effect.andThen(Effect.sync(() => Date.now()))
           )
@@ -232,7 +220,7 @@ describe("SqliteStore.layer", () => {
       const store = yield* Scope.provide(open(yield* file), scope)
       const begun = yield* Deferred.make<void>()
       const listening = yield* Effect.forkChild(
-        Stream.runForEach(store.changes("queue"), () => Deferred.succeed(begun, undefined))
+        Stream.runForEach(store.changes, () => Deferred.succeed(begun, undefined))
       )
       yield* Deferred.await(begun)
       yield* append(store, 1, 1)
@@ -248,11 +236,11 @@ describe("SqliteStore.layer", () => {
       const store = yield* open(filename)
       yield* append(store, 1, 1)
       const db = new DatabaseSync(filename)
-      // So many keys that the next ten do not fit.
-      db.exec(`UPDATE queues SET last = ${2 ** 44 - 5}`)
+      // So many positions that the next ten do not fit.
+      db.exec(`UPDATE leases SET wakes = ${2 ** 42 - 5} WHERE subscription = 0`)
       db.close()
       assert.strictEqual(yield* problemOf(append(store, 2, 12)), "Other")
-      assert.strictEqual((yield* store.size("queue")).rows, 1)
+      assert.strictEqual(yield* pendingOf(store), 1)
       assert.deepStrictEqual(yield* stored(filename), ["1"])
       yield* append(store, 2, 2)
       assert.deepStrictEqual(yield* stored(filename), numbers(1, 3))
@@ -262,19 +250,19 @@ describe("SqliteStore.layer", () => {
   it.effect("the lease of an owner that died before the clock was set back does not last until then", () =>
     Effect.gen(function* () {
       const store = yield* open(yield* file)
-      const ttl = Duration.seconds(10)
-      const ask = Effect.map(store.acquire("queue", ttl), (answer) =>
-        answer._tag === "Held" ? answer.remaining : answer.lease.epoch
-      )
+      yield* append(store, 1, 1)
       yield* TestClock.setTime(7_200_000)
-      assert.strictEqual(yield* ask, 1)
+      const reader = yield* makeReader(store, "10 seconds")
+      const other = yield* store.renew({ name: "other" }, Duration.infinity)
+      const ask = Effect.map(store.claim(other, [reader.id], 1), ({ acquired: [lease], wait }) => lease?.epoch ?? wait)
+      assert.strictEqual((yield* reader.held)?.epoch, 1)
       yield* TestClock.setTime(7_195_000)
       assert.strictEqual(yield* ask, 15_000)
-      yield* store.renew({ queue: "queue", epoch: 1 }, ttl)
+      yield* store.renew(reader.owner, Duration.seconds(10))
       assert.strictEqual(yield* ask, 10_000)
       yield* TestClock.setTime(3_600_000)
       assert.strictEqual(yield* ask, 2)
-      assert.strictEqual(yield* problemOf(store.renew({ queue: "queue", epoch: 1 }, ttl)), "LeaseLost")
+      assert.deepStrictEqual(yield* reader.settle(), [reader.id])
     })
   )
 
@@ -288,12 +276,11 @@ describe("SqliteStore.layer", () => {
     Effect.gen(function* () {
       const filename = yield* file
       const store = yield* open(filename)
-      const lease = yield* own(store)
+      const reader = yield* makeReader(store)
       let largest = 0
       for (let n = 0; n < 60; n++) {
         yield* append(store, n, 100, 10_000)
-        const [first, ...others] = yield* store.next(lease, all)
-        yield* store.acknowledge(lease, [first?.key ?? 0, ...others.map(({ key }) => key)])
+        yield* reader.settle(...(yield* reader.take()).map(acknowledged))
         largest = Math.max(largest, fs.statSync(`${filename}-wal`).size)
       }
       // 60 MB went through it.
@@ -306,18 +293,18 @@ describe("SqliteStore.layer", () => {
     Effect.gen(function* () {
       const filename = yield* file
       const store = yield* open(filename)
-      const lease = yield* own(store)
+      const reader = yield* makeReader(store)
       yield* append(store, 1, 3)
+      const head = (yield* reader.take()).slice(0, 1)
       const before = commits(filename)
-      const [head] = yield* store.next(lease, all)
-      yield* Effect.all([append(store, 4, 2), store.acknowledge(lease, [head?.key ?? 0]), append(store, 6, 1)], {
+      yield* Effect.all([append(store, 4, 2), reader.settle(...head.map(acknowledged)), append(store, 6, 1)], {
         concurrency: "unbounded"
       })
       assert.strictEqual(commits(filename), before + 1)
-      assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(2, 6))
+      assert.deepStrictEqual(textsOf(yield* reader.take()), numbers(2, 6))
       const db = new DatabaseSync(filename)
       db.exec(
-        "CREATE TRIGGER no BEFORE INSERT ON events WHEN length(new.payload) = 7 BEGIN SELECT RAISE(ABORT, 'no'); END"
+        "CREATE TRIGGER no BEFORE INSERT ON deliveries WHEN length(new.payload) = 7 BEGIN SELECT RAISE(ABORT, 'no'); END"
       )
       db.close()
       const outcomes = yield* Effect.all(
@@ -328,19 +315,21 @@ describe("SqliteStore.layer", () => {
         outcomes.map(({ _tag }) => _tag),
         ["Success", "Failure", "Success"]
       )
-      assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(2, 9))
-      assert.strictEqual((yield* store.size("queue")).rows, 8)
+      assert.deepStrictEqual(textsOf(yield* reader.take()), numbers(2, 9))
+      assert.strictEqual(yield* pendingOf(store), 8)
     })
   )
 
   it.live("a change is notified though it ends with another's failure in the same commit", () =>
     Effect.gen(function* () {
       const store = yield* open(yield* file)
-      const lease = yield* own(store)
-      yield* store.release(lease)
+      yield* append(store, 1, 1)
+      const reader = yield* makeReader(store)
+      yield* reader.held
+      yield* store.release(reader.owner, "all")
       let reported = 0
       yield* Effect.forkScoped(
-        Stream.runForEach(store.changes("other"), () =>
+        Stream.runForEach(store.changes, () =>
           Effect.sync(() => {
             reported++
           })
@@ -348,10 +337,10 @@ describe("SqliteStore.layer", () => {
       )
       yield* Effect.promise(() => vi.waitUntil(() => reported === 1, { timeout: 30_000 }))
       // The failure of the first interrupts the second, whose event is in the file by then.
-      const both = [store.acknowledge(lease, [1]), store.append("other", [Buffer.from("1")], undefined)]
-      const error = yield* Effect.flip(Effect.all(both, { concurrency: "unbounded" }))
-      assert.strictEqual(error._tag, "LeaseLost")
-      assert.strictEqual((yield* store.size("other")).rows, 1)
+      const lost = Effect.flatMap(reader.settle(), ({ length }) => Effect.fail(length))
+      const both = [lost, append(store, 2, 1)]
+      assert.strictEqual(yield* Effect.flip(Effect.all(both, { concurrency: "unbounded" })), 1)
+      assert.strictEqual(yield* pendingOf(store), 2)
       yield* Effect.promise(() => vi.waitUntil(() => reported === 2, { timeout: 30_000 }))
     })
   )
@@ -393,12 +382,12 @@ describe("SqliteStore.layer", () => {
               assert.isAtLeast(performance.now() - began, 290)
               assert.isAtLeast(ticks, 3)
               // A reader blocks no writer.
-              assert.strictEqual((yield* store.size("queue")).rows, 2)
+              assert.strictEqual(yield* pendingOf(store), 2)
             })
           )
           clearInterval(ticking)
           yield* append(store, 3, 1)
-          assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 3))
+          assert.deepStrictEqual(textsOf(yield* (yield* makeReader(store)).take()), numbers(1, 3))
         })
       )
     }
@@ -413,8 +402,8 @@ describe("SqliteStore.layer", () => {
         yield* Effect.sleep("100 millis")
         assert.isUndefined(waiting.pollUnsafe())
         yield* Scope.close(scope, Exit.void)
-        assert.isTrue(yield* Fiber.join(waiting))
-        assert.strictEqual((yield* store.size("queue")).rows, 3)
+        assert.lengthOf((yield* Fiber.join(waiting)) ?? [], 3)
+        assert.strictEqual(yield* pendingOf(store), 3)
       })
     )
 
@@ -430,7 +419,7 @@ describe("SqliteStore.layer", () => {
             yield* Fiber.interrupt(waiting)
           })
         )
-        assert.strictEqual((yield* store.size("queue")).rows, 0)
+        assert.strictEqual(yield* pendingOf(store), 0)
       })
     )
   })
@@ -442,7 +431,7 @@ describe("SqliteStore.layer", () => {
         const filename = join(at, "events.db")
         const ballast = join(at, "ballast")
         const store = yield* open(filename)
-        const lease = yield* own(store)
+        const reader = yield* makeReader(store)
         fs.writeFileSync(ballast, Buffer.alloc(500_000))
         let accepted = 0
         let problem: string | undefined
@@ -452,12 +441,12 @@ describe("SqliteStore.layer", () => {
           else problem = outcome.failure.problem
         }
         assert.strictEqual(problem, "NoSpace")
-        assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, accepted))
-        assert.strictEqual((yield* store.size("queue")).rows, accepted)
+        assert.deepStrictEqual(textsOf(yield* reader.take()), numbers(1, accepted))
+        assert.strictEqual(yield* pendingOf(store), accepted)
         assert.strictEqual(yield* problemOf(append(store, accepted + 1, 100, 5000)), "NoSpace")
         fs.rmSync(ballast)
         yield* append(store, accepted + 1, 10, 5000)
-        assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, accepted + 10))
+        assert.deepStrictEqual(textsOf(yield* reader.take()), numbers(1, accepted + 10))
       })
     )
 
@@ -471,7 +460,7 @@ describe("SqliteStore.layer", () => {
               const at = yield* disk(size)
               const filename = join(at, "events.db")
               const store = yield* open(filename)
-              const lease = yield* own(store)
+              const reader = yield* makeReader(store)
               let accepted = 0
               for (;;) {
                 const outcome = yield* Effect.result(append(store, accepted + 1, 10, 700))
@@ -487,12 +476,15 @@ describe("SqliteStore.layer", () => {
               // One event a commit, as a queue whose receiver takes its time.
               const delivered: Array<string> = []
               for (;;) {
-                const [event] = yield* store.next(lease, { rows: 1, bytes: 1_000_000 })
+                const [event] = yield* reader.take({ rows: 1 })
                 if (event === undefined) break
-                delivered.push(...texts([event]))
-                if (delivered.length % 7 === 0)
-                  yield* store.deadLetter(lease, [{ key: event.key, reason: "Failed", cause: "no", attempts: 1 }])
-                else yield* store.acknowledge(lease, [event.key])
+                delivered.push(...textsOf([event]))
+                const { position } = event
+                yield* reader.settle(
+                  delivered.length % 7 === 0
+                    ? { _tag: "DeadLettered", position, reason: "Failed", cause: "no", attempts: 1 }
+                    : acknowledged(event)
+                )
               }
               assert.deepStrictEqual(delivered, numbers(1, accepted))
               yield* append(store, 1, 10, 700)
@@ -540,7 +532,7 @@ describe("SqliteStore.layer", () => {
         setReadOnly(true)
         assert.strictEqual(yield* problemOf(Effect.scoped(open(filename))), "ReadOnly")
         setReadOnly(false)
-        assert.strictEqual((yield* using(filename, (store) => store.size("queue"))).rows, 2)
+        assert.strictEqual(yield* using(filename, pendingOf), 2)
       })
     )
 
@@ -566,7 +558,7 @@ describe("SqliteStore.layer", () => {
         fs.rmSync(at)
         fs.renameSync(`${at}-away`, at)
         yield* append(store, 2, 1)
-        assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 2))
+        assert.deepStrictEqual(textsOf(yield* (yield* makeReader(store)).take()), numbers(1, 2))
       })
     )
   })
@@ -617,17 +609,17 @@ describe("SqliteStore.layer", () => {
         for (let at = middle; at < middle + 4096; at++) bad[at] = (at * 7 + 13) % 256
         fs.writeFileSync(filename, bad)
         const store = yield* open(filename)
-        const lease = yield* own(store)
+        const reader = yield* makeReader(store)
         // What comes before the damage is there.
-        const head = yield* store.next(lease, { rows: 100, bytes: 1_000_000 })
-        assert.deepStrictEqual(texts(head), numbers(1, 100))
-        assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
-        assert.strictEqual(yield* problemOf(store.next(lease, all)), "Corrupt")
+        const head = yield* reader.take({ rows: 100, bytes: 1_000_000 })
+        assert.deepStrictEqual(textsOf(head), numbers(1, 100))
+        assert.strictEqual(yield* problemOf(reader.take()), "Corrupt")
+        assert.strictEqual(yield* problemOf(reader.take()), "Corrupt")
         // A connection with a cache of the page does not see that it is good again.
         const descriptor = fs.openSync(filename, "r+")
         fs.writeSync(descriptor, good, middle, 4096, middle)
         fs.closeSync(descriptor)
-        assert.deepStrictEqual(texts(yield* store.next(lease, all)), numbers(1, 2000))
+        assert.deepStrictEqual(textsOf(yield* reader.take()), numbers(1, 2000))
       })
     )
 
@@ -643,7 +635,7 @@ describe("SqliteStore.layer", () => {
         assert.strictEqual(yield* problemOf(append(store, 3, 1)), "Disconnected")
         fs.renameSync(`${filename}-away`, filename)
         yield* append(store, 3, 1)
-        assert.deepStrictEqual(texts(yield* store.next(yield* own(store), all)), numbers(1, 3))
+        assert.deepStrictEqual(textsOf(yield* (yield* makeReader(store)).take()), numbers(1, 3))
         fs.rmSync(filename)
         assert.strictEqual(yield* problemOf(append(store, 4, 1)), "Disconnected")
         assert.isFalse(fs.existsSync(filename))

@@ -12,7 +12,7 @@ const timeout = 180_000 + rounds * 5_000
 
 const judge = async (plan: Omit<Plan, "rounds" | "seed">): Promise<Outcome> => {
   const outcome = await crashes({ ...plan, rounds, seed })
-  if (rounds >= 100) console.log(plan, outcome)
+  if (rounds >= 50) console.log(plan, outcome)
   expect(outcome.problems, `EFFECT_EVENTS_SEED=${seed} EFFECT_EVENTS_KILLS=${rounds}`).toEqual([])
   // Something was at stake.
   expect(outcome.acknowledged).toBeGreaterThan(rounds)
@@ -20,7 +20,7 @@ const judge = async (plan: Omit<Plan, "rounds" | "seed">): Promise<Outcome> => {
 }
 
 describe("SIGKILL at any moment, on SQLite", () => {
-  const onFile = async (plan: Pick<Plan, "processes" | "pauses" | "concurrency">) => {
+  const onFile = async (plan: Omit<Plan, "rounds" | "seed" | "store">) => {
     const folder = mkdtempSync(join(tmpdir(), "effect-events-crash-"))
     try {
       return await judge({ ...plan, store: { sqlite: join(folder, "events.db") } })
@@ -30,15 +30,19 @@ describe("SIGKILL at any moment, on SQLite", () => {
   }
 
   it("loses nothing that was acknowledged, with one process", { timeout }, async () => {
-    await onFile({ processes: 1 })
+    await onFile({ part: "queue", processes: 1 })
   })
 
   it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
-    await onFile({ processes: 2, pauses: true })
+    await onFile({ part: "queue", processes: 2, pauses: true })
   })
 
   it("nor when they deliver three writers' events at once", { timeout }, async () => {
-    await onFile({ processes: 2, pauses: true, concurrency: 3 })
+    await onFile({ part: "queue", processes: 2, pauses: true, concurrency: 3 })
+  })
+
+  it("nor of a broadcaster, for no subscription, of which some come and go", { timeout }, async () => {
+    await onFile({ part: "broadcaster", processes: 2, onlyWriting: 1, pauses: true })
   })
 })
 
@@ -46,15 +50,20 @@ describePostgres(
   "SIGKILL at any moment, on Postgres",
   (server) => {
     it("loses nothing that was acknowledged, with one process", { timeout }, async () => {
-      await judge({ processes: 1, store: { postgres: server().port } })
+      await judge({ part: "queue", processes: 1, store: { postgres: server().port } })
     })
 
     it("nor with two, of which the owner is killed, or paused until the other has its lease", { timeout }, async () => {
-      await judge({ processes: 2, pauses: true, store: { postgres: server().port } })
+      await judge({ part: "queue", processes: 2, pauses: true, store: { postgres: server().port } })
     })
 
     it("nor when they deliver three writers' events at once", { timeout }, async () => {
-      await judge({ processes: 2, pauses: true, concurrency: 3, store: { postgres: server().port } })
+      await judge({ part: "queue", processes: 2, pauses: true, concurrency: 3, store: { postgres: server().port } })
+    })
+
+    it("nor of a broadcaster, for no subscription, of which some come and go", { timeout }, async () => {
+      const store = { postgres: server().port }
+      await judge({ part: "broadcaster", processes: 2, onlyWriting: 1, pauses: true, store })
     })
 
     it("nor when the server itself is killed and started again", { timeout }, async () => {
@@ -62,7 +71,7 @@ describePostgres(
         await server().kill()
         await server().start()
       }
-      await judge({ processes: 2, store: { postgres: server().port }, restartServer })
+      await judge({ part: "queue", processes: 2, store: { postgres: server().port }, restartServer })
     })
   },
   { fsync: true }

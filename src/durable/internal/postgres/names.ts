@@ -3,11 +3,22 @@
 export interface Names {
   readonly schema: string
   readonly version: string
+  readonly positions: string
+  readonly exchanges: string
+  readonly subscriptions: string
+  readonly routes: string
   readonly leases: string
+  readonly owners: string
   readonly events: string
+  readonly deliveries: string
+  readonly delayed: string
+  readonly arrivals: string
   readonly deadLetters: string
-  readonly deadLettersOrder: string
-  /** The channel of `NOTIFY`: one for all queues. Stores of two schemas may share it, and then poll once too often. */
+  readonly fills: string
+  readonly dropped: string
+  /** The name of an index: of the schema of its table. */
+  readonly index: (name: string) => string
+  /** The channel of `NOTIFY`: one for all exchanges. Stores of two schemas may share it, and then poll once too often. */
   readonly channel: string
 }
 
@@ -25,17 +36,20 @@ export const names = (schema: string, prefix: string): Names => {
   return {
     schema: quoted(schema),
     version: table("version"),
+    positions: table("positions"),
+    exchanges: table("exchanges"),
+    subscriptions: table("subscriptions"),
+    routes: table("routes"),
     leases: table("leases"),
+    owners: table("owners"),
     events: table("events"),
+    deliveries: table("deliveries"),
+    delayed: table("delayed"),
+    arrivals: table("arrivals"),
     deadLetters: table("dead_letters"),
-    deadLettersOrder: quoted(`${prefix}dead_letters_order`),
+    fills: table("fills"),
+    dropped: table("dropped"),
+    index: (name) => quoted(prefix + name),
     channel: `${prefix}changes`
   }
 }
-
-/**
- * The name of a queue in a notification, whose payload Postgres limits to 8,000 bytes: the queue's own, of a long one
- * the first thousand characters. Queues whose names begin alike wake each other, which does no harm.
- */
-export const topic = (queue: string): string =>
-  queue.length <= 1_000 ? queue : Array.from(queue).slice(0, 1_000).join("")

@@ -3,51 +3,179 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../../EventStore.ts"
 import type { Names } from "./names.ts"
-import type { Numeric } from "./rows.ts"
+import { never, type Numeric } from "./postgresRows.ts"
 import { problem, type Runner } from "./runner.ts"
 
 /** How long another process's migration may take. */
 const migrationTimeout = Duration.minutes(1)
 
-/**
- * The statements of each version. The order of keys is the queue's order, so it is the primary key. A queue is
- * short-lived rows that are never changed: they are vacuumed after a number of them, not after a part of the table, or
- * their dead entries at the head of the index would be passed over by each read of it.
- */
-const versions = ({ deadLetters, deadLettersOrder, events, leases }: Names): ReadonlyArray<ReadonlyArray<string>> => [
-  [
-    `CREATE TABLE ${leases} (
-  queue text COLLATE "C" PRIMARY KEY,
-  epoch bigint NOT NULL,
-  renewed_at bigint NOT NULL,
-  expires_at bigint
-) WITH (fillfactor = 50)`,
-    `CREATE TABLE ${events} (
-  queue text COLLATE "C" NOT NULL,
-  key bigint GENERATED ALWAYS AS IDENTITY,
-  attempts bigint NOT NULL,
-  written_at bigint NOT NULL,
-  payload bytea NOT NULL,
-  PRIMARY KEY (queue, key)
-) WITH (
+/** Vacuumed after a number of dead rows, not after a part of the table: reads from the head pass over each of them. */
+const shortLived = `WITH (
   autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0,
-  toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000
+  vacuum_truncate = off
+)`
+
+/**
+ * A hundred pages to begin with, which the table keeps. A client prepares the statements, and Postgres keeps a plan that it
+ * made when a table was small: of a few pages it would read all, also once they are many thousands. It counts pages, and
+ * not rows, so that of these it never does.
+ */
+const withPages = (table: string, insert: string): ReadonlyArray<string> => [
+  `INSERT INTO ${table} ${insert}`,
+  `DELETE FROM ${table}`
+]
+const wide = "repeat('x', 1900)"
+
+/** What an event is, also where it is kept with its only delivery. Columns that are NULL take no room. */
+const content = `written_at bigint, topic text, content_type text, trace text, payload bytea`
+
+/**
+ * The statements of each version. Times are milliseconds of the server's clock.
+ *
+ * `positions` numbers events and replays, so that a delivery of an event that was retained is in its place. An event that
+ * one subscription matches is in its delivery; with more, or where it is retained, `event` is its row in `events`.
+ * `deliveries` has what stands in order, `delayed` what is set aside; both are inserted and deleted, so that nothing that
+ * is not due is ever read. `due_at` is that of a lane, at its first row alone.
+ *
+ * `leases` has a row a subscription. No publisher writes it, so that publishers never wait for each other: a publisher
+ * leaves an arrival, and a claim turns that into `ready_at`, the time from which there may be something to do. There is no
+ * cursor anywhere, so no late commit is skipped. `version` grows with each change that a reader of an older snapshot must
+ * not undo.
+ */
+const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
+  const { arrivals, deadLetters, delayed, deliveries, events, exchanges, index, leases, owners, routes } = names
+  return [
+    [
+      `CREATE SEQUENCE ${names.positions} AS bigint CACHE 1`,
+      `CREATE TABLE ${exchanges} (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text COLLATE "C" NOT NULL UNIQUE,
+  retention bigint NOT NULL DEFAULT 0,
+  version int NOT NULL DEFAULT 0
 )`,
-    `ALTER TABLE ${events} ALTER COLUMN queue SET STATISTICS 0`,
-    `CREATE TABLE ${deadLetters} (
-  queue text COLLATE "C" NOT NULL,
-  key bigint NOT NULL,
+      `CREATE TABLE ${names.subscriptions} (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  exchange int NOT NULL,
+  tenant text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  topics text[] NOT NULL,
+  data bytea,
+  state text NOT NULL DEFAULT 'active',
+  reason text,
+  since bigint NOT NULL,
+  UNIQUE (exchange, tenant, name)
+)`,
+      `CREATE TABLE ${routes} (
+  exchange int NOT NULL,
+  tenant text COLLATE "C" NOT NULL,
+  pattern text COLLATE "C" NOT NULL,
+  subscription bigint NOT NULL,
+  PRIMARY KEY (exchange, tenant, pattern, subscription)
+) WITH (vacuum_truncate = off)`,
+      `CREATE INDEX ${index("routes_subscription")} ON ${routes} (subscription)`,
+      `CREATE TABLE ${leases} (
+  subscription bigint PRIMARY KEY,
+  active boolean NOT NULL DEFAULT true,
+  owner int,
+  epoch bigint NOT NULL DEFAULT 0,
+  version bigint NOT NULL DEFAULT 0,
+  ready_at bigint NOT NULL DEFAULT ${never},
+  not_before bigint NOT NULL DEFAULT 0,
+  attempts int NOT NULL DEFAULT 0,
+  first_failed_at bigint
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off)`,
+      `CREATE INDEX ${index("leases_due")} ON ${leases} (ready_at) WHERE owner IS NULL AND active`,
+      `CREATE INDEX ${index("leases_owner")} ON ${leases} (owner, ready_at) WHERE owner IS NOT NULL`,
+      `CREATE TABLE ${owners} (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  renewed_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  locked boolean NOT NULL DEFAULT false,
+  gone boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50)`,
+      `CREATE TABLE ${events} (
+  position bigint PRIMARY KEY,
+  exchange int NOT NULL,
+  version int NOT NULL,
+  xid bigint NOT NULL,
+  tenant text COLLATE "C" NOT NULL,
+  ${content}
+) ${shortLived}`,
+      `CREATE TABLE ${deliveries} (
+  subscription bigint NOT NULL,
+  position bigint NOT NULL,
+  event bigint,
+  attempts int,
+  ${content},
+  PRIMARY KEY (subscription, position)
+) ${shortLived}`,
+      `CREATE INDEX ${index("deliveries_event")} ON ${deliveries} (event) WHERE event IS NOT NULL`,
+      `CREATE TABLE ${delayed} (
+  subscription bigint NOT NULL,
+  position bigint NOT NULL,
+  lane bigint NOT NULL,
+  event bigint,
+  attempts int,
+  due_at bigint,
+  first_failed_at bigint,
+  ${content},
+  PRIMARY KEY (subscription, position)
+) ${shortLived}`,
+      `CREATE INDEX ${index("delayed_lane")} ON ${delayed} (subscription, lane, position)`,
+      `CREATE INDEX ${index("delayed_due")} ON ${delayed} (subscription, due_at) WHERE due_at IS NOT NULL`,
+      `CREATE INDEX ${index("delayed_event")} ON ${delayed} (event) WHERE event IS NOT NULL`,
+      // A plan by an index must not depend on how old the statistics are, and on what they say of other subscriptions.
+      ...[deliveries, delayed].map((table) => `ALTER TABLE ${table} ALTER COLUMN subscription SET STATISTICS 0`),
+      ...["exchange", "tenant", "pattern"].map((one) => `ALTER TABLE ${routes} ALTER COLUMN ${one} SET STATISTICS 0`),
+      `CREATE TABLE ${arrivals} (position bigint PRIMARY KEY, subscriptions bigint[] NOT NULL) ${shortLived}`,
+      `CREATE TABLE ${deadLetters} (
+  subscription bigint NOT NULL,
+  position bigint NOT NULL,
+  event bigint,
+  attempts int NOT NULL,
   dead_lettered_at bigint NOT NULL,
-  written_at bigint NOT NULL,
   reason text NOT NULL,
   cause text NOT NULL,
-  attempts bigint NOT NULL,
-  payload bytea NOT NULL,
-  PRIMARY KEY (queue, key)
+  ${content},
+  PRIMARY KEY (subscription, position)
 )`,
-    `CREATE INDEX ${deadLettersOrder} ON ${deadLetters} (queue, dead_lettered_at, key)`
+      `CREATE INDEX ${index("dead_letters_order")} ON ${deadLetters} (subscription, dead_lettered_at, position)`,
+      `CREATE INDEX ${index("dead_letters_event")} ON ${deadLetters} (event) WHERE event IS NOT NULL`,
+      `CREATE TABLE ${names.fills} (
+  subscription bigint PRIMARY KEY,
+  version int NOT NULL,
+  xid bigint NOT NULL,
+  since bigint NOT NULL,
+  done text,
+  pass text,
+  position bigint NOT NULL DEFAULT 0
+)`,
+      `CREATE TABLE ${names.dropped} (subscription bigint PRIMARY KEY, xid bigint NOT NULL, since bigint NOT NULL)`,
+      ...withPages(
+        routes,
+        `(exchange, tenant, pattern, subscription) SELECT 0, '', ${wide} || n, n FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(leases, "(subscription) SELECT n FROM generate_series(1, 3500) AS n"),
+      ...withPages(
+        events,
+        `(position, exchange, version, xid, tenant, topic) SELECT n, 0, 0, 0, '', ${wide} FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        deliveries,
+        `(subscription, position, topic) SELECT 0, n, ${wide} FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        delayed,
+        `(subscription, position, lane, topic) SELECT 0, n, 0, ${wide} FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        arrivals,
+        "(position, subscriptions) SELECT n, array_fill(0::bigint, ARRAY[230]) FROM generate_series(1, 400) AS n"
+      )
+    ]
   ]
-]
+}
 
 /**
  * Brings the tables to this library's version. Where they have it already it only reads that, so that it needs no right
@@ -66,10 +194,6 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
   })
 
   const steps = Effect.gen(function* () {
-    // no process waits for ever, and one that stops here does not keep the others waiting
-    const limit = String(Duration.toMillis(migrationTimeout))
-    const settings = ["lock_timeout", "idle_in_transaction_session_timeout"]
-    yield* run(`SELECT ${settings.map((name) => `set_config('${name}', $1::text, true)`).join(", ")}`, [limit])
     yield* run("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text", [names.version])
     // read first: to make a schema that is there takes a right that reading does not
     const [found] = yield* run("SELECT to_regnamespace($1::text) IS NOT NULL AS found", [names.schema])
@@ -82,15 +206,15 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
     yield* run(`INSERT INTO ${names.version} VALUES ($1::integer)`, [all.length])
   })
 
-  const current = runner.bounded("migrate", version, false)
-  const work = runner.bounded("migrate", runner.client.withTransaction(steps), true, migrationTimeout)
-  const migrated = Effect.gen(function* () {
-    if ((yield* current) < all.length) yield* work
+  const current = runner.outside(runner.bounded("migrate", version, false))
+
+  return Effect.gen(function* () {
+    // no process waits for ever, and one that stops there does not keep the others waiting
+    if ((yield* current) < all.length) yield* runner.transaction("migrate", steps, migrationTimeout)
     const now = yield* current
     if (now > all.length) {
       const detail = `the tables have version ${now}, and this library knows ${all.length}`
       return yield* Effect.fail(problem("migrate", "NewerSchema", detail))
     }
   })
-  return runner.outside(migrated)
 }

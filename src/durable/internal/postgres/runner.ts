@@ -4,80 +4,96 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Statement } from "effect/sql/Statement"
 import { EventStoreError, type StoreProblem } from "../../EventStore.ts"
+import { milliseconds } from "./postgresRows.ts"
 import { sqlProblemOf } from "./sqlProblem.ts"
+
+/** What a transaction did is on disk when it is answered, even where the database's default is not to wait for that. */
+export const onDisk =
+  "set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true)"
 
 export const problem = (operation: string, problem: StoreProblem, detail: string, maybeCommitted = false) =>
   // the client's own error is left out: the server reports details such as whole rows
   new EventStoreError({ store: "postgres", operation, problem, detail, maybeCommitted })
 
-export class Runner {
+type Run = <Row extends object>(
+  operation: string,
+  text: string,
+  params: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<Row>, EventStoreError>
+
+export interface Runner {
   readonly client: SqlClient
-  private readonly timeout: Duration.Duration
   readonly inTransaction: Effect.Effect<boolean>
-
-  constructor(sql: SqlClient, timeout: Duration.Duration) {
-    this.client = sql.withoutTransforms()
-    this.timeout = timeout
-    this.inTransaction = Effect.map(Effect.serviceOption(sql.transactionService), ({ _tag }) => _tag === "Some")
-  }
-
-  /** Outside a transaction of the caller's, so that a success is committed. */
-  outside<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.updateContext(effect, (context: Context.Context<R>) => this.withoutTransaction(context))
-  }
-
-  read<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
-    return this.outside(this.bounded(operation, this.statement<Row>(text, params).unprepared, false))
-  }
-
-  write<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
-    return this.outside(this.bounded(operation, this.statement<Row>(text, params).unprepared, true))
-  }
-
+  readonly read: Run
+  readonly write: Run
   /** In the transaction of the caller, if there is one. A broken connection ends it, and then nothing is committed. */
-  join<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
-    return this.bounded(operation, this.statement<Row>(text, params), false)
-  }
-
+  readonly join: Run
   /**
-   * For statements with the same plan every time: the client may prepare it. The others are planned each time, for
-   * their parameters and the size of the tables now; a plan kept from when they were empty reads all of a table.
+   * For statements whose plan is good for all parameters and sizes of the tables: the client may prepare it. The others are
+   * planned each time.
    */
-  prepared<Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) {
-    return this.outside(this.bounded(operation, this.statement<Row>(text, params), true))
-  }
-
+  readonly prepared: Run
+  readonly preparedRead: Run
   /**
    * Fails as a store does, and when there is no answer in time. The statement is then interrupted, and may have been
    * committed; a client of `@effect/sql-pg` gives up on it within 5 seconds more.
    */
-  bounded<A, R>(
+  readonly bounded: <A, R>(
     operation: string,
     effect: Effect.Effect<A, SqlError, R>,
     commits: boolean,
-    timeout: Duration.Duration = this.timeout
-  ): Effect.Effect<A, EventStoreError, R> {
-    return effect.pipe(
+    timeout?: Duration.Duration
+  ) => Effect.Effect<A, EventStoreError, R>
+  /** Outside a transaction of the caller's, so that a success is committed. */
+  readonly outside: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  /** Several statements in one transaction, which the server ends when its process stops in it. */
+  readonly transaction: <A>(
+    operation: string,
+    steps: Effect.Effect<A, SqlError>,
+    limit?: Duration.Duration
+  ) => Effect.Effect<A, EventStoreError>
+}
+
+export const makeRunner = (sql: SqlClient, timeout: Duration.Duration, lockTimeout: Duration.Duration): Runner => {
+  const client = sql.withoutTransforms()
+
+  const bounded: Runner["bounded"] = (operation, effect, commits, limit = timeout) =>
+    effect.pipe(
       Effect.mapError((error) => {
         const { broken, detail, problem: what } = sqlProblemOf(error)
         return problem(operation, what, detail, commits && broken)
       }),
       Effect.timeoutOrElse({
-        duration: timeout,
+        duration: limit,
         orElse: () =>
-          Effect.fail(problem(operation, "Disconnected", `no answer within ${Duration.format(timeout)}`, true))
+          Effect.fail(problem(operation, "Disconnected", `no answer within ${Duration.format(limit)}`, true))
       })
     )
-  }
 
-  private statement<Row extends object>(text: string, params: ReadonlyArray<unknown>): Statement<Row> {
-    return this.client.unsafe<Row>(text, params)
-  }
+  const outside: Runner["outside"] = Effect.updateContext(Context.omit(client.transactionService))
 
-  private withoutTransaction<R>(context: Context.Context<R>): Context.Context<R> {
-    // what is omitted is none of R: the client reads it when it runs
-    return Context.omit(this.client.transactionService)(context) as Context.Context<R>
+  return {
+    client,
+    bounded,
+    outside,
+    inTransaction: Effect.map(Effect.serviceOption(client.transactionService), ({ _tag }) => _tag === "Some"),
+    read: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
+      outside(bounded(operation, client.unsafe<Row>(text, params).unprepared, false)),
+    write: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
+      outside(bounded(operation, client.unsafe<Row>(text, params).unprepared, true)),
+    join: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
+      bounded(operation, client.unsafe<Row>(text, params), false),
+    prepared: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
+      outside(bounded(operation, client.unsafe<Row>(text, params), true)),
+    preparedRead: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
+      outside(bounded(operation, client.unsafe<Row>(text, params), false)),
+    transaction: (operation, steps, limit) => {
+      const set = client.unsafe(
+        `SELECT set_config('lock_timeout', $1::text, true), set_config('idle_in_transaction_session_timeout', $2::text, true), ${onDisk}`,
+        [limit ?? lockTimeout, limit ?? timeout].map((duration) => String(milliseconds(duration)))
+      ).unprepared
+      return outside(bounded(operation, client.withTransaction(Effect.andThen(set, steps)), true, limit))
+    }
   }
 }

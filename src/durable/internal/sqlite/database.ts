@@ -21,9 +21,9 @@ import {
   unreadable
 } from "./files.ts"
 import { areNoted, join, joining, leave, mayJoin, openAlone } from "./generation.ts"
+import { makeSql, type Sql } from "./prepared.ts"
 import { type Failure, failureOf, isBroken, isBusy, isMaybeCommitted, problemOf } from "./problems.ts"
 import { examine, migrate } from "./sqliteSchema.ts"
-import { Statements } from "./sqliteStatements.ts"
 
 /** Beyond this many bytes the file of the log is cut when it begins anew. */
 const logLimit = 16 * 1024 * 1024
@@ -34,14 +34,14 @@ const logLimit = 16 * 1024 * 1024
 const putBackTimeout = 500
 
 /**
- * The bytes of free space that appends leave, at most an eighth of the disk: room for the log in which acknowledgements are
+ * The bytes of free space that publishing leaves, at most an eighth of the disk: room for the log in which acknowledgements are
  * written, which is what makes room again.
  */
 const reserve = 16 * 1024 * 1024
 
 interface Open {
   readonly db: DatabaseSync
-  readonly statements: Statements
+  readonly sql: Sql
   /** Which files these are, wherever they may be moved. */
   readonly files: Files
   /** A descriptor of the log, which reads what was committed when the log is removed. */
@@ -75,68 +75,59 @@ const failed = (problem: StoreProblem, detail: string, cause?: unknown): Failed 
   cause
 })
 
-export class Database {
+export interface Database {
   /** How many connections there have been. */
-  connections = 0
-  private readonly filename: string
-  private current: Open | undefined
-  private isClosed = false
-
-  constructor(filename: string) {
-    this.filename = filename
-  }
-
-  /** Closes the file. What was committed is moved from the log into the database, if no other process has it open. */
-  close(): void {
-    const open = this.current
-    // A process that cannot leave counts as a killed one.
-    if (open?.hasJoined === true) this.attempt("write", () => leave(open.db))
-    this.isClosed = true
-    this.disconnect()
-  }
-
+  readonly connections: () => number
   /**
    * Does some work, in a transaction or without; `grows` for what adds to the file. What was committed to files that are not
    * at their paths is `maybeCommitted`. On a full disk a write is done again with the room that the log had.
    */
-  attempt<A>(kind: Kind, work: (statements: Statements) => A, grows = false): Attempt<A> {
-    const outcome = this.attemptOnce(kind, work, grows)
+  readonly attempt: <A>(kind: Kind, work: (sql: Sql) => A, grows?: boolean) => Attempt<A>
+  /** Closes the file. What was committed is moved from the log into the database, if no other process has it open. */
+  readonly close: () => void
+}
+
+export const makeDatabase = (filename: string): Database => {
+  let connections = 0
+  let current: Open | undefined
+  let isClosed = false
+
+  const attempt = <A>(kind: Kind, work: (sql: Sql) => A, grows = false): Attempt<A> => {
+    const outcome = attemptOnce(kind, work, grows)
     const isFull = outcome._tag === "Failed" && outcome.problem === "NoSpace" && !outcome.maybeCommitted
-    if (!isFull || kind !== "write" || this.current === undefined) return outcome
-    this.emptyLog(this.current)
-    return this.attemptOnce(kind, work, grows)
+    if (!isFull || kind !== "write" || current === undefined) return outcome
+    emptyLog(current)
+    return attemptOnce(kind, work, grows)
   }
 
-  private attemptOnce<A>(kind: Kind, work: (statements: Statements) => A, grows: boolean): Attempt<A> {
-    if (this.isClosed) return failed("Disconnected", "the store is closed")
+  const attemptOnce = <A>(kind: Kind, work: (sql: Sql) => A, grows: boolean): Attempt<A> => {
+    if (isClosed) return failed("Disconnected", "the store is closed")
     let committing = false
     let committed = false
     try {
-      const open = this.connected()
+      const open = connected()
       if ("_tag" in open) return open
-      const { db, files, statements } = open
-      const noRoom = kind === "write" ? this.keepRoom(open, grows) : undefined
+      const { db, files, sql } = open
+      const noRoom = kind === "write" ? keepRoom(open, grows) : undefined
       if (noRoom !== undefined) return noRoom
       try {
-        if (kind === "read") statements.begin()
-        if (kind === "write") statements.beginImmediate()
+        if (kind !== "none") sql.run(kind === "read" ? "BEGIN" : "BEGIN IMMEDIATE")
         // Within the lock: a commit to a log after another process has put it back is not in the log at the path.
-        const before = displaced(this.filename, files)
-        if (before !== undefined) return this.abandon(open, before)
+        const before = displaced(filename, files)
+        if (before !== undefined) return abandon(open, before)
         const joined = kind !== "write" || open.hasJoined ? undefined : join(db, files)
-        if (joined === "Apart") return this.apart()
-        const value = work(statements)
+        if (joined === "Apart") return apart()
+        const value = work(sql)
         committing = kind === "write"
-        if (kind !== "none") statements.commit()
+        if (kind !== "none") sql.run("COMMIT")
         committed = committing
         if (joined !== undefined) open.hasJoined = true
         // It is incomplete while another process reads, and then completed by one that follows a commit.
-        if (joined === "First" && displaced(this.filename, files) === undefined)
-          db.exec("PRAGMA wal_checkpoint(PASSIVE)")
-        if (joined !== undefined) open.isNoted = areNoted(this.filename, files) === true
+        if (joined === "First" && displaced(filename, files) === undefined) db.exec("PRAGMA wal_checkpoint(PASSIVE)")
+        if (joined !== undefined) open.isNoted = areNoted(filename, files) === true
         // The files may have been removed before the commit, and it with them.
-        const after = committing ? displaced(this.filename, files) : undefined
-        if (after !== undefined) return { ...this.abandon(open, after), maybeCommitted: true }
+        const after = committing ? displaced(filename, files) : undefined
+        if (after !== undefined) return { ...abandon(open, after), maybeCommitted: true }
         return { _tag: "Done", value }
       } catch (error) {
         // Some errors have rolled it back already.
@@ -144,7 +135,7 @@ export class Database {
         throw error
       }
     } catch (error) {
-      const failure = this.failure(error, committing)
+      const failure = failureOfAttempt(error, committing)
       // The error came after the commit.
       return committed && failure._tag !== "Died" ? { ...failure, _tag: "Failed", maybeCommitted: true } : failure
     }
@@ -154,22 +145,21 @@ export class Database {
    * Empties the log while the database still has room to grow by what is in it: on a full disk it could not be emptied, and
    * so not be written again from its beginning. Refuses what `grows` when less than the reserve is left.
    */
-  private keepRoom(open: Open, grows: boolean): Failed | undefined {
-    const free = freeSpace(this.filename)
+  const keepRoom = (open: Open, grows: boolean): Failed | undefined => {
+    const free = freeSpace(filename)
     if (free === undefined || free.bytes >= free.reserve + fstatSync(open.log).size) return undefined
-    this.emptyLog(open)
-    if (!grows || (freeSpace(this.filename)?.bytes ?? 0) + open.statements.unusedBytes >= free.reserve) return undefined
-    const detail = `the last ${free.reserve} bytes of the disk are for acknowledgements: ${this.filename}`
-    return failed("NoSpace", detail)
+    emptyLog(open)
+    if (!grows || (freeSpace(filename)?.bytes ?? 0) + unusedBytes(open.sql) >= free.reserve) return undefined
+    return failed("NoSpace", `the last ${free.reserve} bytes of the disk are for acknowledgements: ${filename}`)
   }
 
   /**
    * Moves the log into the database, so that it is written again from its beginning, with the room that its file has. It stays
    * as it is while another connection reads or writes, or the disk has no room for that.
    */
-  private emptyLog({ db, files }: Open): void {
+  const emptyLog = ({ db, files }: Open): void => {
     try {
-      if (displaced(this.filename, files) === undefined) db.exec("PRAGMA wal_checkpoint(RESTART)")
+      if (displaced(filename, files) === undefined) db.exec("PRAGMA wal_checkpoint(RESTART)")
     } catch (error) {
       // What could not be moved is in the log as before, and the operation that follows says what is wrong.
       if (failureOf(error) === undefined) throw error
@@ -181,14 +171,13 @@ export class Database {
    * since its writes would be found nowhere; one that came into its place is another database. A log, or its index, is
    * not used any longer, once all that was committed is at the log's path: a process that is killed then loses nothing.
    */
-  private abandon(open: Open, { cause, detail, part }: Displaced): Failed {
-    const { db, files, hasJoined, isNoted, log } = open
+  const abandon = ({ db, files, hasJoined, isNoted, log }: Open, { cause, detail, part }: Displaced): Failed => {
     if (db.isTransaction) db.exec("ROLLBACK")
     if (part === "database") return failed("Disconnected", detail, cause)
     try {
       // Other processes have opened the database with another log, after all of this one was moved into it: locks were
       // lost.
-      const isOver = isNoted && areNoted(this.filename, files) === false
+      const isOver = isNoted && areNoted(filename, files) === false
       // Without having joined nothing was committed.
       if (part === "wal" && hasJoined && !isOver) {
         db.exec(`PRAGMA busy_timeout = ${putBackTimeout}; BEGIN IMMEDIATE`)
@@ -202,57 +191,45 @@ export class Database {
       if (db.isTransaction) db.exec("ROLLBACK")
       db.exec("PRAGMA busy_timeout = 0")
     }
-    this.disconnect()
+    disconnect()
     return failed("Disconnected", detail, cause)
   }
 
   /** A log other than the others' would damage the database: it waits until they have the one at the path, or none. */
-  private apart(): Failed {
-    this.disconnect()
-    const detail = `another process has the database open without the -wal and -shm beside it: ${this.filename}`
+  const apart = (): Failed => {
+    disconnect()
+    const detail = `another process has the database open without the -wal and -shm beside it: ${filename}`
     return { ...failed("Locked", detail), _tag: "Busy" }
   }
 
   /** The failure of an error, once the connection is closed if it may have caused it. */
-  private failure(error: unknown, committing: boolean): Exclude<Attempt<never>, { readonly _tag: "Done" }> {
+  const failureOfAttempt = (
+    error: unknown,
+    committing: boolean
+  ): Exclude<Attempt<never>, { readonly _tag: "Done" }> => {
     const failure = failureOf(error)
     if (failure === undefined && isOfSystem(error))
-      return failed("Disconnected", unreadable(error.code, this.filename), error)
+      return failed("Disconnected", unreadable(error.code, filename), error)
     if (failure === undefined) return { _tag: "Died", defect: error }
-    if (isBroken(failure)) this.reconnect()
+    if (isBroken(failure)) reconnect()
     const _tag = isBusy(failure) ? "Busy" : "Failed"
-    return { _tag, ...this.described(failure), maybeCommitted: committing && isMaybeCommitted(failure), cause: error }
-  }
-
-  /** SQLite cannot open its log in a directory that it may not write to, and reports no more than that. */
-  private described(failure: Failure): { readonly problem: StoreProblem; readonly detail: string } {
-    const problem = problemOf(failure)
-    const detail = `${failure.text} (${failure.code}): ${this.filename}`
-    if (problem !== "Disconnected") return { problem, detail }
-    try {
-      accessSync(dirname(this.filename), constants.W_OK)
-      return { problem, detail }
-    } catch (error) {
-      // The reason why it is not accessible is the answer.
-      const isThere = !(error instanceof Error && "code" in error && error.code === "ENOENT")
-      return { problem: isThere ? "ReadOnly" : problem, detail }
-    }
+    const maybeCommitted = committing && isMaybeCommitted(failure)
+    return { _tag, ...described(failure, filename), maybeCommitted, cause: error }
   }
 
   /** The connection. A database that is gone is not made anew. */
-  private connected(): Open | Failed {
-    if (this.current !== undefined) return this.current
-    const isGone = fileAt(this.filename) === undefined && this.connections > 0
-    if (isGone) return failed("Disconnected", `the file is not there any more: ${this.filename}`)
-    return this.connect()
+  const connected = (): Open | Failed => {
+    if (current !== undefined) return current
+    const isGone = fileAt(filename) === undefined && connections > 0
+    if (isGone) return failed("Disconnected", `the file is not there any more: ${filename}`)
+    return connect()
   }
 
-  private connect(): Open | Failed {
-    const { filename } = this
+  const connect = (): Open | Failed => {
     const prior = openAlone(filename)
     if (typeof prior === "object") return failed(prior.problem, prior.detail)
     // To open a log other than the others' makes one at its path, or reads it by their index.
-    if (prior === "Shared" && !mayJoin(filename)) return this.apart()
+    if (prior === "Shared" && !mayJoin(filename)) return apart()
     const db = new DatabaseSync(filename)
     let log: number | undefined
     try {
@@ -275,12 +252,12 @@ export class Database {
       const paths = filesAt(filename)
       log = openSync(`${paths.base}-wal`, "r")
       const files = { ...paths, wal: fileOf(log) }
-      if (joining(db, files) === "Apart") return this.apart()
-      this.connections++
-      this.current = { db, statements: new Statements(db), files, log, hasJoined: false, isNoted: false }
-      return this.current
+      if (joining(db, files) === "Apart") return apart()
+      connections++
+      current = { db, sql: makeSql(db), files, log, hasJoined: false, isNoted: false }
+      return current
     } finally {
-      if (this.current === undefined) {
+      if (current === undefined) {
         if (log !== undefined) closeSync(log)
         db.close()
       }
@@ -288,25 +265,37 @@ export class Database {
   }
 
   /** Closes a connection that may have caused an error, unless it alone has what was committed. */
-  private reconnect(): void {
-    if (this.current === undefined) return
-    const lost = displaced(this.filename, this.current.files)
-    if (lost === undefined || lost.part === "database") this.disconnect()
-    else this.abandon(this.current, lost)
+  const reconnect = (): void => {
+    if (current === undefined) return
+    const lost = displaced(filename, current.files)
+    if (lost === undefined || lost.part === "database") disconnect()
+    else abandon(current, lost)
   }
 
-  private disconnect(): void {
-    const open = this.current
-    if (open === undefined) return
-    this.current = undefined
-    closeSync(open.log)
-    open.db.close()
+  const disconnect = (): void => {
+    if (current === undefined) return
+    const { db, log } = current
+    current = undefined
+    closeSync(log)
+    db.close()
+  }
+
+  return {
+    connections: () => connections,
+    attempt,
+    close: () => {
+      const open = current
+      // A process that cannot leave counts as a killed one.
+      if (open?.hasJoined === true) attempt("write", () => leave(open.db))
+      isClosed = true
+      disconnect()
+    }
   }
 }
 
 // internals
 
-/** What is free on the disk of a file, and what of it appends leave; nothing where the system does not say. */
+/** What is free on the disk of a file, and what of it publishing leaves; nothing where the system does not say. */
 const freeSpace = (filename: string): { readonly bytes: number; readonly reserve: number } | undefined => {
   try {
     const { bavail, blocks, bsize } = statfsSync(dirname(filename))
@@ -314,5 +303,26 @@ const freeSpace = (filename: string): { readonly bytes: number; readonly reserve
   } catch (error) {
     if (isOfSystem(error)) return undefined
     throw error
+  }
+}
+
+/** How many bytes of the file removed rows have left to others. */
+const unusedBytes = (sql: Sql): number => {
+  const [pages, size] = ["freelist_count", "page_size"].map((pragma) => sql.row<[number]>(`PRAGMA ${pragma}`)?.[0] ?? 0)
+  return (pages ?? 0) * (size ?? 0)
+}
+
+/** SQLite cannot open its log in a directory that it may not write to, and reports no more than that. */
+const described = (failure: Failure, filename: string): { readonly problem: StoreProblem; readonly detail: string } => {
+  const problem = problemOf(failure)
+  const detail = `${failure.text} (${failure.code}): ${filename}`
+  if (problem !== "Disconnected") return { problem, detail }
+  try {
+    accessSync(dirname(filename), constants.W_OK)
+    return { problem, detail }
+  } catch (error) {
+    // The reason why it is not accessible is the answer.
+    const isThere = !(error instanceof Error && "code" in error && error.code === "ENOENT")
+    return { problem: isThere ? "ReadOnly" : problem, detail }
   }
 }

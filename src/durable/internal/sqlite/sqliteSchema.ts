@@ -1,80 +1,112 @@
 /**
  * The tables of the SQLite store, and how a file comes to have them.
  *
- * An event is one row of one B-tree, under the number of its queue and its key in one integer: the head of a queue is
- * where its numbers begin, whatever else is in the file, and no index has to be kept beside it. Keys are counted for
- * each queue and never used again.
+ * A delivery is one row of one B-tree, under the number of its subscription and its position in one integer: the head of a
+ * subscription is where its numbers begin, whatever else is in the file, and no index has to be kept beside it. An event of
+ * one subscription is in its delivery; any other is a row of its own, which leaves with the last of its uses.
  */
 /// <reference types="node" />
 import type { DatabaseSync } from "node:sqlite"
 import type { StoreProblem } from "../../EventStore.ts"
 
-/** How many bits of a row's number are its key: 17 million million keys in each of half a million queues. */
-export const keyBits = 44
-export const maxKey = 2 ** keyBits - 1
+/** How many bits of a row's number are its position: 4 million million positions, and 2 million subscriptions. */
+export const positionBits = 42
+export const maxPosition = 2 ** positionBits - 1
 
-export const isKey = (key: number): boolean => Number.isInteger(key) && key > 0 && key <= maxKey
+/** The number of a row. Parameters come as floating point, which an integer `|` is not: `<<` makes one of them. */
+export const rowAt = (position: string, subscription = "?"): string =>
+  `((${subscription} << ${positionBits}) | ${position})`
+export const positionOf = `id & ${maxPosition}`
+/** The rows of one subscription, which is given twice. */
+export const ofSubscription = `id BETWEEN ${rowAt("0")} AND ${rowAt(String(maxPosition))}`
 
-/** Keys as runs of neighbours, without those that no event can have. */
-export const runs = (keys: ReadonlyArray<number>): ReadonlyArray<readonly [from: number, to: number]> => {
+/** Positions as runs of neighbours, without those that no delivery can have. */
+export const runs = (positions: ReadonlyArray<number>): ReadonlyArray<readonly [from: number, to: number]> => {
   const found: Array<[number, number]> = []
-  for (const key of keys.toSorted((a, b) => a - b)) {
+  for (const one of positions.toSorted((a, b) => a - b)) {
     const last = found.at(-1)
-    if (last !== undefined && (key === last[1] || key === last[1] + 1)) last[1] = key
-    else if (Number.isInteger(key) && key > 0 && key <= maxKey) found.push([key, key])
+    if (last !== undefined && (one === last[1] || one === last[1] + 1)) last[1] = one
+    else if (isPosition(one)) found.push([one, one])
   }
   return found
 }
 
-/** Marks a file as one of this store: "EEvQ". */
-export const applicationId = 0x45457651
+export const isPosition = (one: number): boolean => Number.isInteger(one) && one > 0 && one <= maxPosition
+
+export const lastPosition = "SELECT wakes FROM leases WHERE subscription = 0"
+export const setPosition = "UPDATE leases SET wakes = ? WHERE subscription = 0"
+
+/** Marks a file as one of this store: "EEvS". */
+const applicationId = 0x45457653
 
 /** The steps from one version to the next. One that has been released is never changed. */
 const migrations: ReadonlyArray<string> = [
   `
-  CREATE TABLE queues (
-    id INTEGER PRIMARY KEY CHECK (id < ${2 ** (63 - keyBits)}),
-    name TEXT NOT NULL UNIQUE,
-    rows INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0,
-    dead_letters INTEGER NOT NULL DEFAULT 0,
-    last INTEGER NOT NULL DEFAULT 0 CHECK (last <= ${maxKey}),
-    epoch INTEGER NOT NULL DEFAULT 0,
-    renewed INTEGER,
-    expires INTEGER
+  CREATE TABLE exchanges (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, retention INTEGER NOT NULL) STRICT;
+  -- The id of one that was dropped is never used again: its rows are removed later.
+  CREATE TABLE subscriptions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < ${2 ** (63 - positionBits)}),
+    exchange INTEGER NOT NULL, tenant TEXT NOT NULL, name TEXT NOT NULL, topics TEXT NOT NULL, data BLOB,
+    state TEXT NOT NULL, reason TEXT, since INTEGER NOT NULL, UNIQUE (exchange, tenant, name)
   ) STRICT;
+  CREATE TABLE dropped (subscription INTEGER PRIMARY KEY) STRICT;
+  CREATE TABLE routes (
+    exchange INTEGER NOT NULL, tenant TEXT NOT NULL, pattern TEXT NOT NULL, subscription INTEGER NOT NULL,
+    PRIMARY KEY (exchange, tenant, pattern, subscription)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE owners (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, lock TEXT,
+    renewed_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+  ) STRICT;
+  -- A subscription's hot row. Nothing of it is due before due_at, which may lie in the past when nothing is. The wakes of
+  -- row 0 are the last position: it is not in a table of its own, so that a publish changes a page less.
+  CREATE TABLE leases (
+    subscription INTEGER PRIMARY KEY, active INTEGER NOT NULL DEFAULT 1, epoch INTEGER NOT NULL DEFAULT 0, owner INTEGER,
+    due_at INTEGER, wakes INTEGER NOT NULL DEFAULT 0 CHECK (wakes <= ${maxPosition}),
+    wait_until INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, first_failed_at INTEGER,
+    pending INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, dead_letters INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  INSERT INTO leases (subscription) VALUES (0);
+  CREATE INDEX leases_free ON leases (due_at) WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL;
+  CREATE INDEX leases_held ON leases (owner, due_at) WHERE owner IS NOT NULL;
   CREATE TABLE events (
-    id INTEGER PRIMARY KEY,
-    attempts INTEGER NOT NULL,
-    written_at INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY, topic TEXT NOT NULL, content_type TEXT, trace TEXT, written_at INTEGER NOT NULL,
     payload BLOB NOT NULL
   ) STRICT;
+  -- How many deliveries and dead letters need an event, and the exchange that retains it.
+  CREATE TABLE uses (
+    event INTEGER PRIMARY KEY, count INTEGER NOT NULL, exchange INTEGER, tenant TEXT, written_at INTEGER
+  ) STRICT;
+  CREATE INDEX uses_retained ON uses (exchange, written_at) WHERE exchange IS NOT NULL;
+  CREATE TRIGGER uses_ended AFTER UPDATE ON uses WHEN new.count = 0 AND new.exchange IS NULL BEGIN
+    DELETE FROM events WHERE position = new.event;
+    DELETE FROM uses WHERE event = new.event;
+  END;
+  -- Either with an event of its own, or with the number of one.
+  CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY, event INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
+    topic TEXT, content_type TEXT, trace TEXT, written_at INTEGER, payload BLOB
+  ) STRICT;
+  -- Only the first of a lane has a due_at.
+  CREATE TABLE delayed (
+    id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, lane INTEGER NOT NULL, event INTEGER NOT NULL,
+    due_at INTEGER, attempts INTEGER NOT NULL, first_failed_at INTEGER
+  ) STRICT;
+  CREATE INDEX delayed_lanes ON delayed (subscription, lane);
+  CREATE INDEX delayed_due ON delayed (subscription, due_at, lane) WHERE due_at IS NOT NULL;
   CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY,
-    queue INTEGER NOT NULL,
-    dead_lettered_at INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    written_at INTEGER NOT NULL,
-    cause TEXT NOT NULL,
-    payload BLOB NOT NULL
+    id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, event INTEGER NOT NULL, dead_lettered_at INTEGER NOT NULL,
+    reason TEXT NOT NULL, cause TEXT NOT NULL, attempts INTEGER NOT NULL
   ) STRICT;
-  CREATE INDEX dead_letters_in_order ON dead_letters (queue, dead_lettered_at, id);
-  `,
-  // Which log and which index the processes have open.
-  `
-  CREATE TABLE generation (
-    processes INTEGER NOT NULL,
-    database TEXT,
-    wal TEXT,
-    shm TEXT
-  ) STRICT;
+  CREATE INDEX dead_letters_in_order ON dead_letters (subscription, dead_lettered_at);
+  -- Which log and which index the processes have open.
+  CREATE TABLE generation (processes INTEGER NOT NULL, database TEXT, wal TEXT, shm TEXT) STRICT;
   INSERT INTO generation VALUES (0, NULL, NULL, NULL);
   `
 ]
 
 /** The version of this code. */
-export const version = migrations.length
+const version = migrations.length
 
 /** Why a file cannot be used. */
 export interface Refusal {

@@ -16,7 +16,7 @@ export interface Data {
   readonly layer: Layer.Layer<EventStore, unknown>
   /**
    * Runs an effect in a transaction of the store's own database, which commits when it succeeds and rolls back when it
-   * fails. For stores whose `append` can be part of one.
+   * fails. For stores whose `publish` can be part of one.
    */
   readonly transaction?: (<A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, unknown>) | undefined
 }
@@ -43,8 +43,8 @@ export interface SubjectOptions {
   /** How long after a commit of any handle `changes` may have its element, on the store's clock; 1 second by default. */
   readonly within?: Duration.Input | undefined
   /**
-   * The appends that a limit counts exactly: `"all"` by default, or only those of one handle (`"own"`), for a store that
-   * reads after a while what other processes append.
+   * The events that a limit counts exactly: `"all"` by default, or only those of one handle (`"own"`), for a store that
+   * reads after a while what other processes publish.
    */
   readonly limits?: "all" | "own" | undefined
   /** How much real time a scenario has; 30 seconds by default. */

@@ -1,22 +1,22 @@
-/** One scenario of the laws of stores: the data, its handles and its clock, and what the scenarios expect of them. */
+/** One scenario of the laws of stores: the data, its handles and its clock. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { type DeadLettered, EventStore, type Lease, type Operations } from "../../../durable/EventStore.ts"
-import type { LawOf, Steps } from "./checkLaws.ts"
-import { ensure, evidence } from "./evidence.ts"
-import type { Data, Subject } from "./storeSubject.ts"
-import { everything, expectSame, expectTexts, hour, nonEmpty, payloads, show } from "./storeValues.ts"
+import { EventStore, type Operations } from "../../../durable/EventStore.ts"
+import type { LawOf } from "./checkLaws.ts"
+import { evidence } from "./evidence.ts"
+import { ensure, show } from "./expectations.ts"
+import type { Data as SubjectData, Subject } from "./storeSubject.ts"
 
-type StoreSteps = Steps<Scope.Scope>
-
-/** What happens to a store, and what must hold then. */
-export type Scenario = (world: World) => StoreSteps
+/** What happens to a store. It ends when something is wrong, by `ensure`. */
+export type Scenario = (world: World) => Effect.Effect<void, unknown, Scope.Scope>
 
 export type Law = LawOf<Subject, Scenario>
 
@@ -27,108 +27,78 @@ export const law = (
   concerns: Law["concerns"] = () => true
 ): Law => ({ number, title, concerns, scenarios })
 
+/** The exchange of most scenarios. */
+export const exchange = "events"
+
 export type World = ReturnType<typeof makeWorld>
 
-const makeWorld = (subject: Subject, data: Data, clock: Clock.Clock) => {
+const makeWorld = (subject: Subject, data: SubjectData, clock: Clock.Clock) => {
   /** Opens the data: a handle of its own, as another process has it, as long as the scope is open. */
-  const open = Effect.map(Layer.build(Layer.fresh(data.layer)), Context.get(EventStore))
+  const open = Layer.build(Layer.fresh(data.layer)).pipe(
+    Effect.map(Context.get(EventStore)),
+    Effect.tap((store) => store.open(exchange))
+  )
   /** Another handle, or the one there is when the data can have no other. */
   const another = (store: Operations) => (subject.hasManyHandles ? open : Effect.succeed(store))
   /** Lets milliseconds of the store's clock pass. */
   const sleep = (ms: number): Effect.Effect<void> =>
     subject.isVirtual ? TestClock.adjust(ms) : clock.sleep(Duration.millis(ms))
   /** Waits until something is so, as long as `changes` may take at most. */
-  const until = Effect.fnUntraced(function* (isSo: () => boolean, what: () => string) {
+  const until = (isSo: () => boolean, what: () => string) => {
     const within = Duration.toMillis(subject.within)
     const step = Math.max(1, within / 50)
+    const waiting = Effect.repeat(
+      Effect.suspend(() => (isSo() ? Effect.void : sleep(step))),
+      { until: isSo, schedule: Schedule.recurs(Math.ceil(within / step)) }
+    )
     // Other fibers have their turns in virtual time too.
-    yield* Effect.repeat(Effect.yieldNow, { times: 50 })
-    if (!isSo()) yield* Effect.repeat(sleep(step), { until: isSo, times: Math.ceil(within / step) })
-    ensure(isSo(), `${what()} within ${within} ms`)
-  })
+    return Effect.repeat(Effect.yieldNow, { times: 50 }).pipe(
+      Effect.andThen(waiting),
+      Effect.andThen(Effect.sync(() => ensure(isSo(), () => `${what()} within ${within} ms`)))
+    )
+  }
   return { subject, transaction: data.transaction, open, another, sleep, until }
 }
 
-/** Plays one scenario over data of its own, and answers what is wrong. */
+/** Runs one scenario over data of its own, and answers what is wrong. */
 export const run = (subject: Subject, scenario: Scenario, seed: string): Effect.Effect<string | undefined> => {
   // The real one, whatever clock the suite itself runs under.
   const clock = Context.get(Context.empty(), Clock.Clock)
-  const story = Effect.flatMap(subject.make, (data) => Effect.gen(() => scenario(makeWorld(subject, data, clock))))
-  const late = Effect.map(clock.sleep(subject.limit), () =>
-    ensure(false, `it did not end within ${Duration.format(subject.limit)} of real time`)
+  const story = Effect.scoped(Effect.flatMap(subject.make, (data) => scenario(makeWorld(subject, data, clock))))
+  const late = Effect.andThen(
+    clock.sleep(subject.limit),
+    Effect.sync(() => ensure(false, () => `it did not end within ${Duration.format(subject.limit)} of real time`))
   )
   const timed = subject.isVirtual
     ? Effect.provide(story, TestClock.layer({ warningDelay: "1 day" }))
     : Effect.provideService(story, Clock.Clock, clock)
-  return Effect.raceFirst(Effect.scoped(timed), late).pipe(Random.withSeed(seed), Effect.exit, Effect.map(evidence))
+  return Effect.raceFirst(timed, late).pipe(Random.withSeed(seed), Effect.exit, Effect.map(evidence))
 }
 
-/** Appends texts to a queue without limits. */
-export const append = (store: Operations, queue: string, texts: ReadonlyArray<string>) =>
-  Effect.map(store.append(queue, payloads(nonEmpty(texts)), undefined), (admitted) =>
-    ensure(admitted, "an append without limits was not admitted")
-  )
-
-/** A queue's lease, which must be free. */
-export const acquire = (store: Operations, queue: string, ttl = hour): Effect.Effect<Lease, unknown> =>
-  Effect.map(store.acquire(queue, ttl), (acquired) => {
-    ensure(acquired._tag === "Acquired", `a lease that is free was not given: ${show(acquired)}`)
-    expectSame(acquired.lease.queue, queue, "the queue of a lease")
-    return acquired.lease
-  })
-
-export type Queue = Effect.Success<ReturnType<typeof ownQueue>>
-
-/** A queue with these events, and all that its owner can do. */
-export const ownQueue = Effect.fnUntraced(function* (
-  store: Operations,
-  queue = "queue",
-  texts: ReadonlyArray<string> = []
-) {
-  if (texts.length > 0) yield* append(store, queue, texts)
-  const lease = yield* acquire(store, queue)
-  const events = yield* store.next(lease, everything)
-  return {
-    store,
-    lease,
-    /** The events that it began with. */
-    events,
-    keys: events.map(({ key }) => key),
-    key: (i: number) => events[i]?.key ?? 0,
-    append: (...texts: ReadonlyArray<string>) => append(store, queue, texts),
-    acknowledge: (...keys: ReadonlyArray<number>) => store.acknowledge(lease, nonEmpty(keys)),
-    deadLetter: (...events: ReadonlyArray<DeadLettered>) => store.deadLetter(lease, nonEmpty(events)),
-    replay: (...keys: ReadonlyArray<number>) => store.replay(queue, nonEmpty(keys)),
-    purge: (...keys: ReadonlyArray<number>) => store.purge(queue, nonEmpty(keys)),
-    size: store.size(queue),
-    /** All dead letters. */
-    deadLetters: store.list(queue, { limit: 100_000 }),
-    /** Expects it to hold these texts, and answers with the events. */
-    expect: (expected: ReadonlyArray<string>, when: string) => expectQueue(store, lease, expected, when)
-  }
-})
+/** The steps of a scenario, as a generator. */
+export type Steps = Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
 
 /** A scenario of one handle. */
-export const withStore = (play: (store: Operations, world: World) => StoreSteps): Scenario =>
-  function* (world): StoreSteps {
-    yield* play(yield* world.open, world)
-  }
-
-/** A scenario of one queue with these events. */
-export const withQueue = (texts: ReadonlyArray<string>, play: (queue: Queue, world: World) => StoreSteps): Scenario =>
-  withStore(function* (store, world): StoreSteps {
-    yield* play(yield* ownQueue(store, "queue", texts), world)
-  })
+export const withStore =
+  (play: (store: Operations, world: World) => Steps): Scenario =>
+  (world) =>
+    Effect.flatMap(world.open, (store) => Effect.gen(() => play(store, world)))
 
 /** A scenario of two handles to the same data. */
-export const withHandles = (play: (one: Operations, other: Operations, world: World) => StoreSteps): Scenario =>
-  withStore(function* (one, world): StoreSteps {
-    yield* play(one, yield* world.another(one), world)
+export const withHandles = (play: (one: Operations, other: Operations, world: World) => Steps): Scenario =>
+  withStore(function* (one, world) {
+    const other = yield* world.another(one)
+    yield* Effect.gen(() => play(one, other, world))
   })
 
-/** Expects the owner of a lease to find these texts, and answers with the events. */
-export const expectQueue = (store: Operations, lease: Lease, expected: ReadonlyArray<string>, when: string) =>
-  Effect.map(store.next(lease, everything), (events) => {
-    expectTexts(events, expected, when)
-    return events
-  })
+/** A listener that reads something at each change, and has read it once. */
+export const watch = Effect.fnUntraced(function* <A>(world: World, store: Operations, read: Effect.Effect<A, unknown>) {
+  const watcher = { elements: 0, seen: undefined as A | undefined }
+  const note = Effect.map(read, (seen) => void Object.assign(watcher, { elements: watcher.elements + 1, seen }))
+  const fiber = yield* Effect.forkScoped(Stream.runForEach(store.changes, () => note))
+  yield* world.until(
+    () => watcher.elements > 0,
+    () => `changes had no first element: ${show(fiber.pollUnsafe() ?? "it goes on")}`
+  )
+  return watcher
+})

@@ -1,0 +1,447 @@
+/**
+ * A `Broadcaster` that survives its process: a write succeeds when the event is committed for every subscription that
+ * matches. A subscription is a durable name, in an order of its own; it outlives the process, and one process at a time
+ * delivers it, at least once.
+ *
+ * An event is stored once, in one commit, however many subscriptions it is for. A receiver that is down, hangs or is flooded
+ * delays no other subscription and no writer: it costs the room that its events take in the store.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { type AcknowledgingSink, type BelowStore, type EventSink, layer as sinkLayer } from "../EventSink.ts"
+import { withoutConstruction } from "../internal/context.ts"
+import { defaultDrainTimeout } from "../internal/deadline.ts"
+import type { SinkNode } from "../internal/node.ts"
+import { count } from "../internal/options.ts"
+import { fromSource, type Source } from "../internal/sink.ts"
+import { EventStore, type EventStoreError, type Subscription as StoredSubscription } from "./EventStore.ts"
+import { closeTogether } from "./internal/closeTogether.ts"
+import type { DeadLetters } from "./internal/deadLetters.ts"
+import { type DurableWriteError, NoTopics } from "./internal/error.ts"
+import { makeCodec } from "./internal/eventCodec.ts"
+import { type Exchange, makeDurableBroadcaster } from "./internal/makeDurableBroadcaster.ts"
+import type { Remaining } from "./internal/makeSubscription.ts"
+import { makeWriter } from "./internal/makeWriter.ts"
+import { serverOf } from "./internal/servers.ts"
+
+export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
+export { DurableWriteError, NoTopics, Unencodable } from "./internal/error.ts"
+export type { Remaining } from "./internal/makeSubscription.ts"
+
+/** The key of what the functions of this module do to a broadcaster. */
+const ExchangeId: unique symbol = Symbol.for("effect-events/durable/DurableBroadcaster/Exchange")
+
+/**
+ * A sink that stores for every subscription. Its writes fail with `SinkClosed`, and with `DurableWriteError` when the event
+ * is not stored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DurableBroadcaster<in out A> extends AcknowledgingSink<A, DurableWriteError, "store"> {
+  /**
+   * For the functions of this module.
+   *
+   * @internal
+   */
+  readonly [ExchangeId]: Exchange<A>
+  /** The subscriptions of the exchange, whichever process serves them. */
+  readonly subscriptions: Effect.Effect<ReadonlyArray<StoredSubscription>, EventStoreError>
+  /**
+   * Waits until every event that was stored before this call is delivered or among the dead letters, for every subscription
+   * that is active, by any process. It waits on while no process serves one.
+   */
+  readonly flush: Effect.Effect<void, EventStoreError>
+}
+
+/**
+ * The name of a broadcaster, the schema of its events in the store, and their topics.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Identity<in out A> {
+  /** The name in the store, and in errors, logs, pictures and health. Broadcasters of one name are one broadcaster. */
+  readonly name: string
+  /** The events, as JSON. An event that was written under an older schema must decode under this one. */
+  readonly schema: Schema.ConstraintCodec<A, unknown>
+  /**
+   * The topic of an event, such as `order/placed`, by which subscriptions choose. Without it every subscription gets every
+   * event, and none may have `topics`. What it throws is a defect of the write, which stores nothing.
+   */
+  readonly topic?: ((event: A) => string) | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<in out A> extends Identity<A> {
+  /**
+   * For how long events are retained beyond their deliveries, for subscriptions that start with the oldest: not at all by
+   * default.
+   */
+  readonly retention?: Duration.Input | undefined
+  /** How long the close waits for events in flight, of all subscriptions together: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** How many events share a commit at most; a whole number from 1, and 500 by default. */
+  readonly batchSize?: number | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface SubscriptionOptions<in A> {
+  /** The durable name, unique in its broadcaster: the subscription goes on where it was, in this process or another. */
+  readonly name: string
+  /**
+   * Which events it gets, by their topics: `order/placed` is one topic, `order/*` every topic that begins with `order/`, and
+   * `*` every topic, the default. A change holds for what is written after it; what is stored already stays.
+   */
+  readonly topics?: NonEmptyReadonlyArray<string> | undefined
+  /** What a new subscription begins with: what is written from now on, the default, or the oldest that is retained. */
+  readonly start?: "now" | "oldest" | undefined
+  /** How long the close waits for its events in flight: that of the broadcaster by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * How long its lease lasts when its process is gone without a word: 10 seconds by default. A process has one life for all
+   * that it serves: the shortest time holds.
+   */
+  readonly leaseTtl?: Duration.Input | undefined
+  /** What becomes of an event that does not decode, see `DurableQueue.Options`: `"dead-letter"` by default. */
+  readonly onUndecodable?: "dead-letter" | "pause" | undefined
+  /**
+   * What becomes of an event whose receiver is disabled, as an `Endpoint` that answered 410: `"pause"`, the default, keeps it
+   * and disables the subscription in the store, until `resume`. `"dead-letter"` moves it to the dead letters.
+   */
+  readonly onDisabled?: "dead-letter" | "pause" | undefined
+  /** How many events are taken and acknowledged together at most, and may be delivered again after a crash: 500 by default. */
+  readonly batchSize?: number | undefined
+  /** How many writes may be under way at once: 1 by default, which keeps all events in order. */
+  readonly concurrency?: number | undefined
+  /** With `concurrency`: events of one key stay in order, and a key that hangs holds up no other, whatever its backlog. */
+  readonly partitionBy?: ((event: A) => unknown) | undefined
+}
+
+/**
+ * A subscription that this process serves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Subscription<out A> {
+  readonly name: string
+  readonly node: SinkNode
+  /** How many events wait for it, of all processes that write. */
+  readonly pending: Effect.Effect<number, EventStoreError>
+  /** Waits until what was stored for it before this call is delivered or among the dead letters. */
+  readonly flush: Effect.Effect<void, EventStoreError>
+  /** Ends the delivery by this process; the subscription stays, and another process may serve it. Memoised. */
+  readonly shutdown: Effect.Effect<Remaining<A>>
+}
+
+/**
+ * Makes a broadcaster on the store of the context.
+ *
+ * **Details**
+ *
+ * A write succeeds when the event is committed for every subscription that matches and was committed before the write
+ * began; where none does, nothing is stored, and the write succeeds. Writes that come together share a commit. A write in a
+ * transaction of the store's own database (see `PostgresStore`) is part of that transaction.
+ *
+ * **Gotchas**
+ *
+ * A process that only writes needs no broadcaster: see `writer`.
+ *
+ * **Example** (Two subscriptions)
+ *
+ * ```ts
+ * import { Console, Effect, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
+ *
+ * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const orders = yield* DurableBroadcaster.make({
+ *     name: "orders",
+ *     schema: Order,
+ *     topic: ({ total }) => (total > 100 ? "order/large" : "order/small")
+ *   })
+ *   const receiver = (name: string) => EventSink.make((order: typeof Order.Type) => Console.log(name, order.id))
+ *   yield* DurableBroadcaster.subscribe(orders, receiver("bulk"), { name: "bulk", topics: ["order/small"] })
+ *   yield* DurableBroadcaster.subscribe(orders, receiver("review"), { name: "review", topics: ["order/large"] })
+ *   yield* orders.write({ id: "a1", total: 20 })
+ *   yield* orders.flush
+ *   yield* orders.write({ id: "a2", total: 120 })
+ *   yield* orders.flush
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(MemoryStore.layer)))
+ * // prints: bulk a1
+ * // prints: review a2
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A>(
+  options: Options<A>
+): Effect.Effect<DurableBroadcaster<A>, EventStoreError, EventStore | Scope.Scope> =>
+  Effect.suspend(() =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const made = yield* restore(
+          makeDurableBroadcaster<A>({
+            ...writingOf(options),
+            name: options.name,
+            schema: options.schema,
+            topic: options.topic,
+            retention: options.retention === undefined ? undefined : Duration.fromInputUnsafe(options.retention)
+          })
+        )
+        const { close, exchange, sink } = made
+        yield* Effect.addFinalizer(() => close)
+        return { ...sink, [ExchangeId]: exchange, subscriptions: exchange.list, flush: exchange.flush }
+      })
+    )
+  )
+
+/**
+ * The layer of a broadcaster: a place in the graph, see `EventSink.layer`. Its subscriptions are layers of their own, see
+ * `layerSubscription`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, A>(
+  tag: Context.Key<I, DurableBroadcaster<A>>,
+  options: Options<A>
+): Layer.Layer<I, EventStoreError, EventStore> => sinkLayer(tag, make(options))
+
+/**
+ * Defines a subscription, and delivers it to a sink as long as the scope is open. It answers when the subscription is
+ * committed: what is written from then on is for it.
+ *
+ * **Details**
+ *
+ * The sink may fail: a failed event is moved to the dead letters of the subscription, and delivery goes on. Put a
+ * `RetryingSink` between for failures that are worth another attempt. A batch sink is given batches. While the subscription
+ * closes, and when the sink below is closed, a failure costs nothing: the event stays in the store.
+ *
+ * When the scope closes, the subscription stays in the store, and events are stored for it as before. One that is gone for
+ * good is dropped, by `drop`.
+ *
+ * **Gotchas**
+ *
+ * Nothing that keeps events in memory may stand below it: see `EventSink.acknowledgeFromMemory`.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const subscribe: <A, E, X = never, R = never>(
+  self: DurableBroadcaster<A>,
+  sink: Source<EventSink<A, E> & BelowStore, X, R>,
+  options: SubscriptionOptions<NoInfer<A>>
+) => Effect.Effect<Subscription<A>, EventStoreError | NoTopics | X, R | Scope.Scope> = Effect.fnUntraced(function* <
+  A,
+  E,
+  X,
+  R
+>(self: DurableBroadcaster<A>, source: Source<EventSink<A, E>, X, R>, options: SubscriptionOptions<A>) {
+  const exchange = self[ExchangeId]
+  const { name, start, topics = ["*"] } = options
+  if (options.topics !== undefined && !exchange.hasTopics) {
+    return yield* Effect.fail(new NoTopics({ broadcaster: exchange.name, subscription: name }))
+  }
+  const concurrency = count("DurableBroadcaster.subscribe", "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === unbounded) throw new RangeError("DurableBroadcaster.subscribe: concurrency must be finite")
+  const sink = yield* fromSource(source)
+  const member = yield* Effect.uninterruptibleMask((restore) =>
+    Effect.tap(
+      restore(
+        exchange.serve(
+          sink,
+          { name, topics, start },
+          {
+            drainTimeout:
+              options.drainTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.drainTimeout),
+            leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
+            onUndecodable: options.onUndecodable ?? "dead-letter",
+            onDisabled: options.onDisabled ?? "pause",
+            batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),
+            batchBytes,
+            concurrency,
+            partitionBy: concurrency === 1 ? undefined : options.partitionBy
+          }
+        )
+      ),
+      ({ begin, shutdown }) => closeTogether(begin, shutdown)
+    )
+  )
+  return {
+    name,
+    node: member.node,
+    pending: exchange.pending(name),
+    flush: member.flush,
+    shutdown: member.shutdown
+  }
+})
+
+/**
+ * The layer of a subscription: it needs the broadcaster, and provides nothing. Routes that write should be built above it, so
+ * that they open when the subscriptions stand.
+ *
+ * **Example** (A broadcaster, its subscription and a writer, as layers)
+ *
+ * ```ts
+ * import { Console, Context, Effect, Layer, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
+ *
+ * class Orders extends Context.Service<Orders, DurableBroadcaster.DurableBroadcaster<string>>()("app/Orders") {
+ *   static readonly layer = DurableBroadcaster.layer(Orders, { name: "orders", schema: Schema.String })
+ * }
+ *
+ * const Audit = DurableBroadcaster.layerSubscription(
+ *   Orders,
+ *   EventSink.make((order: string) => Console.log("audit", order)),
+ *   { name: "audit" }
+ * )
+ *
+ * const program = Orders.use((orders) => Effect.andThen(orders.write("a1"), orders.flush))
+ *
+ * const Live = Audit.pipe(Layer.provideMerge(Orders.layer), Layer.provide(MemoryStore.layer))
+ *
+ * Effect.runPromise(Effect.provide(program, Live))
+ * // prints: audit a1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSubscription = <I, A, E, X = never, R = never>(
+  tag: Context.Key<I, DurableBroadcaster<A>>,
+  sink: Source<EventSink<A, E> & BelowStore, X, R>,
+  options: SubscriptionOptions<NoInfer<A>>
+): Layer.Layer<never, EventStoreError | NoTopics | X, I | Exclude<R, Scope.Scope>> =>
+  Layer.effectDiscard(Effect.flatMap(Effect.service(tag), (broadcaster) => subscribe(broadcaster, sink, options)))
+
+/**
+ * Drops a subscription for good, with the events and the dead letters that are stored for it. Answers how many events were
+ * pending; 0 where there is no such subscription.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const drop = <A>(self: DurableBroadcaster<A>, subscription: string): Effect.Effect<number, EventStoreError> =>
+  self[ExchangeId].drop(subscription)
+
+/**
+ * Pauses a subscription in the store, for all processes: what matches is stored, and nothing is delivered. Answers whether
+ * there is such a subscription.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const pause = <A>(
+  self: DurableBroadcaster<A>,
+  subscription: string,
+  reason?: string
+): Effect.Effect<boolean, EventStoreError> => self[ExchangeId].setState(subscription, "paused", reason)
+
+/**
+ * Delivers a subscription again that was paused, or disabled for its receiver: what waits is delivered in order. Answers
+ * whether there is such a subscription.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const resume = <A>(self: DurableBroadcaster<A>, subscription: string): Effect.Effect<boolean, EventStoreError> =>
+  self[ExchangeId].setState(subscription, "active", undefined)
+
+/**
+ * How many events wait for a subscription, whichever process serves it.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const pending = <A>(self: DurableBroadcaster<A>, subscription: string): Effect.Effect<number, EventStoreError> =>
+  self[ExchangeId].pending(subscription)
+
+/**
+ * The dead letters of a subscription, whichever process serves it.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const deadLetters = <A>(self: DurableBroadcaster<A>, subscription: string): DeadLetters<A> =>
+  self[ExchangeId].deadLetters(subscription)
+
+/**
+ * Options of a process that only writes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface WriterOptions<in out A> extends Identity<A> {
+  /** How long the close waits for a commit that is under way: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** How many events share a commit at most; a whole number from 1, and 500 by default. */
+  readonly batchSize?: number | undefined
+}
+
+/**
+ * A sink that writes to a broadcaster of another process: it has no receiver and no lease, and delivers nothing. It may write
+ * from any process, and in any transaction of the store's own database.
+ *
+ * **Gotchas**
+ *
+ * What it writes is stored for the subscriptions that there are. In an empty database there are none: let the processes that
+ * deliver define them first.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const writer = <A>(
+  options: WriterOptions<A>
+): Effect.Effect<AcknowledgingSink<A, DurableWriteError, "store">, never, EventStore | Scope.Scope> =>
+  Effect.uninterruptible(
+    Effect.gen(function* () {
+      const context = withoutConstruction(yield* Effect.context<never>())
+      const { name, schema, topic } = options
+      const { close, sink } = makeWriter<A>({
+        ...writingOf(options),
+        kind: "DurableWriter",
+        name,
+        store: serverOf(yield* EventStore, context).store,
+        codec: makeCodec(schema),
+        addressOf: topic && ((event) => ({ topic: topic(event) })),
+        ready: Effect.void,
+        downstream: () => [],
+        context
+      })
+      yield* Effect.addFinalizer(() => close)
+      return sink
+    })
+  )
+
+// internals
+
+const unbounded = Number.POSITIVE_INFINITY
+/** How many bytes are read or written together at most: what one transaction keeps in memory. */
+const batchBytes = 4 * 1024 * 1024
+
+const writingOf = ({ batchSize, drainTimeout }: Pick<WriterOptions<never>, "batchSize" | "drainTimeout">) => ({
+  drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
+  batchSize: count("DurableBroadcaster.make", "batchSize", batchSize ?? 500, 1),
+  batchBytes
+})

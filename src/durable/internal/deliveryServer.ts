@@ -1,0 +1,409 @@
+/**
+ * What delivers for a process: one loop that claims and takes, one that settles, one renewal and one listener, whatever the
+ * number of subscriptions that the process serves. A subscription costs nothing while it is idle.
+ */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import { reportTimeout, within } from "../../internal/deadline.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { EventStoreError, Lease, Operations, Owner, Settlement, SubscriptionId, Wanted } from "../EventStore.ts"
+import type { Subscriber } from "./serving.ts"
+
+export interface DeliveryServer {
+  readonly store: Operations
+  readonly register: (subscriber: Subscriber) => void
+  /** Settles what is left, runs `last` and releases the lease, in at most 5 seconds; `false` if the store did not settle. */
+  readonly unregister: (subscriber: Subscriber, last: Effect.Effect<unknown>) => Effect.Effect<boolean>
+  /** A lease was lost: the store may take this process for gone. */
+  readonly lost: () => void
+  /** Settles what a subscriber has, now. */
+  readonly flush: (subscriber: Subscriber) => Effect.Effect<void, EventStoreError>
+  /** A subscriber delivers nothing more under its lease, which another process may have. */
+  readonly giveBack: (lease: Lease) => void
+  /** A subscriber may have something to ask the store for. */
+  readonly want: (subscriber: Subscriber) => void
+  /** A subscriber has something to be settled: at once, or within 100 ms. */
+  readonly settle: (subscriber: Subscriber, atOnce: boolean) => void
+  /**
+   * Whether the process may have been paused for so long that another has its leases: nothing is delivered before a renewal.
+   */
+  readonly isStale: () => boolean
+}
+
+/** How long a delivered event waits for its acknowledgement while others are in flight. */
+const acknowledgeDelay = "100 millis"
+/** How long the loops wait after a failure of the store, at first and at most, in milliseconds. */
+const [minRetryDelay, maxRetryDelay] = [100, 5_000]
+/** The delay after a failure before changes are listened to again. */
+const listenAgain = "1 second"
+/** How often expired leases of other processes are looked for at least, in milliseconds. */
+const standbyInterval = 1_000
+/**
+ * After so many claims in a row that found nothing, a commit brings a process without a lease to another one only after this
+ * many milliseconds.
+ */
+const [fruitless, standbyPause] = [8, 250]
+const never = { wall: Number.NEGATIVE_INFINITY, monotonic: Number.NEGATIVE_INFINITY }
+
+export const makeDeliveryServer = (store: Operations, context: Context.Context<never>): DeliveryServer => {
+  const clock = Context.get(context, Clock.Clock)
+  const subscribers = new Map<SubscriptionId, Subscriber>()
+  /** Others of the same subscriptions, made twice in this process: the lease is the process's, so one of them delivers. */
+  let standbys: ReadonlyArray<Subscriber> = []
+  const wanting = new Set<Subscriber>()
+  const settling = new Set<Subscriber>()
+  const woken = Latch.makeUnsafe()
+  const settleNow = Latch.makeUnsafe()
+  const settleSoon = Latch.makeUnsafe()
+  const renewSoon = Latch.makeUnsafe()
+  const renewTurn = Semaphore.makeUnsafe(1)
+  const settleTurn = Semaphore.makeUnsafe(1)
+  const name = globalThis.crypto.randomUUID()
+  let owner: Owner | undefined
+  /** When this process was last sure to have its leases: the one clock jumps, the other stands still in a suspension. */
+  let renewedAt = never
+  let ttl = Duration.toMillis(Duration.infinity)
+  let isClaimDue = false
+  /** Whether a claim may have been done that was not answered. */
+  let isInDoubt = false
+  let nextClaim = Number.POSITIVE_INFINITY
+  let claimedAt = Number.NEGATIVE_INFINITY
+  let inVain = 0
+  let hasChanged = false
+  /** How long each loop waits after its next failure. */
+  const delays = { claim: minRetryDelay, settle: minRetryDelay }
+  /** Leases of no more use, until the store has taken them back. */
+  let unused: ReadonlyArray<Lease> = []
+  let fibers: Array<Fiber.Fiber<void>> = []
+
+  const now = () => ({ wall: clock.currentTimeMillisUnsafe(), monotonic: monotonicMillis(clock) })
+  const isStale = () => {
+    const { monotonic, wall } = now()
+    return owner === undefined || Math.max(wall - renewedAt.wall, monotonic - renewedAt.monotonic) >= ttl
+  }
+  const all = () => [...subscribers.values()]
+  const wake = () => void woken.openUnsafe()
+
+  const renew: Effect.Effect<Owner, EventStoreError> = renewTurn.withPermits(1)(
+    Effect.suspend(() => {
+      const asked = now()
+      const before = owner
+      return Effect.map(store.renew(before ?? { name }, Duration.millis(ttl)), (found) => {
+        // Counted from before the request: the store may have taken its time to answer.
+        renewedAt = asked
+        owner = found
+        const isNew = before?.id !== found.id
+        isClaimDue ||= isNew
+        for (const one of subscribers.values()) {
+          // An owner that is gone has lost its leases.
+          if (isNew && one.lease() !== undefined) one.lost()
+          one.renewed()
+        }
+        // What was lost is not lost to this owner.
+        renewedAt = asked
+        return found
+      })
+    })
+  )
+  const renewing = Effect.forever(
+    Effect.suspend(() => {
+      renewSoon.closeUnsafe()
+      return Effect.timeoutOption(renewSoon.await, Duration.millis(ttl / 3))
+    }).pipe(
+      // The leases go stale after a failure: the loop then renews in its turn, and logs what is wrong.
+      Effect.andThen(Effect.suspend(() => (all().some((one) => one.lease()) ? Effect.ignore(renew) : Effect.void)))
+    )
+  )
+
+  const claim = (owner: Owner): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      const isByChange = hasChanged
+      isClaimDue = false
+      hasChanged = false
+      claimedAt = now().monotonic
+      const open = all().filter((one) => one.isOpen())
+      const ids = open.map(({ id }) => id)
+      nextClaim = Number.POSITIVE_INFINITY
+      if (ids.length === 0) return Effect.void
+      const failed = (cause: Cause.Cause<EventStoreError>) =>
+        Effect.sync(() => {
+          isClaimDue = true
+          isInDoubt ||= cause.reasons.some((one) => one._tag !== "Fail" || one.error.maybeCommitted)
+        })
+      return Effect.map(Effect.onError(store.claim(owner, ids, ids.length), failed), ({ acquired, wait, woken }) => {
+        if (acquired.length + woken.length > 0) inVain = 0
+        else if (isByChange) inVain++
+        for (const one of acquired) {
+          const subscriber = subscribers.get(one.subscription)
+          // It may have closed meanwhile.
+          if (subscriber?.isOpen() === true) subscriber.claimed(one)
+          else giveBack(one)
+        }
+        for (const id of woken) subscribers.get(id)?.woken()
+        const isStandby = open.some((one) => one.lease() === undefined)
+        const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
+        nextClaim = now().monotonic + Math.max(1, delay)
+      })
+    })
+  const take = (owner: Owner): Effect.Effect<void, EventStoreError> =>
+    Effect.gen(function* () {
+      const takeOne = (wanted: Wanted) => Effect.map(store.take(owner, [wanted]), ([taken]) => taken)
+      // One that fails holds up no take.
+      const failures: Array<EventStoreError> = []
+      for (const { before } of wanting) {
+        if (before === undefined) continue
+        yield* Effect.catch(before(takeOne), (error) => Effect.sync(() => void failures.push(error)))
+      }
+      const wants: Array<readonly [Subscriber, Wanted]> = []
+      for (const one of wanting) {
+        const wanted = one.wanted()
+        if (wanted !== undefined) wants.push([one, wanted])
+      }
+      wanting.clear()
+      const requests = wants.map(([, wanted]) => wanted)
+      const [failure] = failures
+      const failed = failure === undefined ? Effect.void : Effect.fail(failure)
+      if (!isReadonlyArrayNonEmpty(requests)) return yield* failed
+      yield* store.take(owner, requests).pipe(
+        Effect.tapError(() => Effect.sync(() => wants.forEach(([one]) => void wanting.add(one)))),
+        Effect.map((taken) => {
+          const found = new Map(taken.map((one) => [one.subscription, one]))
+          for (const [one, wanted] of wants) {
+            const answer = found.get(one.id)
+            // A lease that was given back or lost meanwhile has no use for the answer.
+            if (one.lease()?.epoch !== wanted.epoch) continue
+            if (answer === undefined) one.lost()
+            else one.receive(answer, wanted)
+          }
+        })
+      )
+      yield* failed
+    })
+  const release = (owner: Owner): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      const leases = unused
+      return Effect.map(store.release(owner, leases), () => {
+        unused = unused.filter((lease) => !leases.includes(lease))
+      })
+    })
+  /** The store answers one of the loops, which are troubled by themselves. */
+  const answered = (loop: keyof typeof delays) => {
+    if (delays[loop] === minRetryDelay) return
+    delays[loop] = minRetryDelay
+    if (Object.values(delays).every((delay) => delay === minRetryDelay)) for (const one of all()) one.recovered()
+  }
+  const troubled = (loop: keyof typeof delays) => (error: EventStoreError) =>
+    Effect.suspend(() => {
+      const delay = delays[loop]
+      delays[loop] = Math.min(delay * 2, maxRetryDelay)
+      for (const one of all()) one.troubled(error)
+      return Effect.sleep(delay)
+    })
+  /** Begins anew where a claim was done and not answered: its leases are held, and not known. */
+  const startOver = Effect.suspend(() =>
+    Effect.map(owner === undefined ? Effect.void : store.release(owner, "all"), () => {
+      isInDoubt = false
+      owner = undefined
+      for (const one of all()) if (one.lease() !== undefined) one.lost()
+    })
+  )
+  const step = Effect.gen(function* () {
+    if (isInDoubt) yield* startOver
+    const current = owner === undefined || isStale() ? yield* renew : owner
+    if (unused.length > 0) yield* release(current)
+    if (isClaimDue) yield* claim(current)
+    if (wanting.size > 0) yield* take(current)
+    answered("claim")
+  })
+  const idle = Effect.suspend(() => {
+    if (isClaimDue || wanting.size > 0 || unused.length > 0 || subscribers.size === 0) return Effect.yieldNow
+    woken.closeUnsafe()
+    const rest = Math.max(0, nextClaim - now().monotonic)
+    return Effect.timeoutOrElse(woken.await, {
+      duration: Duration.millis(rest),
+      orElse: () => Effect.sync(() => void (isClaimDue = true))
+    })
+  })
+  const claiming = Effect.whileLoop({
+    while: () => subscribers.size > 0,
+    body: () => Effect.andThen(Effect.catch(step, troubled("claim")), idle),
+    step: () => {}
+  })
+
+  /** Settles what there is, of all subscribers or of one. */
+  const settleSome = (some: ReadonlyArray<Subscriber>): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      const settlements: Array<Settlement> = []
+      for (const one of some) {
+        const settlement = one.settlement()
+        if (settlement !== undefined) settlements.push(settlement)
+      }
+      if (owner === undefined || !isReadonlyArrayNonEmpty(settlements)) return Effect.void
+      const settled = (lost: ReadonlyArray<SubscriptionId>) => {
+        for (const settlement of settlements) {
+          const one = some.find(({ id }) => id === settlement.lease.subscription)
+          if (one === undefined) continue
+          if (!lost.includes(one.id)) one.settled(settlement)
+          else if (one.lease()?.epoch === settlement.lease.epoch) one.lost()
+        }
+      }
+      const put = () =>
+        settlements.forEach((settlement) =>
+          some.find(({ id }) => id === settlement.lease.subscription)?.unsettled(settlement)
+        )
+      return store.settle(owner, settlements).pipe(
+        Effect.onError(() => Effect.sync(put)),
+        Effect.map(settled)
+      )
+    })
+  const settleTurns = Effect.forever(
+    settleNow.await.pipe(
+      Effect.andThen(Effect.yieldNow),
+      Effect.andThen(
+        settleTurn.withPermits(1)(
+          Effect.suspend(() => {
+            settleNow.closeUnsafe()
+            const some = [...settling]
+            settling.clear()
+            return settleSome(some)
+          })
+        )
+      ),
+      Effect.andThen(Effect.sync(() => answered("settle"))),
+      Effect.catch((error) =>
+        Effect.andThen(
+          troubled("settle")(error),
+          Effect.sync(() => {
+            for (const one of subscribers.values()) settling.add(one)
+            settleNow.openUnsafe()
+          })
+        )
+      )
+    )
+  )
+  const settleDelays = Effect.forever(
+    settleSoon.await.pipe(
+      Effect.andThen(Effect.sleep(acknowledgeDelay)),
+      Effect.andThen(
+        Effect.sync(() => {
+          settleSoon.closeUnsafe()
+          settleNow.openUnsafe()
+        })
+      )
+    )
+  )
+
+  /** A listener polls at once, and again when listening broke: the loops log what is wrong with the store. */
+  const changed = Effect.sync(() => {
+    hasChanged = true
+    const rest = claimedAt + standbyPause - now().monotonic
+    if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
+    else nextClaim = Math.min(nextClaim, now().monotonic + rest)
+    wake()
+    for (const one of [...all(), ...standbys]) one.changed()
+  })
+  const listening = Effect.suspend(() => Stream.runForEach(store.changes, () => changed)).pipe(
+    Effect.exit,
+    Effect.andThen(changed),
+    Effect.andThen(Effect.sleep(listenAgain)),
+    Effect.forever
+  )
+
+  const start = () => {
+    // What interrupts a loop, such as a store of the application's own, ends a turn of it.
+    const run = (effect: Effect.Effect<void>, i: number): void => {
+      const fiber = Effect.runForkWith(context)(effect)
+      fibers[i] = fiber
+      fiber.addObserver(() => {
+        if (fibers[i] === fiber) run(effect, i)
+      })
+    }
+    fibers = []
+    ;[claiming, settleTurns, settleDelays, renewing, listening].forEach(run)
+  }
+  const stop = Effect.suspend(() => {
+    const [loop, ...others] = fibers
+    fibers = []
+    for (const fiber of others) fiber.interruptUnsafe()
+    wake()
+    // A lease that a claim under way is answered with is released too.
+    const ended = loop === undefined ? Effect.void : Effect.onInterrupt(Fiber.await(loop), () => Fiber.interrupt(loop))
+    return Effect.flatMap(ended, () => {
+      const gone = owner
+      owner = undefined
+      return gone === undefined ? Effect.void : store.release(gone, "all")
+    })
+  })
+
+  const giveBack = (lease: Lease) => {
+    unused = [...unused, lease]
+    wake()
+  }
+  const register = (subscriber: Subscriber) => {
+    if (subscribers.has(subscriber.id)) {
+      standbys = [...standbys, subscriber]
+      return
+    }
+    subscribers.set(subscriber.id, subscriber)
+    const shortest = Math.min(...all().map(({ leaseTtl }) => Duration.toMillis(leaseTtl)))
+    const isShorter = shortest < ttl
+    ttl = shortest
+    isClaimDue = true
+    if (fibers.length === 0) start()
+    // The store must know of the shorter time before this process counts on it.
+    else if (isShorter) renewSoon.openUnsafe()
+    wake()
+  }
+  return {
+    store,
+    isStale,
+    giveBack,
+    register,
+    flush: (subscriber) => settleTurn.withPermits(1)(settleSome([subscriber])),
+    lost: () => {
+      renewedAt = never
+      isClaimDue = true
+      wake()
+    },
+    unregister: (subscriber, last) => {
+      const leave = Effect.suspend(() => {
+        const lease = subscriber.lease()
+        const isStandby = standbys.includes(subscriber)
+        standbys = standbys.filter((one) => one !== subscriber)
+        if (isStandby) return Effect.void
+        subscribers.delete(subscriber.id)
+        wanting.delete(subscriber)
+        settling.delete(subscriber)
+        const next = standbys.find(({ id }) => id === subscriber.id)
+        standbys = standbys.filter((one) => one !== next)
+        if (next !== undefined) register(next)
+        if (subscribers.size === 0) return stop
+        if (lease !== undefined) giveBack(lease)
+        return Effect.void
+      })
+      let isDone = false
+      // Both are tried: leases that are not given back run out when this process is gone.
+      const finish = Effect.flatMap(Effect.exit(settleTurn.withPermits(1)(settleSome([subscriber]))), (settled) =>
+        Effect.map(Effect.exit(Effect.andThen(last, leave)), () => void (isDone = settled._tag === "Success"))
+      )
+      return Effect.map(within(finish, reportTimeout), () => isDone)
+    },
+    want: (subscriber) => {
+      wanting.add(subscriber)
+      wake()
+    },
+    settle: (subscriber, atOnce) => {
+      settling.add(subscriber)
+      if (atOnce) settleNow.openUnsafe()
+      else settleSoon.openUnsafe()
+    }
+  }
+}

@@ -1,0 +1,167 @@
+/** The parts of a durable broadcaster: a writer, and the subscriptions of the exchange that this process serves. */
+import * as Effect from "effect/Effect"
+import type * as Duration from "effect/Duration"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
+import { withoutConstruction } from "../../internal/context.ts"
+import { annotate } from "../../internal/failureLog.ts"
+import { edgeTo } from "../../internal/node.ts"
+import type { EventSink } from "../../internal/sink.ts"
+import { type Definition, EventStore, type EventStoreError, type State, type Subscription } from "../EventStore.ts"
+import type { DeadLetters } from "./deadLetters.ts"
+import { makeDeadLetters } from "./deadLetters.ts"
+import { makeCodec } from "./eventCodec.ts"
+import { makeSubscription, type MadeSubscription, type Options as SubscriptionOptions } from "./makeSubscription.ts"
+import { makeWriter } from "./makeWriter.ts"
+import { serverOf } from "./servers.ts"
+
+export interface Settings<in out A> {
+  readonly name: string
+  readonly schema: Schema.ConstraintCodec<A, unknown>
+  readonly topic: ((event: A) => string) | undefined
+  readonly retention: Duration.Duration | undefined
+  readonly drainTimeout: Duration.Duration
+  readonly batchSize: number
+  readonly batchBytes: number
+}
+
+/** What the functions of the module do to a broadcaster. */
+export interface Exchange<in out A> {
+  readonly name: string
+  readonly hasTopics: boolean
+  readonly serve: <E>(
+    sink: EventSink<A, E>,
+    definition: Definition,
+    options: Omit<
+      SubscriptionOptions<A, E>,
+      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "changed" | "drainTimeout"
+    > & {
+      readonly drainTimeout: Duration.Duration | undefined
+    }
+  ) => Effect.Effect<MadeSubscription<A>, EventStoreError>
+  readonly list: Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
+  readonly pending: (name: string) => Effect.Effect<number, EventStoreError>
+  readonly setState: (name: string, state: State, reason: string | undefined) => Effect.Effect<boolean, EventStoreError>
+  readonly drop: (name: string) => Effect.Effect<number, EventStoreError>
+  readonly deadLetters: (name: string) => DeadLetters<A>
+  readonly flush: Effect.Effect<void, EventStoreError>
+}
+
+/** How often a broadcaster looks for subscriptions that no process serves. */
+const unservedInterval = "30 seconds"
+/** How often a flush polls for what other processes have delivered. */
+const flushPollInterval = "100 millis"
+
+export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: Settings<A>) {
+  const { name, retention } = settings
+  const context = withoutConstruction(yield* Effect.context<never>())
+  const server = serverOf(yield* EventStore, context)
+  const { store } = server
+  const codec = makeCodec(settings.schema)
+  const { topic } = settings
+  const members = new Set<MadeSubscription<A>>()
+  const progress = Latch.makeUnsafe()
+  yield* store.open(name, retention === undefined ? {} : { retention })
+  const writer = makeWriter<A>({
+    ...settings,
+    kind: "DurableBroadcaster",
+    store,
+    codec,
+    addressOf: topic && ((event) => ({ topic: topic(event) })),
+    ready: Effect.void,
+    downstream: () => Array.from(members, (member) => edgeTo(member, false)),
+    context
+  })
+
+  const list = store.list({ exchange: name })
+  const idOf = (subscription: string) =>
+    Effect.map(store.list({ exchange: name, name: subscription }), ([found]) => found?.id)
+  const pending = (subscription: string) =>
+    Effect.flatMap(idOf(subscription), (id) =>
+      id === undefined ? Effect.succeed(0) : Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)
+    )
+
+  /** Logs, once, that events wait for a subscription that no process serves. */
+  const logged = new Set<string>()
+  let waited: ReadonlySet<string> = new Set()
+  const lookForUnserved = Effect.gen(function* () {
+    const served = new Set(Array.from(members, ({ node }) => node.name))
+    const waiting = new Set<string>()
+    for (const { id, name: subscription, state } of yield* list) {
+      if (state !== "active" || served.has(subscription)) continue
+      const figures = yield* store.figures(id)
+      if (figures === undefined || figures.owner !== undefined || figures.pending === 0) {
+        logged.delete(subscription)
+        continue
+      }
+      waiting.add(subscription)
+      if (!waited.has(subscription) || logged.has(subscription)) continue
+      logged.add(subscription)
+      yield* Effect.logWarning(
+        `no process serves the subscription "${subscription}" of "${name}", for which ${figures.pending} events wait`
+      ).pipe(annotate(writer.node.kind, name))
+    }
+    waited = waiting
+  })
+  const looking = Effect.runForkWith(context)(
+    // A store that fails is logged where events are written or delivered.
+    Effect.repeat(Effect.exit(lookForUnserved), Schedule.spaced(unservedInterval))
+  )
+
+  const flush: Effect.Effect<void, EventStoreError> = Effect.gen(function* () {
+    const ids = (yield* list).filter(({ state }) => state === "active").map(({ id }) => id)
+    const through = new Map((yield* store.bounds(ids)).map(({ last, subscription }) => [subscription, last]))
+    while (through.size > 0) {
+      progress.closeUnsafe()
+      const bounds = new Map((yield* store.bounds([...through.keys()])).map((one) => [one.subscription, one.first]))
+      for (const [id, last] of through) if ((bounds.get(id) ?? Infinity) > last) through.delete(id)
+      if (through.size > 0) yield* Effect.timeoutOption(progress.await, flushPollInterval)
+    }
+  })
+
+  const leave = (member: MadeSubscription<A>) =>
+    Effect.tap(member.shutdown, () => Effect.sync(() => members.delete(member)))
+  const exchange: Exchange<A> = {
+    name,
+    hasTopics: topic !== undefined,
+    serve: (sink, definition, options) =>
+      Effect.suspend(() => {
+        const member = makeSubscription({
+          ...options,
+          drainTimeout: options.drainTimeout ?? settings.drainTimeout,
+          server,
+          exchange: name,
+          definition,
+          sink,
+          codec,
+          context,
+          changed: () => progress.openUnsafe()
+        })
+        members.add(member)
+        // It stands when the store has it: what is written from then on is for it.
+        return Effect.as(
+          Effect.onError(member.id, () => leave(member)),
+          { ...member, shutdown: leave(member) }
+        )
+      }),
+    list,
+    pending,
+    setState: (subscription, state, reason) =>
+      Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => n > 0),
+    drop: (subscription) => store.drop({ exchange: name, name: subscription }),
+    deadLetters: (subscription) => makeDeadLetters(idOf(subscription), store, codec),
+    flush
+  }
+  const close = Effect.gen(function* () {
+    looking.interruptUnsafe()
+    const closing = yield* Effect.forkDetach(writer.close, { startImmediately: true })
+    // All of them side by side: receivers that hang take one `drainTimeout` together.
+    yield* Effect.forEach(members, ({ shutdown }) => shutdown, { concurrency: "unbounded", discard: true })
+    const exit = yield* Fiber.await(closing)
+    if (Exit.isFailure(exit)) return yield* Effect.failCause(exit.cause)
+  })
+  return { sink: writer.sink, exchange, close }
+})

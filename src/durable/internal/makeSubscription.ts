@@ -1,0 +1,107 @@
+/** A subscription of a broadcaster, served by this process. */
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
+import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
+import type { EventSink } from "../../internal/sink.ts"
+import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import type { DeliveryServer } from "./deliveryServer.ts"
+import { makeDurableAccount } from "./durableAccount.ts"
+import { makeDurableLog } from "./durableLog.ts"
+import type { Codec } from "./eventCodec.ts"
+import { makeServed } from "./served.ts"
+
+/**
+ * What the close of a durable part leaves in its store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Remaining<out A> {
+  /** How many events there are; if the store does not say so at the end, as far as this process has seen. */
+  readonly count: number
+  /** Those of them that were in flight when the time was up: the receiver may have them. */
+  readonly inFlight: ReadonlyArray<A>
+}
+
+export interface Options<in out A, out E> {
+  readonly server: DeliveryServer
+  readonly exchange: string
+  readonly definition: Definition
+  readonly sink: EventSink<A, E>
+  readonly codec: Codec<A>
+  readonly drainTimeout: Duration.Duration
+  readonly leaseTtl: Duration.Duration
+  readonly batchSize: number
+  readonly batchBytes: number
+  readonly concurrency: number
+  readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly onUndecodable: "dead-letter" | "pause"
+  readonly onDisabled: "dead-letter" | "pause"
+  readonly context: Context.Context<never>
+  /** Runs after every commit that this process knows of. */
+  readonly changed: () => void
+}
+
+export interface MadeSubscription<out A> {
+  readonly node: SinkNode
+  readonly id: Effect.Effect<SubscriptionId, EventStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly shutdown: Effect.Effect<Remaining<A>>
+  /** Begins the shutdown, and does not wait. */
+  readonly begin: () => void
+}
+
+export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription<A> => {
+  const { context, definition, drainTimeout, sink } = options
+  const account = makeDurableAccount()
+  const { counts } = account
+  const node = makeNode({
+    kind: "Subscription",
+    name: definition.name,
+    account: counts,
+    acknowledges: "store",
+    update: account.update,
+    downstream: () => [edgeTo(sink, false)],
+    oldestAge: (now) => {
+      const oldest = served.serving()?.rows.oldest()
+      return oldest && Math.max(0, now - oldest.writtenAt)
+    }
+  })
+  refuseMemoryBelow(node, sink.node)
+  const log = makeDurableLog(node, counts)
+  const closing = Deferred.makeUnsafe<Remaining<A>>()
+  const served = makeServed<A, E>({
+    ...options,
+    account,
+    node,
+    log,
+    onSinkClosed: () => begin(),
+    before: undefined
+  })
+  const close = Effect.gen(function* () {
+    const inFlight = yield* served.close(drainTimeout, Effect.void)
+    const count = account.remain()
+    counts.state = "closed"
+    yield* log.closed(count, inFlight.length)
+    return { count, inFlight }
+  })
+  const begin = () => {
+    if (counts.state !== "open") return
+    counts.state = "closing"
+    // A fiber of its own: interrupting a call interrupts only its waiting.
+    Effect.runForkWith(context)(Effect.onExit(close, (exit) => Deferred.done(closing, exit)))
+  }
+  return {
+    node,
+    begin,
+    id: served.id,
+    flush: served.flush,
+    shutdown: Effect.suspend(() => {
+      begin()
+      return Deferred.await(closing)
+    })
+  }
+}

@@ -1,0 +1,73 @@
+/** A sink that stores events in an exchange, and delivers none. */
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
+import { makeReport } from "../../internal/report.ts"
+import { type AcknowledgingSink, makeSink } from "../../internal/sink.ts"
+import type { EventStoreError, NewEvent, Operations } from "../EventStore.ts"
+import type { DurableWriteError } from "./error.ts"
+import type { Codec } from "./eventCodec.ts"
+import { makeWriting, type WriteError } from "./writing.ts"
+
+export interface Options<in out A> {
+  readonly kind: string
+  readonly name: string
+  readonly store: Operations
+  readonly codec: Codec<A>
+  readonly addressOf: ((event: A) => Omit<NewEvent, "payload">) | undefined
+  readonly batchSize: number
+  readonly batchBytes: number
+  readonly drainTimeout: Duration.Duration
+  /** What must be so before anything is published. */
+  readonly ready: Effect.Effect<unknown, EventStoreError>
+  readonly downstream: () => ReadonlyArray<SinkEdge>
+  readonly context: Context.Context<never>
+}
+
+export interface Writer<in out A> {
+  readonly sink: AcknowledgingSink<A, DurableWriteError, "store">
+  readonly node: SinkNode
+  readonly close: Effect.Effect<void>
+}
+
+export const makeWriter = <A>(options: Options<A>): Writer<A> => {
+  const account = makeAccount()
+  const node = makeNode({
+    kind: options.kind,
+    name: options.name,
+    account,
+    acknowledges: "store",
+    // What is stored is delivered as far as this part goes: each subscription keeps an account of its own.
+    update: () => void (account.accepted = account.delivered),
+    downstream: options.downstream
+  })
+  const writing = makeWriting<A>({
+    ...options,
+    exchange: options.name,
+    check: undefined,
+    node,
+    account,
+    report: makeReport<A, never>(node, undefined, options.context),
+    overflow: "suspend",
+    limits: undefined,
+    appending: (n) => (isStored) => {
+      if (isStored) account.delivered += n
+    }
+  })
+  const sink = makeSink<A, WriteError>({
+    node,
+    write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
+    writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
+  })
+  return {
+    // Without limits it is never full.
+    sink: sink as AcknowledgingSink<A, WriteError, "store"> as AcknowledgingSink<A, never, "store">,
+    node,
+    close: Effect.suspend(() => {
+      if (account.state !== "open") return Effect.void
+      account.state = "closing"
+      return Effect.map(writing.close, () => void (account.state = "closed"))
+    })
+  }
+}

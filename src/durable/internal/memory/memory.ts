@@ -1,0 +1,268 @@
+/** The operations of a memory store over its data. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Stream from "effect/Stream"
+import type { Claimed, Lease, Millis, Operations, Owner, Position, SubscriptionId, Which } from "../../EventStore.ts"
+import type { Event } from "./chain.ts"
+import * as Entry from "./entry.ts"
+
+export interface Memory {
+  /** A lease that is given back goes to the end, so that a claim begins with those that have waited for longest. */
+  readonly entries: Map<SubscriptionId, Entry.Entry>
+  readonly exchanges: Map<string, Exchange>
+  readonly owners: Map<number, Life>
+  readonly changed: PubSub.PubSub<void>
+  position: Position
+  /** The last id of a subscription or an owner. */
+  id: number
+}
+
+interface Exchange {
+  readonly retention: Millis
+  /** The events that are retained. */
+  readonly kept: Array<Retained>
+}
+
+interface Retained {
+  readonly position: Position
+  readonly tenant: string
+  readonly event: Event
+}
+
+interface Life {
+  readonly name: string
+  readonly renewedAt: Millis
+  readonly expiresAt: Millis
+}
+
+export const makeMemory: Effect.Effect<Memory> = Effect.gen(function* () {
+  // Listening begins with an element, and several changes are one.
+  const changed = yield* PubSub.sliding<void>({ capacity: 1, replay: 1 })
+  yield* PubSub.publish(changed, undefined)
+  return { entries: new Map(), exchanges: new Map(), owners: new Map(), changed, position: 0, id: 0 }
+})
+
+export const operations = (memory: Memory): Operations => {
+  const { changed, entries, exchanges, owners } = memory
+
+  const at = <A>(f: (now: Millis) => A): Effect.Effect<A> => Effect.map(Clock.currentTimeMillis, f)
+  /** Notifies the listeners after a change. */
+  const changing = <A>(f: (now: Millis) => A): Effect.Effect<A> =>
+    Effect.tap(at(f), () => Effect.sync(() => PubSub.publishUnsafe(changed, undefined)))
+  const on = <A>(subscription: SubscriptionId, none: A, f: (entry: Entry.Entry) => A): A => {
+    const entry = entries.get(subscription)
+    return entry === undefined ? none : f(entry)
+  }
+
+  const exchangeOf = (name: string): Exchange => exchanges.get(name) ?? { retention: 0, kept: [] }
+  const find = ({ exchange, name, tenant }: Which): ReadonlyArray<Entry.Entry> =>
+    [...entries.values()].filter(
+      ({ subscription }) =>
+        subscription.exchange === exchange &&
+        (tenant === undefined || subscription.tenant === tenant) &&
+        (name === undefined || subscription.name === name)
+    )
+  const isHeld = ({ epoch, owner }: Entry.Entry, by: Owner, lease: Lease) => owner === by.id && epoch === lease.epoch
+
+  const free = (entry: Entry.Entry): void => {
+    Entry.free(entry)
+    entries.delete(entry.subscription.id)
+    entries.set(entry.subscription.id, entry)
+  }
+  const end = (owner: number): void => {
+    owners.delete(owner)
+    for (const entry of entries.values()) if (entry.owner === owner) free(entry)
+  }
+
+  return {
+    open: (name, { retention = Duration.zero } = {}) =>
+      Effect.sync(() => void exchanges.set(name, { ...exchangeOf(name), retention: Duration.toMillis(retention) })),
+
+    define: (exchange, definitions) =>
+      changing((now) =>
+        definitions.map(({ data: given, name, start, tenant = "", topics: [...topics] }) => {
+          const data = given === undefined ? undefined : Entry.copy(given)
+          const [found] = find({ exchange, tenant, name })
+          if (found !== undefined) return (found.subscription = { ...found.subscription, topics, data })
+          const id = ++memory.id
+          const state = { state: "active", reason: undefined, since: now } as const
+          const entry = Entry.makeEntry({ id, exchange, tenant, name, topics, data, ...state })
+          entries.set(id, entry)
+          for (const { event, position, tenant } of start === "oldest" ? keptAt(exchangeOf(exchange), now) : [])
+            if (Entry.isMatch(entry.subscription, { tenant, topic: event.topic }))
+              Entry.deliver(entry, { position, event, attempts: 0, firstFailedAt: undefined })
+          return entry.subscription
+        })
+      ),
+
+    publish: (exchange, events, limits) =>
+      Effect.tap(
+        at((now) => {
+          const all = find({ exchange })
+          const stored = events.map(({ contentType, payload, tenant = "", topic = "", trace }) => ({
+            tenant,
+            event: { payload: Entry.copy(payload), topic, contentType, trace, writtenAt: now },
+            matching: all.filter(({ subscription }) => Entry.isMatch(subscription, { tenant, topic }))
+          }))
+          const isFull = (entry: Entry.Entry): boolean => {
+            if (limits === undefined || entry.pending === 0) return false
+            const more = stored.filter(({ matching }) => matching.includes(entry))
+            const bytes = more.reduce((sum, { event }) => sum + event.payload.length, entry.bytes)
+            return more.length > 0 && (entry.pending + more.length > limits.rows || bytes > limits.bytes)
+          }
+          if (all.some(isFull)) return undefined
+          const { kept, retention } = exchangeOf(exchange)
+          return stored.map(({ event, matching, tenant }) => {
+            const position = ++memory.position
+            for (const entry of matching)
+              Entry.deliver(entry, { position, event, attempts: 0, firstFailedAt: undefined })
+            if (retention > 0) kept.push({ position, tenant, event })
+            return { position, matched: matching.length }
+          })
+        }),
+        // A writer that is refused waits for a change of another.
+        (published) => Effect.sync(() => published !== undefined && PubSub.publishUnsafe(changed, undefined))
+      ),
+
+    inTransaction: Effect.succeed(false),
+
+    setState: (which, state, reason) =>
+      changing((now) => {
+        const found = find(which)
+        for (const entry of found) {
+          const since = entry.subscription.state === state ? entry.subscription.since : now
+          entry.subscription = { ...entry.subscription, state, reason, since }
+          entry.wait = undefined
+          Entry.wake(entry)
+        }
+        return found.length
+      }),
+
+    drop: (which) =>
+      changing(() => {
+        const found = find(which)
+        for (const { subscription } of found) entries.delete(subscription.id)
+        return found.reduce((sum, { pending }) => sum + pending, 0)
+      }),
+
+    list: (which) =>
+      Effect.sync(() =>
+        find(which)
+          .map(({ subscription }) => subscription)
+          .toSorted((one, other) => compare(one.tenant, other.tenant) || compare(one.name, other.name))
+      ),
+
+    figures: (subscription) =>
+      Effect.sync(() =>
+        on(subscription, undefined, ({ bytes, deadLetters, owner, pending }) => ({
+          pending,
+          bytes,
+          deadLetters: deadLetters.length,
+          owner: owner === undefined ? undefined : owners.get(owner)?.name
+        }))
+      ),
+
+    bounds: (subscriptions) =>
+      Effect.sync(() => subscriptions.flatMap((subscription) => on(subscription, [], Entry.bounds))),
+
+    renew: (owner, ttl) =>
+      at((now) => {
+        const id = "id" in owner && owners.has(owner.id) ? owner.id : ++memory.id
+        const life = { name: owner.name, renewedAt: now, expiresAt: now + Duration.toMillis(ttl) }
+        owners.set(id, life)
+        return { id, name: owner.name }
+      }),
+
+    claim: (owner, subscriptions, limit) =>
+      at((now) => {
+        for (const [id, life] of owners) if (id !== owner.id && isOver(life, now)) end(id)
+        const given = new Set(owners.has(owner.id) ? subscriptions : [])
+        const acquired: Array<Claimed> = []
+        const woken: Array<SubscriptionId> = []
+        let next = Number.POSITIVE_INFINITY
+        for (const entry of entries.values()) {
+          const { id: subscription, state } = entry.subscription
+          const isOwn = entry.owner === owner.id
+          if (state !== "active" || !(isOwn || given.has(subscription))) continue
+          if (!isOwn && entry.owner !== undefined) {
+            next = Math.min(next, (owners.get(entry.owner)?.expiresAt ?? now) - now)
+            continue
+          }
+          if (Entry.dueAt(entry) <= now) {
+            if (isOwn) woken.push(subscription)
+            else if (acquired.length >= limit) continue
+            else acquired.push(Entry.acquire(entry, owner.id))
+            Entry.mark(entry, now)
+          }
+          next = Math.min(next, Entry.dueAt(entry) - now)
+        }
+        return { acquired, woken, wait: Number.isFinite(next) ? next : undefined }
+      }),
+
+    take: (owner, wanted) =>
+      at((now) =>
+        wanted.flatMap((one) =>
+          on(one.subscription, [], (entry) =>
+            isHeld(entry, owner, one) && entry.subscription.state === "active"
+              ? [{ subscription: one.subscription, ...Entry.take(entry, one, now) }]
+              : []
+          )
+        )
+      ),
+
+    settle: (owner, settlements) =>
+      changing((now) =>
+        settlements.flatMap(({ lease, ...settlement }) =>
+          on(lease.subscription, [lease.subscription], (entry) => {
+            if (!isHeld(entry, owner, lease)) return [lease.subscription]
+            Entry.settle(entry, settlement, now)
+            return []
+          })
+        )
+      ),
+
+    release: (owner, leases) =>
+      changing(() => {
+        if (leases === "all") return end(owner.id)
+        for (const lease of leases)
+          on(lease.subscription, undefined, (entry) => (isHeld(entry, owner, lease) ? free(entry) : undefined))
+      }),
+
+    deadLetters: (subscription, page) => Effect.sync(() => on(subscription, [], (entry) => Entry.page(entry, page))),
+
+    replay: (subscription, positions) =>
+      changing(() =>
+        on(subscription, 0, (entry) => {
+          const replayed = Entry.removeDeadLetters(entry, positions)
+          for (const { attempts, contentType, payload, topic, trace, writtenAt } of replayed) {
+            const event = { payload, topic, contentType, trace, writtenAt }
+            Entry.deliver(entry, { position: ++memory.position, event, attempts, firstFailedAt: undefined })
+          }
+          return replayed.length
+        })
+      ),
+
+    purge: (subscription, positions) =>
+      Effect.sync(() => on(subscription, 0, (entry) => Entry.removeDeadLetters(entry, positions).length)),
+
+    sweep: at((now) => {
+      for (const [name, exchange] of exchanges) exchanges.set(name, { ...exchange, kept: keptAt(exchange, now) })
+      return false
+    }),
+
+    changes: Stream.fromPubSub(changed)
+  }
+}
+
+// internals
+
+const keptAt = ({ kept, retention }: Exchange, now: Millis): Array<Retained> =>
+  kept.filter(({ event }) => event.writtenAt + retention > now)
+
+/** Whether an owner's time is over, also when the clock was set back by more than that since its last renewal. */
+const isOver = ({ expiresAt, renewedAt }: Life, now: Millis): boolean =>
+  now >= expiresAt || renewedAt - now > expiresAt - renewedAt
+
+const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)

@@ -1,0 +1,67 @@
+/** Fills what an exchange has retained into new subscriptions that start with the oldest event. */
+import { first, now, type Parts, set } from "./parts.ts"
+
+/** How many events one statement reads. */
+const most = 10_000
+
+/**
+ * One batch of one subscription; `$1` are the subscriptions, or NULL for all. Answers whether there was one to fill.
+ *
+ * A publish that began before the definition was committed does not know the subscription, and may commit after this has
+ * read the events. Its events have a lower `version` of the exchange than the subscription. So when all transactions from
+ * before have ended, a second pass fills what the first, whose snapshot is `done`, could not see; what that saw was filled
+ * then, and may be acknowledged by now. A pass of several statements sees with the snapshot of its first, `pass`.
+ */
+export const fillText = (parts: Parts): string => {
+  const { arrivals, deliveries, events, exchanges, fills, notify, own, positions, subscriptions } = parts
+  const isLast = `coalesce(txid_snapshot_xmin(chosen.pass::txid_snapshot) > chosen.xid AND chosen.since < ${now} - 1000, false)`
+  return `WITH ${own},
+chosen AS MATERIALIZED (
+  SELECT fill.subscription, fill.version, fill.xid, fill.since, fill.position, fill.done,
+    coalesce(fill.pass, txid_current_snapshot()::text) AS pass,
+    subscription.exchange, subscription.tenant, subscription.topics,
+    ${now} - (SELECT retention FROM ${exchanges} WHERE id = subscription.exchange) AS oldest
+  FROM ${fills} AS fill JOIN ${subscriptions} AS subscription ON subscription.id = fill.subscription
+  WHERE ($1::bigint[] IS NULL OR fill.subscription = ANY($1::bigint[])) AND ${set} AND (
+    fill.pass IS NOT NULL OR fill.done IS NULL
+    OR txid_snapshot_xmin(txid_current_snapshot()) > fill.xid AND fill.since < ${now} - 1000
+  )
+  ORDER BY fill.subscription LIMIT 1 FOR UPDATE OF fill SKIP LOCKED
+),
+batch AS MATERIALIZED (
+  SELECT * FROM ${events} WHERE position > (SELECT position FROM chosen) ORDER BY position ${first(most)}
+),
+filled AS (
+  INSERT INTO ${deliveries} (subscription, position, event)
+  SELECT chosen.subscription, batch.position, batch.position
+  FROM chosen CROSS JOIN batch
+  WHERE batch.exchange = chosen.exchange AND batch.tenant = chosen.tenant AND batch.version < chosen.version
+  AND batch.written_at > chosen.oldest
+  AND txid_visible_in_snapshot(batch.xid, chosen.pass::txid_snapshot)
+  AND NOT coalesce(txid_visible_in_snapshot(batch.xid, chosen.done::txid_snapshot), false)
+  AND EXISTS (
+    SELECT FROM unnest(chosen.topics) AS pattern
+    WHERE pattern = '*' OR pattern = batch.topic AND pattern <> ''
+    OR right(pattern, 2) = '/*' AND starts_with(batch.topic, left(pattern, -1))
+  )
+  ORDER BY batch.position
+  RETURNING subscription
+),
+arrived AS (
+  INSERT INTO ${arrivals} (position, subscriptions)
+  SELECT nextval('${positions}'), ARRAY[subscription] FROM filled GROUP BY subscription
+),
+gone AS (
+  DELETE FROM ${fills} AS fill USING chosen
+  WHERE fill.subscription = chosen.subscription AND (SELECT count(*) FROM batch) < ${most} AND ${isLast}
+),
+noted AS (
+  UPDATE ${fills} AS fill SET
+    position = CASE WHEN batch.count < ${most} THEN 0 ELSE batch.last END,
+    pass = CASE WHEN batch.count < ${most} THEN NULL ELSE chosen.pass END,
+    done = CASE WHEN batch.count < ${most} THEN chosen.pass ELSE fill.done END
+  FROM chosen, (SELECT count(*), max(position) AS last FROM batch) AS batch
+  WHERE fill.subscription = chosen.subscription AND NOT (batch.count < ${most} AND ${isLast})
+)
+SELECT count(*) AS rows, CASE WHEN EXISTS (SELECT FROM filled) THEN ${notify} END AS notified FROM chosen`
+}

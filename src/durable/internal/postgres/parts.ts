@@ -1,0 +1,84 @@
+/** What the statements of a store have in common. */
+import type { Names } from "./names.ts"
+import { clock, never } from "./postgresRows.ts"
+import { onDisk } from "./runner.ts"
+
+/**
+ * A statement that waits for a row's lock gives up after `lock_timeout`, and what it did is on disk, even where the
+ * database's default is not to wait for that. Both are set by the statement itself, `own`, until its own end, so that they
+ * touch no other statement on the connection. There is no transaction in which a paused process could hold a lock: the
+ * server ends each statement on its own.
+ */
+export interface Parts extends Names {
+  /** The first of a statement's CTEs: its time, and that its settings are set. */
+  readonly own: string
+  /** The same in the application's own transaction, whose settings are not ours to change. */
+  readonly joined: string
+  /** A notification of all listeners, when the transaction commits. A void has a text, which is empty. */
+  readonly notify: string
+  readonly ping: string
+}
+
+/** The time of the whole statement, and whether its settings are set: for its conditions. */
+export const now = "(SELECT now FROM settings)"
+export const set = "(SELECT ok FROM settings)"
+
+/** What a ping notifies with: it is no change. */
+export const pingPayload = "ping"
+
+const notifying = ({ channel }: Names, payload: string) => `pg_notify('${channel}', '${payload}')::text`
+
+export const parts = (names: Names, lockTimeout: number): Parts => ({
+  ...names,
+  own: `settings AS MATERIALIZED (
+  SELECT ${clock} AS now, (set_config('lock_timeout', '${lockTimeout}', true) || ${onDisk}) IS NOT NULL AS ok
+)`,
+  joined: `settings AS MATERIALIZED (SELECT ${clock} AS now, true AS ok)`,
+  notify: notifying(names, ""),
+  ping: `SELECT ${notifying(names, pingPayload)} AS notified`
+})
+
+/**
+ * The text of a statement with the same plan for all parameters, for a client that prepares it. Postgres keeps such a plan
+ * only where it seems no dearer than one for the parameters at hand, and takes an array that it does not know to have ten
+ * elements. So it is not to know them.
+ */
+export const onePlan = (text: string): string => text.replaceAll(/\$\d+::(\w+\[\])/g, "(SELECT $&)::$1")
+
+/**
+ * A limit of a read in the order of an index. Postgres is not to know it: where its statistics say that there are fewer
+ * rows it would read and sort all. It expects a tenth of the rows instead, for which it reads the index in order.
+ */
+export const first = (rows: number): string => `LIMIT (SELECT ${rows})`
+
+/** The rows of one lane, to be read in the order of `lane, position`, which only one index has. */
+export const inLane = (row: string, subscription: string, lane: string): string =>
+  `${row}.subscription = ${subscription} AND (${row}.lane, ${row}.position) >= (${lane}, 0) AND ${row}.lane <= ${lane}`
+
+/** The first due time of the lanes of a `lease`, and of what stands in order at once. */
+export const laneDueAt = ({ delayed }: Names, condition = "true"): string =>
+  `coalesce((SELECT min(due_at) FROM ${delayed} AS lane
+    WHERE lane.subscription = lease.subscription AND lane.due_at IS NOT NULL AND ${condition}), ${never})`
+
+/** When there is something to do for a `lease`: at once, if what the statement sees may be older than the lease. */
+export const dueAt = (same: string, names: Names): string => `CASE
+    WHEN NOT ${same} OR EXISTS (SELECT FROM ${names.deliveries} AS delivery WHERE delivery.subscription = lease.subscription)
+    THEN ${now}
+    ELSE ${laneDueAt(names)}
+  END`
+
+/** The payload's size of a row of `deliveries`, `delayed` or `dead_letters`, whose event may be in `events`. */
+export const bytesOf = (row: string, events: string): string =>
+  `coalesce(octet_length(${row}.payload), (SELECT octet_length(event.payload) FROM ${events} AS event WHERE event.position = ${row}.event), 0)`
+
+/** The positions and sizes of what is pending for a subscription. Events are looked up one by one, and only if they must. */
+export const pendingOf = (subscription: string, { delayed, deliveries, events }: Names): string => {
+  const of = (table: string) => `
+  SELECT position, octet_length(payload) AS bytes FROM ${table} WHERE subscription = ${subscription} AND event IS NULL
+  UNION ALL
+  SELECT delivery.position, octet_length(event.payload)
+  FROM ${table} AS delivery
+  CROSS JOIN LATERAL (SELECT payload FROM ${events} WHERE position = delivery.event LIMIT 1) AS event
+  WHERE delivery.subscription = ${subscription} AND delivery.event IS NOT NULL`
+  return `(${of(deliveries)} UNION ALL ${of(delayed)})`
+}

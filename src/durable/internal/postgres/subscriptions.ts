@@ -1,0 +1,219 @@
+/** Exchanges, their subscriptions, and how much is stored for them. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Bounds, Definition, Figures, Operations, Subscription, Which } from "../../EventStore.ts"
+import { fillText } from "./filling.ts"
+import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
+import { array, milliseconds, type Numeric, type SubscriptionRow, subscriptionOf, textArray } from "./postgresRows.ts"
+import type { Runner } from "./runner.ts"
+
+const subscriptionStatements = (parts: Parts) => {
+  const { deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
+  const { owners, routes, subscriptions } = parts
+  const which = `exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
+  AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR name = $3)`
+  const columns = "id, tenant, name, topics, data, state, reason, since"
+  const first = (table: string, order: "ASC" | "DESC") => `(
+  SELECT position FROM ${table} AS delivery
+  WHERE delivery.subscription = wanted.id ORDER BY delivery.position ${order} LIMIT 1
+)`
+
+  return {
+    open: `WITH ${own}
+INSERT INTO ${exchanges} (name, retention) SELECT $1, $2::bigint WHERE ${set}
+ON CONFLICT (name) DO UPDATE SET retention = EXCLUDED.retention`,
+
+    /** Defines come one after the other in an exchange; publishers do not wait for them. */
+    lock: `INSERT INTO ${exchanges} AS exchange (name) VALUES ($1)
+ON CONFLICT (name) DO UPDATE SET version = exchange.version + 1 RETURNING id, version`,
+
+    /** `$1` the exchange's id, `$2` its version; of each definition `$3` tenant, `$4` name, `$5`, `$6` data, `$7` oldest. */
+    define: `WITH ${joined},
+given AS MATERIALIZED (
+  SELECT given.*, ARRAY(
+    SELECT pattern FROM unnest($8::bigint[], $9::text[]) AS pattern (of, pattern) WHERE pattern.of = given.place
+  ) AS topics
+  FROM unnest($3::text[], $4::text[], $5::boolean[], $6::bytea[], $7::boolean[]) WITH ORDINALITY
+    AS given (tenant, name, has_data, data, oldest, place)
+),
+defined AS (
+  INSERT INTO ${subscriptions} AS subscription (exchange, tenant, name, topics, data, since)
+  SELECT $1::int, tenant, name, topics, CASE WHEN has_data THEN data END, ${now} FROM given ORDER BY tenant, name
+  ON CONFLICT (exchange, tenant, name) DO UPDATE SET topics = EXCLUDED.topics, data = EXCLUDED.data
+  RETURNING ${columns}
+),
+gone AS (
+  DELETE FROM ${routes} AS route USING defined
+  WHERE route.subscription = defined.id AND route.pattern <> ALL(defined.topics)
+),
+routed AS (
+  INSERT INTO ${routes} (exchange, tenant, pattern, subscription)
+  SELECT DISTINCT $1::int, tenant, unnest(topics), id FROM defined
+  ON CONFLICT DO NOTHING
+),
+leased AS (
+  INSERT INTO ${leases} (subscription) SELECT id FROM defined ON CONFLICT DO NOTHING
+  RETURNING subscription
+),
+fills AS (
+  INSERT INTO ${fills} (subscription, version, xid, since)
+  SELECT defined.id, $2::int, txid_current(), ${now}
+  FROM leased JOIN defined ON defined.id = leased.subscription
+  JOIN given ON given.tenant = defined.tenant AND given.name = defined.name AND given.oldest
+)
+SELECT ${columns} FROM defined`,
+
+    setState: `WITH ${own},
+chosen AS MATERIALIZED (
+  SELECT id, (SELECT version FROM ${leases} WHERE subscription = id) AS version
+  FROM ${subscriptions} WHERE ${which} AND ${set} ORDER BY id
+),
+locked AS MATERIALIZED (
+  SELECT lease.subscription, lease.version = chosen.version AS same
+  FROM chosen CROSS JOIN LATERAL (
+    SELECT subscription, version FROM ${leases} AS lease WHERE lease.subscription = chosen.id FOR NO KEY UPDATE
+  ) AS lease
+),
+changed AS (
+  UPDATE ${subscriptions} SET
+    state = $4, reason = $5, since = CASE WHEN state = $4 THEN since ELSE ${now} END
+  WHERE id = ANY(ARRAY(SELECT subscription FROM locked))
+  RETURNING id
+),
+leases AS (
+  UPDATE ${leases} AS lease SET
+    active = $4 = 'active', version = version + 1, not_before = 0, attempts = 0, first_failed_at = NULL,
+    ready_at = ${dueAt("locked.same", parts)}
+  FROM locked
+  WHERE lease.subscription = locked.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM locked))
+)
+SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM changed`,
+
+    /** What is stored is removed by the sweep, with what transactions leave that have not committed yet. */
+    drop: `WITH ${own},
+chosen AS MATERIALIZED (SELECT id FROM ${subscriptions} WHERE ${which} AND ${set}),
+locked AS MATERIALIZED (
+  SELECT subscription FROM ${leases} WHERE subscription = ANY(ARRAY(SELECT id FROM chosen)) ORDER BY subscription FOR UPDATE
+),
+unleased AS (DELETE FROM ${leases} WHERE subscription = ANY(ARRAY(SELECT subscription FROM locked)) RETURNING subscription),
+unrouted AS (DELETE FROM ${routes} WHERE subscription = ANY(ARRAY(SELECT subscription FROM locked))),
+unfilled AS (DELETE FROM ${fills} WHERE subscription = ANY(ARRAY(SELECT subscription FROM locked))),
+unlisted AS (DELETE FROM ${subscriptions} WHERE id = ANY(ARRAY(SELECT subscription FROM locked))),
+noted AS (
+  INSERT INTO ${dropped} (subscription, xid, since) SELECT subscription, txid_current(), ${now} FROM unleased
+)
+SELECT coalesce(sum(
+  (SELECT count(*) FROM ${deliveries} AS delivery WHERE delivery.subscription = unleased.subscription) +
+  (SELECT count(*) FROM ${delayed} AS delivery WHERE delivery.subscription = unleased.subscription)
+), 0) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified
+FROM unleased`,
+
+    list: `SELECT ${columns} FROM ${subscriptions} WHERE ${which} ORDER BY tenant, name`,
+
+    figures: `SELECT pending.rows, pending.bytes, owner.name AS owner,
+  (SELECT count(*) FROM ${deadLetters} AS letter WHERE letter.subscription = lease.subscription) AS dead_letters
+FROM ${leases} AS lease
+LEFT JOIN ${owners} AS owner ON owner.id = lease.owner
+CROSS JOIN LATERAL (
+  SELECT count(*) AS rows, coalesce(sum(bytes), 0) AS bytes FROM ${pendingOf("lease.subscription", parts)} AS pending
+) AS pending
+WHERE lease.subscription = $1::bigint`,
+
+    bounds: `SELECT wanted.id, least(${first(deliveries, "ASC")}, ${first(delayed, "ASC")}) AS first,
+  greatest(${first(deliveries, "DESC")}, ${first(delayed, "DESC")}) AS last
+FROM unnest($1::bigint[]) AS wanted (id)
+WHERE EXISTS (SELECT FROM ${leases} WHERE subscription = wanted.id)`
+  }
+}
+
+interface CountRow {
+  readonly rows: Numeric
+}
+
+interface FiguresRow extends CountRow {
+  readonly bytes: Numeric
+  readonly dead_letters: Numeric
+  readonly owner: string | null
+}
+
+interface BoundsRow {
+  readonly id: Numeric
+  readonly first: Numeric | null
+  readonly last: Numeric | null
+}
+
+export const subscribing = (run: Runner, parts: Parts) => {
+  const text = subscriptionStatements(parts)
+  const fill = fillText(parts)
+  const whichOf = ({ exchange, name, tenant }: Which) => [exchange, tenant ?? null, name ?? null]
+  const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
+
+  const open: Operations["open"] = (exchange, { retention = Duration.zero } = {}) =>
+    Effect.asVoid(run.write("open", text.open, [exchange, milliseconds(retention)]))
+
+  const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions) {
+    const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`
+    const unique = [...new Map(definitions.map((one) => [keyOf(one), one])).values()]
+    const patterns = unique.flatMap(({ topics }, at) => topics.map((pattern) => [at + 1, pattern] as const))
+    const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
+      run.client.unsafe<Row>(text, params).unprepared
+    const steps = Effect.gen(function* () {
+      const [locked] = yield* statement<{ readonly id: Numeric; readonly version: Numeric }>(text.lock, [exchange])
+      return yield* statement<SubscriptionRow>(text.define, [
+        String(locked?.id),
+        String(locked?.version),
+        textArray(unique.map(({ tenant = "" }) => tenant)),
+        textArray(unique.map(({ name }) => name)),
+        array(unique.map(({ data }) => data !== undefined)),
+        unique.map(({ data = new Uint8Array() }) => data),
+        array(unique.map(({ start }) => start === "oldest")),
+        array(patterns.map(([of]) => of)),
+        textArray(patterns.map(([, pattern]) => pattern))
+      ])
+    })
+    const defined = new Map<string, Subscription>()
+    for (const row of yield* run.transaction("define", steps)) defined.set(keyOf(row), subscriptionOf(exchange)(row))
+    if (unique.some(({ start }) => start === "oldest")) {
+      const ids = array(Array.from(defined.values(), ({ id }) => id))
+      // pass by pass
+      while (Number((yield* run.write<CountRow>("define", fill, [ids]))[0]?.rows ?? 0) > 0);
+    }
+    return definitions.flatMap((definition) => defined.get(keyOf(definition)) ?? [])
+  })
+
+  return {
+    open,
+    define,
+    setState: (which, state, reason) =>
+      Effect.map(
+        run.write<CountRow>("setState", text.setState, [
+          ...whichOf(which),
+          state,
+          reason?.replaceAll("\0", "\uFFFD") ?? null
+        ]),
+        countOf
+      ),
+    drop: (which) => Effect.map(run.write<CountRow>("drop", text.drop, whichOf(which)), countOf),
+    list: (which) =>
+      Effect.map(run.read<SubscriptionRow>("list", text.list, whichOf(which)), (rows) =>
+        rows.map(subscriptionOf(which.exchange))
+      ),
+    figures: (subscription) =>
+      Effect.map(run.read<FiguresRow>("figures", text.figures, [subscription]), ([row]): Figures | undefined =>
+        row === undefined
+          ? undefined
+          : {
+              pending: Number(row.rows),
+              bytes: Number(row.bytes),
+              deadLetters: Number(row.dead_letters),
+              owner: row.owner ?? undefined
+            }
+      ),
+    bounds: (subscriptions) =>
+      Effect.map(run.read<BoundsRow>("bounds", text.bounds, [array(subscriptions)]), (rows) =>
+        rows.flatMap(({ first, id, last }): ReadonlyArray<Bounds> =>
+          first === null ? [] : [{ subscription: Number(id), first: Number(first), last: Number(last) }]
+        )
+      )
+  } satisfies Partial<Operations>
+}

@@ -1,0 +1,101 @@
+/** The deliveries of a subscription that are with this process: taken from the store, and not removed from it yet. */
+import type { Delivery, Limits, Position, Settled } from "../EventStore.ts"
+
+export interface Row<out A> {
+  readonly position: Position
+  readonly lane: number | undefined
+  readonly attempts: number
+  readonly writtenAt: number
+  readonly bytes: number
+  readonly event: A
+  /** What became of it, once it is known. `aside` and `remaining`: it stays in the store. */
+  outcome:
+    Extract<Settled, { readonly _tag: "DeadLettered" }> | "delivered" | "dropped" | "aside" | "remaining" | undefined
+}
+
+export const rowOf = <A>({ attempts, lane, payload, position, writtenAt }: Delivery, event: A): Row<A> => ({
+  position,
+  lane,
+  attempts,
+  writtenAt,
+  bytes: payload.length,
+  event,
+  outcome: undefined
+})
+
+export interface Rows<in out A> {
+  readonly size: () => number
+  readonly all: () => ReadonlyArray<Row<A>>
+  readonly positions: () => ReadonlyArray<Position>
+  readonly add: (row: Row<A>) => void
+  /** The row is in the store as before. */
+  readonly forget: (row: Row<A>) => void
+  readonly decide: (row: Row<A>, outcome: Exclude<Row<A>["outcome"], "aside" | "remaining" | undefined>) => void
+  /** The store has settled it. */
+  readonly settled: (position: Position) => void
+  /** How many have no outcome yet. */
+  readonly live: () => number
+  /** The first without an outcome. */
+  readonly oldest: () => Row<A> | undefined
+  readonly hasUpTo: (through: Position) => boolean
+  readonly hasDropped: () => boolean
+  /** How much is settled and still in the store. */
+  readonly settledSize: () => Limits
+  /**
+   * To be called before the store is asked how much it holds. The function that it answers is called after, and answers how
+   * much of that is gone at most.
+   */
+  readonly gone: () => () => Limits
+}
+
+export const makeRows = <A>(): Rows<A> => {
+  const rows = new Map<Position, Row<A>>()
+  /** How much has had an outcome, and how much of that the store has removed. */
+  const outcomes = { rows: 0, bytes: 0 }
+  const removed = { rows: 0, bytes: 0 }
+  const count = (of: typeof outcomes, { bytes }: Row<A>, n: number) => {
+    of.rows += n
+    of.bytes += n * bytes
+  }
+  const leaves = ({ outcome }: Row<A>) => outcome !== undefined && outcome !== "aside" && outcome !== "remaining"
+  const find = (holds: (row: Row<A>) => boolean) => {
+    for (const row of rows.values()) if (holds(row)) return row
+    return undefined
+  }
+  return {
+    size: () => rows.size,
+    all: () => [...rows.values()],
+    positions: () => [...rows.keys()],
+    add: (row) => void rows.set(row.position, row),
+    forget: (row) => {
+      if (leaves(row)) count(outcomes, row, -1)
+      rows.delete(row.position)
+    },
+    decide: (row, outcome) => {
+      row.outcome = outcome
+      count(outcomes, row, 1)
+    },
+    settled: (position) => {
+      const row = rows.get(position)
+      if (row !== undefined && row.outcome !== "aside") count(removed, row, 1)
+      rows.delete(position)
+    },
+    live: () => {
+      let n = 0
+      for (const { outcome } of rows.values()) if (outcome === undefined) n++
+      return n
+    },
+    oldest: () => find(({ outcome }) => outcome === undefined),
+    hasUpTo: (through) => find(({ position }) => position <= through) !== undefined,
+    hasDropped: () => find(({ outcome }) => outcome === "dropped") !== undefined,
+    settledSize: () => {
+      const size = { rows: 0, bytes: 0 }
+      for (const row of rows.values()) if (leaves(row)) count(size, row, 1)
+      return size
+    },
+    gone: () => {
+      const before = { ...removed }
+      return () => ({ rows: outcomes.rows - before.rows, bytes: outcomes.bytes - before.bytes })
+    }
+  }
+}

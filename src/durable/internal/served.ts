@@ -1,0 +1,166 @@
+/** A subscription of an exchange as this process defines and serves it, from its construction to its close. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import { Delivering } from "../../internal/context.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { SinkNode } from "../../internal/node.ts"
+import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import { defineOne } from "./defineOne.ts"
+import type { DeliveryServer } from "./deliveryServer.ts"
+import type { Serving } from "./serving.ts"
+import { makeSubscriber, type Options as SubscriberOptions } from "./subscriber.ts"
+
+export interface Options<in out A, out E> extends Omit<
+  SubscriberOptions<A, E>,
+  "id" | "context" | "changed" | "before" | "disable"
+> {
+  readonly server: DeliveryServer
+  readonly exchange: string
+  readonly definition: Definition
+  readonly node: SinkNode
+  readonly context: Context.Context<never>
+  /** Runs after every commit that this process knows of. */
+  readonly changed: () => void
+  /** Comes before each take. */
+  readonly before: ((serving: Serving<A>) => SubscriberOptions<A, E>["before"]) | undefined
+}
+
+export interface Served<in out A> {
+  /** The id, once the subscription is defined; an attempt to define it before. */
+  readonly id: Effect.Effect<SubscriptionId, EventStoreError>
+  readonly serving: () => Serving<A> | undefined
+  /** Waits until all that was stored before the call is settled, by any process. */
+  readonly flush: Effect.Effect<void, EventStoreError>
+  /** Closes it and what ends beside it, and answers the events that are in flight still. */
+  readonly close: (timeout: Duration.Duration, beside: Effect.Effect<void>) => Effect.Effect<ReadonlyArray<A>>
+}
+
+/** How often a flush polls for what another process has delivered. */
+const flushPollInterval = "250 millis"
+/** How often at most the size of a subscription is read, in milliseconds: some stores must count. */
+const refreshAfter = 5_000
+/** The delays before another attempt to define it, in milliseconds. */
+const [minDelay, maxDelay] = [100, 5_000]
+
+export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
+  const { account, context, definition, exchange, log, server } = options
+  const { store } = server
+  const clock = Context.get(context, Clock.Clock)
+  const progress = Latch.makeUnsafe()
+  let known: SubscriptionId | undefined
+  let serving: Serving<A> | undefined
+  let refreshedAt = Number.NEGATIVE_INFINITY
+  let refreshing: Fiber.Fiber<void> | undefined
+  /** Whether nothing has changed since the size was asked for. */
+  let isFresh = false
+  let isClosing = false
+
+  const id: Effect.Effect<SubscriptionId, EventStoreError> = Effect.suspend(() =>
+    known !== undefined
+      ? Effect.succeed(known)
+      : Effect.map(defineOne(store, exchange, definition), (id) => (known = id))
+  )
+  /** Reads how much the store holds: other processes write and deliver too. */
+  const read = Effect.suspend(() => {
+    if (known === undefined) return Effect.succeed(undefined)
+    refreshedAt = monotonicMillis(clock)
+    isFresh = true
+    // A store that fails is logged where it is asked for more.
+    return Effect.map(Effect.option(store.figures(known)), (found) =>
+      found._tag === "Some" ? found.value?.pending : undefined
+    )
+  })
+  const refresh = Effect.repeat(
+    Effect.suspend(() =>
+      Effect.map(Effect.delay(read, Math.max(0, refreshedAt + refreshAfter - monotonicMillis(clock))), (pending) => {
+        if (pending !== undefined && serving !== undefined) account.exactly(pending - serving.rows.settledSize().rows)
+      })
+    ),
+    // What was settled or stored while the store answered may be in the answer, or not.
+    { until: () => isFresh || account.stored() === 0 }
+  )
+  const changed = () => {
+    isFresh = false
+    progress.openUnsafe()
+    options.changed()
+    if (refreshing !== undefined || isClosing) return
+    // What waits is seen to be gone, however soon it goes. Many that are idle ask for nothing.
+    if (account.stored() === 0 && monotonicMillis(clock) - refreshedAt < refreshAfter) return
+    refreshing = Effect.runForkWith(context)(refresh)
+    refreshing.addObserver(() => (refreshing = undefined))
+  }
+  const disable = (reason: string) =>
+    store.setState({ exchange, tenant: definition.tenant ?? "", name: definition.name }, "disabled", reason)
+  const begin = Effect.gen(function* () {
+    // The part that is made around it is whole by then.
+    yield* Effect.yieldNow
+    const subscription = yield* id
+    const delivering = Context.add(context, Delivering, options.node)
+    const before: SubscriberOptions<A, E>["before"] =
+      options.before === undefined
+        ? undefined
+        : (take) => {
+            const trimming = serving === undefined ? undefined : options.before?.(serving)
+            return trimming === undefined ? Effect.void : trimming(take)
+          }
+    serving = yield* makeSubscriber<A, E>(server, {
+      ...options,
+      id: subscription,
+      context: delivering,
+      changed,
+      before,
+      disable
+    })
+    serving.begin()
+  })
+  let delay = minDelay
+  const beginning = Effect.runForkWith(context)(
+    Effect.retry(
+      Effect.tapError(begin, (error) =>
+        Effect.suspend(() => {
+          const rest = delay
+          delay = Math.min(2 * rest, maxDelay)
+          return Effect.andThen(log.troubled(error), Effect.sleep(rest))
+        })
+      ),
+      { while: () => true }
+    )
+  )
+
+  const flushed = (subscription: SubscriptionId, through: number): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      progress.closeUnsafe()
+      return Effect.flatMap(store.bounds([subscription]), ([bounds]) =>
+        (bounds === undefined || bounds.first > through) && serving?.rows.hasUpTo(through) !== true
+          ? Effect.void
+          : Effect.andThen(Effect.timeoutOption(progress.await, flushPollInterval), flushed(subscription, through))
+      )
+    })
+
+  return {
+    id,
+    serving: () => serving,
+    flush: Effect.flatMap(id, (subscription) =>
+      Effect.flatMap(store.bounds([subscription]), ([bounds]) =>
+        // Positions grow, so nothing is before `last` any more once the first is behind it.
+        bounds === undefined ? Effect.void : flushed(subscription, bounds.last)
+      )
+    ),
+    close: (timeout, beside) =>
+      Effect.suspend(() => {
+        isClosing = true
+        beginning.interruptUnsafe()
+        refreshing?.interruptUnsafe()
+        if (serving === undefined) return Effect.as(beside, [])
+        // What is settled by then is not in the store any more.
+        const last = Effect.map(read, (pending) => {
+          if (pending !== undefined) account.exactly(pending)
+        })
+        return serving.close(timeout, beside, last)
+      })
+  }
+}

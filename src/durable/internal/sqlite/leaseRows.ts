@@ -1,0 +1,66 @@
+/** Owners and their leases within one transaction. */
+import type { Bounds, Figures, Lease, Owner, Position, SubscriptionId } from "../../EventStore.ts"
+import { after, type Sql } from "./prepared.ts"
+import { maxPosition, ofSubscription, positionOf, rowAt } from "./sqliteSchema.ts"
+
+/** Begins or extends an owner's life; makes one where it is gone. */
+export const renewOwner = (
+  sql: Sql,
+  owner: Owner | Pick<Owner, "name">,
+  lock: string | undefined,
+  ttl: number,
+  now: number
+): Owner => {
+  const times = [now, after(now, ttl)]
+  if ("id" in owner && sql.run(extend, ...times, owner.id) > 0) return owner
+  // An insert answers the id.
+  const [id] = sql.row<[number]>(insertOwner, owner.name, lock ?? null, ...times)!
+  return { id, name: owner.name }
+}
+
+/** Answers how many were released. */
+export const releaseLeases = (sql: Sql, { id }: Owner, leases: ReadonlyArray<Lease> | "all", now: number): number =>
+  leases === "all"
+    ? freeOwner(sql, id, now)
+    : leases.filter(
+        ({ epoch, subscription }) =>
+          sql.run(`${free} AND subscription = ? AND epoch = ?`, now, now, id, subscription, epoch) > 0
+      ).length
+
+/** Frees the leases of an owner, which is gone then. Answers how many there were. */
+export const freeOwner = (sql: Sql, id: number, now: number): number => {
+  sql.run("DELETE FROM owners WHERE id = ?", id)
+  return sql.run(free, now, now, id)
+}
+
+export const figuresOf = (sql: Sql, subscription: SubscriptionId): Figures | undefined => {
+  const found = sql.row<[pending: number, bytes: number, deadLetters: number, string | null]>(figures, subscription)
+  if (found === undefined) return undefined
+  const [pending, bytes, deadLetters, owner] = found
+  return { pending, bytes, deadLetters, owner: owner ?? undefined }
+}
+
+export const boundsOf = (sql: Sql, subscription: SubscriptionId): ReadonlyArray<Bounds> => {
+  if ((figuresOf(sql, subscription)?.pending ?? 0) === 0) return []
+  const found = ends.flatMap((end) => sql.row<[Position]>(end, subscription, subscription) ?? [])
+  return [{ subscription, first: Math.min(...found), last: Math.max(...found) }]
+}
+
+// internals
+
+const extend = "UPDATE owners SET renewed_at = ?, expires_at = ? WHERE id = ?"
+const insertOwner = "INSERT INTO owners (name, lock, renewed_at, expires_at) VALUES (?, ?, ?, ?) RETURNING id"
+const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner
+  WHERE subscription = ? AND subscription > 0`
+const ends = ["deliveries", "delayed"].flatMap((table) =>
+  ["ASC", "DESC"].map(
+    (order) => `SELECT ${positionOf} FROM ${table} WHERE ${ofSubscription} ORDER BY id ${order} LIMIT 1`
+  )
+)
+
+// What is in the order of a subscription is due when its wait is over, and where there is nothing that is never.
+const ofLease = ["0", String(maxPosition)].map((end) => rowAt(end, "leases.subscription")).join(" AND ")
+const free = `UPDATE leases SET owner = NULL,
+  due_at = max(wait_until, CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE id BETWEEN ${ofLease}) THEN ?
+    ELSE (SELECT max(?, min(d.due_at)) FROM delayed d WHERE d.subscription = leases.subscription AND d.due_at IS NOT NULL) END)
+  WHERE owner = ?`

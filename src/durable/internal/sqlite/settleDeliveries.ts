@@ -1,0 +1,140 @@
+/** What became of the deliveries of a lease, within one transaction. */
+import * as Duration from "effect/Duration"
+import type { Owner, Position, Settled, Settlement } from "../../EventStore.ts"
+import { after, type Sql } from "./prepared.ts"
+import { removeRows } from "./removeRows.ts"
+import { positionOf, rowAt, runs } from "./sqliteSchema.ts"
+
+type Of<Tag extends Settled["_tag"]> = Extract<Settled, { readonly _tag: Tag }>
+
+/** Answers whether the lease was held. */
+export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement, now: number): boolean => {
+  const { lease, settled, wait } = settlement
+  const { epoch, subscription } = lease
+  const found = sql.row<[dueAt: number | null, waitUntil: number, attempts: number]>(
+    held,
+    subscription,
+    epoch,
+    owner.id
+  )
+  if (found === undefined) return false
+  const [dueAt, waitUntil, failed] = found
+  let [rows, bytes, deadLetters] = [0, 0, 0]
+  /** When something comes due that was not: at once, if that is not after `now`. */
+  let comesDue = Number.POSITIVE_INFINITY
+
+  /** Sets when the first of a lane is due, if there is one. The others have no time. */
+  const setDue = (lane: number, at: number): void => {
+    sql.run(clearDue, subscription, lane)
+    if (sql.run(setFirstDue, at, subscription, lane) > 0) comesDue = Math.min(comesDue, at)
+  }
+  /** Takes a delivery out of the order. Its event becomes a row of its own, if it was in the delivery. */
+  const leaveOrder = (position: Position): Left | undefined => {
+    const left = sql.row<[event: Position | null, attempts: number]>(inOrderAt, subscription, position)
+    if (left === undefined) return undefined
+    const [event, attempts] = left
+    if (event === null) {
+      sql.run(eventOfDelivery, position, subscription, position)
+      sql.run("INSERT INTO uses (event, count) VALUES (?, 1)", position)
+    }
+    sql.run(removeOne, subscription, position)
+    return [event ?? position, attempts]
+  }
+  /** Takes a delivery out of its lane, whose next one is then due. */
+  const leaveLane = (position: Position, lane: number): Left | undefined => {
+    const left = sql.row<[...Left, dueAt: number | null]>(leave, subscription, position, lane)
+    if (left === undefined) return undefined
+    const [event, attempts, due] = left
+    if (due !== null) setDue(lane, now)
+    return [event, attempts]
+  }
+  const end = (one: Of<"Acknowledged" | "DeadLettered">): void => {
+    const { lane, position } = one
+    const [event] = (lane === undefined ? leaveOrder(position) : leaveLane(position, lane)) ?? []
+    if (event === undefined) return
+    rows++
+    bytes += sql.row<[number]>("SELECT length(payload) FROM events WHERE position = ?", event)?.[0] ?? 0
+    if (one._tag === "Acknowledged") sql.run("UPDATE uses SET count = count - 1 WHERE event = ?", event)
+    else {
+      deadLetters++
+      const { attempts, cause, reason } = one
+      sql.run(insertDeadLetter, subscription, position, subscription, event, now, reason, cause, attempts)
+    }
+  }
+  const setAside = (one: Of<"Aside" | "Again">): void => {
+    const { lane, position } = one
+    const isAside = sql.row(asideAt, subscription, position, lane) !== undefined
+    if (!isAside) {
+      const left = leaveOrder(position)
+      if (left === undefined) return
+      sql.run(insertAside, subscription, position, subscription, lane, ...left)
+    }
+    if (one._tag === "Again") sql.run(again, one.attempts, now, subscription, position)
+    else if (isAside) return
+    // It is due when the lane is, of which it may be the first.
+    if (sql.row<[Position]>(firstOf, subscription, lane)?.[0] === position)
+      setDue(lane, one._tag === "Again" ? after(now, Duration.toMillis(one.delay)) : now)
+  }
+  const acknowledgeRun = (from: Position, to: Position): void => {
+    const range = [subscription, from, subscription, to] as const
+    // A sum always has a row.
+    const [count, inline, events] = sql.row<[number, number, number]>(sumOfRun, ...range)!
+    rows += count
+    bytes += events > 0 ? inline + sql.row<[number]>(bytesOfRun, ...range)![0] : inline
+    if (events > 0) removeRows(sql, "deliveries", subscription, from, to)
+    else if (count > 0) sql.run(removeRun, ...range)
+  }
+
+  const inOrder: Array<Position> = []
+  for (const one of settled) {
+    if (one._tag === "Again" || one._tag === "Aside") setAside(one)
+    else if (one._tag === "DeadLettered" || one.lane !== undefined) end(one)
+    else inOrder.push(one.position)
+  }
+  for (const [from, to] of runs(inOrder)) acknowledgeRun(from, to)
+
+  let until = waitUntil
+  if (wait !== undefined) {
+    const { attempts, delay } = wait
+    // The end of a wait, be it now, is an arrival of all that is stored.
+    if (attempts > 0 || failed > 0) comesDue = now
+    until = attempts > 0 ? after(now, Duration.toMillis(delay)) : 0
+    sql.run(setWait, attempts, attempts, now, until, subscription)
+  }
+  comesDue = Math.max(comesDue, until)
+  const nextDue = until > now ? until : Math.min(dueAt ?? Number.POSITIVE_INFINITY, comesDue)
+  if (nextDue !== dueAt && nextDue !== Number.POSITIVE_INFINITY)
+    sql.run("UPDATE leases SET due_at = ? WHERE subscription = ?", nextDue, subscription)
+  const wakes = comesDue <= now ? 1 : 0
+  if (rows + wakes > 0) sql.run(countOut, rows, bytes, deadLetters, wakes, subscription)
+  return true
+}
+
+// internals
+
+/** What has left its place. */
+type Left = readonly [event: Position, attempts: number]
+
+const held = "SELECT due_at, wait_until, attempts FROM leases WHERE subscription = ? AND epoch = ? AND owner = ?"
+const countOut = `UPDATE leases SET pending = pending - ?, bytes = bytes - ?, dead_letters = dead_letters + ?,
+  wakes = wakes + ? WHERE subscription = ?`
+const setWait = `UPDATE leases SET attempts = ?, first_failed_at = iif(? > 0, ifnull(first_failed_at, ?), NULL),
+  wait_until = ? WHERE subscription = ?`
+const run = `id BETWEEN ${rowAt("?")} AND ${rowAt("?")}`
+const sumOfRun = `SELECT count(*), total(length(payload)), count(event) FROM deliveries WHERE ${run}`
+const bytesOfRun = `SELECT total(length(payload)) FROM events WHERE position IN (SELECT event FROM deliveries WHERE ${run})`
+const removeRun = `DELETE FROM deliveries WHERE ${run}`
+const byId = `id = ${rowAt("?")}`
+const removeOne = `DELETE FROM deliveries WHERE ${byId}`
+const inOrderAt = `SELECT event, attempts FROM deliveries WHERE ${byId}`
+const eventOfDelivery = `INSERT INTO events SELECT ?, topic, content_type, trace, written_at, payload FROM deliveries
+  WHERE ${byId}`
+const asideAt = `SELECT 1 FROM delayed WHERE ${byId} AND lane = ?`
+const insertAside = `INSERT INTO delayed (id, subscription, lane, event, attempts) VALUES (${rowAt("?")}, ?, ?, ?, ?)`
+const again = `UPDATE delayed SET attempts = ?, first_failed_at = ifnull(first_failed_at, ?) WHERE ${byId}`
+const leave = `DELETE FROM delayed WHERE ${byId} AND lane = ? RETURNING event, attempts, due_at`
+const clearDue = "UPDATE delayed SET due_at = NULL WHERE subscription = ? AND lane = ? AND due_at IS NOT NULL"
+const firstOf = `SELECT ${positionOf} FROM delayed WHERE subscription = ? AND lane = ? ORDER BY id LIMIT 1`
+const setFirstDue = `UPDATE delayed SET due_at = ?
+  WHERE id = (SELECT id FROM delayed WHERE subscription = ? AND lane = ? ORDER BY id LIMIT 1)`
+const insertDeadLetter = `INSERT INTO dead_letters VALUES (${rowAt("?")}, ?, ?, ?, ?, ?, ?)`

@@ -1,0 +1,114 @@
+/** Exchanges and subscriptions within one transaction. */
+import type { Definition, Millis, State, Subscription, SubscriptionId, Which } from "../../EventStore.ts"
+import { blob, type Sql } from "./prepared.ts"
+import { ofSubscription, rowAt } from "./sqliteSchema.ts"
+
+/** Makes an exchange, and sets its retention in milliseconds, if there is one. Answers its id. */
+export const openExchange = (sql: Sql, name: string, retention?: number): number => {
+  sql.run("INSERT OR IGNORE INTO exchanges (name, retention) VALUES (?, 0)", name)
+  if (retention !== undefined) sql.run("UPDATE exchanges SET retention = ? WHERE name = ?", retention, name)
+  // It was made, or there before.
+  return sql.row<[number]>("SELECT id FROM exchanges WHERE name = ?", name)![0]
+}
+
+export const defineSubscriptions = (
+  sql: Sql,
+  name: string,
+  definitions: ReadonlyArray<Definition>,
+  now: Millis
+): ReadonlyArray<Subscription> => {
+  const exchange = openExchange(sql, name)
+  return definitions.flatMap((one) => {
+    define(sql, exchange, one, now)
+    return listSubscriptions(sql, { exchange: name, tenant: one.tenant ?? "", name: one.name })
+  })
+}
+
+/** Answers how many there are. */
+export const setState = (sql: Sql, which: Which, state: State, reason: string | undefined, now: Millis): number => {
+  const { values, where } = selected(which)
+  const those = `WHERE subscription IN (SELECT id FROM subscriptions ${where})`
+  sql.run(`${setActive} ${those}`, state === "active" ? 1 : 0, now, ...values)
+  return sql.run(`${setStateOf} ${where}`, state, now, state, reason ?? null, ...values)
+}
+
+/** Drops subscriptions at once: what is stored for them is not found any more, and left to `sweep`. */
+export const dropSubscriptions = (sql: Sql, which: Which): number => {
+  const { values, where } = selected(which)
+  const found = sql.rows<[SubscriptionId, pending: number]>(`${pendingOf} ${where}`, ...values)
+  for (const [id] of found) for (const statement of dropping) sql.run(statement, id)
+  return found.reduce((sum, [, pending]) => sum + pending, 0)
+}
+
+export const listSubscriptions = (sql: Sql, which: Which): ReadonlyArray<Subscription> => {
+  const { values, where } = selected(which)
+  return sql
+    .rows<Row>(`${columns} ${where} ORDER BY tenant, name`, ...values)
+    .map(([id, tenant, name, topics, data, state, reason, since]) => ({
+      id,
+      exchange: which.exchange,
+      tenant,
+      name,
+      // What `define` has put there.
+      topics: JSON.parse(topics) as ReadonlyArray<string>,
+      data: data ?? undefined,
+      state,
+      reason: reason ?? undefined,
+      since
+    }))
+}
+
+// internals
+
+type Row = readonly [SubscriptionId, string, string, topics: string, Uint8Array | null, State, string | null, Millis]
+
+const define = (sql: Sql, exchange: number, definition: Definition, now: Millis): void => {
+  const { data, name, start, tenant = "", topics } = definition
+  const values = [JSON.stringify(topics), data === undefined ? 0 : 1, data ?? null] as const
+  const found = sql.row<[SubscriptionId]>(byName, exchange, tenant, name)?.[0]
+  // An insert answers the id.
+  const id = found ?? sql.row<[SubscriptionId]>(insert, exchange, tenant, name, now, ...values)![0]
+  if (found === undefined) sql.run("INSERT INTO leases (subscription) VALUES (?)", id)
+  else {
+    sql.run(removeRoutes, id)
+    sql.run(update, ...values, id)
+  }
+  for (const pattern of topics) sql.run(insertRoute, exchange, tenant, pattern, id)
+  if (found !== undefined || start !== "oldest") return
+  // Deliveries of all retained events that match, at their own positions.
+  const count = sql.run(fill, id, exchange, tenant, now, values[0])
+  sql.run(`UPDATE uses SET count = count + 1 WHERE event IN ${filled}`, id, id)
+  if (count > 0) sql.run(setFilled, count, now, id, id, id)
+}
+
+const selected = ({ exchange, name, tenant }: Which) => ({
+  where: `WHERE exchange = (SELECT id FROM exchanges WHERE name = ?)
+    ${tenant === undefined ? "" : "AND tenant = ?"} ${name === undefined ? "" : "AND name = ?"}`,
+  values: [exchange, tenant, name].filter((value) => value !== undefined)
+})
+
+const columns = "SELECT id, tenant, name, topics, data, state, reason, since FROM subscriptions"
+const byName = "SELECT id FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ?"
+const pendingOf = "SELECT id, pending FROM subscriptions JOIN leases ON subscription = id"
+const insert = `INSERT INTO subscriptions (exchange, tenant, name, state, since, topics, data)
+  VALUES (?, ?, ?, 'active', ?, ?, CASE WHEN ? THEN ${blob} END) RETURNING id`
+const update = `UPDATE subscriptions SET topics = ?, data = CASE WHEN ? THEN ${blob} END WHERE id = ?`
+const insertRoute = "INSERT OR IGNORE INTO routes VALUES (?, ?, ?, ?)"
+const removeRoutes = `DELETE FROM routes WHERE (exchange, tenant, pattern, subscription) IN
+  (SELECT exchange, tenant, value, s.id FROM subscriptions s, json_each(topics) WHERE s.id = ?)`
+const dropping = [
+  removeRoutes,
+  "DELETE FROM leases WHERE subscription = ?",
+  "DELETE FROM subscriptions WHERE id = ?",
+  "INSERT INTO dropped VALUES (?)"
+]
+const setActive = `UPDATE leases SET active = ?, wait_until = 0, attempts = 0, first_failed_at = NULL, wakes = wakes + 1,
+  due_at = CASE WHEN pending > 0 OR owner IS NOT NULL THEN ? END`
+const setStateOf = "UPDATE subscriptions SET since = iif(state = ?, since, ?), state = ?, reason = ?"
+const fill = `INSERT INTO deliveries (id, event) SELECT ${rowAt("event")}, event
+  FROM exchanges x JOIN uses u ON u.exchange = x.id JOIN events e ON e.position = event
+  WHERE x.id = ? AND tenant = ? AND u.written_at > ? - retention AND EXISTS (SELECT 1 FROM json_each(?)
+    WHERE value IN ('*', nullif(topic, '')) OR (value LIKE '%/*' AND value = substr(topic, 1, length(value) - 1) || '*'))`
+const filled = `(SELECT event FROM deliveries WHERE ${ofSubscription})`
+const setFilled = `UPDATE leases SET pending = ?, due_at = ?,
+  bytes = (SELECT total(length(payload)) FROM events WHERE position IN ${filled}) WHERE subscription = ?`

@@ -110,12 +110,12 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     begin,
     Effect.all([Deferred.await(closing), report.finish], { concurrency: "unbounded", discard: true })
   )
-  return {
-    ...makeSink<A, WriteError>({
-      node,
-      write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
-      writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
-    }),
+  const written = makeSink<A, WriteError>({
+    node,
+    write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
+    writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
+  })
+  return Object.assign(written, {
     pending: Effect.flatMap(served.id, (id) => Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)),
     flush: served.flush,
     shutdown: Effect.suspend(() => {
@@ -129,7 +129,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
       served.id,
       Effect.map(store.list(itself), ([found]) => found ?? gone)
     )
-  }
+  })
 }, Effect.uninterruptible)
 
 /** What a queue is whose subscription was dropped. */

@@ -1,5 +1,5 @@
 /** The deliveries of a subscription that are with this process: taken from the store, and not removed from it yet. */
-import type { Delivery, Limits, Position, Settled } from "../EventStore.ts"
+import type { Delivery, Limits, Position, Settled } from "./port/records.ts"
 
 export interface Row<out A> {
   readonly position: Position

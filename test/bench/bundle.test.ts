@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { entrySizes } from "./bundle.ts"
 
 /** The goal is 12 kB: the bound goes down with the code, and never up. */
-const maxKilobytesOfCore = 16.9
+const maxKilobytesOfCore = 15.9
 
 describe("the bundle", () => {
   it(`has at most ${maxKilobytesOfCore} kB of the core's own code, gzipped`, async () => {

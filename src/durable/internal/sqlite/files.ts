@@ -46,16 +46,17 @@ export const isOfSystem = (error: unknown): error is Error & { readonly code: st
 
 export const unreadable = (code: string, path: string): string => `the file cannot be read (${code}): ${path}`
 
-const identity = ({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string => `${dev}:${ino}`
-
 /** Which file a path leads to; nothing when there is none. */
 export const fileAt = (path: string): string | undefined => {
   const found = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return found === undefined ? undefined : identity(found)
+  return found === undefined ? undefined : `${found.dev}:${found.ino}`
 }
 
 /** Which file a descriptor belongs to. */
-export const fileOf = (descriptor: number): string => identity(fstatSync(descriptor, { bigint: true }))
+export const fileOf = (descriptor: number): string => {
+  const { dev, ino } = fstatSync(descriptor, { bigint: true })
+  return `${dev}:${ino}`
+}
 
 /** Which files are at the paths. */
 export const filesAt = (filename: string): Files => {
@@ -64,21 +65,24 @@ export const filesAt = (filename: string): Files => {
 }
 
 /** The first of the files that is not at its path. */
-export const displaced = (filename: string, { base, database, shm, wal }: Files): Displaced | undefined =>
-  displacedAt("database", filename, database) ??
-  displacedAt("wal", `${base}-wal`, wal) ??
-  displacedAt("shm", `${base}-shm`, shm)
-
-const displacedAt = (part: Part, path: string, opened: string | undefined): Displaced | undefined => {
-  try {
-    const found = fileAt(path)
-    if (found === opened) return undefined
-    const what = found === undefined ? "the file is not there any more" : "another file has come into its place"
-    return { part, detail: `${what}: ${path}` }
-  } catch (error) {
-    if (!isOfSystem(error)) throw error
-    return { part, detail: unreadable(error.code, path), cause: error }
+export const displaced = (filename: string, { base, database, shm, wal }: Files): Displaced | undefined => {
+  const opened = [
+    ["database", filename, database],
+    ["wal", `${base}-wal`, wal],
+    ["shm", `${base}-shm`, shm]
+  ] as const
+  for (const [part, path, file] of opened) {
+    try {
+      const found = fileAt(path)
+      if (found === file) continue
+      const what = found === undefined ? "the file is not there any more" : "another file has come into its place"
+      return { part, detail: `${what}: ${path}` }
+    } catch (error) {
+      if (!isOfSystem(error)) throw error
+      return { part, detail: unreadable(error.code, path), cause: error }
+    }
   }
+  return undefined
 }
 
 const chunkSize = 1024 * 1024

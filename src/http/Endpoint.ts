@@ -112,11 +112,6 @@ export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "dr
   readonly maxRetryAfter?: Duration.Input | undefined
   /** For how long no request may have been accepted until the endpoint is disabled: without it, that never happens. */
   readonly disableAfter?: Duration.Input | undefined
-  /**
-   * Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. When it
-   * succeeds, the event is delivered for the part above. Without it the write fails with the reason `Disabled`.
-   */
-  readonly onDisabled?: ((event: A) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -250,8 +245,8 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
   })
 
 /**
- * An endpoint without the queue: its writes end when the receiver, or `onDisabled`, has taken the event. They fail with what
- * no attempt can deliver, and without `onDisabled` with the reason `Disabled` while the endpoint is disabled.
+ * An endpoint without the queue: its writes end when the receiver has taken the event. They fail with what no attempt can
+ * deliver, and with the reason `Disabled` while the endpoint is disabled.
  *
  * @category models
  * @since 0.1.0
@@ -264,13 +259,13 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  *
  * **Details**
  *
- * Below a durable part leave `onDisabled` out. While the endpoint is disabled the part keeps its events and pauses in the
- * store, until `enable` and the part's `resume`; or it moves them to the dead letters, where its own `onDisabled` says so.
+ * While the endpoint is disabled a durable part keeps its events and pauses in the store, until `enable` and the part's
+ * `resume`; or it moves them to the dead letters, where its `onDisabled` says so.
  *
  * **Gotchas**
  *
  * A queue in memory between a durable part and its receiver would undo what it is for: an event leaves the store when the
- * write below has succeeded. So does an `onDisabled` that succeeds before the event is stored elsewhere: that event is lost.
+ * write below has succeeded.
  *
  * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
  *
@@ -308,7 +303,7 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
 export const unqueued = <A>(
   options: UnqueuedOptions<A>
 ): Effect.Effect<Unqueued<A>, Invalid, HttpClient | Scope.Scope> =>
-  Effect.flatMap(assemble(options), ({ sink, state }) =>
+  Effect.flatMap(assemble({ ...options, onDisabled: undefined }), ({ sink, state }) =>
     Effect.map(filtered(sink, options), (self) => ({ ...self, ...controlsOf(state) }))
   )
 
@@ -392,7 +387,9 @@ const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: Unque
   ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
 
 /** What is below the queue: posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
-const assemble = Effect.fnUntraced(function* <A>(options: UnqueuedOptions<A>) {
+const assemble = Effect.fnUntraced(function* <A>(
+  options: UnqueuedOptions<A> & { readonly onDisabled: ((event: A) => Effect.Effect<void>) | undefined }
+) {
   const { name, onDisabled, transformClient } = options
   const { classification = defaults.classification } = options
   const { backoff = defaults.backoff, threshold = defaults.threshold } = options

@@ -36,7 +36,6 @@ const answering = (status: (n: number) => number) => {
 }
 
 const opened = (status: (n: number) => number, options: Partial<Endpoint.UnqueuedOptions<Order>> = {}) => {
-  const diverted: Array<string> = []
   const { layer, requests } = answering(status)
   return Effect.map(
     Endpoint.unqueued<Order>({
@@ -44,10 +43,9 @@ const opened = (status: (n: number) => number, options: Partial<Endpoint.Unqueue
       name: "orders",
       url: "http://receiver.test/",
       envelope: Envelope.json(Order),
-      onDisabled: ({ id }) => Effect.sync(() => void diverted.push(id)),
       ...options
     }).pipe(Effect.provide(layer)),
-    (endpoint) => ({ endpoint, diverted, requests })
+    (endpoint) => ({ endpoint, requests })
   )
 }
 
@@ -87,10 +85,10 @@ describe("unqueued", () => {
 
   it.effect("a receiver that is gone disables it, and enable lets it deliver again; its metrics say so", () =>
     Effect.gen(function* () {
-      const { diverted, endpoint, requests } = yield* opened((n) => (n === 1 ? 410 : 200))
-      yield* endpoint.write(order(1))
-      yield* endpoint.write(order(2))
-      assert.deepStrictEqual([diverted, requests], [["order-1", "order-2"], ["order-1"]])
+      const { endpoint, requests } = yield* opened((n) => (n === 1 ? 410 : 200))
+      yield* Effect.flip(endpoint.write(order(1)))
+      yield* Effect.flip(endpoint.write(order(2)))
+      assert.deepStrictEqual(requests, ["order-1"])
       assert.strictEqual((yield* endpoint.state)._tag, "Disabled")
       assert.match(yield* PrometheusMetrics.format(), /disabled\{endpoint="orders"\} 1/)
       yield* endpoint.enable
@@ -100,12 +98,10 @@ describe("unqueued", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
-  describe("without onDisabled", () => {
-    const undiverted = { onDisabled: undefined }
-
+  describe("while it is disabled", () => {
     it.effect("a write fails with Disabled from the answer that disabled it until it is enabled", () =>
       Effect.gen(function* () {
-        const { endpoint, requests } = yield* opened((n) => (n === 1 ? 410 : 200), undiverted)
+        const { endpoint, requests } = yield* opened((n) => (n === 1 ? 410 : 200))
         yield* TestClock.adjust("5 seconds")
         for (const event of [order(1), order(2)]) {
           const error = yield* Effect.flip(endpoint.write(event))
@@ -126,7 +122,7 @@ describe("unqueued", () => {
 
     it.effect("a write that waits for its next attempt fails when it is disabled by hand, and so do later ones", () =>
       Effect.gen(function* () {
-        const { endpoint, requests } = yield* opened(() => 503, undiverted)
+        const { endpoint, requests } = yield* opened(() => 503)
         const writing = yield* Effect.forkChild(Effect.flip(endpoint.write(order(1))))
         yield* settle
         assert.strictEqual(requests.length, 10)
@@ -143,7 +139,7 @@ describe("unqueued", () => {
 
     it.effect("a write of several is committed for none of them", () =>
       Effect.gen(function* () {
-        const many = { ...undiverted, envelope: Envelope.ndjson(Order), maxEvents: 10 }
+        const many = { envelope: Envelope.ndjson(Order), maxEvents: 10 }
         const { endpoint, requests } = yield* opened(() => 410, many)
         const error = yield* Effect.flip(EventSink.writeAll(endpoint, [order(1), order(2)]))
         assert.strictEqual(error._tag === "HttpSinkError" && error.reason._tag, "Disabled")
@@ -171,7 +167,7 @@ describe("unqueued", () => {
         ([, options, refused]) =>
           Effect.gen(function* () {
             let status = 410
-            const { endpoint, requests } = yield* opened(() => status, { ...undiverted, ...options })
+            const { endpoint, requests } = yield* opened(() => status, options)
             const queue = yield* DurableQueue.make({ name: "orders", schema: Order })(endpoint)
             yield* EventSink.writeAll(queue, [order(1), order(2), order(3)])
             yield* Effect.repeat(Effect.andThen(TestClock.adjust("10 millis"), queue.state), {
@@ -196,7 +192,7 @@ describe("unqueued", () => {
       ] as const)("or dead-letters three events that are sent %s", ([, options, refused]) =>
         Effect.gen(function* () {
           let status = 410
-          const { endpoint, requests } = yield* opened(() => status, { ...undiverted, ...options })
+          const { endpoint, requests } = yield* opened(() => status, options)
           const queue = yield* DurableQueue.make({ name: "orders", schema: Order, onDisabled: "dead-letter" })(endpoint)
           yield* EventSink.writeAll(queue, [order(1), order(2), order(3)])
           yield* queue.flush

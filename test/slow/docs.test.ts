@@ -96,10 +96,9 @@ describe("the documentation", () => {
     expect(unknown.map(({ file, line, mark }) => `${file}:${line} ${mark}`)).toEqual([])
   })
 
-  it("no program has a part in memory beside a durable one that is not marked, or an onDisabled function below one", () => {
+  it("no program has a part in memory beside a durable one that is not marked", () => {
     const durable = /\bDurable(?:Queue|Broadcaster)\.(?:make|layer|subscribe|writer)/
-    // `onDisabled` of a durable part is a word
-    const inMemory = /\b(?:EventQueue|EventChannel|Broadcaster|Endpoint)\.(?:make|layer)\b|\bonDisabled\b(?!: ")/
+    const inMemory = /\b(?:EventQueue|EventChannel|Broadcaster|Endpoint)\.(?:make|layer)\b/
     const unsafe = fences.filter(
       ({ code, mark }) =>
         mark === "" && durable.test(code) && inMemory.test(code) && !code.includes("EventSink.acknowledgeFromMemory")

@@ -446,6 +446,16 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: ["Property 'onDisabled' is missing"]
   },
   {
+    title: "an endpoint without a queue that would hand its events to a function, and acknowledge them",
+    right: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope })`,
+    wrong: `
+      declare const envelope: Envelope.Envelope<Order>
+      Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope, onDisabled: () => Effect.void })`,
+    says: ["'onDisabled' does not exist in type"]
+  },
+  {
     title: "a strategy for fewer errors than the sink has",
     right: `
       declare const strategy: RetryStrategy.RetryStrategy<Refused | Timeout>

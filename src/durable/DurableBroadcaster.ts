@@ -24,7 +24,7 @@ import { fromSource, type Source } from "../internal/sink.ts"
 import { EventStore, type EventStoreError, type Subscription as StoredSubscription } from "./EventStore.ts"
 import { closeTogether } from "./internal/closeTogether.ts"
 import type { DeadLetters } from "./internal/deadLetters.ts"
-import { type DurableWriteError, NoTopics } from "./internal/error.ts"
+import { type DurableWriteError, NoTopics, type NotDelivering } from "./internal/error.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
 import { type Exchange, makeDurableBroadcaster } from "./internal/makeDurableBroadcaster.ts"
 import type { Remaining } from "./internal/makeSubscription.ts"
@@ -32,7 +32,7 @@ import { makeWriter } from "./internal/makeWriter.ts"
 import { serverOf } from "./internal/servers.ts"
 
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
-export { DurableWriteError, NoTopics, Unencodable } from "./internal/error.ts"
+export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
 
 /** The key of what the functions of this module do to a broadcaster. */
@@ -55,10 +55,10 @@ export interface DurableBroadcaster<in out A> extends AcknowledgingSink<A, Durab
   /** The subscriptions of the exchange, whichever process serves them. */
   readonly subscriptions: Effect.Effect<ReadonlyArray<StoredSubscription>, EventStoreError>
   /**
-   * Waits until every event that was stored before this call is delivered or among the dead letters, for every subscription
-   * that is active, by any process. It waits on while no process serves one.
+   * Waits until every event that was stored before this call is delivered or among the dead letters, for every subscription,
+   * by any process. Fails with `NotDelivering` where events wait for one that is paused, disabled, or served by no process.
    */
-  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
 }
 
 /**
@@ -142,8 +142,8 @@ export interface Subscription<out A> {
   readonly node: SinkNode
   /** How many events wait for it, of all processes that write. */
   readonly pending: Effect.Effect<number, EventStoreError>
-  /** Waits until what was stored for it before this call is delivered or among the dead letters. */
-  readonly flush: Effect.Effect<void, EventStoreError>
+  /** Waits until what was stored for it before this call is delivered or among the dead letters, as the broadcaster's does. */
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   /** Ends the delivery by this process; the subscription stays, and another process may serve it. Memoised. */
   readonly shutdown: Effect.Effect<Remaining<A>>
 }

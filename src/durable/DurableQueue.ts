@@ -19,7 +19,7 @@ import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
 import { defineOne } from "./internal/defineOne.ts"
-import type { DurableWriteError } from "./internal/error.ts"
+import type { DurableWriteError, NotDelivering } from "./internal/error.ts"
 import { guarded } from "./internal/guarded.ts"
 import { type DeadLetters, makeDeadLetters } from "./internal/deadLetters.ts"
 import { serverOf } from "./internal/servers.ts"
@@ -31,7 +31,7 @@ import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
 import { EventStore, type EventStoreError, type Subscription } from "./EventStore.ts"
 
-export { DurableWriteError, Unencodable } from "./internal/error.ts"
+export { DurableWriteError, NotDelivering, Unencodable } from "./internal/error.ts"
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
 
@@ -45,10 +45,11 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
   /** How many events are stored and not yet acknowledged, of all processes that write. */
   readonly pending: Effect.Effect<number, EventStoreError>
   /**
-   * Waits until every event that was stored before this call is delivered or among the dead letters, by any process. It
-   * waits on while no process delivers, as after the close, or while delivery is paused in front of an event.
+   * Waits until every event that was stored before this call is delivered or among the dead letters, by any process. Fails
+   * with `NotDelivering` where events wait while the queue is paused or disabled, or while no process delivers it, as after
+   * the close and in front of an event that pauses delivery.
    */
-  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   /**
    * Stops accepting, waits for events in flight until `drainTimeout`, releases the lease, and answers how much remains.
    * Memoised: every call waits for the same close. An interruption of a call interrupts only its waiting.

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Data, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Context, Data, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { EventQueue, EventSink, ExponentialBackoff, RetryingSink, SinkGraph } from "effect-events"
 import { DurableBroadcaster, DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -33,6 +33,14 @@ const started = (
       options: DurableBroadcaster.SubscriptionOptions<number>
     ) => inProcess(DurableBroadcaster.subscribe(orders, sink, options))
     return { orders, subscribe, inProcess, spy, close: Scope.close(scope, Exit.void) }
+  })
+
+/** How a flush fails that does not end by itself. */
+const failureOf = <E>(flush: Effect.Effect<void, E>) =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(Effect.flip(flush))
+    yield* TestClock.adjust("1 minute")
+    return yield* Fiber.join(fiber)
   })
 
 const pendingOf = (memory: MemoryStore.Memory) =>
@@ -204,8 +212,13 @@ describe("DurableBroadcaster", () => {
       assert.deepStrictEqual(receiver.received, [1])
       const [found] = yield* orders.subscriptions
       assert.deepInclude(found, { name: "audit", state: "paused", reason: "maintenance", since: 0 })
-      // There is nothing to wait for: a paused subscription is not flushed.
-      yield* orders.flush
+      const failure = yield* failureOf(orders.flush)
+      assert.deepInclude(failure, {
+        exchange: "orders",
+        subscription: "audit",
+        reason: "Paused",
+        detail: "maintenance"
+      })
       assert.isTrue(yield* DurableBroadcaster.resume(other.orders, "audit"))
       yield* orders.flush
       assert.deepStrictEqual(receiver.received, [1, 2, 3])
@@ -260,6 +273,68 @@ describe("DurableBroadcaster", () => {
         assert.isTrue(lines[0]?.line.includes("audit"))
       })
     )
+  )
+
+  it.effect("a subscription that no process serves is in health with what waits, until one serves it", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders, subscribe } = yield* started(memory)
+      const { shutdown } = yield* subscribe(yield* TestSink.recording<number>(), { name: "audit" })
+      yield* shutdown
+      yield* EventSink.writeAll(orders, [1, 2])
+      yield* TestClock.adjust("1 minute")
+      const [, unserved, ...others] = yield* SinkGraph.health(orders)
+      assert.deepInclude(unserved, { kind: "Subscription", name: "audit", state: "closed", pending: 2 })
+      assert.deepInclude(unserved?.lastError, { _tag: "NotDelivering", reason: "Unserved" })
+      assert.lengthOf(others, 0)
+      yield* subscribe(yield* TestSink.recording<number>(), { name: "audit" })
+      yield* orders.flush
+      const states = (yield* SinkGraph.health(orders))
+        .slice(0, 2)
+        .map(({ kind, pending, state }) => [kind, state, pending])
+      assert.deepStrictEqual(states, [
+        ["DurableBroadcaster", "open", 0],
+        ["Subscription", "open", 0]
+      ])
+    }).pipe(quiet)
+  )
+
+  it.effect(
+    "a flush fails where no process serves a subscription for which events wait, and not during a takeover",
+    () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const first = yield* started(memory)
+        const { shutdown } = yield* first.subscribe(yield* TestSink.recording<number>(), { name: "audit" })
+        yield* shutdown
+        yield* first.orders.write(1)
+        assert.deepInclude(yield* failureOf(first.orders.flush), { subscription: "audit", reason: "Unserved" })
+        const flushing = yield* Effect.forkChild(first.orders.flush)
+        yield* TestClock.adjust("4 seconds")
+        const second = yield* started(memory)
+        const receiver = yield* TestSink.recording<number>()
+        yield* second.subscribe(receiver, { name: "audit" })
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.join(flushing)
+        assert.deepStrictEqual(receiver.received, [1])
+      }).pipe(quiet)
+  )
+
+  it.effect("a flush fails for a subscription that is paused while others make progress all the time", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders, subscribe } = yield* started(memory)
+      for (const name of ["audit", "billing"]) yield* subscribe(yield* TestSink.recording<number>(), { name })
+      yield* DurableBroadcaster.pause(orders, "audit")
+      yield* orders.write(1)
+      const flushing = yield* Effect.forkChild(Effect.flip(orders.flush))
+      for (let i = 0; i < 20; i++) {
+        yield* orders.write(i)
+        yield* TestClock.adjust("50 millis")
+      }
+      assert.deepInclude(flushing.pollUnsafe()?._tag, "Success")
+      assert.deepInclude(yield* Fiber.join(flushing), { subscription: "audit", reason: "Paused" })
+    }).pipe(quiet)
   )
 
   it.effect("shows its subscriptions in pictures and health", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Schema } from "effect"
+import { Effect, Exit, Fiber, Schema } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
 import { DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -71,6 +71,27 @@ describe("DurableQueue", () => {
       yield* queue.writeSome!([1, 2])
       yield* queue.flush
       assert.strictEqual((yield* queue.deadLetters.list()).length, 2)
+    }).pipe(quiet)
+  )
+
+  it.effect("`flush` fails while the queue is paused, and after its close", () =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      const { queue } = yield* start(receiver)
+      yield* queue.pause("maintenance")
+      yield* queue.write(1)
+      const failures: Array<unknown> = []
+      const flushing = Effect.andThen(Effect.forkChild(Effect.flip(queue.flush)), (fiber) =>
+        Effect.andThen(TestClock.adjust("10 seconds"), Fiber.join(fiber))
+      )
+      failures.push(yield* flushing)
+      yield* queue.shutdown
+      yield* queue.resume
+      failures.push(yield* flushing)
+      assert.deepStrictEqual(
+        failures.map((one) => String(one)),
+        ['NotDelivering: "events": delivery is paused (maintenance)', 'NotDelivering: "events": no process delivers']
+      )
     }).pipe(quiet)
   )
 

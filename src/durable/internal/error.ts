@@ -35,6 +35,32 @@ export class DurableWriteError extends Data.TaggedError("DurableWriteError")<{
 }
 
 /**
+ * What waits for a subscription is not delivered: it is paused, or disabled for its receiver, in the store, which says why in
+ * `detail`; or no process has served it for 5 seconds. Nothing is lost: the events stay in the store.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotDelivering extends Data.TaggedError("NotDelivering")<{
+  /** The name of the broadcaster, or of the queue. */
+  readonly exchange: string
+  /** The name of the subscription: that of the queue for a queue. */
+  readonly subscription: string
+  readonly reason: "Paused" | "Disabled" | "Unserved"
+  readonly detail: string | undefined
+}> {
+  override get message(): string {
+    const of = this.subscription === this.exchange ? "" : `, subscription "${this.subscription}"`
+    const what = {
+      Paused: "delivery is paused",
+      Disabled: "the receiver is disabled",
+      Unserved: "no process delivers"
+    }[this.reason]
+    return `"${this.exchange}"${of}: ${what}${this.detail === undefined ? "" : ` (${this.detail})`}`
+  }
+}
+
+/**
  * A subscription has `topics`, and its broadcaster has no `topic`: no event would match.
  *
  * @category errors

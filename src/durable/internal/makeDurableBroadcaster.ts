@@ -7,16 +7,18 @@ import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { withoutConstruction } from "../../internal/context.ts"
-import { annotate } from "../../internal/failureLog.ts"
 import { edgeTo } from "../../internal/node.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import { type Definition, EventStore, type EventStoreError, type State, type Subscription } from "../EventStore.ts"
 import type { DeadLetters } from "./deadLetters.ts"
 import { makeDeadLetters } from "./deadLetters.ts"
+import type { NotDelivering } from "./error.ts"
 import { makeCodec } from "./eventCodec.ts"
+import { flush } from "./flush.ts"
 import { makeSubscription, type MadeSubscription, type Options as SubscriptionOptions } from "./makeSubscription.ts"
 import { makeWriter } from "./makeWriter.ts"
 import { serverOf } from "./servers.ts"
+import { makeUnserved } from "./unserved.ts"
 
 export interface Settings<in out A> {
   readonly name: string
@@ -47,13 +49,11 @@ export interface Exchange<in out A> {
   readonly setState: (name: string, state: State, reason: string | undefined) => Effect.Effect<boolean, EventStoreError>
   readonly drop: (name: string) => Effect.Effect<number, EventStoreError>
   readonly deadLetters: (name: string) => DeadLetters<A>
-  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
 }
 
 /** How often a broadcaster looks for subscriptions that no process serves. */
 const unservedInterval = "30 seconds"
-/** How often a flush polls for what other processes have delivered. */
-const flushPollInterval = "100 millis"
 
 export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: Settings<A>) {
   const { name, retention } = settings
@@ -65,6 +65,8 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
   const members = new Set<MadeSubscription<A>>()
   const progress = Latch.makeUnsafe()
   yield* store.open(name, retention === undefined ? {} : { retention })
+  const serves = (subscription: string) =>
+    Array.from(members).some((member) => member.node.name === subscription && member.serves())
   const writer = makeWriter<A>({
     ...settings,
     kind: "DurableBroadcaster",
@@ -72,9 +74,11 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     codec,
     addressOf: topic && ((event) => ({ topic: topic(event) })),
     ready: Effect.void,
-    downstream: () => Array.from(members, (member) => edgeTo(member, false)),
+    downstream: () => [...Array.from(members, (member) => edgeTo(member, false)), ...unserved.edges()],
     context
   })
+
+  const unserved = makeUnserved({ store, node: writer.node, serves })
 
   const list = store.list({ exchange: name })
   const idOf = (subscription: string) =>
@@ -84,43 +88,15 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
       id === undefined ? Effect.succeed(0) : Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)
     )
 
-  /** Logs, once, that events wait for a subscription that no process serves. */
-  const logged = new Set<string>()
-  let waited: ReadonlySet<string> = new Set()
-  const lookForUnserved = Effect.gen(function* () {
-    const served = new Set(Array.from(members, ({ node }) => node.name))
-    const waiting = new Set<string>()
-    for (const { id, name: subscription, state } of yield* list) {
-      if (state !== "active" || served.has(subscription)) continue
-      const figures = yield* store.figures(id)
-      if (figures === undefined || figures.owner !== undefined || figures.pending === 0) {
-        logged.delete(subscription)
-        continue
-      }
-      waiting.add(subscription)
-      if (!waited.has(subscription) || logged.has(subscription)) continue
-      logged.add(subscription)
-      yield* Effect.logWarning(
-        `no process serves the subscription "${subscription}" of "${name}", for which ${figures.pending} events wait`
-      ).pipe(annotate(writer.node.kind, name))
-    }
-    waited = waiting
-  })
   const looking = Effect.runForkWith(context)(
     // A store that fails is logged where events are written or delivered.
-    Effect.repeat(Effect.exit(lookForUnserved), Schedule.spaced(unservedInterval))
+    Effect.repeat(Effect.exit(unserved.look), Schedule.spaced(unservedInterval))
   )
 
-  const flush: Effect.Effect<void, EventStoreError> = Effect.gen(function* () {
-    const ids = (yield* list).filter(({ state }) => state === "active").map(({ id }) => id)
-    const through = new Map((yield* store.bounds(ids)).map(({ last, subscription }) => [subscription, last]))
-    while (through.size > 0) {
-      progress.closeUnsafe()
-      const bounds = new Map((yield* store.bounds([...through.keys()])).map((one) => [one.subscription, one.first]))
-      for (const [id, last] of through) if ((bounds.get(id) ?? Infinity) > last) through.delete(id)
-      if (through.size > 0) yield* Effect.timeoutOption(progress.await, flushPollInterval)
-    }
-  })
+  const flushing = flush(
+    { store, which: { exchange: name }, progress, serves },
+    Effect.map(list, (all) => all.map(({ id }) => id))
+  )
 
   const leave = (member: MadeSubscription<A>) =>
     Effect.tap(member.shutdown, () => Effect.sync(() => members.delete(member)))
@@ -153,7 +129,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
       Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => n > 0),
     drop: (subscription) => store.drop({ exchange: name, name: subscription }),
     deadLetters: (subscription) => makeDeadLetters(idOf(subscription), store, codec),
-    flush
+    flush: flushing
   }
   const close = Effect.gen(function* () {
     looking.interruptUnsafe()

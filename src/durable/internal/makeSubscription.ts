@@ -10,6 +10,7 @@ import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.
 import type { DeliveryServer } from "./deliveryServer.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
+import type { NotDelivering } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
 import { makeServed } from "./served.ts"
 
@@ -48,7 +49,8 @@ export interface Options<in out A, out E> {
 export interface MadeSubscription<out A> {
   readonly node: SinkNode
   readonly id: Effect.Effect<SubscriptionId, EventStoreError>
-  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly serves: () => boolean
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   readonly shutdown: Effect.Effect<Remaining<A>>
   /** Begins the shutdown, and does not wait. */
   readonly begin: () => void
@@ -98,6 +100,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     node,
     begin,
     id: served.id,
+    serves: served.serves,
     flush: served.flush,
     shutdown: Effect.suspend(() => {
       begin()

@@ -11,6 +11,8 @@ import type { SinkNode } from "../../internal/node.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
 import type { DeliveryServer } from "./deliveryServer.ts"
+import type { NotDelivering } from "./error.ts"
+import { flush } from "./flush.ts"
 import type { Serving } from "./serving.ts"
 import { makeSubscriber, type Options as SubscriberOptions } from "./subscriber.ts"
 
@@ -33,14 +35,14 @@ export interface Served<in out A> {
   /** The id, once the subscription is defined; an attempt to define it before. */
   readonly id: Effect.Effect<SubscriptionId, EventStoreError>
   readonly serving: () => Serving<A> | undefined
+  /** Whether this process delivers it, or will as soon as the store gives it the lease. */
+  readonly serves: () => boolean
   /** Waits until all that was stored before the call is settled, by any process. */
-  readonly flush: Effect.Effect<void, EventStoreError>
+  readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   /** Closes it and what ends beside it, and answers the events that are in flight still. */
   readonly close: (timeout: Duration.Duration, beside: Effect.Effect<void>) => Effect.Effect<ReadonlyArray<A>>
 }
 
-/** How often a flush polls for what another process has delivered. */
-const flushPollInterval = "250 millis"
 /** How often at most the size of a subscription is read, in milliseconds: some stores must count. */
 const refreshAfter = 5_000
 /** The delays before another attempt to define it, in milliseconds. */
@@ -117,6 +119,7 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     })
     serving.begin()
   })
+  const serves = () => !isClosing && serving?.subscriber.isOpen() !== false
   let delay = minDelay
   const beginning = Effect.runForkWith(context)(
     Effect.retry(
@@ -131,24 +134,19 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     )
   )
 
-  const flushed = (subscription: SubscriptionId, through: number): Effect.Effect<void, EventStoreError> =>
-    Effect.suspend(() => {
-      progress.closeUnsafe()
-      return Effect.flatMap(store.bounds([subscription]), ([bounds]) =>
-        (bounds === undefined || bounds.first > through) && serving?.rows.hasUpTo(through) !== true
-          ? Effect.void
-          : Effect.andThen(Effect.timeoutOption(progress.await, flushPollInterval), flushed(subscription, through))
-      )
-    })
-
   return {
     id,
     serving: () => serving,
-    flush: Effect.flatMap(id, (subscription) =>
-      Effect.flatMap(store.bounds([subscription]), ([bounds]) =>
-        // Positions grow, so nothing is before `last` any more once the first is behind it.
-        bounds === undefined ? Effect.void : flushed(subscription, bounds.last)
-      )
+    serves,
+    flush: flush(
+      {
+        store,
+        which: { exchange, tenant: definition.tenant ?? "", name: definition.name },
+        progress,
+        serves,
+        holds: (through) => serving?.rows.hasUpTo(through) === true
+      },
+      Effect.map(id, (subscription) => [subscription])
     ),
     close: (timeout, beside) =>
       Effect.suspend(() => {

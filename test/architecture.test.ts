@@ -53,7 +53,7 @@ const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
 
 const maxLines = 450
 /** How many modules a chain of imports may have, in all and from a module of the core on. */
-const maxChain = 11
+const maxChain = 10
 const maxChainOfCore = 7
 /** How much of the code of `src` one folder may have. */
 const maxShare = 0.42

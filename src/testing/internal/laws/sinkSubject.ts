@@ -4,7 +4,7 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { OnDropped, Undelivered } from "../../../Dropped.ts"
-import type { BatchSink, EventSink } from "../../../EventSink.ts"
+import type { BatchSink, EventSink } from "../../../internal/sink.ts"
 import type { TestError } from "../testError.ts"
 
 /**

@@ -226,6 +226,25 @@ describe("DurableBroadcaster", () => {
     }).pipe(quiet)
   )
 
+  it.effect("a subscription that is paused while more is to be taken delivers the rest after it is resumed", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders, subscribe } = yield* started(memory)
+      const receiver = yield* TestSink.make<number>((attempt, hold) => (attempt === 1 ? hold : Effect.void))
+      yield* subscribe(receiver, { name: "audit", batchSize: 2 })
+      yield* EventSink.writeAll(orders, range(1, 6))
+      yield* settle
+      yield* DurableBroadcaster.pause(orders, "audit")
+      yield* receiver.release
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(receiver.received, [1, 2])
+      assert.deepStrictEqual(pendingOf(memory), { audit: 4 })
+      yield* DurableBroadcaster.resume(orders, "audit")
+      yield* orders.flush
+      assert.deepStrictEqual(receiver.received, range(1, 6))
+    }).pipe(quiet)
+  )
+
   it.effect("a change of topics holds for later writes", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

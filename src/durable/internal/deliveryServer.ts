@@ -51,6 +51,8 @@ const standbyInterval = 1_000
  * many milliseconds.
  */
 const [fruitless, standbyPause] = [8, 250]
+/** A process that serves no more than these, and has all their leases, takes after a commit without a claim before. */
+const few = 8
 const never = { wall: Number.NEGATIVE_INFINITY, monotonic: Number.NEGATIVE_INFINITY }
 
 export const makeDeliveryServer = (store: Operations, context: Context.Context<never>): DeliveryServer => {
@@ -153,36 +155,53 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         nextClaim = now().monotonic + Math.max(1, delay)
       })
     })
+  /** Ends a lease that the store gives nothing for: it is lost, or its subscription is not active any more. */
+  const withdraw = Effect.fnUntraced(function* (owner: Owner, subscriber: Subscriber, { epoch, subscription }: Lease) {
+    const lease = { subscription, epoch }
+    yield* settleTurn.withPermits(1)(settleSome([subscriber]))
+    const isLost = (yield* store.settle(owner, [{ lease, settled: [] }])).length > 0
+    if (subscriber.lease()?.epoch !== epoch) return
+    isClaimDue = true
+    if (isLost) return subscriber.lost()
+    giveBack(lease)
+    subscriber.released()
+  })
   const take = (owner: Owner): Effect.Effect<void, EventStoreError> =>
     Effect.gen(function* () {
       const takeOne = (wanted: Wanted) => Effect.map(store.take(owner, [wanted]), ([taken]) => taken)
       // One that fails holds up no take.
       const failures: Array<EventStoreError> = []
-      for (const { before } of wanting) {
+      // What one of them wants from here on is for another take.
+      const all = [...wanting]
+      wanting.clear()
+      for (const { before } of all) {
         if (before === undefined) continue
         yield* Effect.catch(before(takeOne), (error) => Effect.sync(() => void failures.push(error)))
       }
       const wants: Array<readonly [Subscriber, Wanted]> = []
-      for (const one of wanting) {
+      for (const one of all) {
         const wanted = one.wanted()
         if (wanted !== undefined) wants.push([one, wanted])
       }
-      wanting.clear()
       const requests = wants.map(([, wanted]) => wanted)
       const [failure] = failures
       const failed = failure === undefined ? Effect.void : Effect.fail(failure)
       if (!isReadonlyArrayNonEmpty(requests)) return yield* failed
       yield* store.take(owner, requests).pipe(
         Effect.tapError(() => Effect.sync(() => wants.forEach(([one]) => void wanting.add(one)))),
-        Effect.map((taken) => {
+        Effect.flatMap((taken) => {
           const found = new Map(taken.map((one) => [one.subscription, one]))
+          const refused: Array<Effect.Effect<void, EventStoreError>> = []
           for (const [one, wanted] of wants) {
             const answer = found.get(one.id)
             // A lease that was given back or lost meanwhile has no use for the answer.
             if (one.lease()?.epoch !== wanted.epoch) continue
-            if (answer === undefined) one.lost()
-            else one.receive(answer, wanted)
+            if (answer === undefined) {
+              const again = () => void wanting.add(one)
+              refused.push(Effect.tapError(withdraw(owner, one, wanted), () => Effect.sync(again)))
+            } else one.receive(answer, wanted)
           }
+          return Effect.all(refused, { discard: true })
         })
       )
       yield* failed
@@ -304,8 +323,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   /** A listener polls at once, and again when listening broke: the loops log what is wrong with the store. */
   const changed = Effect.sync(() => {
     hasChanged = true
+    const open = all().filter((one) => one.isOpen())
     const rest = claimedAt + standbyPause - now().monotonic
-    if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
+    if (open.length <= few && open.every((one) => one.lease() !== undefined)) for (const one of open) one.woken()
+    else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
     else nextClaim = Math.min(nextClaim, now().monotonic + rest)
     wake()
     for (const one of [...all(), ...standbys]) one.changed()

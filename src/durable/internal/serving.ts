@@ -24,6 +24,8 @@ export interface Subscriber {
   readonly claimed: (claimed: Claimed) => void
   /** Another process has the lease: what was taken and is not in flight is forgotten. */
   readonly lost: () => void
+  /** The lease is given back: the same. */
+  readonly released: () => void
   /** Something may have arrived or come due. */
   readonly woken: () => void
   /** The leases of this process are its own for another while. */

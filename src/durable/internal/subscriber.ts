@@ -219,6 +219,17 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     return Effect.andThen(log.paused(`event ${position}: ${textOf(cause)}`), Effect.sync(giveBack))
   }
 
+  const released = () => {
+    lease = undefined
+    generation++
+    unsettled = []
+    // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
+    for (const row of rows.all()) if (row.outcome !== undefined && row.outcome !== "dropped") rows.forget(row)
+    evict()
+    for (const position of moving.keys()) moved(position)
+    resumed.closeUnsafe()
+  }
+
   let askedUnder = generation
   let reading: ((n: number, more: boolean) => void) | undefined
   const subscriber: Subscriber = {
@@ -237,16 +248,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       resumed.openUnsafe()
       ask()
     },
+    released,
     lost: () => {
       if (lease === undefined) return
-      lease = undefined
-      generation++
-      unsettled = []
-      // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
-      for (const row of rows.all()) if (row.outcome !== undefined && row.outcome !== "dropped") rows.forget(row)
-      evict()
-      for (const position of moving.keys()) moved(position)
-      resumed.closeUnsafe()
+      released()
       server.lost()
       run(log.leaseLost)
     },

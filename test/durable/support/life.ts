@@ -1,6 +1,6 @@
 /**
- * Random lives of a durable queue: processes over one memory that write, deliver, close and crash, lose their lease, and find
- * their store failing. At the end all is well, and each event must have arrived.
+ * Random lives of a durable queue: processes over one memory that write, deliver, pause, close and crash, lose their lease, and
+ * find their store failing. At the end all is well, and each event must have arrived.
  */
 import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -331,13 +331,21 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
       queueOf(memory).steal()
       world.leases++
       yield* queueOf(memory).release
-    } else {
+    } else if (world.chance(50)) {
       yield* Effect.forkDetach(Effect.exit(one.queue.deadLetters.replay("all")))
       yield* TestClock.adjust(500)
+    } else {
+      yield* Effect.forkDetach(Effect.exit(one.queue.pause()))
+      yield* world.write(one)
+      yield* TestClock.adjust(world.pick(1, 3_000))
+      yield* Effect.forkDetach(Effect.exit(running[world.pick(0, running.length - 1)]!.queue.resume))
     }
   }
   world.calm = true
   running.push(yield* start)
+  // Among the pauses that were not ended may be one that is to come.
+  yield* TestClock.adjust(5_000)
+  yield* Effect.forkDetach(running.at(-1)!.queue.resume)
   for (let second = 0; second < 120 && (second < 30 || eventsOf(memory).length > 0); second++)
     yield* TestClock.adjust(1_000)
   world.judge()

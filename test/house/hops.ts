@@ -58,7 +58,8 @@ export const hops: Effect.Effect<ReadonlyArray<Hops>, unknown> = Effect.gen(func
     Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true }))
   )
-  const store = SqliteStore.layer({ filename: join(folder, "events.db") })
+  // no poll of the file falls into an event
+  const store = SqliteStore.layer({ filename: join(folder, "events.db"), pollInterval: "1 minute" })
   const session = yield* profiler
   return yield* Effect.all([
     hopsOf(session, "EventQueue | sink", inMemory),

@@ -10,7 +10,7 @@ export interface Options {
   readonly store: Operations
   /** Has the subscriptions that are waited for. */
   readonly which: Which
-  /** Opens after every commit that this process knows of. */
+  /** Opens after each settlement, by this process or perhaps by another. */
   readonly progress: Latch.Latch
   /** Whether this process delivers a subscription of that name, under a lease or as soon as it gets one. */
   readonly serves: (name: string) => boolean

@@ -18,16 +18,17 @@ const defectOf = (operation: string) => (cause: unknown) =>
   )
 
 export const guarded = (store: Operations): Operations => {
-  const guard =
-    <Args extends ReadonlyArray<unknown>, A>(
-      operation: keyof Operations,
-      run: (...args: Args) => Effect.Effect<A, EventStoreError>
-    ) =>
-    (...args: Args): Effect.Effect<A, EventStoreError> =>
+  const guard = <Args extends ReadonlyArray<unknown>, A>(
+    operation: keyof Operations,
+    run: (...args: Args) => Effect.Effect<A, EventStoreError>
+  ) => {
+    const died = defectOf(operation)
+    return (...args: Args): Effect.Effect<A, EventStoreError> =>
       Effect.catchDefect(
         Effect.suspend(() => run(...args)),
-        defectOf(operation)
+        died
       )
+  }
   return {
     open: guard("open", store.open),
     define: guard("define", store.define),

@@ -39,7 +39,7 @@ export interface Exchange<in out A> {
     definition: Definition,
     options: Omit<
       SubscriptionOptions<A, E>,
-      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "changed" | "drainTimeout"
+      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "settled" | "drainTimeout"
     > & {
       readonly drainTimeout: Duration.Duration | undefined
     }
@@ -114,7 +114,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
           sink,
           codec,
           context,
-          changed: () => progress.openUnsafe()
+          settled: () => progress.openUnsafe()
         })
         members.add(member)
         // It stands when the store has it: what is written from then on is for it.

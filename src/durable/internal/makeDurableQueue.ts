@@ -72,6 +72,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     log,
     context,
     changed: () => writing.wake(),
+    settled: () => {},
     onSinkClosed: () => begin(),
     before:
       overflow !== "drop-oldest" || limits === undefined

@@ -42,8 +42,8 @@ export interface Options<in out A, out E> {
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
   readonly context: Context.Context<never>
-  /** Runs after every commit that this process knows of. */
-  readonly changed: () => void
+  /** Runs after each settlement, by this process or perhaps by another. */
+  readonly settled: () => void
 }
 
 export interface MadeSubscription<out A> {
@@ -81,6 +81,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     node,
     log,
     onSinkClosed: () => begin(),
+    changed: () => {},
     before: undefined
   })
   const close = Effect.gen(function* () {

@@ -18,7 +18,7 @@ import { makeSubscriber, type Options as SubscriberOptions } from "./subscriber.
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
-  "id" | "context" | "changed" | "before" | "disable"
+  "id" | "context" | "changed" | "settled" | "before" | "disable"
 > {
   readonly server: DeliveryServer
   readonly exchange: string
@@ -27,6 +27,8 @@ export interface Options<in out A, out E> extends Omit<
   readonly context: Context.Context<never>
   /** Runs after every commit that this process knows of. */
   readonly changed: () => void
+  /** Runs after each settlement, by this process or perhaps by another. */
+  readonly settled: () => void
   /** Comes before each take. */
   readonly before: ((serving: Serving<A>) => SubscriberOptions<A, E>["before"]) | undefined
 }
@@ -85,9 +87,14 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     // What was settled or stored while the store answered may be in the answer, or not.
     { until: () => isFresh || account.stored() === 0 }
   )
+  const progressed = () => {
+    progress.openUnsafe()
+    options.settled()
+  }
   const changed = () => {
     isFresh = false
-    progress.openUnsafe()
+    // It may be a settlement by the process that delivers.
+    if (serving?.subscriber.lease() === undefined) progressed()
     options.changed()
     if (refreshing !== undefined || isClosing) return
     // What waits is seen to be gone, however soon it goes. Many that are idle ask for nothing.
@@ -114,6 +121,10 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
       id: subscription,
       context: delivering,
       changed,
+      settled: () => {
+        progressed()
+        changed()
+      },
       before,
       disable
     })

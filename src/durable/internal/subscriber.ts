@@ -52,8 +52,10 @@ export interface Options<in out A, out E> {
   readonly disable: (reason: string) => Effect.Effect<unknown, EventStoreError>
   /** That of the drainers: with the delivery that they are in. */
   readonly context: Context.Context<never>
-  /** Runs after every commit that this process knows of, and after each settlement. */
+  /** Runs after every commit that this process knows of. */
   readonly changed: () => void
+  /** Runs after each settlement. */
+  readonly settled: () => void
   readonly onSinkClosed: () => void
   /** Comes before each take. */
   readonly before?: Subscriber["before"]
@@ -299,7 +301,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
         run(Effect.ensuring(log.deadLettered(dead.length), Effect.sync(go)))
       }
       if (options.before !== undefined) server.want(subscriber)
-      options.changed()
+      options.settled()
     },
     changed: () => {
       if (options.before !== undefined) server.want(subscriber)

@@ -105,7 +105,7 @@ export const makeDatabase = (filename: string): Database => {
     let committing = false
     let committed = false
     try {
-      const open = connected()
+      const open = current ?? connected()
       if ("_tag" in open) return open
       const { db, files, sql } = open
       const noRoom = kind === "write" ? keepRoom(open, grows) : undefined
@@ -217,9 +217,8 @@ export const makeDatabase = (filename: string): Database => {
     return { _tag, ...described(failure, filename), maybeCommitted, cause: error }
   }
 
-  /** The connection. A database that is gone is not made anew. */
+  /** A new connection. A database that is gone is not made anew. */
   const connected = (): Open | Failed => {
-    if (current !== undefined) return current
     const isGone = fileAt(filename) === undefined && connections > 0
     if (isGone) return failed("Disconnected", `the file is not there any more: ${filename}`)
     return connect()

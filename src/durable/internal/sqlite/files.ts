@@ -73,8 +73,8 @@ export const displaced = (filename: string, { base, database, shm, wal }: Files)
   ] as const
   for (const [part, path, file] of opened) {
     try {
-      const found = fileAt(path)
-      if (found === file) continue
+      const found = statSync(path, { bigint: true, throwIfNoEntry: false })
+      if (found === undefined ? file === undefined : `${found.dev}:${found.ino}` === file) continue
       const what = found === undefined ? "the file is not there any more" : "another file has come into its place"
       return { part, detail: `${what}: ${path}` }
     } catch (error) {

@@ -23,22 +23,20 @@ export interface Sql {
 export const makeSql = (db: DatabaseSync): Sql => {
   const statements = new Map<string, StatementSync>()
   const prepare = (text: string): StatementSync => {
-    let statement = statements.get(text)
-    if (statement === undefined) {
-      statement = db.prepare(text)
-      asArrays(statement)
-      statements.set(text, statement)
-    }
+    const statement = db.prepare(text)
+    asArrays(statement)
+    statements.set(text, statement)
     return statement
   }
   return {
-    run: (text, ...values) => Number(prepare(text).run(...values).changes),
+    run: (text, ...values) => Number((statements.get(text) ?? prepare(text)).run(...values).changes),
     // The columns that the caller names, here and below.
-    row: <A>(text: string, ...values: ReadonlyArray<Value>) => prepare(text).get(...values) as A | undefined,
+    row: <A>(text: string, ...values: ReadonlyArray<Value>) =>
+      (statements.get(text) ?? prepare(text)).get(...values) as A | undefined,
     rows: <A>(text: string, ...values: ReadonlyArray<Value>) =>
-      prepare(text).all(...values) as unknown as ReadonlyArray<A>,
+      (statements.get(text) ?? prepare(text)).all(...values) as unknown as ReadonlyArray<A>,
     each: <A>(text: string, ...values: ReadonlyArray<Value>) =>
-      prepare(text).iterate(...values) as unknown as Iterable<A>
+      (statements.get(text) ?? prepare(text)).iterate(...values) as unknown as Iterable<A>
   }
 }
 

@@ -89,11 +89,16 @@ describe("the store in memory", () => {
       yield* store.settle(other, [
         { lease: next!, settled: [{ _tag: "Again", position: 1, lane: 0, delay, attempts: 1 }] }
       ])
-      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], wait: 5000 })
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], inactive: [], wait: 5000 })
       yield* TestClock.adjust("4999 millis")
-      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], wait: 1 })
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [], inactive: [], wait: 1 })
       yield* TestClock.adjust("1 millis")
-      assert.deepStrictEqual(yield* store.claim(other, [id], 1), { acquired: [], woken: [id], wait: undefined })
+      assert.deepStrictEqual(yield* store.claim(other, [id], 1), {
+        acquired: [],
+        woken: [id],
+        inactive: [],
+        wait: undefined
+      })
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 

@@ -8,35 +8,15 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { reportTimeout, within } from "../../internal/deadline.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { EventStoreError, Lease, Operations, Owner, Settlement, SubscriptionId, Wanted } from "../EventStore.ts"
-import type { Subscriber } from "./serving.ts"
-
-export interface DeliveryServer {
-  readonly store: Operations
-  readonly register: (subscriber: Subscriber) => void
-  /** Settles what is left, runs `last` and releases the lease, in at most 5 seconds; `false` if the store did not settle. */
-  readonly unregister: (subscriber: Subscriber, last: Effect.Effect<unknown>) => Effect.Effect<boolean>
-  /** A lease was lost: the store may take this process for gone. */
-  readonly lost: () => void
-  /** Settles what a subscriber has, now. */
-  readonly flush: (subscriber: Subscriber) => Effect.Effect<void, EventStoreError>
-  /** A subscriber delivers nothing more under its lease, which another process may have. */
-  readonly giveBack: (lease: Lease) => void
-  /** A subscriber may have something to ask the store for. */
-  readonly want: (subscriber: Subscriber) => void
-  /** A subscriber has something to be settled: at once, or within 100 ms. */
-  readonly settle: (subscriber: Subscriber, atOnce: boolean) => void
-  /**
-   * Whether the process may have been paused for so long that another has its leases: nothing is delivered before a renewal.
-   */
-  readonly isStale: () => boolean
-}
+import { makeLoops } from "./loops.ts"
+import type { DeliveryServer, Subscriber } from "./serving.ts"
+import { makeSweeping } from "./sweeping.ts"
 
 /** How long a delivered event waits for its acknowledgement while others are in flight. */
 const acknowledgeDelay = "100 millis"
@@ -53,6 +33,10 @@ const standbyInterval = 1_000
 const [fruitless, standbyPause] = [8, 250]
 /** A process that serves no more than these, and has all their leases, takes after a commit without a claim before. */
 const few = 8
+/** How often it claims all the same while there are commits, in milliseconds: a claim shows what is not active any more. */
+const claimInterval = 1_000
+/** How many subscriptions one take is for at most, and the bytes that they share, of which each has a part at least. */
+const [maxWanted, takeBytes, leastBytes] = [256, 16 * 1024 * 1024, 64 * 1024]
 const never = { wall: Number.NEGATIVE_INFINITY, monotonic: Number.NEGATIVE_INFINITY }
 
 export const makeDeliveryServer = (store: Operations, context: Context.Context<never>): DeliveryServer => {
@@ -66,6 +50,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const settleNow = Latch.makeUnsafe()
   const settleSoon = Latch.makeUnsafe()
   const renewSoon = Latch.makeUnsafe()
+  const sweeping = makeSweeping(store)
   const renewTurn = Semaphore.makeUnsafe(1)
   const settleTurn = Semaphore.makeUnsafe(1)
   const name = globalThis.crypto.randomUUID()
@@ -84,7 +69,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const delays = { claim: minRetryDelay, settle: minRetryDelay }
   /** Leases of no more use, until the store has taken them back. */
   let unused: ReadonlyArray<Lease> = []
-  let fibers: Array<Fiber.Fiber<void>> = []
+  /** The loops of before have not ended yet. */
+  let isStopping = false
 
   const now = () => ({ wall: clock.currentTimeMillisUnsafe(), monotonic: monotonicMillis(clock) })
   const isStale = () => {
@@ -140,20 +126,27 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
           isClaimDue = true
           isInDoubt ||= cause.reasons.some((one) => one._tag !== "Fail" || one.error.maybeCommitted)
         })
-      return Effect.map(Effect.onError(store.claim(owner, ids, ids.length), failed), ({ acquired, wait, woken }) => {
-        if (acquired.length + woken.length > 0) inVain = 0
-        else if (isByChange) inVain++
-        for (const one of acquired) {
-          const subscriber = subscribers.get(one.subscription)
-          // It may have closed meanwhile.
-          if (subscriber?.isOpen() === true) subscriber.claimed(one)
-          else giveBack(one)
+      return Effect.map(
+        Effect.onError(store.claim(owner, ids, ids.length), failed),
+        ({ acquired, inactive, wait, woken }) => {
+          if (acquired.length + woken.length > 0) inVain = 0
+          else if (isByChange) inVain++
+          for (const one of acquired) {
+            const subscriber = subscribers.get(one.subscription)
+            // It may have closed meanwhile.
+            if (subscriber?.isOpen() === true) subscriber.claimed(one)
+            else giveBack(one)
+          }
+          for (const id of inactive) subscribers.get(id)?.suspend()
+          for (const id of woken) subscribers.get(id)?.woken()
+          const isStandby = open.some((one) => one.lease() === undefined)
+          const delay = Math.min(
+            wait ?? Number.POSITIVE_INFINITY,
+            isStandby ? standbyInterval : Number.POSITIVE_INFINITY
+          )
+          nextClaim = now().monotonic + Math.max(1, delay)
         }
-        for (const id of woken) subscribers.get(id)?.woken()
-        const isStandby = open.some((one) => one.lease() === undefined)
-        const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
-        nextClaim = now().monotonic + Math.max(1, delay)
-      })
+      )
     })
   /** Ends a lease that the store gives nothing for: it is lost, or its subscription is not active any more. */
   const withdraw = Effect.fnUntraced(function* (owner: Owner, subscriber: Subscriber, { epoch, subscription }: Lease) {
@@ -162,9 +155,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const isLost = (yield* store.settle(owner, [{ lease, settled: [] }])).length > 0
     if (subscriber.lease()?.epoch !== epoch) return
     isClaimDue = true
-    if (isLost) return subscriber.lost()
-    giveBack(lease)
-    subscriber.released()
+    if (isLost) subscriber.lost()
+    else subscriber.suspend()
   })
   const take = (owner: Owner): Effect.Effect<void, EventStoreError> =>
     Effect.gen(function* () {
@@ -172,8 +164,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       // One that fails holds up no take.
       const failures: Array<EventStoreError> = []
       // What one of them wants from here on is for another take.
-      const all = [...wanting]
-      wanting.clear()
+      const all = [...wanting].slice(0, maxWanted)
+      for (const one of all) wanting.delete(one)
       for (const { before } of all) {
         if (before === undefined) continue
         yield* Effect.catch(before(takeOne), (error) => Effect.sync(() => void failures.push(error)))
@@ -183,7 +175,11 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         const wanted = one.wanted()
         if (wanted !== undefined) wants.push([one, wanted])
       }
-      const requests = wants.map(([, wanted]) => wanted)
+      const most = Math.max(leastBytes, Math.floor(takeBytes / Math.max(1, wants.length)))
+      const requests = wants.map(([, { limits, ...wanted }]): Wanted => ({
+        ...wanted,
+        limits: { ...limits, bytes: Math.min(limits.bytes, most) }
+      }))
       const [failure] = failures
       const failed = failure === undefined ? Effect.void : Effect.fail(failure)
       if (!isReadonlyArrayNonEmpty(requests)) return yield* failed
@@ -243,7 +239,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     answered("claim")
   })
   const idle = Effect.suspend(() => {
-    if (isClaimDue || wanting.size > 0 || unused.length > 0 || subscribers.size === 0) return Effect.yieldNow
+    const isNeeded = isClaimDue || wanting.size > 0 || unused.length > 0
+    if (isNeeded || subscribers.size === 0 || isStopping) return Effect.yieldNow
     woken.closeUnsafe()
     const rest = Math.max(0, nextClaim - now().monotonic)
     return Effect.timeoutOrElse(woken.await, {
@@ -252,7 +249,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     })
   })
   const claiming = Effect.whileLoop({
-    while: () => subscribers.size > 0,
+    while: () => subscribers.size > 0 && !isStopping,
     body: () => Effect.andThen(Effect.catch(step, troubled("claim")), idle),
     step: () => {}
   })
@@ -325,8 +322,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     hasChanged = true
     const open = all().filter((one) => one.isOpen())
     const rest = claimedAt + standbyPause - now().monotonic
-    if (open.length <= few && open.every((one) => one.lease() !== undefined)) for (const one of open) one.woken()
-    else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
+    if (open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
+      for (const one of open) one.woken()
+      nextClaim = Math.min(nextClaim, claimedAt + claimInterval)
+    } else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
     else nextClaim = Math.min(nextClaim, now().monotonic + rest)
     wake()
     for (const one of [...all(), ...standbys]) one.changed()
@@ -338,30 +337,20 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     Effect.forever
   )
 
-  const start = () => {
-    // What interrupts a loop, such as a store of the application's own, ends a turn of it.
-    const run = (effect: Effect.Effect<void>, i: number): void => {
-      const fiber = Effect.runForkWith(context)(effect)
-      fibers[i] = fiber
-      fiber.addObserver(() => {
-        if (fibers[i] === fiber) run(effect, i)
-      })
-    }
-    fibers = []
-    ;[claiming, settleTurns, settleDelays, renewing, listening].forEach(run)
-  }
+  const loops = makeLoops(context, [claiming, settleTurns, settleDelays, renewing, listening, sweeping.loop])
   const stop = Effect.suspend(() => {
-    const [loop, ...others] = fibers
-    fibers = []
-    for (const fiber of others) fiber.interruptUnsafe()
+    isStopping = true
+    const ended = loops.stop()
     wake()
     // A lease that a claim under way is answered with is released too.
-    const ended = loop === undefined ? Effect.void : Effect.onInterrupt(Fiber.await(loop), () => Fiber.interrupt(loop))
-    return Effect.flatMap(ended, () => {
-      const gone = owner
+    const released = Effect.flatMap(ended, () => (owner === undefined ? Effect.void : store.release(owner, "all")))
+    // One that has begun meanwhile is of another owner.
+    const over = Effect.sync(() => {
       owner = undefined
-      return gone === undefined ? Effect.void : store.release(gone, "all")
+      isStopping = false
+      if (subscribers.size > 0) loops.start()
     })
+    return Effect.ensuring(released, over)
   })
 
   const giveBack = (lease: Lease) => {
@@ -378,7 +367,9 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const isShorter = shortest < ttl
     ttl = shortest
     isClaimDue = true
-    if (fibers.length === 0) start()
+    sweeping.soon()
+    if (isStopping) return
+    if (!loops.isRunning()) loops.start()
     // The store must know of the shorter time before this process counts on it.
     else if (isShorter) renewSoon.openUnsafe()
     wake()
@@ -395,7 +386,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       wake()
     },
     unregister: (subscriber, last) => {
-      const leave = Effect.suspend(() => {
+      /** Answers what is to be released, which an interruption does not end. */
+      const leave = (): Effect.Effect<void, EventStoreError> => {
         const lease = subscriber.lease()
         const isStandby = standbys.includes(subscriber)
         standbys = standbys.filter((one) => one !== subscriber)
@@ -409,13 +401,19 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         if (subscribers.size === 0) return stop
         if (lease !== undefined) giveBack(lease)
         return Effect.void
-      })
+      }
       let isDone = false
-      // Both are tried: leases that are not given back run out when this process is gone.
       const finish = Effect.flatMap(Effect.exit(settleTurn.withPermits(1)(settleSome([subscriber]))), (settled) =>
-        Effect.map(Effect.exit(Effect.andThen(last, leave)), () => void (isDone = settled._tag === "Success"))
+        Effect.map(Effect.exit(last), () => void (isDone = settled._tag === "Success"))
       )
-      return Effect.map(within(finish, reportTimeout), () => isDone)
+      return Effect.gen(function* () {
+        const inTime = yield* within(finish, reportTimeout)
+        // Leases that the store does not take back run out when this process is gone.
+        const leaving = Effect.exit(within(Effect.exit(leave()), reportTimeout))
+        if (inTime) yield* leaving
+        else Effect.runForkWith(context)(leaving)
+        return isDone
+      })
     },
     want: (subscriber) => {
       wanting.add(subscriber)

@@ -4,18 +4,24 @@
  * each other too.
  */
 import * as Hash from "effect/Hash"
-import type { Delivery, Settled } from "../EventStore.ts"
+import type { Claimed, Delivery, Position, Settled } from "../EventStore.ts"
+import type { Row } from "./rows.ts"
 
 export interface Lanes<in A> {
   /** The lanes that the store had when the lease was acquired. */
-  readonly claimed: (lanes: ReadonlyArray<number>) => void
+  readonly claimed: (lanes: Claimed["lanes"]) => void
+  /**
+   * Deliveries up to a position are in the order of the subscription again that were taken: nothing is taken from a lane before
+   * them, which may belong in front of it.
+   */
+  readonly putBack: (through: Position) => void
   /** The lane of an event that stands in the order of the subscription, if events of its key are aside: it belongs behind them. */
   readonly behind: (event: A) => number | undefined
   readonly setAside: (event: A) => number
   /** Whether there are lanes: what is settled may have freed one. */
   readonly hasSome: () => boolean
-  /** The lanes that nothing is to be taken from: those of the events that are in memory. */
-  readonly busy: (inMemory: () => ReadonlyArray<A>) => ReadonlyArray<number>
+  /** The lanes that nothing is to be taken from: those of the events that are in memory, or may be in front of them in the order. */
+  readonly busy: (inMemory: () => ReadonlyArray<Row<A>>) => ReadonlyArray<number>
   /**
    * Notes the answer to a take that left `busy` lanes out, and answers whether another take may find more in them. Lanes that
    * have nothing left are forgotten.
@@ -30,40 +36,57 @@ export interface Lanes<in A> {
 
 export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
   const aside = new Set<number>()
-  /** Nothing was taken under the lease: what the owner before had in flight stands in front of its lane, and is to go there. */
-  let isFirst = false
+  /**
+   * Up to where the order must have been taken before a lane is: what an owner before had in flight stands in the order, in front
+   * of what was set aside behind it, and is to go to the lane first.
+   */
+  const after = new Map<number, Position>()
+  const laneOf = (event: A) => Hash.hash(keyOf(event))
   return {
     claimed: (lanes) => {
       aside.clear()
-      for (const lane of lanes) aside.add(lane)
-      isFirst = lanes.length > 0
+      after.clear()
+      for (const { first, lane } of lanes) {
+        aside.add(lane)
+        after.set(lane, first)
+      }
+    },
+    putBack: (through) => {
+      for (const lane of aside) after.set(lane, Math.max(after.get(lane) ?? 0, through))
     },
     behind: (event) => {
       if (aside.size === 0) return undefined
-      const lane = Hash.hash(keyOf(event))
+      const lane = laneOf(event)
       return aside.has(lane) ? lane : undefined
     },
     setAside: (event) => {
-      const lane = Hash.hash(keyOf(event))
+      const lane = laneOf(event)
       aside.add(lane)
       return lane
     },
     hasSome: () => aside.size > 0,
     busy: (inMemory) => {
       if (aside.size === 0) return []
-      if (isFirst) return [...aside]
-      const lanes = new Set(inMemory().map((event) => Hash.hash(keyOf(event))))
-      return [...lanes].filter((lane) => aside.has(lane))
+      const lanes = new Set(after.keys())
+      for (const { event, isEvent, lane } of inMemory()) {
+        const one = lane ?? (isEvent ? laneOf(event) : undefined)
+        if (one !== undefined && aside.has(one)) lanes.add(one)
+      }
+      return [...lanes]
     },
     taken: (deliveries, more, busy, unsettled) => {
-      const wasFirst = isFirst
-      isFirst = false
-      if (more || wasFirst || aside.size === 0) return wasFirst
-      const kept = new Set<number | undefined>(busy)
-      for (const { lane } of deliveries) kept.add(lane)
-      for (const { lane } of unsettled) kept.add(lane)
-      for (const lane of aside) if (!kept.has(lane)) aside.delete(lane)
-      return false
+      if (aside.size === 0) return false
+      const before = after.size
+      let through = more ? 0 : Number.POSITIVE_INFINITY
+      for (const { lane, position } of deliveries) if (lane === undefined) through = Math.max(through, position)
+      for (const [lane, first] of after) if (first <= through) after.delete(lane)
+      if (!more) {
+        const kept = new Set<number | undefined>(busy)
+        for (const { lane } of deliveries) kept.add(lane)
+        for (const { lane } of unsettled) kept.add(lane)
+        for (const lane of aside) if (!kept.has(lane)) aside.delete(lane)
+      }
+      return after.size < before
     }
   }
 }

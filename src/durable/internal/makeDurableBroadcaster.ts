@@ -39,7 +39,7 @@ export interface Exchange<in out A> {
     definition: Definition,
     options: Omit<
       SubscriptionOptions<A, E>,
-      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "settled" | "drainTimeout"
+      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "settled" | "closed" | "drainTimeout"
     > & {
       readonly drainTimeout: Duration.Duration | undefined
     }
@@ -98,14 +98,12 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     Effect.map(list, (all) => all.map(({ id }) => id))
   )
 
-  const leave = (member: MadeSubscription<A>) =>
-    Effect.tap(member.shutdown, () => Effect.sync(() => members.delete(member)))
   const exchange: Exchange<A> = {
     name,
     hasTopics: topic !== undefined,
     serve: (sink, definition, options) =>
       Effect.suspend(() => {
-        const member = makeSubscription({
+        const member: MadeSubscription<A> = makeSubscription({
           ...options,
           drainTimeout: options.drainTimeout ?? settings.drainTimeout,
           server,
@@ -114,13 +112,14 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
           sink,
           codec,
           context,
-          settled: () => progress.openUnsafe()
+          settled: () => progress.openUnsafe(),
+          closed: () => members.delete(member)
         })
         members.add(member)
         // It stands when the store has it: what is written from then on is for it.
         return Effect.as(
-          Effect.onError(member.id, () => leave(member)),
-          { ...member, shutdown: leave(member) }
+          Effect.onError(member.id, () => member.shutdown),
+          member
         )
       }),
     list,

@@ -7,7 +7,7 @@ import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
-import type { DeliveryServer } from "./deliveryServer.ts"
+import type { DeliveryServer } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import type { NotDelivering } from "./error.ts"
@@ -44,6 +44,8 @@ export interface Options<in out A, out E> {
   readonly context: Context.Context<never>
   /** Runs after each settlement, by this process or perhaps by another. */
   readonly settled: () => void
+  /** Runs at the end of the close, also of one that the sink below has begun. */
+  readonly closed: () => void
 }
 
 export interface MadeSubscription<out A> {
@@ -95,7 +97,12 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     if (counts.state !== "open") return
     counts.state = "closing"
     // A fiber of its own: interrupting a call interrupts only its waiting.
-    Effect.runForkWith(context)(Effect.onExit(close, (exit) => Deferred.done(closing, exit)))
+    Effect.runForkWith(context)(
+      Effect.onExit(close, (exit) => {
+        options.closed()
+        return Deferred.done(closing, exit)
+      })
+    )
   }
   return {
     node,

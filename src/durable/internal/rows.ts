@@ -8,18 +8,25 @@ export interface Row<out A> {
   readonly writtenAt: number
   readonly bytes: number
   readonly event: A
+  /** Whether there is an event: a delivery that does not decode, or is dropped unread, has none. */
+  readonly isEvent: boolean
   /** What became of it, once it is known. `aside` and `remaining`: it stays in the store. */
   outcome:
     Extract<Settled, { readonly _tag: "DeadLettered" }> | "delivered" | "dropped" | "aside" | "remaining" | undefined
 }
 
-export const rowOf = <A>({ attempts, lane, payload, position, writtenAt }: Delivery, event: A): Row<A> => ({
+export const rowOf = <A>(delivery: Delivery, event: A): Row<A> => ({ ...rowWithout(delivery), event, isEvent: true })
+
+/** A delivery that is settled, and never delivered. */
+export const rowWithout = <A>({ attempts, lane, payload, position, writtenAt }: Delivery): Row<A> => ({
   position,
   lane,
   attempts,
   writtenAt,
   bytes: payload.length,
-  event,
+  // Nothing reads it.
+  event: undefined as A,
+  isEvent: false,
   outcome: undefined
 })
 

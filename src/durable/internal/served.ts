@@ -10,11 +10,10 @@ import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { SinkNode } from "../../internal/node.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
-import type { DeliveryServer } from "./deliveryServer.ts"
 import type { NotDelivering } from "./error.ts"
 import { flush } from "./flush.ts"
-import type { Serving } from "./serving.ts"
-import { makeSubscriber, type Options as SubscriberOptions } from "./subscriber.ts"
+import type { DeliveryServer, Serving, SubscriberOptions } from "./serving.ts"
+import { makeSubscriber } from "./subscriber.ts"
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
@@ -47,6 +46,8 @@ export interface Served<in out A> {
 
 /** How often at most the size of a subscription is read, in milliseconds: some stores must count. */
 const refreshAfter = 5_000
+/** The same for one that another process may deliver, and for which nothing is known to be stored. */
+const refreshIdleAfter = 30_000
 /** The delays before another attempt to define it, in milliseconds. */
 const [minDelay, maxDelay] = [100, 5_000]
 
@@ -75,7 +76,8 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     isFresh = true
     // A store that fails is logged where it is asked for more.
     return Effect.map(Effect.option(store.figures(known)), (found) =>
-      found._tag === "Some" ? found.value?.pending : undefined
+      // Nothing is stored for one that was dropped.
+      found._tag === "Some" ? (found.value?.pending ?? 0) : undefined
     )
   })
   const refresh = Effect.repeat(
@@ -98,7 +100,8 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     options.changed()
     if (refreshing !== undefined || isClosing) return
     // What waits is seen to be gone, however soon it goes. Many that are idle ask for nothing.
-    if (account.stored() === 0 && monotonicMillis(clock) - refreshedAt < refreshAfter) return
+    const isHeld = serving?.subscriber.lease() !== undefined
+    if (account.stored() === 0 && (isHeld || monotonicMillis(clock) - refreshedAt < refreshIdleAfter)) return
     refreshing = Effect.runForkWith(context)(refresh)
     refreshing.addObserver(() => (refreshing = undefined))
   }
@@ -155,7 +158,8 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
         which: { exchange, tenant: definition.tenant ?? "", name: definition.name },
         progress,
         serves,
-        holds: (through) => serving?.rows.hasUpTo(through) === true
+        // Without the lease what it has settled is settled by another process.
+        holds: (through) => serving?.subscriber.lease() !== undefined && serving.rows.hasUpTo(through)
       },
       Effect.map(id, (subscription) => [subscription])
     ),

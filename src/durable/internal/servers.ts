@@ -1,7 +1,8 @@
 /** The server of each store that this process delivers from: all durable parts over a store share one. */
 import type * as Context from "effect/Context"
 import type { Operations } from "../EventStore.ts"
-import { type DeliveryServer, makeDeliveryServer } from "./deliveryServer.ts"
+import { makeDeliveryServer } from "./deliveryServer.ts"
+import type { DeliveryServer } from "./serving.ts"
 import { guarded } from "./guarded.ts"
 
 // A part needs nothing but the store in its context, and a store knows nothing of what delivers: so this is where they meet.

@@ -1,18 +1,51 @@
-/** A subscription while this process serves it. */
+/** A subscription while this process serves it, and what serves it: each as the other sees it. */
+import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { EventSink } from "../../internal/sink.ts"
 import type {
   Claimed,
   Delivery,
   EventStoreError,
   Lease,
   Limits,
+  Operations,
   Settlement,
   SubscriptionId,
   Taken,
   Wanted
 } from "../EventStore.ts"
+import type { DurableAccount } from "./durableAccount.ts"
+import type { DurableLog } from "./durableLog.ts"
+import type { Codec } from "./eventCodec.ts"
 import type { Row, Rows } from "./rows.ts"
+
+/** What a subscription that the process serves is made of. */
+export interface SubscriberOptions<in out A, out E> {
+  readonly id: SubscriptionId
+  readonly sink: EventSink<A, E>
+  readonly codec: Codec<A>
+  readonly account: DurableAccount
+  readonly log: DurableLog
+  readonly leaseTtl: Duration.Duration
+  readonly batchSize: number
+  readonly batchBytes: number
+  readonly concurrency: number
+  readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly onUndecodable: "dead-letter" | "pause"
+  readonly onDisabled: "dead-letter" | "pause"
+  /** Disables the subscription in the store, for all processes. */
+  readonly disable: (reason: string) => Effect.Effect<unknown, EventStoreError>
+  /** That of the drainers: with the delivery that they are in. */
+  readonly context: Context.Context<never>
+  /** Runs after every commit that this process knows of. */
+  readonly changed: () => void
+  /** Runs after each settlement. */
+  readonly settled: () => void
+  readonly onSinkClosed: () => void
+  /** Comes before each take. */
+  readonly before?: Subscriber["before"]
+}
 
 /** A subscription that the process serves, as the loops see it. */
 export interface Subscriber {
@@ -26,6 +59,9 @@ export interface Subscriber {
   readonly lost: () => void
   /** The lease is given back: the same. */
   readonly released: () => void
+  /** The subscription is not active: nothing more is delivered, and the lease is given back after what is in flight. */
+  readonly suspend: () => void
+  readonly isSuspended: () => boolean
   /** Something may have arrived or come due. */
   readonly woken: () => void
   /** The leases of this process are its own for another while. */
@@ -48,6 +84,28 @@ export interface Subscriber {
   readonly changed: () => void
   readonly troubled: (error: EventStoreError) => void
   readonly recovered: () => void
+}
+
+/** What delivers for a process. */
+export interface DeliveryServer {
+  readonly store: Operations
+  readonly register: (subscriber: Subscriber) => void
+  /** Settles what is left, runs `last` and releases the lease, in at most 5 seconds; `false` if the store did not settle. */
+  readonly unregister: (subscriber: Subscriber, last: Effect.Effect<unknown>) => Effect.Effect<boolean>
+  /** A lease was lost: the store may take this process for gone. */
+  readonly lost: () => void
+  /** Settles what a subscriber has, now. */
+  readonly flush: (subscriber: Subscriber) => Effect.Effect<void, EventStoreError>
+  /** A subscriber delivers nothing more under its lease, which another process may have. */
+  readonly giveBack: (lease: Lease) => void
+  /** A subscriber may have something to ask the store for. */
+  readonly want: (subscriber: Subscriber) => void
+  /** A subscriber has something to be settled: at once, or within 100 ms. */
+  readonly settle: (subscriber: Subscriber, atOnce: boolean) => void
+  /**
+   * Whether the process may have been paused for so long that another has its leases: nothing is delivered before a renewal.
+   */
+  readonly isStale: () => boolean
 }
 
 export interface Serving<in out A> {

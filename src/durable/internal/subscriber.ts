@@ -3,8 +3,6 @@
  * What is not settled stays in the store, so nothing here can lose an event.
  */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
@@ -12,59 +10,22 @@ import { startDrainer } from "../../internal/drainer.ts"
 import type { Page } from "../../internal/pages.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
-import { type EventSink, WriteSync } from "../../internal/sink.ts"
-import type {
-  EventStoreError,
-  Delivery,
-  Lease,
-  Limits,
-  Position,
-  Settled,
-  SubscriptionId,
-  Taken,
-  Wanted
-} from "../EventStore.ts"
-import type { DeliveryServer } from "./deliveryServer.ts"
+import { WriteSync } from "../../internal/sink.ts"
+import type { Delivery, Lease, Limits, Position, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
-import type { DurableAccount } from "./durableAccount.ts"
-import type { DurableLog } from "./durableLog.ts"
-import type { Codec } from "./eventCodec.ts"
 import { isDisabled } from "./isDisabled.ts"
 import { makeLanes } from "./lanes.ts"
-import { makeRows, type Row, rowOf } from "./rows.ts"
-import type { Serving, Subscriber } from "./serving.ts"
+import { makeRows, type Row, rowWithout } from "./rows.ts"
+import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
 import { textOf, toDeadLetter } from "./toDeadLetter.ts"
-
-export interface Options<in out A, out E> {
-  readonly id: SubscriptionId
-  readonly sink: EventSink<A, E>
-  readonly codec: Codec<A>
-  readonly account: DurableAccount
-  readonly log: DurableLog
-  readonly leaseTtl: Duration.Duration
-  readonly batchSize: number
-  readonly batchBytes: number
-  readonly concurrency: number
-  readonly partitionBy: ((event: A) => unknown) | undefined
-  readonly onUndecodable: "dead-letter" | "pause"
-  readonly onDisabled: "dead-letter" | "pause"
-  /** Disables the subscription in the store, for all processes. */
-  readonly disable: (reason: string) => Effect.Effect<unknown, EventStoreError>
-  /** That of the drainers: with the delivery that they are in. */
-  readonly context: Context.Context<never>
-  /** Runs after every commit that this process knows of. */
-  readonly changed: () => void
-  /** Runs after each settlement. */
-  readonly settled: () => void
-  readonly onSinkClosed: () => void
-  /** Comes before each take. */
-  readonly before?: Subscriber["before"]
-}
 
 /** How many deliveries of one lane are taken at once, at most. */
 const perLane = 16
 
-export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: DeliveryServer, options: Options<A, E>) {
+export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
+  server: DeliveryServer,
+  options: SubscriberOptions<A, E>
+) {
   const { account, codec, concurrency, id, log, partitionBy, sink } = options
   const { counts } = account
   const window = Math.max(options.batchSize, concurrency)
@@ -97,6 +58,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     isNews = true
   }
   let isReceiving = false
+  /** The subscription is not active: the lease is given back when nothing is in flight. */
+  let isSuspended = false
   let isStopped = false
   let isPaused = false
   /** Counts the leases that were lost: what was taken before belongs to another owner. */
@@ -116,8 +79,15 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     unsettled.push(settled)
     server.settle(subscriber, isDone())
   }
+  /** Forgets what no drainer has taken, and answers the last position of it. */
   const evict = () => {
-    while (buffer.size() > 0) rows.forget(buffer.takeOldest())
+    let last = 0
+    while (buffer.size() > 0) {
+      const row = buffer.takeOldest()
+      last = Math.max(last, row.position)
+      rows.forget(row)
+    }
+    return last
   }
 
   const setAside = (row: Row<A>, lane: number) => {
@@ -139,8 +109,11 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     const counted = reading
     isDirty = more || isNews
     counted?.(deliveries.length + rows.live(), more)
+    const noteLanes = () => {
+      if (lanes.taken(deliveries, more, wanted.busy, unsettled)) isDirty = true
+    }
     if (deliveries.length === 0) {
-      isDirty ||= lanes.taken(deliveries, more, wanted.busy, unsettled)
+      noteLanes()
       ask()
       return
     }
@@ -156,7 +129,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
         ask()
         return Effect.void
       }
-      isDirty ||= lanes.taken(deliveries, more, wanted.busy, unsettled)
+      noteLanes()
       const offered: Array<Row<A>> = []
       for (const row of found) {
         rows.add(row)
@@ -173,7 +146,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       }
       for (const [delivery, cause] of bad) {
         // No event: it is settled before a drainer could take it.
-        const row = rowOf(delivery, undefined as A)
+        const row = rowWithout<A>(delivery)
         const outcome = toDeadLetter("Undecodable", row, cause)
         rows.add(row)
         rows.decide(row, outcome)
@@ -208,9 +181,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       Effect.andThen(
         Effect.sync(() => {
           giveBack()
-          generation++
-          unsettled = unsettled.filter(({ _tag }) => _tag !== "Aside")
-          evict()
+          released()
         })
       )
     )
@@ -223,6 +194,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
 
   const released = () => {
     lease = undefined
+    isSuspended = false
     generation++
     unsettled = []
     // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
@@ -230,6 +202,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     evict()
     for (const position of moving.keys()) moved(position)
     resumed.closeUnsafe()
+  }
+
+  const endSuspended = () => {
+    if (!isSuspended || unsettled.length > 0 || rows.live() > 0) return
+    giveBack()
+    released()
   }
 
   let askedUnder = generation
@@ -251,13 +229,23 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       ask()
     },
     released,
+    suspend: () => {
+      if (lease === undefined || isSuspended) return
+      isSuspended = true
+      generation++
+      lanes.putBack(evict())
+      endSuspended()
+    },
     lost: () => {
       if (lease === undefined) return
       released()
       server.lost()
       run(log.leaseLost)
     },
+    isSuspended: () => isSuspended,
     woken: () => {
+      // Another claim has found it active.
+      isSuspended = false
       dirty()
       ask()
     },
@@ -266,9 +254,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       ask()
     },
     wanted: () => {
-      if (lease === undefined || isStopped || isPaused || isReceiving || !isDirty || !idle.includes(true)) {
-        return undefined
-      }
+      if (lease === undefined || isStopped || isPaused || isSuspended || isReceiving || !isDirty) return undefined
+      if (!idle.includes(true)) return undefined
       if (isKeyed && rows.size() >= window && buffer.size() > 0) spill()
       const free = window - rows.size()
       if (free < 1) return undefined
@@ -292,6 +279,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
       if (lease?.epoch !== epoch) return
       const dead = settled.filter(({ _tag }) => _tag === "DeadLettered")
       for (const { position } of settled) rows.settled(position)
+      endSuspended()
       if (lanes.hasSome()) dirty()
       ask()
       counts.deadLettered += dead.length
@@ -352,12 +340,14 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
         }),
         revoke: () => {
           if (takenUnder === generation && !server.isStale()) return false
-          for (const row of taken.slice(at)) rows.forget(row)
-          source.settle(taken.length - at)
-          // What is behind them must not pass them, nor what is being taken.
-          evict()
+          const back = taken.slice(at)
+          for (const row of back) rows.forget(row)
+          source.settle(back.length)
+          // What is behind them must not pass them, nor what is being taken, nor what is set aside behind one of them.
+          lanes.putBack(Math.max(evict(), ...back.map(({ position }) => position)))
           generation++
           dirty()
+          endSuspended()
           return true
         },
         settle: (n) => {
@@ -374,7 +364,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
           counts.delivered += delivered
           account.removed(delivered)
           source.settle(n)
-          if (unsettled.length > 0) server.settle(subscriber, isDone())
+          if (unsettled.length > 0) server.settle(subscriber, isSuspended || isDone())
+          else endSuspended()
         }
       },
       report: {
@@ -406,9 +397,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
   }
   let drainers: ReadonlyArray<ReturnType<typeof drainer>> = []
 
-  const inMemory = () => rows.all().map(({ event }) => event)
   const wanting = (limits: Limits): Wanted | undefined =>
-    lease && { ...lease, limits, except: rows.positions(), busy: lanes.busy(inMemory), perLane }
+    lease && { ...lease, limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane }
   const drop = (row: Row<A>) => {
     rows.decide(row, "dropped")
     unsettled.push({ _tag: "Acknowledged", position: row.position, lane: row.lane })
@@ -418,10 +408,14 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(server: Deliver
     subscriber,
     rows,
     // What is being decoded is not among the rows yet.
-    wanting: (limits) => (isReceiving ? undefined : wanting(limits)),
+    wanting: (limits) => {
+      const wanted = isReceiving ? undefined : wanting(limits)
+      // What is dropped passes nothing.
+      return wanted && { ...wanted, busy: [] }
+    },
     drop: (delivery) => {
       // No event: it is settled, and no drainer takes it.
-      const row = rowOf(delivery, undefined as A)
+      const row = rowWithout<A>(delivery)
       rows.add(row)
       drop(row)
     },

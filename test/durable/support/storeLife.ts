@@ -131,7 +131,7 @@ const live = Effect.fnUntraced(function* (
         ensure(model !== undefined, () => `acquired ${subscription}, of ${show(may.map(({ id }) => id))}`)
         const set = [...new Set(model.rows.flatMap(({ lane }) => (lane === undefined ? [] : [lane])))]
         expectSame(
-          [attempts, lanes.toSorted()],
+          [attempts, lanes.map(({ lane }) => lane).toSorted()],
           [model.attempts, set.toSorted()],
           `attempts and lanes of ${model.name}`
         )

@@ -94,7 +94,7 @@ const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Mem
           const acquired = isAcquired ? [] : entriesOf(subscriptions).map((entry) => acquire(entry, owner.id))
           const woken = isAcquired ? subscriptions : []
           isAcquired = true
-          return { acquired, woken, wait: 100 }
+          return { acquired, woken, inactive: [], wait: 100 }
         }),
       take: (_, wanted) =>
         Effect.clockWith(({ currentTimeMillisUnsafe }) =>

@@ -75,13 +75,17 @@ export const free = (entry: Entry): void => {
   entry.wakeAt = Math.min(entry.ordered.first === undefined ? never : atOnce, ...dueTimes(entry))
 }
 
+/** The lanes with the position of the first delivery of each: there is one. */
+const lanesOf = (lanes: Entry["lanes"]): Claimed["lanes"] =>
+  Array.from(lanes, ([lane, { first }]) => ({ lane, first: first!.position }))
+
 /** A lease with an epoch greater than any before. */
 export const acquire = (entry: Entry, owner: number): Claimed => {
   entry.owner = owner
   entry.epoch++
   const { epoch, lanes, subscription, wait } = entry
   const { attempts, firstFailedAt } = wait ?? { attempts: 0, firstFailedAt: undefined }
-  return { subscription: subscription.id, epoch, attempts, firstFailedAt, lanes: [...lanes.keys()] }
+  return { subscription: subscription.id, epoch, attempts, firstFailedAt, lanes: lanesOf(lanes) }
 }
 
 /** Stores a delivery in the order of its subscription. */

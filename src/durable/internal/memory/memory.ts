@@ -181,10 +181,12 @@ export const operations = (memory: Memory): Operations => {
         const given = new Set(owners.has(owner.id) ? subscriptions : [])
         const acquired: Array<Claimed> = []
         const woken: Array<SubscriptionId> = []
+        const inactive: Array<SubscriptionId> = []
         let next = Number.POSITIVE_INFINITY
         for (const entry of entries.values()) {
           const { id: subscription, state } = entry.subscription
           const isOwn = entry.owner === owner.id
+          if (isOwn && state !== "active") inactive.push(subscription)
           if (state !== "active" || !(isOwn || given.has(subscription))) continue
           if (!isOwn && entry.owner !== undefined) {
             next = Math.min(next, (owners.get(entry.owner)?.expiresAt ?? now) - now)
@@ -198,7 +200,7 @@ export const operations = (memory: Memory): Operations => {
           }
           next = Math.min(next, Entry.dueAt(entry) - now)
         }
-        return { acquired, woken, wait: Number.isFinite(next) ? next : undefined }
+        return { acquired, woken, inactive, wait: Number.isFinite(next) ? next : undefined }
       }),
 
     take: (owner, wanted) =>

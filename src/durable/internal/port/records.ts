@@ -190,8 +190,8 @@ export interface Claimed extends Lease {
   /** How many attempts have failed in a row, while the whole subscription waits; and when the first of them did. */
   readonly attempts: number
   readonly firstFailedAt: Millis | undefined
-  /** The lanes that have deliveries set aside. */
-  readonly lanes: ReadonlyArray<number>
+  /** The lanes that have deliveries set aside, and the position of the first of each. */
+  readonly lanes: ReadonlyArray<{ readonly lane: number; readonly first: Position }>
 }
 
 /**
@@ -204,6 +204,8 @@ export interface Claims {
   readonly acquired: ReadonlyArray<Claimed>
   /** Subscriptions whose leases this process has, and for which something may have arrived or come due since the last claim. */
   readonly woken: ReadonlyArray<SubscriptionId>
+  /** Subscriptions whose leases this process has, and which are not active. */
+  readonly inactive: ReadonlyArray<SubscriptionId>
   /**
    * After how many milliseconds another claim may find something without a commit in between: a delivery that waits for its
    * time, or a subscription of another process whose life may be over. Nothing where there is neither.

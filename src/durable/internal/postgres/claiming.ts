@@ -180,6 +180,7 @@ future AS (
 SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   (SELECT min(position) FROM arrived) AS first, (SELECT max(position) FROM arrived) AS last,
   (SELECT count(*) FROM turned) AS turned,
+  (SELECT array_agg(subscription)::text FROM ${leases} WHERE owner = $1::int AND NOT active) AS inactive,
   EXISTS (SELECT FROM ${owners} WHERE id <> $1::int AND locked AND NOT gone) AS others,
   CASE
     WHEN EXISTS (SELECT FROM changed WHERE orphan AND NOT acquired) THEN ${notify}
@@ -187,9 +188,9 @@ SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   END AS done
 FROM (SELECT) AS one
 LEFT JOIN (
-  SELECT changed.subscription, attempts, first_failed_at, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes
+  SELECT changed.subscription, attempts, first_failed_at, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes, lanes.firsts
   FROM changed LEFT JOIN LATERAL (
-    SELECT array_agg(lane)::text AS lanes FROM ${delayed} AS lane
+    SELECT array_agg(lane)::text AS lanes, array_agg(position)::text AS firsts FROM ${delayed} AS lane
     WHERE lane.subscription = changed.subscription AND due_at IS NOT NULL AND changed.acquired
   ) AS lanes ON true
   WHERE acquired OR woken
@@ -233,11 +234,19 @@ interface ClaimRow {
   readonly attempts: Numeric
   readonly first_failed_at: Numeric | null
   readonly lanes: string | null
+  readonly firsts: string | null
+  readonly inactive: string | null
   readonly wait: Numeric | null
   readonly first: Numeric | null
   readonly last: Numeric | null
   readonly turned: Numeric
   readonly others: boolean
+}
+
+/** Two arrays of the same length. */
+const lanesOf = (lanes: string | null, firsts: string | null): Claimed["lanes"] => {
+  const positions = numbersOf(firsts ?? undefined)
+  return numbersOf(lanes ?? undefined).map((lane, i) => ({ lane, first: positions[i] ?? 0 }))
 }
 
 export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: Presence) => {
@@ -276,13 +285,13 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
       known
     ])
     inDoubt = false
-    const { first = null, last = null, others = false, turned = 0, wait = null } = rows[0] ?? {}
+    const { first = null, inactive = null, last = null, others = false, turned = 0, wait = null } = rows[0] ?? {}
     horizon.read(ofArrivals, numberOf(first), before)
     horizon.given(Number(last ?? 0))
     horizon.removed(Number(turned))
     const acquired: Array<Claimed> = []
     const woken: Array<SubscriptionId> = []
-    for (const { attempts, epoch, first_failed_at, lanes, ...row } of rows) {
+    for (const { attempts, epoch, first_failed_at, firsts, lanes, ...row } of rows) {
       if (row.subscription === null) continue
       const subscription = Number(row.subscription)
       if (epoch === null) woken.push(subscription)
@@ -293,13 +302,14 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
           epoch: Number(epoch),
           attempts: Number(attempts),
           firstFailedAt: numberOf(first_failed_at),
-          lanes: numbersOf(lanes ?? undefined)
+          lanes: lanesOf(lanes, firsts)
         })
       }
     }
     const soon = presence.others(others)
     const due = Math.min(Number(wait ?? Infinity), soon ?? Infinity)
-    return { acquired, woken, wait: Number.isFinite(due) ? Math.max(0, due) : undefined } satisfies Claims
+    const next = Number.isFinite(due) ? Math.max(0, due) : undefined
+    return { acquired, woken, inactive: numbersOf(inactive ?? undefined), wait: next } satisfies Claims
   })
 
   const release: Operations["release"] = (owner, leases) => {

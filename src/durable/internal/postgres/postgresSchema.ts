@@ -86,6 +86,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off)`,
       `CREATE INDEX ${index("leases_due")} ON ${leases} (ready_at) WHERE owner IS NULL AND active`,
       `CREATE INDEX ${index("leases_owner")} ON ${leases} (owner, ready_at) WHERE owner IS NOT NULL`,
+      `CREATE INDEX ${index("leases_not_active")} ON ${leases} (owner) WHERE NOT active`,
       `CREATE TABLE ${owners} (
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL,

@@ -1,7 +1,8 @@
 /** A claim within one transaction: what is free and due is acquired, and what is new for leases that are held is reported. */
-import type { Claimed, Claims, Millis, Owner, SubscriptionId } from "../../EventStore.ts"
+import type { Claimed, Claims, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { freeOwner } from "./leaseRows.ts"
 import type { Sql } from "./prepared.ts"
+import { positionOf } from "./sqliteSchema.ts"
 
 /**
  * What an owner's claims have reported: the count of changes of each lease, up to a time. It is in memory, so that an arrival
@@ -69,7 +70,12 @@ export const claimLeases = (
   const expiries = others.flatMap((one) => (!isGone(one) && hasSome(sql, one, given) ? one[3] : []))
   const next = Math.min(free.next, held.next, ...expiries)
   return {
-    claims: { acquired, woken, wait: next === Number.POSITIVE_INFINITY ? undefined : next - now },
+    claims: {
+      acquired,
+      woken,
+      inactive: sql.rows<[SubscriptionId]>(notActive, owner.id).map(([id]) => id),
+      wait: next === Number.POSITIVE_INFINITY ? undefined : next - now
+    },
     at: now,
     wakes: held.wakes,
     freed: gone.flatMap(([, lock]) => (lock !== null && unlocked.has(lock) ? lock : []))
@@ -118,7 +124,9 @@ const dueAmongFree = (sql: Sql, given: ReadonlySet<SubscriptionId>, limit: numbe
 const acquire = (sql: Sql, owner: Owner, subscription: SubscriptionId): Claimed => {
   // It is free, and no other transaction writes.
   const [epoch, attempts, firstFailedAt] = sql.row<AcquiredRow>(acquireOne, owner.id, subscription)!
-  const lanes = sql.rows<[number]>(lanesOf, subscription).map(([lane]) => lane)
+  const lanes = sql
+    .rows<[lane: number, first: Position]>(lanesOf, subscription)
+    .map(([lane, first]) => ({ lane, first }))
   return { subscription, epoch, attempts, firstFailedAt: firstFailedAt ?? undefined, lanes }
 }
 
@@ -153,7 +161,8 @@ const oneFree = `${freeRow} AND subscription = ?`
 const heldBy = "SELECT subscription FROM leases WHERE owner = ? AND active = 1"
 const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1 WHERE subscription = ?
   RETURNING epoch, attempts, first_failed_at`
-const lanesOf = "SELECT lane FROM delayed WHERE subscription = ? AND due_at IS NOT NULL"
+const notActive = "SELECT subscription FROM leases WHERE owner = ? AND active = 0"
+const lanesOf = `SELECT lane, ${positionOf} FROM delayed WHERE subscription = ? AND due_at IS NOT NULL`
 const held = `SELECT subscription, wakes, due_at, wait_until,
     EXISTS (SELECT 1 FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ? AND d.due_at <= ?),
     (SELECT min(d.due_at) FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ?)

@@ -69,6 +69,7 @@ const migrations: ReadonlyArray<string> = [
   INSERT INTO leases (subscription) VALUES (0);
   CREATE INDEX leases_free ON leases (due_at) WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL;
   CREATE INDEX leases_held ON leases (owner, due_at) WHERE owner IS NOT NULL;
+  CREATE INDEX leases_not_active ON leases (owner) WHERE active = 0;
   CREATE TABLE events (
     position INTEGER PRIMARY KEY, topic TEXT NOT NULL, content_type TEXT, trace TEXT, written_at INTEGER NOT NULL,
     payload BLOB NOT NULL

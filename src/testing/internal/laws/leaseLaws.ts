@@ -21,9 +21,9 @@ export const leaseLaws: ReadonlyArray<Law> = [
       yield* send("d")
       expectSame([(yield* figures).pending, (yield* figures).owner], [3, "one"], "pending, and the owner")
       expectSame(yield* held.tryTake(), undefined, "what a paused one is given")
-      expectSame(yield* claim([id]), { acquired: [], woken: [] }, "a claim of a paused one")
+      expectSame(yield* claim([id]), { acquired: [], woken: [], inactive: [id] }, "a claim of a paused one")
       yield* held.release
-      expectSame(yield* claim([id]), { acquired: [], woken: [] }, "a claim of a paused one that is free")
+      expectSame(yield* claim([id]), { acquired: [], woken: [], inactive: [] }, "a claim of a paused one that is free")
       const [paused] = yield* store.list({ exchange })
       yield* sleep(20)
       expectSame([paused?.state, paused?.reason], ["paused", "for a while"], "its state")
@@ -38,6 +38,7 @@ export const leaseLaws: ReadonlyArray<Law> = [
       yield* Worker.setState(store, "paused")
       yield* Worker.setState(store, "active")
       yield* worker.expectWoken([id], "active again while its owner kept it")
+      expectSame((yield* worker.claim([id])).inactive, [], "active again: not active")
       const empty = yield* define(store, { name: "empty" })
       yield* Worker.setState(store, "active")
       yield* worker.expectNone(empty, "active, with nothing to deliver")
@@ -102,7 +103,8 @@ export const leaseLaws: ReadonlyArray<Law> = [
       const [e] = yield* next.take()
       yield* next.settle(again(e, 11, hour), aside(e, 11))
       yield* second.leave
-      expectSame((yield* first.acquire(id, next.lease)).claimed.lanes, [11], "the lanes of a lease")
+      const { lanes } = (yield* first.acquire(id, next.lease)).claimed
+      expectSame(lanes, [{ lane: 11, first: e?.position ?? 0 }], "the lanes of a lease, with their first positions")
     }),
     "at most so many": withStore(function* (store) {
       const ids = yield* Effect.forEach(names("s", 1, 10), (name) => define(store, { name }))

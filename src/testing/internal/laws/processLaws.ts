@@ -94,7 +94,7 @@ export const processLaws: ReadonlyArray<Law> = [
             yield* other.expectNone(id, "a wait that is not over")
             yield* store.setState({ exchange, name: "s" }, "active", undefined)
             const held = yield* other.acquire(id, lease)
-            expectSame(held.claimed.lanes, [5], "the lanes")
+            expectSame(held.claimed.lanes, [{ lane: 5, first: all[3]!.position }], "the lanes")
             const given = yield* held.take()
             expectSame(given, all.slice(5), "what is given")
             yield* held.settle(...given.map(acknowledged))

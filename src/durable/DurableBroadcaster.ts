@@ -30,6 +30,7 @@ import { type Exchange, makeDurableBroadcaster } from "./internal/makeDurableBro
 import type { Remaining } from "./internal/makeSubscription.ts"
 import { makeWriter } from "./internal/makeWriter.ts"
 import { serverOf } from "./internal/servers.ts"
+import { leaseTtlOf } from "./internal/settings.ts"
 
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
@@ -112,7 +113,7 @@ export interface SubscriptionOptions<in A> {
   /** How long the close waits for its events in flight: that of the broadcaster by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * How long its lease lasts when its process is gone without a word: 10 seconds by default. A process has one life for all
+   * How long its lease lasts when its process is gone without a word: 10 seconds by default, at least 100 milliseconds. A process has one life for all
    * that it serves: the shortest time holds.
    */
   readonly leaseTtl?: Duration.Input | undefined
@@ -274,7 +275,7 @@ export const subscribe: <A, E, X = never, R = never>(
           {
             drainTimeout:
               options.drainTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.drainTimeout),
-            leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
+            leaseTtl: leaseTtlOf("DurableBroadcaster.subscribe", options.leaseTtl),
             onUndecodable: options.onUndecodable ?? "dead-letter",
             onDisabled: options.onDisabled ?? "pause",
             batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),
@@ -346,8 +347,8 @@ export const drop = <A>(self: DurableBroadcaster<A>, subscription: string): Effe
   self[ExchangeId].drop(subscription)
 
 /**
- * Pauses a subscription in the store, for all processes: what matches is stored, and nothing is delivered. Answers whether
- * there is such a subscription.
+ * Pauses a subscription in the store, for all processes: what matches is stored, and within a second nothing is delivered but
+ * what is in flight. Answers whether there is such a subscription.
  *
  * @category subscriptions
  * @since 0.1.0

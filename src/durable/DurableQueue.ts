@@ -26,6 +26,7 @@ import { serverOf } from "./internal/servers.ts"
 import { definitionOf, makeDurableQueue, storing } from "./internal/makeDurableQueue.ts"
 import type { Remaining } from "./internal/makeSubscription.ts"
 import { makeWriter } from "./internal/makeWriter.ts"
+import { leaseTtlOf } from "./internal/settings.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
@@ -56,7 +57,10 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
    */
   readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
-  /** Pauses delivery in the store, for all processes, until `resume`: writes are stored as before. */
+  /**
+   * Pauses delivery in the store, for all processes, until `resume`: writes are stored as before, and within a second nothing is
+   * delivered but what is in flight.
+   */
   readonly pause: (reason?: string) => Effect.Effect<void, EventStoreError>
   /** Delivers again, after `pause` or when the queue was disabled for its receiver: what waits is delivered in order. */
   readonly resume: Effect.Effect<void, EventStoreError>
@@ -71,7 +75,10 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
  * @since 0.1.0
  */
 export interface Identity<in out A> {
-  /** The name in the store, and in errors, logs, pictures and health. Queues of one name are one queue. */
+  /**
+   * The name in the store, and in errors, logs, pictures and health. Queues of one name are one queue, and a broadcaster of that
+   * name writes to it as well.
+   */
   readonly name: string
   /** The events, as JSON. An event that was written under an older schema must decode under this one. */
   readonly schema: Schema.ConstraintCodec<A, unknown>
@@ -97,7 +104,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   /** How long the close waits for events in flight: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * How long the lease lasts when its process is gone without a word: 10 seconds by default. After a crash nothing is
+   * How long the lease lasts when its process is gone without a word: 10 seconds by default, at least 100 milliseconds. After a crash nothing is
    * delivered for that long at most; `SqliteStore`, and `PostgresStore` where it listens, notice within about a second that
    * a process was killed. A process has one life for all queues and subscriptions that it serves: the shortest time holds,
    * and the process renews that life at every third of it.
@@ -239,7 +246,7 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     overflow: options.overflow ?? "suspend",
     limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
-    leaseTtl: Duration.fromInputUnsafe(options.leaseTtl ?? "10 seconds"),
+    leaseTtl: leaseTtlOf("DurableQueue.make", options.leaseTtl),
     onUndecodable: options.onUndecodable ?? "dead-letter",
     onDisabled: options.onDisabled ?? "pause",
     batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),

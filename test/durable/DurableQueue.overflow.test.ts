@@ -750,7 +750,13 @@ describe("DurableQueue that is full", () => {
   it.effect("refuses an option that makes no sense", () =>
     Effect.gen(function* () {
       const receiver = yield* TestSink.recording<number>()
-      for (const odd of [{ capacity: 0 }, { capacityBytes: 0.5 }, { batchSize: 0 }]) {
+      for (const odd of [
+        { capacity: 0 },
+        { capacityBytes: 0.5 },
+        { batchSize: 0 },
+        { leaseTtl: 0 },
+        { leaseTtl: 99 }
+      ]) {
         const exit = yield* Effect.exit(start(receiver, odd))
         assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof RangeError)
       }

@@ -1,4 +1,4 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
 import type { Limits } from "../EventStore.ts"
 import type { Overflow } from "../../internal/overflow.ts"
@@ -21,4 +21,16 @@ export interface Settings<in A> {
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
   readonly onDropped: OnDropped<A> | undefined
+}
+
+/** A lease is renewed three times in its life, so a shorter one would keep a process busy. */
+const leastLeaseTtl = Duration.millis(100)
+
+/** How long a lease lasts. A time that is too short is a mistake in the program and a defect, which says what and where. */
+export const leaseTtlOf = (where: string, input: Duration.Input = "10 seconds"): Duration.Duration => {
+  const ttl = Duration.fromInputUnsafe(input)
+  if (Duration.isGreaterThanOrEqualTo(ttl, leastLeaseTtl)) return ttl
+  throw new RangeError(
+    `${where}: leaseTtl must be at least ${Duration.format(leastLeaseTtl)}, and is ${Duration.format(ttl)}`
+  )
 }

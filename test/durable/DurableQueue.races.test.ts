@@ -1,11 +1,15 @@
 /** What happens while a store has not answered, or an answer is being decoded. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect } from "effect"
+import { Deferred, Effect, Latch, Schema, SchemaGetter } from "effect"
 import { EventSink } from "effect-events"
+import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
-import { settle } from "../support/virtual.ts"
+import * as TestSink from "effect-events/testing/TestSink"
+import { open, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
+import { bytesOf, eventsOf, operationsAround, processOver, Spy } from "./support/store.ts"
 
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
 
 /** A receiver whose writes end one by one, on demand. */
@@ -24,6 +28,15 @@ const receiving = Effect.gen(function* () {
   )
   return { sink, begun, end: (n: number) => Effect.andThen(Deferred.succeed(ends.get(n)!, undefined), settle) }
 })
+
+/** Whole numbers, of which each is decoded after what `before` does. */
+const decodingSlowly = (before: (n: number) => Effect.Effect<void>) =>
+  Schema.Int.pipe(
+    Schema.decodeTo(Schema.Int, {
+      decode: SchemaGetter.transformEffect((n: number) => Effect.as(before(n), n)),
+      encode: SchemaGetter.passthrough()
+    })
+  )
 
 describe("DurableQueue", () => {
   it.effect("a settlement that frees a lane during a take is followed by another take", () =>
@@ -45,6 +58,58 @@ describe("DurableQueue", () => {
       // A claim that comes later would find it too.
       yield* TestClock.adjust(450)
       assert.deepStrictEqual(begun, [1, 2, 3, 11])
+    })
+  )
+
+  it.effect("drop-oldest that takes the page a drainer is being woken for wakes the drainer again", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const spy = new Spy()
+      const gate = Latch.makeUnsafe()
+      const decoding = yield* Deferred.make<void>()
+      const receiver = yield* TestSink.recording<number>()
+      const dropped: Array<number> = []
+      // The step that drops goes on in the turn in which the page is offered, in front of the drainer.
+      const schema = decodingSlowly((n) => (n < 5 ? Effect.void : Effect.andThen(Deferred.await(decoding), gate.open)))
+      const store = yield* operationsAround(memory, spy.around)
+      yield* open(
+        DurableQueue.make({
+          name: "events",
+          schema,
+          capacity: 3,
+          overflow: "drop-oldest",
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })(receiver).pipe(Effect.provideService(EventStore.EventStore, store))
+      )
+      yield* settle
+      const other = yield* processOver(memory)
+      const within = Latch.makeUnsafe()
+      let answer = within
+      const isOwned = () => [...memory.entries.values()].some(({ owner }) => owner !== undefined)
+      spy.act = (name, run) =>
+        name === "figures" && isOwned()
+          ? Effect.tap(
+              run,
+              Effect.suspend(() => answer.await)
+            )
+          : run
+      yield* other.append([bytesOf(1), bytesOf(2), bytesOf(3)])
+      yield* settle
+      // The answer is that the queue is within its capacity; with what is taken next it is not.
+      yield* other.append([bytesOf(4), bytesOf(5)])
+      answer = gate
+      yield* within.open
+      yield* settle
+      // One change too many does no harm.
+      yield* other.store.define("events", [{ name: "events", topics: ["*"] }])
+      yield* settle
+      assert.deepStrictEqual([receiver.received, dropped], [[], []])
+      yield* Deferred.succeed(decoding, undefined)
+      yield* settle
+      // All of it was in memory: nothing that is taken later wakes the drainer.
+      assert.include(receiver.received, 5)
+      assert.deepStrictEqual([...dropped, ...receiver.received].toSorted(), range(1, 5))
+      assert.deepStrictEqual(eventsOf(memory), [])
     })
   )
 })

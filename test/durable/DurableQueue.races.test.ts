@@ -112,4 +112,35 @@ describe("DurableQueue", () => {
       assert.deepStrictEqual(eventsOf(memory), [])
     })
   )
+
+  it.effect("drop-oldest does not drop what a take has answered with and is being decoded", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const decoding = yield* Deferred.make<void>()
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const dropped: Array<number> = []
+      const { part: queue } = yield* open(
+        DurableQueue.make({
+          name: "events",
+          schema: decodingSlowly((n) => (n === 3 ? Deferred.await(decoding) : Effect.void)),
+          capacity: 3,
+          overflow: "drop-oldest",
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })(receiver).pipe(Effect.provide(MemoryStore.layerOver(memory)))
+      )
+      yield* queue.writeSome!([1, 2, 3])
+      yield* settle
+      yield* queue.writeSome!([4, 5])
+      yield* settle
+      assert.deepStrictEqual([dropped, eventsOf(memory)], [[], range(1, 5)])
+      yield* Deferred.succeed(decoding, undefined)
+      yield* settle
+      assert.strictEqual(dropped.length, 2)
+      assert.deepStrictEqual([...dropped, ...(eventsOf(memory) as ReadonlyArray<number>)].toSorted(), range(1, 5))
+      yield* receiver.release
+      yield* queue.flush
+      assert.deepStrictEqual([...dropped, ...receiver.received].toSorted(), range(1, 5))
+      assert.deepInclude(queue.node.health(0).counts, { accepted: 5, delivered: 3, dropped: 2 })
+    })
+  )
 })

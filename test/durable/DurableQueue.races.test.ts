@@ -143,4 +143,44 @@ describe("DurableQueue", () => {
       assert.deepInclude(queue.node.health(0).counts, { accepted: 5, delivered: 3, dropped: 2 })
     })
   )
+
+  it.effect("drop-oldest settles no delivery before its drop is reported", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const spy = new Spy()
+      const receiver = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const dropped: Array<number> = []
+      const store = yield* operationsAround(memory, spy.around)
+      const { part: queue } = yield* open(
+        DurableQueue.make({
+          name: "events",
+          schema: decodingSlowly((n) => (n > 3 ? Effect.sleep(100) : Effect.void)),
+          capacity: 2,
+          batchSize: 3,
+          overflow: "drop-oldest",
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        })(receiver).pipe(Effect.provideService(EventStore.EventStore, store))
+      )
+      yield* queue.writeSome!([1, 2])
+      yield* settle
+      const settled: Array<number> = []
+      const unreported: Array<number> = []
+      spy.act = (name, run, args) => {
+        if (name === "take") return Effect.tap(run, () => Effect.sleep(100))
+        if (name !== "acknowledge") return run
+        const [, settlements] = args as Parameters<typeof store.settle>
+        // The first event has the first position.
+        const positions = settlements.flatMap((one) => one.settled.map(({ position }) => position))
+        settled.push(...positions)
+        unreported.push(...positions.filter((n) => !dropped.includes(n)))
+        return run
+      }
+      const other = yield* processOver(memory)
+      // One is dropped that was taken, and the others before they are.
+      yield* other.append([bytesOf(3), ...range(4, 8).map(bytesOf)])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual([settled, unreported, dropped], [range(2, 7), [], range(2, 7)])
+      assert.deepStrictEqual(eventsOf(memory), [1, 8])
+    })
+  )
 })

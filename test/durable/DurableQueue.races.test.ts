@@ -5,9 +5,9 @@ import { EventSink } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { open, settle } from "../support/virtual.ts"
+import { open, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { bytesOf, eventsOf, operationsAround, processOver, Spy } from "./support/store.ts"
+import { bytesOf, error, eventsOf, operationsAround, processOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
@@ -183,4 +183,36 @@ describe("DurableQueue", () => {
       assert.deepStrictEqual(eventsOf(memory), [1, 8])
     })
   )
+
+  describe("a claim that acquired a lease without an answer", () => {
+    const ends: Readonly<Record<string, Effect.Effect<never, EventStore.EventStoreError>>> = {
+      "fails, and may have been committed": Effect.suspend(() => Effect.fail(error("claim", { maybeCommitted: true }))),
+      "dies of a defect": Effect.die(new Error("no answer")),
+      "interrupts itself": Effect.interrupt,
+      "interrupts the fiber that claims": Effect.withFiber((fiber) => {
+        fiber.interruptUnsafe()
+        return Effect.never
+      })
+    }
+    it.effect.each(Object.keys(ends))("and %s holds up no delivery", (end) =>
+      Effect.gen(function* () {
+        const spy = new Spy()
+        let unanswered = 0
+        spy.act = (name, run) =>
+          name === "claim"
+            ? Effect.tap(run, (claims) => {
+                const { acquired } = claims as EventStore.Claims
+                return acquired.length > 0 && ++unanswered === 1 ? ends[end]! : Effect.void
+              })
+            : run
+        const receiver = yield* TestSink.recording<number>()
+        const { queue } = yield* start(receiver, { spy })
+        yield* queue.write(1)
+        yield* TestClock.adjust("1 second")
+        assert.isAbove(unanswered, 0)
+        assert.deepStrictEqual(receiver.received, [1])
+        yield* queue.flush
+      }).pipe(quiet)
+    )
+  })
 })

@@ -6,7 +6,7 @@ import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { open, quiet, settle } from "../support/virtual.ts"
-import { start } from "./support/process.ts"
+import { type Options, start } from "./support/process.ts"
 import { bytesOf, error, eventsOf, operationsAround, processOver, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
@@ -215,4 +215,38 @@ describe("DurableQueue", () => {
       }).pipe(quiet)
     )
   })
+
+  it.effect("the next owner takes again after a first take that left out all lanes", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { begun, end, sink } = yield* receiving
+      const options: Options = { concurrency: 2, partitionBy: byTens, batchSize: 3, drainTimeout: 0 }
+      const before = yield* start(sink, { ...options, memory })
+      yield* before.queue.writeSome!([1, 11, 21])
+      yield* Effect.repeat(settle, { times: 5 })
+      // What waits is set aside, so that this is taken.
+      yield* before.queue.write(2)
+      yield* Effect.repeat(settle, { times: 5 })
+      yield* end(2)
+      yield* end(1)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(
+        [begun, eventsOf(memory)],
+        [
+          [1, 2, 11],
+          [11, 21]
+        ]
+      )
+      yield* before.close
+      // Nothing stands in the order of the subscription any more.
+      assert.deepStrictEqual(
+        [...memory.entries.values()].map(({ ordered }) => ordered.rows.size),
+        [0]
+      )
+      const receiver = yield* TestSink.recording<number>()
+      yield* start(receiver, { ...options, memory })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([receiver.received, eventsOf(memory)], [[11, 21], []])
+    })
+  )
 })

@@ -350,6 +350,13 @@ export const broken: ReadonlyArray<Broken> = [
   { name: "no publish is in a transaction", law: 5, flaw: () => ({ inTransaction: Effect.succeed(false) }) },
   { name: "nothing is retained", law: 6, flaw: (store) => ({ open: (exchange) => store.open(exchange) }) },
   {
+    name: "a retention ends with another one only",
+    law: 6,
+    flaw: (store) => ({
+      open: (exchange, options) => (options?.retention === undefined ? Effect.void : store.open(exchange, options))
+    })
+  },
+  {
     name: "what is retained is never swept",
     law: 6,
     flaw: (store) => ({ open: (exchange) => store.open(exchange, { retention: Duration.days(1) }) })

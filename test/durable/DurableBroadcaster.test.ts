@@ -178,6 +178,32 @@ describe("DurableBroadcaster", () => {
     }).pipe(quiet)
   )
 
+  it.effect("a lease that a claim acquires for a subscription that closed meanwhile is released", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const spy = new Spy()
+      const { orders, subscribe } = yield* started(memory, {}, spy)
+      const other = yield* started(memory)
+      const served = yield* TestSink.recording<number>()
+      yield* subscribe(served, { name: "served" })
+      const closing = yield* subscribe(yield* TestSink.recording<number>(), { name: "closing" })
+      yield* settle
+      const isLeased = () => Array.from(memory.entries.values(), ({ owner }) => owner !== undefined)
+      spy.act = (name, run) => (name === "claim" ? Effect.tap(run, () => Effect.sleep("1 second")) : run)
+      yield* orders.write(1)
+      yield* settle
+      assert.deepStrictEqual(isLeased(), [true, true])
+      spy.heal()
+      yield* closing.shutdown
+      assert.deepStrictEqual(isLeased(), [true, true])
+      const next = yield* TestSink.recording<number>()
+      yield* other.subscribe(next, { name: "closing" })
+      // The owner lives on: its lease would never run out.
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([served.received, next.received], [[1], [1]])
+    })
+  )
+
   it.effect("drops a subscription for good", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

@@ -60,12 +60,20 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
   const { problem } = records
   for (const one of part === "queue" ? queueOf(plan.concurrency ?? 1) : standing) records.known(one)
 
+  /** The requests that the receiver has and commits later, if it does so now. */
+  let held: Array<() => void> | undefined
   const server = createServer((request, response) => {
     let body = ""
     request.setEncoding("utf8").on("data", (some: string) => (body += some))
-    request.on("end", () => {
+    const commit = () => {
+      // Its process is gone: what it asked for is rolled back.
+      if (!request.socket.writable) return
       records.receive(request.url?.slice(1) ?? "", body)
       response.writeHead(204).end()
+    }
+    request.on("end", () => {
+      if (held === undefined) commit()
+      else held.push(commit)
     })
     // A request that a dying process did not finish is no delivery.
     request.on("error", () => {})
@@ -138,6 +146,18 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
     await one.ended
   }
 
+  /** Kills a process in the middle of its deliveries. */
+  const killDelivering = async (one: Child): Promise<void> => {
+    const holding: Array<() => void> = []
+    held = holding
+    await sleep(50 + random() * 100)
+    await kill(one)
+    // Its connections are closed by then.
+    await sleep(20)
+    held = undefined
+    for (const commit of holding) commit()
+  }
+
   let added = 0
   /** Lets a process add a subscription, or drop one. */
   const change = (by: Child) => {
@@ -192,7 +212,7 @@ export const crashes = async (plan: Plan): Promise<Outcome> => {
       } else {
         kills++
         alive.splice(alive.indexOf(one), 1)
-        await kill(one)
+        await (random() < 0.5 ? killDelivering(one) : kill(one))
       }
     }
     for (const one of alive.splice(0)) await kill(one)

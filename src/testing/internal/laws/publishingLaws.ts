@@ -337,6 +337,17 @@ export const publishingLaws: ReadonlyArray<Law> = [
       const found = all.map((given) => texts(given).join(""))
       expectSame(found, ["1324", "13", "4", "", ""], "oldest, of a topic, now, there before, another tenant")
     }),
+    "opened without a retention": withStore(function* (store) {
+      const oldestOf = (name: string) =>
+        Effect.flatMap(define(store, { name, start: "oldest" }, "kept"), (id) => contents(store, id))
+      yield* store.open("kept", { retention: hour })
+      yield* store.open("kept")
+      yield* store.publish("kept", events(["1"]))
+      expectSame(texts(yield* oldestOf("none")), [], "retained under no retention, which was an hour before")
+      yield* store.open("kept", { retention: hour })
+      yield* store.publish("kept", events(["2"]))
+      expectSame(texts(yield* oldestOf("hour")), ["2"], "retained for an hour again")
+    }),
     swept: withStore(function* (store, { sleep }) {
       yield* store.open("kept", { retention: Worker.short })
       const pending = yield* define(store, { name: "pending" }, "kept")

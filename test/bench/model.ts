@@ -53,7 +53,7 @@ export interface Side {
 export interface Metric {
   readonly key: string
   readonly label: string
-  readonly unit: "ns" | "us" | "ms" | "bytes" | "per s"
+  readonly unit: "ns" | "us" | "ms" | "bytes" | "per s" | "percent"
 }
 
 export interface Row {
@@ -63,7 +63,7 @@ export interface Row {
   readonly metrics: ReadonlyArray<Metric>
   readonly sides: ReadonlyArray<Side>
   readonly note?: string | undefined
-  /** Neither warmed up nor repeated in one process: for what is about memory and not about time. */
+  /** Neither warmed up nor repeated in one process: for what is about memory, or about a process that does nothing. */
   readonly cold?: boolean | undefined
   /** Warmed up so many times as long as other rows: for events that take so long that these make few of them. */
   readonly warmUps?: number | undefined

@@ -8,7 +8,8 @@ const units: Readonly<Record<Metric["unit"], string>> = {
   us: " µs",
   ms: " ms",
   bytes: "",
-  "per s": "/s"
+  "per s": "/s",
+  percent: "%"
 }
 
 /** A header and its lines. */

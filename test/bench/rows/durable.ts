@@ -1,33 +1,17 @@
 /** Events through a SQLite file: written, delivered to a counting sink, acknowledged; beside a loop over `node:sqlite` by hand. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as EventSink from "effect-events/EventSink"
 import { DurableQueue } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { DatabaseSync } from "node:sqlite"
 import * as Api from "../api.ts"
 import { Meter, throughput, times } from "../measure.ts"
 import { atLeast, atMost, type Metric, type Row, type Sample, type Side, valueAtMost, cpuAndWall } from "../model.ts"
-
-/** 300 bytes as JSON. */
-const event = { id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11", type: "order.placed", note: "x".repeat(214) }
-const Order = Schema.Struct({ id: Schema.String, type: Schema.String, note: Schema.String })
-const payload = new TextEncoder().encode(JSON.stringify(event))
-
-const batch = 100
-const events = Array.from({ length: batch }, () => event)
-
-/** A folder of its own, gone when the scope closes. */
-const folder = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-events-bench-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
-)
+import { batch, batchOf, event, folder, Order, orderOf, payloadOf } from "../orders.ts"
 
 /** How long the event loop was held up, beside the times: the 99th percentile in milliseconds. */
 const withDelay = (sample: Sample): Sample =>
@@ -46,7 +30,7 @@ const metrics: ReadonlyArray<Metric> = [
   { key: "delay", label: "event-loop delay, 99th percentile", unit: "ms" }
 ]
 
-type Orders = DurableQueue.DurableQueue<typeof Order.Type>
+type Orders = DurableQueue.DurableQueue<Order>
 
 /** A queue over a sink that counts, with some events waiting behind those that are written. */
 const queued = (
@@ -61,7 +45,7 @@ const queued = (
       const filename = join(yield* folder, "orders.db")
       const context = yield* Layer.buildWithScope(SqliteStore.layer({ filename }), yield* Scope.Scope)
       const meter = new Meter()
-      const orders = yield* EventSink.sync<typeof Order.Type>(meter.count).pipe(
+      const orders = yield* EventSink.sync<Order>(meter.count).pipe(
         Effect.flatMap(DurableQueue.make({ name: "orders", schema: Order })),
         Effect.provide(context)
       )
@@ -71,7 +55,7 @@ const queued = (
 })
 
 /** The same commits by hand: a batch in, the batch read, the batch out. What a store does beside that is not here. */
-const raw = (goals?: Side["goals"]): Side => ({
+const raw = (order: Order, goals?: Side["goals"]): Side => ({
   label: "node:sqlite, by hand",
   goals,
   run: (load) =>
@@ -82,6 +66,7 @@ const raw = (goals?: Side["goals"]): Side => ({
       const insert = db.prepare("INSERT INTO events (payload) VALUES (?)")
       const select = db.prepare("SELECT key, payload FROM events ORDER BY key LIMIT ?")
       const remove = db.prepare("DELETE FROM events WHERE key <= ?")
+      const payload = payloadOf(order)
       const meter = new Meter()
       const round = Effect.sync(() => {
         db.exec("BEGIN IMMEDIATE")
@@ -108,7 +93,12 @@ const writers = (orders: Orders, n: number) =>
     Array.from({ length: batch }, () => times(n / batch, () => orders.write(event))),
     { concurrency: "unbounded", discard: true }
   )
-const batches = (orders: Orders, n: number) => times(n / batch, () => EventSink.writeAll(orders, events))
+const batchesOf = (order: Order) => {
+  const events = batchOf(order)
+  return (orders: Orders, n: number) => times(n / batch, () => EventSink.writeAll(orders, events))
+}
+const batches = batchesOf(event)
+const large = orderOf(10_000)
 
 /** An event takes so long that the compiler is still at work after the time that is enough for others. */
 const warmUps = 2
@@ -175,7 +165,7 @@ export const durable: ReadonlyArray<Row> = [
     n,
     metrics,
     warmUps,
-    sides: [{ ...queued("ours", writers), goals: { delay: valueAtMost(20) } }, raw(goal)]
+    sides: [{ ...queued("ours", writers), goals: { delay: valueAtMost(20) } }, raw(event, goal)]
   },
   {
     name: "durable-batches",
@@ -183,7 +173,15 @@ export const durable: ReadonlyArray<Row> = [
     n,
     metrics,
     warmUps,
-    sides: [{ ...queued("ours", batches), goals: { delay: valueAtMost(20) } }, raw(goal)]
+    sides: [{ ...queued("ours", batches), goals: { delay: valueAtMost(20) } }, raw(event, goal)]
+  },
+  {
+    name: "durable-large",
+    question: "Batches of 100 events of 10 KB through a `DurableQueue` on SQLite",
+    n: 8_000,
+    metrics,
+    warmUps,
+    sides: [queued("ours", batchesOf(large)), raw(large, { wall: atLeast(0.4) })]
   },
   {
     name: "durable-backlog",

@@ -6,6 +6,8 @@ import { closing } from "./closing.ts"
 import { direct } from "./direct.ts"
 import { drainer } from "./drainer.ts"
 import { durable } from "./durable.ts"
+import { durableFanout } from "./durableFanout.ts"
+import { durableIdle } from "./durableIdle.ts"
 import { durablePostgres } from "./durablePostgres.ts"
 import { filter } from "./filter.ts"
 import { graph } from "./graph.ts"
@@ -38,7 +40,7 @@ const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
   closing,
   drainer
 }
-const files: typeof coreFiles = { ...coreFiles, http, durable, durablePostgres }
+const files: typeof coreFiles = { ...coreFiles, http, durable, durableFanout, durableIdle, durablePostgres }
 
 /** The rows of what is neither HTTP nor durable. */
 export const core: ReadonlyArray<Row> = Object.values(coreFiles).flat()

@@ -263,6 +263,24 @@ describe("DurableQueue that is full", () => {
       }).pipe(quiet)
     )
 
+    it.effect("reads how much there is only in the process that delivers", () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const options = { memory, capacity: 1_000, overflow: "drop-oldest" } as const
+        const owner = yield* start(yield* TestSink.recording<number>(), options)
+        yield* settle
+        const standby = yield* start(yield* TestSink.recording<number>(), options)
+        yield* owner.queue.write(0)
+        yield* owner.queue.flush
+        standby.spy.calls.length = 0
+        for (let n = 0; n < 100; n++) {
+          yield* standby.queue.write(n)
+          yield* TestClock.adjust(10)
+        }
+        assert.isAtMost(standby.spy.count("figures"), 1)
+      })
+    )
+
     it.effect("drops too what came during the read", () =>
       Effect.gen(function* () {
         const spy = new Spy()

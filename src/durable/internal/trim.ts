@@ -19,8 +19,8 @@ export const trim = <A>(
   report: (events: ReadonlyArray<A>, unreadable: number) => Effect.Effect<void>
 ): Effect.Effect<void, EventStoreError> => {
   const step = Effect.gen(function* () {
-    // What was reported and is still there would be counted again.
-    if (serving.rows.hasDropped()) return 0
+    // Only the owner drops; and what was reported and is still there would be counted again.
+    if (serving.subscriber.lease() === undefined || serving.rows.hasDropped()) return 0
     const gone = serving.rows.gone()
     const figures = yield* store.figures(serving.subscriber.id)
     if (figures === undefined || serving.subscriber.lease() === undefined) return 0

@@ -64,10 +64,10 @@ export interface Options {
  * `UPDATE` and `DELETE` on them, and `USAGE` on the sequence of positions. Tables of a newer version of this library are
  * refused with `NewerSchema`.
  *
- * Each operation but `define` is one statement that commits itself, with a `lock_timeout` for itself alone: no setting of
- * the connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds, also where
- * the database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of the
- * caller's.
+ * Each operation but `define` and `drop` is one statement that commits itself, with a `lock_timeout` for itself alone: no
+ * setting of the connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds,
+ * also where the database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of
+ * the caller's.
  *
  * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners are
  * notified when it commits. Writers wait for no lock of each other or of an owner. The application's transactions keep the

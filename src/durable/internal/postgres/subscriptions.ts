@@ -7,6 +7,11 @@ import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
 import { array, milliseconds, type Numeric, type SubscriptionRow, subscriptionOf, textArray } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
+/**
+ * **Locks.** A definition and a drop lock their exchange first, so that they come one after the other. A drop and a change of
+ * state then lock leases, in the order of their subscriptions, as claims, settlements and releases do. Subscriptions come
+ * last, by tenant and name. A definition locks no lease: it makes those of new subscriptions.
+ */
 const subscriptionStatements = (parts: Parts) => {
   const { deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
   const { owners, routes, subscriptions } = parts
@@ -38,7 +43,8 @@ given AS MATERIALIZED (
 ),
 defined AS (
   INSERT INTO ${subscriptions} AS subscription (exchange, tenant, name, topics, data, since)
-  SELECT $1::int, tenant, name, topics, CASE WHEN has_data THEN data END, ${now} FROM given ORDER BY tenant, name
+  SELECT $1::int, tenant, name, topics, CASE WHEN has_data THEN data END, ${now} FROM given
+  ORDER BY tenant COLLATE "C", name COLLATE "C"
   ON CONFLICT (exchange, tenant, name) DO UPDATE SET topics = EXCLUDED.topics, data = EXCLUDED.data
   RETURNING ${columns}
 ),
@@ -74,10 +80,14 @@ locked AS MATERIALIZED (
     SELECT subscription, version FROM ${leases} AS lease WHERE lease.subscription = chosen.id FOR NO KEY UPDATE
   ) AS lease
 ),
+listed AS MATERIALIZED (
+  SELECT id FROM ${subscriptions} WHERE id = ANY(ARRAY(SELECT subscription FROM locked))
+  ORDER BY tenant, name FOR NO KEY UPDATE
+),
 changed AS (
   UPDATE ${subscriptions} SET
     state = $4, reason = $5, since = CASE WHEN state = $4 THEN since ELSE ${now} END
-  WHERE id = ANY(ARRAY(SELECT subscription FROM locked))
+  WHERE id = ANY(ARRAY(SELECT id FROM listed))
   RETURNING id
 ),
 leases AS (
@@ -89,9 +99,15 @@ leases AS (
 )
 SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM changed`,
 
+    /**
+     * A drop waits for a definition in the same exchange, in a statement of its own: one whose snapshot is older than the
+     * definition would leave the routes that this adds.
+     */
+    lockExisting: `SELECT id FROM ${exchanges} WHERE name = $1 FOR NO KEY UPDATE`,
+
     /** What is stored is removed by the sweep, with what transactions leave that have not committed yet. */
-    drop: `WITH ${own},
-chosen AS MATERIALIZED (SELECT id FROM ${subscriptions} WHERE ${which} AND ${set}),
+    drop: `WITH ${joined},
+chosen AS MATERIALIZED (SELECT id FROM ${subscriptions} WHERE ${which}),
 locked AS MATERIALIZED (
   SELECT subscription FROM ${leases} WHERE subscription = ANY(ARRAY(SELECT id FROM chosen)) ORDER BY subscription FOR UPDATE
 ),
@@ -147,6 +163,8 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const fill = fillText(parts)
   const whichOf = ({ exchange, name, tenant }: Which) => [exchange, tenant ?? null, name ?? null]
   const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
+  const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
+    run.client.unsafe<Row>(text, params).unprepared
 
   const open: Operations["open"] = (exchange, { retention = Duration.zero } = {}) =>
     Effect.asVoid(run.write("open", text.open, [exchange, milliseconds(retention)]))
@@ -155,8 +173,6 @@ export const subscribing = (run: Runner, parts: Parts) => {
     const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`
     const unique = [...new Map(definitions.map((one) => [keyOf(one), one])).values()]
     const patterns = unique.flatMap(({ topics }, at) => topics.map((pattern) => [at + 1, pattern] as const))
-    const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
-      run.client.unsafe<Row>(text, params).unprepared
     const steps = Effect.gen(function* () {
       const [locked] = yield* statement<{ readonly id: Numeric; readonly version: Numeric }>(text.lock, [exchange])
       return yield* statement<SubscriptionRow>(text.define, [
@@ -193,7 +209,14 @@ export const subscribing = (run: Runner, parts: Parts) => {
         ]),
         countOf
       ),
-    drop: (which) => Effect.map(run.write<CountRow>("drop", text.drop, whichOf(which)), countOf),
+    drop: (which) =>
+      Effect.map(
+        run.transaction(
+          "drop",
+          Effect.andThen(statement(text.lockExisting, [which.exchange]), statement<CountRow>(text.drop, whichOf(which)))
+        ),
+        countOf
+      ),
     list: (which) =>
       Effect.map(run.read<SubscriptionRow>("list", text.list, whichOf(which)), (rows) =>
         rows.map(subscriptionOf(which.exchange))

@@ -756,6 +756,10 @@ describePostgres("the port on Postgres", (server) => {
         yield* sweep
         assert.deepStrictEqual((yield* store.claim(first.owner, ids, 10)).woken, [ids[0] ?? 0])
         assert.deepStrictEqual(textsOf(yield* first.take()), ["late", "never"])
+        // a fill that is over is kept for a minute
+        yield* sweep
+        assert.strictEqual(query("SELECT count(*) FROM retained_fills"), "2")
+        query("UPDATE retained_fills SET since = since - 61000")
         yield* sweep
         assert.strictEqual(query("SELECT count(*) FROM retained_fills"), "0")
         // acknowledged by all, and retained
@@ -771,6 +775,38 @@ describePostgres("the port on Postgres", (server) => {
         yield* sweep
         assert.strictEqual(query("SELECT count(*) FROM retained_events"), "0")
       })
+  )
+
+  it.live("what a later pass fills in is taken, though all before it was taken and settled", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const writer = yield* openStore(server())
+      yield* store.open("refilled", { retention: hour })
+      const commit = yield* open(writer, publish(writer.store, "refilled", "late"))
+      const { id } = yield* define(store, "refilled", { start: "oldest" })
+      const events = Array.makeBy(2_500, (n): NewEvent => ({ payload: payload(String(n)) }))
+      yield* store.publish("refilled", events)
+      const owner = yield* store.renew({ name: "refilled" }, hour)
+      const [claimed] = (yield* store.claim(owner, [id], 1)).acquired
+      if (claimed === undefined) return yield* Effect.die("nothing is due")
+      const leased = leasedBy(store, owner, claimed)
+      const takeAll = Effect.repeat(
+        Effect.flatMap(leased.take(), (taken = []) => Effect.as(leased.acknowledge(taken), taken.length)),
+        { until: (n) => n === 0 }
+      )
+      yield* takeAll
+      // the position of the open transaction is below what is settled, and in doubt until it has ended
+      yield* commit
+      yield* leased.take()
+      // from here on a take begins behind it
+      yield* store.publish("refilled", events)
+      yield* takeAll
+      query("UPDATE effect_events_fills SET since = since - 2000")
+      // another process's
+      yield* Effect.repeat(writer.store.sweep, { until: (more) => !more })
+      assert.deepStrictEqual((yield* store.claim(owner, [id], 1)).woken, [id])
+      assert.deepStrictEqual(textsOf(yield* leased.take()), ["late"])
+    })
   )
 
   it.live("a fill of many events comes batch by batch", () =>

@@ -1,8 +1,12 @@
 /** Fills what an exchange has retained into new subscriptions that start with the oldest event. */
 import { first, now, type Parts, set } from "./parts.ts"
+import { never } from "./postgresRows.ts"
 
 /** How many events one statement reads. */
 const most = 10_000
+
+/** How long a fill that is over is kept, in milliseconds: longer than a horizon is cached, and an answer takes. */
+const grace = 60_000
 
 /**
  * One batch of one subscription; `$1` are the subscriptions, or NULL for all. Answers whether there was one to fill.
@@ -11,9 +15,14 @@ const most = 10_000
  * read the events. Its events have a lower `version` of the exchange than the subscription. So when all transactions from
  * before have ended, a second pass fills what the first, whose snapshot is `done`, could not see; what that saw was filled
  * then, and may be acknowledged by now. A pass of several statements sees with the snapshot of its first, `pass`.
+ *
+ * What is filled in may stand below the horizon of a process (horizon.ts). So a subscription is read from its beginning while
+ * its row is in `fills`, where that stays for a while after the last pass: `position` says that it is over, and `since` since
+ * when.
  */
 export const fillText = (parts: Parts): string => {
   const { arrivals, deliveries, events, exchanges, fills, notify, own, positions, subscriptions } = parts
+  const isEnd = `batch.count < ${most}`
   const isLast = `coalesce(txid_snapshot_xmin(chosen.pass::txid_snapshot) > chosen.xid AND chosen.since < ${now} - 1000, false)`
   return `WITH ${own},
 chosen AS MATERIALIZED (
@@ -22,7 +31,7 @@ chosen AS MATERIALIZED (
     subscription.exchange, subscription.tenant, subscription.topics,
     ${now} - (SELECT retention FROM ${exchanges} WHERE id = subscription.exchange) AS oldest
   FROM ${fills} AS fill JOIN ${subscriptions} AS subscription ON subscription.id = fill.subscription
-  WHERE ($1::bigint[] IS NULL OR fill.subscription = ANY($1::bigint[])) AND ${set} AND (
+  WHERE ($1::bigint[] IS NULL OR fill.subscription = ANY($1::bigint[])) AND ${set} AND fill.position < ${never} AND (
     fill.pass IS NOT NULL OR fill.done IS NULL
     OR txid_snapshot_xmin(txid_current_snapshot()) > fill.xid AND fill.since < ${now} - 1000
   )
@@ -51,17 +60,19 @@ arrived AS (
   INSERT INTO ${arrivals} (position, subscriptions)
   SELECT nextval('${positions}'), ARRAY[subscription] FROM filled GROUP BY subscription
 ),
-gone AS (
-  DELETE FROM ${fills} AS fill USING chosen
-  WHERE fill.subscription = chosen.subscription AND (SELECT count(*) FROM batch) < ${most} AND ${isLast}
-),
 noted AS (
   UPDATE ${fills} AS fill SET
-    position = CASE WHEN batch.count < ${most} THEN 0 ELSE batch.last END,
-    pass = CASE WHEN batch.count < ${most} THEN NULL ELSE chosen.pass END,
-    done = CASE WHEN batch.count < ${most} THEN chosen.pass ELSE fill.done END
+    position = CASE WHEN NOT ${isEnd} THEN batch.last WHEN ${isLast} THEN ${never} ELSE 0 END,
+    since = CASE WHEN ${isEnd} AND ${isLast} THEN ${now} ELSE fill.since END,
+    pass = CASE WHEN NOT ${isEnd} THEN chosen.pass END,
+    done = CASE WHEN ${isEnd} THEN chosen.pass ELSE fill.done END
   FROM chosen, (SELECT count(*), max(position) AS last FROM batch) AS batch
-  WHERE fill.subscription = chosen.subscription AND NOT (batch.count < ${most} AND ${isLast})
+  WHERE fill.subscription = chosen.subscription
+),
+gone AS (
+  DELETE FROM ${fills} WHERE subscription = ANY(ARRAY(
+    SELECT subscription FROM ${fills} WHERE position = ${never} AND since < ${now} - ${grace} FOR UPDATE SKIP LOCKED
+  ))
 )
 SELECT count(*) AS rows, CASE WHEN EXISTS (SELECT FROM filled) THEN ${notify} END AS notified FROM chosen`
 }

@@ -43,9 +43,9 @@ export const ofArrivals = 0
  * It is therefore among the lock's holders that are read after that. Once none of those is left, all positions up to the
  * given one are settled: what a read that begins then does not find below its first row is gone for good.
  *
- * A prepared transaction holds its lock under another name, so while there is one nothing is settled. And positions can
- * come a second time, after a failover to a standby that lacked some or from a backup, or be filled in below when a new
- * subscription starts with the oldest event: so the cache is emptied every half minute.
+ * A prepared transaction holds its lock under another name, so while there is one nothing is settled. Positions can come a
+ * second time, after a failover to a standby that lacked some or from a backup: so the cache is emptied every half minute.
+ * What is filled in below, when a new subscription starts with the oldest event, is read whatever this caches: see filling.ts.
  */
 export const makeHorizon = (run: Runner, { arrivals }: Names): Horizon => {
   const froms = new Map<number, Position>()

@@ -16,9 +16,11 @@ import type { Runner } from "./runner.ts"
  * are wanted, `leases` and `rows` at most: a statement that seems to read a large part of a table is compiled first (JIT),
  * which takes longer than all the rest.
  */
-const takeText = ({ delayed, deliveries, events, ...parts }: Parts, leases: number, rows: number): string =>
+const takeText = ({ delayed, deliveries, events, fills, ...parts }: Parts, leases: number, rows: number): string =>
   onePlan(`WITH wanted AS MATERIALIZED (
   SELECT wanted.*, ${clock} AS now,
+    CASE WHEN (SELECT subscription FROM ${fills} WHERE subscription = wanted.subscription LIMIT 1) IS NULL
+      THEN wanted."from" ELSE 0 END AS beginning,
     ARRAY(SELECT position FROM unnest($8::bigint[], $9::bigint[]) AS given (place, position)
       WHERE given.place = wanted.place) AS excluded,
     ARRAY(SELECT lane FROM unnest($10::bigint[], $11::bigint[]) AS given (place, lane)
@@ -65,7 +67,7 @@ LEFT JOIN LATERAL (
       coalesce(ordered.payload, event.payload)
     FROM (SELECT * FROM (
       SELECT * FROM ${deliveries} AS delivery
-      WHERE (delivery.subscription, delivery.position) >= (wanted.subscription, wanted."from")
+      WHERE (delivery.subscription, delivery.position) >= (wanted.subscription, wanted.beginning)
       AND delivery.subscription <= wanted.subscription
       AND delivery.position <> ALL(wanted.excluded)
       ORDER BY delivery.subscription, delivery.position

@@ -10,8 +10,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { OnDropped } from "../Dropped.ts"
 import type { Lossless, QueueError } from "../EventQueue.ts"
 import type { AcknowledgingSink, BelowStore, EventSink, Stamped } from "../EventSink.ts"
@@ -27,6 +29,7 @@ import { definitionOf, makeDurableQueue, storing } from "./internal/makeDurableQ
 import type { Remaining } from "./internal/makeSubscription.ts"
 import { makeWriter } from "./internal/makeWriter.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
+import { whenDefined } from "./internal/whenDefined.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
@@ -271,10 +274,18 @@ export interface WriterOptions<in out A> extends Identity<A> {
   readonly batchSize?: number | undefined
 }
 
+/** The delays before another attempt of a writer to define its queue. */
+const definitionRetries = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+
 /**
  * A sink that writes to a queue of another process: it has no receiver and no lease, and delivers nothing. It may write from
  * any process, and in any transaction of the store's own database. What it writes is kept for the queue, also when no process
  * has ever delivered it.
+ *
+ * **Details**
+ *
+ * It defines the queue when it is made, in the background. A write in a transaction that comes before that defines the queue
+ * within the transaction, with its commit or its rollback.
  *
  * **Gotchas**
  *
@@ -297,8 +308,14 @@ export const writer = <A>({
     Effect.gen(function* () {
       const context = withoutConstruction(yield* Effect.context<never>())
       const { store } = serverOf(yield* EventStore, context)
+      const definition = definitionOf(name)
       let isDefined = false
-      const define = Effect.map(defineOne(store, name, definitionOf(name)), () => void (isDefined = true))
+      // One at a time: a write waits for the attempt that is under way.
+      const define = Semaphore.makeUnsafe(1).withPermit(
+        Effect.suspend(() =>
+          isDefined ? Effect.void : Effect.map(defineOne(store, name, definition), () => void (isDefined = true))
+        )
+      )
       const { close, sink } = makeWriter<A>({
         kind: "DurableWriter",
         name,
@@ -308,11 +325,16 @@ export const writer = <A>({
         batchSize: count("DurableQueue.writer", "batchSize", batchSize ?? 500, 1),
         batchBytes,
         drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
-        ready: Effect.suspend(() => (isDefined ? Effect.void : define)),
+        ready: whenDefined({ store, exchange: name, definition, isDefined: () => isDefined, define }),
         downstream: () => [],
         context
       })
-      yield* Effect.addFinalizer(() => close)
+      // A store that fails says so to those that write.
+      const defining = Effect.runForkWith(context)(Effect.retry(define, definitionRetries))
+      yield* Effect.addFinalizer(() => {
+        defining.interruptUnsafe()
+        return close
+      })
       return sink
     })
   )

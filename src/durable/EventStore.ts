@@ -78,11 +78,12 @@ export interface Operations {
   /**
    * Makes subscriptions, or brings those of the same tenant and name to their definitions. A change of topics holds for what
    * is published after it; what is pending stays. A new subscription gets every event that a `publish` stores which began
-   * after this answered.
+   * after this answered. With `joins` it is part of the caller's transaction, as a `publish` is, and commits with it.
    */
   readonly define: (
     exchange: string,
-    definitions: NonEmptyReadonlyArray<Definition>
+    definitions: NonEmptyReadonlyArray<Definition>,
+    options?: { readonly joins?: boolean | undefined }
   ) => Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
   /**
    * Commits events in order, whole or not at all, for every subscription that matches. It is part of the caller's transaction

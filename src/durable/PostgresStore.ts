@@ -66,8 +66,8 @@ export interface Options {
  *
  * Each operation but `define` and `drop` is one statement that commits itself, with a `lock_timeout` for itself alone: no
  * setting of the connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds,
- * also where the database's default is `synchronous_commit = off`. No operation but a write takes part in a transaction of
- * the caller's.
+ * also where the database's default is `synchronous_commit = off`. No operation but a write, and the definition of a queue
+ * before its first write, takes part in a transaction of the caller's.
  *
  * A write inside `sql.withTransaction` is part of the transaction, and of a nested one's savepoint. Listeners are
  * notified when it commits. Writers wait for no lock of each other or of an owner. The application's transactions keep the
@@ -84,7 +84,11 @@ export interface Options {
  *
  * **Gotchas**
  *
- * Under REPEATABLE READ a transaction's writes are for the subscriptions that there were at its start.
+ * Under REPEATABLE READ a transaction's writes are for the subscriptions that there were at its first statement. A write to
+ * a queue that was defined after that fails, and succeeds in the next transaction.
+ *
+ * A queue that no process has defined yet is defined by the first write in a transaction: other transactions that define it
+ * wait until that one ends.
  *
  * Listening keeps one connection of the client's pool. A pool of one has none left for statements: use
  * `changes: "poll"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which

@@ -17,6 +17,7 @@ import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
 import type { Remaining } from "./makeSubscription.ts"
 import { trim } from "./trim.ts"
+import { whenDefined } from "./whenDefined.ts"
 import { makeWriting, type WriteError } from "./writing.ts"
 import type * as Schema from "effect/Schema"
 
@@ -89,7 +90,13 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     node,
     account: counts,
     report,
-    ready: served.id,
+    ready: whenDefined({
+      store,
+      exchange: name,
+      definition: definitionOf(name),
+      isDefined: () => served.serving() !== undefined,
+      define: served.id
+    }),
     appending: account.appending,
     context
   })
@@ -136,7 +143,10 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
 /** What a queue is whose subscription was dropped. */
 const gone = { state: "disabled", reason: "it was dropped", since: 0 } as const
 
-/** A store whose `publish` fails where an event would be stored for no subscription: that of the queue was dropped. */
+/**
+ * A store whose `publish` fails where an event would be stored for no subscription: that of the queue was dropped, or a
+ * transaction whose snapshot is of its first statement does not see it.
+ */
 export const storing = (store: Operations): Operations => ({
   ...store,
   publish: (exchange, events, limits) =>
@@ -147,7 +157,7 @@ export const storing = (store: Operations): Operations => ({
               store: "unknown",
               operation: "publish",
               problem: "Other",
-              detail: `the queue "${exchange}" was dropped`,
+              detail: `the queue "${exchange}" was dropped, or is newer than the snapshot of the transaction`,
               maybeCommitted: false
             })
           )

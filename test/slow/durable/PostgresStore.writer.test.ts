@@ -1,65 +1,166 @@
-/** The first write of `DurableQueue.writer` defines the queue: here in a transaction of the application. */
+/** The first writes of a queue that was not defined before, in transactions of the application. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Array, Deferred, Effect, Fiber, Schema } from "effect"
+import { EventSink } from "effect-events"
 import { DurableQueue, EventStore } from "effect-events/durable"
-import { describePostgres, openStore } from "../../durable/support/postgres.ts"
+import { describePostgres, openStore, type Process } from "../../durable/support/postgres.ts"
+import { quiet } from "../../support/virtual.ts"
 
-describePostgres("a writer in a transaction, of a queue that was not defined before", (server) => {
-  const setUp = Effect.fnUntraced(function* (name: string) {
-    const { sql, store } = yield* openStore(server(), { changes: "poll" })
-    yield* sql.unsafe("CREATE TABLE IF NOT EXISTS orders (queue text)")
-    const writer = yield* DurableQueue.writer({ name, schema: Schema.Int }).pipe(
+describePostgres("the first write of a queue in a transaction", (server) => {
+  const writerOf = (name: string, store: EventStore.Operations) =>
+    DurableQueue.writer({ name, schema: Schema.Int }).pipe(Effect.provideService(EventStore.EventStore, store))
+  const queueOf = (name: string, store: EventStore.Operations) =>
+    EventSink.make((_: number) => Effect.never).pipe(
+      DurableQueue.make({ name, schema: Schema.Int, drainTimeout: 0 }),
       Effect.provideService(EventStore.EventStore, store)
     )
-    const pending = Effect.gen(function* () {
-      const [queue] = yield* store.list({ exchange: name })
-      return queue === undefined ? 0 : ((yield* store.figures(queue.id))?.pending ?? 0)
-    })
-    /** An order and its event in one transaction. */
-    const place = (level: string, steps: ReadonlyArray<"insert" | "write">) =>
-      sql.withTransaction(
-        Effect.andThen(
-          sql.unsafe(`SET TRANSACTION ISOLATION LEVEL ${level}`),
-          Effect.forEach(
-            steps,
-            (step): Effect.Effect<unknown, unknown> =>
-              step === "write" ? writer.write(1) : sql.unsafe("INSERT INTO orders VALUES ($1)", [name]),
-            { discard: true }
-          )
-        )
-      )
-    const orders = Effect.map(sql.unsafe("SELECT FROM orders WHERE queue = $1", [name]), ({ length }) => length)
-    return { place, pending, orders }
+  const pendingOf = Effect.fnUntraced(function* (store: EventStore.Operations, name: string) {
+    const [queue] = yield* store.list({ exchange: name })
+    return queue === undefined ? undefined : (yield* store.figures(queue.id))?.pending
   })
+  /** A store that commits no definition: only those that join a transaction are done. */
+  const undefinedBy = (store: EventStore.Operations): EventStore.Operations => ({
+    ...store,
+    define: (exchange, definitions, options) =>
+      options?.joins === true ? store.define(exchange, definitions, options) : Effect.never
+  })
+  const makers = [
+    ["a writer", writerOf],
+    ["a queue", queueOf]
+  ] as const
 
-  const levels = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
-
-  it.live.each(levels)("at %s the first statement of the transaction may be the write", (level) =>
+  it.live.each(makers)("of %s needs no other connection than that of the transaction", ([kind, make]) =>
     Effect.gen(function* () {
-      const { orders, pending, place } = yield* setUp(`first at ${level}`)
-      yield* place(level, ["write", "insert"])
-      assert.deepStrictEqual([yield* orders, yield* pending], [1, 1])
-    })
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+      for (const [how, one] of [["in the background", store] as const, ["not at all", undefinedBy(store)] as const]) {
+        const name = `${kind}, defined ${how}`
+        const sink = yield* make(name, one)
+        yield* Effect.timeout(sql.withTransaction(Effect.andThen(sql`SELECT 1`, sink.write(1))), "5 seconds")
+        yield* Effect.timeout(sql.withTransaction(sink.write(2)), "5 seconds")
+        assert.strictEqual(yield* pendingOf(store, name), 2)
+      }
+    }).pipe(Effect.scoped, quiet)
   )
 
-  it.live("at READ COMMITTED the write may come after other statements", () =>
+  it.live("many at once wait for no connection, and for each other until they commit", () =>
     Effect.gen(function* () {
-      const { orders, pending, place } = yield* setUp("later at READ COMMITTED")
-      yield* place("READ COMMITTED", ["insert", "write"])
-      assert.deepStrictEqual([yield* orders, yield* pending], [1, 1])
-    })
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 10 })
+      const writer = yield* writerOf("many", undefinedBy(store))
+      const all = yield* Deferred.make<void>()
+      let inside = 0
+      const write = (n: number) =>
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`SELECT 1`
+            if (++inside === 10) yield* Deferred.succeed(all, undefined)
+            yield* Deferred.await(all)
+            yield* writer.write(n)
+          })
+        )
+      yield* Effect.timeout(Effect.forEach(Array.range(1, 10), write, { concurrency: "unbounded" }), "9 seconds")
+      assert.strictEqual(yield* pendingOf(store, "many"), 10)
+    }).pipe(Effect.scoped, quiet)
   )
 
-  // The snapshot of the transaction is from before the queue was defined.
-  it.live.each(["REPEATABLE READ", "SERIALIZABLE"])(
-    "at %s a write after other statements fails, the transaction leaves neither, and the next one is stored",
-    (level) =>
-      Effect.gen(function* () {
-        const { orders, pending, place } = yield* setUp(`later at ${level}`)
-        assert.instanceOf(yield* Effect.flip(place(level, ["insert", "write"])), DurableQueue.DurableWriteError)
-        assert.deepStrictEqual([yield* orders, yield* pending], [0, 0])
-        yield* place(level, ["insert", "write"])
-        assert.deepStrictEqual([yield* orders, yield* pending], [1, 1])
-      })
+  it.live("a writer defines its queue before it is written to, and keeps trying", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 2 })
+      let attempts = 0
+      const failing: EventStore.Operations = {
+        ...store,
+        define: (exchange, definitions, options) =>
+          ++attempts < 3 ? Effect.die("no server") : store.define(exchange, definitions, options)
+      }
+      const writer = yield* writerOf("background", failing)
+      const pending = pendingOf(store, "background")
+      yield* Effect.timeout(Effect.repeat(pending, { until: (found) => found === 0 }), "10 seconds")
+      yield* sql.withTransaction(writer.write(1))
+      yield* writer.write(2)
+      assert.deepStrictEqual([yield* pending, attempts], [2, 3])
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.live("a definition that was rolled back is repeated, and one that stands takes no lock", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server())
+      const writer = yield* writerOf("rolled back", undefinedBy(store))
+      const write = writer.write(1)
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(write, Effect.fail("no"))))
+      assert.isUndefined(yield* pendingOf(store, "rolled back"))
+      // in a savepoint, too
+      yield* sql.withTransaction(
+        Effect.andThen(Effect.exit(sql.withTransaction(Effect.andThen(write, Effect.fail("no")))), write)
+      )
+      assert.strictEqual(yield* pendingOf(store, "rolled back"), 1)
+      const versions = sql<{ version: number }>`SELECT version FROM effect_events_exchanges WHERE name = 'rolled back'`
+      const before = yield* versions
+      const written = yield* Deferred.make<void>()
+      const open = yield* Effect.forkChild(
+        sql.withTransaction(Effect.andThen(write, Effect.andThen(Deferred.succeed(written, undefined), Effect.never)))
+      )
+      yield* Deferred.await(written)
+      yield* Effect.timeout(sql.withTransaction(write), "2 seconds")
+      yield* Fiber.interrupt(open)
+      assert.deepStrictEqual(yield* versions, before)
+      assert.strictEqual(yield* pendingOf(store, "rolled back"), 2)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  const levels = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] as const
+  const at = (process: Process, level: string, effect: Effect.Effect<unknown, unknown>) =>
+    process.sql.withTransaction(Effect.andThen(process.sql.unsafe(`SET TRANSACTION ISOLATION LEVEL ${level}`), effect))
+
+  it.live.each(levels)("at %s a write defines the queue, whatever came before it in the transaction", (level) =>
+    Effect.gen(function* () {
+      const process = yield* openStore(server())
+      const { sql, store } = process
+      for (const first of [Effect.asVoid(sql`SELECT 1`), Effect.void]) {
+        const name = `${level} ${first === Effect.void}`
+        const writer = yield* writerOf(name, undefinedBy(store))
+        yield* at(process, level, Effect.andThen(first, Effect.andThen(writer.write(1), writer.write(2))))
+        assert.strictEqual(yield* pendingOf(store, name), 2)
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  // The snapshot of a transaction of these levels is that of its first statement.
+  const seen = { "READ COMMITTED": true, "REPEATABLE READ": false, SERIALIZABLE: false }
+
+  it.live.each(
+    levels.flatMap((level) => [[level, "another process"] as const, [level, "the writer, in the background"] as const])
+  )("at %s, of a queue that %s defines while the transaction is open", ([level, definer]) =>
+    Effect.gen(function* () {
+      const process = yield* openStore(server())
+      const other = yield* openStore(server())
+      const { sql, store } = process
+      const name = `${level} ${definer}`
+      const [begin, end] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const gated: EventStore.Operations = {
+        ...store,
+        define: (exchange, definitions, options) =>
+          options?.joins === true
+            ? store.define(exchange, definitions, options)
+            : Effect.andThen(Deferred.await(begin), store.define(exchange, definitions)).pipe(
+                Effect.tap(Deferred.succeed(end, undefined))
+              )
+      }
+      const writer = yield* writerOf(name, definer === "another process" ? undefinedBy(store) : gated)
+      const define =
+        definer === "another process"
+          ? other.store.define(name, [{ name, topics: ["*"] }])
+          : Effect.andThen(Deferred.succeed(begin, undefined), Effect.delay(Deferred.await(end), "50 millis"))
+      yield* sql`CREATE TABLE IF NOT EXISTS orders (name text)`
+      const insert = sql`INSERT INTO orders VALUES (${name})`
+      const orders = Effect.map(sql`SELECT FROM orders WHERE name = ${name}`, ({ length }) => length)
+      const first = at(process, level, Effect.andThen(insert, Effect.andThen(define, writer.write(1))))
+      if (!seen[level]) {
+        const error = yield* Effect.flip(first)
+        assert.instanceOf(error, DurableQueue.DurableWriteError)
+        assert.include(error.message, definer === "another process" ? "40001" : "newer than the snapshot")
+        assert.deepStrictEqual([yield* orders, yield* pendingOf(store, name)], [0, 0])
+        yield* at(process, level, Effect.andThen(insert, writer.write(1)))
+      } else yield* first
+      assert.deepStrictEqual([yield* orders, yield* pendingOf(store, name)], [1, 1])
+    }).pipe(Effect.scoped, quiet)
   )
 })

@@ -1,7 +1,7 @@
 /** Exchanges, their subscriptions, and how much is stored for them. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Bounds, Definition, Figures, Operations, Subscription, Which } from "../../EventStore.ts"
+import type { Bounds, Definition, Figures, Operations, Which } from "../../EventStore.ts"
 import { fillText } from "./filling.ts"
 import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
 import { array, milliseconds, type Numeric, type SubscriptionRow, subscriptionOf, textArray } from "./postgresRows.ts"
@@ -31,6 +31,11 @@ ON CONFLICT (name) DO UPDATE SET retention = EXCLUDED.retention`,
     /** Defines come one after the other in an exchange; publishers do not wait for them. */
     lock: `INSERT INTO ${exchanges} AS exchange (name) VALUES ($1)
 ON CONFLICT (name) DO UPDATE SET version = exchange.version + 1 RETURNING id, version`,
+
+    /** Of an exchange the subscriptions of `$2` tenants and `$3` names, as the statement's snapshot has them. */
+    found: `SELECT ${columns} FROM ${subscriptions}
+WHERE exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
+AND (tenant, name) IN (SELECT * FROM unnest($2::text[], $3::text[]))`,
 
     /** `$1` the exchange's id, `$2` its version; of each definition `$3` tenant, `$4` name, `$5`, `$6` data, `$7` oldest. */
     define: `WITH ${joined},
@@ -169,17 +174,19 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const open: Operations["open"] = (exchange, { retention = Duration.zero } = {}) =>
     Effect.asVoid(run.write("open", text.open, [exchange, milliseconds(retention)]))
 
-  const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions) {
+  const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions, options) {
     const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`
     const unique = [...new Map(definitions.map((one) => [keyOf(one), one])).values()]
+    const tenants = textArray(unique.map(({ tenant = "" }) => tenant))
+    const named = textArray(unique.map(({ name }) => name))
     const patterns = unique.flatMap(({ topics }, at) => topics.map((pattern) => [at + 1, pattern] as const))
     const steps = Effect.gen(function* () {
       const [locked] = yield* statement<{ readonly id: Numeric; readonly version: Numeric }>(text.lock, [exchange])
       return yield* statement<SubscriptionRow>(text.define, [
         String(locked?.id),
         String(locked?.version),
-        textArray(unique.map(({ tenant = "" }) => tenant)),
-        textArray(unique.map(({ name }) => name)),
+        tenants,
+        named,
         array(unique.map(({ data }) => data !== undefined)),
         unique.map(({ data = new Uint8Array() }) => data),
         array(unique.map(({ start }) => start === "oldest")),
@@ -187,9 +194,17 @@ export const subscribing = (run: Runner, parts: Parts) => {
         textArray(patterns.map(([, pattern]) => pattern))
       ])
     })
-    const defined = new Map<string, Subscription>()
-    for (const row of yield* run.transaction("define", steps)) defined.set(keyOf(row), subscriptionOf(exchange)(row))
-    if (unique.some(({ start }) => start === "oldest")) {
+    // The lock of the exchange lasts as long as the caller's transaction: it is not taken for a definition that is there.
+    const joined = Effect.gen(function* () {
+      const found = yield* statement<SubscriptionRow>(text.found, [exchange, tenants, named])
+      const rows = new Map(found.map((row) => [keyOf(row), row]))
+      return unique.every((one) => isAs(rows.get(keyOf(one)), one)) ? found : yield* steps
+    })
+    const joins = options?.joins === true && (yield* run.inTransaction)
+    const rows = yield* joins ? run.bounded("define", joined, false) : run.transaction("define", steps)
+    const defined = new Map(rows.map((row) => [keyOf(row), subscriptionOf(exchange)(row)]))
+    // What is not committed yet is filled in by a sweep.
+    if (!joins && unique.some(({ start }) => start === "oldest")) {
       const ids = array(Array.from(defined.values(), ({ id }) => id))
       // pass by pass
       while (Number((yield* run.write<CountRow>("define", fill, [ids]))[0]?.rows ?? 0) > 0);
@@ -240,3 +255,10 @@ export const subscribing = (run: Runner, parts: Parts) => {
       )
   } satisfies Partial<Operations>
 }
+
+/** Whether a subscription is as its definition says. */
+const isAs = (row: SubscriptionRow | undefined, { data, topics }: Definition): boolean =>
+  row !== undefined && isSame(row.topics, topics) && isSame(row.data ?? [], data ?? []) && (row.data === null) === !data
+
+const isSame = <A>(one: ArrayLike<A>, other: ArrayLike<A>): boolean =>
+  one.length === other.length && Array.from(one).every((each, at) => each === other[at])

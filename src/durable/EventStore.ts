@@ -182,12 +182,14 @@ export class EventStore extends Context.Service<EventStore, Operations>()("effec
  * Why a store could not do something. `Locked`: another process held the database for longer than the store waits.
  * `NoSpace`: the disk, or what the store may use of it, is full. `ReadOnly`: the database cannot be written. `Corrupt`:
  * it is damaged, or no database. `Disconnected`: it cannot be reached, or the connection broke. `NewerSchema`: a newer
- * version of this library has migrated it. `Other`: what the database said.
+ * version of this library has migrated it. `Invalid`: an event or a name is nothing that the store can hold, such as a topic
+ * with a NUL for Postgres. `Other`: what the database said.
  *
  * @category errors
  * @since 0.1.0
  */
-export type StoreProblem = "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disconnected" | "NewerSchema" | "Other"
+export type StoreProblem =
+  "Locked" | "NoSpace" | "ReadOnly" | "Corrupt" | "Disconnected" | "NewerSchema" | "Invalid" | "Other"
 
 /**
  * An operation of a store failed, and has changed nothing, unless `maybeCommitted`.

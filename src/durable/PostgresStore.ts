@@ -101,7 +101,8 @@ export interface Options {
  * The names of an exchange, a tenant and a subscription may have about 2,500 bytes together, and none a NUL. A NUL in a
  * cause or a reason is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
  * message: with `@effect/sql-pg` that is `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger
- * one is refused when it is written.
+ * one is refused when it is written, as is a NUL in a topic, a tenant, a content type or a trace: with `Invalid`, and before
+ * the server is asked, which would end a transaction for it.
  *
  * What a drop leaves, and events that are done with, are removed by `sweep`.
  *

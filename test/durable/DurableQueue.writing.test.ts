@@ -164,6 +164,108 @@ describe("DurableQueue, written to", () => {
     }).pipe(quiet)
   )
 
+  describe("an append that fails for one of its events", () => {
+    /** The numbers that an append is to store. */
+    const numbersOf = (args: ReadonlyArray<unknown>) =>
+      (args[1] as ReadonlyArray<EventStore.NewEvent>).map(({ payload }) => Number(new TextDecoder().decode(payload)))
+    /** Writes 1 to 16 at once, to a store that refuses some of them. */
+    const writeAll = Effect.fnUntraced(function* (
+      refused: (numbers: ReadonlyArray<number>) => EventStore.EventStoreError | undefined
+    ) {
+      const spy = new Spy()
+      const { memory, queue } = yield* standing({ spy })
+      let asked = 0
+      spy.act = (name, run, args) => {
+        if (name !== "publish") return run
+        asked++
+        const failure = refused(numbersOf(args))
+        return failure === undefined ? run : Effect.fail(failure)
+      }
+      const exits = yield* Effect.forEach(range(1, 16), (n) => Effect.exit(queue.write(n)), {
+        concurrency: "unbounded"
+      })
+      const stored = eventsOf(memory)
+      assert.deepStrictEqual(
+        exits.flatMap((exit, at) => (Exit.isSuccess(exit) ? at + 1 : [])),
+        stored
+      )
+      return { asked, stored, queue, memory }
+    })
+    const without = (...some: ReadonlyArray<number>) => range(1, 16).filter((n) => !some.includes(n))
+
+    it.effect.each([
+      ["Invalid", [5]],
+      ["Invalid", [1, 2, 3, 15, 16]],
+      ["Other", [1]],
+      ["Other", [7, 12]]
+    ] as const)("as %s for %j, fails no other writer, and keeps the order", ([problem, bad]) =>
+      Effect.gen(function* () {
+        const { asked, memory, queue, stored } = yield* writeAll((numbers) =>
+          numbers.some((n) => bad.includes(n as never)) ? error("publish", { problem }) : undefined
+        )
+        assert.deepStrictEqual(stored, without(...bad))
+        assert.isAtMost(asked, 1 + bad.length * 8)
+        yield* queue.write(17)
+        assert.deepStrictEqual(eventsOf(memory), [...without(...bad), 17])
+      }).pipe(quiet)
+    )
+
+    it.effect.each([
+      ["Disconnected", false],
+      ["Locked", false],
+      ["NoSpace", false],
+      ["Other", true],
+      ["Invalid", true]
+    ] as const)("as %s, maybeCommitted: %s, is not tried again", ([problem, maybeCommitted]) =>
+      Effect.gen(function* () {
+        const { asked, stored } = yield* writeAll(() => error("publish", { problem, maybeCommitted }))
+        assert.deepStrictEqual([asked, stored], [1, []])
+      }).pipe(quiet)
+    )
+
+    it.effect("is given up where the store refuses one writer after the other", () =>
+      Effect.gen(function* () {
+        const { asked, stored } = yield* writeAll(() => error("publish", { problem: "Other" }))
+        assert.deepStrictEqual([asked, stored], [6, []])
+      }).pipe(quiet)
+    )
+
+    it.effect("is tried together again when the store goes away meanwhile", () =>
+      Effect.gen(function* () {
+        let n = 0
+        const { asked, stored } = yield* writeAll(() =>
+          error("publish", { problem: ++n === 1 ? "Invalid" : "Disconnected" })
+        )
+        assert.deepStrictEqual([asked, stored], [3, []])
+      }).pipe(quiet)
+    )
+
+    it.effect("stores no writer that is interrupted meanwhile, and answers all at a close", () =>
+      Effect.gen(function* () {
+        const spy = new Spy()
+        const { close, memory, queue } = yield* standing({ spy, drainTimeout: 100 })
+        spy.act = (name, run, args) => {
+          if (name !== "publish") return run
+          const refused = numbersOf(args).includes(3) ? Effect.fail(error(name, { problem: "Invalid" })) : Effect.void
+          return Effect.andThen(Effect.sleep(10), Effect.andThen(refused, run))
+        }
+        const fibers = yield* Effect.forEach(range(1, 8), (n) => Effect.forkChild(queue.write(n)))
+        yield* TestClock.adjust(10)
+        yield* Fiber.interrupt(fibers[0]!)
+        yield* TestClock.adjust(20)
+        assert.deepStrictEqual(eventsOf(memory), [2])
+        const closing = yield* Effect.forkChild(close)
+        yield* TestClock.adjust(1000)
+        yield* Fiber.join(closing)
+        assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
+        assert.deepStrictEqual(
+          fibers.flatMap((fiber, at) => (fiber.pollUnsafe()?._tag === "Success" ? at + 1 : [])),
+          eventsOf(memory)
+        )
+      }).pipe(quiet)
+    )
+  })
+
   it.effect("a failing append fails no later writer", () =>
     Effect.gen(function* () {
       const spy = new Spy()

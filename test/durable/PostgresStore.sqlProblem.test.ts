@@ -28,14 +28,19 @@ describe("the problem of an error of Postgres", () => {
     ["08006", "Disconnected", true],
     ["XX001", "Corrupt", false],
     ["XX002", "Corrupt", false],
+    ["54000", "Invalid", false],
     ["XX000", "Other", false],
     ["42P01", "Other", false]
   ] as const)("%s: %s", (code, problem, broken) => {
     assert.deepStrictEqual(server(code), { problem, broken, detail: `${code} words` })
   })
 
-  it.each(["22021", "23505", "P0001"])("the words of %s are left out", (code) => {
-    assert.deepStrictEqual(server(code), { problem: "Other", broken: false, detail: code })
+  it.each([
+    ["22021", "Invalid"],
+    ["23505", "Other"],
+    ["P0001", "Other"]
+  ] as const)("the words of %s are left out", (code, problem) => {
+    assert.deepStrictEqual(server(code), { problem, broken: false, detail: code })
   })
 
   it("a connection that was never made, and one that broke", () => {

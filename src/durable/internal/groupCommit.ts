@@ -1,4 +1,5 @@
 /** Group commit: writes that come while a commit is under way share the next one. */
+import type * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,11 +18,15 @@ interface Writer<A, E> extends Write<A> {
   readonly resume: (answer: Effect.Effect<void, E>) => void
   /** The write was interrupted: none of its events is to be stored any more. */
   interrupted: boolean
+  /** The part of a commit that failed, which is tried again by itself. */
+  part: object | undefined
 }
 
 export interface Options<A, E> {
   /** Stores the events of writes whole, or answers that they do not fit. */
   readonly commit: (writes: ReadonlyArray<Write<A>>) => Effect.Effect<boolean, E>
+  /** Whether a commit failed for one of its events, whatever the others are, or for the store, which refuses all of them. */
+  readonly blames: (error: E) => "event" | "either" | "store"
   /** The answer to a writer whose events do not fit. */
   readonly full: (write: Write<A>) => Effect.Effect<void, E>
   /** The answer to a writer whose commit has not ended at the close. */
@@ -45,6 +50,8 @@ export interface GroupCommit<A, E> {
 
 /** How often a writer that waits for room polls for room that another process has made. */
 const roomPollInterval = "100 millis"
+/** After how many writers in a row that it refused alone a store is not asked for the others of their commit. */
+const mostInVain = 2
 
 export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E> => {
   const room = Latch.makeUnsafe()
@@ -56,6 +63,8 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
   let refused: Effect.Effect<never, E> | undefined
   /** How many writers may share a commit: fewer after one that did not fit as a whole. */
   let most = Number.POSITIVE_INFINITY
+  /** How many writers in a row were refused alone, perhaps by a store that refuses all. */
+  let inVain = 0
 
   /** Each writer goes on inside this call, and may write again. */
   const answer = (writers: ReadonlyArray<Writer<A, E>>, effect: Effect.Effect<void, E>) => {
@@ -71,7 +80,8 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
     for (const writer of waiting) {
       events += writer.events.length
       bytes += writer.bytes
-      const fits = events <= options.events && bytes <= options.bytes && writers.length < most
+      const fits =
+        events <= options.events && bytes <= options.bytes && writers.length < most && writer.part === writers[0]?.part
       if (!writer.interrupted && writers.length > 0 && !fits) break
       taken++
       if (writer.interrupted) {
@@ -117,6 +127,30 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
       }
       return Effect.asVoid(Effect.timeoutOption(room.await, roomPollInterval))
     })
+  /**
+   * One event that cannot be stored fails no other writer: a commit that failed for it is tried again, half by half, and so
+   * is asked for a few times more. Where the store itself may be the reason, it is asked no further after two writers that
+   * were refused alone; where it is the reason for sure, what is left shares a commit again.
+   */
+  const failed = (writers: ReadonlyArray<Writer<A, E>>, cause: Cause.Cause<E>): void => {
+    const [reason, ...reasons] = cause.reasons
+    const blamed = reason?._tag === "Fail" && reasons.length === 0 ? options.blames(reason.error) : "store"
+    if (blamed !== "store" && writers.length > 1 && refused === undefined) {
+      committing = []
+      if (writers[0]?.part === undefined) inVain = 0
+      const halves = [{}, {}] as const
+      const middle = Math.ceil(writers.length / 2)
+      writers.forEach((writer, at) => (writer.part = halves[at < middle ? 0 : 1]))
+      waiting.unshift(...writers)
+      return
+    }
+    inVain = blamed === "either" ? inVain + 1 : 0
+    const suspects = waiting.filter(({ part }) => part !== undefined)
+    if (blamed === "store") for (const writer of suspects) writer.part = undefined
+    const isGivenUp = inVain >= mostInVain
+    if (isGivenUp) waiting = waiting.filter(({ part }) => part === undefined)
+    answer(isGivenUp ? [...writers, ...suspects] : writers, Effect.failCause(cause))
+  }
   const round = Effect.suspend(() => {
     const writers = batch()
     if (writers.length === 0) return Effect.void
@@ -126,8 +160,9 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
     // Writers from now on are behind these.
     const behind = waiting.length
     return Effect.matchCauseEffect(options.commit(writers), {
-      onFailure: (cause) => Effect.sync(() => answer(writers, Effect.failCause(cause))),
+      onFailure: (cause) => Effect.sync(() => failed(writers, cause)),
       onSuccess: (fits) => {
+        inVain = 0
         if (!fits) return full(writers, behind)
         most *= 2
         return Effect.sync(() => answer(writers, Effect.void))
@@ -140,7 +175,7 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
     commit: ({ bytes, events }) =>
       Effect.callback((resume) => {
         if (refused !== undefined) return resume(refused)
-        const writer: Writer<A, E> = { events, bytes, resume, interrupted: false }
+        const writer: Writer<A, E> = { events, bytes, resume, interrupted: false, part: undefined }
         waiting.push(writer)
         turns.start()
         return Effect.sync(() => {

@@ -70,6 +70,14 @@ const unanswered = new EventStoreError({
   maybeCommitted: true
 })
 
+/** A commit that may be done is not tried again, and a store that does not answer, or has no room, is not asked again. */
+const blames = (error: WriteError | SinkClosed) => {
+  if (error._tag !== "DurableWriteError" || error.reason._tag !== "EventStoreError") return "store"
+  const { maybeCommitted, problem } = error.reason
+  if (maybeCommitted) return "store"
+  return problem === "Invalid" ? "event" : problem === "Other" ? "either" : "store"
+}
+
 export const makeWriting = <A>(options: Options<A>): Writing<A> => {
   const { account, addressOf, batchBytes, batchSize, codec, exchange, node, overflow, report, store } = options
   // Under "drop-oldest" everything is accepted, and what is over is dropped from the other end.
@@ -107,6 +115,7 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
   const group = makeGroupCommit<Encoded<A>, WriteError | SinkClosed>({
     commit: (writes) =>
       publish(writes.length === 1 ? writes[0]!.events : writes.flatMap(({ events }) => events), limits),
+    blames,
     full: ({ events }) => overflown(events),
     unanswered: Effect.suspend(() => Effect.fail(failure(unanswered))),
     // Writers that share a commit are no batch that an empty exchange accepts whatever its size.

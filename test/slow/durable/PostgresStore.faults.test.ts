@@ -155,7 +155,7 @@ describePostgres("the faults of PostgresStore", (server) => {
           setState: store.setState({ exchange: "the secret\0" }, "paused", undefined)
         }[operation]
         const error = yield* Effect.flip<unknown, EventStoreError, never>(run ?? Effect.die(operation))
-        assert.deepStrictEqual(seen(error), of(operation, "Other", false))
+        assert.deepStrictEqual(seen(error), of(operation, "Invalid", false))
         assert.notInclude(JSON.stringify(error) + error.message, "secret")
       })
   )

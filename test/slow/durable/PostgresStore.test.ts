@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Exit, Fiber, Schema } from "effect"
 import { EventQueue, EventSink } from "effect-events"
-import { DurableQueue } from "effect-events/durable"
+import { DurableBroadcaster, DurableQueue } from "effect-events/durable"
 import { type DeadLetterReason, EventStore, type Operations, type Settled } from "effect-events/durable/EventStore"
 import { quiet } from "../../support/virtual.ts"
 import {
@@ -413,11 +413,44 @@ SELECT $1::bigint, n, '', '1', 0 FROM generate_series(1, 300000) AS n`,
       const { store } = yield* openStore(server(), {}, { maxMessageSize: 200_000 })
       yield* define(store, "large")
       const error = yield* Effect.flip(store.publish("large", [{ payload: new Uint8Array(150_000) }]))
-      assert.strictEqual(error.problem, "Other")
+      assert.strictEqual(error.problem, "Invalid")
       yield* store.publish("large", [{ payload: new Uint8Array(200_000 - 65_536).fill(7) }])
       const deliveries = yield* (yield* leaseOf(store, "large")).take()
       assert.strictEqual(deliveries?.[0]?.payload.length, 200_000 - 65_536)
     })
+  )
+
+  it.live.each(["topic", "tenant", "contentType", "trace"])(
+    "refuses a NUL in a %s, and leaves a transaction as it was",
+    (part) =>
+      Effect.gen(function* () {
+        const { sql, store } = yield* openStore(server())
+        const { id } = yield* define(store, `nul in ${part}`)
+        const write = store.publish(`nul in ${part}`, [{ payload: payload("x"), [part]: "a secret\0" }])
+        const error = yield* sql.withTransaction(
+          Effect.tap(Effect.flip(write), publish(store, `nul in ${part}`, "after"))
+        )
+        assert.deepInclude(error, { problem: "Invalid", maybeCommitted: false })
+        assert.notInclude(error.message, "secret")
+        assert.strictEqual((yield* store.figures(id))?.pending, 1)
+      })
+  )
+
+  it.live("an event that is refused fails no write that shares its commit", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const topic = (n: number) => (n === 0 ? "a\0b" : "a")
+      const broadcaster = yield* DurableBroadcaster.make({ name: "one refused", schema: Schema.Int, topic }).pipe(
+        Effect.provideService(EventStore, store)
+      )
+      yield* define(store, "one refused")
+      const exits = yield* Effect.forEach([1, 0, 2, 3], (n) => Effect.exit(broadcaster.write(n)), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true, true])
+      const { take } = yield* leaseOf(store, "one refused")
+      assert.deepStrictEqual(texts((yield* take()) ?? []), ["1", "2", "3"])
+    }).pipe(Effect.scoped)
   )
 
   it.live("takes any bytes, and long names and topics", () =>

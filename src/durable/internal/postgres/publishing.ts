@@ -88,6 +88,22 @@ GROUP BY matched.kind, matched.subscription`
   }
 }
 
+/**
+ * Why events cannot be stored: the server would refuse them too, and end the transaction of the caller for that. `largest` is
+ * the largest payload in bytes.
+ */
+const refusalOf = (events: ReadonlyArray<NewEvent>, largest: number): string | undefined => {
+  for (const { contentType, payload, tenant, topic, trace } of events) {
+    if (payload.length > largest) {
+      return `a payload of ${payload.length} bytes is larger than the client can read, ${largest}`
+    }
+    for (const [what, text] of Object.entries({ topic, tenant, "content type": contentType, trace })) {
+      if (text?.includes("\0") === true) return `a ${what} has a NUL, which no text of Postgres has`
+    }
+  }
+  return undefined
+}
+
 /** The events' kinds, each a tenant and topic, and the kind of each event. */
 const kindsOf = (events: ReadonlyArray<NewEvent>) => {
   const numbers = new Map<string, number>()
@@ -145,11 +161,8 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
   }
 
   const publish: Operations["publish"] = Effect.fnUntraced(function* (exchange, events, limits) {
-    const size = events.reduce((most, { payload }) => Math.max(most, payload.length), 0)
-    if (size > largest) {
-      const detail = `a payload of ${size} bytes is larger than the client can read, ${largest}`
-      return yield* Effect.fail(problem("publish", "Other", detail))
-    }
+    const detail = refusalOf(events, largest)
+    if (detail !== undefined) return yield* Effect.fail(problem("publish", "Invalid", detail))
     const joins = yield* run.inTransaction
     const kinds = kindsOf(events)
     const add = Effect.map(

@@ -18,7 +18,9 @@ const problems: ReadonlyArray<readonly [code: string, problem: StoreProblem]> = 
   ["25P03", "Disconnected"], // idle in a transaction for too long
   ["XX001", "Corrupt"],
   ["XX002", "Corrupt"],
-  ["08", "Disconnected"]
+  ["08", "Disconnected"],
+  ["22", "Invalid"], // no value of its type, such as a text with a NUL
+  ["54", "Invalid"] // a limit of the server's, such as the size of a row of an index
 ]
 
 /** Classes whose messages name no value of a statement. What triggers say, and what values are, is left out. */

@@ -24,6 +24,7 @@ const corrupt = 11
 const full = 13
 const cantOpen = 14
 const protocol = 15
+const tooBig = 18
 const auth = 23
 const notADatabase = 26
 /** The file of the shared memory cannot grow: there is no room on the disk. */
@@ -61,6 +62,8 @@ export const problemOf = ({ code }: Failure) => {
     case ioError:
     case cantOpen:
       return "Disconnected"
+    case tooBig:
+      return "Invalid"
     default:
       return "Other"
   }

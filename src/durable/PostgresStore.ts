@@ -80,7 +80,8 @@ export interface Options {
  * Limits are counted at most every second, since a row with the count would make all transactions wait for each other.
  * What this process adds and removes in between is added to the count; what other processes write within that second,
  * or have not committed, may pass a limit. A write in a transaction counts each time, in the transaction's own
- * snapshot: the more is pending, the longer that takes.
+ * snapshot: the more is pending, the longer that takes. A queue's that would `"suspend"` does not count, and passes the limit:
+ * a transaction that waited for room would keep its locks.
  *
  * **Gotchas**
  *

@@ -11,6 +11,7 @@ import {
   publish,
   texts
 } from "../../durable/support/postgres.ts"
+import { quiet } from "../../support/virtual.ts"
 
 class Refused extends Data.TaggedError("Refused")<{}> {}
 const refuse = Effect.fail(new Refused())
@@ -354,5 +355,44 @@ describePostgres("the outbox of PostgresStore", (server) => {
       assert.isFalse(yield* Deferred.isDone(ended))
       yield* Fiber.join(slow)
     })
+  )
+
+  it.live.each(["suspend", "reject", "drop-newest"] as const)("at the capacity of a queue that would %s", (overflow) =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server())
+      const name = `full: ${overflow}`
+      const dropped: Array<number> = []
+      const queue = yield* EventSink.make((_: number) => Effect.never).pipe(
+        DurableQueue.make({
+          name,
+          schema: Schema.Int,
+          capacity: 2,
+          overflow,
+          drainTimeout: 0,
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event))
+        }),
+        Effect.provideService(EventStore.EventStore, store)
+      )
+      yield* queue.write(1)
+      const tags = (exit: Exit.Exit<void, { readonly _tag: string }>) =>
+        Exit.match(exit, {
+          onSuccess: () => "stored",
+          onFailure: ({ reasons }) => reasons.map((one) => one._tag === "Fail" && one.error._tag).join()
+        })
+      const written = yield* Effect.timeout(
+        sql.withTransaction(Effect.forEach([2, 3], (n) => Effect.map(Effect.exit(queue.write(n)), tags))),
+        "5 seconds"
+      )
+      const ordinary = yield* Effect.forkChild(queue.write(4))
+      yield* Effect.sleep("1500 millis")
+      assert.deepStrictEqual(
+        { written, dropped, pending: yield* queue.pending, waits: ordinary.pollUnsafe() === undefined },
+        {
+          suspend: { written: ["stored", "stored"], dropped: [], pending: 3, waits: true },
+          reject: { written: ["stored", "QueueFull"], dropped: [], pending: 2, waits: false },
+          "drop-newest": { written: ["stored", "stored"], dropped: [3, 4], pending: 2, waits: false }
+        }[overflow]
+      )
+    }).pipe(Effect.scoped, quiet)
   )
 })

@@ -181,7 +181,10 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
         return numbersOf(row?.positions).map((position, at): Published => ({ position, matched: matchedOf(at) }))
       }
     )
-    if (limits === undefined) return yield* add
+    const added = Effect.sync(() => capacities.get(exchange)?.added(kinds.sizes))
+    const noted = joins ? run.client.afterCommit(added) : added
+    // What passes the limits counts for what does not.
+    if (limits === undefined) return yield* Effect.tap(add, noted)
     const capacity = capacityOf(exchange)
     const count = Effect.map(
       (joins ? run.join : run.read)<HeldRow>("publish", text.held, [exchange, ...kinds.params]),
@@ -200,9 +203,7 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
       held.flatMap(({ kind, subscription }) => (kind === key ? [subscription] : []))
     const more = sums(kinds.sizes, subscriptionsOf)
     if (!fits(limits, more, new Map(held.map((one) => [one.subscription, one])))) return undefined
-    const published = yield* add
-    yield* run.client.afterCommit(Effect.sync(() => capacity.added(kinds.sizes)))
-    return published
+    return yield* Effect.tap(add, noted)
   })
 
   return { publish, capacities }

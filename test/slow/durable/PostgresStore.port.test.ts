@@ -809,6 +809,43 @@ describePostgres("the port on Postgres", (server) => {
     })
   )
 
+  it.live("what was published while a definition waited is filled in when its transaction commits", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server())
+      const writer = yield* openStore(server())
+      const locker = yield* openStore(server())
+      yield* store.open("waited", { retention: hour })
+      const locked = yield* define(store, "waited", { name: "locked" })
+      const unlock = yield* open(
+        locker,
+        locker.sql`SELECT FROM effect_events_subscriptions WHERE id = ${locked.id} FOR UPDATE`
+      )
+      const defining = yield* Effect.forkChild(
+        store.define("waited", [
+          { name: "locked", topics: ["*"] },
+          { name: "oldest", topics: ["*"], start: "oldest" }
+        ])
+      )
+      const waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+      yield* Effect.repeat(
+        Effect.sync(() => query(waiting)),
+        { until: (n) => n === "1" }
+      )
+      // its transaction is younger than that of the definition, which it does not see
+      const commit = yield* open(writer, publish(writer.store, "waited", "late"))
+      yield* unlock
+      const [, oldest] = yield* Fiber.join(defining)
+      const sweep = Effect.suspend(() => {
+        query("UPDATE effect_events_fills SET since = since - 2000 WHERE position = 0")
+        return Effect.repeat(store.sweep, { until: (more) => !more })
+      })
+      yield* sweep
+      yield* commit
+      yield* sweep
+      assert.strictEqual((yield* store.figures(oldest?.id ?? 0))?.pending, 1)
+    })
+  )
+
   it.live("a fill of many events comes batch by batch", () =>
     Effect.gen(function* () {
       const { store } = yield* openStore(server())

@@ -12,9 +12,11 @@ const grace = 60_000
  * One batch of one subscription; `$1` are the subscriptions, or NULL for all. Answers whether there was one to fill.
  *
  * A publish that began before the definition was committed does not know the subscription, and may commit after this has
- * read the events. Its events have a lower `version` of the exchange than the subscription. So when all transactions from
- * before have ended, a second pass fills what the first, whose snapshot is `done`, could not see; what that saw was filled
- * then, and may be acknowledged by now. A pass of several statements sees with the snapshot of its first, `pass`.
+ * read the events. Its events have a lower `version` of the exchange than the subscription. Its transaction may be younger
+ * than that of the definition, which may have waited, and is older than the end of the first pass, `xid`. So when all
+ * transactions from before that have ended, a second pass fills what the first, whose snapshot is `done`, could not see; what
+ * that saw was filled then, and may be acknowledged by now. It waits for a second at least: a publish that had begun may have
+ * had no transaction id. A pass of several statements sees with the snapshot of its first, `pass`.
  *
  * What is filled in may stand below the horizon of a process (horizon.ts). So a subscription is read from its beginning while
  * its row is in `fills`, where that stays for a while after the last pass: `position` says that it is over, and `since` since
@@ -23,7 +25,9 @@ const grace = 60_000
 export const fillText = (parts: Parts): string => {
   const { arrivals, deliveries, events, exchanges, fills, notify, own, positions, subscriptions } = parts
   const isEnd = `batch.count < ${most}`
-  const isLast = `coalesce(txid_snapshot_xmin(chosen.pass::txid_snapshot) > chosen.xid AND chosen.since < ${now} - 1000, false)`
+  const ended = (snapshot: string, fill: string) =>
+    `${fill}.done IS NOT NULL AND txid_snapshot_xmin(${snapshot}) > ${fill}.xid AND ${fill}.since < ${now} - 1000`
+  const isLast = `(${ended("chosen.pass::txid_snapshot", "chosen")})`
   return `WITH ${own},
 chosen AS MATERIALIZED (
   SELECT fill.subscription, fill.version, fill.xid, fill.since, fill.position, fill.done,
@@ -33,7 +37,7 @@ chosen AS MATERIALIZED (
   FROM ${fills} AS fill JOIN ${subscriptions} AS subscription ON subscription.id = fill.subscription
   WHERE ($1::bigint[] IS NULL OR fill.subscription = ANY($1::bigint[])) AND ${set} AND fill.position < ${never} AND (
     fill.pass IS NOT NULL OR fill.done IS NULL
-    OR txid_snapshot_xmin(txid_current_snapshot()) > fill.xid AND fill.since < ${now} - 1000
+    OR ${ended("txid_current_snapshot()", "fill")}
   )
   ORDER BY fill.subscription LIMIT 1 FOR UPDATE OF fill SKIP LOCKED
 ),
@@ -63,7 +67,8 @@ arrived AS (
 noted AS (
   UPDATE ${fills} AS fill SET
     position = CASE WHEN NOT ${isEnd} THEN batch.last WHEN ${isLast} THEN ${never} ELSE 0 END,
-    since = CASE WHEN ${isEnd} AND ${isLast} THEN ${now} ELSE fill.since END,
+    xid = CASE WHEN ${isEnd} AND chosen.done IS NULL THEN txid_current() ELSE fill.xid END,
+    since = CASE WHEN ${isEnd} THEN ${now} ELSE fill.since END,
     pass = CASE WHEN NOT ${isEnd} THEN chosen.pass END,
     done = CASE WHEN ${isEnd} THEN chosen.pass ELSE fill.done END
   FROM chosen, (SELECT count(*), max(position) AS last FROM batch) AS batch

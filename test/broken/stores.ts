@@ -25,10 +25,20 @@ const Transaction = Context.Reference<Array<Effect.Effect<unknown>> | undefined>
   defaultValue: () => undefined
 })
 
-/** What is published within a transaction waits for its end. */
+/** What is published within a transaction, or defined and joins it, waits for its end. */
 const transactional = (store: Operations): Operations => ({
   ...store,
   inTransaction: Effect.map(Transaction, (waiting) => waiting !== undefined),
+  define: (exchange, definitions, options) =>
+    Effect.gen(function* () {
+      const waiting = yield* Transaction
+      if (waiting === undefined || options?.joins !== true) return yield* store.define(exchange, definitions)
+      waiting.push(Effect.orDie(store.define(exchange, definitions)))
+      return definitions.map(({ data, name, tenant = "", topics }) => {
+        const state = { state: "active", reason: undefined, since: 0 } as const
+        return { id: 0, exchange, tenant, name, topics, data, ...state }
+      })
+    }),
   publish: (exchange, events, limits) =>
     Effect.gen(function* () {
       const waiting = yield* Transaction
@@ -346,6 +356,11 @@ export const broken: ReadonlyArray<Broken> = [
         }
       )
     })
+  },
+  {
+    name: "a definition does not join a transaction",
+    law: 5,
+    flaw: (store) => ({ define: (exchange, definitions) => store.define(exchange, definitions) })
   },
   { name: "no publish is in a transaction", law: 5, flaw: () => ({ inTransaction: Effect.succeed(false) }) },
   { name: "nothing is retained", law: 6, flaw: (store) => ({ open: (exchange) => store.open(exchange) }) },

@@ -289,6 +289,27 @@ export const publishingLaws: ReadonlyArray<Law> = [
       const admitted = yield* transaction(store.publish(exchange, events(["no", "room"]), { rows: 3, bytes: 1000 }))
       expectSame(admitted, undefined, "a publish in a transaction past the limits")
     }),
+    "a definition that joins": withStore(function* (store, { transaction }) {
+      if (transaction === undefined) return
+      const definition = { name: "joined", topics: ["*"] } as const
+      const defined = store.define(exchange, [definition], { joins: true })
+      const written = Effect.andThen(defined, publish(store, ["e"]))
+      yield* Effect.exit(transaction(Effect.andThen(written, Effect.fail("rolled back"))))
+      const gone = yield* store.list({ exchange })
+      expectSame(
+        gone.map(({ name }) => name),
+        [],
+        "subscriptions after a definition was rolled back"
+      )
+      yield* transaction(written)
+      const found = yield* store.list({ exchange })
+      expectSame(
+        found.map(({ name }) => name),
+        ["joined"],
+        "subscriptions after a definition in a transaction"
+      )
+      for (const { id } of found) expectSame((yield* store.figures(id))?.pending, 1, "what is pending for it")
+    }),
     "committed late": withStore(function* (store, world) {
       const { transaction } = world
       if (transaction === undefined) return

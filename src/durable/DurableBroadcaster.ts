@@ -87,7 +87,8 @@ export interface Identity<in out A> {
 export interface Options<in out A> extends Identity<A> {
   /**
    * For how long events are retained beyond their deliveries, for subscriptions that start with the oldest: not at all by
-   * default.
+   * default. Each process that makes the broadcaster sets it, one without it too, which ends the retention: give the same to
+   * all of them.
    */
   readonly retention?: Duration.Input | undefined
   /** How long the close waits for events in flight, of all subscriptions together: 20 seconds by default. */

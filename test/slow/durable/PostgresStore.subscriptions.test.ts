@@ -51,7 +51,7 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
           (n) => Effect.catch(round(n), (error) => Effect.sync(() => void failures.push(error))),
           { discard: true }
         )
-      const works = processes.flatMap(({ store }, at) => {
+      const works = processes.flatMap(({ sql, store }, at) => {
         const order = at % 2 === 0 ? names : names.toReversed()
         return [
           hurried(60, (n) =>
@@ -65,6 +65,18 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
               "hurried",
               Array.map(staying, (name) => ({ name, topics: topics(n) }))
             )
+          ),
+          hurried(60, (n) =>
+            sql
+              .withTransaction(
+                Effect.andThen(
+                  store.define("hurried", [{ name: names[n % names.length] ?? "a", topics: topics(n) }], {
+                    joins: true
+                  }),
+                  publish(store, "hurried", "1")
+                )
+              )
+              .pipe(Effect.catchTag("SqlError", Effect.die))
           ),
           hurried(60, (n) => store.drop({ exchange: "hurried", name: names[n % names.length] ?? "a" })),
           hurried(60, (n) => store.setState({ exchange: "hurried" }, n % 2 === 0 ? "paused" : "active", undefined)),

@@ -228,7 +228,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
       Effect.map(
         run.transaction(
           "drop",
-          Effect.andThen(statement(text.lockExisting, [which.exchange]), statement<CountRow>(text.drop, whichOf(which)))
+          Effect.flatMap(statement(text.lockExisting, [which.exchange]), ({ length }) =>
+            length === 0 ? Effect.succeed([]) : statement<CountRow>(text.drop, whichOf(which))
+          )
         ),
         countOf
       ),

@@ -86,9 +86,8 @@ export interface Identity<in out A> {
  */
 export interface Options<in out A> extends Identity<A> {
   /**
-   * For how long events are retained beyond their deliveries, for subscriptions that start with the oldest: not at all by
-   * default. Each process that makes the broadcaster sets it, one without it too, which ends the retention: give the same to
-   * all of them.
+   * For how long events are retained beyond their deliveries, for subscriptions that start with the oldest: not at all until a
+   * process says so. It is that of the exchange: a process without it leaves it, and 0 ends it.
    */
   readonly retention?: Duration.Input | undefined
   /** How long the close waits for events in flight, of all subscriptions together: 20 seconds by default. */

@@ -271,6 +271,25 @@ describe("DurableBroadcaster", () => {
     }).pipe(quiet)
   )
 
+  it.effect("a process without a retention leaves that of others, and one of 0 ends it", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders } = yield* started(memory, { retention: "1 hour" })
+      const other = yield* started(memory)
+      yield* orders.write(1)
+      const receiver = yield* TestSink.recording<number>()
+      yield* other.subscribe(receiver, { name: "late", start: "oldest" })
+      yield* other.orders.flush
+      assert.deepStrictEqual(receiver.received, [1])
+      yield* started(memory, { retention: 0 })
+      yield* orders.write(2)
+      const later = yield* TestSink.recording<number>()
+      yield* other.subscribe(later, { name: "later", start: "oldest" })
+      yield* other.orders.flush
+      assert.deepStrictEqual(later.received, [])
+    }).pipe(quiet)
+  )
+
   it.effect("a change of topics holds for later writes", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

@@ -64,7 +64,8 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
   const { topic } = settings
   const members = new Set<MadeSubscription<A>>()
   const progress = Latch.makeUnsafe()
-  yield* store.open(name, retention === undefined ? {} : { retention })
+  // Without a retention of its own, what others retain stays. A store that cannot be used fails the broadcaster all the same.
+  yield* retention === undefined ? store.list({ exchange: name }) : store.open(name, { retention })
   const serves = (subscription: string) =>
     Array.from(members).some((member) => member.node.name === subscription && member.serves())
   const writer = makeWriter<A>({

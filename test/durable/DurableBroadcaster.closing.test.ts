@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { MemoryStore } from "effect-events/durable"
+import { EventSink, SinkGraph } from "effect-events"
+import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { pass, quiet, settle } from "../support/virtual.ts"
+import { pass, quiet, settle, withLogs } from "../support/virtual.ts"
 import { started } from "./support/broadcaster.ts"
 import { error, type Spy } from "./support/store.ts"
 
@@ -32,6 +33,46 @@ describe("a subscription that closes", () => {
       yield* two.orders.write(2)
       yield* pass(10)
       assert.deepStrictEqual(receiver.received, [1, 2])
+    }).pipe(quiet)
+  )
+})
+
+describe("a subscription that its receiver closes", () => {
+  it.effect("counts as served by no process: it is logged once, and in health", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const { orders, subscribe } = yield* started(memory)
+        yield* subscribe(yield* TestSink.closing<number>({ from: 1 }), { name: "audit" })
+        yield* orders.write(1)
+        yield* TestClock.adjust("1 minute")
+        yield* orders.write(2)
+        yield* TestClock.adjust("5 minutes")
+        const [warning, ...others] = logs.filter(({ line }) => line.includes("no process serves"))
+        assert.include(warning?.line, "audit")
+        assert.lengthOf(others, 0)
+        const [, unserved, ...rest] = yield* SinkGraph.health(orders)
+        assert.deepInclude(unserved, { kind: "Subscription", name: "audit", state: "closed", pending: 2 })
+        assert.deepInclude(unserved?.lastError, { _tag: "NotDelivering", reason: "Unserved" })
+        assert.lengthOf(rest, 0)
+      })
+    )
+  )
+})
+
+describe("a subscription that is dropped while its process serves it", () => {
+  it.effect("leaves nothing at its close", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders, subscribe } = yield* started(memory)
+      const hanging = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+      const { node, shutdown } = yield* subscribe(hanging, { name: "audit", drainTimeout: 0 })
+      yield* EventSink.writeAll(orders, [1, 2, 3])
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* DurableBroadcaster.drop(orders, "audit"), 3)
+      yield* pass(10)
+      assert.strictEqual((yield* shutdown).count, 0)
+      assert.deepInclude(node.health(0).counts, { remaining: 0 })
     }).pipe(quiet)
   )
 })

@@ -1,39 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Data, Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
+import { Context, Data, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { EventQueue, EventSink, ExponentialBackoff, RetryingSink, SinkGraph } from "effect-events"
-import { DurableBroadcaster, DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableBroadcaster, DurableQueue, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle, withLogs } from "../support/virtual.ts"
-import { operationsAround, Spy } from "./support/store.ts"
+import { identity, type Orders, started } from "./support/broadcaster.ts"
+import { Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-type Orders = DurableBroadcaster.DurableBroadcaster<number>
-const identity = {
-  name: "orders",
-  schema: Schema.Int,
-  topic: (n: number) => (n < 0 ? "" : n % 2 === 0 ? "order/even" : "order/odd")
-} as const
-
-/** A process with a broadcaster over a memory, in a scope of its own. */
-const started = (
-  memory: MemoryStore.Memory,
-  options: Partial<DurableBroadcaster.Options<number>> = {},
-  spy = new Spy()
-) =>
-  Effect.gen(function* () {
-    const scope = yield* Scope.make()
-    const store = yield* operationsAround(memory, spy.around)
-    const inProcess = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      effect.pipe(Effect.provideService(EventStore.EventStore, store), Scope.provide(scope))
-    const orders: Orders = yield* inProcess(DurableBroadcaster.make({ ...identity, ...options }))
-    const subscribe = <E>(
-      sink: EventSink.EventSink<number, E>,
-      options: DurableBroadcaster.SubscriptionOptions<number>
-    ) => inProcess(DurableBroadcaster.subscribe(orders, sink, options))
-    return { orders, subscribe, inProcess, spy, close: Scope.close(scope, Exit.void) }
-  })
 
 /** How a flush fails that does not end by itself. */
 const failureOf = <E>(flush: Effect.Effect<void, E>) =>

@@ -4,9 +4,9 @@ import { EventSink } from "effect-events"
 import { MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { quiet, settle, withLogs } from "../support/virtual.ts"
+import { pass, quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { Spy, bytesOf, deadLettersOf, eventsOf, processOver } from "./support/store.ts"
+import { Spy, bytesOf, deadLettersOf, error, eventsOf, processOver } from "./support/store.ts"
 
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined): unknown =>
   exit !== undefined && Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
@@ -363,6 +363,30 @@ describe("DurableQueue, closing", () => {
         }).pipe(quiet)
     )
   })
+
+  it.effect(
+    "of the only queue of its process releases its lease, and asks for nothing more, while a settlement takes 10 seconds",
+    () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const { close, queue, spy } = yield* start(yield* TestSink.recording<number>(), { memory })
+        yield* queue.flush
+        spy.act = (name, run) => (name === "acknowledge" ? Effect.delay(Effect.fail(error(name)), "10 seconds") : run)
+        yield* queue.write(1)
+        yield* TestClock.adjust("1 second")
+        const closing = yield* Effect.forkChild(close)
+        yield* pass(6)
+        assert.isDefined(closing.pollUnsafe())
+        // The lease is released.
+        const receiver = yield* TestSink.recording<number>()
+        yield* start(receiver, { memory })
+        yield* pass(1)
+        assert.deepStrictEqual(receiver.received, [1])
+        spy.calls.length = 0
+        yield* pass(60)
+        assert.deepStrictEqual(spy.calls, [])
+      }).pipe(quiet)
+  )
 
   it.effect("of a standby leaves the owner alone, and is over at once", () =>
     Effect.gen(function* () {

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect } from "effect"
+import { Deferred, Effect, Latch } from "effect"
 import { EventSink } from "effect-events"
 import { MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
-import { quiet, settle } from "../support/virtual.ts"
+import * as TestSink from "effect-events/testing/TestSink"
+import { pass, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
-import { eventsOf, queueOf, Spy } from "./support/store.ts"
+import { bytesOf, eventsOf, processOver, queueOf, Spy } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 /** 1, 11, 21, ... have the key 1. */
@@ -109,5 +110,93 @@ describe("DurableQueue by keys", () => {
       }
       assert.deepStrictEqual(eventsOf(memory), [])
     })
+  )
+
+  describe("after a takeover", () => {
+    /** Takes an event within a millisecond. */
+    const taking = (received: Array<number>) => {
+      const take = (n: number) => Effect.sync(() => void received.push(n))
+      return EventSink.make((n: number) => Effect.delay(take(n), 1), { drainTimeout: 0 })
+    }
+    const gone = ["renew", "claim", "take", "acknowledge", "deadLetter", "release", "figures", "bounds"] as const
+
+    it.effect("what was set aside does not wait for the whole backlog", () =>
+      Effect.gen(function* () {
+        const { sink } = yield* receiving
+        const memory = yield* MemoryStore.makeMemory
+        const options = { concurrency: 2, partitionBy: key, batchSize: 10, drainTimeout: 0, memory }
+        const old = yield* start(sink, options)
+        yield* EventSink.writeAll(old.queue, first(ofKey(1, 21)))
+        yield* pass(1)
+        old.spy.hang(gone)
+        const writing = yield* processOver(memory)
+        yield* writing.append(range(1, 4_000).map((n) => bytesOf(10 * n + 2 + (n % 5))) as never)
+        yield* TestClock.adjust("11 seconds")
+        const received: Array<number> = []
+        const well = yield* taking(received)
+        yield* start(well, options)
+        for (let i = 0; i < 100 && !received.includes(11); i++) yield* Effect.andThen(TestClock.adjust(10), settle)
+        assert.include(received, 11)
+        assert.isAtMost(received.indexOf(11), 200)
+      }).pipe(quiet)
+    )
+
+    it.effect.each([
+      ["smaller batches", { batchSize: 2, concurrency: 2 }, 0, 10],
+      ["large events", { batchSize: 20, concurrency: 12 }, 2.5 * 1024 * 1024, 4]
+    ] as const)("%s of the next owner leave no event of a key behind another", ([, next, size, keys]) =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const store = yield* processOver(memory)
+        // The number, and spaces after it.
+        const send = (n: number, size: number) => store.append([Buffer.from(`${n}${" ".repeat(size)}`)])
+        const hanging = yield* TestSink.hanging<number>({ drainTimeout: 0 })
+        const options = { concurrency: 12, batchSize: 20, partitionBy: key, drainTimeout: 0, memory }
+        const old = yield* start(hanging, options)
+        // An event of each key is in flight, and many of the last are set aside.
+        for (const k of range(0, keys - 1)) yield* Effect.andThen(send(k, size), settle)
+        const last = ofKey(keys - 1, 25)
+        for (const n of last.slice(1)) yield* Effect.andThen(send(n, 0), settle)
+        yield* TestClock.adjust("1 second")
+        old.spy.hang(gone)
+        yield* TestClock.adjust("11 seconds")
+        const received: Array<number> = []
+        const well = yield* taking(received)
+        yield* start(well, { ...options, ...next })
+        yield* pass(3)
+        assert.deepStrictEqual(
+          received.filter((n) => key(n) === keys - 1),
+          last
+        )
+      }).pipe(quiet)
+    )
+  })
+
+  it.effect("is in order after the store was away for longer than the lease, also what was in flight", () =>
+    Effect.gen(function* () {
+      const hold = Latch.makeUnsafe()
+      const received: Array<number> = []
+      // Takes one event of the first batch.
+      const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) =>
+        Effect.gen(function* () {
+          if (events[0] === 1) yield* hold.await
+          const taken = events[0] === 1 ? [1] : events
+          received.push(...taken)
+          return taken.length
+        })
+      )
+      const { queue, spy } = yield* start(sink, { concurrency: 2, batchSize: 6, partitionBy: key })
+      yield* queue.writeSome!([1, 11, 21])
+      yield* settle
+      yield* queue.writeSome!([31, 41, 51, 61, 71])
+      yield* TestClock.adjust("1 second")
+      spy.fail(["renew"])
+      yield* TestClock.adjust("30 seconds")
+      hold.openUnsafe()
+      yield* settle
+      spy.heal()
+      yield* pass(10)
+      assert.deepStrictEqual(received, ofKey(1, 8))
+    }).pipe(quiet)
   )
 })

@@ -4,7 +4,7 @@ import { EventQueue, EventSink } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { open, quiet, settle } from "../support/virtual.ts"
+import { open, pass, quiet, settle } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
 import { Spy, bytesOf, error, eventsOf, processOver, queueOf } from "./support/store.ts"
 
@@ -241,6 +241,27 @@ describe("DurableQueue that is full", () => {
           assert.deepStrictEqual([receiver.received, dropped, eventsOf(memory)], [[1, 3], [2], []])
         }).pipe(quiet)
       )
+
+      it.effect("ends a flush when another process has delivered it", () =>
+        Effect.gen(function* () {
+          const { dropped, memory, queue, spy } = yield* dropping({ capacity: 3 })
+          yield* queue.write(1)
+          yield* settle
+          spy.fail(["acknowledge"])
+          for (const n of range(2, 6)) yield* queue.write(n)
+          yield* TestClock.adjust("1 second")
+          assert.isNotEmpty(dropped)
+          queueOf(memory).steal()
+          spy.heal()
+          yield* TestClock.adjust("10 seconds")
+          const flushing = yield* Effect.forkChild(queue.flush)
+          yield* TestClock.adjust("1 second")
+          assert.isUndefined(flushing.pollUnsafe())
+          queueOf(memory).acknowledge(queueOf(memory).positions())
+          yield* TestClock.adjust("1 second")
+          assert.isDefined(flushing.pollUnsafe())
+        }).pipe(quiet)
+      )
     })
 
     it.effect("a report that hangs holds up neither the writers nor the delivery nor the close", () =>
@@ -378,6 +399,35 @@ describe("DurableQueue that is full", () => {
         const { dropped, given, rows } = yield* large(2, [100, 9 * mega, mega, 5 * mega, 5 * mega])
         assert.deepStrictEqual([dropped, rows], [range(1, 3), 2])
         assert.isAtMost(Math.max(...given), 18 * mega)
+      }).pipe(quiet)
+    )
+
+    it.effect("keeps to the capacity with keys that hang, and asks for the key of no event that it drops unread", () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const dropped: Array<number> = []
+        const { queue } = yield* start(yield* TestSink.hanging<number>({ drainTimeout: 0 }), {
+          memory,
+          concurrency: 3,
+          batchSize: 4,
+          capacity: 20,
+          overflow: "drop-oldest",
+          // It throws for what is no number.
+          partitionBy: (n) => Number(n.toFixed(0)) % 2,
+          onDropped: ({ event }) => Effect.sync(() => void dropped.push(event)),
+          drainTimeout: 0
+        })
+        for (const n of range(1, 100)) {
+          yield* queue.write(n)
+          if (n % 3 === 0) yield* settle
+        }
+        yield* pass(10)
+        assert.strictEqual(yield* queue.pending, 20)
+        const left = eventsOf(memory)
+        // The first of each key is in flight.
+        assert.deepStrictEqual(left.slice(0, 2), [1, 2])
+        assert.lengthOf(dropped, 80)
+        assert.sameMembers([...dropped, ...left], range(1, 100))
       }).pipe(quiet)
     )
 

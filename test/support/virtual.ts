@@ -1,8 +1,13 @@
 /** What tests on virtual time share: settling, logs, and parts in scopes of their own. */
 import { Effect, Exit, Logger, Scope } from "effect"
+import { TestClock } from "effect/testing"
 
 /** Lets every other fiber run until it waits. */
 export const settle = Effect.repeat(Effect.yieldNow, { times: 300 })
+
+/** Lets seconds pass one by one, and all that is to be done within each. */
+export const pass = (seconds: number) =>
+  Effect.repeat(Effect.andThen(TestClock.adjust("1 second"), settle), { times: seconds - 1 })
 
 export interface Log {
   readonly level: string

@@ -31,6 +31,7 @@ import type { Remaining } from "./internal/makeSubscription.ts"
 import { makeWriter } from "./internal/makeWriter.ts"
 import { serverOf } from "./internal/servers.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
+import { type Redelivery, sinks } from "./Redelivery.ts"
 
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
@@ -113,10 +114,12 @@ export interface SubscriptionOptions<in A> {
   /** How long the close waits for its events in flight: that of the broadcaster by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * How long its lease lasts when its process is gone without a word: 10 seconds by default, at least 100 milliseconds. A process has one life for all
-   * that it serves: the shortest time holds.
+   * How long its lease lasts when its process is gone without a word: 10 seconds by default, at least 100 milliseconds. A
+   * process has one life for all that it serves: the shortest time holds.
    */
   readonly leaseTtl?: Duration.Input | undefined
+  /** When an event that could not be delivered is delivered again, see `DurableQueue.Options`: `Redelivery.sinks` by default. */
+  readonly redelivery?: Redelivery | undefined
   /** What becomes of an event that does not decode, see `DurableQueue.Options`: `"dead-letter"` by default. */
   readonly onUndecodable?: "dead-letter" | "pause" | undefined
   /**
@@ -200,16 +203,10 @@ export const make = <A>(
   Effect.suspend(() =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const made = yield* restore(
-          makeDurableBroadcaster<A>({
-            ...writingOf(options),
-            name: options.name,
-            schema: options.schema,
-            topic: options.topic,
-            retention: options.retention === undefined ? undefined : Duration.fromInputUnsafe(options.retention)
-          })
-        )
-        const { close, exchange, sink } = made
+        const { name, schema, topic } = options
+        const retention = options.retention === undefined ? undefined : Duration.fromInputUnsafe(options.retention)
+        const making = makeDurableBroadcaster<A>({ ...writingOf(options), name, schema, topic, retention })
+        const { close, exchange, sink } = yield* restore(making)
         yield* Effect.addFinalizer(() => close)
         return { ...sink, [ExchangeId]: exchange, subscriptions: exchange.list, flush: exchange.flush }
       })
@@ -234,9 +231,9 @@ export const layer = <I, A>(
  *
  * **Details**
  *
- * The sink may fail: a failed event is moved to the dead letters of the subscription, and delivery goes on. Put a
- * `RetryingSink` between for failures that are worth another attempt. A batch sink is given batches. While the subscription
- * closes, and when the sink below is closed, a failure costs nothing: the event stays in the store.
+ * The sink may fail: a failed event is delivered again by the plan of `redelivery`, which has dead letters for what it gives up.
+ * A batch sink is given batches. While the subscription closes, and when the sink below is closed, a failure costs
+ * nothing: the event stays in the store.
  *
  * When the scope closes, the subscription stays in the store, and events are stored for it as before. One that is gone for
  * good is dropped, by `drop`.
@@ -276,6 +273,7 @@ export const subscribe: <A, E, X = never, R = never>(
             drainTimeout:
               options.drainTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.drainTimeout),
             leaseTtl: leaseTtlOf("DurableBroadcaster.subscribe", options.leaseTtl),
+            redelivery: options.redelivery ?? sinks,
             onUndecodable: options.onUndecodable ?? "dead-letter",
             onDisabled: options.onDisabled ?? "pause",
             batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),

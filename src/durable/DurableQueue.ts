@@ -30,6 +30,7 @@ import type { Remaining } from "./internal/makeSubscription.ts"
 import { makeWriter } from "./internal/makeWriter.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
 import { whenDefined } from "./internal/whenDefined.ts"
+import { type Redelivery, sinks } from "./Redelivery.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
@@ -115,6 +116,13 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    */
   readonly leaseTtl?: Duration.Input | undefined
   /**
+   * When an event that could not be delivered is delivered again: `Redelivery.sinks` by default, attempts for a day. What the plan
+   * gives up is among the dead letters. With all events in order the others wait meanwhile; with `partitionBy` those of its key;
+   * with a greater `concurrency` alone, none. Where not all events are in order, a receiver that has failed for five of them in a
+   * row counts as down: it is left alone for a growing time, five minutes at most, and then tried with one event.
+   */
+  readonly redelivery?: Redelivery | undefined
+  /**
    * What becomes of an event that does not decode: `"dead-letter"`, the default, moves it to the dead letters.
    * `"pause"` pauses delivery in front of it in this process, until its restart, and releases the lease to another
    * process: during a rolling deployment an old owner meets new events.
@@ -155,8 +163,8 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
  * Writes that come together share a transaction. A write in a transaction of the store's own database (see
  * `PostgresStore`) is part of that transaction, and shares none.
  *
- * The sink may fail: a failed event is moved to the dead letters, with its cause, and delivery goes on. Put a
- * `RetryingSink` between for failures that are worth another attempt. A batch sink is given batches. While the queue
+ * The sink may fail: a failed event is delivered again by the plan of `redelivery`, whose attempts are in the store. What the plan
+ * gives up is moved to the dead letters, with its cause, and delivery goes on. A batch sink is given batches. While the queue
  * closes, and when the sink below is closed, a failure costs nothing: the event stays in the store.
  *
  * One process at a time delivers, the owner of the queue's lease, and keeps the lease as long as it lives; the writes of
@@ -251,6 +259,7 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
     leaseTtl: leaseTtlOf("DurableQueue.make", options.leaseTtl),
+    redelivery: options.redelivery ?? sinks,
     onUndecodable: options.onUndecodable ?? "dead-letter",
     onDisabled: options.onDisabled ?? "pause",
     batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),

@@ -12,6 +12,7 @@ import type { Account } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
+import type { Source } from "./source.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -21,20 +22,6 @@ const minBatch = 64
 /** Small pages are joined up to this many events for a sink that takes batches. */
 export const joinUpTo = (sink: EventSink<never, unknown>): number =>
   sink[WriteSync] === undefined && sink.writeSome !== undefined ? 512 : 1
-
-export interface Source<out A> {
-  /**
-   * Takes some events: none once there will be no more, `undefined` when none wait. It is no effect, so that no
-   * interruption comes between the source and the drainer.
-   */
-  readonly poll: () => ReadonlyArray<A> | undefined
-  /** Waits until there may be events, or no more. */
-  readonly wait: Effect.Effect<void>
-  /** The next `n` of the taken events are settled: delivered or dropped. */
-  readonly settle: (n: number) => void
-  /** Takes the rest of the taken events back, if they are not to be delivered any more; asked before each write of them. */
-  readonly revoke?: (() => boolean) | undefined
-}
 
 export interface Options<A, E> {
   readonly source: Source<A>

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Scope } from "effect"
 import { EventSink } from "effect-events"
-import { DurableBroadcaster, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableBroadcaster, EventStore, MemoryStore, Redelivery } from "effect-events/durable"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { deadLettersOf, eventsOf, operationsOver } from "./support/store.ts"
 
@@ -62,7 +62,11 @@ const subjects = [...configs, ...pairs.map((config): Config => ({ ...config, two
           for (const [name, receiver] of Object.entries(two ? { first, second } : { first })) {
             const dst: EventSink.EventSink<Event, unknown> =
               over === "sync" ? yield* EventSink.sync(receiver.record) : over === "batch" ? receiver.batch : receiver
-            const subscribe = DurableBroadcaster.subscribe(broadcaster, dst, { ...options, name })
+            const subscribe = DurableBroadcaster.subscribe(broadcaster, dst, {
+              redelivery: Redelivery.none,
+              ...options,
+              name
+            })
             yield* Scope.provide(provide(subscribe), scope)
           }
           return Object.assign(broadcaster, { memory })

@@ -238,3 +238,31 @@ describe("a subscription of which the receiver is gone", () => {
     }).pipe(quiet)
   )
 })
+
+describe("a subscription whose receiver is gone, with several writes at once", () => {
+  it.effect("what is in flight when a receiver is gone is acknowledged, and does not arrive twice", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { orders, subscribe } = yield* started(memory)
+      const received: Array<number> = []
+      let isGone = true
+      const sink = yield* EventSink.make(
+        (n: number) =>
+          n === 2 && isGone
+            ? Effect.fail(new Gone())
+            : Effect.delay(
+                Effect.sync(() => void received.push(n)),
+                n === 1 ? 1_000 : 1
+              ),
+        { drainTimeout: 0 }
+      )
+      yield* subscribe(sink, { name: "audit", concurrency: 2 })
+      yield* EventSink.writeAll(orders, [1, 2, 3])
+      yield* pass(5)
+      isGone = false
+      yield* DurableBroadcaster.resume(orders, "audit")
+      yield* pass(5)
+      assert.deepStrictEqual(received.toSorted(), [1, 2, 3])
+    }).pipe(quiet)
+  )
+})

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventSink } from "effect-events"
-import { DurableQueue, MemoryStore } from "effect-events/durable"
+import { DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
 import { deadLettersOf, eventsOf } from "./support/store.ts"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
@@ -71,7 +71,13 @@ const subjects = (
         const memory = yield* MemoryStore.makeMemory
         const dst: EventSink.EventSink<Event, unknown> =
           over === "sync" ? yield* EventSink.sync(receiver.record) : over === "batch" ? receiver.batch : receiver
-        const make = DurableQueue.make({ name: "events", schema: Event, ...options, onDropped })
+        const make = DurableQueue.make({
+          name: "events",
+          schema: Event,
+          redelivery: Redelivery.none,
+          ...options,
+          onDropped
+        })
         const queue = yield* Effect.provide(make(dst), MemoryStore.layerOver(memory))
         return Object.assign(queue, { memory })
       }),

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
-import { pass, settle, withLogs } from "../support/virtual.ts"
+import { pass, quiet, settle, withLogs } from "../support/virtual.ts"
 import { start } from "./support/process.ts"
 import { type Name, Spy } from "./support/store.ts"
 
@@ -58,5 +58,28 @@ describe("the loops of a process", () => {
       assert.isAtLeast(errors, least)
       assert.isAtMost(errors, 21)
     })
+  )
+
+  it.effect.each<readonly [string, ReadonlyArray<Name>, Effect.Effect<never>]>([
+    ["dies of a defect", ["claim", "take", "renew"], Effect.die("broken")],
+    ["answers no claim as it may", ["claim"], nothing],
+    ["answers no take as it may", ["take"], nothing],
+    ["answers no renewal as it may", ["renew"], nothing],
+    ["interrupts itself at once", ["claim", "take", "renew"], itself]
+  ])("deliver what was written while a store %s at the beginning, without another write", ([, names, broken]) =>
+    Effect.gen(function* () {
+      const receiver = yield* TestSink.recording<number>()
+      const spy = new Spy()
+      spy.act = (name, run) => (names.includes(name) ? broken : run)
+      const { close, queue } = yield* start(receiver, { spy, drainTimeout: 0 })
+      yield* pass(2)
+      yield* queue.write(1)
+      yield* pass(20)
+      spy.heal()
+      yield* pass(60)
+      const received = [...receiver.received]
+      yield* close
+      assert.deepStrictEqual(received, [1])
+    }).pipe(quiet)
   )
 })

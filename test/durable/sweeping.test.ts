@@ -2,11 +2,19 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { EventSink } from "effect-events"
 import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
+import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { pass, quiet } from "../support/virtual.ts"
 import { started, startedOver } from "./support/broadcaster.ts"
 import { error, operationsOver } from "./support/store.ts"
 import { beside, file, open, rowsOf } from "./support/sqliteFile.ts"
+
+const counting = Effect.gen(function* () {
+  const store = yield* operationsOver(yield* MemoryStore.makeMemory)
+  let sweeps = 0
+  const sweep = Effect.suspend(() => (sweeps++, store.sweep))
+  return { ...(yield* startedOver({ ...store, sweep })), sweeps: () => sweeps }
+})
 
 describe("a process that delivers", () => {
   it.effect("removes events from memory that are retained no longer", () =>
@@ -72,13 +80,38 @@ describe("a process that delivers", () => {
       const { close, subscribe } = yield* startedOver({ ...store, sweep })
       yield* subscribe(yield* TestSink.recording<number>(), { name: "audit" })
       yield* pass(3 * 31 + 10)
-      assert.strictEqual(sweeps, 3)
+      assert.strictEqual(sweeps, 4)
       yield* subscribe(yield* TestSink.recording<number>(), { name: "billing" })
       yield* pass(2)
-      assert.strictEqual(sweeps, 4)
+      assert.strictEqual(sweeps, 5)
       yield* close
       yield* pass(60)
-      assert.strictEqual(sweeps, 4)
+      assert.strictEqual(sweeps, 5)
+    }).pipe(quiet)
+  )
+
+  it.effect("sweeps soon after its first subscription has begun", () =>
+    Effect.gen(function* () {
+      const { subscribe, sweeps } = yield* counting
+      yield* subscribe(yield* TestSink.recording<number>(), { name: "audit" })
+      yield* pass(3)
+      assert.strictEqual(sweeps(), 1)
+    }).pipe(quiet)
+  )
+
+  it.effect("sweeps a second after a subscription that began less than a second after another", () =>
+    Effect.gen(function* () {
+      const { subscribe, sweeps } = yield* counting
+      yield* subscribe(yield* TestSink.recording<number>(), { name: "one" })
+      yield* pass(40)
+      const before = sweeps()
+      yield* subscribe(yield* TestSink.recording<number>(), { name: "two" })
+      yield* Effect.repeat(Effect.yieldNow, { times: 300 })
+      yield* TestClock.adjust(900)
+      yield* subscribe(yield* TestSink.recording<number>(), { name: "three" })
+      // The first sweep comes 100 ms after "three" began, which is too early for it.
+      yield* pass(3)
+      assert.isAtLeast(sweeps() - before, 2)
     }).pipe(quiet)
   )
 })

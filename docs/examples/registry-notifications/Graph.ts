@@ -7,7 +7,7 @@
  */
 import { Data, Effect, Layer, Schedule } from "effect"
 import { Breaker, EventSink, ExponentialBackoff, RetryingSink, RetryStrategy } from "effect-events"
-import { DurableBroadcaster } from "effect-events/durable"
+import { DurableBroadcaster, Redelivery } from "effect-events/durable"
 import { HttpSink } from "effect-events/http"
 import { FetchHttpClient } from "effect/http"
 import { Ledger } from "./Ledger.ts"
@@ -55,7 +55,11 @@ const subscriptions = Layer.mergeAll(
   DurableBroadcaster.layerSubscription(Notifications, withBreaker("flaky"), { name: "flaky" }),
   // Events of images' layers are not for every receiver: none is stored for this one.
   DurableBroadcaster.layerSubscription(Notifications, withBreaker("late"), { name: "late", topics: ["manifest/*"] }),
-  DurableBroadcaster.layerSubscription(Notifications, impatient("absent"), { name: "absent" })
+  DurableBroadcaster.layerSubscription(Notifications, impatient("absent"), {
+    name: "absent",
+    // It has made all its attempts.
+    redelivery: Redelivery.none
+  })
 )
 
 /** The whole graph. It still needs the store, the receivers' addresses and the ledger. */

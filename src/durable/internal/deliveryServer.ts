@@ -126,27 +126,22 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
           isClaimDue = true
           isInDoubt ||= cause.reasons.some((one) => one._tag !== "Fail" || one.error.maybeCommitted)
         })
-      return Effect.map(
-        Effect.onError(store.claim(owner, ids, ids.length), failed),
-        ({ acquired, inactive, wait, woken }) => {
-          if (acquired.length + woken.length > 0) inVain = 0
-          else if (isByChange) inVain++
-          for (const one of acquired) {
-            const subscriber = subscribers.get(one.subscription)
-            // It may have closed meanwhile.
-            if (subscriber?.isOpen() === true) subscriber.claimed(one)
-            else giveBack(one)
-          }
-          for (const id of inactive) subscribers.get(id)?.suspend()
-          for (const id of woken) subscribers.get(id)?.woken()
-          const isStandby = open.some((one) => one.lease() === undefined)
-          const delay = Math.min(
-            wait ?? Number.POSITIVE_INFINITY,
-            isStandby ? standbyInterval : Number.POSITIVE_INFINITY
-          )
-          nextClaim = now().monotonic + Math.max(1, delay)
+      const claimed = Effect.map(store.claim(owner, ids, ids.length), ({ acquired, inactive, wait, woken }) => {
+        if (acquired.length + woken.length > 0) inVain = 0
+        else if (isByChange) inVain++
+        for (const one of acquired) {
+          const subscriber = subscribers.get(one.subscription)
+          // It may have closed meanwhile.
+          if (subscriber?.isOpen() === true) subscriber.claimed(one)
+          else giveBack(one)
         }
-      )
+        for (const id of inactive) subscribers.get(id)?.suspend()
+        for (const id of woken) subscribers.get(id)?.woken()
+        const isStandby = open.some((one) => one.lease() === undefined)
+        const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
+        nextClaim = now().monotonic + Math.max(1, delay)
+      })
+      return Effect.onError(claimed, failed)
     })
   /** Ends a lease that the store gives nothing for: it is lost, or its subscription is not active any more. */
   const withdraw = Effect.fnUntraced(function* (owner: Owner, subscriber: Subscriber, { epoch, subscription }: Lease) {
@@ -267,8 +262,13 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         for (const settlement of settlements) {
           const one = some.find(({ id }) => id === settlement.lease.subscription)
           if (one === undefined) continue
-          if (!lost.includes(one.id)) one.settled(settlement)
-          else if (one.lease()?.epoch === settlement.lease.epoch) one.lost()
+          if (!lost.includes(one.id)) {
+            one.settled(settlement)
+            // A claim shows when what waits is due.
+            if (settlement.wait !== undefined || settlement.settled.some(({ _tag }) => _tag === "Again"))
+              isClaimDue = true
+            if (isClaimDue) wake()
+          } else if (one.lease()?.epoch === settlement.lease.epoch) one.lost()
         }
       }
       const put = () =>

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import { annotate, makeFailureLog } from "../../internal/failureLog.ts"
 import type { Account, SinkNode } from "../../internal/node.ts"
-import type { EventStoreError } from "../EventStore.ts"
+import type { EventStoreError } from "./port/error.ts"
 
 export type DurableLog = ReturnType<typeof makeDurableLog>
 

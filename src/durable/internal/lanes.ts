@@ -18,6 +18,8 @@ export interface Lanes<in A> {
   /** The lane of an event that stands in the order of the subscription, if events of its key are aside: it belongs behind them. */
   readonly behind: (event: A) => number | undefined
   readonly setAside: (event: A) => number
+  /** The first delivery of a lane waits for its time. */
+  readonly wait: (lane: number) => void
   /** Whether there are lanes: what is settled may have freed one. */
   readonly hasSome: () => boolean
   /** The lanes that nothing is to be taken from: those of the events that are in memory, or may be in front of them in the order. */
@@ -41,18 +43,22 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
    * of what was set aside behind it, and is to go to the lane first.
    */
   const after = new Map<number, Position>()
+  /** Those whose first delivery may wait for its time: that nothing of them is given does not mean that nothing is left. */
+  const asleep = new Set<number>()
   const laneOf = (event: A) => Hash.hash(keyOf(event))
   return {
     claimed: (lanes) => {
       aside.clear()
       after.clear()
+      asleep.clear()
       for (const { first, lane } of lanes) {
         aside.add(lane)
+        asleep.add(lane)
         after.set(lane, first)
       }
     },
     putBack: (through) => {
-      for (const lane of aside) after.set(lane, Math.max(after.get(lane) ?? 0, through))
+      if (through > 0) for (const lane of aside) after.set(lane, Math.max(after.get(lane) ?? 0, through))
     },
     behind: (event) => {
       if (aside.size === 0) return undefined
@@ -63,6 +69,10 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
       const lane = laneOf(event)
       aside.add(lane)
       return lane
+    },
+    wait: (lane) => {
+      aside.add(lane)
+      asleep.add(lane)
     },
     hasSome: () => aside.size > 0,
     busy: (inMemory) => {
@@ -78,13 +88,16 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
       if (aside.size === 0) return false
       const before = after.size
       let through = more ? 0 : Number.POSITIVE_INFINITY
-      for (const { lane, position } of deliveries) if (lane === undefined) through = Math.max(through, position)
+      for (const { lane, position } of deliveries) {
+        if (lane === undefined) through = Math.max(through, position)
+        else asleep.delete(lane)
+      }
       for (const [lane, first] of after) if (first <= through) after.delete(lane)
       if (!more) {
         const kept = new Set<number | undefined>(busy)
         for (const { lane } of deliveries) kept.add(lane)
         for (const { lane } of unsettled) kept.add(lane)
-        for (const lane of aside) if (!kept.has(lane)) aside.delete(lane)
+        for (const lane of aside) if (!kept.has(lane) && !asleep.has(lane)) aside.delete(lane)
       }
       return after.size < before
     }

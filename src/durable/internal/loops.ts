@@ -14,8 +14,8 @@ export interface Loops {
   readonly stop: () => Effect.Effect<void>
 }
 
-/** The delay before a loop begins again that has died. */
-const restartDelay = "1 second"
+/** The delay before a loop begins again that has died, or that its store has interrupted. */
+const [restartDelay, interruptDelay] = ["1 second", "100 millis"] as const
 
 export const makeLoops = (context: Context.Context<never>, loops: ReadonlyArray<Effect.Effect<void>>): Loops => {
   let fibers: Array<Fiber.Fiber<void>> = []
@@ -31,7 +31,7 @@ export const makeLoops = (context: Context.Context<never>, loops: ReadonlyArray<
               Effect.logError("a loop of the deliveries died, and begins again", loggable(exit.cause)),
               Effect.sleep(restartDelay)
             )
-          : Effect.yieldNow
+          : Effect.sleep(interruptDelay)
       run(loop, i, Effect.andThen(pause, loop))
     })
   }

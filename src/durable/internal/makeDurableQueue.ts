@@ -43,6 +43,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     acknowledges: "store",
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
+    breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
       const oldest = served.serving()?.rows.oldest()
       return oldest && Math.max(0, now - oldest.writtenAt)

@@ -7,6 +7,7 @@ import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import type { Redelivery } from "../Redelivery.ts"
 import type { DeliveryServer } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
@@ -39,6 +40,7 @@ export interface Options<in out A, out E> {
   readonly batchBytes: number
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly redelivery: Redelivery
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
   readonly context: Context.Context<never>
@@ -69,6 +71,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     acknowledges: "store",
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
+    breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
       const oldest = served.serving()?.rows.oldest()
       return oldest && Math.max(0, now - oldest.writtenAt)

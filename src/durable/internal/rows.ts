@@ -5,6 +5,7 @@ export interface Row<out A> {
   readonly position: Position
   readonly lane: number | undefined
   readonly attempts: number
+  readonly firstFailedAt: number | undefined
   readonly writtenAt: number
   readonly bytes: number
   readonly event: A
@@ -18,10 +19,11 @@ export interface Row<out A> {
 export const rowOf = <A>(delivery: Delivery, event: A): Row<A> => ({ ...rowWithout(delivery), event, isEvent: true })
 
 /** A delivery that is settled, and never delivered. */
-export const rowWithout = <A>({ attempts, lane, payload, position, writtenAt }: Delivery): Row<A> => ({
+export const rowWithout = <A>({ attempts, firstFailedAt, lane, payload, position, writtenAt }: Delivery): Row<A> => ({
   position,
   lane,
   attempts,
+  firstFailedAt,
   writtenAt,
   bytes: payload.length,
   // Nothing reads it.

@@ -15,6 +15,7 @@ import type {
   Taken,
   Wanted
 } from "../EventStore.ts"
+import type { Redelivery } from "../Redelivery.ts"
 import type { DurableAccount } from "./durableAccount.ts"
 import type { DurableLog } from "./durableLog.ts"
 import type { Codec } from "./eventCodec.ts"
@@ -32,6 +33,7 @@ export interface SubscriberOptions<in out A, out E> {
   readonly batchBytes: number
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly redelivery: Redelivery
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
   /** Disables the subscription in the store, for all processes. */
@@ -57,8 +59,6 @@ export interface Subscriber {
   readonly claimed: (claimed: Claimed) => void
   /** Another process has the lease: what was taken and is not in flight is forgotten. */
   readonly lost: () => void
-  /** The lease is given back: the same. */
-  readonly released: () => void
   /** The subscription is not active: nothing more is delivered, and the lease is given back after what is in flight. */
   readonly suspend: () => void
   readonly isSuspended: () => boolean
@@ -110,6 +110,8 @@ export interface DeliveryServer {
 
 export interface Serving<in out A> {
   readonly subscriber: Subscriber
+  /** Whether it waits as a whole: for its head, or for a receiver that is down. */
+  readonly isWaiting: () => boolean
   /** What is with this process. */
   readonly rows: Rows<A>
   /** Takes a waiting delivery out, the oldest: it is settled, and not delivered. */

@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
 import type { Limits } from "../EventStore.ts"
+import type { Redelivery } from "../Redelivery.ts"
 import type { Overflow } from "../../internal/overflow.ts"
 
 /** The options of a durable queue, with their defaults in place. */
@@ -10,6 +11,7 @@ export interface Settings<in A> {
   readonly limits: Limits | undefined
   readonly drainTimeout: Duration.Duration
   readonly leaseTtl: Duration.Duration
+  readonly redelivery: Redelivery
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */

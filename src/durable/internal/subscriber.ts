@@ -5,112 +5,56 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import * as Queue from "effect/Queue"
 import { startDrainer } from "../../internal/drainer.ts"
-import type { Page } from "../../internal/pages.ts"
-import { type Buffer, fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
-import { WriteSync } from "../../internal/sink.ts"
-import type { Delivery, Lease, Limits, Position, Settled, Taken, Wanted } from "../EventStore.ts"
+import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
 import { isDisabled } from "./isDisabled.ts"
-import { makeLanes } from "./lanes.ts"
-import { makeRows, type Row, rowWithout } from "./rows.ts"
+import { type Row, rowWithout } from "./rows.ts"
 import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
 import { textOf, toDeadLetter } from "./toDeadLetter.ts"
-
-/** How many deliveries of one lane are taken at once, at most. */
-const perLane = 16
+import { makeWindow, type Window } from "./window.ts"
 
 export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   server: DeliveryServer,
   options: SubscriberOptions<A, E>
 ) {
-  const { account, codec, concurrency, id, log, partitionBy, sink } = options
+  const { account, codec, concurrency, id, log } = options
   const { counts } = account
-  const window = Math.max(options.batchSize, concurrency)
-  const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
-  const batching = { joinUpTo: isBatched ? window : 1, max: isBatched ? window : 1 }
-  const buffer: Buffer<Row<A>> =
-    concurrency === 1 || partitionBy === undefined
-      ? fifo(yield* Queue.unbounded<Page<Row<A>>, Cause.Done>(), concurrency, batching)
-      : partitioned(yield* Queue.unbounded<Partition<Row<A>>, Cause.Done>(), batching, ({ event }) =>
-          partitionBy(event)
-        )
-  const isKeyed = buffer.keyOf !== undefined
-  const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
-  const rows = makeRows<A>()
-  /** What is to be settled, and belongs to rows that stay until it is. */
-  let unsettled: Array<Settled> = []
-  let lease: Lease | undefined
-  /** What waits for its event to be among the dead letters, by position. */
-  const moving = new Map<Position, Latch.Latch>()
-  const moved = (position: Position) => {
-    moving.get(position)?.openUnsafe()
-    moving.delete(position)
-  }
-  /** Another take may find something. */
-  let isDirty = false
-  /** That was said since the last take was asked for, whose answer may not know of it. */
-  let isNews = false
-  const dirty = () => {
-    isDirty = true
-    isNews = true
-  }
-  let isReceiving = false
-  /** The subscription is not active: the lease is given back when nothing is in flight. */
-  let isSuspended = false
-  let isStopped = false
-  let isPaused = false
-  /** Counts the leases that were lost: what was taken before belongs to another owner. */
-  let generation = 0
-  const resumed = Latch.makeUnsafe()
+  const window: Window<A> = yield* makeWindow<A>({
+    ...options,
+    giveBack: server.giveBack,
+    settle: () => server.settle(subscriber, true)
+  })
+  const { buffer, isKeyed, lanes, redelivering, resumed, rows, state, unsettled } = window
   const dropping = Latch.makeUnsafe()
   const idle = Array.from({ length: concurrency }, () => false)
 
   /** In a fiber of its own: a log that is interrupted costs the loops nothing. */
   const run = (effect: Effect.Effect<void>) => void Effect.runForkWith(options.context)(effect)
-  const canDeliver = () => lease !== undefined && !server.isStale()
+  const canDeliver = () => state.lease !== undefined && !server.isStale()
   const ask = () => {
-    if (isDirty && lease !== undefined) server.want(subscriber)
+    if (state.isDirty && state.lease !== undefined) server.want(subscriber)
   }
-  const isDone = () => rows.size() === unsettled.length
+  const isDone = () => rows.size() === unsettled.all().length
   const settle = (settled: Settled) => {
-    unsettled.push(settled)
+    unsettled.add(settled)
     server.settle(subscriber, isDone())
   }
-  /** Forgets what no drainer has taken, and answers the last position of it. */
-  const evict = () => {
-    let last = 0
-    while (buffer.size() > 0) {
-      const row = buffer.takeOldest()
-      last = Math.max(last, row.position)
-      rows.forget(row)
-    }
-    return last
-  }
-
-  const setAside = (row: Row<A>, lane: number) => {
-    row.outcome = "aside"
-    unsettled.push({ _tag: "Aside", position: row.position, lane })
+  const drop = (row: Row<A>) => {
+    rows.decide(row, "dropped")
+    unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
     server.settle(subscriber, true)
-  }
-  /** Makes room where drainers wait, and all that waits is of keys in flight. */
-  const spill = () => {
-    while (buffer.size() > 0) {
-      const row = buffer.takeOldest()
-      if (row.lane === undefined) setAside(row, lanes.setAside(row.event))
-      else rows.forget(row)
-    }
   }
 
   const receive = (taken: Taken, wanted: Wanted) => {
     const { deliveries, more } = taken
     const counted = reading
-    isDirty = more || isNews
-    counted?.(deliveries.length + rows.live(), more)
+    state.isDirty = more || state.isNews
+    // What waits for its time is not in the answer.
+    counted?.(deliveries.length + rows.live(), more || state.hasAside || redelivering.isWaiting())
     const noteLanes = () => {
-      if (lanes.taken(deliveries, more, wanted.busy, unsettled)) isDirty = true
+      if (lanes.taken(deliveries, more, wanted.busy, unsettled.all())) state.isDirty = true
     }
     if (deliveries.length === 0) {
       noteLanes()
@@ -119,13 +63,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     }
     const at = askedUnder
     const pauses = options.onUndecodable === "pause"
-    isReceiving = true
+    state.isReceiving = true
     const received = ({ bad, rows: found }: Decoded<A>): Effect.Effect<void> => {
-      isReceiving = false
-      if (isStopped) return Effect.void
+      state.isReceiving = false
+      if (state.isStopped) return Effect.void
       // Another owner has them by now, or they would pass what was taken back meanwhile.
-      if (at !== generation) {
-        dirty()
+      if (at !== state.generation) {
+        window.dirty()
         ask()
         return Effect.void
       }
@@ -135,19 +79,19 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         rows.add(row)
         const lane = isKeyed && row.lane === undefined ? lanes.behind(row.event) : undefined
         if (lane === undefined) offered.push(row)
-        else setAside(row, lane)
+        else window.setAside(row, lane)
       }
       buffer.offerAll(offered, buffer.keyOf === undefined ? [] : offered.map(buffer.keyOf))
       const [first] = bad
       if (first !== undefined && pauses) {
-        dirty()
+        window.dirty()
         // The events before it are delivered and acknowledged first.
         return rows.size() > 0 ? Effect.void : pause(first[0], first[1])
       }
       for (const [delivery, cause] of bad) {
         // No event: it is settled before a drainer could take it.
         const row = rowWithout<A>(delivery)
-        const outcome = toDeadLetter("Undecodable", row, cause)
+        const outcome = toDeadLetter("Undecodable", row, cause, row.attempts)
         rows.add(row)
         rows.decide(row, outcome)
         settle(outcome)
@@ -164,89 +108,47 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       )
     )
   }
-  const giveBack = () => {
-    if (lease !== undefined) server.giveBack(lease)
-    lease = undefined
-  }
-  /** Keeps all events, and releases the lease, once the store has the subscription as disabled. */
-  const disabling = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
-    const reason = textOf(cause)
-    return options.disable(reason).pipe(
-      Effect.tapError((error) => Effect.andThen(log.troubled(error), Effect.sleep("1 second"))),
-      // Until it is, the event cannot be left.
-      Effect.eventually,
-      Effect.andThen(log.disabled(reason)),
-      // What is not settled is delivered again.
-      Effect.andThen(Effect.exit(server.flush(subscriber))),
-      Effect.andThen(
-        Effect.sync(() => {
-          giveBack()
-          released()
-        })
-      )
+  /** Keeps all events, and releases the lease after what is in flight, once the store has the subscription as disabled. */
+  const disabling = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+    // What is not settled is delivered again.
+    Effect.andThen(disabled(options, textOf(cause)), Effect.exit(server.flush(subscriber))).pipe(
+      Effect.andThen(Effect.sync(window.suspend))
     )
-  }
   /** Pauses delivery in front of an event, and gives the lease to another process. */
   const pause = ({ position }: Delivery, cause: Cause.Cause<unknown>) => {
-    isPaused = true
-    return Effect.andThen(log.paused(`event ${position}: ${textOf(cause)}`), Effect.sync(giveBack))
+    state.isPaused = true
+    return Effect.andThen(log.paused(`event ${position}: ${textOf(cause)}`), Effect.sync(window.giveBack))
   }
 
-  const released = () => {
-    lease = undefined
-    isSuspended = false
-    generation++
-    unsettled = []
-    // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
-    for (const row of rows.all()) if (row.outcome !== undefined && row.outcome !== "dropped") rows.forget(row)
-    evict()
-    for (const position of moving.keys()) moved(position)
-    resumed.closeUnsafe()
-  }
-
-  const endSuspended = () => {
-    if (!isSuspended || unsettled.length > 0 || rows.live() > 0) return
-    giveBack()
-    released()
-  }
-
-  let askedUnder = generation
+  let askedUnder = state.generation
   let reading: ((n: number, more: boolean) => void) | undefined
   const subscriber: Subscriber = {
     id,
     leaseTtl: options.leaseTtl,
-    isOpen: () => !isStopped && !isPaused,
-    lease: () => lease,
-    claimed: ({ epoch, lanes: aside, subscription }) => {
-      if (isStopped || isPaused) return
-      lease = { subscription, epoch }
-      lanes.claimed(aside)
+    isOpen: () => !state.isStopped && !state.isPaused,
+    lease: () => state.lease,
+    claimed: (claimed) => {
+      if (state.isStopped || state.isPaused) return
+      window.claimed(claimed)
       for (const { lane, outcome, position } of rows.all()) {
         if (outcome === "dropped") settle({ _tag: "Acknowledged", position, lane })
       }
-      dirty()
+      window.dirty()
       resumed.openUnsafe()
       ask()
     },
-    released,
-    suspend: () => {
-      if (lease === undefined || isSuspended) return
-      isSuspended = true
-      generation++
-      lanes.putBack(evict())
-      endSuspended()
-    },
+    suspend: window.suspend,
     lost: () => {
-      if (lease === undefined) return
-      released()
+      if (state.lease === undefined) return
+      window.released()
       server.lost()
       run(log.leaseLost)
     },
-    isSuspended: () => isSuspended,
+    isSuspended: () => state.isSuspended,
     woken: () => {
       // Another claim has found it active.
-      isSuspended = false
-      dirty()
+      state.isSuspended = false
+      window.dirty()
       ask()
     },
     renewed: () => {
@@ -254,40 +156,42 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       ask()
     },
     wanted: () => {
-      if (lease === undefined || isStopped || isPaused || isSuspended || isReceiving || !isDirty) return undefined
-      if (!idle.includes(true)) return undefined
-      if (isKeyed && rows.size() >= window && buffer.size() > 0) spill()
-      const free = window - rows.size()
+      if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
+      if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
+      if (isKeyed && rows.size() >= window.size && buffer.size() > 0) window.spill()
+      const free = (redelivering.isProbing() ? 1 : window.size) - rows.size()
       if (free < 1) return undefined
-      isNews = false
+      state.isNews = false
       reading = account.reading()
-      askedUnder = generation
-      return wanting({ rows: free, bytes: options.batchBytes })
+      askedUnder = state.generation
+      return window.wanting({ rows: free, bytes: options.batchBytes })
     },
     before: options.before,
     receive,
     settlement: () => {
-      if (lease === undefined || unsettled.length === 0) return undefined
-      const settled = unsettled
-      unsettled = []
-      return { lease, settled }
+      if (state.lease === undefined) return undefined
+      const wait = redelivering.settlement()
+      const settled = unsettled.take()
+      return settled.length === 0 && wait === undefined ? undefined : { lease: state.lease, settled, wait }
     },
-    unsettled: ({ lease: { epoch }, settled }) => {
-      if (lease?.epoch === epoch) unsettled = [...settled, ...unsettled]
+    unsettled: ({ lease: { epoch }, settled, wait }) => {
+      if (state.lease?.epoch !== epoch) return
+      unsettled.putBack(settled)
+      redelivering.unsettled(wait)
     },
-    settled: ({ lease: { epoch }, settled }) => {
-      if (lease?.epoch !== epoch) return
+    settled: ({ lease: { epoch }, settled, wait }) => {
+      if (state.lease?.epoch !== epoch) return
+      redelivering.settled(wait)
       const dead = settled.filter(({ _tag }) => _tag === "DeadLettered")
       for (const { position } of settled) rows.settled(position)
-      endSuspended()
-      if (lanes.hasSome()) dirty()
+      window.endSuspended()
+      if (lanes.hasSome()) window.dirty()
       ask()
       counts.deadLettered += dead.length
       account.removed(dead.length)
-      if (dead.length > 0) {
-        const go = () => dead.forEach(({ position }) => moved(position))
-        run(Effect.ensuring(log.deadLettered(dead.length), Effect.sync(go)))
-      }
+      const known = Effect.sync(() => unsettled.settled({ settled, wait }))
+      // What was dead-lettered is logged before more is delivered.
+      run(dead.length > 0 ? Effect.ensuring(log.deadLettered(dead.length), known) : known)
       if (options.before !== undefined) server.want(subscriber)
       options.settled()
     },
@@ -303,9 +207,9 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     const source = buffer.source(i)
     let taken: ReadonlyArray<Row<A>> = []
     let at = 0
-    let takenUnder = generation
+    let takenUnder = state.generation
     return startDrainer<A, E>({
-      sink,
+      sink: options.sink,
       account: account.delivering,
       context: options.context,
       onSinkClosed: options.onSinkClosed,
@@ -314,23 +218,23 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       source: {
         poll: () => {
           dropping.closeUnsafe()
-          if (isStopped) return []
+          if (state.isStopped) return []
           const isOwner = canDeliver()
           if (!isOwner) {
             // Until the lease is renewed, or there is another.
             resumed.closeUnsafe()
-            if (lease !== undefined) server.want(subscriber)
+            if (state.lease !== undefined) server.want(subscriber)
           }
           const found = isOwner ? source.poll() : undefined
           idle[i] = found === undefined
           if (found === undefined) {
             // A drainer that waits has nothing better to do than to make room.
-            if (unsettled.length > 0) server.settle(subscriber, true)
+            if (unsettled.all().length > 0) server.settle(subscriber, true)
             ask()
             return undefined
           }
           taken = found
-          takenUnder = generation
+          takenUnder = state.generation
           at = 0
           return found.map(({ event }) => event)
         },
@@ -339,33 +243,34 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           return options.before === undefined ? source.wait : Effect.raceFirst(source.wait, dropping.await)
         }),
         revoke: () => {
-          if (takenUnder === generation && !server.isStale()) return false
+          if (takenUnder === state.generation && !server.isStale()) return false
           const back = taken.slice(at)
           for (const row of back) rows.forget(row)
           source.settle(back.length)
           // What is behind them must not pass them, nor what is being taken, nor what is set aside behind one of them.
-          lanes.putBack(Math.max(evict(), ...back.map(({ position }) => position)))
-          generation++
-          dirty()
-          endSuspended()
+          lanes.putBack(Math.max(window.evict(), ...back.map(({ position }) => position)))
+          state.generation++
+          window.dirty()
+          window.endSuspended()
           return true
         },
         settle: (n) => {
           let delivered = 0
           for (const end = at + n; at < end; at++) {
             const row = taken[at]!
-            if (lease === undefined || row.outcome === "remaining") rows.forget(row)
+            if (state.lease === undefined || row.outcome === "remaining") rows.forget(row)
             else if (row.outcome === undefined) {
               delivered++
               rows.decide(row, "delivered")
-              unsettled.push({ _tag: "Acknowledged", position: row.position, lane: row.lane })
+              unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
             }
           }
           counts.delivered += delivered
           account.removed(delivered)
+          if (delivered > 0) redelivering.answered()
           source.settle(n)
-          if (unsettled.length > 0) server.settle(subscriber, isSuspended || isDone())
-          else endSuspended()
+          if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
+          else window.endSuspended()
         }
       },
       report: {
@@ -373,21 +278,32 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           counts.lastError = Cause.squash(cause)
           const row = taken[at]
           // The drainer has one. A lease that is lost has no use for what became of it.
-          if (row === undefined || lease === undefined) return Effect.void
+          if (row === undefined || state.lease === undefined) return Effect.void
           const disabled = isDisabled(cause)
           if (disabled && options.onDisabled === "pause") {
             row.outcome = "remaining"
             return restore(disabling(cause))
           }
-          const reason = disabled ? "Disabled" : cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died"
-          const outcome = toDeadLetter(reason, row, cause)
-          rows.decide(row, outcome)
-          unsettled.push(outcome)
-          server.settle(subscriber, true)
-          // Nothing behind it is delivered before it is among the dead letters.
-          const moved = Latch.makeUnsafe()
-          moving.set(row.position, moved)
-          return restore(moved.await)
+          const failed = cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died"
+          const { epoch } = state.lease
+          return Effect.flatMap(disabled ? Effect.succeed(undefined) : redelivering.judge(row, cause), (next) => {
+            // It was lost meanwhile, and the event is delivered under another lease.
+            if (state.lease?.epoch !== epoch) {
+              row.outcome = "remaining"
+              return Effect.void
+            }
+            if (next?._tag === "Again") window.again(row, next.delay)
+            else {
+              const reason = next === undefined ? "Disabled" : next._tag === "Permanent" ? failed : next._tag
+              const outcome = toDeadLetter(reason, row, cause, redelivering.attemptsOf(row))
+              redelivering.answered()
+              rows.decide(row, outcome)
+              unsettled.add(outcome)
+            }
+            server.settle(subscriber, true)
+            // Nothing behind it is delivered before.
+            return restore(unsettled.known(row.position))
+          })
         },
         recovered: log.recovered,
         abandoned: log.abandoned,
@@ -397,19 +313,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
   let drainers: ReadonlyArray<ReturnType<typeof drainer>> = []
 
-  const wanting = (limits: Limits): Wanted | undefined =>
-    lease && { ...lease, limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane }
-  const drop = (row: Row<A>) => {
-    rows.decide(row, "dropped")
-    unsettled.push({ _tag: "Acknowledged", position: row.position, lane: row.lane })
-    server.settle(subscriber, true)
-  }
   const serving: Serving<A> = {
     subscriber,
+    isWaiting: redelivering.isWaiting,
     rows,
     // What is being decoded is not among the rows yet.
     wanting: (limits) => {
-      const wanted = isReceiving ? undefined : wanting(limits)
+      const wanted = state.isReceiving ? undefined : window.wanting(limits)
       // What is dropped passes nothing.
       return wanted && { ...wanted, busy: [] }
     },
@@ -432,7 +342,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       drainers = Array.from({ length: concurrency }, (_, i) => drainer(i))
     },
     close: Effect.fnUntraced(function* (timeout, beside, last) {
-      isStopped = true
+      state.isStopped = true
       buffer.end(true)
       resumed.openUnsafe()
       const ended = Effect.forEach(drainers, (one) => endDrainer(one, timeout), { concurrency: "unbounded" })
@@ -444,3 +354,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
   return serving
 })
+
+// internals
+
+/** Has the store disable a subscription, however long that takes: until then the event cannot be left. */
+const disabled = ({ disable, log }: Pick<SubscriberOptions<never, unknown>, "disable" | "log">, reason: string) =>
+  disable(reason).pipe(
+    Effect.tapError((error) => Effect.andThen(log.troubled(error), Effect.sleep("1 second"))),
+    Effect.eventually,
+    Effect.andThen(log.disabled(reason))
+  )

@@ -8,10 +8,7 @@ const [interval, delay] = ["30 seconds", "1 second"] as const
 
 export const makeSweeping = ({ sweep }: Operations) => {
   const begun = Latch.makeUnsafe()
-  const wait = Effect.suspend(() => {
-    begun.closeUnsafe()
-    return Effect.timeoutOption(begun.await, interval)
-  })
+  const wait = Effect.map(Effect.timeoutOption(begun.await, interval), () => void begun.closeUnsafe())
   return {
     /** A subscription has begun. */
     soon: () => void begun.openUnsafe(),

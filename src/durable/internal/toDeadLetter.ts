@@ -8,16 +8,17 @@ const maxCause = 8_192
 
 export const textOf = (cause: Cause.Cause<unknown>): string => describeCause(cause).slice(0, maxCause)
 
-/** The settlement of a delivery that goes to the dead letters. One that does not decode was not attempted. */
+/** The settlement of a delivery that goes to the dead letters after so many attempts. */
 export const toDeadLetter = (
   reason: DeadLetterReason,
-  { attempts, lane, position }: Pick<Row<unknown>, "attempts" | "lane" | "position">,
-  cause: Cause.Cause<unknown>
+  { lane, position }: Pick<Row<unknown>, "lane" | "position">,
+  cause: Cause.Cause<unknown>,
+  attempts: number
 ): Extract<Settled, { readonly _tag: "DeadLettered" }> => ({
   _tag: "DeadLettered",
   position,
   lane,
   reason,
   cause: textOf(cause),
-  attempts: reason === "Undecodable" ? attempts : attempts + 1
+  attempts
 })

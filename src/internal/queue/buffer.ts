@@ -6,7 +6,7 @@ import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
-import type { Source } from "../drainer.ts"
+import type { Source } from "../source.ts"
 import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
 import { maxTurn } from "../turns.ts"
 

@@ -1,7 +1,7 @@
 /** Processes: a durable broadcaster of numbers over a memory or another store, each in a scope of its own. */
 import { Effect, Exit, Schema, Scope } from "effect"
 import type { EventSink } from "effect-events"
-import { DurableBroadcaster, EventStore, type MemoryStore } from "effect-events/durable"
+import { DurableBroadcaster, EventStore, type MemoryStore, Redelivery } from "effect-events/durable"
 import { operationsAround, Spy } from "./store.ts"
 
 export type Orders = DurableBroadcaster.DurableBroadcaster<number>
@@ -12,7 +12,7 @@ export const identity = {
   topic: (n: number) => (n < 0 ? "" : n % 2 === 0 ? "order/even" : "order/odd")
 } as const
 
-/** A process over a store. */
+/** A process over a store, which delivers nothing again. */
 export const startedOver = (store: EventStore.Operations, options: Partial<DurableBroadcaster.Options<number>> = {}) =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
@@ -22,7 +22,7 @@ export const startedOver = (store: EventStore.Operations, options: Partial<Durab
     const subscribe = <E>(
       sink: EventSink.EventSink<number, E>,
       options: DurableBroadcaster.SubscriptionOptions<number>
-    ) => inProcess(DurableBroadcaster.subscribe(orders, sink, options))
+    ) => inProcess(DurableBroadcaster.subscribe(orders, sink, { redelivery: Redelivery.none, ...options }))
     return { orders, subscribe, inProcess, close: Scope.close(scope, Exit.void) }
   })
 

@@ -2,10 +2,10 @@
  * Random lives of a durable queue: processes over one memory that write, deliver, pause, close and crash, lose their lease, and
  * find their store failing. At the end all is well, and each event must have arrived.
  */
-import { Cause, Effect, Exit, Logger, Random, Schema, SchemaGetter, Scope } from "effect"
+import { Cause, Effect, Exit, Logger, Random, Schedule, Schema, SchemaGetter, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
-import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore, Redelivery } from "effect-events/durable"
 import { type Around, error, deadLettersOf, eventsOf, type Name, operationsAround, queueOf } from "./store.ts"
 
 export interface Life {
@@ -18,6 +18,8 @@ export interface Life {
   readonly keys: number
   /** How much the store may hold before the oldest is dropped: unbounded when it is 0. */
   readonly capacity: number
+  /** Whether failed events are tried again. */
+  readonly redelivers: boolean
   /** Whether the codec takes its time. */
   readonly slowCodec: boolean
   readonly leaseTtl: number
@@ -27,6 +29,8 @@ export interface Life {
   readonly badDeliveries: number
   readonly badCalls: number
 }
+
+const plan = Redelivery.make(Schedule.exponential("100 millis"), { maxAttempts: 5 })
 
 /** A write, and when it began and ended in the order of all that happened. */
 interface Attempt {
@@ -289,6 +293,7 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
       DurableQueue.make({
         name: "events",
         schema: world.schema,
+        redelivery: life.redelivers ? plan : Redelivery.none,
         ...(life.capacity > 0 ? { capacity: life.capacity, overflow: "drop-oldest" } : {}),
         onDropped: ({ event }) => Effect.sync(() => void (state.isDead || world.dropped.push(event))),
         batchSize: life.batchSize,
@@ -346,7 +351,7 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
   // Among the pauses that were not ended may be one that is to come.
   yield* TestClock.adjust(5_000)
   yield* Effect.forkDetach(running.at(-1)!.queue.resume)
-  for (let second = 0; second < 120 && (second < 30 || eventsOf(memory).length > 0); second++)
+  for (let second = 0; second < (life.redelivers ? 900 : 120) && (second < 30 || eventsOf(memory).length > 0); second++)
     yield* TestClock.adjust(1_000)
   world.judge()
   if (eventsOf(memory).length === 0) {

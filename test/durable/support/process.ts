@@ -1,7 +1,7 @@
 /** Processes: durable queues over one memory, each with a store and a scope of its own. */
 import { Effect, Exit, Schema, Scope } from "effect"
 import type { Dropped, EventSink } from "effect-events"
-import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
+import { DurableQueue, EventStore, MemoryStore, Redelivery } from "effect-events/durable"
 import { operationsAround, Spy } from "./store.ts"
 
 export type Options = Omit<DurableQueue.Options<number>, "name" | "schema"> & {
@@ -10,7 +10,7 @@ export type Options = Omit<DurableQueue.Options<number>, "name" | "schema"> & {
 
 export const identity = { name: "events", schema: Schema.Int } as const
 
-/** A process that has the queue "events" of numbers over a memory, with a spy between the queue and the store. */
+/** A process that has the queue "events" of numbers, without redelivery, over a memory, with a spy between the queue and the store. */
 export const start = (
   dst: EventSink.EventSink<number, unknown>,
   options: Options & {
@@ -29,7 +29,12 @@ export const start = (
       ...rest
     } = options
     const scope = yield* Scope.make()
-    const make = DurableQueue.make({ ...identity, ...rest, onDropped: onDropped ?? (() => Effect.void) })(dst)
+    const make = DurableQueue.make({
+      redelivery: Redelivery.none,
+      ...identity,
+      ...rest,
+      onDropped: onDropped ?? (() => Effect.void)
+    })(dst)
     const operations = store(yield* operationsAround(memory, spy.around))
     const queue = yield* make.pipe(Effect.provideService(EventStore.EventStore, operations), Scope.provide(scope))
     return { queue, memory, spy, scope, close: Scope.close(scope, Exit.void) }

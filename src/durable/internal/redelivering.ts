@@ -1,0 +1,119 @@
+/**
+ * What a failed delivery comes to by its plan, and how a subscription waits as a whole: for its head, where all events are in
+ * order, or for a receiver that is down.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import { loggable } from "../../internal/report.ts"
+import type { Claimed, Settlement } from "../EventStore.ts"
+import type { Next, Redelivery } from "../Redelivery.ts"
+import type { Row } from "./rows.ts"
+
+export interface Redelivering {
+  /** What the plan makes of a failed attempt. */
+  readonly judge: (row: Row<unknown>, cause: Cause.Cause<unknown>) => Effect.Effect<Next>
+  /** How many attempts of an event have failed with this one, those before an earlier replay included. */
+  readonly attemptsOf: (row: Row<unknown>) => number
+  /** The same as the plan counts them, which is a fresh one after a replay. */
+  readonly plannedOf: (row: Row<unknown>) => number
+  /** The subscription waits for its head. */
+  readonly wait: (delay: Duration.Duration) => void
+  /** An event of a subscription that is not in order waits by itself: several of them in a row mean that the receiver is down. */
+  readonly stepped: () => void
+  /** The receiver has answered: it took an event, or refused one for good. */
+  readonly answered: () => void
+  /** Whether nothing is to be taken before the store knows of the wait. */
+  readonly isHeld: () => boolean
+  /** Whether one event is to be taken at a time, to find out about the receiver. */
+  readonly isProbing: () => boolean
+  readonly isWaiting: () => boolean
+  /** What is to be settled: taken out, put back where that failed, and done. */
+  readonly settlement: () => Settlement["wait"]
+  readonly unsettled: (wait: Settlement["wait"]) => void
+  readonly settled: (wait: Settlement["wait"]) => void
+  readonly claimed: (claimed: Pick<Claimed, "attempts" | "firstFailedAt">) => void
+}
+
+/** After how many failures in a row, of different events, a receiver counts as down. */
+const downAfter = 5
+/** The pauses of a receiver that is down, at first and at most, in milliseconds: each is twice the one before, less up to a fifth. */
+const [firstPause, longestPause] = [10_000, 5 * 60_000]
+/** When an event is delivered again whose plan has died. */
+const afterDefect = { _tag: "Again", delay: Duration.minutes(1) } as const
+
+export const makeRedelivering = (plan: Redelivery, isOrdered: boolean, clock: Clock.Clock): Redelivering => {
+  /** How often the head, or the receiver, has failed, as far as the subscription waits for it; and since when. */
+  let attempts = 0
+  let firstFailedAt: number | undefined
+  let due: Settlement["wait"]
+  let isHeld = false
+  let inARow = 0
+
+  const hold = (delay: Duration.Duration) => {
+    attempts++
+    firstFailedAt ??= clock.currentTimeMillisUnsafe()
+    due = { delay, attempts }
+    isHeld = true
+  }
+  /** As the plan counts them: it is a fresh one after a replay. */
+  const plannedOf = (row: Row<unknown>) =>
+    (isOrdered ? attempts : row.firstFailedAt === undefined ? 0 : row.attempts) + 1
+  return {
+    attemptsOf: (row) => row.attempts + (isOrdered ? attempts : 0) + 1,
+    plannedOf,
+    judge: (row, cause) => {
+      const now = clock.currentTimeMillisUnsafe()
+      const since = (isOrdered ? firstFailedAt : row.firstFailedAt) ?? now
+      const error = Cause.squash(cause)
+      const asked = hasProperty(error, "retryAfter")
+        ? Duration.fromInput(error.retryAfter as Duration.Input)
+        : undefined
+      const failed = {
+        attempts: plannedOf(row),
+        age: Duration.millis(Math.max(0, now - since)),
+        error,
+        retryAfter: asked?._tag === "Some" ? asked.value : undefined
+      }
+      return Effect.catchCause(
+        Effect.suspend(() => plan.next(failed)),
+        (cause) => Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
+      )
+    },
+    wait: hold,
+    stepped: () => {
+      inARow++
+      if (isHeld || (attempts === 0 && inARow < downAfter)) return
+      const pause = Math.min(longestPause, firstPause * 2 ** Math.min(attempts, 20))
+      hold(Duration.millis(pause * (1 - Math.random() / 5)))
+    },
+    answered: () => {
+      inARow = 0
+      if (attempts === 0 || isHeld) return
+      attempts = 0
+      firstFailedAt = undefined
+      due = { delay: Duration.zero, attempts: 0 }
+    },
+    isHeld: () => isHeld,
+    isProbing: () => !isOrdered && attempts > 0,
+    isWaiting: () => attempts > 0,
+    settlement: () => {
+      const wait = due
+      due = undefined
+      return wait
+    },
+    unsettled: (wait) => void (due ??= wait),
+    settled: (wait) => {
+      if (wait !== undefined && due === undefined) isHeld = false
+    },
+    claimed: (claimed) => {
+      attempts = claimed.attempts
+      firstFailedAt = claimed.firstFailedAt
+      due = undefined
+      isHeld = false
+      inARow = 0
+    }
+  }
+}

@@ -1,0 +1,53 @@
+/** What is to be settled of a subscription, and the drainers that wait until the store knows of it. */
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import type { Position, Settled, Settlement } from "../EventStore.ts"
+
+export interface Unsettled {
+  readonly add: (settled: Settled) => void
+  readonly all: () => ReadonlyArray<Settled>
+  /** Takes it out, to be settled. */
+  readonly take: () => ReadonlyArray<Settled>
+  /** It failed, and is to be settled later, before what has come since. */
+  readonly putBack: (settled: ReadonlyArray<Settled>) => void
+  /** Waits until the store knows what became of a delivery. */
+  readonly known: (position: Position) => Effect.Effect<void>
+  /** The store knows of these; with a wait, of all that stands in order. */
+  readonly settled: (settlement: Pick<Settlement, "settled" | "wait">) => void
+  /** It belongs to a lease that is gone. */
+  readonly clear: () => void
+}
+
+export const makeUnsettled = (): Unsettled => {
+  let unsettled: Array<Settled> = []
+  const waiting = new Map<Position, Latch.Latch>()
+  const open = (position: Position) => {
+    waiting.get(position)?.openUnsafe()
+    waiting.delete(position)
+  }
+  const openAll = () => [...waiting.keys()].forEach(open)
+  return {
+    add: (settled) => void unsettled.push(settled),
+    all: () => unsettled,
+    take: () => {
+      const taken = unsettled
+      unsettled = []
+      return taken
+    },
+    putBack: (settled) => void (unsettled = [...settled, ...unsettled]),
+    known: (position) =>
+      Effect.suspend(() => {
+        const latch = Latch.makeUnsafe()
+        waiting.set(position, latch)
+        return latch.await
+      }),
+    settled: ({ settled, wait }) => {
+      for (const { position } of settled) open(position)
+      if (wait !== undefined) openAll()
+    },
+    clear: () => {
+      unsettled = []
+      openAll()
+    }
+  }
+}

@@ -1,0 +1,179 @@
+/** The deliveries of a subscription that are with this process: taken from the store, in memory, in flight, or to be settled. */
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Queue from "effect/Queue"
+import type { Page } from "../../internal/pages.ts"
+import { type Buffer, fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
+import { type EventSink, WriteSync } from "../../internal/sink.ts"
+import type { Claimed, Lease, Limits, Wanted } from "../EventStore.ts"
+import type { Redelivery } from "../Redelivery.ts"
+import { makeLanes } from "./lanes.ts"
+import { makeRedelivering } from "./redelivering.ts"
+import { makeRows, type Row } from "./rows.ts"
+import { makeUnsettled } from "./unsettled.ts"
+
+/** What a subscription waits for that does not wait. */
+const atOnce = { attempts: 0, firstFailedAt: undefined }
+/** The lanes of events that wait by themselves are their positions, by this. */
+const maxLane = 2 ** 31
+/** How many deliveries of one lane are taken at once, at most. */
+const perLane = 16
+
+export interface Options<in out A> {
+  readonly sink: EventSink<A, unknown>
+  readonly batchSize: number
+  readonly concurrency: number
+  readonly partitionBy: ((event: A) => unknown) | undefined
+  readonly redelivery: Redelivery
+  readonly context: Context.Context<never>
+  /** A lease is of no use any more. */
+  readonly giveBack: (lease: Lease) => void
+  /** There is something to be settled, at once. */
+  readonly settle: () => void
+}
+
+export type Window<A> = Effect.Success<ReturnType<typeof makeWindow<A>>>
+
+export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
+  const { concurrency, partitionBy, sink } = options
+  const size = Math.max(options.batchSize, concurrency)
+  const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
+  const batching = { joinUpTo: isBatched ? size : 1, max: isBatched ? size : 1 }
+  const buffer: Buffer<Row<A>> =
+    concurrency === 1 || partitionBy === undefined
+      ? fifo(yield* Queue.unbounded<Page<Row<A>>, Cause.Done>(), concurrency, batching)
+      : partitioned(yield* Queue.unbounded<Partition<Row<A>>, Cause.Done>(), batching, ({ event }) =>
+          partitionBy(event)
+        )
+  const isKeyed = buffer.keyOf !== undefined
+  const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
+  const rows = makeRows<A>()
+  const clock = Context.get(options.context, Clock.Clock)
+  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, clock)
+  const unsettled = makeUnsettled()
+  const resumed = Latch.makeUnsafe()
+  const state = {
+    lease: undefined as Lease | undefined,
+    /** Another take may find something. */
+    isDirty: false,
+    /** That was said since the last take was asked for, whose answer may not know of it. */
+    isNews: false,
+    isReceiving: false,
+    /** There may be events that wait for their time. */
+    hasAside: false,
+    /** The subscription is not active: the lease is given back when nothing is in flight. */
+    isSuspended: false,
+    isStopped: false,
+    isPaused: false,
+    /** Counts the leases that were lost: what was taken before belongs to another owner. */
+    generation: 0
+  }
+
+  const dirty = () => {
+    state.isDirty = true
+    state.isNews = true
+  }
+  /** Forgets what no drainer has taken, and answers the last position of it in the order of the subscription. */
+  const evict = () => {
+    let last = 0
+    while (buffer.size() > 0) {
+      const row = buffer.takeOldest()
+      if (row.lane === undefined) last = Math.max(last, row.position)
+      rows.forget(row)
+    }
+    return last
+  }
+  /** Takes back what is in memory and not in flight: its place may be behind what has failed. */
+  const stepBack = () => {
+    state.generation++
+    lanes.putBack(evict())
+    dirty()
+  }
+  const setAside = (row: Row<A>, lane: number) => {
+    row.outcome = "aside"
+    unsettled.add({ _tag: "Aside", position: row.position, lane })
+    options.settle()
+  }
+  const giveBack = () => {
+    if (state.lease !== undefined) options.giveBack(state.lease)
+    state.lease = undefined
+  }
+  const released = () => {
+    state.lease = undefined
+    state.isSuspended = false
+    state.generation++
+    unsettled.clear()
+    // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
+    for (const row of rows.all()) if (row.outcome !== undefined && row.outcome !== "dropped") rows.forget(row)
+    evict()
+    resumed.closeUnsafe()
+  }
+  const endSuspended = () => {
+    if (!state.isSuspended || unsettled.all().length > 0 || rows.live() > 0) return
+    giveBack()
+    released()
+  }
+  return {
+    size,
+    buffer,
+    isKeyed,
+    lanes,
+    rows,
+    redelivering,
+    unsettled,
+    /** Opens when there may be a lease to deliver under. */
+    resumed,
+    state,
+    dirty,
+    evict,
+    stepBack,
+    setAside,
+    giveBack,
+    released,
+    endSuspended,
+    claimed: (claimed: Claimed) => {
+      const { epoch, subscription } = claimed
+      state.lease = { subscription, epoch }
+      state.hasAside = claimed.lanes.length > 0
+      if (isKeyed) lanes.claimed(claimed.lanes)
+      redelivering.claimed(claimed)
+    },
+    suspend: () => {
+      if (state.lease === undefined || state.isSuspended) return
+      state.isSuspended = true
+      // A state that changes ends a wait.
+      redelivering.claimed(atOnce)
+      stepBack()
+      endSuspended()
+    },
+    /** Makes room where drainers wait, and all that waits is of keys in flight. */
+    spill: () => {
+      while (buffer.size() > 0) {
+        const row = buffer.takeOldest()
+        if (row.lane === undefined) setAside(row, lanes.setAside(row.event))
+        else rows.forget(row)
+      }
+    },
+    /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
+    again: (row: Row<A>, delay: Duration.Duration) => {
+      if (concurrency === 1) {
+        row.outcome = "remaining"
+        redelivering.wait(delay)
+        return stepBack()
+      }
+      row.outcome = "aside"
+      const lane = row.lane ?? (isKeyed ? lanes.setAside(row.event) : row.position % maxLane)
+      if (isKeyed) lanes.wait(lane)
+      state.hasAside = true
+      unsettled.add({ _tag: "Again", position: row.position, lane, delay, attempts: redelivering.plannedOf(row) })
+      redelivering.stepped()
+      if (isKeyed || redelivering.isHeld()) stepBack()
+    },
+    wanting: (limits: Limits): Wanted | undefined =>
+      state.lease && { ...state.lease, limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane }
+  }
+})

@@ -92,7 +92,7 @@ export const distribution = {
 } as const
 
 /**
- * The options of an endpoint that are not its queue's.
+ * The options of an endpoint whose events another part keeps and delivers again.
  *
  * @category options
  * @since 0.1.0
@@ -102,16 +102,6 @@ export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "dr
   readonly name: string
   /** Which events are not for this receiver: accepted, and not sent. See `ignoring` for events of a registry. */
   readonly ignore?: ((event: A) => boolean) | undefined
-  /** The bounds of an event's random delay before its next attempt, see `ExponentialBackoff`: those of `defaults`. */
-  readonly delays?: ExponentialBackoff.Options | undefined
-  /** How many failures in a row open the breaker, which then holds back all requests: 10 by default. */
-  readonly threshold?: number | undefined
-  /** How long the breaker stays open before one request tries: 1 second by default. */
-  readonly backoff?: Duration.Input | undefined
-  /** The longest time that a receiver may ask for without any request: 1 minute by default. */
-  readonly maxRetryAfter?: Duration.Input | undefined
-  /** For how long no request may have been accepted until the endpoint is disabled: without it, that never happens. */
-  readonly disableAfter?: Duration.Input | undefined
 }
 
 /**
@@ -153,6 +143,16 @@ export interface Endpoint<in out A> extends EventQueue.EventQueue<A>, Controls {
  * @since 0.1.0
  */
 export interface Options<in out A> extends UnqueuedOptions<A> {
+  /** The bounds of an event's random delay before its next attempt, see `ExponentialBackoff`: those of `defaults`. */
+  readonly delays?: ExponentialBackoff.Options | undefined
+  /** How many failures in a row open the breaker, which then holds back all requests: 10 by default. */
+  readonly threshold?: number | undefined
+  /** How long the breaker stays open before one request tries: 1 second by default. */
+  readonly backoff?: Duration.Input | undefined
+  /** The longest time that a receiver may ask for without any request: 1 minute by default. */
+  readonly maxRetryAfter?: Duration.Input | undefined
+  /** For how long no request may have been accepted until the endpoint is disabled: without it, that never happens. */
+  readonly disableAfter?: Duration.Input | undefined
   /**
    * Takes, in the order of the queue, what a disabled endpoint holds and what comes; at once while it has no more. Required,
    * because a write has succeeded by then and cannot fail any more.
@@ -245,47 +245,38 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
   })
 
 /**
- * An endpoint without the queue: its writes end when the receiver has taken the event. They fail with what no attempt can
- * deliver, and with the reason `Disabled` while the endpoint is disabled.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSinkError>, Controls {}
-
-/**
- * Makes an endpoint without its queue, for a durable part above it: a `DurableQueue` or a subscription of a
- * `DurableBroadcaster`, whose events outlive the process, and whose dead letters have what no attempt can deliver.
+ * Makes an endpoint without its queue and its attempts, for a durable part above it: a `DurableQueue` or a subscription of a
+ * `DurableBroadcaster`, which keeps its events, delivers them again by its plan (`Redelivery.webhooks` is one for receivers of
+ * others), and has dead letters for those that no attempt can deliver.
  *
  * **Details**
  *
- * While the endpoint is disabled a durable part keeps its events and pauses in the store, until `enable` and the part's
- * `resume`; or it moves them to the dead letters, where its `onDisabled` says so.
+ * A write is one request. It succeeds when the receiver has accepted the event. For one that answers 410, which is gone, a durable
+ * part pauses in the store until its `resume`, or dead-letters, as its `onDisabled` says.
  *
  * **Gotchas**
  *
  * A queue in memory between a durable part and its receiver would undo what it is for: an event leaves the store when the
  * write below has succeeded.
  *
- * Of the metrics it has those of requests; how many events wait is for the queue above it to say.
+ * Of the metrics it has those of requests; how many events wait is for the part above it to say.
  *
  * **Example** (Webhooks that survive)
  *
  * ```ts
  * import { Effect, Schema } from "effect"
- * import { DurableQueue, MemoryStore } from "effect-events/durable"
+ * import { DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
  * import { Endpoint, Envelope } from "effect-events/http"
  * import { FetchHttpClient } from "effect/http"
  *
  * const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
  *
  * const program = Effect.gen(function* () {
- *   const endpoint = yield* Endpoint.unqueued({
+ *   const orders = yield* Endpoint.unqueued({
  *     name: "billing",
  *     url: "http://127.0.0.1:1/orders",
  *     envelope: Envelope.json(Order, { id: (order) => order.id })
- *   })
- *   const orders = yield* DurableQueue.make({ name: "billing", schema: Order, drainTimeout: "50 millis" })(endpoint)
+ *   }).pipe(DurableQueue.make({ name: "billing", schema: Order, redelivery: Redelivery.webhooks }))
  *   yield* orders.write({ id: "a1", total: 120 })
  *   const { count } = yield* orders.shutdown
  *   console.log("remaining:", count)
@@ -302,10 +293,25 @@ export interface Unqueued<in A> extends EventSink.EventSink<A, HttpSink.HttpSink
  */
 export const unqueued = <A>(
   options: UnqueuedOptions<A>
-): Effect.Effect<Unqueued<A>, Invalid, HttpClient | Scope.Scope> =>
-  Effect.flatMap(assemble({ ...options, onDisabled: undefined }), ({ sink, state }) =>
-    Effect.map(filtered(sink, options), (self) => ({ ...self, ...controlsOf(state) }))
-  )
+): Effect.Effect<EventSink.EventSink<A, HttpSink.HttpSinkError>, Invalid, HttpClient | Scope.Scope> =>
+  Effect.gen(function* () {
+    const { name, onAttempt } = options
+    const { classification = defaults.classification } = options
+    const counts = yield* makeEndpointCounts(name, () => false)
+    const http = yield* HttpSink.make<A>({
+      ...options,
+      // The part above has waited for every write below it, or given it up.
+      drainTimeout: Duration.zero,
+      timeout: options.timeout ?? defaults.timeout,
+      classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
+      maxEvents: options.maxEvents ?? defaults.maxEvents,
+      onAttempt: (attempt) => {
+        counts.attempt(attempt)
+        onAttempt?.(attempt)
+      }
+    })
+    return yield* filtered(http, options)
+  })
 
 /**
  * The options of an endpoint in a layer, which is named after its tag by default.
@@ -387,9 +393,7 @@ const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: Unque
   ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
 
 /** What is below the queue: posts an event until the receiver, or `onDisabled`, has it, or no attempt can deliver it. */
-const assemble = Effect.fnUntraced(function* <A>(
-  options: UnqueuedOptions<A> & { readonly onDisabled: ((event: A) => Effect.Effect<void>) | undefined }
-) {
+const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const { name, onDisabled, transformClient } = options
   const { classification = defaults.classification } = options
   const { backoff = defaults.backoff, threshold = defaults.threshold } = options
@@ -421,5 +425,5 @@ const assemble = Effect.fnUntraced(function* <A>(
     // A receiver asks for time for all requests, so the strategy waits for that.
     { name, drainTimeout, while: HttpSink.isTransient, maxRetryAfter: Duration.zero }
   )
-  return { counts, state, sink: onDisabled === undefined ? retrying : state.diverting(retrying, onDisabled) }
+  return { counts, state, sink: state.diverting(retrying, onDisabled) }
 })

@@ -91,8 +91,8 @@ export class TooLarge extends Data.TaggedError("TooLarge")<{
 }
 
 /**
- * The endpoint is disabled, and has no `onDisabled` that takes the event. Nothing was sent, but for the event whose request
- * disabled it. Only an `Endpoint.unqueued` fails so. A durable part above keeps the event, and pauses.
+ * The endpoint is disabled. Nothing was sent, but for the event whose request disabled it. What `Endpoint.make` has to do with such
+ * an event is for its `onDisabled`: no write fails so.
  *
  * @category reasons
  * @since 0.1.0
@@ -125,6 +125,9 @@ export class RateLimited extends Data.TaggedError("RateLimited")<{
     return `no permit of the rate limit (${this.code})`
   }
 }
+
+/** A receiver that is gone for good says so. */
+const gone = 410
 
 /**
  * @category reasons
@@ -161,9 +164,16 @@ export class HttpSinkError extends Data.TaggedError("HttpSinkError")<{
   get maybeCommitted(): boolean {
     return this.reason._tag === "Timeout" || (this.reason._tag === "Transport" && this.reason.maybeCommitted)
   }
-  /** Whether the endpoint is disabled: a durable part above keeps the event, and pauses. */
+  /** Whether no attempt will succeed: a durable part gives the event up at once. */
+  get permanent(): boolean {
+    return !this.transient && !this.disabled
+  }
+  /**
+   * Whether the receiver is gone, by its answer of 410 (RFC 9110, section 15.5.11), or its endpoint disabled: a durable part above
+   * keeps the event, and pauses.
+   */
   get disabled(): boolean {
-    return this.reason._tag === "Disabled"
+    return this.reason._tag === "Disabled" || (this.reason._tag === "Status" && this.reason.status === gone)
   }
   override get message(): string {
     return `"${this.sink}" could not post to ${this.url}: ${this.reason.message}`

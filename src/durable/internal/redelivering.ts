@@ -3,10 +3,12 @@
  * order, or for a receiver that is down.
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
+import * as Random from "effect/Random"
 import { loggable } from "../../internal/report.ts"
 import type { Claimed, Settlement } from "../EventStore.ts"
 import type { Next, Redelivery } from "../Redelivery.ts"
@@ -44,7 +46,13 @@ const [firstPause, longestPause] = [10_000, 5 * 60_000]
 /** When an event is delivered again whose plan has died. */
 const afterDefect = { _tag: "Again", delay: Duration.minutes(1) } as const
 
-export const makeRedelivering = (plan: Redelivery, isOrdered: boolean, clock: Clock.Clock): Redelivering => {
+export const makeRedelivering = (
+  plan: Redelivery,
+  isOrdered: boolean,
+  context: Context.Context<never>
+): Redelivering => {
+  const clock = Context.get(context, Clock.Clock)
+  const random = Context.get(context, Random.Random)
   /** How often the head, or the receiver, has failed, as far as the subscription waits for it; and since when. */
   let attempts = 0
   let firstFailedAt: number | undefined
@@ -87,7 +95,7 @@ export const makeRedelivering = (plan: Redelivery, isOrdered: boolean, clock: Cl
       inARow++
       if (isHeld || (attempts === 0 && inARow < downAfter)) return
       const pause = Math.min(longestPause, firstPause * 2 ** Math.min(attempts, 20))
-      hold(Duration.millis(pause * (1 - Math.random() / 5)))
+      hold(Duration.millis(pause * (1 - random.nextDoubleUnsafe() / 5)))
     },
     answered: () => {
       inARow = 0

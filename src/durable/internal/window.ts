@@ -1,7 +1,6 @@
 /** The deliveries of a subscription that are with this process: taken from the store, in memory, in flight, or to be settled. */
 import type * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -52,8 +51,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const isKeyed = buffer.keyOf !== undefined
   const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
   const rows = makeRows<A>()
-  const clock = Context.get(options.context, Clock.Clock)
-  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, clock)
+  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context)
   const unsettled = makeUnsettled()
   const resumed = Latch.makeUnsafe()
   const state = {

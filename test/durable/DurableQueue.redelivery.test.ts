@@ -352,6 +352,41 @@ describe("a receiver that is down", () => {
     }).pipe(quiet)
   )
 
+  it.effect("is down still when an event that tries it has exhausted its plan", () =>
+    Effect.gen(function* () {
+      const { attempts, sink } = yield* receiving(() => no)
+      const redelivery = Redelivery.fromDelays(["1 second"], { jitter: 0 })
+      const { queue } = yield* start(sink, { redelivery, concurrency: 2 })
+      yield* EventSink.writeAll(queue, range(1, 100))
+      yield* TestClock.adjust("1 hour")
+      assert.isAtMost(attempts.length, 30)
+      assert.deepInclude(queue.node.health(0), { breaker: "open" })
+      assert.isAtLeast((yield* queue.deadLetters.list()).length, 5)
+    }).pipe(quiet)
+  )
+
+  it.effect("is tried with one event by a batch sink, in order and not", () =>
+    Effect.gen(function* () {
+      for (const concurrency of [1, 3]) {
+        const sizes: Array<number> = []
+        const sink = yield* EventSink.makeBatch((events: ReadonlyArray<number>) => {
+          sizes.push(events.length)
+          return Effect.fail("down")
+        })
+        const { queue } = yield* start(sink, { redelivery: Redelivery.sinks, concurrency })
+        yield* EventSink.writeAll(queue, range(1, 100))
+        yield* TestClock.adjust("1 minute")
+        const { length } = sizes
+        yield* TestClock.adjust("1 hour")
+        assert.isAbove(sizes.length, length)
+        assert.deepStrictEqual(
+          sizes.slice(length).filter((size) => size > 1),
+          []
+        )
+      }
+    }).pipe(quiet)
+  )
+
   it.effect("one event that fails among others that are taken is no sign of it", () =>
     Effect.gen(function* () {
       const { received, sink } = yield* receiving((n) => (n % 3 === 0 ? no : Effect.void))

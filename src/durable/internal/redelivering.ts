@@ -23,14 +23,13 @@ export interface Redelivering {
   readonly plannedOf: (row: Row<unknown>) => number
   /** The subscription waits for its head. */
   readonly wait: (delay: Duration.Duration) => void
-  /** An event of a subscription that is not in order waits by itself: several of them in a row mean that the receiver is down. */
+  /** An event of a subscription that is not in order has failed: several of them in a row mean that the receiver is down. */
   readonly stepped: () => void
-  /** The receiver has answered: it took an event, or refused one for good. */
+  /** The receiver has answered: it took an event, or refused one for good. Or the head is another. */
   readonly answered: () => void
   /** Whether nothing is to be taken before the store knows of the wait. */
   readonly isHeld: () => boolean
-  /** Whether one event is to be taken at a time, to find out about the receiver. */
-  readonly isProbing: () => boolean
+  /** Whether it waits, or tries one event after a wait. */
   readonly isWaiting: () => boolean
   /** What is to be settled: taken out, put back where that failed, and done. */
   readonly settlement: () => Settlement["wait"]
@@ -105,7 +104,6 @@ export const makeRedelivering = (
       due = { delay: Duration.zero, attempts: 0 }
     },
     isHeld: () => isHeld,
-    isProbing: () => !isOrdered && attempts > 0,
     isWaiting: () => attempts > 0,
     settlement: () => {
       const wait = due

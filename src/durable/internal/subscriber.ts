@@ -159,7 +159,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
       if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
       if (isKeyed && rows.size() >= window.size && buffer.size() > 0) window.spill()
-      const free = (redelivering.isProbing() ? 1 : window.size) - rows.size()
+      const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
       if (free < 1) return undefined
       state.isNews = false
       reading = account.reading()
@@ -296,7 +296,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             else {
               const reason = next === undefined ? "Disabled" : next._tag === "Permanent" ? failed : next._tag
               const outcome = toDeadLetter(reason, row, cause, redelivering.attemptsOf(row))
-              redelivering.answered()
+              window.ended(next === undefined || next._tag === "Permanent")
               rows.decide(row, outcome)
               unsettled.add(outcome)
             }

@@ -102,6 +102,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   }
   const released = () => {
     state.lease = undefined
+    redelivering.claimed(atOnce)
     state.isSuspended = false
     state.generation++
     unsettled.clear()
@@ -155,6 +156,12 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
         if (row.lane === undefined) setAside(row, lanes.setAside(row.event))
         else rows.forget(row)
       }
+    },
+    /** An event is given up, with an answer of the receiver or without. */
+    ended: (isAnswer: boolean) => {
+      if (isAnswer || concurrency === 1) return redelivering.answered()
+      redelivering.stepped()
+      if (redelivering.isHeld()) stepBack()
     },
     /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
     again: (row: Row<A>, delay: Duration.Duration) => {

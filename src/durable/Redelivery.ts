@@ -124,8 +124,8 @@ export const make = (schedule: Schedule.Schedule<unknown, unknown>, options: Opt
     if (Duration.isGreaterThanOrEqualTo(age, maxAge)) return expired
     const planned = yield* delayAfter(schedule, attempts, error)
     if (planned === undefined) return exhausted
-    const early = Duration.toMillis(planned) * jitter * (yield* Random.next)
-    const due = Math.max(Duration.toMillis(planned) - early, Duration.toMillis(Duration.min(retryAfter, maxRetryAfter)))
+    const jittered = Duration.toMillis(planned) * (1 - jitter * (yield* Random.next))
+    const due = Math.max(jittered, Duration.toMillis(Duration.min(retryAfter, maxRetryAfter)))
     return { _tag: "Again", delay: Duration.min(Duration.millis(due), Duration.subtract(maxAge, age)) } as const
   })
   return { [TypeId]: TypeId, next }

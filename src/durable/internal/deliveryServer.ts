@@ -253,7 +253,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const settleSome = (some: ReadonlyArray<Subscriber>): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {
       const settlements: Array<Settlement> = []
-      for (const one of some) {
+      for (const one of owner === undefined ? [] : some) {
         const settlement = one.settlement()
         if (settlement !== undefined) settlements.push(settlement)
       }
@@ -271,10 +271,14 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
           } else if (one.lease()?.epoch === settlement.lease.epoch) one.lost()
         }
       }
-      const put = () =>
-        settlements.forEach((settlement) =>
-          some.find(({ id }) => id === settlement.lease.subscription)?.unsettled(settlement)
-        )
+      const put = () => {
+        for (const settlement of settlements) {
+          const one = some.find(({ id }) => id === settlement.lease.subscription)
+          one?.unsettled(settlement)
+          if (one !== undefined && subscribers.get(one.id) === one) settling.add(one)
+        }
+        settleNow.openUnsafe()
+      }
       return store.settle(owner, settlements).pipe(
         Effect.onError(() => Effect.sync(put)),
         Effect.map(settled)

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
 import { loggable } from "../../internal/report.ts"
-import type { Claimed, Settlement } from "../EventStore.ts"
+import type { Claimed, Position, Settlement } from "../EventStore.ts"
 import type { Next, Redelivery } from "../Redelivery.ts"
 import type { Row } from "./rows.ts"
 
@@ -23,14 +23,19 @@ export interface Redelivering {
   readonly plannedOf: (row: Row<unknown>) => number
   /** The subscription waits for its head. */
   readonly wait: (delay: Duration.Duration) => void
-  /** An event of a subscription that is not in order has failed: several of them in a row mean that the receiver is down. */
-  readonly stepped: () => void
+  /**
+   * An event of a subscription that is not in order has failed: several of them in a row mean that the receiver is down. It may
+   * have been taken before the wait that is, and its receiver have asked for time.
+   */
+  readonly stepped: (position: Position, isLate: boolean, asked: Duration.Duration | undefined) => void
   /** The receiver has answered: it took an event, or refused one for good. Or the head is another. */
   readonly answered: () => void
   /** Whether nothing is to be taken before the store knows of the wait. */
   readonly isHeld: () => boolean
   /** Whether it waits, or tries one event after a wait. */
   readonly isWaiting: () => boolean
+  /** Whether an event that was not tried yet is to be tried next: one that no receiver takes must not hide one that is back. */
+  readonly wantsFresh: () => boolean
   /** What is to be settled: taken out, put back where that failed, and done. */
   readonly settlement: () => Settlement["wait"]
   readonly unsettled: (wait: Settlement["wait"]) => void
@@ -57,7 +62,8 @@ export const makeRedelivering = (
   let firstFailedAt: number | undefined
   let due: Settlement["wait"]
   let isHeld = false
-  let inARow = 0
+  /** The events that have failed since the receiver answered. */
+  const failing = new Set<Position>()
 
   const hold = (delay: Duration.Duration) => {
     attempts++
@@ -72,39 +78,38 @@ export const makeRedelivering = (
     attemptsOf: (row) => row.attempts + (isOrdered ? attempts : 0) + 1,
     plannedOf,
     judge: (row, cause) => {
-      const now = clock.currentTimeMillisUnsafe()
-      const since = (isOrdered ? firstFailedAt : row.firstFailedAt) ?? now
-      const error = Cause.squash(cause)
-      const asked = hasProperty(error, "retryAfter")
-        ? Duration.fromInput(error.retryAfter as Duration.Input)
-        : undefined
-      const failed = {
-        attempts: plannedOf(row),
-        age: Duration.millis(Math.max(0, now - since)),
-        error,
-        retryAfter: asked?._tag === "Some" ? asked.value : undefined
-      }
-      return Effect.catchCause(
-        Effect.suspend(() => plan.next(failed)),
-        (cause) => Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
+      const next = Effect.suspend(() => {
+        const now = clock.currentTimeMillisUnsafe()
+        const since = (isOrdered ? firstFailedAt : row.firstFailedAt) ?? now
+        const age = Duration.millis(Math.max(0, now - since))
+        const error = Cause.squash(cause)
+        return plan.next({ attempts: plannedOf(row), age, error, retryAfter: retryAfterOf(error) })
+      })
+      return Effect.catchCause(next, (cause) =>
+        Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
       )
     },
     wait: hold,
-    stepped: () => {
-      inARow++
-      if (isHeld || (attempts === 0 && inARow < downAfter)) return
-      const pause = Math.min(longestPause, firstPause * 2 ** Math.min(attempts, 20))
-      hold(Duration.millis(pause * (1 - random.nextDoubleUnsafe() / 5)))
+    stepped: (position, isLate, asked) => {
+      failing.add(position)
+      // What was in flight when the wait began shows no more than what began it.
+      if (isHeld || (isLate && attempts > 0)) return
+      const isDown = attempts > 0 || failing.size >= downAfter
+      if (!isDown && asked === undefined) return
+      const pause = isDown ? Math.min(longestPause, firstPause * 2 ** Math.min(attempts, 20)) : 0
+      const jittered = pause * (1 - random.nextDoubleUnsafe() / 5)
+      hold(Duration.millis(Math.max(jittered, asked === undefined ? 0 : Duration.toMillis(asked))))
     },
     answered: () => {
-      inARow = 0
-      if (attempts === 0 || isHeld) return
+      failing.clear()
+      if (attempts === 0) return
       attempts = 0
       firstFailedAt = undefined
       due = { delay: Duration.zero, attempts: 0 }
     },
     isHeld: () => isHeld,
     isWaiting: () => attempts > 0,
+    wantsFresh: () => !isOrdered && attempts % 2 === 1,
     settlement: () => {
       const wait = due
       due = undefined
@@ -119,7 +124,17 @@ export const makeRedelivering = (
       firstFailedAt = claimed.firstFailedAt
       due = undefined
       isHeld = false
-      inARow = 0
+      failing.clear()
     }
   }
+}
+
+// internals
+
+/** How long a receiver asks for no requests. */
+export const retryAfterOf = (error: unknown): Duration.Duration | undefined => {
+  if (!hasProperty(error, "retryAfter")) return undefined
+  // Whatever it is: nothing is read of what is no duration.
+  const asked = Duration.fromInput(error.retryAfter as Duration.Input)
+  return asked._tag === "Some" ? asked.value : undefined
 }

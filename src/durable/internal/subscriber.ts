@@ -43,6 +43,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
   const drop = (row: Row<A>) => {
     rows.decide(row, "dropped")
+    if (concurrency === 1) redelivering.answered()
     unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
     server.settle(subscriber, true)
   }
@@ -54,10 +55,17 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     // What waits for its time is not in the answer.
     counted?.(deliveries.length + rows.live(), more || state.hasAside || redelivering.isWaiting())
     const noteLanes = () => {
+      // What the store gives while the subscription waits, or for fresh events alone, does not show what is in lanes.
+      if (wanted.perLane === 0 || (deliveries.length === 0 && (wasWaiting || redelivering.isWaiting()))) return
       if (lanes.taken(deliveries, more, wanted.busy, unsettled.all())) state.isDirty = true
     }
     if (deliveries.length === 0) {
-      noteLanes()
+      if (askedUnder !== state.generation) window.dirty()
+      else noteLanes()
+      if (wanted.perLane === 0) {
+        state.hasNoFresh = true
+        window.dirty()
+      }
       ask()
       return
     }
@@ -95,6 +103,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         rows.add(row)
         rows.decide(row, outcome)
         settle(outcome)
+        // The head is another.
+        if (concurrency === 1) redelivering.answered()
       }
       ask()
       return Effect.void
@@ -121,6 +131,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
 
   let askedUnder = state.generation
+  let wasWaiting = false
   let reading: ((n: number, more: boolean) => void) | undefined
   const subscriber: Subscriber = {
     id,
@@ -148,6 +159,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     woken: () => {
       // Another claim has found it active.
       state.isSuspended = false
+      state.hasNoFresh = false
       window.dirty()
       ask()
     },
@@ -164,6 +176,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       state.isNews = false
       reading = account.reading()
       askedUnder = state.generation
+      wasWaiting = redelivering.isWaiting()
       return window.wanting({ rows: free, bytes: options.batchBytes })
     },
     before: options.before,
@@ -292,11 +305,11 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               row.outcome = "remaining"
               return Effect.void
             }
-            if (next?._tag === "Again") window.again(row, next.delay)
+            if (next?._tag === "Again") window.again(row, next.delay, takenUnder, Cause.squash(cause))
             else {
               const reason = next === undefined ? "Disabled" : next._tag === "Permanent" ? failed : next._tag
               const outcome = toDeadLetter(reason, row, cause, redelivering.attemptsOf(row))
-              window.ended(next === undefined || next._tag === "Permanent")
+              window.ended(row, next === undefined || next._tag === "Permanent", takenUnder)
               rows.decide(row, outcome)
               unsettled.add(outcome)
             }

@@ -14,6 +14,8 @@ export interface Unsettled {
   readonly known: (position: Position) => Effect.Effect<void>
   /** The store knows of these; with a wait, of all that stands in order. */
   readonly settled: (settlement: Pick<Settlement, "settled" | "wait">) => void
+  /** Nothing becomes of a delivery: it is to be taken again. */
+  readonly release: (position: Position) => void
   /** It belongs to a lease that is gone. */
   readonly clear: () => void
 }
@@ -43,8 +45,10 @@ export const makeUnsettled = (): Unsettled => {
       }),
     settled: ({ settled, wait }) => {
       for (const { position } of settled) open(position)
-      if (wait !== undefined) openAll()
+      // The head waits with it. The end of a wait is no news of an event.
+      if (wait !== undefined && wait.attempts > 0) openAll()
     },
+    release: open,
     clear: () => {
       unsettled = []
       openAll()

@@ -1,17 +1,17 @@
 /** The deliveries of a subscription that are with this process: taken from the store, in memory, in flight, or to be settled. */
 import type * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type { Page } from "../../internal/pages.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
-import type { Claimed, Lease, Limits, Wanted } from "../EventStore.ts"
+import type { Claimed, Lease, Limits, Position, Wanted } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import { makeLanes } from "./lanes.ts"
-import { makeRedelivering } from "./redelivering.ts"
+import { makeRedelivering, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
 import { makeUnsettled } from "./unsettled.ts"
 
@@ -67,8 +67,12 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     isSuspended: false,
     isStopped: false,
     isPaused: false,
+    /** Nothing is there that was not tried yet. */
+    hasNoFresh: false,
     /** Counts the leases that were lost: what was taken before belongs to another owner. */
-    generation: 0
+    generation: 0,
+    /** The generation in which the last wait began. */
+    heldUnder: 0
   }
 
   const dirty = () => {
@@ -93,6 +97,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   }
   const setAside = (row: Row<A>, lane: number) => {
     row.outcome = "aside"
+    state.hasAside = true
     unsettled.add({ _tag: "Aside", position: row.position, lane })
     options.settle()
   }
@@ -115,6 +120,14 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     if (!state.isSuspended || unsettled.all().length > 0 || rows.live() > 0) return
     giveBack()
     released()
+  }
+  const stepped = (position: Position, takenUnder: number, asked: Duration.Duration | undefined) => {
+    const wasHeld = redelivering.isHeld()
+    redelivering.stepped(position, takenUnder < state.heldUnder, asked)
+    if (wasHeld || !redelivering.isHeld()) return
+    state.hasNoFresh = false
+    stepBack()
+    state.heldUnder = state.generation
   }
   return {
     size,
@@ -146,6 +159,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       state.isSuspended = true
       // A state that changes ends a wait.
       redelivering.claimed(atOnce)
+      // Nothing more is to be stored of what has waited for that.
+      for (const { outcome, position } of rows.all()) if (outcome === "remaining") unsettled.release(position)
       stepBack()
       endSuspended()
     },
@@ -158,13 +173,12 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       }
     },
     /** An event is given up, with an answer of the receiver or without. */
-    ended: (isAnswer: boolean) => {
-      if (isAnswer || concurrency === 1) return redelivering.answered()
-      redelivering.stepped()
-      if (redelivering.isHeld()) stepBack()
+    ended: ({ position }: Row<A>, isAnswer: boolean, takenUnder: number) => {
+      if (isAnswer || concurrency === 1) redelivering.answered()
+      else stepped(position, takenUnder, undefined)
     },
     /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
-    again: (row: Row<A>, delay: Duration.Duration) => {
+    again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, error: unknown) => {
       if (concurrency === 1) {
         row.outcome = "remaining"
         redelivering.wait(delay)
@@ -175,10 +189,15 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       if (isKeyed) lanes.wait(lane)
       state.hasAside = true
       unsettled.add({ _tag: "Again", position: row.position, lane, delay, attempts: redelivering.plannedOf(row) })
-      redelivering.stepped()
-      if (isKeyed || redelivering.isHeld()) stepBack()
+      const asked = retryAfterOf(error)
+      // The plan's delay is no shorter than what it grants.
+      stepped(row.position, takenUnder, asked && Duration.min(asked, delay))
+      if (isKeyed) stepBack()
     },
-    wanting: (limits: Limits): Wanted | undefined =>
-      state.lease && { ...state.lease, limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane }
+    wanting: (limits: Limits): Wanted | undefined => {
+      const isFresh = redelivering.wantsFresh() && !state.hasNoFresh
+      const wanted = { limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane: isFresh ? 0 : perLane }
+      return state.lease && { ...state.lease, ...wanted }
+    }
   }
 })

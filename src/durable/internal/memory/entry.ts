@@ -123,7 +123,8 @@ export const settle = (entry: Entry, { settled, wait }: Omit<Settlement, "lease"
     else setAside(entry, one, now)
   }
   if (wait === undefined || (wait.attempts === 0 && entry.wait === undefined)) return
-  const firstFailedAt = entry.wait?.firstFailedAt ?? now
+  // A wait with one attempt is the first of what waits now.
+  const firstFailedAt = wait.attempts > 1 ? (entry.wait?.firstFailedAt ?? now) : now
   entry.wait =
     wait.attempts === 0
       ? undefined
@@ -166,7 +167,7 @@ const dueTimes = ({ lanes }: Entry): ReadonlyArray<Millis> => [...lanes.values()
 /** The first deliveries of a chain that are not taken. */
 const head = (chain: Chain, taken: ReadonlySet<Position>, limit: number, lane: number | undefined) => {
   const rows: Array<Delivery> = []
-  for (let row = chain.first; row !== undefined && rows.length < Math.max(1, limit); row = row.after) {
+  for (let row = chain.first; row !== undefined && rows.length < limit; row = row.after) {
     const { attempts, event, firstFailedAt, position } = row
     if (!taken.has(position)) rows.push({ position, ...event, attempts, firstFailedAt, lane })
   }

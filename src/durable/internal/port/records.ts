@@ -317,8 +317,8 @@ export interface Settlement {
   readonly lease: Lease
   readonly settled: ReadonlyArray<Settled>
   /**
-   * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 0 ends
-   * such a wait.
+   * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
+   * first failure of what it waits for, and of 0 ends such a wait.
    */
   readonly wait?: { readonly delay: Duration.Duration; readonly attempts: number } | undefined
 }

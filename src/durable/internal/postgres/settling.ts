@@ -175,6 +175,7 @@ changed AS (
     attempts = coalesce(wait.attempts, lease.attempts),
     first_failed_at = CASE
       WHEN wait.attempts = 0 THEN NULL
+      WHEN wait.attempts = 1 THEN ${now}
       WHEN wait.attempts > 0 THEN coalesce(lease.first_failed_at, ${now})
       ELSE lease.first_failed_at
     END,

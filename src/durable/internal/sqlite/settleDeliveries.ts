@@ -99,7 +99,7 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     // The end of a wait, be it now, is an arrival of all that is stored.
     if (attempts > 0 || failed > 0) comesDue = now
     until = attempts > 0 ? after(now, Duration.toMillis(delay)) : 0
-    sql.run(setWait, attempts, attempts, now, until, subscription)
+    sql.run(setWait, attempts, attempts, now, now, until, subscription)
   }
   comesDue = Math.max(comesDue, until)
   const nextDue = until > now ? until : Math.min(dueAt ?? Number.POSITIVE_INFINITY, comesDue)
@@ -118,7 +118,8 @@ type Left = readonly [event: Position, attempts: number]
 const held = "SELECT due_at, wait_until, attempts FROM leases WHERE subscription = ? AND epoch = ? AND owner = ?"
 const countOut = `UPDATE leases SET pending = pending - ?, bytes = bytes - ?, dead_letters = dead_letters + ?,
   wakes = wakes + ? WHERE subscription = ?`
-const setWait = `UPDATE leases SET attempts = ?, first_failed_at = iif(? > 0, ifnull(first_failed_at, ?), NULL),
+const setWait = `UPDATE leases SET attempts = ?,
+  first_failed_at = CASE ? WHEN 0 THEN NULL WHEN 1 THEN ? ELSE ifnull(first_failed_at, ?) END,
   wait_until = ? WHERE subscription = ?`
 const run = `id BETWEEN ${rowAt("?")} AND ${rowAt("?")}`
 const sumOfRun = `SELECT count(*), total(length(payload)), count(event) FROM deliveries WHERE ${run}`

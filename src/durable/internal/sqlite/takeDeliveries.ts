@@ -59,7 +59,7 @@ export const takeDeliveries = (sql: Sql, owner: Owner, wanted: Wanted, now: numb
     }
   }
   if (waitUntil <= now) {
-    fromLanes()
+    if (perLane > 0) fromLanes()
     if (!more) inOrder()
   }
   return { subscription, deliveries, more }

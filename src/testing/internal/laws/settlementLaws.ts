@@ -83,6 +83,7 @@ export const settlementLaws: ReadonlyArray<Law> = [
       const [head] = yield* expect(["a1@7", "a2@7", "a3@7", "b2"], "when its first is due")
       const except = [a1!.position]
       yield* expect(["a1@7", "b2"], "one of a lane", { perLane: 1 })
+      yield* expect(["b2"], "none of a lane", { perLane: 0 })
       yield* expect(["b2"], "without the lane", { busy: [7] })
       yield* expect(["a2@7", "a3@7", "b2"], "without its first", { except })
       yield* expect(["a2@7", "b2"], "without its first, one of a lane", { except, perLane: 1 })

@@ -313,9 +313,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               rows.decide(row, outcome)
               unsettled.add(outcome)
             }
+            const known = unsettled.known(row.position)
             server.settle(subscriber, true)
             // Nothing behind it is delivered before.
-            return restore(unsettled.known(row.position))
+            return restore(known)
           })
         },
         recovered: log.recovered,

@@ -10,7 +10,7 @@ export interface Unsettled {
   readonly take: () => ReadonlyArray<Settled>
   /** It failed, and is to be settled later, before what has come since. */
   readonly putBack: (settled: ReadonlyArray<Settled>) => void
-  /** Waits until the store knows what became of a delivery. */
+  /** Answers what waits until the store knows what becomes of a delivery, from now on. */
   readonly known: (position: Position) => Effect.Effect<void>
   /** The store knows of these; with a wait, of all that stands in order. */
   readonly settled: (settlement: Pick<Settlement, "settled" | "wait">) => void
@@ -24,8 +24,10 @@ export const makeUnsettled = (): Unsettled => {
   let unsettled: Array<Settled> = []
   const waiting = new Map<Position, Latch.Latch>()
   const open = (position: Position) => {
-    waiting.get(position)?.openUnsafe()
+    const latch = waiting.get(position)
     waiting.delete(position)
+    // What waits may go on within this call, and wait anew.
+    latch?.openUnsafe()
   }
   const openAll = () => [...waiting.keys()].forEach(open)
   return {
@@ -37,12 +39,11 @@ export const makeUnsettled = (): Unsettled => {
       return taken
     },
     putBack: (settled) => void (unsettled = [...settled, ...unsettled]),
-    known: (position) =>
-      Effect.suspend(() => {
-        const latch = Latch.makeUnsafe()
-        waiting.set(position, latch)
-        return latch.await
-      }),
+    known: (position) => {
+      const latch = Latch.makeUnsafe()
+      waiting.set(position, latch)
+      return latch.await
+    },
     settled: ({ settled, wait }) => {
       for (const { position } of settled) open(position)
       // The head waits with it. The end of a wait is no news of an event.

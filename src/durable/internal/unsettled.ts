@@ -1,5 +1,5 @@
 /** What is to be settled of a subscription, and the drainers that wait until the store knows of it. */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { Position, Settled, Settlement } from "../EventStore.ts"
 

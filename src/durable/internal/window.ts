@@ -159,9 +159,9 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       state.isSuspended = true
       // A state that changes ends a wait.
       redelivering.claimed(atOnce)
-      // Nothing more is to be stored of what has waited for that.
-      for (const { outcome, position } of rows.all()) if (outcome === "remaining") unsettled.release(position)
       stepBack()
+      // Nothing more is to be stored of what has waited for that, and goes on within this call.
+      for (const { outcome, position } of rows.all()) if (outcome === "remaining") unsettled.release(position)
       endSuspended()
     },
     /** Makes room where drainers wait, and all that waits is of keys in flight. */

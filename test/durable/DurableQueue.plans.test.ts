@@ -1,33 +1,16 @@
 /** Plans beside failures of many kinds: each of these was a fault. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Data, Duration, Effect, Schedule } from "effect"
+import { Duration, Effect, Schedule } from "effect"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet } from "../support/virtual.ts"
+import { No, no, receiving } from "./support/attempts.ts"
 import { start } from "./support/process.ts"
 import { deadLettersOf, eventsOf } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
-class No extends Data.TaggedError("No")<{ readonly permanent?: boolean; readonly retryAfter?: unknown }> {}
-const receiving = (answer: (n: number, attempt: number) => Effect.Effect<void, No>) =>
-  Effect.gen(function* () {
-    const attempts: Array<readonly [event: number, second: number]> = []
-    const received: Array<number> = []
-    const counts = new Map<number, number>()
-    const sink = yield* EventSink.make((n: number) =>
-      Effect.gen(function* () {
-        attempts.push([n, Math.round((yield* Clock.currentTimeMillis) / 100) / 10])
-        const attempt = (counts.get(n) ?? 0) + 1
-        counts.set(n, attempt)
-        yield* answer(n, attempt)
-        received.push(n)
-      })
-    )
-    return { sink, attempts, received }
-  })
-const no = Effect.fail(new No({}))
 const doubling = Redelivery.make(Schedule.exponential("1 second"), { jitter: 0 })
 const sorted = (all: ReadonlyArray<number>) => all.toSorted((a, b) => a - b)
 

@@ -1,39 +1,17 @@
 /** Plans of redelivery: attempts and their times are in the store, in order, by key and for each event by itself. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Data, Effect, Schedule } from "effect"
+import { Effect, Schedule } from "effect"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import { quiet, settle } from "../support/virtual.ts"
+import { No, no, receiving } from "./support/attempts.ts"
 import { start } from "./support/process.ts"
 import { deadLettersOf, eventsOf } from "./support/store.ts"
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const byTens = (n: number) => n % 10
 
-class No extends Data.TaggedError("No")<{
-  readonly permanent?: boolean
-  readonly retryAfter?: "30 seconds"
-}> {}
-
-/** A receiver that takes what the test says, and notes each attempt with its second. */
-const receiving = (answer: (n: number, attempt: number) => Effect.Effect<void, No>) =>
-  Effect.gen(function* () {
-    const attempts: Array<readonly [event: number, second: number]> = []
-    const received: Array<number> = []
-    const counts = new Map<number, number>()
-    const sink = yield* EventSink.make((n: number) =>
-      Effect.gen(function* () {
-        attempts.push([n, Math.round((yield* Clock.currentTimeMillis) / 100) / 10])
-        const attempt = (counts.get(n) ?? 0) + 1
-        counts.set(n, attempt)
-        yield* answer(n, attempt)
-        received.push(n)
-      })
-    )
-    return { sink, attempts, received }
-  })
-const no = Effect.fail(new No({}))
 /** One, two, four seconds and so on, exactly. */
 const doubling = Redelivery.make(Schedule.exponential("1 second"), { jitter: 0 })
 

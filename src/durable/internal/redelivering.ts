@@ -22,7 +22,9 @@ export interface Redelivering {
   /** The same as the plan counts them, which is a fresh one after a replay. */
   readonly plannedOf: (row: Row<unknown>) => number
   /** The subscription waits for its head. */
-  readonly wait: (delay: Duration.Duration) => void
+  readonly wait: (row: Row<unknown>, delay: Duration.Duration) => void
+  /** An event has left without an attempt: in order it may be the head that the subscription waits for. */
+  readonly removed: (position: Position) => void
   /**
    * An event of a subscription that is not in order has failed: several of them in a row mean that the receiver is down. It may
    * have been taken before the wait that is, and its receiver have asked for time.
@@ -59,12 +61,21 @@ export const makeRedelivering = (
   const random = Context.get(context, Random.Random)
   /** How often the head, or the receiver, has failed, as far as the subscription waits for it; and since when. */
   let attempts = 0
+  /** The head that has failed in order; nothing where another process has seen it fail. */
+  let head: Position | undefined
   let firstFailedAt: number | undefined
   let due: Settlement["wait"]
   let isHeld = false
   /** The events that have failed since the receiver answered. */
   const failing = new Set<Position>()
 
+  const isHead = (position: Position) => head === undefined || head === position
+  const waited = ({ position }: Row<unknown>) => (isHead(position) ? attempts : 0)
+  const end = () => {
+    attempts = 0
+    firstFailedAt = undefined
+    head = undefined
+  }
   const hold = (delay: Duration.Duration) => {
     attempts++
     firstFailedAt ??= clock.currentTimeMillisUnsafe()
@@ -73,14 +84,15 @@ export const makeRedelivering = (
   }
   /** As the plan counts them: it is a fresh one after a replay. */
   const plannedOf = (row: Row<unknown>) =>
-    (isOrdered ? attempts : row.firstFailedAt === undefined ? 0 : row.attempts) + 1
+    (isOrdered ? waited(row) : row.firstFailedAt === undefined ? 0 : row.attempts) + 1
   return {
-    attemptsOf: (row) => row.attempts + (isOrdered ? attempts : 0) + 1,
+    attemptsOf: (row) => row.attempts + (isOrdered ? waited(row) : 0) + 1,
     plannedOf,
     judge: (row, cause) => {
       const next = Effect.suspend(() => {
         const now = clock.currentTimeMillisUnsafe()
-        const since = (isOrdered ? firstFailedAt : row.firstFailedAt) ?? now
+        const first = isOrdered ? (isHead(row.position) ? firstFailedAt : undefined) : row.firstFailedAt
+        const since = first ?? now
         const age = Duration.millis(Math.max(0, now - since))
         const error = Cause.squash(cause)
         return plan.next({ attempts: plannedOf(row), age, error, retryAfter: retryAfterOf(error) })
@@ -89,7 +101,16 @@ export const makeRedelivering = (
         Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
       )
     },
-    wait: hold,
+    wait: ({ position }, delay) => {
+      if (!isHead(position)) end()
+      head = position
+      hold(delay)
+    },
+    removed: (position) => {
+      if (!isOrdered || attempts === 0 || !isHead(position)) return
+      end()
+      due = { delay: Duration.zero, attempts: 0 }
+    },
     stepped: (position, isLate, asked) => {
       failing.add(position)
       // What was in flight when the wait began shows no more than what began it.
@@ -103,8 +124,7 @@ export const makeRedelivering = (
     answered: () => {
       failing.clear()
       if (attempts === 0) return
-      attempts = 0
-      firstFailedAt = undefined
+      end()
       due = { delay: Duration.zero, attempts: 0 }
     },
     isHeld: () => isHeld,
@@ -122,6 +142,7 @@ export const makeRedelivering = (
     claimed: (claimed) => {
       attempts = claimed.attempts
       firstFailedAt = claimed.firstFailedAt
+      head = undefined
       due = undefined
       isHeld = false
       failing.clear()

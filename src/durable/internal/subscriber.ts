@@ -43,7 +43,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
   const drop = (row: Row<A>) => {
     rows.decide(row, "dropped")
-    if (concurrency === 1) redelivering.answered()
+    redelivering.removed(row.position)
     unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
     server.settle(subscriber, true)
   }
@@ -103,8 +103,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         rows.add(row)
         rows.decide(row, outcome)
         settle(outcome)
-        // The head is another.
-        if (concurrency === 1) redelivering.answered()
+        redelivering.removed(row.position)
       }
       ask()
       return Effect.void

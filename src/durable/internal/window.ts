@@ -181,7 +181,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, error: unknown) => {
       if (concurrency === 1) {
         row.outcome = "remaining"
-        redelivering.wait(delay)
+        redelivering.wait(row, delay)
         return stepBack()
       }
       row.outcome = "aside"

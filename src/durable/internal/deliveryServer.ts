@@ -136,7 +136,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
           else giveBack(one)
         }
         for (const id of inactive) subscribers.get(id)?.suspend()
-        for (const id of woken) subscribers.get(id)?.woken()
+        for (const id of woken) subscribers.get(id)?.woken(true)
         const isStandby = open.some((one) => one.lease() === undefined)
         const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
         nextClaim = now().monotonic + Math.max(1, delay)
@@ -327,7 +327,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const open = all().filter((one) => one.isOpen())
     const rest = claimedAt + standbyPause - now().monotonic
     if (open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
-      for (const one of open) one.woken()
+      for (const one of open) one.woken(false)
       nextClaim = Math.min(nextClaim, claimedAt + claimInterval)
     } else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
     else nextClaim = Math.min(nextClaim, now().monotonic + rest)

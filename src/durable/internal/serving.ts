@@ -62,8 +62,8 @@ export interface Subscriber {
   /** The subscription is not active: nothing more is delivered, and the lease is given back after what is in flight. */
   readonly suspend: () => void
   readonly isSuspended: () => boolean
-  /** Something may have arrived or come due. */
-  readonly woken: () => void
+  /** Something may have arrived; or has come due, as a claim has found. */
+  readonly woken: (isDue: boolean) => void
   /** The leases of this process are its own for another while. */
   readonly renewed: () => void
   /** Comes before each of its takes, in the same turn. */

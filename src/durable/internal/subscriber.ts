@@ -56,7 +56,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     counted?.(deliveries.length + rows.live(), more || state.hasAside || redelivering.isWaiting())
     const noteLanes = () => {
       // What the store gives while the subscription waits, or for fresh events alone, does not show what is in lanes.
-      if (wanted.perLane === 0 || (deliveries.length === 0 && (wasWaiting || redelivering.isWaiting()))) return
+      if (wanted.perLane === 0 || (deliveries.length === 0 && mayWait)) return
       if (lanes.taken(deliveries, more, wanted.busy, unsettled.all())) state.isDirty = true
     }
     if (deliveries.length === 0) {
@@ -130,7 +130,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
 
   let askedUnder = state.generation
-  let wasWaiting = false
+  /** Whether the store may give nothing for a wait. */
+  let mayWait = false
   let reading: ((n: number, more: boolean) => void) | undefined
   const subscriber: Subscriber = {
     id,
@@ -155,7 +156,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       run(log.leaseLost)
     },
     isSuspended: () => state.isSuspended,
-    woken: () => {
+    woken: (isDue) => {
+      state.isDue ||= isDue
       // Another claim has found it active.
       state.isSuspended = false
       state.hasNoFresh = false
@@ -175,7 +177,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       state.isNews = false
       reading = account.reading()
       askedUnder = state.generation
-      wasWaiting = redelivering.isWaiting()
+      mayWait = redelivering.isWaiting() && !state.isDue
       return window.wanting({ rows: free, bytes: options.batchBytes })
     },
     before: options.before,

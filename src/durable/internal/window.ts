@@ -67,6 +67,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     isSuspended: false,
     isStopped: false,
     isPaused: false,
+    /** A claim has found that the wait is over. */
+    isDue: false,
     /** Nothing is there that was not tried yet. */
     hasNoFresh: false,
     /** Counts the leases that were lost: what was taken before belongs to another owner. */
@@ -126,6 +128,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     redelivering.stepped(position, takenUnder < state.heldUnder, asked)
     if (wasHeld || !redelivering.isHeld()) return
     state.hasNoFresh = false
+    state.isDue = false
     stepBack()
     state.heldUnder = state.generation
   }
@@ -153,6 +156,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       state.hasAside = claimed.lanes.length > 0
       if (isKeyed) lanes.claimed(claimed.lanes)
       redelivering.claimed(claimed)
+      state.isDue = true
     },
     suspend: () => {
       if (state.lease === undefined || state.isSuspended) return
@@ -182,6 +186,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       if (concurrency === 1) {
         row.outcome = "remaining"
         redelivering.wait(row, delay)
+        state.isDue = false
         return stepBack()
       }
       row.outcome = "aside"

@@ -1,18 +1,14 @@
 /** A subscription of a broadcaster, served by this process. */
-import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
-import type { EventSink } from "../../internal/sink.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
-import type { Redelivery } from "../Redelivery.ts"
-import type { DeliveryServer } from "./serving.ts"
+import type { DeliveryServer, SubscriberOptions } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import type { NotDelivering } from "./error.ts"
-import type { Codec } from "./eventCodec.ts"
 import { makeServed } from "./served.ts"
 
 /**
@@ -28,22 +24,14 @@ export interface Remaining<out A> {
   readonly inFlight: ReadonlyArray<A>
 }
 
-export interface Options<in out A, out E> {
+export interface Options<in out A, out E> extends Omit<
+  SubscriberOptions<A, E>,
+  "id" | "account" | "log" | "disable" | "changed" | "onSinkClosed" | "before"
+> {
   readonly server: DeliveryServer
   readonly exchange: string
   readonly definition: Definition
-  readonly sink: EventSink<A, E>
-  readonly codec: Codec<A>
   readonly drainTimeout: Duration.Duration
-  readonly leaseTtl: Duration.Duration
-  readonly batchSize: number
-  readonly batchBytes: number
-  readonly concurrency: number
-  readonly partitionBy: ((event: A) => unknown) | undefined
-  readonly redelivery: Redelivery
-  readonly onUndecodable: "dead-letter" | "pause"
-  readonly onDisabled: "dead-letter" | "pause"
-  readonly context: Context.Context<never>
   /** Runs after each settlement, by this process or perhaps by another. */
   readonly settled: () => void
   /** Runs at the end of the close, also of one that the sink below has begun. */

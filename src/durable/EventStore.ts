@@ -17,11 +17,16 @@ import type { EventStoreError } from "./internal/port/error.ts"
 import type {
   Bounds,
   Claims,
+  DeadLetterFilter,
   Definition,
+  EventKey,
+  EventStatus,
   Figures,
+  Keeping,
   Lease,
   Limits,
   NewEvent,
+  Overview,
   Owner,
   Page,
   Position,
@@ -38,17 +43,25 @@ import type {
 
 export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
 export type {
+  Attempt,
   Bounds,
   Claimed,
   Claims,
+  DeadLetterFilter,
   DeadLetterReason,
   Definition,
   Delivery,
+  DeliveryState,
+  DeliveryStatus,
+  EventKey,
+  EventStatus,
   Figures,
+  Keeping,
   Lease,
   Limits,
   Millis,
   NewEvent,
+  Overview,
   Owner,
   Page,
   Position,
@@ -60,6 +73,7 @@ export type {
   Subscription,
   SubscriptionId,
   Taken,
+  Wait,
   Wanted,
   Which
 } from "./internal/port/records.ts"
@@ -71,11 +85,8 @@ export type {
  * @since 0.1.0
  */
 export interface Operations {
-  /** Makes an exchange, or sets for how long it retains events beyond their deliveries: not at all by default. */
-  readonly open: (
-    exchange: string,
-    options?: { readonly retention?: Duration.Duration | undefined }
-  ) => Effect.Effect<void, EventStoreError>
+  /** Makes an exchange, or sets what it keeps, and for how long. */
+  readonly open: (exchange: string, keeping?: Keeping | undefined) => Effect.Effect<void, EventStoreError>
   /**
    * Makes subscriptions, or brings those of the same tenant and name to their definitions. A change of topics holds for what
    * is published after it; what is pending stays. A new subscription gets every event that a `publish` stores which began
@@ -89,7 +100,7 @@ export interface Operations {
   /**
    * Commits events in order, whole or not at all, for every subscription that matches. It is part of the caller's transaction
    * where `inTransaction` says so. Answers nothing, and changes nothing, when the events do not fit the limits of one of
-   * their subscriptions.
+   * their subscriptions; events that are duplicates may count there too.
    */
   readonly publish: (
     exchange: string,
@@ -106,6 +117,16 @@ export interface Operations {
   readonly list: (which: Which) => Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
   /** How much is stored for a subscription; nothing for one that is not there. */
   readonly figures: (subscription: SubscriptionId) => Effect.Effect<Figures | undefined, EventStoreError>
+  /** Subscriptions with what is stored for them, by exchange, tenant and name; of all exchanges where none is given. */
+  readonly overview: (which: Partial<Which>) => Effect.Effect<ReadonlyArray<Overview>, EventStoreError>
+  /** What has become of an event; nothing where nothing is kept of it. */
+  readonly status: (exchange: string, event: EventKey) => Effect.Effect<EventStatus | undefined, EventStoreError>
+  /**
+   * Deletes pending deliveries of a subscription for good, `limit` of them at most, and ends its wait: first those in its order,
+   * then those that are set aside, then those whose time is to come. What a process has taken already it may deliver still.
+   * Answers how many were deleted.
+   */
+  readonly discard: (subscription: SubscriptionId, limit: number) => Effect.Effect<number, EventStoreError>
   /** The bounds of those subscriptions that have something pending: what a flush polls, and so cheap at any backlog. */
   readonly bounds: (
     subscriptions: ReadonlyArray<SubscriptionId>
@@ -119,7 +140,7 @@ export interface Operations {
     ttl: Duration.Duration
   ) => Effect.Effect<Owner, EventStoreError>
   /**
-   * Acquires leases, at most `limit`, of those subscriptions that are active, have something due, and belong to no process
+   * Puts what has come due to the end of the order of its subscription. Acquires leases, at most `limit`, of those subscriptions that are active, have something due, and belong to no process
    * that lives; with epochs greater than any before. Answers with them which leases of the owner's own have something new.
    */
   readonly claim: (
@@ -143,7 +164,12 @@ export interface Operations {
   ) => Effect.Effect<ReadonlyArray<SubscriptionId>, EventStoreError>
   /** Gives leases back, or all that the owner has, and then the owner is gone. What is due may be claimed at once. */
   readonly release: (owner: Owner, leases: ReadonlyArray<Lease> | "all") => Effect.Effect<void, EventStoreError>
-  /** The dead letters of a subscription, page by page. */
+  /** How many dead letters of a subscription match. */
+  readonly countDeadLetters: (
+    subscription: SubscriptionId,
+    filter: DeadLetterFilter
+  ) => Effect.Effect<number, EventStoreError>
+  /** The dead letters of a subscription that match, page by page. */
   readonly deadLetters: (
     subscription: SubscriptionId,
     page: Page

@@ -25,12 +25,14 @@
 import * as Effect from "effect/Effect"
 import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
 import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
+import { insightLaws } from "./internal/laws/insightLaws.ts"
 import { leaseLaws } from "./internal/laws/leaseLaws.ts"
 import { processLaws } from "./internal/laws/processLaws.ts"
 import { publishingLaws } from "./internal/laws/publishingLaws.ts"
 import { settlementLaws } from "./internal/laws/settlementLaws.ts"
 import type { Subject } from "./internal/laws/storeSubject.ts"
 import { type Law, run, type Scenario } from "./internal/laws/storeWorld.ts"
+import { timeLaws } from "./internal/laws/timeLaws.ts"
 
 export type { CheckOptions, Violation } from "./internal/laws/checkLaws.ts"
 export { type Data, type Subject, subject, type SubjectOptions } from "./internal/laws/storeSubject.ts"
@@ -47,7 +49,9 @@ export const laws: ReadonlyArray<Law> = [
   ...settlementLaws,
   ...deadLetterLaws,
   ...leaseLaws,
-  ...processLaws
+  ...processLaws,
+  ...timeLaws,
+  ...insightLaws
 ]
 
 /**

@@ -324,7 +324,7 @@ export const broken: ReadonlyArray<Broken> = [
       publish: (exchange, events, limits) =>
         Effect.flatMap(store.publish(exchange, events, limits), (published) =>
           published === undefined && events[0].topic === "a"
-            ? Effect.succeed([{ position: 1, matched: 1 }])
+            ? Effect.succeed<ReadonlyArray<EventStore.Published>>([{ position: 1, matched: 1 }])
             : Effect.succeed(published)
         )
     })
@@ -368,7 +368,10 @@ export const broken: ReadonlyArray<Broken> = [
     name: "a retention ends with another one only",
     law: 6,
     flaw: (store) => ({
-      open: (exchange, options) => (options?.retention === undefined ? Effect.void : store.open(exchange, options))
+      open: (exchange, keeping) =>
+        keeping?.retention !== undefined && Duration.isZero(keeping.retention)
+          ? Effect.void
+          : store.open(exchange, keeping)
     })
   },
   {
@@ -917,7 +920,7 @@ export const broken: ReadonlyArray<Broken> = [
             // It is answered before it is committed, and the next one comes in between.
             if (events.length === 2 && n % 5 === 0 && idOf(events[0].payload).includes(":")) {
               held.push(Effect.orDie(store.publish(exchange, events, limits)))
-              return Effect.succeed(events.map(() => ({ position: 1, matched: 1 })))
+              return Effect.succeed(events.map((): EventStore.Published => ({ position: 1, matched: 1 })))
             }
             return Effect.tap(store.publish(exchange, events, limits), () =>
               Effect.forEach(held.splice(0), (publish) => publish, { discard: true })
@@ -939,7 +942,7 @@ export const broken: ReadonlyArray<Broken> = [
             Effect.suspend(() =>
               map.get("n") === n
                 ? store.publish(exchange, events, limits)
-                : Effect.succeed(events.map(() => ({ position: 1, matched: 1 })))
+                : Effect.succeed(events.map((): EventStore.Published => ({ position: 1, matched: 1 })))
             )
           )
         })

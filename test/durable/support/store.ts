@@ -108,6 +108,10 @@ export const operationsAround = (memory: MemoryStore.Memory, around: Around): Ef
       setState: wrap("setState", store.setState),
       drop: wrap("drop", store.drop),
       list: wrap("list", store.list),
+      overview: wrap("overview", store.overview),
+      status: wrap("status", store.status),
+      discard: wrap("discard", store.discard),
+      countDeadLetters: wrap("countDeadLetters", store.countDeadLetters),
       figures: wrap("figures", store.figures),
       bounds: wrap("bounds", store.bounds),
       renew: wrap("renew", store.renew),
@@ -142,7 +146,7 @@ export const eventsOf = (memory: MemoryStore.Memory, queue = "events"): Readonly
   )
 
 export const deadLettersOf = (memory: MemoryStore.Memory, queue = "events"): ReadonlyArray<unknown> =>
-  entriesOf(memory, queue).flatMap(({ deadLetters }) => deadLetters.map(decode))
+  entriesOf(memory, queue).flatMap(({ deadLetters }) => deadLetters.map(({ letter }) => decode(letter)))
 
 const entriesOf = (memory: MemoryStore.Memory, queue: string) =>
   [...memory.entries.values()].filter(({ subscription }) => subscription.exchange === queue)

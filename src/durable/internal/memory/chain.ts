@@ -6,6 +6,8 @@ export type Event = Pick<Delivery, "payload" | "topic" | "contentType" | "trace"
 
 /** A pending delivery. */
 export interface Row extends Pick<Delivery, "position" | "attempts" | "firstFailedAt"> {
+  /** The position of its event, which is its own until it gets a later one. */
+  readonly of: Position
   readonly event: Event
   before?: Row | undefined
   after?: Row | undefined
@@ -23,11 +25,11 @@ export interface Chain {
 export const makeChain = (): Chain => ({ rows: new Map(), first: undefined, last: undefined, due: 0 })
 
 /** Puts a row to its place: most belong to the end. Answers whether it is the first now. */
-export const insert = (chain: Chain, { attempts, event, firstFailedAt, position }: Row): boolean => {
+export const insert = (chain: Chain, { attempts, event, firstFailedAt, of, position }: Row): boolean => {
   let before = chain.last
   while (before !== undefined && before.position > position) before = before.before
   const after = before === undefined ? chain.first : before.after
-  const row: Row = { position, event, attempts, firstFailedAt, before, after }
+  const row: Row = { position, of, event, attempts, firstFailedAt, before, after }
   if (before === undefined) chain.first = row
   else before.after = row
   if (after === undefined) chain.last = row

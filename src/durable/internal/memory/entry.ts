@@ -3,8 +3,10 @@ import * as Duration from "effect/Duration"
 import type {
   Bounds,
   Claimed,
+  DeadLetterFilter,
   Delivery,
   Millis,
+  Overview,
   Page,
   Position,
   Settled,
@@ -12,16 +14,32 @@ import type {
   StoredDeadLetter,
   Subscription,
   Taken,
+  Wait,
   Wanted
 } from "../../EventStore.ts"
 import { type Chain, insert, makeChain, remove, type Row } from "./chain.ts"
+import { makeOutcomes, type Outcomes } from "./outcomes.ts"
+
+/** A delivery whose time is to come. */
+export interface Scheduled {
+  readonly dueAt: Millis
+  readonly row: Row
+}
+
+/** A dead letter, with the position of its event. */
+export interface DeadRow {
+  readonly of: Position
+  readonly letter: StoredDeadLetter
+}
 
 export interface Entry {
   subscription: Subscription
   readonly ordered: Chain
   readonly lanes: Map<number, Chain>
+  /** In the order of their times. */
+  readonly scheduled: Array<Scheduled>
   /** In the order of their pages. */
-  readonly deadLetters: Array<StoredDeadLetter>
+  readonly deadLetters: Array<DeadRow>
   pending: number
   bytes: number
   epoch: number
@@ -29,7 +47,8 @@ export interface Entry {
   /** When there is something that no claim has seen. */
   wakeAt: Millis
   /** From the first attempt that fails until one succeeds. */
-  wait: ({ readonly until: Millis } & Pick<Claimed, "attempts" | "firstFailedAt">) | undefined
+  wait: Wait | undefined
+  readonly outcomes: Outcomes
 }
 
 /** A time that is over, also when the clock is set back. */
@@ -40,21 +59,24 @@ export const makeEntry = (subscription: Subscription): Entry => ({
   subscription,
   ordered: makeChain(),
   lanes: new Map(),
+  scheduled: [],
   deadLetters: [],
   pending: 0,
   bytes: 0,
   epoch: 0,
   owner: undefined,
   wakeAt: never,
-  wait: undefined
+  wait: undefined,
+  outcomes: makeOutcomes()
 })
 
 export const isMatch = ({ tenant, topics }: Subscription, of: { readonly tenant: string; readonly topic: string }) =>
-  tenant === of.tenant &&
-  topics.some(
-    (pattern) =>
-      pattern === "*" || pattern === of.topic || (pattern.endsWith("/*") && of.topic.startsWith(pattern.slice(0, -1)))
-  )
+  tenant === of.tenant && topics.some((pattern) => matches(pattern, of.topic))
+
+const matches = (pattern: string, topic: string): boolean =>
+  pattern === "*" ||
+  (pattern === topic && topic !== "") ||
+  (pattern.endsWith("/*") && topic.startsWith(pattern.slice(0, -1)))
 
 /** When a claim finds something, never before the wait of the whole subscription is over. */
 export const dueAt = ({ pending, wait, wakeAt }: Entry): Millis =>
@@ -75,9 +97,14 @@ export const free = (entry: Entry): void => {
   entry.wakeAt = Math.min(entry.ordered.first === undefined ? never : atOnce, ...dueTimes(entry))
 }
 
+/** As many lanes are in the answer to a claim. */
+const mostLanes = 65_536
+
 /** The lanes with the position of the first delivery of each: there is one. */
-const lanesOf = (lanes: Entry["lanes"]): Claimed["lanes"] =>
-  Array.from(lanes, ([lane, { first }]) => ({ lane, first: first!.position }))
+const lanesOf = (lanes: Entry["lanes"]): Claimed["lanes"] => {
+  const all = Array.from(lanes, ([lane, { first }]) => ({ lane, first: first!.position }))
+  return all.length <= mostLanes ? all : all.toSorted((one, other) => one.lane - other.lane).slice(0, mostLanes)
+}
 
 /** A lease with an epoch greater than any before. */
 export const acquire = (entry: Entry, owner: number): Claimed => {
@@ -88,12 +115,25 @@ export const acquire = (entry: Entry, owner: number): Claimed => {
   return { subscription: subscription.id, epoch, attempts, firstFailedAt, lanes: lanesOf(lanes) }
 }
 
-/** Stores a delivery in the order of its subscription. */
-export const deliver = (entry: Entry, row: Row): void => {
-  insert(entry.ordered, row)
+/** Stores a delivery in the order of its subscription, or until its time comes. */
+export const deliver = (entry: Entry, row: Row, dueAt?: Millis): void => {
   entry.pending++
   entry.bytes += row.event.payload.length
+  if (dueAt !== undefined) {
+    const at = entry.scheduled.findLastIndex((other) => other.dueAt <= dueAt)
+    entry.scheduled.splice(at + 1, 0, { dueAt, row })
+    return
+  }
+  insert(entry.ordered, row)
   wake(entry)
+}
+
+/** Puts what has come due to the end of the order, at new positions. */
+export const bringDue = (entry: Entry, now: Millis, next: () => Position): void => {
+  const rest = entry.scheduled.findIndex(({ dueAt }) => dueAt > now)
+  const due = entry.scheduled.splice(0, rest < 0 ? entry.scheduled.length : rest)
+  for (const { row } of due) insert(entry.ordered, { ...row, position: next() })
+  if (due.length > 0) wake(entry)
 }
 
 export const take = (
@@ -117,9 +157,19 @@ export const take = (
   return { deliveries, more: deliveries.length < rows.length }
 }
 
-export const settle = (entry: Entry, { settled, wait }: Omit<Settlement, "lease">, now: Millis): void => {
+/** `isKept`: what becomes of deliveries is kept. */
+export const settle = (
+  entry: Entry,
+  { attempts = [], settled, wait }: Omit<Settlement, "lease">,
+  now: Millis,
+  isKept = false
+): void => {
+  for (const one of isKept ? attempts : []) {
+    const of = eventAt(entry, one.position)
+    if (of !== undefined) entry.outcomes.attempted(of, one)
+  }
   for (const one of settled) {
-    if (one._tag === "Acknowledged" || one._tag === "DeadLettered") settleForGood(entry, one, now)
+    if (one._tag === "Acknowledged" || one._tag === "DeadLettered") settleForGood(entry, one, now, isKept)
     else setAside(entry, one, now)
   }
   if (wait === undefined || (wait.attempts === 0 && entry.wait === undefined)) return
@@ -128,30 +178,95 @@ export const settle = (entry: Entry, { settled, wait }: Omit<Settlement, "lease"
   entry.wait =
     wait.attempts === 0
       ? undefined
-      : { until: now + Duration.toMillis(wait.delay), attempts: wait.attempts, firstFailedAt }
+      : {
+          until: now + Duration.toMillis(wait.delay),
+          attempts: wait.attempts,
+          firstFailedAt,
+          reason: wait.reason,
+          position: wait.position
+        }
   wake(entry)
 }
 
-export const bounds = ({ lanes, ordered, subscription }: Entry): ReadonlyArray<Bounds> => {
+/** Deletes some of what is pending, and answers how many. */
+export const discard = (entry: Entry, limit: number, now: Millis, isKept: boolean): number => {
+  let done = 0
+  const gone = ({ event, of }: Row) => {
+    done++
+    entry.pending--
+    entry.bytes -= event.payload.length
+    if (isKept) entry.outcomes.ended(of, { _tag: "Purged", at: now }, event)
+  }
+  const empty = (chain: Chain) => {
+    while (done < limit && chain.first !== undefined) gone(remove(chain, chain.first.position)!)
+  }
+  empty(entry.ordered)
+  for (const [lane, chain] of entry.lanes) {
+    const first = chain.first
+    empty(chain)
+    if (chain.first === undefined) entry.lanes.delete(lane)
+    else if (chain.first !== first) chain.due = atOnce
+  }
+  for (const { row } of entry.scheduled.splice(0, Math.max(0, limit - done))) gone(row)
+  if (done === 0) return 0
+  entry.wait = undefined
+  wake(entry)
+  return done
+}
+
+export const overview = (entry: Entry, owner: string | undefined, now: Millis): Overview => {
+  const { bytes, deadLetters, lanes, ordered, pending, scheduled, subscription, wait } = entry
+  const aside = [...lanes.values()].flatMap(({ first }) => first ?? [])
+  const [first] = aside.toSorted((one, other) => one.position - other.position)
+  const written = [ordered.first, first].flatMap((row) => row?.event.writtenAt ?? [])
+  const due = [...dueTimes(entry), ...scheduled.slice(0, 1).map(({ dueAt }) => dueAt)].filter((at) => at > now)
+  return {
+    ...subscription,
+    pending,
+    bytes,
+    deadLetters: deadLetters.length,
+    owner,
+    oldest: written.length === 0 ? undefined : Math.min(...written),
+    nextDue: due.length === 0 ? undefined : Math.min(...due),
+    wait
+  }
+}
+
+export const bounds = ({ lanes, ordered, scheduled, subscription }: Entry, now: Millis): ReadonlyArray<Bounds> => {
   const chains = [ordered, ...lanes.values()]
   const positions = chains.flatMap(({ first, last }) => (first && last ? [first.position, last.position] : []))
-  return positions.length === 0
-    ? []
-    : [{ subscription: subscription.id, first: Math.min(...positions), last: Math.max(...positions) }]
+  const coming = scheduled.filter(({ dueAt }) => dueAt <= now)
+  positions.push(...coming.map(({ row }) => row.position))
+  if (positions.length === 0) return []
+  const [first, last] = [Math.min(...positions), Math.max(...positions)]
+  return [{ subscription: subscription.id, first, last, isComing: coming.length > 0 }]
 }
 
 /** Dead letters are listed in the order in which they were dead-lettered. */
-export const page = ({ deadLetters }: Entry, { after, limit }: Page): ReadonlyArray<StoredDeadLetter> => {
-  const from = after === undefined ? 0 : deadLetters.findIndex((deadLetter) => isLater(deadLetter, after))
-  return from < 0
-    ? []
-    : deadLetters.slice(from, from + limit).map((deadLetter) => ({ ...deadLetter, payload: copy(deadLetter.payload) }))
+export const page = ({ deadLetters }: Entry, { after, limit, ...filter }: Page): ReadonlyArray<StoredDeadLetter> => {
+  const found: Array<StoredDeadLetter> = []
+  for (const { letter } of deadLetters) {
+    if (found.length >= limit) break
+    if ((after === undefined || isLater(letter, after)) && isSelected(letter, filter)) found.push(letter)
+  }
+  return found.map((letter) => ({ ...letter, payload: copy(letter.payload) }))
 }
+
+export const isSelected = (
+  { cause, deadLetteredAt, position, reason, topic }: StoredDeadLetter,
+  filter: DeadLetterFilter
+): boolean =>
+  (filter.position ?? position) === position &&
+  (filter.reason ?? reason) === reason &&
+  cause.includes(filter.cause ?? "") &&
+  matches(filter.topic ?? "*", topic) &&
+  deadLetteredAt >= (filter.from ?? Number.NEGATIVE_INFINITY) &&
+  deadLetteredAt < (filter.to ?? Number.POSITIVE_INFINITY)
 
 /** Removes the dead letters of these positions, and answers them. */
 export const removeDeadLetters = ({ deadLetters }: Entry, positions: ReadonlyArray<Position>) =>
   positions.flatMap((position) => {
-    const at = deadLetters.findIndex((deadLetter) => deadLetter.position === position)
+    const at = deadLetters.findIndex(({ letter }) => letter.position === position)
     return at < 0 ? [] : deadLetters.splice(at, 1)
   })
 
@@ -174,7 +289,16 @@ const head = (chain: Chain, taken: ReadonlySet<Position>, limit: number, lane: n
   return rows
 }
 
-const settleForGood = (entry: Entry, settled: Of<"Acknowledged" | "DeadLettered">, now: Millis): void => {
+/** The event of a pending delivery. */
+const eventAt = ({ lanes, ordered }: Entry, position: Position): Position | undefined =>
+  [ordered, ...lanes.values()].find(({ rows }) => rows.has(position))?.rows.get(position)?.of
+
+const settleForGood = (
+  entry: Entry,
+  settled: Of<"Acknowledged" | "DeadLettered">,
+  now: Millis,
+  isKept: boolean
+): void => {
   const { lane, position } = settled
   const chain = lane === undefined ? entry.ordered : entry.lanes.get(lane)
   const isFirst = chain?.first?.position === position
@@ -187,11 +311,15 @@ const settleForGood = (entry: Entry, settled: Of<"Acknowledged" | "DeadLettered"
   }
   entry.pending--
   entry.bytes -= row.event.payload.length
-  if (settled._tag === "Acknowledged") return
+  if (settled._tag === "Acknowledged") {
+    if (isKept)
+      entry.outcomes.ended(row.of, { _tag: settled.isDropped === true ? "Dropped" : "Delivered", at: now }, row.event)
+    return
+  }
   const { attempts, cause, reason } = settled
-  const deadLetter = { position, ...row.event, deadLetteredAt: now, reason, cause, attempts }
-  const at = entry.deadLetters.findLastIndex((other) => isLater(deadLetter, other))
-  entry.deadLetters.splice(at + 1, 0, deadLetter)
+  const letter = { position, ...row.event, deadLetteredAt: now, reason, cause, attempts }
+  const at = entry.deadLetters.findLastIndex((other) => isLater(letter, other.letter))
+  entry.deadLetters.splice(at + 1, 0, { of: row.of, letter })
 }
 
 const setAside = (entry: Entry, settled: Of<"Again" | "Aside">, now: Millis): void => {

@@ -4,9 +4,20 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
-import type { Claimed, Lease, Millis, Operations, Owner, Position, SubscriptionId, Which } from "../../EventStore.ts"
+import type {
+  Claimed,
+  Lease,
+  Millis,
+  NewEvent,
+  Operations,
+  Owner,
+  Position,
+  SubscriptionId,
+  Which
+} from "../../EventStore.ts"
 import type { Event } from "./chain.ts"
 import * as Entry from "./entry.ts"
+import { statusOf } from "./statusOf.ts"
 
 export interface Memory {
   /** A lease that is given back goes to the end, so that a claim begins with those that have waited for longest. */
@@ -21,8 +32,17 @@ export interface Memory {
 
 interface Exchange {
   readonly retention: Millis
+  readonly deduplication: Millis
+  readonly outcomes: Millis
   /** The events that are retained. */
   readonly kept: Array<Retained>
+  /** The ids of each tenant that are kept. */
+  readonly ids: Map<string, Identified>
+}
+
+interface Identified {
+  readonly position: Position
+  readonly expiresAt: Millis
 }
 
 interface Retained {
@@ -56,14 +76,15 @@ export const operations = (memory: Memory): Operations => {
     return entry === undefined ? none : f(entry)
   }
 
-  const exchangeOf = (name: string): Exchange => exchanges.get(name) ?? { retention: 0, kept: [] }
-  const find = ({ exchange, name, tenant }: Which): ReadonlyArray<Entry.Entry> =>
+  const exchangeOf = (name: string): Exchange => exchanges.get(name) ?? nothingKept()
+  const find = ({ exchange, name, tenant }: Partial<Which>): ReadonlyArray<Entry.Entry> =>
     [...entries.values()].filter(
       ({ subscription }) =>
-        subscription.exchange === exchange &&
+        (exchange === undefined || subscription.exchange === exchange) &&
         (tenant === undefined || subscription.tenant === tenant) &&
         (name === undefined || subscription.name === name)
     )
+  const keepsOutcomes = ({ subscription }: Entry.Entry) => exchangeOf(subscription.exchange).outcomes > 0
   const isHeld = ({ epoch, owner }: Entry.Entry, by: Owner, lease: Lease) => owner === by.id && epoch === lease.epoch
 
   const free = (entry: Entry.Entry): void => {
@@ -77,8 +98,14 @@ export const operations = (memory: Memory): Operations => {
   }
 
   return {
-    open: (name, { retention = Duration.zero } = {}) =>
-      Effect.sync(() => void exchanges.set(name, { ...exchangeOf(name), retention: Duration.toMillis(retention) })),
+    open: (name, keeping = {}) =>
+      Effect.sync(() => {
+        const before = exchangeOf(name)
+        const of = (what: "retention" | "deduplication" | "outcomes") =>
+          keeping[what] === undefined ? before[what] : Duration.toMillis(keeping[what])
+        const times = { retention: of("retention"), deduplication: of("deduplication"), outcomes: of("outcomes") }
+        exchanges.set(name, { ...before, ...times })
+      }),
 
     define: (exchange, definitions) =>
       changing((now) =>
@@ -92,7 +119,7 @@ export const operations = (memory: Memory): Operations => {
           entries.set(id, entry)
           for (const { event, position, tenant } of start === "oldest" ? keptAt(exchangeOf(exchange), now) : [])
             if (Entry.isMatch(entry.subscription, { tenant, topic: event.topic }))
-              Entry.deliver(entry, { position, event, attempts: 0, firstFailedAt: undefined })
+              Entry.deliver(entry, { position, of: position, event, attempts: 0, firstFailedAt: undefined })
           return entry.subscription
         })
       ),
@@ -101,11 +128,17 @@ export const operations = (memory: Memory): Operations => {
       Effect.tap(
         at((now) => {
           const all = find({ exchange })
-          const stored = events.map(({ contentType, payload, tenant = "", topic = "", trace }) => ({
-            tenant,
-            event: { payload: Entry.copy(payload), topic, contentType, trace, writtenAt: now },
-            matching: all.filter(({ subscription }) => Entry.isMatch(subscription, { tenant, topic }))
-          }))
+          const { deduplication, ids, kept, retention } = exchangeOf(exchange)
+          const stored = events.map((one) => {
+            const { contentType, payload, tenant = "", topic = "", trace } = one
+            return {
+              tenant,
+              key: one.id === undefined || deduplication === 0 ? undefined : keyOf(tenant, one.id),
+              dueAt: dueAtOf(one, now),
+              event: { payload: Entry.copy(payload), topic, contentType, trace, writtenAt: now },
+              matching: all.filter(({ subscription }) => Entry.isMatch(subscription, { tenant, topic }))
+            }
+          })
           const isFull = (entry: Entry.Entry): boolean => {
             if (limits === undefined || entry.pending === 0) return false
             const more = stored.filter(({ matching }) => matching.includes(entry))
@@ -113,13 +146,16 @@ export const operations = (memory: Memory): Operations => {
             return more.length > 0 && (entry.pending + more.length > limits.rows || bytes > limits.bytes)
           }
           if (all.some(isFull)) return undefined
-          const { kept, retention } = exchangeOf(exchange)
-          return stored.map(({ event, matching, tenant }) => {
+          return stored.map(({ dueAt, event, key, matching, tenant }) => {
+            const before = key === undefined ? undefined : ids.get(key)
+            if (before !== undefined && before.expiresAt > now)
+              return { position: before.position, matched: 0, isDuplicate: true }
             const position = ++memory.position
+            if (key !== undefined) ids.set(key, { position, expiresAt: now + deduplication })
             for (const entry of matching)
-              Entry.deliver(entry, { position, event, attempts: 0, firstFailedAt: undefined })
-            if (retention > 0) kept.push({ position, tenant, event })
-            return { position, matched: matching.length }
+              Entry.deliver(entry, { position, of: position, event, attempts: 0, firstFailedAt: undefined }, dueAt)
+            if (retention > 0 && dueAt === undefined) kept.push({ position, tenant, event })
+            return { position, matched: matching.length, isDuplicate: false }
           })
         }),
         // A writer that is refused waits for a change of another.
@@ -164,8 +200,33 @@ export const operations = (memory: Memory): Operations => {
         }))
       ),
 
+    overview: (which) =>
+      at((now) =>
+        find(which)
+          .map((entry) =>
+            Entry.overview(entry, entry.owner === undefined ? undefined : owners.get(entry.owner)?.name, now)
+          )
+          .toSorted(
+            (one, other) =>
+              compare(one.exchange, other.exchange) ||
+              compare(one.tenant, other.tenant) ||
+              compare(one.name, other.name)
+          )
+      ),
+
+    status: (exchange, event) =>
+      at((now) => {
+        const { ids } = exchangeOf(exchange)
+        const found = typeof event === "number" ? undefined : ids.get(keyOf(event.tenant ?? "", event.id))
+        const position = typeof event === "number" ? event : found && found.expiresAt > now ? found.position : undefined
+        return position === undefined ? undefined : statusOf(find({ exchange }), position)
+      }),
+
+    discard: (subscription, limit) =>
+      changing((now) => on(subscription, 0, (entry) => Entry.discard(entry, limit, now, keepsOutcomes(entry)))),
+
     bounds: (subscriptions) =>
-      Effect.sync(() => subscriptions.flatMap((subscription) => on(subscription, [], Entry.bounds))),
+      at((now) => subscriptions.flatMap((subscription) => on(subscription, [], (entry) => Entry.bounds(entry, now)))),
 
     renew: (owner, ttl) =>
       at((now) => {
@@ -184,7 +245,9 @@ export const operations = (memory: Memory): Operations => {
         const inactive: Array<SubscriptionId> = []
         let next = Number.POSITIVE_INFINITY
         for (const entry of entries.values()) {
+          Entry.bringDue(entry, now, () => ++memory.position)
           const { id: subscription, state } = entry.subscription
+          next = Math.min(next, (entry.scheduled[0]?.dueAt ?? Number.POSITIVE_INFINITY) - now)
           const isOwn = entry.owner === owner.id
           if (isOwn && state !== "active") inactive.push(subscription)
           if (state !== "active" || !(isOwn || given.has(subscription))) continue
@@ -219,7 +282,7 @@ export const operations = (memory: Memory): Operations => {
         settlements.flatMap(({ lease, ...settlement }) =>
           on(lease.subscription, [lease.subscription], (entry) => {
             if (!isHeld(entry, owner, lease)) return [lease.subscription]
-            Entry.settle(entry, settlement, now)
+            Entry.settle(entry, settlement, now, keepsOutcomes(entry))
             return []
           })
         )
@@ -232,25 +295,44 @@ export const operations = (memory: Memory): Operations => {
           on(lease.subscription, undefined, (entry) => (isHeld(entry, owner, lease) ? free(entry) : undefined))
       }),
 
+    countDeadLetters: (subscription, filter) =>
+      Effect.sync(() =>
+        on(subscription, 0, ({ deadLetters }) =>
+          deadLetters.reduce((count, { letter }) => (Entry.isSelected(letter, filter) ? count + 1 : count), 0)
+        )
+      ),
+
     deadLetters: (subscription, page) => Effect.sync(() => on(subscription, [], (entry) => Entry.page(entry, page))),
 
     replay: (subscription, positions) =>
       changing(() =>
         on(subscription, 0, (entry) => {
           const replayed = Entry.removeDeadLetters(entry, positions)
-          for (const { attempts, contentType, payload, topic, trace, writtenAt } of replayed) {
+          for (const { letter, of } of replayed) {
+            const { attempts, contentType, payload, topic, trace, writtenAt } = letter
             const event = { payload, topic, contentType, trace, writtenAt }
-            Entry.deliver(entry, { position: ++memory.position, event, attempts, firstFailedAt: undefined })
+            Entry.deliver(entry, { position: ++memory.position, of, event, attempts, firstFailedAt: undefined })
           }
           return replayed.length
         })
       ),
 
     purge: (subscription, positions) =>
-      Effect.sync(() => on(subscription, 0, (entry) => Entry.removeDeadLetters(entry, positions).length)),
+      at((now) =>
+        on(subscription, 0, (entry) => {
+          const purged = Entry.removeDeadLetters(entry, positions)
+          if (keepsOutcomes(entry))
+            for (const { letter, of } of purged) entry.outcomes.ended(of, { _tag: "Purged", at: now }, letter)
+          return purged.length
+        })
+      ),
 
     sweep: at((now) => {
-      for (const [name, exchange] of exchanges) exchanges.set(name, { ...exchange, kept: keptAt(exchange, now) })
+      for (const [name, exchange] of exchanges) {
+        exchanges.set(name, { ...exchange, kept: keptAt(exchange, now) })
+        for (const [id, { expiresAt }] of exchange.ids) if (expiresAt <= now) exchange.ids.delete(id)
+        for (const { outcomes } of find({ exchange: name })) outcomes.sweep(now - exchange.outcomes)
+      }
       return false
     }),
 
@@ -259,6 +341,16 @@ export const operations = (memory: Memory): Operations => {
 }
 
 // internals
+
+const nothingKept = (): Exchange => ({ retention: 0, deduplication: 0, outcomes: 0, kept: [], ids: new Map() })
+
+const keyOf = (tenant: string, id: string): string => JSON.stringify([tenant, id])
+
+/** Nothing for what is due at once. */
+const dueAtOf = ({ due }: NewEvent, now: Millis): Millis | undefined => {
+  const dueAt = due === undefined ? now : "at" in due ? due.at : now + Duration.toMillis(due.after)
+  return dueAt > now ? dueAt : undefined
+}
 
 const keptAt = ({ kept, retention }: Exchange, now: Millis): Array<Retained> =>
   kept.filter(({ event }) => event.writtenAt + retention > now)

@@ -43,6 +43,17 @@ export interface NewEvent {
   readonly contentType?: string | undefined
   /** The `traceparent` of the writer's span (W3C Trace Context, section 3.2). */
   readonly trace?: string | undefined
+  /**
+   * What makes it the same event as another of its exchange and tenant, at most 1,000 characters: the first of them within the
+   * exchange's window of deduplication is stored. Without such a window it means nothing.
+   */
+  readonly id?: string | undefined
+  /**
+   * When it is to be delivered: at a time of the store's clock, or after a delay. Until then it counts as pending, and waits for
+   * its place: it then goes to the end of the order of each of its subscriptions. At once by default, and where that is past. An
+   * event whose time is to come is not retained.
+   */
+  readonly due?: { readonly at: Millis } | { readonly after: Duration.Duration } | undefined
 }
 
 /**
@@ -52,9 +63,28 @@ export interface NewEvent {
  * @since 0.1.0
  */
 export interface Published {
+  /** That of the event which it duplicates, where it does. */
   readonly position: Position
-  /** For how many subscriptions it is stored. An event that none matches is kept only under a `retention`. */
+  /** For how many subscriptions it is stored: 0 for a duplicate. An event that none matches is kept only under a `retention`. */
   readonly matched: number
+  /** Whether an event of its id is stored already, be it of the same publish: then it is not stored again. */
+  readonly isDuplicate?: boolean | undefined
+}
+
+/**
+ * What an exchange keeps beyond the deliveries of its events, and for how long. What is left out stays as it is, and is not at all
+ * in a new exchange; a time of 0 ends it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Keeping {
+  /** Events, for subscriptions that start with the oldest. */
+  readonly retention?: Duration.Duration | undefined
+  /** The ids of events, by which duplicates are recognised. They outlive acknowledgement, purge, drop and replay. */
+  readonly deduplication?: Duration.Duration | undefined
+  /** What became of deliveries, and their attempts, for `status`. */
+  readonly outcomes?: Duration.Duration | undefined
 }
 
 /**
@@ -135,7 +165,39 @@ export interface Figures {
 }
 
 /**
- * The positions of the first and the last pending delivery of a subscription.
+ * A subscription with what is stored for it, for those that look after it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Overview extends Subscription, Figures {
+  /** When the oldest was written of the first event of the order and the first that is set aside. */
+  readonly oldest: Millis | undefined
+  /** When the next of the deliveries comes due that wait for a time of their own. */
+  readonly nextDue: Millis | undefined
+  /** What the whole subscription waits for: see `Settlement`. */
+  readonly wait: Wait | undefined
+}
+
+/**
+ * A wait of a whole subscription.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Wait {
+  readonly until: Millis
+  /** How many attempts have failed in a row, and when the first of them did. */
+  readonly attempts: number
+  readonly firstFailedAt: Millis | undefined
+  /** What went wrong, as text. */
+  readonly reason: string | undefined
+  /** The delivery that it waits for, where it waits for one. */
+  readonly position: Position | undefined
+}
+
+/**
+ * The positions of the first and the last pending delivery of a subscription, but those whose own time is to come.
  *
  * @category models
  * @since 0.1.0
@@ -144,6 +206,8 @@ export interface Bounds {
   readonly subscription: SubscriptionId
   readonly first: Position
   readonly last: Position
+  /** Whether the time of one has come that is not in its place yet: it gets a position after the last. */
+  readonly isComing?: boolean | undefined
 }
 
 /**
@@ -190,7 +254,7 @@ export interface Claimed extends Lease {
   /** How many attempts have failed in a row, while the whole subscription waits; and when the first of them did. */
   readonly attempts: number
   readonly firstFailedAt: Millis | undefined
-  /** The lanes that have deliveries set aside, and the position of the first of each. */
+  /** The lanes that have deliveries set aside, and the position of the first of each: the first 65,536 by their numbers. */
   readonly lanes: ReadonlyArray<{ readonly lane: number; readonly first: Position }>
 }
 
@@ -287,7 +351,13 @@ export type DeadLetterReason = "Failed" | "Died" | "Undecodable" | "Exhausted" |
  * @since 0.1.0
  */
 export type Settled =
-  | { readonly _tag: "Acknowledged"; readonly position: Position; readonly lane?: number | undefined }
+  | {
+      readonly _tag: "Acknowledged"
+      readonly position: Position
+      readonly lane?: number | undefined
+      /** It was dropped, and not delivered. */
+      readonly isDropped?: boolean | undefined
+    }
   | {
       readonly _tag: "DeadLettered"
       readonly position: Position
@@ -318,9 +388,35 @@ export interface Settlement {
   readonly settled: ReadonlyArray<Settled>
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
-   * first failure of what it waits for, and of 0 ends such a wait.
+   * first failure of what it waits for, and of 0 ends such a wait. `reason` is what went wrong, as text; `position` is the
+   * delivery that it waits for, where it waits for one.
    */
-  readonly wait?: { readonly delay: Duration.Duration; readonly attempts: number } | undefined
+  readonly wait?:
+    | {
+        readonly delay: Duration.Duration
+        readonly attempts: number
+        readonly reason?: string | undefined
+        readonly position?: Position | undefined
+      }
+    | undefined
+  /** The attempts that came to this, in their order: kept where the exchange keeps outcomes, the last ten of a delivery. */
+  readonly attempts?: ReadonlyArray<Attempt> | undefined
+}
+
+/**
+ * An attempt to deliver.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attempt {
+  readonly position: Position
+  /** When it began, by the clock of the process that delivers. */
+  readonly at: Millis
+  /** How long it took, in milliseconds. */
+  readonly took: number
+  /** What went wrong, as text; nothing where it succeeded. */
+  readonly error: string | undefined
 }
 
 /**
@@ -348,8 +444,86 @@ export interface StoredDeadLetter {
  * @category models
  * @since 0.1.0
  */
-export interface Page {
+export interface Page extends DeadLetterFilter {
   /** The last dead letter of the page before. */
   readonly after?: Pick<StoredDeadLetter, "position" | "deadLetteredAt"> | undefined
   readonly limit: number
 }
+
+/**
+ * Dead letters of a subscription: all fields must match.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeadLetterFilter {
+  readonly position?: Position | undefined
+  readonly reason?: DeadLetterReason | undefined
+  /** What the cause contains, upper and lower case told apart. */
+  readonly cause?: string | undefined
+  /** A pattern, as that of a `Definition`. */
+  readonly topic?: string | undefined
+  /** Dead-lettered at this time or after it, and before that. */
+  readonly from?: Millis | undefined
+  readonly to?: Millis | undefined
+}
+
+/**
+ * An event, by its position or by its id, while its exchange keeps that.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type EventKey = Position | { readonly tenant?: string | undefined; readonly id: string }
+
+/**
+ * What has become of an event, as far as that is kept.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EventStatus {
+  readonly position: Position
+  readonly topic: string
+  readonly writtenAt: Millis
+  /** One for each subscription of its tenant that there is now, by their names. */
+  readonly deliveries: ReadonlyArray<DeliveryStatus>
+}
+
+/**
+ * What has become of an event for one subscription.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeliveryStatus {
+  readonly subscription: string
+  readonly state: DeliveryState
+  /** The last ten, while the exchange keeps outcomes. */
+  readonly attempts: ReadonlyArray<Omit<Attempt, "position">>
+}
+
+/**
+ * The state of a delivery.
+ *
+ * **Details**
+ *
+ * `Pending`: it is stored. Of its attempts `failed`, those included for which its subscription waits as a whole; it is not tried
+ * before `nextAt`, where there is such a time: its own, that of its lane where it is the first, or that of the subscription. `Delivered`, `Dropped` by a limit and `Purged` are known as long as the exchange keeps
+ * outcomes. `Unmatched`: the subscription was never to get the event, by its topics as they are now. `Unknown`: it is one of
+ * these, and nothing is kept of that.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DeliveryState =
+  | { readonly _tag: "Pending"; readonly failed: number; readonly nextAt: Millis | undefined }
+  | { readonly _tag: "Delivered" | "Dropped" | "Purged"; readonly at: Millis }
+  | {
+      readonly _tag: "DeadLettered"
+      readonly at: Millis
+      readonly failed: number
+      readonly reason: DeadLetterReason
+      readonly cause: string
+    }
+  | { readonly _tag: "Unmatched" | "Unknown" }

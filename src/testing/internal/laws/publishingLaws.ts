@@ -1,5 +1,6 @@
 /** The laws of what is published: its bytes, its subscriptions, its limits, transactions and retention. 1 to 6. */
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -358,15 +359,17 @@ export const publishingLaws: ReadonlyArray<Law> = [
       const found = all.map((given) => texts(given).join(""))
       expectSame(found, ["1324", "13", "4", "", ""], "oldest, of a topic, now, there before, another tenant")
     }),
-    "opened without a retention": withStore(function* (store) {
+    "opened with another retention": withStore(function* (store) {
       const oldestOf = (name: string) =>
         Effect.flatMap(define(store, { name, start: "oldest" }, "kept"), (id) => contents(store, id))
       yield* store.open("kept", { retention: hour })
-      yield* store.open("kept")
+      yield* store.open("kept", { retention: Duration.zero })
       yield* store.publish("kept", events(["1"]))
       expectSame(texts(yield* oldestOf("none")), [], "retained under no retention, which was an hour before")
       yield* store.open("kept", { retention: hour })
+      yield* store.open("kept")
       yield* store.publish("kept", events(["2"]))
+      yield* store.publish("kept", events(["later"], { due: { after: hour } }))
       expectSame(texts(yield* oldestOf("hour")), ["2"], "retained for an hour again")
     }),
     swept: withStore(function* (store, { sleep }) {

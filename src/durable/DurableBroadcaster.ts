@@ -15,27 +15,38 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { type AcknowledgingSink, type BelowStore, type EventSink, layer as sinkLayer } from "../EventSink.ts"
+import { type BelowStore, type EventSink, layer as sinkLayer } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import type { SinkNode } from "../internal/node.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type Source } from "../internal/sink.ts"
-import { EventStore, type EventStoreError, type Subscription as StoredSubscription } from "./EventStore.ts"
+import {
+  EventStore,
+  type EventStatus,
+  type EventStoreError,
+  type Subscription as StoredSubscription
+} from "./EventStore.ts"
+import { addressOf } from "./internal/addressOf.ts"
 import { closeTogether } from "./internal/closeTogether.ts"
 import type { DeadLetters } from "./internal/deadLetters.ts"
-import { type DurableWriteError, NoTopics, type NotDelivering } from "./internal/error.ts"
+import { NoTopics, type NotDelivering } from "./internal/error.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
+import { keepingOf } from "./internal/keepingOf.ts"
 import { type Exchange, makeDurableBroadcaster } from "./internal/makeDurableBroadcaster.ts"
 import type { Remaining } from "./internal/makeSubscription.ts"
-import { makeWriter } from "./internal/makeWriter.ts"
+import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
+import type { EventId } from "./internal/sending.ts"
 import { serverOf } from "./internal/servers.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
+import { whenDefined } from "./internal/whenDefined.ts"
 import { type Redelivery, sinks } from "./Redelivery.ts"
 
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
+export type { DurableWriter } from "./internal/makeWriter.ts"
+export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 
 /** The key of what the functions of this module do to a broadcaster. */
 const ExchangeId: unique symbol = Symbol.for("effect-events/durable/DurableBroadcaster/Exchange")
@@ -47,13 +58,18 @@ const ExchangeId: unique symbol = Symbol.for("effect-events/durable/DurableBroad
  * @category models
  * @since 0.1.0
  */
-export interface DurableBroadcaster<in out A> extends AcknowledgingSink<A, DurableWriteError, "store"> {
+export interface DurableBroadcaster<in out A> extends DurableWriter<A> {
   /**
    * For the functions of this module.
    *
    * @internal
    */
   readonly [ExchangeId]: Exchange<A>
+  /**
+   * What has become of an event for each subscription, by the id of its receipt, or by its own while that is kept for
+   * deduplication; nothing where nothing is kept of it. What was delivered is known for as long as `outcomes` says.
+   */
+  readonly status: (event: EventId | string) => Effect.Effect<EventStatus | undefined, EventStoreError>
   /** The subscriptions of the exchange, whichever process serves them. */
   readonly subscriptions: Effect.Effect<ReadonlyArray<StoredSubscription>, EventStoreError>
   /**
@@ -79,6 +95,14 @@ export interface Identity<in out A> {
    * event, and none may have `topics`. What it throws is a defect of the write, which stores nothing.
    */
   readonly topic?: ((event: A) => string) | undefined
+  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 1,000 characters. */
+  readonly id?: ((event: A) => string) | undefined
+  /**
+   * For how long ids are kept: an event with an id that was written within that time is not stored again, and its write succeeds.
+   * It is the exchange's, for all processes that write: one that leaves it out leaves it as it is, which is not at all at first,
+   * and 0 ends it. An id counts from its commit on, and outlives its event.
+   */
+  readonly deduplication?: Duration.Input | undefined
 }
 
 /**
@@ -91,6 +115,11 @@ export interface Options<in out A> extends Identity<A> {
    * process says so. It is that of the exchange: a process without it leaves it, and 0 ends it.
    */
   readonly retention?: Duration.Input | undefined
+  /**
+   * For how long `status` knows what became of events, and the last ten attempts of each: not at all at first. It is the
+   * exchange's, as the retention is. Each delivery then costs a row more, in the commit that acknowledges it.
+   */
+  readonly outcomes?: Duration.Input | undefined
   /** How long the close waits for events in flight, of all subscriptions together: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
   /** How many events share a commit at most; a whole number from 1, and 500 by default. */
@@ -203,12 +232,13 @@ export const make = <A>(
   Effect.suspend(() =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const { name, schema, topic } = options
-        const retention = options.retention === undefined ? undefined : Duration.fromInputUnsafe(options.retention)
-        const making = makeDurableBroadcaster<A>({ ...writingOf(options), name, schema, topic, retention })
+        const { id, name, schema, topic } = options
+        const keeping = keepingOf(options)
+        const making = makeDurableBroadcaster<A>({ ...writingOf(options), name, schema, topic, id, keeping })
         const { close, exchange, sink } = yield* restore(making)
         yield* Effect.addFinalizer(() => close)
-        return { ...sink, [ExchangeId]: exchange, subscriptions: exchange.list, flush: exchange.flush }
+        const { flush, list, status } = exchange
+        return { ...sink, [ExchangeId]: exchange, subscriptions: list, flush, status }
       })
     )
   )
@@ -412,19 +442,28 @@ export interface WriterOptions<in out A> extends Identity<A> {
  */
 export const writer = <A>(
   options: WriterOptions<A>
-): Effect.Effect<AcknowledgingSink<A, DurableWriteError, "store">, never, EventStore | Scope.Scope> =>
+): Effect.Effect<DurableWriter<A>, never, EventStore | Scope.Scope> =>
   Effect.uninterruptible(
     Effect.gen(function* () {
       const context = withoutConstruction(yield* Effect.context<never>())
-      const { name, schema, topic } = options
+      const { name, schema } = options
+      const { store } = serverOf(yield* EventStore, context)
+      const keeping = keepingOf({ deduplication: options.deduplication })
+      let isOpen = keeping === undefined
+      const open = Effect.map(store.open(name, keeping), () => void (isOpen = true))
       const { close, sink } = makeWriter<A>({
         ...writingOf(options),
         kind: "DurableWriter",
         name,
-        store: serverOf(yield* EventStore, context).store,
+        store,
         codec: makeCodec(schema),
-        addressOf: topic && ((event) => ({ topic: topic(event) })),
-        ready: Effect.void,
+        addressOf: addressOf(options),
+        ready: whenDefined({
+          store,
+          isDefined: () => isOpen,
+          define: open,
+          join: store.open(name, keeping, { joins: true })
+        }),
         downstream: () => [],
         context
       })

@@ -19,26 +19,31 @@ import type { Lossless, QueueError } from "../EventQueue.ts"
 import type { AcknowledgingSink, BelowStore, EventSink, Stamped } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
+import { addressOf } from "./internal/addressOf.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
 import { defineOne } from "./internal/defineOne.ts"
 import type { DurableWriteError, NotDelivering } from "./internal/error.ts"
+import { keepingOf } from "./internal/keepingOf.ts"
 import { guarded } from "./internal/guarded.ts"
 import { type DeadLetters, makeDeadLetters } from "./internal/deadLetters.ts"
 import { serverOf } from "./internal/servers.ts"
 import { definitionOf, makeDurableQueue, storing } from "./internal/makeDurableQueue.ts"
 import type { Remaining } from "./internal/makeSubscription.ts"
-import { makeWriter } from "./internal/makeWriter.ts"
+import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
+import type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
 import { whenDefined } from "./internal/whenDefined.ts"
 import { type Redelivery, sinks } from "./Redelivery.ts"
 import { count } from "../internal/options.ts"
-import { fromSource, type Source } from "../internal/sink.ts"
+import { fromSource, type SinkClosed, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
-import { EventStore, type EventStoreError, type Subscription } from "./EventStore.ts"
+import { EventStore, type EventStatus, type EventStoreError, type Subscription } from "./EventStore.ts"
 
 export { DurableWriteError, NotDelivering, Unencodable } from "./internal/error.ts"
 export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
+export type { DurableWriter } from "./internal/makeWriter.ts"
+export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 
 /**
  * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableWriteError` when the event is not stored.
@@ -47,6 +52,20 @@ export type { Remaining } from "./internal/makeSubscription.ts"
  * @since 0.1.0
  */
 export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink<A, E | DurableWriteError, "store"> {
+  /**
+   * Writes an event, to be delivered at a time of its own if one is given, and answers what the store has of it: nothing where
+   * `"drop-newest"` has dropped it. An event with a time counts as pending, and is put to the end of the queue when its time has
+   * come, by the store's clock: never earlier, and as a rule within a second.
+   */
+  readonly send: (
+    event: A,
+    options?: SendOptions | undefined
+  ) => Effect.Effect<Receipt | undefined, E | DurableWriteError | SinkClosed>
+  /**
+   * What has become of an event, by the id of its receipt, or by its own while that is kept for deduplication; nothing where
+   * nothing is kept of it. That it was delivered is known for as long as `outcomes` says.
+   */
+  readonly status: (event: EventId | string) => Effect.Effect<EventStatus | undefined, EventStoreError>
   /** How many events are stored and not yet acknowledged, of all processes that write. */
   readonly pending: Effect.Effect<number, EventStoreError>
   /**
@@ -86,6 +105,14 @@ export interface Identity<in out A> {
   readonly name: string
   /** The events, as JSON. An event that was written under an older schema must decode under this one. */
   readonly schema: Schema.ConstraintCodec<A, unknown>
+  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 1,000 characters. */
+  readonly id?: ((event: A) => string) | undefined
+  /**
+   * For how long ids are kept: an event with an id that the queue was written within that time is not stored again, and its write
+   * succeeds. It is the queue's, for all processes that write: one that leaves it out leaves it as it is, which is not at all at
+   * first, and 0 ends it. An id counts from its commit on, and outlives its event.
+   */
+  readonly deduplication?: Duration.Input | undefined
 }
 
 /**
@@ -93,6 +120,12 @@ export interface Identity<in out A> {
  * @since 0.1.0
  */
 export interface Options<in out A, out P extends Overflow = Overflow> extends Identity<A> {
+  /**
+   * For how long `status` knows what became of events, and the last ten attempts of each: not at all at first. It is the queue's:
+   * a process that leaves it out leaves it as it is, and 0 ends it. Each event then costs a row more, in the commit that
+   * acknowledges it.
+   */
+  readonly outcomes?: Duration.Input | undefined
   /**
    * How many events the store may hold of this queue; a whole number from 1, unbounded by default. A batch larger than
    * it is accepted alone, when the queue is empty.
@@ -256,6 +289,8 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
   if (concurrency === unbounded) throw new RangeError("DurableQueue.make: concurrency must be finite")
   return {
     name: options.name,
+    id: options.id,
+    keeping: keepingOf({ deduplication: options.deduplication, outcomes: options.outcomes }),
     overflow: options.overflow ?? "suspend",
     limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
@@ -307,24 +342,25 @@ const definitionRetries = Schedule.min([Schedule.exponential("100 millis"), Sche
  */
 export const writer = <A>({
   batchSize,
+  deduplication,
   drainTimeout,
+  id,
   name,
   schema
-}: WriterOptions<A>): Effect.Effect<
-  AcknowledgingSink<A, DurableWriteError, "store">,
-  never,
-  EventStore | Scope.Scope
-> =>
+}: WriterOptions<A>): Effect.Effect<DurableWriter<A>, never, EventStore | Scope.Scope> =>
   Effect.uninterruptible(
     Effect.gen(function* () {
       const context = withoutConstruction(yield* Effect.context<never>())
       const { store } = serverOf(yield* EventStore, context)
       const definition = definitionOf(name)
+      const keeping = keepingOf({ deduplication })
       let isDefined = false
       // One at a time: a write waits for the attempt that is under way.
       const define = Semaphore.makeUnsafe(1).withPermit(
         Effect.suspend(() =>
-          isDefined ? Effect.void : Effect.map(defineOne(store, name, definition), () => void (isDefined = true))
+          isDefined
+            ? Effect.void
+            : Effect.map(defineOne(store, name, definition, keeping), () => void (isDefined = true))
         )
       )
       const { close, sink } = makeWriter<A>({
@@ -332,11 +368,16 @@ export const writer = <A>({
         name,
         store: storing(store),
         codec: makeCodec(schema),
-        addressOf: undefined,
+        addressOf: addressOf({ id }),
         batchSize: count("DurableQueue.writer", "batchSize", batchSize ?? 500, 1),
         batchBytes,
         drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
-        ready: whenDefined({ store, exchange: name, definition, isDefined: () => isDefined, define }),
+        ready: whenDefined({
+          store,
+          isDefined: () => isDefined,
+          define,
+          join: defineOne(store, name, definition, keeping, true)
+        }),
         downstream: () => [],
         context
       })

@@ -85,8 +85,12 @@ export type {
  * @since 0.1.0
  */
 export interface Operations {
-  /** Makes an exchange, or sets what it keeps, and for how long. */
-  readonly open: (exchange: string, keeping?: Keeping | undefined) => Effect.Effect<void, EventStoreError>
+  /** Makes an exchange, or sets what it keeps, and for how long. `joins` is that of `define`. */
+  readonly open: (
+    exchange: string,
+    keeping?: Keeping | undefined,
+    options?: { readonly joins?: boolean | undefined }
+  ) => Effect.Effect<void, EventStoreError>
   /**
    * Makes subscriptions, or brings those of the same tenant and name to their definitions. A change of topics holds for what
    * is published after it; what is pending stays. A new subscription gets every event that a `publish` stores which began

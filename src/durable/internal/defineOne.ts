@@ -1,11 +1,16 @@
 import * as Effect from "effect/Effect"
-import type { Definition, EventStoreError, Operations, SubscriptionId } from "../EventStore.ts"
+import type { Definition, EventStoreError, Keeping, Operations, SubscriptionId } from "../EventStore.ts"
 
-/** Defines one subscription, and answers its id. */
+/** Sets what an exchange keeps, if that is said, defines its subscription, and answers the id. */
 export const defineOne = (
   store: Operations,
   exchange: string,
-  definition: Definition
+  definition: Definition,
+  keeping?: Keeping | undefined,
+  joins = false
 ): Effect.Effect<SubscriptionId, EventStoreError> =>
-  // There is one for each definition.
-  Effect.map(store.define(exchange, [definition]), ([subscription]) => subscription!.id)
+  Effect.andThen(
+    keeping === undefined ? Effect.void : store.open(exchange, keeping, { joins }),
+    // There is one for each definition.
+    Effect.map(store.define(exchange, [definition], { joins }), ([subscription]) => subscription!.id)
+  )

@@ -12,9 +12,9 @@ export interface DurableAccount {
   readonly stored: () => number
   /**
    * Deliveries are about to be stored: they count before the store has them, since a drainer may come to them within the
-   * commit. Answers a function for the end, which takes whether they are stored.
+   * commit. Answers a function for the end, which takes how many of them are stored.
    */
-  readonly appending: (n: number) => (isStored: boolean) => void
+  readonly appending: (n: number) => (stored: number) => void
   /** Deliveries are settled, or otherwise gone. */
   readonly removed: (n: number) => void
   /**
@@ -45,9 +45,9 @@ export const makeDurableAccount = (): DurableAccount => {
       stored += n
       appends++
       underWay++
-      return (isStored) => {
+      return (ofThem) => {
         underWay--
-        if (!isStored) stored = Math.max(0, stored - n)
+        stored = Math.max(0, stored - (n - ofThem))
       }
     },
     removed: (n) => void (stored = Math.max(0, stored - n)),
@@ -67,7 +67,8 @@ export const makeDurableAccount = (): DurableAccount => {
     },
     update: () => {
       counts.inFlight = delivering.inFlight
-      counts.accepted = stored + counts.delivered + counts.dropped + counts.deadLettered + counts.remaining
+      const { deadLettered, delivered, dropped, filtered, remaining } = counts
+      counts.accepted = stored + delivered + filtered + dropped + deadLettered + remaining
     }
   }
 }

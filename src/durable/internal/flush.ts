@@ -30,8 +30,10 @@ export const flush = Effect.fnUntraced(function* (
 ) {
   const pending = yield* ids
   progress.closeUnsafe()
-  // Positions grow, so nothing is before the last any more once the first is behind it.
-  const through = new Map((yield* store.bounds(pending)).map(({ last, subscription }) => [subscription, last]))
+  // Positions grow, so nothing is before the last any more once the first is behind it. What is coming gets a position yet.
+  const bounds = yield* store.bounds(pending)
+  const through = new Map(bounds.map(({ last, subscription }) => [subscription, last]))
+  const coming = new Set(bounds.flatMap(({ isComing, subscription }) => (isComing === true ? subscription : [])))
   let checkedAt = yield* monotonicNow
   /** Since when no process was seen to have the lease. */
   const unserved = new Map<SubscriptionId, number>()
@@ -51,14 +53,18 @@ export const flush = Effect.fnUntraced(function* (
   while (through.size > 0) {
     const isIdle = Option.isNone(yield* Effect.timeoutOption(progress.await, pollInterval))
     progress.closeUnsafe()
-    const first = new Map((yield* store.bounds([...through.keys()])).map((one) => [one.subscription, one.first]))
+    const now = new Map((yield* store.bounds([...through.keys()])).map((one) => [one.subscription, one]))
     for (const [id, last] of through) {
-      if ((first.get(id) ?? Infinity) > last && holds?.(last) !== true) through.delete(id)
+      const found = now.get(id)
+      if (coming.has(id) && found !== undefined) {
+        through.set(id, found.last)
+        if (found.isComing !== true) coming.delete(id)
+      } else if ((found?.first ?? Infinity) > last && holds?.(last) !== true) through.delete(id)
     }
-    const now = yield* monotonicNow
+    const at = yield* monotonicNow
     // Also where other subscriptions make progress all the time.
-    if (!isIdle && now - checkedAt < pollInterval) continue
-    checkedAt = now
-    yield* check(now)
+    if (!isIdle && at - checkedAt < pollInterval) continue
+    checkedAt = at
+    yield* check(at)
   }
 })

@@ -1,7 +1,7 @@
 /**
  * The keys of a subscription whose waiting deliveries are set aside in the store, each in a lane: a key that hangs, or is
- * flooded, does not fill the memory that other keys need. A lane is the hash of a key: keys that share one are in order with
- * each other too.
+ * flooded, does not fill the memory that other keys need. A lane is the hash of a key, of as many values as a claim answers at most:
+ * keys that share one are in order with each other too.
  */
 import * as Hash from "effect/Hash"
 import type { Claimed, Delivery, Position, Settled } from "../EventStore.ts"
@@ -45,7 +45,7 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
   const after = new Map<number, Position>()
   /** Those whose first delivery may wait for its time: that nothing of them is given does not mean that nothing is left. */
   const asleep = new Set<number>()
-  const laneOf = (event: A) => Hash.hash(keyOf(event))
+  const laneOf = (event: A) => Hash.hash(keyOf(event)) & 0xffff
   return {
     claimed: (lanes) => {
       aside.clear()

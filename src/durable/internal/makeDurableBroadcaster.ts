@@ -9,14 +9,25 @@ import type * as Schema from "effect/Schema"
 import { withoutConstruction } from "../../internal/context.ts"
 import { edgeTo } from "../../internal/node.ts"
 import type { EventSink } from "../../internal/sink.ts"
-import { type Definition, EventStore, type EventStoreError, type State, type Subscription } from "../EventStore.ts"
+import {
+  type Definition,
+  EventStore,
+  type EventStatus,
+  type EventStoreError,
+  type Keeping,
+  type State,
+  type Subscription
+} from "../EventStore.ts"
+import { addressOf } from "./addressOf.ts"
 import type { DeadLetters } from "./deadLetters.ts"
 import { makeDeadLetters } from "./deadLetters.ts"
 import type { NotDelivering } from "./error.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { flush } from "./flush.ts"
+import { keepsOutcomes } from "./keepingOf.ts"
 import { makeSubscription, type MadeSubscription, type Options as SubscriptionOptions } from "./makeSubscription.ts"
 import { makeWriter } from "./makeWriter.ts"
+import { type EventId, eventKeyOf } from "./sending.ts"
 import { serverOf } from "./servers.ts"
 import { makeUnserved } from "./unserved.ts"
 
@@ -24,7 +35,8 @@ export interface Settings<in out A> {
   readonly name: string
   readonly schema: Schema.ConstraintCodec<A, unknown>
   readonly topic: ((event: A) => string) | undefined
-  readonly retention: Duration.Duration | undefined
+  readonly id: ((event: A) => string) | undefined
+  readonly keeping: Keeping | undefined
   readonly drainTimeout: Duration.Duration
   readonly batchSize: number
   readonly batchBytes: number
@@ -39,12 +51,22 @@ export interface Exchange<in out A> {
     definition: Definition,
     options: Omit<
       SubscriptionOptions<A, E>,
-      "server" | "exchange" | "definition" | "sink" | "codec" | "context" | "settled" | "closed" | "drainTimeout"
+      | "server"
+      | "exchange"
+      | "definition"
+      | "sink"
+      | "codec"
+      | "context"
+      | "settled"
+      | "closed"
+      | "drainTimeout"
+      | "keepsOutcomes"
     > & {
       readonly drainTimeout: Duration.Duration | undefined
     }
   ) => Effect.Effect<MadeSubscription<A>, EventStoreError>
   readonly list: Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
+  readonly status: (event: EventId | string) => Effect.Effect<EventStatus | undefined, EventStoreError>
   readonly pending: (name: string) => Effect.Effect<number, EventStoreError>
   readonly setState: (name: string, state: State, reason: string | undefined) => Effect.Effect<boolean, EventStoreError>
   readonly drop: (name: string) => Effect.Effect<number, EventStoreError>
@@ -56,7 +78,7 @@ export interface Exchange<in out A> {
 const unservedInterval = "30 seconds"
 
 export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: Settings<A>) {
-  const { name, retention } = settings
+  const { keeping, name } = settings
   const context = withoutConstruction(yield* Effect.context<never>())
   const server = serverOf(yield* EventStore, context)
   const { store } = server
@@ -64,8 +86,8 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
   const { topic } = settings
   const members = new Set<MadeSubscription<A>>()
   const progress = Latch.makeUnsafe()
-  // Without a retention of its own, what others retain stays. A store that cannot be used fails the broadcaster all the same.
-  yield* retention === undefined ? store.list({ exchange: name }) : store.open(name, { retention })
+  // What it does not say stays as others say it. A store that cannot be used fails the broadcaster all the same.
+  yield* keeping === undefined ? store.list({ exchange: name }) : store.open(name, keeping)
   const serves = (subscription: string) =>
     Array.from(members).some((member) => member.node.name === subscription && member.serves())
   const writer = makeWriter<A>({
@@ -73,7 +95,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     kind: "DurableBroadcaster",
     store,
     codec,
-    addressOf: topic && ((event) => ({ topic: topic(event) })),
+    addressOf: addressOf(settings),
     ready: Effect.void,
     downstream: () => [...Array.from(members, (member) => edgeTo(member, false)), ...unserved.edges()],
     context
@@ -106,6 +128,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
       Effect.suspend(() => {
         const member: MadeSubscription<A> = makeSubscription({
           ...options,
+          keepsOutcomes: keepsOutcomes(keeping),
           drainTimeout: options.drainTimeout ?? settings.drainTimeout,
           server,
           exchange: name,
@@ -124,6 +147,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
         )
       }),
     list,
+    status: (event) => store.status(name, eventKeyOf(event)),
     pending,
     setState: (subscription, state, reason) =>
       Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => n > 0),

@@ -7,15 +7,19 @@ import { edgeTo, makeNode } from "../../internal/node.ts"
 import { makeReport } from "../../internal/report.ts"
 import { type EventSink, makeSink } from "../../internal/sink.ts"
 import { EventStore, EventStoreError, type Operations } from "../EventStore.ts"
+import { addressOf } from "./addressOf.ts"
 import { closeTogether } from "./closeTogether.ts"
+import { defineOne } from "./defineOne.ts"
 import { makeDeadLetters } from "./deadLetters.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
+import { keepsOutcomes } from "./keepingOf.ts"
 import { makeServed } from "./served.ts"
 import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
 import type { Remaining } from "./makeSubscription.ts"
+import { eventKeyOf, type EventId, type SendOptions } from "./sending.ts"
 import { trim } from "./trim.ts"
 import { whenDefined } from "./whenDefined.ts"
 import { makeWriting, type WriteError } from "./writing.ts"
@@ -64,6 +68,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
   }
   const served = makeServed<A, E>({
     ...settings,
+    keepsOutcomes: keepsOutcomes(settings.keeping),
     server,
     exchange: name,
     definition: definitionOf(name),
@@ -86,17 +91,16 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     exchange: name,
     store: storing(store),
     codec,
-    addressOf: undefined,
+    addressOf: addressOf({ id: settings.id }),
     check: settings.partitionBy,
     node,
     account: counts,
     report,
     ready: whenDefined({
       store,
-      exchange: name,
-      definition: definitionOf(name),
       isDefined: () => served.serving() !== undefined,
-      define: served.id
+      define: served.id,
+      join: defineOne(store, name, definitionOf(name), settings.keeping, true)
     }),
     appending: account.appending,
     context
@@ -125,6 +129,8 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
   })
   return Object.assign(written, {
+    send: (event: A, options: SendOptions = {}) => Effect.withFiber((fiber) => writing.send(event, options, fiber)),
+    status: (event: EventId | string) => store.status(name, eventKeyOf(event)),
     pending: Effect.flatMap(served.id, (id) => Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)),
     flush: served.flush,
     shutdown: Effect.suspend(() => {
@@ -152,7 +158,7 @@ export const storing = (store: Operations): Operations => ({
   ...store,
   publish: (exchange, events, limits) =>
     Effect.flatMapEager(store.publish(exchange, events, limits), (published) =>
-      published?.some(({ matched }) => matched === 0) === true
+      published?.some(({ isDuplicate, matched }) => matched === 0 && isDuplicate !== true) === true
         ? Effect.fail(
             new EventStoreError({
               store: "unknown",

@@ -4,11 +4,23 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
 import { makeReport } from "../../internal/report.ts"
-import { type AcknowledgingSink, makeSink } from "../../internal/sink.ts"
+import { type AcknowledgingSink, makeSink, type SinkClosed } from "../../internal/sink.ts"
 import type { EventStoreError, NewEvent, Operations } from "../EventStore.ts"
 import type { DurableWriteError } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
+import type { Receipt, SendOptions } from "./sending.ts"
 import { makeWriting, type WriteError } from "./writing.ts"
+
+/**
+ * A sink that stores: what it writes is delivered by the process that serves its queue, or its subscriptions.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DurableWriter<in out A> extends AcknowledgingSink<A, DurableWriteError, "store"> {
+  /** Writes an event, to be delivered at a time of its own if one is given, and answers what the store has of it. */
+  readonly send: (event: A, options?: SendOptions | undefined) => Effect.Effect<Receipt, DurableWriteError | SinkClosed>
+}
 
 export interface Options<in out A> {
   readonly kind: string
@@ -26,7 +38,7 @@ export interface Options<in out A> {
 }
 
 export interface Writer<in out A> {
-  readonly sink: AcknowledgingSink<A, DurableWriteError, "store">
+  readonly sink: DurableWriter<A>
   readonly node: SinkNode
   readonly close: Effect.Effect<void>
 }
@@ -39,7 +51,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     account,
     acknowledges: "store",
     // What is stored is delivered as far as this part goes: each subscription keeps an account of its own.
-    update: () => void (account.accepted = account.delivered),
+    update: () => void (account.accepted = account.delivered + account.filtered),
     downstream: options.downstream
   })
   const writing = makeWriting<A>({
@@ -51,18 +63,18 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     report: makeReport<A, never>(node, undefined, options.context),
     overflow: "suspend",
     limits: undefined,
-    appending: (n) => (isStored) => {
-      if (isStored) account.delivered += n
-    }
+    appending: () => (stored) => void (account.delivered += stored)
   })
   const sink = makeSink<A, WriteError>({
     node,
     write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
     writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
   })
+  const send = (event: A, sendOptions: SendOptions = {}) =>
+    Effect.withFiber((fiber) => writing.send(event, sendOptions, fiber))
   return {
-    // Without limits it is never full.
-    sink: sink as AcknowledgingSink<A, WriteError, "store"> as AcknowledgingSink<A, never, "store">,
+    // Without limits it is never full, and drops nothing.
+    sink: Object.assign(sink, { send }) as unknown as DurableWriter<A>,
     node,
     close: Effect.suspend(() => {
       if (account.state !== "open") return Effect.void

@@ -22,14 +22,14 @@ export interface Redelivering {
   /** The same as the plan counts them, which is a fresh one after a replay. */
   readonly plannedOf: (row: Row<unknown>) => number
   /** The subscription waits for its head. */
-  readonly wait: (row: Row<unknown>, delay: Duration.Duration) => void
+  readonly wait: (row: Row<unknown>, delay: Duration.Duration, reason: string) => void
   /** An event has left without an attempt: in order it may be the head that the subscription waits for. */
   readonly removed: (position: Position) => void
   /**
    * An event of a subscription that is not in order has failed: several of them in a row mean that the receiver is down. It may
    * have been taken before the wait that is, and its receiver have asked for time.
    */
-  readonly stepped: (position: Position, isLate: boolean, asked: Duration.Duration | undefined) => void
+  readonly stepped: (position: Position, isLate: boolean, asked: Duration.Duration | undefined, reason: string) => void
   /** The receiver has answered: it took an event, or refused one for good. Or the head is another. */
   readonly answered: () => void
   /** Whether nothing is to be taken before the store knows of the wait. */
@@ -76,10 +76,10 @@ export const makeRedelivering = (
     firstFailedAt = undefined
     head = undefined
   }
-  const hold = (delay: Duration.Duration) => {
+  const hold = (delay: Duration.Duration, reason: string) => {
     attempts++
     firstFailedAt ??= clock.currentTimeMillisUnsafe()
-    due = { delay, attempts }
+    due = { delay, attempts, reason, position: head }
     isHeld = true
   }
   /** As the plan counts them: it is a fresh one after a replay. */
@@ -101,17 +101,17 @@ export const makeRedelivering = (
         Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
       )
     },
-    wait: ({ position }, delay) => {
+    wait: ({ position }, delay, reason) => {
       if (!isHead(position)) end()
       head = position
-      hold(delay)
+      hold(delay, reason)
     },
     removed: (position) => {
       if (!isOrdered || attempts === 0 || !isHead(position)) return
       end()
       due = { delay: Duration.zero, attempts: 0 }
     },
-    stepped: (position, isLate, asked) => {
+    stepped: (position, isLate, asked, reason) => {
       failing.add(position)
       // What was in flight when the wait began shows no more than what began it.
       if (isHeld || (isLate && attempts > 0)) return
@@ -119,7 +119,7 @@ export const makeRedelivering = (
       if (!isDown && asked === undefined) return
       const pause = isDown ? Math.min(longestPause, firstPause * 2 ** Math.min(attempts, 20)) : 0
       const jittered = pause * (1 - random.nextDoubleUnsafe() / 5)
-      hold(Duration.millis(Math.max(jittered, asked === undefined ? 0 : Duration.toMillis(asked))))
+      hold(Duration.millis(Math.max(jittered, asked === undefined ? 0 : Duration.toMillis(asked))), reason)
     },
     answered: () => {
       failing.clear()

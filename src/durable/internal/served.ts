@@ -8,7 +8,7 @@ import * as Latch from "effect/Latch"
 import { Delivering } from "../../internal/context.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { SinkNode } from "../../internal/node.ts"
-import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import type { Definition, EventStoreError, Keeping, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
 import type { NotDelivering } from "./error.ts"
 import { flush } from "./flush.ts"
@@ -22,6 +22,8 @@ export interface Options<in out A, out E> extends Omit<
   readonly server: DeliveryServer
   readonly exchange: string
   readonly definition: Definition
+  /** What the exchange is to keep, if this part says so. */
+  readonly keeping?: Keeping | undefined
   readonly node: SinkNode
   readonly context: Context.Context<never>
   /** Runs after every commit that this process knows of. */
@@ -67,7 +69,7 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
   const id: Effect.Effect<SubscriptionId, EventStoreError> = Effect.suspend(() =>
     known !== undefined
       ? Effect.succeed(known)
-      : Effect.map(defineOne(store, exchange, definition), (id) => (known = id))
+      : Effect.map(defineOne(store, exchange, definition, options.keeping), (id) => (known = id))
   )
   /** Reads how much the store holds: other processes write and deliver too. */
   const read = Effect.suspend(() => {

@@ -36,6 +36,8 @@ export interface SubscriberOptions<in out A, out E> {
   readonly redelivery: Redelivery
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
+  /** Whether attempts are reported to the store, with their times. */
+  readonly keepsOutcomes: boolean
   /** Disables the subscription in the store, for all processes. */
   readonly disable: (reason: string) => Effect.Effect<unknown, EventStoreError>
   /** That of the drainers: with the delivery that they are in. */

@@ -1,12 +1,14 @@
 import * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
-import type { Limits } from "../EventStore.ts"
+import type { Keeping, Limits } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import type { Overflow } from "../../internal/overflow.ts"
 
 /** The options of a durable queue, with their defaults in place. */
 export interface Settings<in A> {
   readonly name: string
+  readonly id: ((event: A) => string) | undefined
+  readonly keeping: Keeping | undefined
   readonly overflow: Overflow
   readonly limits: Limits | undefined
   readonly drainTimeout: Duration.Duration

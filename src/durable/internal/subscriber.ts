@@ -3,6 +3,8 @@
  * What is not settled stays in the store, so nothing here can lose an event.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
@@ -12,7 +14,7 @@ import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
 import { isDisabled } from "./isDisabled.ts"
 import { type Row, rowWithout } from "./rows.ts"
 import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
-import { textOf, toDeadLetter } from "./toDeadLetter.ts"
+import { reasonOf, textOf, toDeadLetter } from "./toDeadLetter.ts"
 import { makeWindow, type Window } from "./window.ts"
 
 export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
@@ -27,6 +29,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     settle: () => server.settle(subscriber, true)
   })
   const { buffer, isKeyed, lanes, redelivering, resumed, rows, state, unsettled } = window
+  const clock = Context.get(options.context, Clock.Clock)
   const dropping = Latch.makeUnsafe()
   const idle = Array.from({ length: concurrency }, () => false)
 
@@ -44,7 +47,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   const drop = (row: Row<A>) => {
     rows.decide(row, "dropped")
     redelivering.removed(row.position)
-    unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
+    unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane, isDropped: true })
     server.settle(subscriber, true)
   }
 
@@ -142,7 +145,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.isStopped || state.isPaused) return
       window.claimed(claimed)
       for (const { lane, outcome, position } of rows.all()) {
-        if (outcome === "dropped") settle({ _tag: "Acknowledged", position, lane })
+        if (outcome === "dropped") settle({ _tag: "Acknowledged", position, lane, isDropped: true })
       }
       window.dirty()
       resumed.openUnsafe()
@@ -185,13 +188,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     settlement: () => {
       if (state.lease === undefined) return undefined
       const wait = redelivering.settlement()
-      const settled = unsettled.take()
-      return settled.length === 0 && wait === undefined ? undefined : { lease: state.lease, settled, wait }
+      const taken = unsettled.take()
+      return taken.settled.length === 0 && wait === undefined ? undefined : { lease: state.lease, ...taken, wait }
     },
-    unsettled: ({ lease: { epoch }, settled, wait }) => {
-      if (state.lease?.epoch !== epoch) return
-      unsettled.putBack(settled)
-      redelivering.unsettled(wait)
+    unsettled: (settlement) => {
+      if (state.lease?.epoch !== settlement.lease.epoch) return
+      unsettled.putBack(settlement)
+      redelivering.unsettled(settlement.wait)
     },
     settled: ({ lease: { epoch }, settled, wait }) => {
       if (state.lease?.epoch !== epoch) return
@@ -222,6 +225,16 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     let taken: ReadonlyArray<Row<A>> = []
     let at = 0
     let takenUnder = state.generation
+    /** When the attempt that is under way began. */
+    let beganAt = 0
+    const attempted = (row: Row<A>, error: string | undefined) => {
+      if (!options.keepsOutcomes) return
+      const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
+      unsettled.attempted({ position: row.position, at: beganAt, took, error })
+    }
+    const begins = () => {
+      if (options.keepsOutcomes) beganAt = clock.currentTimeMillisUnsafe()
+    }
     return startDrainer<A, E>({
       sink: options.sink,
       account: account.delivering,
@@ -248,6 +261,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             return undefined
           }
           taken = found
+          begins()
           takenUnder = state.generation
           at = 0
           return found.map(({ event }) => event)
@@ -276,6 +290,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             else if (row.outcome === undefined) {
               delivered++
               rows.decide(row, "delivered")
+              attempted(row, undefined)
               unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
             }
           }
@@ -283,6 +298,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           account.removed(delivered)
           if (delivered > 0) redelivering.answered()
           source.settle(n)
+          begins()
           if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
         }
@@ -298,6 +314,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             row.outcome = "remaining"
             return restore(disabling(cause))
           }
+          attempted(row, reasonOf(cause))
           const failed = cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died"
           const { epoch } = state.lease
           return Effect.flatMap(disabled ? Effect.succeed(undefined) : redelivering.judge(row, cause), (next) => {
@@ -306,11 +323,11 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               row.outcome = "remaining"
               return Effect.void
             }
-            if (next?._tag === "Again") window.again(row, next.delay, takenUnder, Cause.squash(cause))
+            if (next?._tag === "Again") window.again(row, next.delay, takenUnder, cause)
             else {
               const reason = next === undefined ? "Disabled" : next._tag === "Permanent" ? failed : next._tag
               const outcome = toDeadLetter(reason, row, cause, redelivering.attemptsOf(row))
-              window.ended(row, next === undefined || next._tag === "Permanent", takenUnder)
+              window.ended(row, next === undefined || next._tag === "Permanent", takenUnder, cause)
               rows.decide(row, outcome)
               unsettled.add(outcome)
             }

@@ -6,7 +6,12 @@ import type { Row } from "./rows.ts"
 /** How long the text of a cause may be that is kept with an event. */
 const maxCause = 8_192
 
+/** The same of an attempt, of which there may be many. */
+const maxReason = 500
+
 export const textOf = (cause: Cause.Cause<unknown>): string => describeCause(cause).slice(0, maxCause)
+
+export const reasonOf = (cause: Cause.Cause<unknown>): string => describeCause(cause).slice(0, maxReason)
 
 /** The settlement of a delivery that goes to the dead letters after so many attempts. */
 export const toDeadLetter = (

@@ -1,15 +1,17 @@
 /** What is to be settled of a subscription, and the drainers that wait until the store knows of it. */
 import type * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import type { Position, Settled, Settlement } from "../EventStore.ts"
+import type { Attempt, Position, Settled, Settlement } from "../EventStore.ts"
 
 export interface Unsettled {
   readonly add: (settled: Settled) => void
+  /** An attempt was made, of which the store is to know. */
+  readonly attempted: (attempt: Attempt) => void
   readonly all: () => ReadonlyArray<Settled>
   /** Takes it out, to be settled. */
-  readonly take: () => ReadonlyArray<Settled>
+  readonly take: () => Pick<Settlement, "settled" | "attempts">
   /** It failed, and is to be settled later, before what has come since. */
-  readonly putBack: (settled: ReadonlyArray<Settled>) => void
+  readonly putBack: (settlement: Pick<Settlement, "settled" | "attempts">) => void
   /** Answers what waits until the store knows what becomes of a delivery, from now on. */
   readonly known: (position: Position) => Effect.Effect<void>
   /** The store knows of these; with a wait, of all that stands in order. */
@@ -22,6 +24,7 @@ export interface Unsettled {
 
 export const makeUnsettled = (): Unsettled => {
   let unsettled: Array<Settled> = []
+  let attempts: Array<Attempt> = []
   const waiting = new Map<Position, Latch.Latch>()
   const open = (position: Position) => {
     const latch = waiting.get(position)
@@ -32,13 +35,18 @@ export const makeUnsettled = (): Unsettled => {
   const openAll = () => [...waiting.keys()].forEach(open)
   return {
     add: (settled) => void unsettled.push(settled),
+    attempted: (attempt) => void attempts.push(attempt),
     all: () => unsettled,
     take: () => {
-      const taken = unsettled
+      const taken = { settled: unsettled, attempts }
       unsettled = []
+      attempts = []
       return taken
     },
-    putBack: (settled) => void (unsettled = [...settled, ...unsettled]),
+    putBack: (settlement) => {
+      unsettled = [...settlement.settled, ...unsettled]
+      attempts = [...(settlement.attempts ?? []), ...attempts]
+    },
     known: (position) => {
       const latch = Latch.makeUnsafe()
       waiting.set(position, latch)
@@ -52,6 +60,7 @@ export const makeUnsettled = (): Unsettled => {
     release: open,
     clear: () => {
       unsettled = []
+      attempts = []
       openAll()
     }
   }

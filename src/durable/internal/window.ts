@@ -1,5 +1,5 @@
 /** The deliveries of a subscription that are with this process: taken from the store, in memory, in flight, or to be settled. */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,6 +13,7 @@ import type { Redelivery } from "../Redelivery.ts"
 import { makeLanes } from "./lanes.ts"
 import { makeRedelivering, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
+import { reasonOf } from "./toDeadLetter.ts"
 import { makeUnsettled } from "./unsettled.ts"
 
 /** What a subscription waits for that does not wait. */
@@ -123,9 +124,9 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     giveBack()
     released()
   }
-  const stepped = (position: Position, takenUnder: number, asked: Duration.Duration | undefined) => {
+  const stepped = (position: Position, takenUnder: number, asked: Duration.Duration | undefined, reason: string) => {
     const wasHeld = redelivering.isHeld()
-    redelivering.stepped(position, takenUnder < state.heldUnder, asked)
+    redelivering.stepped(position, takenUnder < state.heldUnder, asked, reason)
     if (wasHeld || !redelivering.isHeld()) return
     state.hasNoFresh = false
     state.isDue = false
@@ -177,15 +178,15 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       }
     },
     /** An event is given up, with an answer of the receiver or without. */
-    ended: ({ position }: Row<A>, isAnswer: boolean, takenUnder: number) => {
+    ended: ({ position }: Row<A>, isAnswer: boolean, takenUnder: number, cause: Cause.Cause<unknown>) => {
       if (isAnswer || concurrency === 1) redelivering.answered()
-      else stepped(position, takenUnder, undefined)
+      else stepped(position, takenUnder, undefined, reasonOf(cause))
     },
     /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
-    again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, error: unknown) => {
+    again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, cause: Cause.Cause<unknown>) => {
       if (concurrency === 1) {
         row.outcome = "remaining"
-        redelivering.wait(row, delay)
+        redelivering.wait(row, delay, reasonOf(cause))
         state.isDue = false
         return stepBack()
       }
@@ -194,9 +195,9 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       if (isKeyed) lanes.wait(lane)
       state.hasAside = true
       unsettled.add({ _tag: "Again", position: row.position, lane, delay, attempts: redelivering.plannedOf(row) })
-      const asked = retryAfterOf(error)
+      const asked = retryAfterOf(Cause.squash(cause))
       // The plan's delay is no shorter than what it grants.
-      stepped(row.position, takenUnder, asked && Duration.min(asked, delay))
+      stepped(row.position, takenUnder, asked && Duration.min(asked, delay), reasonOf(cause))
       if (isKeyed) stepBack()
     },
     wanting: (limits: Limits): Wanted | undefined => {

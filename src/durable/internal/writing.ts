@@ -12,10 +12,11 @@ import type { Overflow } from "../../internal/overflow.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
 import { SinkClosed } from "../../internal/sink.ts"
-import { EventStoreError, type Limits, type NewEvent, type Operations } from "../EventStore.ts"
+import { EventStoreError, type Limits, type NewEvent, type Operations, type Published } from "../EventStore.ts"
 import { DurableWriteError, Unencodable } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
 import { makeGroupCommit } from "./groupCommit.ts"
+import { type Receipt, type SendOptions, sentWith } from "./sending.ts"
 
 /** All errors of a write; the types of the constructors leave out what their policy excludes. */
 export type WriteError = DurableWriteError | QueueFull
@@ -38,13 +39,19 @@ export interface Options<in out A> {
   readonly drainTimeout: Duration.Duration
   /** What must be so before anything is published. */
   readonly ready: Effect.Effect<unknown, EventStoreError>
-  /** `n` events are about to be stored: takes whether they are at the end. */
-  readonly appending: (n: number) => (isStored: boolean) => void
+  /** `n` events are about to be stored: takes how many of them are at the end. */
+  readonly appending: (n: number) => (stored: number) => void
   readonly context: Context.Context<never>
 }
 
 export interface Writing<in A> {
   readonly one: (event: A, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void, WriteError | SinkClosed>
+  /** The same, with what the store has of it; nothing where the event was dropped by `"drop-newest"`. */
+  readonly send: (
+    event: A,
+    options: SendOptions,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => Effect.Effect<Receipt | undefined, WriteError | SinkClosed>
   /** As many leading events as share a commit, whole or not at all. */
   readonly some: (
     events: NonEmptyReadonlyArray<A>,
@@ -60,6 +67,8 @@ export interface Writing<in A> {
 interface Encoded<out A> {
   readonly event: A
   readonly stored: NewEvent
+  /** Where the answer of the store is asked for. */
+  readonly answer?: { published: Published | undefined }
 }
 
 const unanswered = new EventStoreError({
@@ -78,6 +87,19 @@ const blames = (error: WriteError | SinkClosed) => {
   return problem === "Invalid" ? "event" : problem === "Other" ? "either" : "store"
 }
 
+/** Notes the answers where they are asked for, and answers how many are duplicates. */
+const answered = (events: ReadonlyArray<Encoded<unknown>>, published: ReadonlyArray<Published>): number => {
+  let duplicates = 0
+  events.forEach(({ answer }, at) => {
+    if (answer !== undefined) answer.published = published[at]
+    if (published[at]?.isDuplicate === true) duplicates++
+  })
+  return duplicates
+}
+
+const receiptOf = (published: Published | undefined): Receipt | undefined =>
+  published && { id: published.position, isDuplicate: published.isDuplicate === true }
+
 export const makeWriting = <A>(options: Options<A>): Writing<A> => {
   const { account, addressOf, batchBytes, batchSize, codec, exchange, node, overflow, report, store } = options
   // Under "drop-oldest" everything is accepted, and what is over is dropped from the other end.
@@ -94,7 +116,12 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     const publishing = Effect.suspend(() => {
       const appended = options.appending(stored.length)
       return Effect.onExit(store.publish(exchange, stored, limits), (exit) =>
-        Effect.sync(() => appended(exit._tag === "Success" && exit.value !== undefined))
+        Effect.sync(() => {
+          const published = exit._tag === "Success" ? exit.value : undefined
+          const duplicates = published === undefined ? 0 : answered(events, published)
+          account.filtered += duplicates
+          appended(published === undefined ? 0 : stored.length - duplicates)
+        })
       )
     })
     return Effect.flatMapEager(options.ready, () => publishing).pipe(
@@ -157,6 +184,17 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
       options.check?.(event)
       return Effect.flatMapEager(encoded(event), (one) => accept([one], one.stored.payload.length, fiber))
     },
+    send: (event, sendOptions, fiber) =>
+      Effect.suspend(() => {
+        if (account.state !== "open") return closed
+        options.check?.(event)
+        const said = sentWith(sendOptions)
+        return Effect.flatMap(encoded(event), ({ stored }) => {
+          const answer = { published: undefined as Published | undefined }
+          const one = { event, stored: { ...stored, ...said }, answer }
+          return Effect.map(accept([one], stored.payload.length, fiber), () => receiptOf(answer.published))
+        })
+      }),
     some: (events, fiber) =>
       Effect.suspend(() => {
         if (account.state !== "open") return closed

@@ -42,11 +42,12 @@ import { leaseTtlOf } from "./internal/settings.ts"
 import { whenDefined } from "./internal/whenDefined.ts"
 import { type Redelivery, sinks } from "./Redelivery.ts"
 
-export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
+export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"
 export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
 export type { DurableWriter } from "./internal/makeWriter.ts"
 export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
+export type { DeadLetterOptions, DeadLetterProgress, DeadLetterSelection } from "./internal/storedDeadLetters.ts"
 
 /** The key of what the functions of this module do to a broadcaster. */
 const ExchangeId: unique symbol = Symbol.for("effect-events/durable/DurableBroadcaster/Exchange")
@@ -373,6 +374,16 @@ export const layerSubscription = <I, A, E, X = never, R = never>(
  */
 export const drop = <A>(self: DurableBroadcaster<A>, subscription: string): Effect.Effect<number, EventStoreError> =>
   self[ExchangeId].drop(subscription)
+
+/**
+ * Deletes what is pending for a subscription at the call for good, in batches; its dead letters stay. What a process has taken
+ * already it may deliver still. Answers how many events were deleted; 0 where there is no such subscription.
+ *
+ * @category subscriptions
+ * @since 0.1.0
+ */
+export const purge = <A>(self: DurableBroadcaster<A>, subscription: string): Effect.Effect<number, EventStoreError> =>
+  self[ExchangeId].purge(subscription)
 
 /**
  * Pauses a subscription in the store, for all processes: what matches is stored, and within a second nothing is delivered but

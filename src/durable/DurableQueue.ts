@@ -40,10 +40,11 @@ import type { Overflow } from "../internal/overflow.ts"
 import { EventStore, type EventStatus, type EventStoreError, type Subscription } from "./EventStore.ts"
 
 export { DurableWriteError, NotDelivering, Unencodable } from "./internal/error.ts"
-export type { DeadLetter, DeadLetters, DeadLetterSelection } from "./internal/deadLetters.ts"
+export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"
 export type { Remaining } from "./internal/makeSubscription.ts"
 export type { DurableWriter } from "./internal/makeWriter.ts"
 export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
+export type { DeadLetterOptions, DeadLetterProgress, DeadLetterSelection } from "./internal/storedDeadLetters.ts"
 
 /**
  * A sink that stores. Its writes fail with `SinkClosed`, and with `DurableWriteError` when the event is not stored.
@@ -80,6 +81,11 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
    */
   readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
+  /**
+   * Deletes what is pending at the call for good, in batches; the dead letters stay. What a process has taken already it may deliver
+   * still. Answers how many events were deleted.
+   */
+  readonly purge: Effect.Effect<number, EventStoreError>
   /**
    * Pauses delivery in the store, for all processes, until `resume`: writes are stored as before, and within a second nothing is
    * delivered but what is in flight.

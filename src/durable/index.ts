@@ -1,4 +1,5 @@
 /** Queues and broadcasters that survive their process. Stores that need a platform have an entry of their own. */
+export * as Administration from "./Administration.ts"
 export * as DurableBroadcaster from "./DurableBroadcaster.ts"
 export * as DurableQueue from "./DurableQueue.ts"
 export * as EventStore from "./EventStore.ts"

@@ -74,3 +74,20 @@ export class NoTopics extends Data.TaggedError("NoTopics")<{
     return `the subscription "${this.subscription}" has topics, and the broadcaster "${this.broadcaster}" has no topic: give its options a function of the event`
   }
 }
+
+/**
+ * A store has no subscription of that name.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownSubscription extends Data.TaggedError("UnknownSubscription")<{
+  readonly exchange: string
+  readonly tenant: string
+  readonly subscription: string
+}> {
+  override get message(): string {
+    const of = this.tenant === "" ? "" : ` of the tenant "${this.tenant}"`
+    return `the store has no subscription "${this.subscription}"${of} of "${this.exchange}"`
+  }
+}

@@ -28,6 +28,7 @@ import { keepsOutcomes } from "./keepingOf.ts"
 import { makeSubscription, type MadeSubscription, type Options as SubscriptionOptions } from "./makeSubscription.ts"
 import { makeWriter } from "./makeWriter.ts"
 import { type EventId, eventKeyOf } from "./sending.ts"
+import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
 import { makeUnserved } from "./unserved.ts"
 
@@ -69,6 +70,7 @@ export interface Exchange<in out A> {
   readonly status: (event: EventId | string) => Effect.Effect<EventStatus | undefined, EventStoreError>
   readonly pending: (name: string) => Effect.Effect<number, EventStoreError>
   readonly setState: (name: string, state: State, reason: string | undefined) => Effect.Effect<boolean, EventStoreError>
+  readonly purge: (name: string) => Effect.Effect<number, EventStoreError>
   readonly drop: (name: string) => Effect.Effect<number, EventStoreError>
   readonly deadLetters: (name: string) => DeadLetters<A>
   readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
@@ -151,6 +153,8 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     pending,
     setState: (subscription, state, reason) =>
       Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => n > 0),
+    purge: (subscription) =>
+      Effect.flatMap(idOf(subscription), (id) => (id === undefined ? Effect.succeed(0) : purgePending(store, id))),
     drop: (subscription) => store.drop({ exchange: name, name: subscription }),
     deadLetters: (subscription) => makeDeadLetters(idOf(subscription), store, codec),
     flush: flushing

@@ -16,6 +16,7 @@ import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { keepsOutcomes } from "./keepingOf.ts"
 import { makeServed } from "./served.ts"
+import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
 import type { Remaining } from "./makeSubscription.ts"
@@ -137,6 +138,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
       begin()
       return Deferred.await(closing)
     }),
+    purge: Effect.flatMap(served.id, (id) => purgePending(store, id)),
     deadLetters: makeDeadLetters(served.id, store, codec),
     pause: (reason?: string) => Effect.andThen(served.id, store.setState(itself, "paused", reason)).pipe(Effect.asVoid),
     resume: Effect.andThen(served.id, store.setState(itself, "active", undefined)).pipe(Effect.asVoid),

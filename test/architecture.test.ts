@@ -25,7 +25,7 @@ const floors: ReadonlyArray<string> = [
   "durable/internal/port/*",
   "durable/{EventStore,Redelivery}",
   "durable/internal/{*,memory/*,sqlite/*,postgres/*}",
-  "durable/{DurableQueue,DurableBroadcaster,MemoryStore,SqliteStore,PostgresStore}",
+  "durable/{Administration,DurableQueue,DurableBroadcaster,MemoryStore,SqliteStore,PostgresStore}",
   "testing/internal/{standstill,testError}",
   "testing/TestSink",
   "testing/internal/laws/*",

@@ -145,8 +145,8 @@ export const drop = (which: Which): Effect.Effect<number, EventStoreError, Event
  * import { Administration, MemoryStore } from "effect-events/durable"
  *
  * const replay = Effect.gen(function* () {
- *   const letters = yield* Administration.deadLetters({ exchange: "orders", name: "billing" })
- *   const replayed = yield* letters.replay(
+ *   const deadLetters = yield* Administration.deadLetters({ exchange: "orders", name: "billing" })
+ *   const replayed = yield* deadLetters.replay(
  *     { reason: "Exhausted", cause: "503", topic: "order/*" },
  *     { onProgress: ({ done, selected }) => Effect.log(`${done} of ${selected}`) }
  *   )

@@ -198,7 +198,8 @@ export const discard = (entry: Entry, limit: number, now: Millis, isKept: boolea
     if (isKept) entry.outcomes.ended(of, { _tag: "Purged", at: now }, event)
   }
   const empty = (chain: Chain) => {
-    while (done < limit && chain.first !== undefined) gone(remove(chain, chain.first.position)!)
+    const some = [...chain.rows.values()].toSorted((one, other) => one.position - other.position).slice(0, limit - done)
+    for (const { position } of some) gone(remove(chain, position)!)
   }
   empty(entry.ordered)
   for (const [lane, chain] of entry.lanes) {

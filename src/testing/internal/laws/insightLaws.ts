@@ -1,4 +1,4 @@
-/** The laws of what a store tells of what it holds, and of its removal: status, overview, discarded and selected. 27 to 30. */
+/** The laws of what a store reports of what it holds, and of its removal: status, overview, discarded and selected. 27 to 30. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { DeliveryState, EventKey, EventStatus, Operations, Position } from "../../../durable/EventStore.ts"

@@ -947,8 +947,184 @@ export const broken: ReadonlyArray<Broken> = [
           )
         })
     })
+  },
+  {
+    name: "an event with a time is delivered at once",
+    law: 25,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        store.publish(
+          exchange,
+          mapped(events, ({ due: _, ...rest }) => rest),
+          limits
+        )
+    })
+  },
+  {
+    name: "a time is a second late, and no claim says when",
+    law: 25,
+    flaw: (store) => ({
+      claim: (owner, subscriptions, limit) =>
+        Effect.map(store.claim(owner, subscriptions, limit), (claims) => ({ ...claims, wait: undefined }))
+    })
+  },
+  {
+    name: "what is coming is not seen",
+    law: 25,
+    flaw: (store) => ({
+      bounds: (subscriptions) =>
+        Effect.map(store.bounds(subscriptions), (all) => all.map(({ isComing: _, ...rest }) => rest))
+    })
+  },
+  {
+    name: "ids mean nothing",
+    law: 26,
+    flaw: (store) => ({
+      publish: (exchange, events, limits) =>
+        store.publish(
+          exchange,
+          mapped(events, ({ id: _, ...rest }) => rest),
+          limits
+        )
+    })
+  },
+  {
+    name: "an id is that of all tenants",
+    law: 26,
+    flaw: (store, { map }) => ({
+      publish: (exchange, events, limits) =>
+        Effect.suspend(() => {
+          const isSeen = events.some(({ id }) => id !== undefined && map.has(id))
+          for (const { id } of events) if (id !== undefined) map.set(id, 1)
+          return isSeen && events.some(({ tenant }) => tenant !== undefined)
+            ? Effect.succeed(events.map((): EventStore.Published => ({ position: 1, matched: 0, isDuplicate: true })))
+            : store.publish(exchange, events, limits)
+        })
+    })
+  },
+  {
+    name: "ids are kept for ever",
+    law: 26,
+    flaw: (store) => ({
+      open: (exchange, keeping) =>
+        store.open(
+          exchange,
+          keeping?.deduplication && Duration.isPositive(keeping.deduplication)
+            ? { ...keeping, deduplication: Duration.days(1) }
+            : keeping
+        )
+    })
+  },
+  {
+    name: "what is pending is unknown",
+    law: 27,
+    flaw: (store) => ({
+      status: (exchange, event) =>
+        Effect.map(store.status(exchange, event), (status) => withStates(status, "Pending", { _tag: "Unknown" }))
+    })
+  },
+  {
+    name: "a drop is a delivery",
+    law: 27,
+    flaw: (store) => ({
+      settle: (owner, settlements) =>
+        store.settle(
+          owner,
+          mapped(settlements, (one) => ({
+            ...one,
+            settled: one.settled.map((settled) =>
+              settled._tag === "Acknowledged" ? { ...settled, isDropped: false } : settled
+            )
+          }))
+        )
+    })
+  },
+  {
+    name: "outcomes are kept for ever",
+    law: 27,
+    flaw: (store) => ({
+      open: (exchange, keeping) =>
+        store.open(
+          exchange,
+          keeping?.outcomes && Duration.isPositive(keeping.outcomes)
+            ? { ...keeping, outcomes: Duration.days(1) }
+            : keeping
+        )
+    })
+  },
+  {
+    name: "attempts are not kept",
+    law: 27,
+    flaw: (store) => ({
+      settle: (owner, settlements) =>
+        store.settle(
+          owner,
+          mapped(settlements, ({ attempts: _, ...rest }) => rest)
+        )
+    })
+  },
+  {
+    name: "why a subscription waits is not kept",
+    law: 28,
+    flaw: (store) => ({
+      settle: (owner, settlements) =>
+        store.settle(
+          owner,
+          mapped(settlements, ({ wait, ...rest }) => ({
+            ...rest,
+            wait: wait && { delay: wait.delay, attempts: wait.attempts }
+          }))
+        )
+    })
+  },
+  {
+    name: "an overview is of one exchange",
+    law: 28,
+    flaw: (store) => ({ overview: (which) => store.overview({ exchange: "events", ...which }) })
+  },
+  {
+    name: "discard deletes all",
+    law: 29,
+    flaw: (store) => ({ discard: (subscription) => store.discard(subscription, all) })
+  },
+  {
+    name: "discard leaves the wait",
+    law: 29,
+    flaw: (store) => ({
+      discard: (subscription, limit) => (limit === 2 ? Effect.succeed(2) : store.discard(subscription, limit))
+    })
+  },
+  {
+    name: "a filter's cause is a pattern",
+    law: 30,
+    flaw: (store) => ({
+      deadLetters: (subscription, { cause, ...page }) =>
+        store.deadLetters(subscription, { ...page, ...(cause === "_" ? {} : { cause }) })
+    })
+  },
+  {
+    name: "a filter's end is part of it",
+    law: 30,
+    flaw: (store) => ({
+      countDeadLetters: (subscription, { to, ...filter }) =>
+        store.countDeadLetters(subscription, { ...filter, ...(to === undefined ? {} : { to: to + 1 }) })
+    })
   }
 ]
+
+/** The same number of elements. */
+const mapped = <A, B>(all: NonEmptyReadonlyArray<A>, f: (one: A) => B) =>
+  all.map(f) as unknown as readonly [B, ...Array<B>]
+
+const withStates = (
+  status: EventStore.EventStatus | undefined,
+  tag: EventStore.DeliveryState["_tag"],
+  state: EventStore.DeliveryState
+): EventStore.EventStatus | undefined =>
+  status && {
+    ...status,
+    deliveries: status.deliveries.map((one) => (one.state._tag === tag ? { ...one, state } : one))
+  }
 
 /** Defects that no law has a scenario for: a random life finds them. */
 export const brokenInLife: ReadonlyArray<Omit<Broken, "law">> = [

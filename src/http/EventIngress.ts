@@ -20,10 +20,12 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { count } from "../internal/options.ts"
 import { type EventSink, fromSource, type Source } from "../internal/sink.ts"
+import type { Stamped } from "../internal/stamp.ts"
 import type { Envelope } from "./Envelope.ts"
 import { announceBody } from "./internal/envelope/headers.ts"
 import { makeCommitEvents } from "./internal/ingress/commitEvents.ts"
 import { type Deduplication, deduplicationDefaults, makeDeduplicate } from "./internal/ingress/deduplication.ts"
+import { asTheyAre, stampedBy, type ToWritten } from "./internal/ingress/eventIds.ts"
 import { makeSelectEnvelope } from "./internal/ingress/envelopeSelection.ts"
 import { type Handshake, makeHandshake } from "./internal/ingress/handshake.ts"
 import { makeIngressLog } from "./internal/ingress/ingressLog.ts"
@@ -127,76 +129,19 @@ type Handle = Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpSe
 export const make = <A, E = never, X = never, R = never>(
   source: Source<EventSink<A, E>, X, R>,
   options: Options<A, NoInfer<E>>
-): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> =>
-  Effect.gen(function* () {
-    const { envelopes, name = "EventIngress", onAnswer, onRefused } = options
-    const maxBytes = count("EventIngress", "maxBytes", options.maxBytes ?? defaults.maxBytes, 1)
-    const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaults.bodyTimeout)
-    const writeTimeout = Duration.fromInputUnsafe(options.writeTimeout ?? defaults.writeTimeout)
-    const retryAfter = Duration.fromInputUnsafe(options.retryAfter ?? defaults.retryAfter)
-    const log = makeIngressLog(name)
-    const report = (answer: Answer) =>
-      Effect.catchDefect(
-        Effect.sync(() => onAnswer?.(answer)),
-        log.unreported
-      )
-    const verify = options.verify && (yield* makeVerify(options.verify))
-    const handshake = options.handshake && makeHandshake(options.handshake)
-    const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
-    const selectEnvelope = makeSelectEnvelope(envelopes)
-    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify, log.evicted)
-    const sink = yield* fromSource(source)
-    const commitEvents = makeCommitEvents(sink, deduplicate, writeTimeout, options.refusal)
-    const answerRefused = onRefused && makeAnswerRefused(onRefused, writeTimeout)
+): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> => makeWith(source, options, asTheyAre<A>())
 
-    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-      const { headers, method } = request
-      let isUnread = announceBody(headers)
-      let committed = { events: 0, duplicates: 0 }
-      let problem: Problem | undefined
-      let sender: string | undefined
-      const receive = Effect.gen(function* () {
-        if (method === "OPTIONS" && handshake !== undefined) return yield* handshake(headers, allow)
-        if (method !== "POST") return yield* refuse(405, `Expected ${allow}, got ${method}`, { headers: { allow } })
-        yield* checkFraming(request, maxBytes)
-        const selected = selectEnvelope(headers)
-        // The body is read only where it is decoded or kept.
-        if (answerRefused === undefined) yield* selected
-        const received = { headers, body: yield* readBody(request, maxBytes, bodyTimeout) }
-        isUnread = false
-        const genuine = verify && (yield* verify(received))
-        sender = genuine?.sender
-        const message = sender === undefined ? received : { ...received, sender }
-        const commit = Effect.gen(function* () {
-          const envelope = yield* selected
-          const events = yield* Effect.catch(envelope.decode(message), (error) => refuse(400, error.message))
-          yield* log.warning(envelope.accepts?.warning?.(headers))
-          const duplicates = yield* commitEvents(envelope, events, genuine)
-          committed = { events: events.length - duplicates, duplicates }
-          return accepted
-        })
-        return yield* Effect.catch(commit, (refused) => {
-          problem = problemOf(refused)
-          return answerRefused === undefined ? Effect.fail(refused) : answerRefused(message, refused)
-        })
-      })
-      return receive.pipe(
-        Effect.catchDefect(refuseDied),
-        Effect.matchEffect({
-          onSuccess: (response) => Effect.as(log.accepted(committed.events, problem !== undefined), response),
-          onFailure: (refused) => {
-            problem ??= problemOf(refused)
-            return Effect.as(log.refused(refused, sender), toResponse(refused, retryAfter))
-          }
-        }),
-        Effect.tap(({ status }) =>
-          report({ status, ...committed, ...(problem && { problem }), ...(sender !== undefined && { sender }) })
-        ),
-        // The rest of a body is not waited for.
-        Effect.map((response) => (isUnread ? HttpServerResponse.setHeader(response, "connection", "close") : response))
-      )
-    })
-  })
+/**
+ * The same over a sink of stamped events: `layerStamped` documents the ids.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeStamped = <A, E = never, X = never, R = never>(
+  source: Source<EventSink<Stamped<A>, E>, X, R>,
+  options: Options<A, NoInfer<E>>
+): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> =>
+  Effect.flatMap(stampedBy<A>(), (toWritten) => makeWith(source, options, toWritten))
 
 /**
  * The layer of a route that receives events and writes them to a sink, given as itself or as an Effect, such as a tag.
@@ -238,7 +183,7 @@ export const make = <A, E = never, X = never, R = never>(
  * A sender without a signature can send an id of another sender first, and the genuine event is then a duplicate: where senders
  * do not trust each other, give each a name in `verify.senders`, or set `deduplicate: false`. The ids are in memory, and each
  * process has its own: after a restart, on another machine, and beyond `maxIds`, a signed request can be replayed within its
- * tolerance.
+ * tolerance. Over a durable part see `layerStamped`.
  *
  * Node and the server's adapter refuse some requests before a route sees them, with a bare 400, 408, 411, 413, 417 or 431.
  *
@@ -290,6 +235,134 @@ export const layer = <A, E = never, X = never, R = never>(
     )
   )
 
+/**
+ * The layer of a route over a sink of stamped events, which has the id of each event as its sender gave it: for a durable part that
+ * recognises duplicates in its store, in all processes and after a restart.
+ *
+ * **Details**
+ *
+ * The stamp has the id by which `layer` recognises duplicates: of an event that is not signed the identity of its envelope, of a
+ * signed request `0/` with the id of the request, `1/` for its second event and so on, and the name of the sender with a `/` before
+ * that, where senders have names. An id of more than 256 characters is its SHA-256 digest, in hexadecimal digits after `sha256:`. An
+ * event without an id gets a random one. `time` is when the request was received.
+ *
+ * **Example** (Webhooks that are stored once)
+ *
+ * ```ts
+ * import { Context, Effect, Layer, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableQueue, MemoryStore } from "effect-events/durable"
+ * import { Envelope, EventIngress } from "effect-events/http"
+ *
+ * const Order = Schema.Struct({ total: Schema.Int })
+ * type Received = EventSink.Stamped<typeof Order.Type>
+ *
+ * class Orders extends Context.Service<Orders, DurableQueue.DurableQueue<Received>>()("app/Orders") {
+ *   static readonly layer = EventSink.layer(
+ *     Orders,
+ *     DurableQueue.make({
+ *       name: "orders",
+ *       schema: DurableQueue.stamped(Order),
+ *       id: ({ id }: Received) => id,
+ *       deduplication: "3 days"
+ *     })(EventSink.make(({ event, id }: Received) => Effect.log("order", id, event.total)))
+ *   )
+ * }
+ *
+ * const Route = EventIngress.layerStamped(Orders, { path: "/orders", envelopes: [Envelope.json(Order)] }).pipe(
+ *   Layer.provide(Orders.layer),
+ *   Layer.provide(MemoryStore.layer)
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStamped = <A, E = never, X = never, R = never>(
+  source: Source<EventSink<Stamped<A>, E>, X, R>,
+  options: RouteOptions<A, NoInfer<E>>
+): Layer.Layer<never, X | InvalidSecret, HttpRouter.HttpRouter | Exclude<R, Scope.Scope>> =>
+  HttpRouter.use((router) =>
+    Effect.flatMap(makeStamped(source, { ...options, name: options.name ?? options.path }), (handle) =>
+      router.add("*", options.path, handle)
+    )
+  )
+
 // internals
+
+const makeWith = <A, B, E, X, R>(
+  source: Source<EventSink<B, E>, X, R>,
+  options: Options<A, NoInfer<E>>,
+  toWritten: ToWritten<A, B>
+): Effect.Effect<Handle, X | InvalidSecret, R | Scope.Scope> =>
+  Effect.gen(function* () {
+    const { envelopes, name = "EventIngress", onAnswer, onRefused } = options
+    const maxBytes = count("EventIngress", "maxBytes", options.maxBytes ?? defaults.maxBytes, 1)
+    const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaults.bodyTimeout)
+    const writeTimeout = Duration.fromInputUnsafe(options.writeTimeout ?? defaults.writeTimeout)
+    const retryAfter = Duration.fromInputUnsafe(options.retryAfter ?? defaults.retryAfter)
+    const log = makeIngressLog(name)
+    const report = (answer: Answer) =>
+      Effect.catchDefect(
+        Effect.sync(() => onAnswer?.(answer)),
+        log.unreported
+      )
+    const verify = options.verify && (yield* makeVerify(options.verify))
+    const handshake = options.handshake && makeHandshake(options.handshake)
+    const allow = handshake === undefined ? "POST" : "POST, OPTIONS"
+    const selectEnvelope = makeSelectEnvelope(envelopes)
+    const deduplicate = yield* makeDeduplicate(options.deduplicate ?? {}, options.verify, log.evicted)
+    const sink = yield* fromSource(source)
+    const commitEvents = makeCommitEvents(sink, toWritten, deduplicate, writeTimeout, options.refusal)
+    const answerRefused = onRefused && makeAnswerRefused(onRefused, writeTimeout)
+
+    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+      const { headers, method } = request
+      let isUnread = announceBody(headers)
+      let committed = { events: 0, duplicates: 0 }
+      let problem: Problem | undefined
+      let sender: string | undefined
+      const receive = Effect.gen(function* () {
+        if (method === "OPTIONS" && handshake !== undefined) return yield* handshake(headers, allow)
+        if (method !== "POST") return yield* refuse(405, `Expected ${allow}, got ${method}`, { headers: { allow } })
+        yield* checkFraming(request, maxBytes)
+        const selected = selectEnvelope(headers)
+        // The body is read only where it is decoded or kept.
+        if (answerRefused === undefined) yield* selected
+        const received = { headers, body: yield* readBody(request, maxBytes, bodyTimeout) }
+        isUnread = false
+        const genuine = verify && (yield* verify(received))
+        sender = genuine?.sender
+        const message = sender === undefined ? received : { ...received, sender }
+        const commit = Effect.gen(function* () {
+          const envelope = yield* selected
+          const events = yield* Effect.catch(envelope.decode(message), (error) => refuse(400, error.message))
+          yield* log.warning(envelope.accepts?.warning?.(headers))
+          const duplicates = yield* commitEvents(envelope, events, genuine)
+          committed = { events: events.length - duplicates, duplicates }
+          return accepted
+        })
+        return yield* Effect.catch(commit, (refused) => {
+          problem = problemOf(refused)
+          return answerRefused === undefined ? Effect.fail(refused) : answerRefused(message, refused)
+        })
+      })
+      return receive.pipe(
+        Effect.catchDefect(refuseDied),
+        Effect.matchEffect({
+          onSuccess: (response) => Effect.as(log.accepted(committed.events, problem !== undefined), response),
+          onFailure: (refused) => {
+            problem ??= problemOf(refused)
+            return Effect.as(log.refused(refused, sender), toResponse(refused, retryAfter))
+          }
+        }),
+        Effect.tap(({ status }) =>
+          report({ status, ...committed, ...(problem && { problem }), ...(sender !== undefined && { sender }) })
+        ),
+        // The rest of a body is not waited for.
+        Effect.map((response) => (isUnread ? HttpServerResponse.setHeader(response, "connection", "close") : response))
+      )
+    })
+  })
 
 const accepted = HttpServerResponse.empty({ status: 202, headers: { "content-length": "0" } })

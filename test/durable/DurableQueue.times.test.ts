@@ -209,6 +209,19 @@ describe("an event with an id", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("of more than 500 characters is refused typed, alone", () =>
+    Effect.gen(function* () {
+      const { received, sink } = yield* never
+      const { queue } = yield* start(sink, options)
+      const error = yield* Effect.flip(queue.send(1, { id: "x".repeat(501) }))
+      assert.strictEqual(error._tag, "DurableWriteError")
+      assert.include(error.message, "501 characters")
+      yield* queue.send(2, { id: "x".repeat(500) })
+      yield* queue.flush
+      assert.deepStrictEqual(received, [2])
+    }).pipe(quiet)
+  )
+
   it.effect("is recognised by a broadcaster for all of its subscriptions", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

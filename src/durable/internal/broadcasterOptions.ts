@@ -20,7 +20,7 @@ export interface Identity<in out A> {
    * event, and none may have `topics`. What it throws is a defect of the write, which stores nothing.
    */
   readonly topic?: ((event: A) => string) | undefined
-  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 1,000 characters. */
+  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 500 characters. */
   readonly id?: ((event: A) => string) | undefined
   /**
    * For how long ids are kept: an event with an id that was written within that time is not stored again, and its write succeeds.

@@ -18,7 +18,7 @@ export interface Identity<in out A> {
   readonly name: string
   /** The events, as JSON. An event that was written under an older schema must decode under this one. */
   readonly schema: Schema.ConstraintCodec<A, unknown>
-  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 1,000 characters. */
+  /** The id of an event, by which duplicates are recognised, and `status` may ask: at most 500 characters. */
   readonly id?: ((event: A) => string) | undefined
   /**
    * For how long ids are kept: an event with an id that the queue was written within that time is not stored again, and its write

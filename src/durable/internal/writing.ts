@@ -79,6 +79,18 @@ const unanswered = new EventStoreError({
   maybeCommitted: true
 })
 
+/** How many characters an id may have: what an index of a store holds. */
+const maxIdLength = 500
+
+const tooLong = (length: number) =>
+  new EventStoreError({
+    store: "unknown",
+    operation: "publish",
+    problem: "Invalid",
+    detail: `an id of ${length} characters is longer than ${maxIdLength}`,
+    maybeCommitted: false
+  })
+
 /** A commit that may be done is not tried again, and a store that does not answer, or has no room, is not asked again. */
 const blames = (error: WriteError | SinkClosed) => {
   if (error._tag !== "DurableWriteError" || error.reason._tag !== "EventStoreError") return "store"
@@ -170,6 +182,8 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
   ): Effect.Effect<void, WriteError | SinkClosed> => {
     // It may have closed during the encoding.
     if (account.state !== "open") return closed
+    const longest = events.reduce((most, { stored }) => Math.max(most, stored.id?.length ?? 0), 0)
+    if (longest > maxIdLength) return Effect.fail(failure(tooLong(longest)))
     const delivering = fiber.getRef(Delivering)
     // The write would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(node, delivering)

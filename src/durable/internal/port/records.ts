@@ -44,7 +44,7 @@ export interface NewEvent {
   /** The `traceparent` of the writer's span (W3C Trace Context, section 3.2). */
   readonly trace?: string | undefined
   /**
-   * What makes it the same event as another of its exchange and tenant, at most 1,000 characters: the first of them within the
+   * What makes it the same event as another of its exchange and tenant, at most 500 characters: the first of them within the
    * exchange's window of deduplication is stored. Without such a window it means nothing.
    */
   readonly id?: string | undefined

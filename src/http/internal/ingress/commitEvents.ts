@@ -10,17 +10,26 @@ import { within } from "../../../internal/deadline.ts"
 import { commitAll, type EventSink, SinkClosed } from "../../../internal/sink.ts"
 import type { Envelope } from "../../Envelope.ts"
 import type { Deduplicate } from "./deduplication.ts"
+import type { ToWritten } from "./eventIds.ts"
 import { type Refused, refuseBy, type Reply } from "./refusal.ts"
 import type { Genuine } from "./verification.ts"
 
 /** Makes the function that commits events in order, and answers how many were duplicates. */
 export const makeCommitEvents =
-  <A, E>(sink: EventSink<A, E>, deduplicate: Deduplicate, timeout: Duration.Duration, refusal?: (error: E) => Reply) =>
+  <A, B, E>(
+    sink: EventSink<B, E>,
+    toWritten: ToWritten<A, B>,
+    deduplicate: Deduplicate,
+    timeout: Duration.Duration,
+    refusal?: (error: E) => Reply
+  ) =>
   (envelope: Envelope<A>, events: ReadonlyArray<A>, genuine: Genuine | undefined) => {
-    const committing = deduplicate(envelope, events, genuine, (events, committed) =>
+    const write = (some: ReadonlyArray<B>, committed: (n: number) => void) =>
       sink.writeSome !== undefined
-        ? commitAll(sink.writeSome, events, committed)
-        : Effect.forEach(events, (event) => Effect.map(sink.write(event), () => committed(1)), { discard: true })
+        ? commitAll(sink.writeSome, some, committed)
+        : Effect.forEach(some, (one) => Effect.map(sink.write(one), () => committed(1)), { discard: true })
+    const committing = Effect.flatMap(toWritten(envelope, events, genuine), (written) =>
+      deduplicate(envelope, events, genuine, written, write)
     )
     return Effect.flatMap(exitWithin(committing, timeout), (exit): Effect.Effect<number, Refused> => {
       const refuse = (detail: string, reason: string, reply: Reply = { status: 503 }) =>

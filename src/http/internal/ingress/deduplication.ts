@@ -13,6 +13,7 @@ import * as Utf8 from "../../../internal/encoding/utf8.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { count } from "../../../internal/options.ts"
 import type { Envelope } from "../../Envelope.ts"
+import { idsOf } from "./eventIds.ts"
 import type { Genuine, Verification } from "./verification.ts"
 
 /**
@@ -120,20 +121,19 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
   // As many as there are senders: none can suppress or evict an id of another.
   const windows = new Map<string | undefined, ReturnType<typeof makeWindow>>()
 
-  return <A, E>(
-    { id, identity = id }: Envelope<A>,
+  /** `written` is what is written of each event. */
+  return <A, B, E>(
+    envelope: Envelope<A>,
     events: ReadonlyArray<A>,
     genuine: Genuine | undefined,
-    write: Write<A, E>
+    written: ReadonlyArray<B>,
+    write: Write<B, E>
   ): Effect.Effect<number, E> => {
-    // A signed request has one id, the same for the same events: the place of an event tells it from its siblings.
-    const idOf: ((event: A, place: number) => string) | undefined =
-      genuine === undefined ? identity : (_, place) => `${place} ${genuine.id}`
-    if (options === false || idOf === undefined) return Effect.as(write(events, constVoid), 0)
+    const ids = options === false ? undefined : idsOf(envelope, events, genuine)
+    if (ids === undefined) return Effect.as(write(written, constVoid), 0)
     const writeFresh = windows.get(genuine?.sender) ?? makeWindow()
     windows.set(genuine?.sender, writeFresh)
-    const keys = Effect.forEach(events, (event, place) => keyOf(idOf(event, place)))
-    return Effect.flatMap(keys, (keys) => writeFresh(keys, events, write))
+    return Effect.flatMap(Effect.forEach(ids, keyOf), (keys) => writeFresh(keys, written, write))
   }
 })
 

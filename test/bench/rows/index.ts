@@ -8,6 +8,7 @@ import { drainer } from "./drainer.ts"
 import { durable } from "./durable.ts"
 import { durableFanout } from "./durableFanout.ts"
 import { durableIdle } from "./durableIdle.ts"
+import { durableInsight } from "./durableInsight.ts"
 import { durablePostgres } from "./durablePostgres.ts"
 import { filter } from "./filter.ts"
 import { graph } from "./graph.ts"
@@ -40,7 +41,15 @@ const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
   closing,
   drainer
 }
-const files: typeof coreFiles = { ...coreFiles, http, durable, durableFanout, durableIdle, durablePostgres }
+const files: typeof coreFiles = {
+  ...coreFiles,
+  http,
+  durable,
+  durableFanout,
+  durableIdle,
+  durableInsight,
+  durablePostgres
+}
 
 /** The rows of what is neither HTTP nor durable. */
 export const core: ReadonlyArray<Row> = Object.values(coreFiles).flat()

@@ -82,7 +82,8 @@ export interface Options {
  * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
  *
  * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
- * `sweep`, as are retained events whose time is over, a thousand rows at a time. A subscription that starts with the oldest
+ * `sweep`, as are retained events, ids and outcomes whose time is over, a thousand rows at a time. What has a time of its own
+ * is put to its place by the first claim after it, a thousand deliveries at a time. A subscription that starts with the oldest
  * event is filled in one transaction.
  *
  * **Gotchas**

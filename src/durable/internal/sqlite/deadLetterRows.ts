@@ -30,10 +30,12 @@ export const listDeadLetters = (
 
 export const countDeadLetters = (sql: Sql, subscription: SubscriptionId, filter: DeadLetterFilter): number => {
   const { values, where } = selected(filter, subscription)
+  const { from = beforeAll.deadLetteredAt, topic } = filter
+  if (where === "" && filter.from === undefined)
+    return sql.row<[number]>("SELECT dead_letters FROM leases WHERE subscription = ?", subscription)?.[0] ?? 0
+  const events = topic === undefined ? "" : "JOIN events ON position = event"
   // A count always has a row.
-  if (where !== "" || filter.from !== undefined)
-    return sql.row<[number]>(`${count} ${where}`, subscription, filter.from ?? beforeAll.deadLetteredAt, ...values)![0]
-  return sql.row<[number]>("SELECT dead_letters FROM leases WHERE subscription = ?", subscription)?.[0] ?? 0
+  return sql.row<[number]>(`${count} ${events} ${matching} ${where}`, subscription, from, ...values)![0]
 }
 
 export const replayDeadLetters = (
@@ -101,8 +103,7 @@ const selected = ({ cause, position, reason, to, topic }: DeadLetterFilter, subs
   if (reason !== undefined) conditions.push(["reason = ?", reason])
   if (cause !== undefined) conditions.push(["instr(cause, ?) > 0", cause])
   if (to !== undefined) conditions.push(["dead_lettered_at < ?", to])
-  if (topic?.endsWith("/*"))
-    conditions.push(["substr(topic, 1, length(?)) = ?", topic.slice(0, -1), topic.slice(0, -1)])
+  if (topic?.endsWith("/*") === true) conditions.push(["instr(topic, ?) = 1", topic.slice(0, -1)])
   else if (topic !== undefined && topic !== "*") conditions.push(["topic = nullif(?, '')", topic])
   return {
     where: conditions.map(([condition]) => `AND ${condition}`).join(" "),
@@ -116,9 +117,8 @@ const page = `SELECT ${positionOf}, payload, topic, content_type, trace, written
   FROM leases l JOIN dead_letters d ON d.subscription = l.subscription JOIN events e ON e.position = event
   WHERE l.subscription = ? AND (dead_lettered_at, d.id) > (?, ${rowAt("?")})`
 const inOrder = "ORDER BY dead_lettered_at, d.id LIMIT +?"
-const count = `SELECT count(*)
-  FROM leases l JOIN dead_letters d ON d.subscription = l.subscription JOIN events e ON e.position = event
-  WHERE l.subscription = ? AND dead_lettered_at >= ?`
+const count = "SELECT count(*) FROM leases l JOIN dead_letters d ON d.subscription = l.subscription"
+const matching = "WHERE l.subscription = ? AND dead_lettered_at >= ?"
 const byId = `id = ${rowAt("?")}`
 const remove = `DELETE FROM dead_letters WHERE ${byId} RETURNING event, attempts`
 const insertAgain = `INSERT INTO deliveries (id, event, attempts) VALUES (${rowAt("?")}, ?, ?)`

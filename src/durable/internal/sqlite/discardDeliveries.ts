@@ -46,7 +46,7 @@ const firstOf = [
   ["scheduled", "SELECT id FROM scheduled WHERE subscription = ? ORDER BY due_at, id LIMIT +?"]
 ] as const
 const sumOf = (table: (typeof firstOf)[number][0], those: string) =>
-  `SELECT count(*), total(length(${table === "deliveries" ? "ifnull(d.payload, e.payload)" : "payload"}))
+  `SELECT count(*), total(${table === "deliveries" ? "ifnull(length(d.payload), length(e.payload))" : "length(payload)"})
     FROM ${table} d LEFT JOIN events e ON e.position = event WHERE id IN (${those})`
 const setLaneDue = `UPDATE delayed SET due_at = ?
   WHERE id = (SELECT id FROM delayed WHERE subscription = ? ORDER BY lane, id LIMIT 1) AND due_at IS NULL`

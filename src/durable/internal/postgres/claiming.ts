@@ -40,14 +40,13 @@ const isOver = `(gone OR expires_at <= ${now} OR renewed_at - ${now} > expires_a
  *
  * **Why what is scheduled comes once.** A claim moves rows whose time has come, at positions after all others, and
  * touches their leases as an arrival does. What another claim has locked it passes over, and says to claim again soon. Each
- * answer has the next of the times, whosever it is, and a writer notifies: so all processes claim when it has come. A move that
- * is not on disk yet is undone by a crash, as a whole, unless something that was moved has been settled since. Most claims
- * have nothing to move, and their text only looks for the first of the times.
+ * answer has the next of the times, whosever it is, and a writer notifies: so all processes claim when it has come. Most
+ * claims have nothing to move, and their text only looks for the first of the times.
  *
  * **Locks.** Leases are locked in the order of their subscriptions, and then those that are free, which wait for none. An
  * owner that is found to be over while its own claim runs may acquire all the same: claims free the leases of owners that
- * are gone for as long as their rows are there. What acquires nothing need not be on disk: after a crash its arrivals are
- * there again.
+ * are gone for as long as their rows are there. What acquires and moves nothing need not be on disk: after a crash its
+ * arrivals are there again. Positions are to be on disk before they are given out, so that none comes a second time.
  */
 const claimStatements = (parts: Parts) => {
   const { arrivals, delayed, deliveries, leases, notify, own, owners, positions, scheduled } = parts
@@ -217,7 +216,8 @@ SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   EXISTS (SELECT FROM ${owners} WHERE id <> $1::int AND locked AND NOT gone) AS others,
   CASE
     WHEN EXISTS (SELECT FROM changed WHERE orphan AND NOT acquired) THEN ${notify}
-    WHEN NOT EXISTS (SELECT FROM changed WHERE acquired) THEN set_config('synchronous_commit', 'off', true)
+    WHEN NOT EXISTS (SELECT FROM changed WHERE acquired)${brings ? " AND NOT EXISTS (SELECT FROM brought)" : ""}
+    THEN set_config('synchronous_commit', 'off', true)
   END AS done
 FROM (SELECT) AS one
 LEFT JOIN (

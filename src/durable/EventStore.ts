@@ -14,19 +14,17 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { EventStoreError } from "./internal/port/error.ts"
+import type { EventKey, EventStatus, Overview } from "./internal/port/insight.ts"
 import type {
   Bounds,
   Claims,
   DeadLetterFilter,
   Definition,
-  EventKey,
-  EventStatus,
   Figures,
   Keeping,
   Lease,
   Limits,
   NewEvent,
-  Overview,
   Owner,
   Page,
   Position,
@@ -42,6 +40,7 @@ import type {
 } from "./internal/port/records.ts"
 
 export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
+export type { DeliveryState, DeliveryStatus, EventKey, EventStatus, Overview, Wait } from "./internal/port/insight.ts"
 export type {
   Attempt,
   Bounds,
@@ -51,17 +50,12 @@ export type {
   DeadLetterReason,
   Definition,
   Delivery,
-  DeliveryState,
-  DeliveryStatus,
-  EventKey,
-  EventStatus,
   Figures,
   Keeping,
   Lease,
   Limits,
   Millis,
   NewEvent,
-  Overview,
   Owner,
   Page,
   Position,
@@ -73,7 +67,6 @@ export type {
   Subscription,
   SubscriptionId,
   Taken,
-  Wait,
   Wanted,
   Which
 } from "./internal/port/records.ts"
@@ -126,7 +119,7 @@ export interface Operations {
   /** What has become of an event; nothing where nothing is kept of it. */
   readonly status: (exchange: string, event: EventKey) => Effect.Effect<EventStatus | undefined, EventStoreError>
   /**
-   * Deletes pending deliveries of a subscription for good, `limit` of them at most, and ends its wait: first those in its order,
+   * Deletes pending deliveries of a subscription for good, `limit` of them at most, and ends its wait if there were any: first those in its order,
    * then those that are set aside, then those whose time is to come. What a process has taken already it may deliver still.
    * Answers how many were deleted.
    */

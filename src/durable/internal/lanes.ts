@@ -4,7 +4,7 @@
  * keys that share one are in order with each other too.
  */
 import * as Hash from "effect/Hash"
-import type { Claimed, Delivery, Position, Settled } from "../EventStore.ts"
+import type { Claimed, Delivery, Position, Settled } from "./port/records.ts"
 import type { Row } from "./rows.ts"
 
 export interface Lanes<in A> {

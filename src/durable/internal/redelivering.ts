@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
 import { loggable } from "../../internal/report.ts"
-import type { Claimed, Position, Settlement } from "../EventStore.ts"
+import type { Claimed, Position, Settlement } from "./port/records.ts"
 import type { Next, Redelivery } from "../Redelivery.ts"
 import type { Row } from "./rows.ts"
 

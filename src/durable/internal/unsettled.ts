@@ -1,7 +1,7 @@
 /** What is to be settled of a subscription, and the drainers that wait until the store knows of it. */
 import type * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import type { Attempt, Position, Settled, Settlement } from "../EventStore.ts"
+import type { Attempt, Position, Settled, Settlement } from "./port/records.ts"
 
 export interface Unsettled {
   readonly add: (settled: Settled) => void

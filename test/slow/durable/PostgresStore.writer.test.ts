@@ -1,6 +1,6 @@
 /** The first writes of a queue that was not defined before, in transactions of the application. */
 import { assert, it } from "@effect/vitest"
-import { Array, Deferred, Effect, Fiber, Schema } from "effect"
+import { Array, Deferred, Duration, Effect, Fiber, Schema } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, EventStore } from "effect-events/durable"
 import { describePostgres, openStore, type Process } from "../../durable/support/postgres.ts"
@@ -39,6 +39,34 @@ describePostgres("the first write of a queue in a transaction", (server) => {
         yield* Effect.timeout(sql.withTransaction(sink.write(2)), "5 seconds")
         assert.strictEqual(yield* pendingOf(store, name), 2)
       }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.live("its window of deduplication is part of the transaction, and holds within it", () =>
+    Effect.gen(function* () {
+      const { sql, store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+      const joining: EventStore.Operations = {
+        ...undefinedBy(store),
+        open: (exchange, keeping, options) =>
+          options?.joins === true ? store.open(exchange, keeping, options) : Effect.never
+      }
+      const writer = yield* DurableQueue.writer({
+        name: "once",
+        schema: Schema.Int,
+        id: String,
+        deduplication: "1 hour"
+      }).pipe(Effect.provideService(EventStore.EventStore, joining))
+      const twice = Effect.andThen(writer.send(1), writer.send(1))
+      const inTransaction = (effect: Effect.Effect<unknown, unknown>) =>
+        Effect.timeout(sql.withTransaction(Effect.andThen(sql`SELECT 1`, effect)), "5 seconds")
+      yield* Effect.flip(inTransaction(Effect.andThen(twice, Effect.fail("no"))))
+      assert.deepInclude(yield* inTransaction(twice), { isDuplicate: true })
+      assert.deepInclude(yield* inTransaction(writer.send(1)), { isDuplicate: true })
+      assert.strictEqual(yield* pendingOf(store, "once"), 1)
+      // With outcomes, too, which have more to set.
+      yield* inTransaction(store.open("once", { outcomes: Duration.hours(1) }, { joins: true }))
+      yield* inTransaction(store.open("once", { outcomes: Duration.hours(1) }, { joins: true }))
+      assert.deepInclude(yield* inTransaction(writer.send(1)), { isDuplicate: true })
     }).pipe(Effect.scoped, quiet)
   )
 

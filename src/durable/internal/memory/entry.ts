@@ -220,7 +220,8 @@ export const overview = (entry: Entry, owner: string | undefined, now: Millis): 
   const aside = [...lanes.values()].flatMap(({ first }) => first ?? [])
   const [first] = aside.toSorted((one, other) => one.position - other.position)
   const written = [ordered.first, first].flatMap((row) => row?.event.writtenAt ?? [])
-  const due = [...dueTimes(entry), ...scheduled.slice(0, 1).map(({ dueAt }) => dueAt)].filter((at) => at > now)
+  const later = scheduled.find(({ dueAt }) => dueAt > now)
+  const due = [...dueTimes(entry), ...(later === undefined ? [] : [later.dueAt])].filter((at) => at > now)
   return {
     ...subscription,
     pending,

@@ -219,7 +219,7 @@ export const operations = (memory: Memory): Operations => {
         const { ids } = exchangeOf(exchange)
         const found = typeof event === "number" ? undefined : ids.get(keyOf(event.tenant ?? "", event.id))
         const position = typeof event === "number" ? event : found && found.expiresAt > now ? found.position : undefined
-        return position === undefined ? undefined : statusOf(find({ exchange }), position)
+        return position === undefined ? undefined : statusOf(find({ exchange }), position, now)
       }),
 
     discard: (subscription, limit) =>

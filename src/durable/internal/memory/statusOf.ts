@@ -1,10 +1,10 @@
 /** What has become of an event, as the subscriptions of its exchange have it. */
-import type { DeliveryState, EventStatus, Position } from "../../EventStore.ts"
+import type { DeliveryState, EventStatus, Millis, Position } from "../../EventStore.ts"
 import type { Event } from "./chain.ts"
 import { type Entry, isMatch } from "./entry.ts"
 
-export const statusOf = (entries: ReadonlyArray<Entry>, position: Position): EventStatus | undefined => {
-  const found = entries.map((entry) => ({ entry, known: stateOf(entry, position) }))
+export const statusOf = (entries: ReadonlyArray<Entry>, position: Position, now: Millis): EventStatus | undefined => {
+  const found = entries.map((entry) => ({ entry, known: stateOf(entry, position, now) }))
   const [first] = found.flatMap(({ entry, known }) => (known === undefined ? [] : [{ entry, of: known.of }]))
   if (first === undefined) return undefined
   const { topic, writtenAt } = first.of
@@ -27,7 +27,7 @@ interface Known {
   readonly of: Pick<Event, "topic" | "writtenAt">
 }
 
-const stateOf = (entry: Entry, of: Position): Known | undefined => {
+const stateOf = (entry: Entry, of: Position, now: Millis): Known | undefined => {
   const { deadLetters, lanes, ordered, outcomes, scheduled, wait } = entry
   for (const chain of [ordered, ...lanes.values()]) {
     for (const row of chain.rows.values()) {
@@ -35,11 +35,15 @@ const stateOf = (entry: Entry, of: Position): Known | undefined => {
       const failed = row.attempts + (wait?.position === row.position ? wait.attempts : 0)
       const own = chain !== ordered && chain.first === row && chain.due > 0 ? chain.due : undefined
       const nextAt = Math.max(own ?? 0, wait?.until ?? 0)
-      return { state: { _tag: "Pending", failed, nextAt: nextAt === 0 ? undefined : nextAt }, of: row.event }
+      return { state: { _tag: "Pending", failed, nextAt: nextAt > now ? nextAt : undefined }, of: row.event }
     }
   }
   const later = scheduled.find(({ row }) => row.of === of)
-  if (later !== undefined) return { state: { _tag: "Pending", failed: 0, nextAt: later.dueAt }, of: later.row.event }
+  if (later !== undefined)
+    return {
+      state: { _tag: "Pending", failed: 0, nextAt: later.dueAt > now ? later.dueAt : undefined },
+      of: later.row.event
+    }
   const dead = deadLetters.find((one) => one.of === of)?.letter
   if (dead !== undefined) {
     const { attempts: failed, cause, deadLetteredAt: at, reason } = dead

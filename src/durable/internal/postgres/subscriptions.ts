@@ -31,14 +31,22 @@ const subscriptionStatements = (parts: Parts) => {
   WHERE delivery.subscription = wanted.id ORDER BY delivery.position ${order} LIMIT 1
 )`
 
-  return {
-    /** Answers for how long outcomes were kept before; a time that is NULL stays as it is. */
-    open: `WITH ${own}
+  const opening = (settings: string) => `WITH ${settings}
 INSERT INTO ${exchanges} AS exchange (name, retention, deduplication)
 SELECT $1, coalesce($2::bigint, 0), coalesce($3::bigint, 0) WHERE ${set}
 ON CONFLICT (name) DO UPDATE SET
   retention = coalesce($2::bigint, exchange.retention), deduplication = coalesce($3::bigint, exchange.deduplication)
-RETURNING outcomes`,
+RETURNING outcomes`
+
+  return {
+    /** Answers for how long outcomes were kept before; a time that is NULL stays as it is. */
+    open: opening(own),
+    openJoined: opening(joined),
+
+    /** Whether an exchange keeps all of that for as long already. */
+    isOpen: `SELECT outcomes FROM ${exchanges}
+WHERE name = $1 AND retention = coalesce($2::bigint, retention) AND deduplication = coalesce($3::bigint, deduplication)
+AND outcomes = coalesce($4::bigint, outcomes)`,
 
     /** Under the lock of the exchange, and so with the leases of all that were defined before. */
     keep: `WITH ${joined},
@@ -178,6 +186,10 @@ WHERE EXISTS (SELECT FROM ${leases} WHERE subscription = wanted.id)`
   }
 }
 
+interface OpenedRow {
+  readonly outcomes: Numeric
+}
+
 interface CountRow {
   readonly rows: Numeric
 }
@@ -203,14 +215,27 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
     run.client.unsafe<Row>(text, params).unprepared
 
-  const open: Operations["open"] = Effect.fnUntraced(function* (exchange, keeping = {}) {
+  const open: Operations["open"] = Effect.fnUntraced(function* (exchange, keeping = {}, options) {
     const of = (time: Duration.Duration | undefined) => (time === undefined ? null : milliseconds(time))
     const outcomes = of(keeping.outcomes)
     const times = [exchange, of(keeping.retention), of(keeping.deduplication)]
-    const [row] = yield* run.write<{ readonly outcomes: Numeric }>("open", text.open, times)
-    if (outcomes === null || outcomes === Number(row?.outcomes)) return
     const locked = statement(text.lockExisting, [exchange])
-    yield* run.transaction("open", Effect.andThen(locked, statement(text.keep, [exchange, outcomes])))
+    const keep = (before: Numeric | undefined) =>
+      outcomes === null || outcomes === Number(before)
+        ? undefined
+        : Effect.andThen(locked, statement(text.keep, [exchange, outcomes]))
+    if (options?.joins === true && (yield* run.inTransaction)) {
+      // The lock of the exchange lasts as long as the caller's transaction: it is not taken for what is so already.
+      const steps = Effect.gen(function* () {
+        if ((yield* statement(text.isOpen, [...times, outcomes])).length > 0) return
+        const [row] = yield* statement<OpenedRow>(text.openJoined, times)
+        yield* keep(row?.outcomes) ?? Effect.void
+      })
+      return yield* run.bounded("open", steps, false)
+    }
+    const [row] = yield* run.write<OpenedRow>("open", text.open, times)
+    const kept = keep(row?.outcomes)
+    if (kept !== undefined) yield* run.transaction("open", kept)
   })
 
   const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions, options) {

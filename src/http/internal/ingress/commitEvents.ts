@@ -10,7 +10,7 @@ import { within } from "../../../internal/deadline.ts"
 import { commitAll, type EventSink, SinkClosed } from "../../../internal/sink.ts"
 import type { Envelope } from "../../Envelope.ts"
 import type { Deduplicate } from "./deduplication.ts"
-import type { ToWritten } from "./eventIds.ts"
+import { idsOf, type ToWritten } from "./eventIds.ts"
 import { type Refused, refuseBy, type Reply } from "./refusal.ts"
 import type { Genuine } from "./verification.ts"
 
@@ -28,8 +28,9 @@ export const makeCommitEvents =
       sink.writeSome !== undefined
         ? commitAll(sink.writeSome, some, committed)
         : Effect.forEach(some, (one) => Effect.map(sink.write(one), () => committed(1)), { discard: true })
-    const committing = Effect.flatMap(toWritten(envelope, events, genuine), (written) =>
-      deduplicate(envelope, events, genuine, written, write)
+    const ids = idsOf(envelope, events, genuine)
+    const committing = Effect.flatMap(toWritten(events, ids, genuine?.sender), (written) =>
+      deduplicate(ids, genuine?.sender, written, write)
     )
     return Effect.flatMap(exitWithin(committing, timeout), (exit): Effect.Effect<number, Refused> => {
       const refuse = (detail: string, reason: string, reply: Reply = { status: 503 }) =>

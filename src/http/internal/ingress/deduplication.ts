@@ -12,9 +12,7 @@ import * as Latch from "effect/Latch"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { count } from "../../../internal/options.ts"
-import type { Envelope } from "../../Envelope.ts"
-import { idsOf } from "./eventIds.ts"
-import type { Genuine, Verification } from "./verification.ts"
+import type { Verification } from "./verification.ts"
 
 /**
  * For how long, and for how many, ids are kept: a duplicate is answered with 202 and not written again.
@@ -121,19 +119,17 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
   // As many as there are senders: none can suppress or evict an id of another.
   const windows = new Map<string | undefined, ReturnType<typeof makeWindow>>()
 
-  /** `written` is what is written of each event. */
-  return <A, B, E>(
-    envelope: Envelope<A>,
+  /** `ids` are those of the events, if they have any, and known for their sender alone. */
+  return <A, E>(
+    ids: ReadonlyArray<string> | undefined,
+    sender: string | undefined,
     events: ReadonlyArray<A>,
-    genuine: Genuine | undefined,
-    written: ReadonlyArray<B>,
-    write: Write<B, E>
+    write: Write<A, E>
   ): Effect.Effect<number, E> => {
-    const ids = options === false ? undefined : idsOf(envelope, events, genuine)
-    if (ids === undefined) return Effect.as(write(written, constVoid), 0)
-    const writeFresh = windows.get(genuine?.sender) ?? makeWindow()
-    windows.set(genuine?.sender, writeFresh)
-    return Effect.flatMap(Effect.forEach(ids, keyOf), (keys) => writeFresh(keys, written, write))
+    if (options === false || ids === undefined) return Effect.as(write(events, constVoid), 0)
+    const writeFresh = windows.get(sender) ?? makeWindow()
+    windows.set(sender, writeFresh)
+    return Effect.flatMap(Effect.forEach(ids, keyOf), (keys) => writeFresh(keys, events, write))
   }
 })
 

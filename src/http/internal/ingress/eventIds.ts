@@ -18,17 +18,14 @@ export const idsOf = <A>(
   return identity === undefined ? undefined : events.map((event) => identity(event))
 }
 
-/** What is written of the events of a request: as many, in their order. */
+/** What is written of events with these ids, if they have any, of a sender: as many, in their order. */
 export type ToWritten<A, B> = (
-  envelope: Envelope<A>,
   events: ReadonlyArray<A>,
-  genuine: Genuine | undefined
+  ids: ReadonlyArray<string> | undefined,
+  sender: string | undefined
 ) => Effect.Effect<ReadonlyArray<B>>
 
-export const asTheyAre =
-  <A>(): ToWritten<A, A> =>
-  (_, events) =>
-    Effect.succeed(events)
+export const asTheyAre = <A>(): ToWritten<A, A> => Effect.succeed
 
 /** A longer id is stamped as its digest: senders choose the length of ids, and a store keeps them. */
 const maxIdLength = 256
@@ -40,17 +37,16 @@ export const stampedBy = <A>(): Effect.Effect<ToWritten<A, Stamped<A>>> =>
       id.length <= maxIdLength
         ? Effect.succeed(id)
         : Effect.map(digestHex(Digest.sha256, Utf8.encode(JSON.stringify(id))), (digest) => `sha256:${digest}`)
-    return (envelope, events, genuine) =>
+    return (events, ids, sender) =>
       Effect.withFiber((fiber) => {
         const { span } = fiber.cache
         const time = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
         const trace = span && { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }
-        const sender = genuine?.sender === undefined ? "" : `${encodeURIComponent(genuine.sender)}/`
-        const ids = idsOf(envelope, events, genuine)
+        const prefix = sender === undefined ? "" : `${encodeURIComponent(sender)}/`
         return Effect.forEach(events, (event, place) => {
           const id = ids?.[place]
           const found = id === undefined ? Effect.sync(() => globalThis.crypto.randomUUID()) : bounded(id)
-          return Effect.map(found, (id) => ({ id: `${sender}${id}`, time, trace, event }))
+          return Effect.map(found, (id) => ({ id: `${prefix}${id}`, time, trace, event }))
         })
       })
   })

@@ -18,13 +18,21 @@ import { resolve } from "node:path"
 import { withoutConstruction } from "../internal/context.ts"
 import { type Database, makeDatabase } from "./internal/sqlite/database.ts"
 import { claimLeases, type MadeClaim, nothingSeen, type Seen } from "./internal/sqlite/claimLeases.ts"
-import { listDeadLetters, purgeDeadLetters, replayDeadLetters } from "./internal/sqlite/deadLetterRows.ts"
+import {
+  countDeadLetters,
+  listDeadLetters,
+  purgeDeadLetters,
+  replayDeadLetters
+} from "./internal/sqlite/deadLetterRows.ts"
+import { discardDeliveries } from "./internal/sqlite/discardDeliveries.ts"
 import { boundsOf, figuresOf, releaseLeases, renewOwner } from "./internal/sqlite/leaseRows.ts"
+import { overviewOf } from "./internal/sqlite/overviewRows.ts"
 import { makeOwnerLocks, type OwnerLocks } from "./internal/sqlite/ownerLocks.ts"
 import { after, type Sql } from "./internal/sqlite/prepared.ts"
 import { publishEvents } from "./internal/sqlite/publishEvents.ts"
 import { sweep } from "./internal/sqlite/removeRows.ts"
 import { settleDeliveries } from "./internal/sqlite/settleDeliveries.ts"
+import { eventStatus } from "./internal/sqlite/statusRows.ts"
 import {
   defineSubscriptions,
   dropSubscriptions,
@@ -74,7 +82,8 @@ export interface Options {
  * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
  *
  * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
- * `sweep`, as are retained events whose time is over, a thousand rows at a time. A subscription that starts with the oldest
+ * `sweep`, as are retained events, ids and outcomes whose time is over, a thousand rows at a time. What has a time of its own
+ * is put to its place by the first claim after it, a thousand deliveries at a time. A subscription that starts with the oldest
  * event is filled in one transaction.
  *
  * **Gotchas**
@@ -217,8 +226,15 @@ const make = (
   const polling = Effect.forever(Effect.andThen(Effect.sleep(pollInterval), poll))
 
   return {
-    open: (exchange, { retention = Duration.zero } = {}) =>
-      Effect.asVoid(write("open", (sql) => openExchange(sql, exchange, after(0, Duration.toMillis(retention))))),
+    open: (exchange, { deduplication, outcomes, retention } = {}) => {
+      const millis = (time: Duration.Duration | undefined) => time && after(0, Duration.toMillis(time))
+      const keeping = {
+        retention: millis(retention),
+        deduplication: millis(deduplication),
+        outcomes: millis(outcomes)
+      }
+      return Effect.asVoid(write("open", (sql) => openExchange(sql, exchange, keeping)))
+    },
     define: (exchange, definitions) =>
       change("define", (sql, now) => defineSubscriptions(sql, exchange, definitions, now)),
     publish: (exchange, events, limits) =>
@@ -227,8 +243,18 @@ const make = (
     setState: (which, state, reason) => change("setState", (sql, now) => setState(sql, which, state, reason, now)),
     drop: (which) => change("drop", (sql) => dropSubscriptions(sql, which)),
     list: (which) => read("list", (sql) => listSubscriptions(sql, which)),
+    overview: (which) => read("read the overview", (sql, now) => overviewOf(sql, which, now)),
+    status: (exchange, event) => read("read the status", (sql, now) => eventStatus(sql, exchange, event, now)),
+    discard: (subscription, limit) =>
+      change(
+        "discard",
+        (sql, now) => discardDeliveries(sql, subscription, limit, now),
+        false,
+        (count) => count > 0
+      ),
     figures: (subscription) => read("read figures", (sql) => figuresOf(sql, subscription)),
-    bounds: (subscriptions) => read("read bounds", (sql) => subscriptions.flatMap((one) => boundsOf(sql, one))),
+    bounds: (subscriptions) =>
+      read("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
     renew: (owner, ttl) =>
       write("renew", (sql, now) => renewOwner(sql, owner, locks.own(), Duration.toMillis(ttl), now)),
     claim: (owner, subscriptions, limit) => {
@@ -240,7 +266,10 @@ const make = (
         // One that may write is always made.
         if (made === undefined)
           return Effect.map(
-            write("claim", work(true), (made) => claimed(owner, made!)),
+            write("claim", work(true), (made) => {
+              claimed(owner, made!)
+              if (made!.hasBrought) notify()
+            }),
             (made) => made!.claims
           )
         claimed(owner, made)
@@ -261,10 +290,13 @@ const make = (
       if (leases === "all") seenBy.delete(owner.id)
       return Effect.asVoid(change("release", (sql, now) => releaseLeases(sql, owner, leases, now)))
     },
+    countDeadLetters: (subscription, filter) =>
+      read("count dead letters", (sql) => countDeadLetters(sql, subscription, filter)),
     deadLetters: (subscription, page) => read("read dead letters", (sql) => listDeadLetters(sql, subscription, page)),
     replay: (subscription, positions) =>
       change("replay", (sql, now) => replayDeadLetters(sql, subscription, positions, now)),
-    purge: (subscription, positions) => write("purge", (sql) => purgeDeadLetters(sql, subscription, positions)),
+    purge: (subscription, positions) =>
+      write("purge", (sql, now) => purgeDeadLetters(sql, subscription, positions, now)),
     sweep: write("sweep", sweep),
     changes: Stream.callback(
       (listener: Listener) =>

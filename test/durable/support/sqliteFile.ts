@@ -27,7 +27,7 @@ export const beside = (filename: string) =>
     Effect.sync(() => new DatabaseSync(filename)),
     (db) => Effect.sync(() => db.close())
   )
-const tables = ["events", "uses", "deliveries", "delayed", "dead_letters", "dropped"]
+const tables = "events uses deliveries scheduled delayed dead_letters dropped ids outcomes attempts".split(" ")
 /** How many rows there are in each table that has some. */
 export const rowsOf = (db: DatabaseSync): Readonly<Record<string, number>> =>
   Object.fromEntries(

@@ -1,7 +1,8 @@
 /** A claim within one transaction: what is free and due is acquired, and what is new for leases that are held is reported. */
 import type { Claimed, Claims, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { freeOwner } from "./leaseRows.ts"
-import type { Sql } from "./prepared.ts"
+import { atMost, type Sql } from "./prepared.ts"
+import { bringDue, nextScheduled } from "./scheduledRows.ts"
 import { positionOf } from "./sqliteSchema.ts"
 
 /**
@@ -22,6 +23,8 @@ export interface MadeClaim {
   readonly wakes: ReadonlyArray<readonly [SubscriptionId, number]>
   /** The locks of owners that are gone. */
   readonly freed: ReadonlyArray<string>
+  /** Whether deliveries have come due, be it for another owner. */
+  readonly hasBrought: boolean
 }
 
 /** What a process knows beside its database. */
@@ -35,6 +38,8 @@ export interface Known {
 const maxPassed = 64
 /** Up to this many subscriptions are searched one by one, and not among all that are due. */
 const few = 16
+/** As many lanes are in the answer to a claim. */
+const mostLanes = 65_536
 
 /** Answers nothing when something has to be written for it, unless it may. */
 export const claimLeases = (
@@ -53,6 +58,13 @@ export const claimLeases = (
   const gone = others.filter(isGone)
   if (gone.length > 0 && !mayWrite) return undefined
   for (const [id] of gone) freeOwner(sql, id, now)
+  let scheduled = nextScheduled(sql)
+  const hasBrought = scheduled <= now
+  if (hasBrought) {
+    if (!mayWrite) return undefined
+    bringDue(sql, now)
+    scheduled = nextScheduled(sql)
+  }
 
   const given = new Set(subscriptions)
   const free = dueAmongFree(sql, given, limit, now)
@@ -68,7 +80,8 @@ export const claimLeases = (
   const own = new Set(acquired.map(({ subscription }) => subscription))
   const woken = held.wakes.flatMap(([one]) => (own.has(one) ? [] : one))
   const expiries = others.flatMap((one) => (!isGone(one) && hasSome(sql, one, given) ? one[3] : []))
-  const next = Math.min(free.next, held.next, ...expiries)
+  // What is due and left to the next claim is due at once.
+  const next = Math.min(free.next, held.next, Math.max(scheduled, now), ...expiries)
   return {
     claims: {
       acquired,
@@ -78,7 +91,8 @@ export const claimLeases = (
     },
     at: now,
     wakes: held.wakes,
-    freed: gone.flatMap(([, lock]) => (lock !== null && unlocked.has(lock) ? lock : []))
+    freed: gone.flatMap(([, lock]) => (lock !== null && unlocked.has(lock) ? lock : [])),
+    hasBrought
   }
 }
 
@@ -125,7 +139,7 @@ const acquire = (sql: Sql, owner: Owner, subscription: SubscriptionId): Claimed 
   // It is free, and no other transaction writes.
   const [epoch, attempts, firstFailedAt] = sql.row<AcquiredRow>(acquireOne, owner.id, subscription)!
   const lanes = sql
-    .rows<[lane: number, first: Position]>(lanesOf, subscription)
+    .rows<[lane: number, first: Position]>(lanesOf, subscription, subscription, atMost(mostLanes), subscription)
     .map(([lane, first]) => ({ lane, first }))
   return { subscription, epoch, attempts, firstFailedAt: firstFailedAt ?? undefined, lanes }
 }
@@ -162,7 +176,13 @@ const heldBy = "SELECT subscription FROM leases WHERE owner = ? AND active = 1"
 const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1 WHERE subscription = ?
   RETURNING epoch, attempts, first_failed_at`
 const notActive = "SELECT subscription FROM leases WHERE owner = ? AND active = 0"
-const lanesOf = `SELECT lane, ${positionOf} FROM delayed WHERE subscription = ? AND due_at IS NOT NULL`
+// From each lane to the next, however many deliveries it has and however many lanes follow.
+const lanesOf = `WITH RECURSIVE lanes (lane) AS (
+    SELECT min(lane) FROM delayed WHERE subscription = ? UNION ALL
+    SELECT (SELECT min(d.lane) FROM delayed d WHERE subscription = ? AND d.lane > lanes.lane) FROM lanes
+    WHERE lane IS NOT NULL LIMIT +?
+  ) SELECT lane, (SELECT ${positionOf} FROM delayed d WHERE subscription = ? AND d.lane = lanes.lane ORDER BY id LIMIT 1)
+  FROM lanes WHERE lane IS NOT NULL`
 const held = `SELECT subscription, wakes, due_at, wait_until,
     EXISTS (SELECT 1 FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ? AND d.due_at <= ?),
     (SELECT min(d.due_at) FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ?)

@@ -1,6 +1,15 @@
 /** The dead letters of a subscription within one transaction. */
-import type { DeadLetterReason, Millis, Page, Position, StoredDeadLetter, SubscriptionId } from "../../EventStore.ts"
-import { atMost, type Sql } from "./prepared.ts"
+import type {
+  DeadLetterFilter,
+  DeadLetterReason,
+  Millis,
+  Page,
+  Position,
+  StoredDeadLetter,
+  SubscriptionId
+} from "../../EventStore.ts"
+import { keepOutcomes } from "./outcomeRows.ts"
+import { atMost, type Sql, type Value } from "./prepared.ts"
 import { removeRows } from "./removeRows.ts"
 import { type EventColumns, eventOf } from "./takeDeliveries.ts"
 import { isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqliteSchema.ts"
@@ -8,12 +17,25 @@ import { isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqli
 export const listDeadLetters = (
   sql: Sql,
   subscription: SubscriptionId,
-  { after, limit }: Page
+  { after = beforeAll, limit, ...filter }: Page
 ): ReadonlyArray<StoredDeadLetter> => {
-  const { deadLetteredAt, position } = after ?? { deadLetteredAt: Number.MIN_SAFE_INTEGER, position: 0 }
+  const { values, where } = selected(filter, subscription)
+  // One bound of the index, and not two, of which SQLite might not use the narrower one.
+  const from = Math.max(filter.from ?? after.deadLetteredAt, after.deadLetteredAt)
+  const place = [from, subscription, from > after.deadLetteredAt ? 0 : after.position]
   return sql
-    .rows<Row>(page, subscription, deadLetteredAt, subscription, position, atMost(limit))
+    .rows<Row>(`${page} ${where} ${inOrder}`, subscription, ...place, ...values, atMost(limit))
     .map((row) => ({ ...eventOf(row), deadLetteredAt: row[6], reason: row[7], cause: row[8], attempts: row[9] }))
+}
+
+export const countDeadLetters = (sql: Sql, subscription: SubscriptionId, filter: DeadLetterFilter): number => {
+  const { values, where } = selected(filter, subscription)
+  const { from = beforeAll.deadLetteredAt, topic } = filter
+  if (where === "" && filter.from === undefined)
+    return sql.row<[number]>("SELECT dead_letters FROM leases WHERE subscription = ?", subscription)?.[0] ?? 0
+  const events = topic === undefined ? "" : "JOIN events ON position = event"
+  // A count always has a row.
+  return sql.row<[number]>(`${count} ${events} ${matching} ${where}`, subscription, from, ...values)![0]
 }
 
 export const replayDeadLetters = (
@@ -46,12 +68,20 @@ export const replayDeadLetters = (
 export const purgeDeadLetters = (
   sql: Sql,
   subscription: SubscriptionId,
-  positions: ReadonlyArray<Position>
+  positions: ReadonlyArray<Position>,
+  now: Millis
 ): number => {
-  if (sql.row(isThere, subscription) === undefined) return 0
-  const count = positions.filter(
-    (position) => isPosition(position) && removeRows(sql, "dead_letters", subscription, position, position) > 0
-  ).length
+  const lease = sql.row<[keeps: number | null]>(isThere, subscription)
+  if (lease === undefined) return 0
+  const [keeps] = lease
+  const count = positions.filter((position) => {
+    if (!isPosition(position)) return false
+    if (keeps !== null) {
+      const end = { subscription, exchange: keeps, state: "Purged", now } as const
+      keepOutcomes(sql, "dead_letters", byId, [subscription, position], end)
+    }
+    return removeRows(sql, "dead_letters", subscription, position, position) > 0
+  }).length
   sql.run("UPDATE leases SET dead_letters = dead_letters - ? WHERE subscription = ?", count, subscription)
   return count
 }
@@ -61,12 +91,36 @@ export const purgeDeadLetters = (
 // What a settlement has put there.
 type Row = readonly [...EventColumns, Millis, DeadLetterReason, cause: string, attempts: number]
 
+const beforeAll = { deadLetteredAt: Number.MIN_SAFE_INTEGER, position: 0 }
+
+/** The conditions of a filter but `from`. Text is compared as it is: no character of it is a pattern of SQL. */
+const selected = ({ cause, position, reason, to, topic }: DeadLetterFilter, subscription: SubscriptionId) => {
+  const conditions: Array<readonly [condition: string, ...values: ReadonlyArray<Value>]> = []
+  if (position !== undefined) {
+    const isOne = isPosition(position)
+    conditions.push(isOne ? [`d.id = ${rowAt("?")}`, subscription, position] : ["FALSE"])
+  }
+  if (reason !== undefined) conditions.push(["reason = ?", reason])
+  if (cause !== undefined) conditions.push(["instr(cause, ?) > 0", cause])
+  if (to !== undefined) conditions.push(["dead_lettered_at < ?", to])
+  if (topic?.endsWith("/*") === true) conditions.push(["instr(topic, ?) = 1", topic.slice(0, -1)])
+  else if (topic !== undefined && topic !== "*") conditions.push(["topic = nullif(?, '')", topic])
+  return {
+    where: conditions.map(([condition]) => `AND ${condition}`).join(" "),
+    values: conditions.flatMap(([, ...values]) => values)
+  }
+}
+
 /** One that was dropped has no dead letters, though they may not be removed yet. */
-const isThere = "SELECT 1 FROM leases WHERE subscription = ?"
+const isThere = "SELECT keeps FROM leases WHERE subscription = ?"
 const page = `SELECT ${positionOf}, payload, topic, content_type, trace, written_at, dead_lettered_at, reason, cause, d.attempts
   FROM leases l JOIN dead_letters d ON d.subscription = l.subscription JOIN events e ON e.position = event
-  WHERE l.subscription = ? AND (dead_lettered_at, d.id) > (?, ${rowAt("?")}) ORDER BY dead_lettered_at, d.id LIMIT +?`
-const remove = `DELETE FROM dead_letters WHERE id = ${rowAt("?")} RETURNING event, attempts`
+  WHERE l.subscription = ? AND (dead_lettered_at, d.id) > (?, ${rowAt("?")})`
+const inOrder = "ORDER BY dead_lettered_at, d.id LIMIT +?"
+const count = "SELECT count(*) FROM leases l JOIN dead_letters d ON d.subscription = l.subscription"
+const matching = "WHERE l.subscription = ? AND dead_lettered_at >= ?"
+const byId = `id = ${rowAt("?")}`
+const remove = `DELETE FROM dead_letters WHERE ${byId} RETURNING event, attempts`
 const insertAgain = `INSERT INTO deliveries (id, event, attempts) VALUES (${rowAt("?")}, ?, ?)`
 const arrived = `UPDATE leases SET pending = pending + ?, bytes = bytes + ?, dead_letters = dead_letters - ?,
   wakes = wakes + 1, due_at = iif(ifnull(due_at > max(?, wait_until), TRUE), max(?, wait_until), due_at)

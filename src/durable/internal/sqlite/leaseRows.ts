@@ -1,5 +1,5 @@
 /** Owners and their leases within one transaction. */
-import type { Bounds, Figures, Lease, Owner, Position, SubscriptionId } from "../../EventStore.ts"
+import type { Bounds, Figures, Lease, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { after, type Sql } from "./prepared.ts"
 import { maxPosition, ofSubscription, positionOf, rowAt } from "./sqliteSchema.ts"
 
@@ -40,10 +40,15 @@ export const figuresOf = (sql: Sql, subscription: SubscriptionId): Figures | und
   return { pending, bytes, deadLetters, owner: owner ?? undefined }
 }
 
-export const boundsOf = (sql: Sql, subscription: SubscriptionId): ReadonlyArray<Bounds> => {
-  if ((figuresOf(sql, subscription)?.pending ?? 0) === 0) return []
+export const boundsOf = (sql: Sql, subscription: SubscriptionId, now: Millis): ReadonlyArray<Bounds> => {
+  const [scheduledAt] = sql.row<[Millis | null]>(hasPending, subscription) ?? []
+  if (scheduledAt === undefined) return []
+  const isComing = scheduledAt !== null && scheduledAt <= now
   const found = ends.flatMap((end) => sql.row<[Position]>(end, subscription, subscription) ?? [])
-  return [{ subscription, first: Math.min(...found), last: Math.max(...found) }]
+  // One is enough, as all that are coming get positions after the last.
+  if (isComing) found.push(...(sql.row<[Position]>(firstComing, subscription) ?? []))
+  if (found.length === 0) return []
+  return [{ subscription, first: Math.min(...found), last: Math.max(...found), isComing }]
 }
 
 // internals
@@ -52,6 +57,8 @@ const extend = "UPDATE owners SET renewed_at = ?, expires_at = ? WHERE id = ?"
 const insertOwner = "INSERT INTO owners (name, lock, renewed_at, expires_at) VALUES (?, ?, ?, ?) RETURNING id"
 const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner
   WHERE subscription = ? AND subscription > 0`
+const hasPending = "SELECT scheduled_at FROM leases WHERE subscription = ? AND pending > 0"
+const firstComing = "SELECT event FROM scheduled WHERE subscription = ? ORDER BY due_at, id LIMIT 1"
 const ends = ["deliveries", "delayed"].flatMap((table) =>
   ["ASC", "DESC"].map(
     (order) => `SELECT ${positionOf} FROM ${table} WHERE ${ofSubscription} ORDER BY id ${order} LIMIT 1`
@@ -60,7 +67,7 @@ const ends = ["deliveries", "delayed"].flatMap((table) =>
 
 // What is in the order of a subscription is due when its wait is over, and where there is nothing that is never.
 const ofLease = ["0", String(maxPosition)].map((end) => rowAt(end, "leases.subscription")).join(" AND ")
-const free = `UPDATE leases SET owner = NULL,
-  due_at = max(wait_until, CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE id BETWEEN ${ofLease}) THEN ?
-    ELSE (SELECT max(?, min(d.due_at)) FROM delayed d WHERE d.subscription = leases.subscription AND d.due_at IS NOT NULL) END)
-  WHERE owner = ?`
+/** When the lease that is updated is due, if it is free. */
+export const dueWhenFree = `max(wait_until, CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE id BETWEEN ${ofLease}) THEN ?
+    ELSE (SELECT max(?, min(d.due_at)) FROM delayed d WHERE d.subscription = leases.subscription AND d.due_at IS NOT NULL) END)`
+const free = `UPDATE leases SET owner = NULL, due_at = ${dueWhenFree} WHERE owner = ?`

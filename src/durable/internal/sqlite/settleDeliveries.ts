@@ -1,6 +1,7 @@
 /** What became of the deliveries of a lease, within one transaction. */
 import * as Duration from "effect/Duration"
 import type { Owner, Position, Settled, Settlement } from "../../EventStore.ts"
+import { type Ended, keepAttempts, keepOutcomeOf, keepOutcomes } from "./outcomeRows.ts"
 import { after, type Sql } from "./prepared.ts"
 import { removeRows } from "./removeRows.ts"
 import { positionOf, rowAt, runs } from "./sqliteSchema.ts"
@@ -9,16 +10,11 @@ type Of<Tag extends Settled["_tag"]> = Extract<Settled, { readonly _tag: Tag }>
 
 /** Answers whether the lease was held. */
 export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement, now: number): boolean => {
-  const { lease, settled, wait } = settlement
+  const { attempts: made = [], lease, settled, wait } = settlement
   const { epoch, subscription } = lease
-  const found = sql.row<[dueAt: number | null, waitUntil: number, attempts: number]>(
-    held,
-    subscription,
-    epoch,
-    owner.id
-  )
+  const found = sql.row<HeldRow>(held, subscription, epoch, owner.id)
   if (found === undefined) return false
-  const [dueAt, waitUntil, failed] = found
+  const [dueAt, waitUntil, failed, keeps] = found
   let [rows, bytes, deadLetters] = [0, 0, 0]
   /** When something comes due that was not: at once, if that is not after `now`. */
   let comesDue = Number.POSITIVE_INFINITY
@@ -54,8 +50,10 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     if (event === undefined) return
     rows++
     bytes += sql.row<[number]>("SELECT length(payload) FROM events WHERE position = ?", event)?.[0] ?? 0
-    if (one._tag === "Acknowledged") sql.run("UPDATE uses SET count = count - 1 WHERE event = ?", event)
-    else {
+    if (one._tag === "Acknowledged") {
+      if (keeps !== null) keepOutcomeOf(sql, event, { subscription, exchange: keeps, state: endOf(one), now })
+      sql.run("UPDATE uses SET count = count - 1 WHERE event = ?", event)
+    } else {
       deadLetters++
       const { attempts, cause, reason } = one
       sql.run(insertDeadLetter, subscription, position, subscription, event, now, reason, cause, attempts)
@@ -75,8 +73,9 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     if (sql.row<[Position]>(firstOf, subscription, lane)?.[0] === position)
       setDue(lane, one._tag === "Again" ? after(now, Duration.toMillis(one.delay)) : now)
   }
-  const acknowledgeRun = (from: Position, to: Position): void => {
+  const acknowledgeRun = (from: Position, to: Position, state: Ended): void => {
     const range = [subscription, from, subscription, to] as const
+    if (keeps !== null) keepOutcomes(sql, "deliveries", run, range, { subscription, exchange: keeps, state, now })
     // A sum always has a row.
     const [count, inline, events] = sql.row<[number, number, number]>(sumOfRun, ...range)!
     rows += count
@@ -85,21 +84,27 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     else if (count > 0) sql.run(removeRun, ...range)
   }
 
+  if (keeps !== null && made.length > 0) keepAttempts(sql, subscription, keeps, made, now)
   const inOrder: Array<Position> = []
+  const dropped: Array<Position> = []
   for (const one of settled) {
     if (one._tag === "Again" || one._tag === "Aside") setAside(one)
     else if (one._tag === "DeadLettered" || one.lane !== undefined) end(one)
+    // They differ by their outcomes alone.
+    else if (keeps !== null && one.isDropped === true) dropped.push(one.position)
     else inOrder.push(one.position)
   }
-  for (const [from, to] of runs(inOrder)) acknowledgeRun(from, to)
+  for (const [from, to] of runs(inOrder)) acknowledgeRun(from, to, "Delivered")
+  for (const [from, to] of runs(dropped)) acknowledgeRun(from, to, "Dropped")
 
   let until = waitUntil
   if (wait !== undefined) {
-    const { attempts, delay } = wait
+    const { attempts, delay, position, reason } = wait
+    const why = attempts > 0 ? ([reason ?? null, position ?? null] as const) : [null, null]
     // The end of a wait, be it now, is an arrival of all that is stored.
     if (attempts > 0 || failed > 0) comesDue = now
     until = attempts > 0 ? after(now, Duration.toMillis(delay)) : 0
-    sql.run(setWait, attempts, attempts, now, now, until, subscription)
+    sql.run(setWait, attempts, attempts, now, now, until, ...why, subscription)
   }
   comesDue = Math.max(comesDue, until)
   const nextDue = until > now ? until : Math.min(dueAt ?? Number.POSITIVE_INFINITY, comesDue)
@@ -114,13 +119,16 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
 
 /** What has left its place. */
 type Left = readonly [event: Position, attempts: number]
+type HeldRow = readonly [dueAt: number | null, waitUntil: number, attempts: number, keeps: number | null]
 
-const held = "SELECT due_at, wait_until, attempts FROM leases WHERE subscription = ? AND epoch = ? AND owner = ?"
+const endOf = ({ isDropped }: Of<"Acknowledged">): Ended => (isDropped === true ? "Dropped" : "Delivered")
+
+const held = "SELECT due_at, wait_until, attempts, keeps FROM leases WHERE subscription = ? AND epoch = ? AND owner = ?"
 const countOut = `UPDATE leases SET pending = pending - ?, bytes = bytes - ?, dead_letters = dead_letters + ?,
   wakes = wakes + ? WHERE subscription = ?`
 const setWait = `UPDATE leases SET attempts = ?,
   first_failed_at = CASE ? WHEN 0 THEN NULL WHEN 1 THEN ? ELSE ifnull(first_failed_at, ?) END,
-  wait_until = ? WHERE subscription = ?`
+  wait_until = ?, wait_reason = ?, wait_position = ? WHERE subscription = ?`
 const run = `id BETWEEN ${rowAt("?")} AND ${rowAt("?")}`
 const sumOfRun = `SELECT count(*), total(length(payload)), count(event) FROM deliveries WHERE ${run}`
 const bytesOfRun = `SELECT total(length(payload)) FROM events WHERE position IN (SELECT event FROM deliveries WHERE ${run})`

@@ -20,6 +20,9 @@ export const positionOf = `id & ${maxPosition}`
 /** The rows of one subscription, which is given twice. */
 export const ofSubscription = `id BETWEEN ${rowAt("0")} AND ${rowAt(String(maxPosition))}`
 
+/** Whether a row has got a later position than its event: the condition of indexes, in the words of which it is to be asked. */
+export const isMoved = `event IS NOT NULL AND event <> (${positionOf})`
+
 /** Positions as runs of neighbours, without those that no delivery can have. */
 export const runs = (positions: ReadonlyArray<number>): ReadonlyArray<readonly [from: number, to: number]> => {
   const found: Array<[number, number]> = []
@@ -42,7 +45,11 @@ const applicationId = 0x45457653
 /** The steps from one version to the next. One that has been released is never changed. */
 const migrations: ReadonlyArray<string> = [
   `
-  CREATE TABLE exchanges (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, retention INTEGER NOT NULL) STRICT;
+  -- For how long an exchange keeps events, ids and outcomes.
+  CREATE TABLE exchanges (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, retention INTEGER NOT NULL DEFAULT 0,
+    deduplication INTEGER NOT NULL DEFAULT 0, outcomes INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
   -- The id of one that was dropped is never used again: its rows are removed later.
   CREATE TABLE subscriptions (
     id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < ${2 ** (63 - positionBits)}),
@@ -59,22 +66,25 @@ const migrations: ReadonlyArray<string> = [
     renewed_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
   ) STRICT;
   -- A subscription's hot row. Nothing of it is due before due_at, which may lie in the past when nothing is. The wakes of
-  -- row 0 are the last position: it is not in a table of its own, so that a publish changes a page less.
+  -- row 0 are the last position: it is not in a table of its own, so that a publish changes a page less. The first of what
+  -- is scheduled has the time scheduled_at. Outcomes are kept for the exchange keeps, if there is one.
   CREATE TABLE leases (
     subscription INTEGER PRIMARY KEY, active INTEGER NOT NULL DEFAULT 1, epoch INTEGER NOT NULL DEFAULT 0, owner INTEGER,
     due_at INTEGER, wakes INTEGER NOT NULL DEFAULT 0 CHECK (wakes <= ${maxPosition}),
     wait_until INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, first_failed_at INTEGER,
+    wait_reason TEXT, wait_position INTEGER, scheduled_at INTEGER, keeps INTEGER,
     pending INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, dead_letters INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   INSERT INTO leases (subscription) VALUES (0);
   CREATE INDEX leases_free ON leases (due_at) WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL;
   CREATE INDEX leases_held ON leases (owner, due_at) WHERE owner IS NOT NULL;
   CREATE INDEX leases_not_active ON leases (owner) WHERE active = 0;
+  CREATE INDEX leases_scheduled ON leases (scheduled_at) WHERE scheduled_at IS NOT NULL;
   CREATE TABLE events (
     position INTEGER PRIMARY KEY, topic TEXT NOT NULL, content_type TEXT, trace TEXT, written_at INTEGER NOT NULL,
     payload BLOB NOT NULL
   ) STRICT;
-  -- How many deliveries and dead letters need an event, and the exchange that retains it.
+  -- How many deliveries, scheduled ones and dead letters need an event, and the exchange that retains it.
   CREATE TABLE uses (
     event INTEGER PRIMARY KEY, count INTEGER NOT NULL, exchange INTEGER, tenant TEXT, written_at INTEGER
   ) STRICT;
@@ -88,18 +98,43 @@ const migrations: ReadonlyArray<string> = [
     id INTEGER PRIMARY KEY, event INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
     topic TEXT, content_type TEXT, trace TEXT, written_at INTEGER, payload BLOB
   ) STRICT;
+  -- Those at a later position than their event. The others are found by its own.
+  CREATE INDEX deliveries_moved ON deliveries (event) WHERE ${isMoved};
+  -- Those whose time is to come: each is at the position of its event.
+  CREATE TABLE scheduled (
+    id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, event INTEGER NOT NULL, due_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX scheduled_due ON scheduled (subscription, due_at);
   -- Only the first of a lane has a due_at.
   CREATE TABLE delayed (
     id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, lane INTEGER NOT NULL, event INTEGER NOT NULL,
     due_at INTEGER, attempts INTEGER NOT NULL, first_failed_at INTEGER
   ) STRICT;
+  CREATE INDEX delayed_moved ON delayed (event) WHERE ${isMoved};
   CREATE INDEX delayed_lanes ON delayed (subscription, lane);
   CREATE INDEX delayed_due ON delayed (subscription, due_at, lane) WHERE due_at IS NOT NULL;
   CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, event INTEGER NOT NULL, dead_lettered_at INTEGER NOT NULL,
     reason TEXT NOT NULL, cause TEXT NOT NULL, attempts INTEGER NOT NULL
   ) STRICT;
+  CREATE INDEX dead_letters_moved ON dead_letters (event) WHERE ${isMoved};
   CREATE INDEX dead_letters_in_order ON dead_letters (subscription, dead_lettered_at);
+  -- The events that were published with an id.
+  CREATE TABLE ids (
+    exchange INTEGER NOT NULL, tenant TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    PRIMARY KEY (exchange, tenant, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX ids_expired ON ids (expires_at);
+  -- What became of deliveries, and their attempts as JSON: by the positions of their events.
+  CREATE TABLE outcomes (
+    id INTEGER PRIMARY KEY, exchange INTEGER NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,
+    topic TEXT NOT NULL, written_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX outcomes_kept ON outcomes (exchange, at);
+  CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, exchange INTEGER NOT NULL, at INTEGER NOT NULL, attempts TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX attempts_kept ON attempts (exchange, at);
   -- Which log and which index the processes have open.
   CREATE TABLE generation (processes INTEGER NOT NULL, database TEXT, wal TEXT, shm TEXT) STRICT;
   INSERT INTO generation VALUES (0, NULL, NULL, NULL);

@@ -1,14 +1,21 @@
 /** Exchanges and subscriptions within one transaction. */
-import type { Definition, Millis, State, Subscription, SubscriptionId, Which } from "../../EventStore.ts"
+import type { Definition, Keeping, Millis, State, Subscription, SubscriptionId, Which } from "../../EventStore.ts"
 import { blob, type Sql } from "./prepared.ts"
 import { ofSubscription, rowAt } from "./sqliteSchema.ts"
 
-/** Makes an exchange, and sets its retention in milliseconds, if there is one. Answers its id. */
-export const openExchange = (sql: Sql, name: string, retention?: number): number => {
-  sql.run("INSERT OR IGNORE INTO exchanges (name, retention) VALUES (?, 0)", name)
-  if (retention !== undefined) sql.run("UPDATE exchanges SET retention = ? WHERE name = ?", retention, name)
+/** For how many milliseconds an exchange keeps what. */
+export type KeepingMillis = { readonly [What in keyof Keeping]?: Millis | undefined }
+
+/** Makes an exchange, and sets what it keeps, as far as that is given. Answers its id. */
+export const openExchange = (sql: Sql, name: string, keeping: KeepingMillis = {}): number => {
+  sql.run("INSERT OR IGNORE INTO exchanges (name) VALUES (?)", name)
   // It was made, or there before.
-  return sql.row<[number]>("SELECT id FROM exchanges WHERE name = ?", name)![0]
+  const [id] = sql.row<[number]>("SELECT id FROM exchanges WHERE name = ?", name)!
+  const { deduplication, outcomes, retention } = keeping
+  const times = [retention, deduplication, outcomes]
+  if (times.some((time) => time !== undefined)) sql.run(setKeeping, ...times.map((time) => time ?? null), id)
+  if (outcomes !== undefined) sql.run(setKeeps, outcomes, id)
+  return id
 }
 
 export const defineSubscriptions = (
@@ -43,24 +50,39 @@ export const dropSubscriptions = (sql: Sql, which: Which): number => {
 export const listSubscriptions = (sql: Sql, which: Which): ReadonlyArray<Subscription> => {
   const { values, where } = selected(which)
   return sql
-    .rows<Row>(`${columns} ${where} ORDER BY tenant, name`, ...values)
-    .map(([id, tenant, name, topics, data, state, reason, since]) => ({
-      id,
-      exchange: which.exchange,
-      tenant,
-      name,
-      // What `define` has put there.
-      topics: JSON.parse(topics) as ReadonlyArray<string>,
-      data: data ?? undefined,
-      state,
-      reason: reason ?? undefined,
-      since
-    }))
+    .rows<SubscriptionColumns>(
+      `SELECT ${subscriptionColumns} FROM subscriptions ${where} ORDER BY tenant, name`,
+      ...values
+    )
+    .map((row) => subscriptionOf(which.exchange, row))
 }
 
-// internals
+/** Id, tenant, name, topics, data, state, reason, and since when. */
+export type SubscriptionColumns = readonly [
+  ...[SubscriptionId, tenant: string, name: string, topics: string, data: Uint8Array | null],
+  ...[State, reason: string | null, since: Millis]
+]
+export const subscriptionColumns = "subscriptions.id, tenant, subscriptions.name, topics, data, state, reason, since"
 
-type Row = readonly [SubscriptionId, string, string, topics: string, Uint8Array | null, State, string | null, Millis]
+export const subscriptionOf = (
+  exchange: string,
+  [id, tenant, name, topics, data, state, reason, since]: readonly [...SubscriptionColumns, ...ReadonlyArray<unknown>]
+): Subscription => ({
+  id,
+  exchange,
+  tenant,
+  name,
+  topics: topicsOf(topics),
+  data: data ?? undefined,
+  state,
+  reason: reason ?? undefined,
+  since
+})
+
+/** What `define` has put there. */
+export const topicsOf = (topics: string) => JSON.parse(topics) as ReadonlyArray<string>
+
+// internals
 
 const define = (sql: Sql, exchange: number, definition: Definition, now: Millis): void => {
   const { data, name, start, tenant = "", topics } = definition
@@ -68,7 +90,7 @@ const define = (sql: Sql, exchange: number, definition: Definition, now: Millis)
   const found = sql.row<[SubscriptionId]>(byName, exchange, tenant, name)?.[0]
   // An insert answers the id.
   const id = found ?? sql.row<[SubscriptionId]>(insert, exchange, tenant, name, now, ...values)![0]
-  if (found === undefined) sql.run("INSERT INTO leases (subscription) VALUES (?)", id)
+  if (found === undefined) sql.run(insertLease, id, exchange)
   else {
     sql.run(removeRoutes, id)
     sql.run(update, ...values, id)
@@ -87,7 +109,12 @@ const selected = ({ exchange, name, tenant }: Which) => ({
   values: [exchange, tenant, name].filter((value) => value !== undefined)
 })
 
-const columns = "SELECT id, tenant, name, topics, data, state, reason, since FROM subscriptions"
+const setKeeping = `UPDATE exchanges SET retention = ifnull(?, retention), deduplication = ifnull(?, deduplication),
+  outcomes = ifnull(?, outcomes) WHERE id = ?`
+const setKeeps = `UPDATE leases SET keeps = iif(? > 0, s.exchange, NULL) FROM subscriptions s
+  WHERE s.exchange = ? AND subscription = s.id`
+const insertLease = `INSERT INTO leases (subscription, keeps)
+  SELECT ?, iif(outcomes > 0, id, NULL) FROM exchanges WHERE id = ?`
 const byName = "SELECT id FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ?"
 const pendingOf = "SELECT id, pending FROM subscriptions JOIN leases ON subscription = id"
 const insert = `INSERT INTO subscriptions (exchange, tenant, name, state, since, topics, data)
@@ -102,7 +129,8 @@ const dropping = [
   "DELETE FROM subscriptions WHERE id = ?",
   "INSERT INTO dropped VALUES (?)"
 ]
-const setActive = `UPDATE leases SET active = ?, wait_until = 0, attempts = 0, first_failed_at = NULL, wakes = wakes + 1,
+const setActive = `UPDATE leases SET active = ?, wait_until = 0, attempts = 0, first_failed_at = NULL,
+  wait_reason = NULL, wait_position = NULL, wakes = wakes + 1,
   due_at = CASE WHEN pending > 0 OR owner IS NOT NULL THEN ? END`
 const setStateOf = "UPDATE subscriptions SET since = iif(state = ?, since, ?), state = ?, reason = ?"
 const fill = `INSERT INTO deliveries (id, event) SELECT ${rowAt("event")}, event

@@ -16,6 +16,8 @@ import { makeHorizon } from "./internal/postgres/horizon.ts"
 import { names, prefixOf } from "./internal/postgres/names.ts"
 import { parts as partsOf } from "./internal/postgres/parts.ts"
 import { deadLettering } from "./internal/postgres/postgresDeadLetters.ts"
+import { discarding } from "./internal/postgres/postgresDiscard.ts"
+import { insight } from "./internal/postgres/postgresInsight.ts"
 import { migrate } from "./internal/postgres/postgresSchema.ts"
 import { makePresence } from "./internal/postgres/presence.ts"
 import { publishing } from "./internal/postgres/publishing.ts"
@@ -182,6 +184,8 @@ export const make: (
     settle: settling(run, parts, { horizon, capacities, lost, changed: changes.changed }),
     ...subscribing(run, parts),
     ...deadLettering(run, parts),
+    ...insight(run, parts),
+    discard: discarding(run, parts),
     sweep: sweeping(run, parts),
     changes: changes.stream
   }

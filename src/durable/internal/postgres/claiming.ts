@@ -3,13 +3,16 @@ import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { Claimed, Claims, Operations, Owner, SubscriptionId } from "../../EventStore.ts"
 import { type Horizon, ofArrivals } from "./horizon.ts"
-import { dueAt, first, laneDueAt, now, onePlan, type Parts, set } from "./parts.ts"
+import { content, dueAt, first, laneDueAt, now, onePlan, type Parts, set } from "./parts.ts"
 import type { Presence } from "./presence.ts"
 import { array, milliseconds, never, type Numeric, numberOf, numbersOf } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
-/** How many arrivals, and leases of owners that are gone, one claim turns into times. */
+/** How many arrivals, and leases of owners that are gone, one claim turns into times; and how many that are due it puts in place. */
 const most = 1_000
+
+/** How many lanes of a lease are in the answer. */
+const mostLanes = 65_536
 
 /** When to claim again what another claim had locked, in milliseconds. */
 const again = 10
@@ -31,13 +34,18 @@ const isOver = `(gone OR expires_at <= ${now} OR renewed_at - ${now} > expires_a
  * lease counts its `version` up, and where that differs from the snapshot's the lease stays due: it is claimed once too
  * often.
  *
+ * **Why what is scheduled comes once.** A claim moves rows whose time has come, at positions after all others, and
+ * touches their leases as an arrival does. What another claim has locked it passes over, and says to claim again soon. Each
+ * answer has the next of the times, whosever it is, and a writer notifies: so all processes claim when it has come. A move that
+ * is not on disk yet is undone by a crash, as a whole, unless something that was moved has been settled since.
+ *
  * **Locks.** Leases are locked in the order of their subscriptions, and then those that are free, which wait for none. An
  * owner that is found to be over while its own claim runs may acquire all the same: claims free the leases of owners that
  * are gone for as long as their rows are there. What acquires nothing need not be on disk: after a crash its arrivals are
  * there again.
  */
 const claimStatements = (parts: Parts) => {
-  const { arrivals, delayed, leases, notify, own, owners } = parts
+  const { arrivals, delayed, deliveries, leases, notify, own, owners, positions, scheduled } = parts
   // by a hash, however many there are
   const isGiven = "(subscription IN (SELECT unnest($2::bigint[]))) IS TRUE"
 
@@ -55,7 +63,10 @@ made AS (
 )
 SELECT id FROM kept UNION ALL SELECT id FROM made`,
 
-    /** `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt. */
+    /**
+     * `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
+     * where due times begin.
+     */
     claim: onePlan(`WITH ${own},
 me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
 over AS MATERIALIZED (
@@ -72,6 +83,21 @@ turned AS (
   ))
   RETURNING subscriptions
 ),
+coming AS MATERIALIZED (
+  SELECT ctid AS at, due_at FROM ${scheduled}
+  WHERE due_at >= $7::bigint AND due_at <= ${now} ORDER BY due_at, event ${first(most)}
+),
+brought AS (
+  DELETE FROM ${scheduled} WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ${scheduled} WHERE ctid = ANY(ARRAY(SELECT at FROM coming)) AND ${set} FOR UPDATE SKIP LOCKED
+  ))
+  RETURNING *
+),
+placed AS (
+  INSERT INTO ${deliveries} (subscription, position, event, ${content})
+  SELECT subscription, nextval('${positions}'), event, ${content}
+  FROM (SELECT * FROM brought ORDER BY due_at, event) AS sorted
+),
 due AS MATERIALIZED (
   SELECT subscription FROM ${leases}
   WHERE owner = $1::int AND ready_at <= ${now} AND active AND not_before <= ${now} ORDER BY ready_at ${first(most)}
@@ -86,7 +112,9 @@ orphans AS MATERIALIZED (
 seen AS MATERIALIZED (
   SELECT mark.subscription, bool_or(mark.touched) AS touched, max(lease.version) AS version
   FROM (
-    SELECT unnest(ARRAY(SELECT unnest(subscriptions) FROM turned)) AS subscription, true AS touched
+    SELECT unnest(
+      ARRAY(SELECT unnest(subscriptions) FROM turned) || ARRAY(SELECT DISTINCT subscription FROM brought)
+    ) AS subscription, true AS touched
     UNION ALL
     SELECT unnest(
       ARRAY(SELECT subscription FROM due) || ARRAY(SELECT subscription FROM orphans) ||
@@ -148,7 +176,8 @@ changed AS (
     END
   FROM decided
   WHERE lease.subscription = decided.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM decided))
-  RETURNING lease.*, acquired, woken, orphan
+  RETURNING lease.subscription, lease.active, lease.ready_at, lease.owner, lease.epoch, lease.attempts, lease.first_failed_at,
+    acquired, woken, orphan
 ),
 future AS (
   SELECT expires_at AS ready_at FROM ${owners} AS other
@@ -167,9 +196,12 @@ future AS (
   SELECT ready_at FROM changed
   WHERE active AND ready_at < ${never} AND (owner = $1::int OR owner IS NULL AND ready_at > ${now} AND ${isGiven})
   UNION ALL
+  (SELECT due_at FROM ${scheduled} WHERE due_at > ${now} AND due_at >= $7::bigint ORDER BY due_at LIMIT 1)
+  UNION ALL
   SELECT ${now} + ${again}
   WHERE (SELECT count(*) FROM arrived) > (SELECT count(*) FROM turned)
-  OR greatest((SELECT count(*) FROM arrived), (SELECT count(*) FROM due), (SELECT count(*) FROM orphans)) = ${most}
+  OR (SELECT count(*) FROM coming) > (SELECT count(*) FROM brought)
+  OR ${most} IN ((SELECT count(*) FROM arrived), (SELECT count(*) FROM coming), (SELECT count(*) FROM due), (SELECT count(*) FROM orphans))
   OR (SELECT count(*) FROM decided WHERE claimable) < $3::bigint AND (
     SELECT subscription FROM ${leases}
     WHERE owner IS NULL AND active AND ready_at <= ${now} AND ${isGiven}
@@ -179,7 +211,8 @@ future AS (
 )
 SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   (SELECT min(position) FROM arrived) AS first, (SELECT max(position) FROM arrived) AS last,
-  (SELECT count(*) FROM turned) AS turned,
+  (SELECT count(*) FROM turned) AS turned, (SELECT count(*) FROM brought) AS brought,
+  (SELECT min(due_at) FROM coming) AS coming, ${now} AS at,
   (SELECT array_agg(subscription)::text FROM ${leases} WHERE owner = $1::int AND NOT active) AS inactive,
   EXISTS (SELECT FROM ${owners} WHERE id <> $1::int AND locked AND NOT gone) AS others,
   CASE
@@ -190,8 +223,12 @@ FROM (SELECT) AS one
 LEFT JOIN (
   SELECT changed.subscription, attempts, first_failed_at, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes, lanes.firsts
   FROM changed LEFT JOIN LATERAL (
-    SELECT array_agg(lane)::text AS lanes, array_agg(position)::text AS firsts FROM ${delayed} AS lane
-    WHERE lane.subscription = changed.subscription AND due_at IS NOT NULL AND changed.acquired
+    SELECT array_agg(lane)::text AS lanes, array_agg(position)::text AS firsts FROM (
+      SELECT lane, position FROM ${delayed} AS lane
+      WHERE lane.subscription BETWEEN changed.subscription AND changed.subscription
+      AND due_at IS NOT NULL AND changed.acquired
+      ORDER BY lane.subscription, lane.lane ${first(mostLanes)}
+    ) AS lane
   ) AS lanes ON true
   WHERE acquired OR woken
 ) AS claims ON true`),
@@ -240,6 +277,9 @@ interface ClaimRow {
   readonly first: Numeric | null
   readonly last: Numeric | null
   readonly turned: Numeric
+  readonly brought: Numeric
+  readonly coming: Numeric | null
+  readonly at: Numeric
   readonly others: boolean
 }
 
@@ -282,13 +322,17 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
       limit,
       horizon.from(ofArrivals),
       array(gone),
-      known
+      known,
+      horizon.dueFrom()
     ])
     inDoubt = false
-    const { first = null, inactive = null, last = null, others = false, turned = 0, wait = null } = rows[0] ?? {}
+    const { at = 0, brought = 0, coming = null, first = null, inactive = null, last = null } = rows[0] ?? {}
+    const { others = false, turned = 0, wait = null } = rows[0] ?? {}
     horizon.read(ofArrivals, numberOf(first), before)
     horizon.given(Number(last ?? 0))
-    horizon.removed(Number(turned))
+    horizon.readDue(numberOf(coming), before)
+    horizon.seen(Number(at))
+    horizon.removed(Number(turned) + Number(brought))
     const acquired: Array<Claimed> = []
     const woken: Array<SubscriptionId> = []
     for (const { attempts, epoch, first_failed_at, firsts, lanes, ...row } of rows) {

@@ -1,5 +1,5 @@
 /** Fills what an exchange has retained into new subscriptions that start with the oldest event. */
-import { first, now, type Parts, set } from "./parts.ts"
+import { first, isTopicOf, now, type Parts, set } from "./parts.ts"
 import { never } from "./postgresRows.ts"
 
 /** How many events one statement reads. */
@@ -52,11 +52,7 @@ filled AS (
   AND batch.written_at > chosen.oldest
   AND txid_visible_in_snapshot(batch.xid, chosen.pass::txid_snapshot)
   AND NOT coalesce(txid_visible_in_snapshot(batch.xid, chosen.done::txid_snapshot), false)
-  AND EXISTS (
-    SELECT FROM unnest(chosen.topics) AS pattern
-    WHERE pattern = '*' OR pattern = batch.topic AND pattern <> ''
-    OR right(pattern, 2) = '/*' AND starts_with(batch.topic, left(pattern, -1))
-  )
+  AND EXISTS (SELECT FROM unnest(chosen.topics) AS pattern WHERE ${isTopicOf("batch.topic", "pattern")})
   ORDER BY batch.position
   RETURNING subscription
 ),

@@ -12,10 +12,14 @@ export interface Names {
   readonly events: string
   readonly deliveries: string
   readonly delayed: string
+  readonly scheduled: string
   readonly arrivals: string
   readonly deadLetters: string
   readonly fills: string
   readonly dropped: string
+  readonly ids: string
+  readonly outcomes: string
+  readonly attempts: string
   /** The name of an index: of the schema of its table. */
   readonly index: (name: string) => string
   /** The channel of `NOTIFY`: one for all exchanges. Stores of two schemas may share it, and then poll once too often. */
@@ -45,10 +49,14 @@ export const names = (schema: string, prefix: string): Names => {
     events: table("events"),
     deliveries: table("deliveries"),
     delayed: table("delayed"),
+    scheduled: table("scheduled"),
     arrivals: table("arrivals"),
     deadLetters: table("dead_letters"),
     fills: table("fills"),
     dropped: table("dropped"),
+    ids: table("ids"),
+    outcomes: table("outcomes"),
+    attempts: table("attempts"),
     index: (name) => quoted(prefix + name),
     channel: `${prefix}changes`
   }

@@ -67,18 +67,39 @@ export const dueAt = (same: string, names: Names): string => `CASE
     ELSE ${laneDueAt(names)}
   END`
 
-/** The payload's size of a row of `deliveries`, `delayed` or `dead_letters`, whose event may be in `events`. */
+/** The payload's size of a row of `deliveries`, `delayed` or `scheduled`, whose event may be in `events`. */
 export const bytesOf = (row: string, events: string): string =>
   `coalesce(octet_length(${row}.payload), (SELECT octet_length(event.payload) FROM ${events} AS event WHERE event.position = ${row}.event), 0)`
 
-/** The positions and sizes of what is pending for a subscription. Events are looked up one by one, and only if they must. */
-export const pendingOf = (subscription: string, { delayed, deliveries, events }: Names): string => {
+/** The sizes of what is pending for a subscription. Events are looked up one by one, and only if they must. */
+export const pendingOf = (subscription: string, { delayed, deliveries, events, scheduled }: Names): string => {
   const of = (table: string) => `
-  SELECT position, octet_length(payload) AS bytes FROM ${table} WHERE subscription = ${subscription} AND event IS NULL
+  SELECT octet_length(payload) AS bytes FROM ${table} WHERE subscription = ${subscription} AND payload IS NOT NULL
   UNION ALL
-  SELECT delivery.position, octet_length(event.payload)
+  SELECT octet_length(event.payload)
   FROM ${table} AS delivery
   CROSS JOIN LATERAL (SELECT payload FROM ${events} WHERE position = delivery.event LIMIT 1) AS event
-  WHERE delivery.subscription = ${subscription} AND delivery.event IS NOT NULL`
-  return `(${of(deliveries)} UNION ALL ${of(delayed)})`
+  WHERE delivery.subscription = ${subscription} AND delivery.payload IS NULL`
+  return `(${[deliveries, delayed, scheduled].map(of).join(" UNION ALL ")})`
 }
+
+/**
+ * Whether a topic matches a pattern, both as texts of a statement. No part of a pattern is one of `LIKE`, which would make
+ * more of some characters.
+ */
+export const isTopicOf = (topic: string, pattern: string): string =>
+  `(${pattern} = '*' OR ${pattern} = ${topic} AND ${pattern} <> ''
+    OR right(${pattern}, 2) = '/*' AND starts_with(${topic}, left(${pattern}, -1)))`
+
+/**
+ * An id as its table has it. A row of an index has no room for a thousand characters of three bytes: a longer id is a hash of
+ * it, made longer than any that is shorter.
+ */
+export const storedId = (id: string): string =>
+  `CASE WHEN octet_length(${id}) > 1000 THEN rpad(encode(sha256(convert_to(${id}, 'UTF8')), 'hex'), 1001, '-') ELSE ${id} END`
+
+/** The columns of an event, beside those that say which. */
+export const content = "written_at, topic, content_type, trace, payload"
+
+/** The position of the event of a row of `deliveries`, `delayed` or `dead_letters`. */
+export const eventOf = (row: string): string => `coalesce(${row}.event, ${row}.position)`

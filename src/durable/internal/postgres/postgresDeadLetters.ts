@@ -1,42 +1,52 @@
 /** The dead letters of a subscription. */
 import * as Effect from "effect/Effect"
-import type { Operations } from "../../EventStore.ts"
-import { type Parts, set } from "./parts.ts"
+import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
+import { content, eventOf, isTopicOf, now, type Parts, set } from "./parts.ts"
 import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
-  const { arrivals, deadLetters, deliveries, events, leases, notify, own, positions } = parts
+  const { arrivals, deadLetters, deliveries, events, leases, notify, outcomes, own, positions } = parts
   // what a drop has left is as good as gone
   const isThere = `EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)`
-  const content = "event, written_at, topic, content_type, trace, payload"
+
+  const eventOfLetter = `LEFT JOIN LATERAL (SELECT * FROM ${events} WHERE position = letter.event LIMIT 1) AS event ON true`
+  /** `$2` a position, `$3` a reason, `$4` a part of the cause, `$5` a pattern of topics, `$6` from and `$7` to a time. */
+  const selected = `FROM ${deadLetters} AS letter ${eventOfLetter}
+  WHERE letter.subscription = $1::bigint AND ${isThere}
+  AND ($2::bigint IS NULL OR letter.position = $2::bigint) AND ($3::text IS NULL OR letter.reason = $3::text)
+  AND ($4::text IS NULL OR strpos(letter.cause, $4::text) > 0)
+  AND ($5::text IS NULL OR ${isTopicOf("coalesce(letter.topic, event.topic)", "$5::text")})
+  AND ($6::bigint IS NULL OR letter.dead_lettered_at >= $6::bigint)
+  AND ($7::bigint IS NULL OR letter.dead_lettered_at < $7::bigint)`
 
   return {
+    count: `SELECT count(*) AS rows ${selected}`,
+
     list: `SELECT letter.position, letter.attempts, letter.dead_lettered_at, letter.reason, letter.cause,
   coalesce(letter.written_at, event.written_at) AS written_at, coalesce(letter.topic, event.topic) AS topic,
   coalesce(letter.content_type, event.content_type) AS content_type, coalesce(letter.trace, event.trace) AS trace,
   coalesce(letter.payload, event.payload) AS payload
 FROM (
-  SELECT * FROM ${deadLetters}
-  WHERE subscription = $1::bigint AND (dead_lettered_at, position) > ($2::bigint, $3::bigint) AND ${isThere}
-  ORDER BY dead_lettered_at, position
-  LIMIT $4::bigint
+  SELECT letter.* ${selected} AND (letter.dead_lettered_at, letter.position) > ($8::bigint, $9::bigint)
+  ORDER BY letter.dead_lettered_at, letter.position
+  LIMIT $10::bigint
 ) AS letter
-LEFT JOIN LATERAL (SELECT * FROM ${events} WHERE position = letter.event LIMIT 1) AS event ON true
+${eventOfLetter}
 ORDER BY letter.dead_lettered_at, letter.position`,
 
     replay: `WITH ${own},
 gone AS (
   DELETE FROM ${deadLetters} AS letter USING unnest($2::bigint[]) WITH ORDINALITY AS given (position, place)
   WHERE letter.subscription = $1::bigint AND letter.position = given.position AND ${isThere} AND ${set}
-  RETURNING letter.attempts, ${content.replaceAll(/\w+/g, "letter.$&")}, given.place
+  RETURNING letter.attempts, ${eventOf("letter")} AS event, ${content.replaceAll(/\w+/g, "letter.$&")}, given.place
 ),
 numbered AS MATERIALIZED (
   SELECT nextval('${positions}') AS position, sorted.* FROM (SELECT * FROM gone ORDER BY place) AS sorted
 ),
 queued AS (
-  INSERT INTO ${deliveries} (subscription, position, attempts, ${content})
-  SELECT $1::bigint, position, attempts, ${content} FROM numbered ORDER BY position
+  INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
+  SELECT $1::bigint, position, attempts, event, ${content} FROM numbered ORDER BY position
 ),
 arrived AS (
   INSERT INTO ${arrivals} (position, subscriptions)
@@ -46,9 +56,17 @@ SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified F
 
     purge: `WITH ${own},
 gone AS (
-  DELETE FROM ${deadLetters}
+  DELETE FROM ${deadLetters} AS letter
   WHERE subscription = $1::bigint AND position = ANY($2::bigint[]) AND ${isThere} AND ${set}
-  RETURNING position
+  RETURNING ${eventOf("letter")} AS event, topic, written_at
+),
+ended AS (
+  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
+  SELECT gone.event, lease.subscription, lease.keeps, 'Purged', ${now}, coalesce(gone.topic, event.topic),
+    coalesce(gone.written_at, event.written_at)
+  FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint AND lease.keeps IS NOT NULL
+  LEFT JOIN LATERAL (SELECT topic, written_at FROM ${events} WHERE position = gone.event LIMIT 1) AS event ON true
+  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at
 )
 SELECT count(*) AS rows FROM gone`
   }
@@ -58,14 +76,27 @@ interface CountRow {
   readonly rows: Numeric
 }
 
+const filterOf = ({ cause, from, position, reason, to, topic }: DeadLetterFilter) => [
+  position ?? null,
+  reason ?? null,
+  // as a cause is kept
+  cause?.replaceAll("\0", "\uFFFD") ?? null,
+  topic ?? null,
+  from === undefined ? null : Math.ceil(from),
+  to === undefined ? null : Math.ceil(to)
+]
+
 export const deadLettering = (run: Runner, parts: Parts) => {
   const text = deadLetterStatements(parts)
   const countOf = ([row]: ReadonlyArray<CountRow>) => Number(row?.rows ?? 0)
   return {
-    deadLetters: (subscription, { after, limit: most }) =>
+    countDeadLetters: (subscription, filter) =>
+      Effect.map(run.read<CountRow>("countDeadLetters", text.count, [subscription, ...filterOf(filter)]), countOf),
+    deadLetters: (subscription, { after, limit: most, ...filter }) =>
       Effect.map(
         run.read<DeadLetterRow>("deadLetters", text.list, [
           subscription,
+          ...filterOf(filter),
           after?.deadLetteredAt ?? -1,
           after?.position ?? 0,
           limit(most)

@@ -23,8 +23,8 @@ export const numbersOf = (array: string | undefined): ReadonlyArray<number> =>
   array?.slice(1, -1).split(",").map(Number) ?? []
 
 /** The same of texts. */
-export const textArray = (texts: ReadonlyArray<string>): string =>
-  `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, "\\$&")}"`).join(",")}}`
+export const textArray = (texts: ReadonlyArray<string | undefined>): string =>
+  `{${texts.map((text) => (text === undefined ? "NULL" : `"${text.replaceAll(/["\\]/g, "\\$&")}"`)).join(",")}}`
 
 /** Milliseconds of a duration, whole, and so that a time they are added to is still one. */
 export const milliseconds = (duration: Duration.Duration): number =>

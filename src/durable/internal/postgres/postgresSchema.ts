@@ -33,17 +33,23 @@ const content = `written_at bigint, topic text, content_type text, trace text, p
  * The statements of each version. Times are milliseconds of the server's clock.
  *
  * `positions` numbers events and replays, so that a delivery of an event that was retained is in its place. An event that
- * one subscription matches is in its delivery; with more, or where it is retained, `event` is its row in `events`.
- * `deliveries` has what stands in order, `delayed` what is set aside; both are inserted and deleted, so that nothing that
- * is not due is ever read. `due_at` is that of a lane, at its first row alone.
+ * one subscription matches is in its delivery; with more, or where it is retained, it has a row in `events`. `event` is the
+ * position of the event, and NULL where that is the delivery's own and the event is in it.
+ *
+ * `deliveries` has what stands in order, `delayed` what is set aside, `scheduled` what has a time of its own that is to
+ * come; all are inserted and deleted, so that nothing that is not due is ever read. `due_at` of `delayed` is that of a
+ * lane, at its first row alone. `version` of an event is NULL where it is not to be filled in: its time was to come.
  *
  * `leases` has a row a subscription. No publisher writes it, so that publishers never wait for each other: a publisher
  * leaves an arrival, and a claim turns that into `ready_at`, the time from which there may be something to do. There is no
  * cursor anywhere, so no late commit is skipped. `version` grows with each change that a reader of an older snapshot must
- * not undo.
+ * not undo. `keeps` is the exchange, where that keeps outcomes: a settlement reads the row anyway.
+ *
+ * `place` of an id is where it stood in the publish that gave it last, so that the publish finds its answer.
  */
 const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
-  const { arrivals, deadLetters, delayed, deliveries, events, exchanges, index, leases, owners, routes } = names
+  const { arrivals, attempts, deadLetters, delayed, deliveries, events, exchanges, ids, index, leases } = names
+  const { outcomes, owners, routes, scheduled } = names
   return [
     [
       `CREATE SEQUENCE ${names.positions} AS bigint CACHE 1`,
@@ -51,6 +57,8 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text COLLATE "C" NOT NULL UNIQUE,
   retention bigint NOT NULL DEFAULT 0,
+  deduplication bigint NOT NULL DEFAULT 0,
+  outcomes bigint NOT NULL DEFAULT 0,
   version int NOT NULL DEFAULT 0
 )`,
       `CREATE TABLE ${names.subscriptions} (
@@ -82,7 +90,10 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
   ready_at bigint NOT NULL DEFAULT ${never},
   not_before bigint NOT NULL DEFAULT 0,
   attempts int NOT NULL DEFAULT 0,
-  first_failed_at bigint
+  first_failed_at bigint,
+  reason text,
+  waits_for bigint,
+  keeps int
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off)`,
       `CREATE INDEX ${index("leases_due")} ON ${leases} (ready_at) WHERE owner IS NULL AND active`,
       `CREATE INDEX ${index("leases_owner")} ON ${leases} (owner, ready_at) WHERE owner IS NOT NULL`,
@@ -98,7 +109,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
       `CREATE TABLE ${events} (
   position bigint PRIMARY KEY,
   exchange int NOT NULL,
-  version int NOT NULL,
+  version int,
   xid bigint NOT NULL,
   tenant text COLLATE "C" NOT NULL,
   ${content}
@@ -125,9 +136,21 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
 ) ${shortLived}`,
       `CREATE INDEX ${index("delayed_lane")} ON ${delayed} (subscription, lane, position)`,
       `CREATE INDEX ${index("delayed_due")} ON ${delayed} (subscription, due_at) WHERE due_at IS NOT NULL`,
+      `CREATE INDEX ${index("delayed_lanes")} ON ${delayed} (subscription, lane) WHERE due_at IS NOT NULL`,
       `CREATE INDEX ${index("delayed_event")} ON ${delayed} (event) WHERE event IS NOT NULL`,
+      `CREATE TABLE ${scheduled} (
+  subscription bigint NOT NULL,
+  due_at bigint NOT NULL,
+  event bigint NOT NULL,
+  ${content},
+  PRIMARY KEY (subscription, due_at, event)
+) ${shortLived}`,
+      `CREATE INDEX ${index("scheduled_due")} ON ${scheduled} (due_at, event)`,
+      `CREATE INDEX ${index("scheduled_event")} ON ${scheduled} (event)`,
       // A plan by an index must not depend on how old the statistics are, and on what they say of other subscriptions.
-      ...[deliveries, delayed].map((table) => `ALTER TABLE ${table} ALTER COLUMN subscription SET STATISTICS 0`),
+      ...[deliveries, delayed, scheduled].map(
+        (table) => `ALTER TABLE ${table} ALTER COLUMN subscription SET STATISTICS 0`
+      ),
       ...["exchange", "tenant", "pattern"].map((one) => `ALTER TABLE ${routes} ALTER COLUMN ${one} SET STATISTICS 0`),
       `CREATE TABLE ${arrivals} (position bigint PRIMARY KEY, subscriptions bigint[] NOT NULL) ${shortLived}`,
       `CREATE TABLE ${deadLetters} (
@@ -153,6 +176,38 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
   position bigint NOT NULL DEFAULT 0
 )`,
       `CREATE TABLE ${names.dropped} (subscription bigint PRIMARY KEY, xid bigint NOT NULL, since bigint NOT NULL)`,
+      `CREATE TABLE ${ids} (
+  exchange int NOT NULL,
+  tenant text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  position bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  place int NOT NULL,
+  PRIMARY KEY (exchange, tenant, id)
+) ${shortLived}`,
+      `CREATE INDEX ${index("ids_expiry")} ON ${ids} (expires_at)`,
+      `CREATE TABLE ${outcomes} (
+  event bigint NOT NULL,
+  subscription bigint NOT NULL,
+  exchange int NOT NULL,
+  state text NOT NULL,
+  at bigint NOT NULL,
+  topic text NOT NULL,
+  written_at bigint NOT NULL,
+  PRIMARY KEY (event, subscription)
+) ${shortLived}`,
+      `CREATE INDEX ${index("outcomes_at")} ON ${outcomes} (exchange, at)`,
+      `CREATE TABLE ${attempts} (
+  event bigint NOT NULL,
+  subscription bigint NOT NULL,
+  exchange int NOT NULL,
+  at bigint NOT NULL,
+  begun float8[] NOT NULL,
+  took float8[] NOT NULL,
+  errors text[] NOT NULL,
+  PRIMARY KEY (event, subscription)
+) ${shortLived}`,
+      `CREATE INDEX ${index("attempts_at")} ON ${attempts} (exchange, at)`,
       ...withPages(
         routes,
         `(exchange, tenant, pattern, subscription) SELECT 0, '', ${wide} || n, n FROM generate_series(1, 400) AS n`
@@ -169,6 +224,22 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
       ...withPages(
         delayed,
         `(subscription, position, lane, topic) SELECT 0, n, 0, ${wide} FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        scheduled,
+        `(subscription, due_at, event, topic) SELECT 0, n, n, ${wide} FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        ids,
+        `(exchange, tenant, id, position, expires_at, place) SELECT 0, '', ${wide} || n, n, n, n FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        outcomes,
+        `(event, subscription, exchange, state, at, topic, written_at) SELECT n, 0, 0, '', n, ${wide}, 0 FROM generate_series(1, 400) AS n`
+      ),
+      ...withPages(
+        attempts,
+        `(event, subscription, exchange, at, begun, took, errors) SELECT n, 0, 0, n, '{}', '{}', ARRAY[${wide}] FROM generate_series(1, 400) AS n`
       ),
       ...withPages(
         arrivals,

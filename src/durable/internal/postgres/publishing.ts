@@ -1,9 +1,10 @@
 /** Writes events for the subscriptions that match. */
 import * as Effect from "effect/Effect"
-import type { Limits, NewEvent, Operations, Published } from "../../EventStore.ts"
+import type { Limits, Millis, NewEvent, Operations, Published } from "../../EventStore.ts"
 import { type CountedCapacity, fits, type Held, makeCountedCapacity, sums } from "./countedCapacity.ts"
-import { now, onePlan, type Parts, pendingOf, set } from "./parts.ts"
-import { array, type Numeric, numbersOf, textArray } from "./postgresRows.ts"
+import type { Parts } from "./parts.ts"
+import { array, milliseconds, type Numeric, numbersOf, textArray } from "./postgresRows.ts"
+import { publishStatements } from "./publishStatements.ts"
 import { problem, type Runner } from "./runner.ts"
 
 /**
@@ -17,87 +18,16 @@ export const patternsOf = (topic: string): ReadonlyArray<string> => {
   return [...patterns]
 }
 
-const publishStatements = (parts: Parts) => {
-  const { arrivals, deliveries, events, exchanges, joined, notify, own, positions, routes } = parts
-  /** `$1` the exchange, `$2` the tenant of each kind of event, `$3`, `$4` the patterns of each kind. */
-  const matched = `exchange AS MATERIALIZED (
-  SELECT id, version, retention > 0 AS retains FROM ${exchanges} WHERE name = $1
-),
-matched AS MATERIALIZED (
-  SELECT DISTINCT given.kind, route.subscription
-  FROM unnest($3::int[], $4::text[]) AS given (kind, pattern)
-  CROSS JOIN LATERAL (
-    SELECT subscription FROM ${routes}
-    WHERE exchange = (SELECT id FROM exchange) AND tenant = ($2::text[])[given.kind] AND pattern = given.pattern
-    OFFSET 0
-  ) AS route
-)`
-
-  /**
-   * `now` is of one moment for the whole batch; and rows are numbered in the order in which they are given. The table of
-   * arrivals is locked before the first position is taken: see horizon.ts.
-   */
-  const publish = (settings: string) =>
-    onePlan(`WITH ${settings},
-${matched},
-counted AS MATERIALIZED (
-  SELECT array_agg(count ORDER BY kind) AS counts
-  FROM (
-    SELECT kind, count(matched.subscription)
-    FROM generate_series(1, cardinality($2::text[])) AS kind LEFT JOIN matched USING (kind)
-    GROUP BY kind
-  ) AS counted
-),
-given AS MATERIALIZED (
-  SELECT nextval('${positions}') AS position, event.*,
-    ((SELECT counts FROM counted))[event.kind] > 1 OR (SELECT retains FROM exchange) AS shared
-  FROM unnest($6::int[], $7::text[], $8::text[], $9::bytea[]) AS event (kind, content_type, trace, payload)
-  WHERE ${set}
-),
-stored AS (
-  INSERT INTO ${events} (position, exchange, version, xid, tenant, written_at, topic, content_type, trace, payload)
-  SELECT position, exchange.id, exchange.version, txid_current(), ($2::text[])[kind], ${now}, ($5::text[])[kind],
-    nullif(content_type, ''), nullif(trace, ''), payload
-  FROM given CROSS JOIN exchange
-  WHERE shared
-),
-queued AS (
-  INSERT INTO ${deliveries} (subscription, position, event, written_at, topic, content_type, trace, payload)
-  SELECT subscription, position, CASE WHEN shared THEN position END, CASE WHEN NOT shared THEN ${now} END,
-    CASE WHEN NOT shared THEN ($5::text[])[given.kind] END, CASE WHEN NOT shared THEN nullif(content_type, '') END,
-    CASE WHEN NOT shared THEN nullif(trace, '') END, CASE WHEN NOT shared THEN payload END
-  FROM given JOIN matched ON matched.kind = given.kind
-),
-arrived AS (
-  INSERT INTO ${arrivals} (position, subscriptions)
-  SELECT min(position), ARRAY(SELECT DISTINCT subscription FROM matched) FROM given HAVING EXISTS (SELECT FROM matched)
-),
-notified AS MATERIALIZED (SELECT ${notify} AS notified FROM matched LIMIT 1)
-SELECT array_agg(position)::text AS positions, (SELECT counts::text FROM counted) AS matches,
-  (SELECT notified FROM notified) AS notified
-FROM given`)
-
-  return {
-    publish: publish(own),
-    join: publish(joined),
-    /** How much each subscription holds that a kind matches. */
-    held: `WITH ${matched}
-SELECT matched.kind, matched.subscription, count(pending.bytes) AS rows, coalesce(sum(pending.bytes), 0) AS bytes
-FROM matched LEFT JOIN LATERAL ${pendingOf("matched.subscription", parts)} AS pending ON true
-GROUP BY matched.kind, matched.subscription`
-  }
-}
-
 /**
  * Why events cannot be stored: the server would refuse them too, and end the transaction of the caller for that. `largest` is
  * the largest payload in bytes.
  */
 const refusalOf = (events: ReadonlyArray<NewEvent>, largest: number): string | undefined => {
-  for (const { contentType, payload, tenant, topic, trace } of events) {
+  for (const { contentType, id, payload, tenant, topic, trace } of events) {
     if (payload.length > largest) {
       return `a payload of ${payload.length} bytes is larger than the client can read, ${largest}`
     }
-    for (const [what, text] of Object.entries({ topic, tenant, "content type": contentType, trace })) {
+    for (const [what, text] of Object.entries({ topic, tenant, "content type": contentType, trace, id })) {
       if (text?.includes("\0") === true) return `a ${what} has a NUL, which no text of Postgres has`
     }
   }
@@ -136,10 +66,62 @@ const kindsOf = (events: ReadonlyArray<NewEvent>) => {
   }
 }
 
+/** The ids of events with the first place, from 1 on, at which each stands; and their times, or nothing where none has any. */
+const specialOf = (events: ReadonlyArray<NewEvent>) => {
+  if (events.every(({ due, id }) => due === undefined && id === undefined)) return undefined
+  const firsts = new Map<string, number>()
+  const places = events.map(({ id, tenant = "" }, at) => {
+    if (id === undefined) return undefined
+    // half a character is stored as U+FFFD
+    const key = `${tenant}\0${id}`.replaceAll(/\p{Surrogate}/gu, "\uFFFD")
+    const first = firsts.get(key) ?? at + 1
+    firsts.set(key, first)
+    return first
+  })
+  return {
+    firsts: places,
+    params: [
+      textArray(events.map(({ id = "" }) => id)),
+      array(places),
+      array(events.map(({ due }) => (due !== undefined && "at" in due ? timeOf(due.at) : undefined))),
+      array(events.map(({ due }) => (due !== undefined && "after" in due ? milliseconds(due.after) : undefined)))
+    ]
+  }
+}
+
+/** A time as a whole number that Postgres has. */
+const timeOf = (at: Millis): number => Math.min(Math.max(0, Math.ceil(at)), 1e15)
+
 /** Arrays as text, of positions and of each kind's matches: to read a row for each event costs more. */
 interface PublishedRow {
   readonly positions: string
   readonly matches: string
+  /** Of a publish with ids: whether they are kept, and the places of duplicates with the positions of the originals. */
+  readonly deduplicates?: boolean | null
+  readonly doubles?: string | null
+  readonly originals?: string | null
+}
+
+/** The answer of each event; `firsts` are the places of the first of the same id. */
+const publishedOf = (
+  row: PublishedRow | undefined,
+  kindOf: ReadonlyArray<number>,
+  firsts: ReadonlyArray<number | undefined>
+) => {
+  const matches = numbersOf(row?.matches)
+  const originals = numbersOf(row?.originals ?? undefined)
+  const doubles = new Map(numbersOf(row?.doubles ?? undefined).map((place, n) => [place, originals[n] ?? 0]))
+  const published: Array<Published> = []
+  for (const [at, position] of numbersOf(row?.positions).entries()) {
+    const first = row?.deduplicates === true ? (firsts[at] ?? at + 1) : at + 1
+    const original = first === at + 1 ? doubles.get(first) : published[first - 1]?.position
+    published.push(
+      original === undefined
+        ? { position, matched: matches[(kindOf[at] ?? 0) - 1] ?? 0 }
+        : { position: original, matched: 0, isDuplicate: true }
+    )
+  }
+  return published
 }
 
 interface HeldRow {
@@ -165,21 +147,21 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
     if (detail !== undefined) return yield* Effect.fail(problem("publish", "Invalid", detail))
     const joins = yield* run.inTransaction
     const kinds = kindsOf(events)
+    const special = specialOf(events)
+    const statement =
+      special === undefined ? (joins ? text.join : text.publish) : joins ? text.joinSpecial : text.publishSpecial
     const add = Effect.map(
-      (joins ? run.join : run.prepared)<PublishedRow>("publish", joins ? text.join : text.publish, [
+      (joins ? run.join : run.prepared)<PublishedRow>("publish", statement, [
         exchange,
         ...kinds.params,
         textArray(kinds.topics),
         array(kinds.kindOf),
         textArray(events.map(({ contentType = "" }) => contentType)),
         textArray(events.map(({ trace = "" }) => trace)),
-        events.map(({ payload }) => payload)
+        events.map(({ payload }) => payload),
+        ...(special?.params ?? [])
       ]),
-      ([row]) => {
-        const matches = numbersOf(row?.matches)
-        const matchedOf = (at: number) => matches[(kinds.kindOf[at] ?? 0) - 1] ?? 0
-        return numbersOf(row?.positions).map((position, at): Published => ({ position, matched: matchedOf(at) }))
-      }
+      ([row]) => publishedOf(row, kinds.kindOf, special?.firsts ?? [])
     )
     const added = Effect.sync(() => capacities.get(exchange)?.added(kinds.sizes))
     const noted = joins ? run.client.afterCommit(added) : added

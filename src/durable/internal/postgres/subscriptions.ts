@@ -1,10 +1,18 @@
 /** Exchanges, their subscriptions, and how much is stored for them. */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Bounds, Definition, Figures, Operations, Which } from "../../EventStore.ts"
 import { fillText } from "./filling.ts"
 import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
-import { array, milliseconds, type Numeric, type SubscriptionRow, subscriptionOf, textArray } from "./postgresRows.ts"
+import {
+  array,
+  clock,
+  milliseconds,
+  type Numeric,
+  type SubscriptionRow,
+  subscriptionOf,
+  textArray
+} from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 /**
@@ -14,7 +22,7 @@ import type { Runner } from "./runner.ts"
  */
 const subscriptionStatements = (parts: Parts) => {
   const { deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
-  const { owners, routes, subscriptions } = parts
+  const { owners, routes, scheduled, subscriptions } = parts
   const which = `exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
   AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR name = $3)`
   const columns = "id, tenant, name, topics, data, state, reason, since"
@@ -24,9 +32,25 @@ const subscriptionStatements = (parts: Parts) => {
 )`
 
   return {
+    /** Answers for how long outcomes were kept before; a time that is NULL stays as it is. */
     open: `WITH ${own}
-INSERT INTO ${exchanges} (name, retention) SELECT $1, $2::bigint WHERE ${set}
-ON CONFLICT (name) DO UPDATE SET retention = EXCLUDED.retention`,
+INSERT INTO ${exchanges} AS exchange (name, retention, deduplication)
+SELECT $1, coalesce($2::bigint, 0), coalesce($3::bigint, 0) WHERE ${set}
+ON CONFLICT (name) DO UPDATE SET
+  retention = coalesce($2::bigint, exchange.retention), deduplication = coalesce($3::bigint, exchange.deduplication)
+RETURNING outcomes`,
+
+    /** Under the lock of the exchange, and so with the leases of all that were defined before. */
+    keep: `WITH ${joined},
+kept AS (UPDATE ${exchanges} SET outcomes = $2::bigint WHERE name = $1 RETURNING id, outcomes),
+locked AS MATERIALIZED (
+  SELECT subscription FROM ${leases}
+  WHERE subscription = ANY(ARRAY(SELECT id FROM ${subscriptions} WHERE exchange = (SELECT id FROM kept)))
+  AND (keeps IS NOT NULL) <> (SELECT outcomes > 0 FROM kept)
+  ORDER BY subscription FOR NO KEY UPDATE
+)
+UPDATE ${leases} SET keeps = (SELECT CASE WHEN outcomes > 0 THEN id END FROM kept)
+WHERE subscription = ANY(ARRAY(SELECT subscription FROM locked))`,
 
     /** Defines come one after the other in an exchange; publishers do not wait for them. */
     lock: `INSERT INTO ${exchanges} AS exchange (name) VALUES ($1)
@@ -63,7 +87,8 @@ routed AS (
   ON CONFLICT DO NOTHING
 ),
 leased AS (
-  INSERT INTO ${leases} (subscription) SELECT id FROM defined ON CONFLICT DO NOTHING
+  INSERT INTO ${leases} (subscription, keeps)
+  SELECT id, (SELECT id FROM ${exchanges} WHERE id = $1::int AND outcomes > 0) FROM defined ON CONFLICT DO NOTHING
   RETURNING subscription
 ),
 fills AS (
@@ -98,7 +123,7 @@ changed AS (
 leases AS (
   UPDATE ${leases} AS lease SET
     active = $4 = 'active', version = version + 1, not_before = 0, attempts = 0, first_failed_at = NULL,
-    ready_at = ${dueAt("locked.same", parts)}
+    reason = NULL, waits_for = NULL, ready_at = ${dueAt("locked.same", parts)}
   FROM locked
   WHERE lease.subscription = locked.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM locked))
 )
@@ -125,7 +150,8 @@ noted AS (
 )
 SELECT coalesce(sum(
   (SELECT count(*) FROM ${deliveries} AS delivery WHERE delivery.subscription = unleased.subscription) +
-  (SELECT count(*) FROM ${delayed} AS delivery WHERE delivery.subscription = unleased.subscription)
+  (SELECT count(*) FROM ${delayed} AS delivery WHERE delivery.subscription = unleased.subscription) +
+  (SELECT count(*) FROM ${scheduled} AS delivery WHERE delivery.subscription = unleased.subscription)
 ), 0) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified
 FROM unleased`,
 
@@ -140,9 +166,14 @@ CROSS JOIN LATERAL (
 ) AS pending
 WHERE lease.subscription = $1::bigint`,
 
-    bounds: `SELECT wanted.id, least(${first(deliveries, "ASC")}, ${first(delayed, "ASC")}) AS first,
-  greatest(${first(deliveries, "DESC")}, ${first(delayed, "DESC")}) AS last
+    /** Of those that are due and not in their place one is enough: they get other positions. */
+    bounds: `SELECT wanted.id, least(${first(deliveries, "ASC")}, ${first(delayed, "ASC")}, coming.event) AS first,
+  greatest(${first(deliveries, "DESC")}, ${first(delayed, "DESC")}, coming.event) AS last, coming.event IS NOT NULL AS coming
 FROM unnest($1::bigint[]) AS wanted (id)
+LEFT JOIN LATERAL (
+  SELECT event FROM ${scheduled} AS delivery
+  WHERE delivery.subscription = wanted.id AND delivery.due_at <= ${clock} ORDER BY delivery.due_at LIMIT 1
+) AS coming ON true
 WHERE EXISTS (SELECT FROM ${leases} WHERE subscription = wanted.id)`
   }
 }
@@ -161,6 +192,7 @@ interface BoundsRow {
   readonly id: Numeric
   readonly first: Numeric | null
   readonly last: Numeric | null
+  readonly coming: boolean
 }
 
 export const subscribing = (run: Runner, parts: Parts) => {
@@ -171,8 +203,15 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
     run.client.unsafe<Row>(text, params).unprepared
 
-  const open: Operations["open"] = (exchange, { retention = Duration.zero } = {}) =>
-    Effect.asVoid(run.write("open", text.open, [exchange, milliseconds(retention)]))
+  const open: Operations["open"] = Effect.fnUntraced(function* (exchange, keeping = {}) {
+    const of = (time: Duration.Duration | undefined) => (time === undefined ? null : milliseconds(time))
+    const outcomes = of(keeping.outcomes)
+    const times = [exchange, of(keeping.retention), of(keeping.deduplication)]
+    const [row] = yield* run.write<{ readonly outcomes: Numeric }>("open", text.open, times)
+    if (outcomes === null || outcomes === Number(row?.outcomes)) return
+    const locked = statement(text.lockExisting, [exchange])
+    yield* run.transaction("open", Effect.andThen(locked, statement(text.keep, [exchange, outcomes])))
+  })
 
   const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions, options) {
     const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`
@@ -251,8 +290,10 @@ export const subscribing = (run: Runner, parts: Parts) => {
       ),
     bounds: (subscriptions) =>
       Effect.map(run.read<BoundsRow>("bounds", text.bounds, [array(subscriptions)]), (rows) =>
-        rows.flatMap(({ first, id, last }): ReadonlyArray<Bounds> =>
-          first === null ? [] : [{ subscription: Number(id), first: Number(first), last: Number(last) }]
+        rows.flatMap(({ coming, first, id, last }): ReadonlyArray<Bounds> =>
+          first === null
+            ? []
+            : [{ subscription: Number(id), first: Number(first), last: Number(last), isComing: coming }]
         )
       )
   } satisfies Partial<Operations>

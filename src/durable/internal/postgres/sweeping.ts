@@ -13,7 +13,9 @@ const most = 1_000
 const grace = 60_000
 
 const sweepStatements = (parts: Parts) => {
-  const { deadLetters, delayed, deliveries, dropped, events, exchanges, leases, own, owners } = parts
+  const { attempts, deadLetters, delayed, deliveries, dropped, events, exchanges, ids, leases, outcomes, own, owners } =
+    parts
+  const { scheduled } = parts
   const unneeded = (table: string) =>
     `(SELECT event FROM ${table} AS other WHERE other.event = event.position LIMIT 1) IS NULL`
   const ofDropped = (table: string) => `(
@@ -21,6 +23,16 @@ const sweepStatements = (parts: Parts) => {
     SELECT ctid FROM ${table} WHERE subscription = ANY(ARRAY(SELECT subscription FROM ended)) AND ${set} LIMIT ${most}
   ))
   RETURNING subscription
+)`
+  const tooOld = (table: string) => `(
+  DELETE FROM ${table} WHERE ctid = ANY(ARRAY(
+    SELECT old.ctid FROM ${exchanges} AS exchange CROSS JOIN LATERAL (
+      SELECT ctid FROM ${table} AS kept
+      WHERE kept.exchange = exchange.id AND kept.at < ${now} - exchange.outcomes ORDER BY kept.at ${first(most)}
+    ) AS old
+    WHERE ${set} LIMIT ${most}
+  ))
+  RETURNING 1
 )`
   const none = (table: string) =>
     `NOT EXISTS (SELECT FROM ${table} AS other WHERE other.subscription = ended.subscription)`
@@ -32,14 +44,15 @@ ended AS MATERIALIZED (SELECT * FROM ${dropped} ORDER BY subscription LIMIT ${mo
 a AS ${ofDropped(deliveries)},
 b AS ${ofDropped(delayed)},
 c AS ${ofDropped(deadLetters)},
+d AS ${ofDropped(scheduled)},
 forgotten AS (
   DELETE FROM ${dropped} WHERE subscription = ANY(ARRAY(
     SELECT subscription FROM ended
     WHERE xid < txid_snapshot_xmin(txid_current_snapshot()) AND since < ${now} - 1000
-    AND ${none(deliveries)} AND ${none(delayed)} AND ${none(deadLetters)}
+    AND ${none(deliveries)} AND ${none(delayed)} AND ${none(deadLetters)} AND ${none(scheduled)}
   ))
 )
-SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) AS rows`,
+SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) AS rows`,
 
     /** From `$1` on: events that are no longer retained, and have no deliveries or dead letters. */
     events: `WITH ${own},
@@ -54,10 +67,22 @@ gone AS (
     WHERE ${set} AND event.written_at <= ${now} - coalesce(
       (SELECT retention + CASE WHEN retention > 0 THEN ${grace} ELSE 0 END FROM ${exchanges} WHERE id = event.exchange), 0
     )
-    AND ${unneeded(deliveries)} AND ${unneeded(delayed)} AND ${unneeded(deadLetters)}
+    AND ${unneeded(deliveries)} AND ${unneeded(delayed)} AND ${unneeded(scheduled)} AND ${unneeded(deadLetters)}
   ))
 )
 SELECT count(*) AS rows, max(position) AS last FROM seen`,
+
+    /** Ids whose window is over, and outcomes and attempts that are older than their exchange keeps them. */
+    kept: `WITH ${own},
+a AS (
+  DELETE FROM ${ids} WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ${ids} WHERE expires_at <= ${now} AND ${set} ORDER BY expires_at ${first(most)} FOR UPDATE SKIP LOCKED
+  ))
+  RETURNING 1
+),
+b AS ${tooOld(outcomes)},
+c AS ${tooOld(attempts)}
+SELECT greatest((SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT count(*) FROM c)) AS rows`,
 
     owners: `WITH ${own}
 DELETE FROM ${owners} AS owner
@@ -79,10 +104,11 @@ export const sweeping = (run: Runner, parts: Parts): Operations["sweep"] => {
   return Effect.gen(function* () {
     const filled = yield* run.write<SweptRow>("sweep", fill, [null])
     const dropped = yield* run.write<SweptRow>("sweep", text.dropped, [])
+    const kept = yield* run.write<SweptRow>("sweep", text.kept, [])
     yield* run.write("sweep", text.owners, [])
     const seen = yield* run.write<SweptRow>("sweep", text.events, [position])
     const isEnd = Number(seen[0]?.rows ?? 0) < most
     position = isEnd ? 0 : Number(seen[0]?.last ?? 0)
-    return !isEnd || [filled, dropped].some(([row]) => Number(row?.rows ?? 0) > 0)
+    return !isEnd || Number(kept[0]?.rows ?? 0) >= most || [filled, dropped].some(([row]) => Number(row?.rows ?? 0) > 0)
   })
 }

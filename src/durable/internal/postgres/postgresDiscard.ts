@@ -1,0 +1,80 @@
+/** Deletes what is pending of a subscription. */
+import * as Effect from "effect/Effect"
+import type { Operations } from "../../EventStore.ts"
+import { eventOf, now, type Parts } from "./parts.ts"
+import { limit, type Numeric } from "./postgresRows.ts"
+import type { Runner } from "./runner.ts"
+
+/**
+ * Two statements in one transaction: the first locks the lease, and the second's snapshot has what was settled before that.
+ * What is scheduled a claim may be moving, which waits for the lease then: that is passed over, and is in the order next.
+ */
+const discardStatements = (parts: Parts) => {
+  const { delayed, deliveries, events, joined, leases, notify, outcomes, scheduled } = parts
+  const gone = (table: string, event: string, order: string, limit: string, lock = "") => `(
+  DELETE FROM ${table} AS delivery WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ${table} AS delivery
+    WHERE delivery.subscription BETWEEN $1::bigint AND $1::bigint
+    ORDER BY delivery.subscription, ${order} LIMIT ${limit} ${lock}
+  ))
+  RETURNING ${event} AS event, delivery.topic, delivery.written_at`
+  const rest = (...before: ReadonlyArray<string>) =>
+    `$2::bigint - ${before.map((one) => `(SELECT count(*) FROM ${one})`).join(" - ")}`
+
+  return {
+    lock: `SELECT subscription FROM ${leases} WHERE subscription = $1::bigint FOR NO KEY UPDATE`,
+
+    discard: `WITH ${joined},
+ordered AS ${gone(deliveries, eventOf("delivery"), "position", "$2::bigint")}
+),
+aside AS ${gone(delayed, eventOf("delivery"), "lane, position", rest("ordered"))}, delivery.lane, delivery.position
+),
+coming AS ${gone(scheduled, "delivery.event", "due_at, event", rest("ordered", "aside"), "FOR UPDATE SKIP LOCKED")}
+),
+last AS MATERIALIZED (SELECT lane, max(position) AS position FROM aside GROUP BY lane ORDER BY lane DESC LIMIT 1),
+freed AS (
+  UPDATE ${delayed} AS delivery SET due_at = ${now} WHERE ctid = (
+    SELECT head.at FROM last CROSS JOIN LATERAL (
+      SELECT ctid AS at FROM ${delayed} AS delivery
+      WHERE delivery.subscription = $1::bigint AND (delivery.lane, delivery.position) > (last.lane, last.position)
+      AND delivery.lane <= last.lane
+      ORDER BY delivery.lane, delivery.position LIMIT 1
+    ) AS head
+  )
+),
+gone AS MATERIALIZED (
+  SELECT * FROM ordered UNION ALL SELECT event, topic, written_at FROM aside UNION ALL SELECT * FROM coming
+),
+ended AS (
+  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
+  SELECT gone.event, lease.subscription, lease.keeps, 'Purged', ${now}, coalesce(gone.topic, event.topic),
+    coalesce(gone.written_at, event.written_at)
+  FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint AND lease.keeps IS NOT NULL
+  LEFT JOIN LATERAL (SELECT topic, written_at FROM ${events} WHERE position = gone.event LIMIT 1) AS event ON true
+  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at
+),
+woken AS (
+  UPDATE ${leases} SET
+    version = version + 1, ready_at = ${now}, not_before = 0, attempts = 0, first_failed_at = NULL, reason = NULL, waits_for = NULL
+  WHERE subscription = $1::bigint AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM gone`
+  }
+}
+
+export const discarding = (run: Runner, parts: Parts): Operations["discard"] => {
+  const text = discardStatements(parts)
+  const statement = (text: string, params: ReadonlyArray<unknown>) =>
+    run.client.unsafe<{ readonly rows: Numeric }>(text, params).unprepared
+  return (subscription, most) =>
+    Effect.map(
+      run.transaction(
+        "discard",
+        Effect.flatMap(statement(text.lock, [subscription]), ({ length }) =>
+          // what a drop has left is as good as gone
+          length === 0 ? Effect.succeed([]) : statement(text.discard, [subscription, Math.max(0, limit(most))])
+        )
+      ),
+      ([row]) => Number(row?.rows ?? 0)
+    )
+}

@@ -45,13 +45,13 @@ const checked = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, prefix: s
   if (typeof schema !== "string") return yield* failure("the search_path has no schema that is there: give --schema")
   const { version } = names(schema, prefix)
   const [found] = yield* ask("SELECT to_regclass($1::text) IS NOT NULL AS found", [version])
-  const missing = failure(
-    `the database has no tables of a store: ${version} is not there. Give --schema and --prefix if they are elsewhere`
-  )
-  if (found?.["found"] !== true) return yield* missing
+  if (found?.["found"] !== true) {
+    return yield* failure(
+      `the database has no tables of a store: ${version} is not there. Give --schema and --prefix if they are elsewhere`
+    )
+  }
   const [row] = yield* ask(`SELECT max(version)::float8 AS version FROM ${version}`)
   const has = Number(row?.["version"] ?? 0)
-  if (has === 0) return yield* missing
   const known = newestVersion(names(schema, prefix))
   if (has < known) {
     return yield* failure(

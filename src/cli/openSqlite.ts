@@ -25,7 +25,7 @@ const refusalOf = (filename: string): string | undefined => {
     if (found === undefined) return "there is no such file"
     if (!found.isFile()) return "this is no file"
     // Read by SQLite: the header in the file itself may be older than the log beside it.
-    const db = new DatabaseSync(filename, { readOnly: true })
+    const db = new DatabaseSync(filename, { readOnly: true, timeout: 5_000 })
     try {
       const state = examine(db)
       if (typeof state !== "boolean") return state.detail

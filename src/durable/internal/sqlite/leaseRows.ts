@@ -3,6 +3,14 @@ import type { Bounds, Figures, Lease, Millis, Owner, Position, SubscriptionId } 
 import { after, type Sql } from "./prepared.ts"
 import { maxPosition, ofSubscription, positionOf, rowAt } from "./sqliteSchema.ts"
 
+const ofLease = ["0", String(maxPosition)].map((end) => rowAt(end, "leases.subscription")).join(" AND ")
+/**
+ * When the lease that is updated is due, if it is free: when the subscription's wait is over, and where there is nothing in its
+ * order or its lanes, never.
+ */
+export const dueWhenFree = `max(wait_until, CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE id BETWEEN ${ofLease}) THEN ?
+    ELSE (SELECT max(?, min(d.due_at)) FROM delayed d WHERE d.subscription = leases.subscription AND d.due_at IS NOT NULL) END)`
+
 /** Begins or extends an owner's life; makes one where it is gone. */
 export const renewOwner = (
   sql: Sql,
@@ -64,10 +72,4 @@ const ends = ["deliveries", "delayed"].flatMap((table) =>
     (order) => `SELECT ${positionOf} FROM ${table} WHERE ${ofSubscription} ORDER BY id ${order} LIMIT 1`
   )
 )
-
-// What is in the order of a subscription is due when its wait is over, and where there is nothing that is never.
-const ofLease = ["0", String(maxPosition)].map((end) => rowAt(end, "leases.subscription")).join(" AND ")
-/** When the lease that is updated is due, if it is free. */
-export const dueWhenFree = `max(wait_until, CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE id BETWEEN ${ofLease}) THEN ?
-    ELSE (SELECT max(?, min(d.due_at)) FROM delayed d WHERE d.subscription = leases.subscription AND d.due_at IS NOT NULL) END)`
 const free = `UPDATE leases SET owner = NULL, due_at = ${dueWhenFree} WHERE owner = ?`

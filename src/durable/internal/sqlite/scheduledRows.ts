@@ -7,6 +7,9 @@ import { lastPosition, rowAt, setPosition } from "./sqliteSchema.ts"
 /** So many deliveries are put to their places by one claim at most: the event loop waits for all of them. */
 const batch = 1_000
 
+/** When the first of what is left comes due, of the lease that is updated. */
+export const firstLeft = "(SELECT min(due_at) FROM scheduled s WHERE s.subscription = leases.subscription)"
+
 /** When an event comes due; nothing for one that is due at once. */
 export const dueAtOf = (due: NewEvent["due"], now: Millis): Millis | undefined => {
   if (due === undefined) return undefined
@@ -22,7 +25,7 @@ export const bringDue = (sql: Sql, now: Millis): void => {
   // There is always one.
   let [last] = sql.row<[number]>(lastPosition)!
   let left = batch
-  // What has been due for longest is first. An order that has more than there is room for is the next time's first.
+  // What has been due for longest comes first, so that no subscription waits for another that has ever more.
   for (const [subscription] of sql.rows<[SubscriptionId]>(dueOrders, now, atMost(batch))) {
     const those = [subscription, now, atMost(left)] as const
     const events = sql.rows<[Position]>(`SELECT event ${due}`, ...those)
@@ -42,8 +45,5 @@ const dueOrders = "SELECT subscription FROM leases WHERE scheduled_at <= ? ORDER
 const due = "FROM scheduled WHERE subscription = ? AND due_at <= ? ORDER BY due_at, id LIMIT +?"
 const insertDue = `INSERT INTO deliveries (id, event) VALUES (${rowAt("?")}, ?)`
 const removeDue = `DELETE FROM scheduled WHERE id IN (SELECT id ${due})`
-
-/** When the first of what is left comes due, of the lease that is updated. */
-export const firstLeft = "(SELECT min(due_at) FROM scheduled s WHERE s.subscription = leases.subscription)"
 const arrived = `UPDATE leases SET wakes = wakes + 1, scheduled_at = ${firstLeft},
   due_at = iif(ifnull(due_at > max(?, wait_until), TRUE), max(?, wait_until), due_at) WHERE subscription = ?`

@@ -66,7 +66,7 @@ export interface Options {
  * `UPDATE` and `DELETE` on them, and `USAGE` on the sequence of positions. Tables of a newer version of this library are
  * refused with `NewerSchema`.
  *
- * Each operation but `define` and `drop` is one statement that commits itself, with a `lock_timeout` for itself alone: no
+ * Each operation but `define`, `drop`, `discard` and a change of what `open` keeps is one statement that commits itself, with a `lock_timeout` for itself alone: no
  * setting of the connection is changed, and a paused process holds no lock. An event is on disk when its write succeeds,
  * also where the database's default is `synchronous_commit = off`. No operation but a write, and the definition of a queue
  * before its first write, takes part in a transaction of the caller's.
@@ -75,6 +75,13 @@ export interface Options {
  * notified when it commits. Writers wait for no lock of each other or of an owner. The application's transactions keep the
  * settings they have: set `idle_in_transaction_session_timeout` for the client, with `startupParameters` for one of
  * `@effect/sql-pg`, so that a process paused within a transaction does not keep its locks.
+ *
+ * An event with a time of its own waits in a table of its own, by the server's clock. The first claim of any process after that
+ * time puts it in its place, in the statement of the claim. A transaction that commits after the time is only late.
+ *
+ * An event with an id waits for a transaction that has written the same id until that ends, as a key does that must be unique,
+ * and for no other. When that rolls back, it is stored. Two transactions that write the same ids in a different order may wait
+ * for each other, and then one of them fails with `Locked`.
  *
  * An owner that listens holds an advisory lock, which the server gives up when its process dies: others then take over
  * within a second. Without listening they do when its time is over.
@@ -90,6 +97,9 @@ export interface Options {
  * Under REPEATABLE READ a transaction's writes are for the subscriptions that there were at its first statement. A write to
  * a queue that was defined after that fails, and succeeds in the next transaction.
  *
+ * Under REPEATABLE READ an event fails with `Locked`, and the transaction with it, where one of the same id was committed after
+ * the transaction's first statement. The next transaction finds the duplicate.
+ *
  * A queue that no process has defined yet is defined by the first write in a transaction: other transactions that define it
  * wait until that one ends.
  *
@@ -104,7 +114,7 @@ export interface Options {
  * The names of an exchange, a tenant and a subscription may have about 2,500 bytes together, and none a NUL. A NUL in a
  * cause or a reason is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
  * message: with `@effect/sql-pg` that is `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger
- * one is refused when it is written, as is a NUL in a topic, a tenant, a content type or a trace: with `Invalid`, and before
+ * one is refused when it is written, as is a NUL in a topic, a tenant, a content type, a trace or an id: with `Invalid`, and before
  * the server is asked, which would end a transaction for it.
  *
  * What a drop leaves, and events that are done with, are removed by `sweep`.

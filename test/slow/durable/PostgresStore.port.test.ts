@@ -317,7 +317,7 @@ describePostgres("the port on Postgres", (server) => {
       yield* settle([acknowledged(at("a2"), 7), again(at("a3"), 7, "1 hour")])
       assert.deepStrictEqual(yield* given({ busy: [-8] }), ["b1", "c1"])
       const bounds = yield* store.bounds([id, id + 1_000])
-      assert.deepStrictEqual(bounds, [{ subscription: id, first: at("b1"), last: at("c1") }])
+      assert.deepStrictEqual(bounds, [{ subscription: id, first: at("b1"), last: at("c1"), isComing: false }])
       assert.deepStrictEqual(yield* store.figures(id), { pending: 4, bytes: 8, deadLetters: 1, owner: "lanes" })
       // another process gets the lanes
       yield* store.release(owner, "all")
@@ -768,7 +768,7 @@ describePostgres("the port on Postgres", (server) => {
         yield* Effect.sleep("5 millis")
         const [none] = yield* store.define("retained", [{ name: "none", topics: ["*"], start: "oldest" }])
         assert.strictEqual((yield* store.figures(none?.id ?? 0))?.pending, 0)
-        yield* store.open("retained")
+        yield* store.open("retained", { retention: Duration.zero })
         yield* first.acknowledge((yield* first.take()) ?? [])
         yield* store.drop({ exchange: "retained" })
         yield* sweep

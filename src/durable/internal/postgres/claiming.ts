@@ -1,6 +1,7 @@
 /** The lives of owners, and their leases. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
+import { monotonicNow } from "../../../internal/monotonic.ts"
 import type { Claimed, Claims, Operations, Owner, SubscriptionId } from "../../EventStore.ts"
 import { type Horizon, ofArrivals } from "./horizon.ts"
 import { content, dueAt, first, laneDueAt, now, onePlan, type Parts, set } from "./parts.ts"
@@ -13,6 +14,9 @@ const most = 1_000
 
 /** How many lanes of a lease are in the answer. */
 const mostLanes = 65_536
+
+/** A time that is over. */
+const atOnce = Number.NEGATIVE_INFINITY
 
 /** When to claim again what another claim had locked, in milliseconds. */
 const again = 10
@@ -36,38 +40,43 @@ const isOver = `(gone OR expires_at <= ${now} OR renewed_at - ${now} > expires_a
  *
  * **Why what is scheduled comes once.** A claim moves rows whose time has come, at positions after all others, and
  * touches their leases as an arrival does. What another claim has locked it passes over, and says to claim again soon. Each
- * answer has the next of the times, whosever it is, and a writer notifies: so all processes claim when it has come. A move that
- * is not on disk yet is undone by a crash, as a whole, unless something that was moved has been settled since.
+ * answer has the next of the times, whosever it is, and a writer notifies: so all processes claim when it has come. Most
+ * claims have nothing to move, and their text only looks for the first of the times.
  *
  * **Locks.** Leases are locked in the order of their subscriptions, and then those that are free, which wait for none. An
  * owner that is found to be over while its own claim runs may acquire all the same: claims free the leases of owners that
- * are gone for as long as their rows are there. What acquires nothing need not be on disk: after a crash its arrivals are
- * there again.
+ * are gone for as long as their rows are there. What acquires and moves nothing need not be on disk: after a crash its
+ * arrivals are there again. Positions are to be on disk before they are given out, so that none comes a second time.
  */
 const claimStatements = (parts: Parts) => {
   const { arrivals, delayed, deliveries, leases, notify, own, owners, positions, scheduled } = parts
   // by a hash, however many there are
   const isGiven = "(subscription IN (SELECT unnest($2::bigint[]))) IS TRUE"
 
-  return {
-    renew: `WITH ${own},
-kept AS (
-  UPDATE ${owners} SET renewed_at = ${now}, expires_at = ${now} + $3::bigint
-  WHERE id = $1::int AND NOT gone AND ${set}
-  RETURNING id
+  /** What is due, and its move to the end of the order. */
+  const brought = `coming AS MATERIALIZED (
+  SELECT ctid AS at, due_at FROM ${scheduled}
+  WHERE due_at >= $7::bigint AND due_at <= ${now} ORDER BY due_at, event ${first(most)}
 ),
-made AS (
-  INSERT INTO ${owners} (name, renewed_at, expires_at)
-  SELECT $2, ${now}, ${now} + $3::bigint WHERE NOT EXISTS (SELECT FROM kept)
-  RETURNING id
-)
-SELECT id FROM kept UNION ALL SELECT id FROM made`,
+brought AS (
+  DELETE FROM ${scheduled} WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ${scheduled} WHERE ctid = ANY(ARRAY(SELECT at FROM coming)) AND ${set} FOR UPDATE SKIP LOCKED
+  ))
+  RETURNING *
+),
+placed AS (
+  INSERT INTO ${deliveries} (subscription, position, event, ${content})
+  SELECT subscription, nextval('${positions}'), event, ${content}
+  FROM (SELECT * FROM brought ORDER BY due_at, event) AS sorted
+),
+`
 
-    /**
-     * `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
-     * where due times begin.
-     */
-    claim: onePlan(`WITH ${own},
+  /**
+   * `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
+   * where due times begin.
+   */
+  const claim = (brings: boolean) =>
+    onePlan(`WITH ${own},
 me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
 over AS MATERIALIZED (
   SELECT id FROM ${owners} WHERE id <> $1::int AND (${isOver} OR id = ANY($5::int[])) AND ${set}
@@ -83,22 +92,7 @@ turned AS (
   ))
   RETURNING subscriptions
 ),
-coming AS MATERIALIZED (
-  SELECT ctid AS at, due_at FROM ${scheduled}
-  WHERE due_at >= $7::bigint AND due_at <= ${now} ORDER BY due_at, event ${first(most)}
-),
-brought AS (
-  DELETE FROM ${scheduled} WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM ${scheduled} WHERE ctid = ANY(ARRAY(SELECT at FROM coming)) AND ${set} FOR UPDATE SKIP LOCKED
-  ))
-  RETURNING *
-),
-placed AS (
-  INSERT INTO ${deliveries} (subscription, position, event, ${content})
-  SELECT subscription, nextval('${positions}'), event, ${content}
-  FROM (SELECT * FROM brought ORDER BY due_at, event) AS sorted
-),
-due AS MATERIALIZED (
+${brings ? brought : ""}due AS MATERIALIZED (
   SELECT subscription FROM ${leases}
   WHERE owner = $1::int AND ready_at <= ${now} AND active AND not_before <= ${now} ORDER BY ready_at ${first(most)}
 ),
@@ -113,7 +107,7 @@ seen AS MATERIALIZED (
   SELECT mark.subscription, bool_or(mark.touched) AS touched, max(lease.version) AS version
   FROM (
     SELECT unnest(
-      ARRAY(SELECT unnest(subscriptions) FROM turned) || ARRAY(SELECT DISTINCT subscription FROM brought)
+      ARRAY(SELECT unnest(subscriptions) FROM turned)${brings ? " || ARRAY(SELECT DISTINCT subscription FROM brought)" : ""}
     ) AS subscription, true AS touched
     UNION ALL
     SELECT unnest(
@@ -179,6 +173,11 @@ changed AS (
   RETURNING lease.subscription, lease.active, lease.ready_at, lease.owner, lease.epoch, lease.attempts, lease.first_failed_at,
     acquired, woken, orphan
 ),
+next AS MATERIALIZED (
+  SELECT (
+    SELECT due_at FROM ${scheduled} WHERE due_at >= $7::bigint ${brings ? `AND due_at > ${now}` : ""} ORDER BY due_at LIMIT 1
+  ) AS due_at
+),
 future AS (
   SELECT expires_at AS ready_at FROM ${owners} AS other
   WHERE id <> $1::int AND id <> ALL(ARRAY(SELECT id FROM over)) AND NOT gone
@@ -196,12 +195,12 @@ future AS (
   SELECT ready_at FROM changed
   WHERE active AND ready_at < ${never} AND (owner = $1::int OR owner IS NULL AND ready_at > ${now} AND ${isGiven})
   UNION ALL
-  (SELECT due_at FROM ${scheduled} WHERE due_at > ${now} AND due_at >= $7::bigint ORDER BY due_at LIMIT 1)
+  SELECT due_at FROM next WHERE due_at IS NOT NULL
   UNION ALL
   SELECT ${now} + ${again}
   WHERE (SELECT count(*) FROM arrived) > (SELECT count(*) FROM turned)
-  OR (SELECT count(*) FROM coming) > (SELECT count(*) FROM brought)
-  OR ${most} IN ((SELECT count(*) FROM arrived), (SELECT count(*) FROM coming), (SELECT count(*) FROM due), (SELECT count(*) FROM orphans))
+  ${brings ? "OR (SELECT count(*) FROM coming) > (SELECT count(*) FROM brought)" : ""}
+  OR ${most} IN (${["arrived", "due", "orphans", ...(brings ? ["coming"] : [])].map((one) => `(SELECT count(*) FROM ${one})`).join(", ")})
   OR (SELECT count(*) FROM decided WHERE claimable) < $3::bigint AND (
     SELECT subscription FROM ${leases}
     WHERE owner IS NULL AND active AND ready_at <= ${now} AND ${isGiven}
@@ -211,13 +210,14 @@ future AS (
 )
 SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   (SELECT min(position) FROM arrived) AS first, (SELECT max(position) FROM arrived) AS last,
-  (SELECT count(*) FROM turned) AS turned, (SELECT count(*) FROM brought) AS brought,
-  (SELECT min(due_at) FROM coming) AS coming, ${now} AS at,
+  (SELECT count(*) FROM turned) AS turned, ${brings ? "(SELECT count(*) FROM brought)" : "0"} AS brought, ${now} AS at,
+  (SELECT due_at FROM next) AS next, ${brings ? "(SELECT min(due_at) FROM coming)" : "(SELECT due_at FROM next)"} AS coming,
   (SELECT array_agg(subscription)::text FROM ${leases} WHERE owner = $1::int AND NOT active) AS inactive,
   EXISTS (SELECT FROM ${owners} WHERE id <> $1::int AND locked AND NOT gone) AS others,
   CASE
     WHEN EXISTS (SELECT FROM changed WHERE orphan AND NOT acquired) THEN ${notify}
-    WHEN NOT EXISTS (SELECT FROM changed WHERE acquired) THEN set_config('synchronous_commit', 'off', true)
+    WHEN NOT EXISTS (SELECT FROM changed WHERE acquired)${brings ? " AND NOT EXISTS (SELECT FROM brought)" : ""}
+    THEN set_config('synchronous_commit', 'off', true)
   END AS done
 FROM (SELECT) AS one
 LEFT JOIN (
@@ -231,7 +231,24 @@ LEFT JOIN (
     ) AS lane
   ) AS lanes ON true
   WHERE acquired OR woken
-) AS claims ON true`),
+) AS claims ON true`)
+
+  return {
+    renew: `WITH ${own},
+kept AS (
+  UPDATE ${owners} SET renewed_at = ${now}, expires_at = ${now} + $3::bigint
+  WHERE id = $1::int AND NOT gone AND ${set}
+  RETURNING id
+),
+made AS (
+  INSERT INTO ${owners} (name, renewed_at, expires_at)
+  SELECT $2, ${now}, ${now} + $3::bigint WHERE NOT EXISTS (SELECT FROM kept)
+  RETURNING id
+)
+SELECT id FROM kept UNION ALL SELECT id FROM made`,
+
+    claim: claim(false),
+    bring: claim(true),
 
     /** All leases of the owner, and the owner with them, where `$2` is NULL. */
     release: onePlan(`WITH ${own},
@@ -278,6 +295,7 @@ interface ClaimRow {
   readonly last: Numeric | null
   readonly turned: Numeric
   readonly brought: Numeric
+  readonly next: Numeric | null
   readonly coming: Numeric | null
   readonly at: Numeric
   readonly others: boolean
@@ -295,6 +313,8 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
   const held = new Set<SubscriptionId>()
   /** A claim may have been committed whose answer did not come: what it acquired and woke is in the next answer. */
   let inDoubt = false
+  /** When what is scheduled is next to be put in its place, by this process's clock. */
+  let bringAt = atOnce
   const turn = Semaphore.makeUnsafe(1)
 
   const renew: Operations["renew"] = (owner, ttl) =>
@@ -311,12 +331,16 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
       }
     )
 
-  const claimAlone: Operations["claim"] = Effect.fnUntraced(function* (owner, subscriptions, limit) {
+  const claimOnce = Effect.fnUntraced(function* (
+    brings: boolean,
+    ...[owner, subscriptions, limit]: Parameters<Operations["claim"]>
+  ) {
+    const from = yield* monotonicNow
     const gone = yield* presence.gone(owner.id)
     const before = yield* horizon.current("claim")
     const known = inDoubt ? array([...held]) : null
     inDoubt = true
-    const rows = yield* run.prepared<ClaimRow>("claim", text.claim, [
+    const rows = yield* run.prepared<ClaimRow>("claim", brings ? text.bring : text.claim, [
       owner.id,
       array(subscriptions),
       limit,
@@ -327,11 +351,13 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     ])
     inDoubt = false
     const { at = 0, brought = 0, coming = null, first = null, inactive = null, last = null } = rows[0] ?? {}
-    const { others = false, turned = 0, wait = null } = rows[0] ?? {}
+    const { next = null, others = false, turned = 0, wait = null } = rows[0] ?? {}
     horizon.read(ofArrivals, numberOf(first), before)
     horizon.given(Number(last ?? 0))
     horizon.readDue(numberOf(coming), before)
     horizon.seen(Number(at))
+    // the server's time was read after this process's
+    bringAt = Number(brought) === most ? atOnce : from + Number(next ?? Infinity) - Number(at)
     horizon.removed(Number(turned) + Number(brought))
     const acquired: Array<Claimed> = []
     const woken: Array<SubscriptionId> = []
@@ -352,8 +378,26 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     }
     const soon = presence.others(others)
     const due = Math.min(Number(wait ?? Infinity), soon ?? Infinity)
-    const next = Number.isFinite(due) ? Math.max(0, due) : undefined
-    return { acquired, woken, inactive: numbersOf(inactive ?? undefined), wait: next } satisfies Claims
+    const claims = {
+      acquired,
+      woken,
+      inactive: numbersOf(inactive ?? undefined),
+      wait: Number.isFinite(due) ? Math.max(0, due) : undefined
+    } satisfies Claims
+    return { claims, isComing: !brings && next !== null && Number(next) <= Number(at) }
+  })
+
+  const claimAlone: Operations["claim"] = Effect.fnUntraced(function* (owner, subscriptions, limit) {
+    const { claims, isComing } = yield* claimOnce((yield* monotonicNow) >= bringAt, owner, subscriptions, limit)
+    if (!isComing) return claims
+    // what has come due was written by another process, or the clocks differ
+    const { acquired, woken } = claims
+    const { claims: last } = yield* claimOnce(true, owner, subscriptions, limit - acquired.length)
+    return {
+      ...last,
+      acquired: [...acquired, ...last.acquired],
+      woken: [...new Set([...woken, ...last.woken])]
+    }
   })
 
   const release: Operations["release"] = (owner, leases) => {

@@ -29,7 +29,8 @@ const floors: ReadonlyArray<string> = [
   "testing/internal/{standstill,testError}",
   "testing/TestSink",
   "testing/internal/laws/*",
-  "testing/{SinkLaws,StoreLaws}"
+  "testing/{SinkLaws,StoreLaws}",
+  "cli/*"
 ]
 
 /**
@@ -37,6 +38,9 @@ const floors: ReadonlyArray<string> = [
  * an import of one needs its platform, which is Node itself or an optional peer dependency.
  */
 const platforms: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "cli/main": ["@effect/platform-node", "node:fs"],
+  "cli/openPostgres": ["@effect/sql-pg"],
+  "cli/openSqlite": ["node:fs", "node:sqlite"],
   "durable/SqliteStore": ["node:path"],
   "durable/internal/sqlite/database": ["node:fs", "node:path", "node:sqlite"],
   "durable/internal/sqlite/files": ["node:fs", "node:path"],
@@ -63,7 +67,9 @@ const read = (path: string): string => readFileSync(join(root, path), "utf8")
 
 const modules = [...sourceTree.keys()]
 const inTable = modules.filter((module) => module !== "index" && module !== "http/index" && module !== "durable/index")
-const publicModules = inTable.filter((module) => !/(^|\/)internal\//.test(module))
+/** The command line is a program for Node, and no module of it can be imported from outside. */
+const isProgram = (module: string): boolean => module.startsWith("cli/")
+const publicModules = inTable.filter((module) => !/(^|\/)internal\//.test(module) && !isProgram(module))
 const floorOf = (module: string): number => floors.findIndex((floor) => matchesGlob(module, floor))
 const roomOf = (module: string): string => module.split("/")[0]!
 
@@ -112,12 +118,12 @@ describe("architecture", () => {
     const imports = sourceTree.get(module)?.imports ?? []
 
     it("imports only from the floors below, or internals of its own", () => {
-      const isInternal = module.includes("/internal/") || module.startsWith("internal/")
+      const isInternal = module.includes("/internal/") || module.startsWith("internal/") || isProgram(module)
       const upwards = neighboursOf(module).filter(
         (path) =>
           floorOf(path) > floorOf(module) ||
           (floorOf(path) === floorOf(module) && !isInternal) ||
-          (platforms[path] !== undefined && publicModules.includes(path))
+          (platforms[path] !== undefined && publicModules.includes(path) && !isProgram(module))
       )
       expect(upwards).toEqual([])
     })
@@ -166,6 +172,11 @@ describe("architecture", () => {
       "@effect/platform-node": { optional: true },
       "@effect/sql-pg": { optional: true }
     })
+  })
+
+  it("package.json names the program", () => {
+    expect(JSON.parse(read("package.json")).bin).toEqual({ "effect-events": "./dist/cli/main.js" })
+    expect(read("src/cli/main.ts")).toMatch(/^#!\/usr\/bin\/env node\n/)
   })
 
   it("package.json exports every public module, and nothing else", () => {

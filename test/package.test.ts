@@ -16,6 +16,7 @@ const program = fences.find(({ file, mark }) => file === "README.md" && mark ===
 
 const folder = mkdtempSync(join(tmpdir(), "effect-events-"))
 const installed = join(folder, "node_modules", manifest.name)
+const bin = join(folder, "node_modules", ".bin", manifest.name)
 const tarball = `./${manifest.name}-${manifest.version}.tgz`
 
 // npm hands its own settings down to scripts: without this, the npm below would still work on this repository
@@ -93,11 +94,25 @@ describe("the package", () => {
   it("those for Node say what they need, and can be imported once it is there", () => {
     expect(forNode.length).toBeGreaterThan(0)
     importing(forNode)
+    const sentence = "effect-events: this needs the package @effect/platform-node: npm install @effect/platform-node\n"
+    const started = spawnSync(process.execPath, [bin, "--version"], { cwd: folder, env, encoding: "utf8" })
+    expect([started.status, started.stdout, started.stderr]).toEqual([1, "", sentence])
     const { stderr } = spawnSync(process.execPath, ["entries.js"], { cwd: folder, encoding: "utf8" })
     expect(stderr).toContain("Cannot find package '@effect/platform-node'")
     const platform = `@effect/platform-node@${manifest.devDependencies["@effect/platform-node"]}`
     command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", platform)
     command(folder, process.execPath, "entries.js")
+  })
+
+  it("its program says which package a store needs that is not there", () => {
+    const run = (...args: ReadonlyArray<string>) =>
+      spawnSync(process.execPath, [bin, ...args], { cwd: folder, env, encoding: "utf8" })
+    expect(command(folder, process.execPath, bin, "--version")).toBe(`effect-events v${manifest.version}\n`)
+    const sqlite = run("--store", "sqlite:none.db", "queues")
+    expect([sqlite.status, sqlite.stderr]).toEqual([1, "effect-events: there is no such file: none.db\n"])
+    const postgres = run("--store", "postgres://127.0.0.1:1/db", "queues")
+    const sentence = "effect-events: this needs the package @effect/sql-pg: npm install @effect/sql-pg\n"
+    expect([postgres.status, postgres.stdout, postgres.stderr]).toEqual([1, "", sentence])
   })
 
   it.skipIf(program === undefined)("the README's first program compiles and runs", () => {

@@ -8,6 +8,7 @@
  */
 import * as Effect from "effect/Effect"
 import {
+  type EventKey,
   EventStore,
   type EventStatus,
   type EventStoreError,
@@ -18,7 +19,7 @@ import {
 import { UnknownSubscription } from "./internal/error.ts"
 import { guarded } from "./internal/guarded.ts"
 import { purgePending } from "./internal/purgePending.ts"
-import { type EventId, eventKeyOf } from "./internal/sending.ts"
+import { eventKeyOf } from "./internal/sending.ts"
 import { makeStoredDeadLetters, type StoredDeadLetters } from "./internal/storedDeadLetters.ts"
 
 export { UnknownSubscription } from "./internal/error.ts"
@@ -58,15 +59,15 @@ export const subscriptions = (
   Effect.flatMap(operations, (store) => store.overview(which))
 
 /**
- * What has become of an event of an exchange, by the id of its receipt, or by its own while that is kept for deduplication; nothing
- * where nothing is kept of it.
+ * What has become of an event of an exchange, by the id of its receipt, or by its own, and its tenant where it has one, while that is kept
+ * for deduplication; nothing where nothing is kept of it.
  *
  * @category reading
  * @since 0.1.0
  */
 export const status = (
   exchange: string,
-  event: EventId | string
+  event: EventKey | string
 ): Effect.Effect<EventStatus | undefined, EventStoreError, EventStore> =>
   Effect.flatMap(operations, (store) => store.status(exchange, eventKeyOf(event)))
 

@@ -58,4 +58,4 @@ export const sentWith = ({ deliverAt, delay, id }: SendOptions): Pick<NewEvent, 
 }
 
 /** An event by the id that the store has given it, or by its own. */
-export const eventKeyOf = (event: EventId | string): EventKey => (typeof event === "string" ? { id: event } : event)
+export const eventKeyOf = (event: EventKey | string): EventKey => (typeof event === "string" ? { id: event } : event)

@@ -290,3 +290,6 @@ export const migrate = (runner: Runner, names: Names): Effect.Effect<void, Event
     }
   })
 }
+
+/** The version that `migrate` brings tables to. */
+export const newestVersion = (names: Names): number => versions(names).length

@@ -1,5 +1,5 @@
 import type * as Cause from "effect/Cause"
-import type { DeadLetterReason, Settled } from "../EventStore.ts"
+import type { DeadLetterReason, Settled } from "./port/records.ts"
 import { describeCause } from "./describeCause.ts"
 import type { Row } from "./rows.ts"
 

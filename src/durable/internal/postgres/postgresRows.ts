@@ -1,6 +1,6 @@
 /** What a store gives to Postgres, and what the rows that it gets mean. */
 import * as Duration from "effect/Duration"
-import type { DeadLetterReason, Delivery, State, StoredDeadLetter, Subscription } from "../../EventStore.ts"
+import type { DeadLetterReason, Delivery, State, StoredDeadLetter, Subscription } from "../port/records.ts"
 
 /** A number as clients give it: `bigint`s come as such, or as text. */
 export type Numeric = number | bigint | string

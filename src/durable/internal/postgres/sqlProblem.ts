@@ -1,7 +1,7 @@
 /** The problem of an error of SQL, in the words of a store. */
 import { hasProperty } from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
-import type { StoreProblem } from "../../EventStore.ts"
+import type { StoreProblem } from "../port/error.ts"
 
 /** SQLSTATEs, or the classes they begin with, and their problems; the longer ones first. */
 const problems: ReadonlyArray<readonly [code: string, problem: StoreProblem]> = [

@@ -252,7 +252,7 @@ const make = (
         false,
         (count) => count > 0
       ),
-    figures: (subscription) => read("read figures", (sql) => figuresOf(sql, subscription)),
+    figures: (subscription) => read("read figures", (sql, now) => figuresOf(sql, subscription, now)),
     bounds: (subscriptions) =>
       read("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
     renew: (owner, ttl) =>

@@ -1078,6 +1078,17 @@ export const broken: ReadonlyArray<Broken> = [
     })
   },
   {
+    name: "an owner is one for ever",
+    law: 28,
+    flaw: (store, { map }) => ({
+      figures: (subscription) =>
+        Effect.map(store.figures(subscription), (figures) => {
+          if (figures?.owner !== undefined) map.set(figures.owner, 1)
+          return figures && { ...figures, owner: figures.owner ?? [...map.keys()][0] }
+        })
+    })
+  },
+  {
     name: "an overview is of one exchange",
     law: 28,
     flaw: (store) => ({ overview: (which) => store.overview({ exchange: "events", ...which }) })

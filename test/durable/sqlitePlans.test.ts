@@ -122,7 +122,7 @@ it("no statement reads all rows of a table", () => {
   eventStatus(sql, "e", { id: "1" }, 5)
   replayDeadLetters(sql, first, [1], 5)
   purgeDeadLetters(sql, first, [1], 5)
-  figuresOf(sql, first)
+  figuresOf(sql, first, 5)
   boundsOf(sql, first, 5)
   publishEvents(sql, "e", [{ payload, due: { at: 9 } }], undefined, 2)
   boundsOf(sql, first, 9)

@@ -84,6 +84,11 @@ export const operations = (memory: Memory): Operations => {
         (tenant === undefined || subscription.tenant === tenant) &&
         (name === undefined || subscription.name === name)
     )
+  /** The name of an owner, while it lives. */
+  const nameOf = (owner: number | undefined, now: Millis) => {
+    const life = owner === undefined ? undefined : owners.get(owner)
+    return life === undefined || isOver(life, now) ? undefined : life.name
+  }
   const keepsOutcomes = ({ subscription }: Entry.Entry) => exchangeOf(subscription.exchange).outcomes > 0
   const isHeld = ({ epoch, owner }: Entry.Entry, by: Owner, lease: Lease) => owner === by.id && epoch === lease.epoch
 
@@ -191,21 +196,19 @@ export const operations = (memory: Memory): Operations => {
       ),
 
     figures: (subscription) =>
-      Effect.sync(() =>
+      at((now) =>
         on(subscription, undefined, ({ bytes, deadLetters, owner, pending }) => ({
           pending,
           bytes,
           deadLetters: deadLetters.length,
-          owner: owner === undefined ? undefined : owners.get(owner)?.name
+          owner: nameOf(owner, now)
         }))
       ),
 
     overview: (which) =>
       at((now) =>
         find(which)
-          .map((entry) =>
-            Entry.overview(entry, entry.owner === undefined ? undefined : owners.get(entry.owner)?.name, now)
-          )
+          .map((entry) => Entry.overview(entry, nameOf(entry.owner, now), now))
           .toSorted(
             (one, other) =>
               compare(one.exchange, other.exchange) ||

@@ -160,7 +160,7 @@ export interface Figures {
   /** Of their payloads. */
   readonly bytes: number
   readonly deadLetters: number
-  /** The name of the process that has its lease. */
+  /** The name of the process that has its lease, while its life lasts. */
   readonly owner: string | undefined
 }
 

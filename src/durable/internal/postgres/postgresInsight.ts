@@ -59,7 +59,7 @@ SELECT subscription.*, exchange.name AS exchange_name, pending.rows, pending.byt
 FROM ${exchanges} AS exchange
 JOIN ${subscriptions} AS subscription ON subscription.exchange = exchange.id
 JOIN ${leases} AS lease ON lease.subscription = subscription.id
-LEFT JOIN ${owners} AS owner ON owner.id = lease.owner
+LEFT JOIN ${owners} AS owner ON owner.id = lease.owner AND NOT owner.gone AND owner.expires_at > ${now}
 CROSS JOIN LATERAL (
   SELECT count(*) AS rows, coalesce(sum(bytes), 0) AS bytes FROM ${pendingOf("subscription.id", parts)} AS pending
 ) AS pending

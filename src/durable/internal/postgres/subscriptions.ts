@@ -168,7 +168,7 @@ FROM unleased`,
     figures: `SELECT pending.rows, pending.bytes, owner.name AS owner,
   (SELECT count(*) FROM ${deadLetters} AS letter WHERE letter.subscription = lease.subscription) AS dead_letters
 FROM ${leases} AS lease
-LEFT JOIN ${owners} AS owner ON owner.id = lease.owner
+LEFT JOIN ${owners} AS owner ON owner.id = lease.owner AND NOT owner.gone AND owner.expires_at > ${clock}
 CROSS JOIN LATERAL (
   SELECT count(*) AS rows, coalesce(sum(bytes), 0) AS bytes FROM ${pendingOf("lease.subscription", parts)} AS pending
 ) AS pending

@@ -41,8 +41,12 @@ export const freeOwner = (sql: Sql, id: number, now: number): number => {
   return sql.run(free, now, now, id)
 }
 
-export const figuresOf = (sql: Sql, subscription: SubscriptionId): Figures | undefined => {
-  const found = sql.row<[pending: number, bytes: number, deadLetters: number, string | null]>(figures, subscription)
+export const figuresOf = (sql: Sql, subscription: SubscriptionId, now: Millis): Figures | undefined => {
+  const found = sql.row<[pending: number, bytes: number, deadLetters: number, string | null]>(
+    figures,
+    now,
+    subscription
+  )
   if (found === undefined) return undefined
   const [pending, bytes, deadLetters, owner] = found
   return { pending, bytes, deadLetters, owner: owner ?? undefined }
@@ -63,7 +67,7 @@ export const boundsOf = (sql: Sql, subscription: SubscriptionId, now: Millis): R
 
 const extend = "UPDATE owners SET renewed_at = ?, expires_at = ? WHERE id = ?"
 const insertOwner = "INSERT INTO owners (name, lock, renewed_at, expires_at) VALUES (?, ?, ?, ?) RETURNING id"
-const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner
+const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner AND expires_at > ?
   WHERE subscription = ? AND subscription > 0`
 const hasPending = "SELECT scheduled_at FROM leases WHERE subscription = ? AND pending > 0"
 const firstComing = "SELECT event FROM scheduled WHERE subscription = ? ORDER BY due_at, id LIMIT 1"

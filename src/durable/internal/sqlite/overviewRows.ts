@@ -12,7 +12,7 @@ export const overviewOf = (
   const given = Object.entries({ "x.name": exchange, "s.tenant": tenant, "s.name": name })
   const where = given.flatMap(([column, value]) => (value === undefined ? [] : `AND ${column} = ?`)).join(" ")
   const values = [exchange, tenant, name].filter((value) => value !== undefined)
-  return sql.rows<Row>(`${overviews} ${where} ORDER BY x.name, tenant, s.name`, now, now, ...values).map((row) => {
+  return sql.rows<Row>(`${overviews} ${where} ORDER BY x.name, tenant, s.name`, now, now, now, ...values).map((row) => {
     const [, , , , , , , , of, pending, bytes, deadLetters, owner, inOrder, aside, lane, scheduled, ...wait] = row
     const [until, attempts, firstFailedAt, reason, position] = wait
     return {
@@ -61,4 +61,4 @@ const overviews = `SELECT ${subscriptionColumns.replaceAll("subscriptions.", "s.
     ${first("delayed", "e.written_at")}, ${next("delayed")}, ${next("scheduled")},
     wait_until, attempts, first_failed_at, wait_reason, wait_position
   FROM exchanges x CROSS JOIN subscriptions s ON s.exchange = x.id CROSS JOIN leases l ON l.subscription = s.id
-  LEFT JOIN owners o ON o.id = owner WHERE TRUE`
+  LEFT JOIN owners o ON o.id = owner AND o.expires_at > ? WHERE TRUE`

@@ -7,7 +7,7 @@ import { ensure, expectSame, names, nonEmpty, show } from "./expectations.ts"
 import { acknowledged, again, aside, dead } from "./settled.ts"
 import * as Worker from "./storeWorker.ts"
 import { define, foreign, hour, positions, publish, texts, withHeld } from "./storeWorker.ts"
-import { exchange, type Law, law, withStore } from "./storeWorld.ts"
+import { exchange, type Law, law, withHandles, withStore } from "./storeWorld.ts"
 
 export const insightLaws: ReadonlyArray<Law> = [
   law(27, "status answers what became of an event for each subscription, outcomes as long as they are kept", {
@@ -156,6 +156,18 @@ export const insightLaws: ReadonlyArray<Law> = [
       yield* store.setState({ exchange }, "paused", "for a while")
       const paused = yield* look
       expectSame([paused.id, paused.state, paused.reason], [id, "paused", "for a while"], "its state")
+    }),
+    "its owner, as long as it lives": withHandles(function* (one, other, { sleep }) {
+      const { id, worker } = yield* Worker.two(one, other)
+      const owners = Effect.map(Effect.all([other.overview({}), other.figures(id)]), ([[overview], figures]) => [
+        overview?.owner,
+        figures?.owner
+      ])
+      expectSame(yield* owners, ["one", "one"], "the owner")
+      yield* worker.die
+      yield* sleep(Worker.pastShort)
+      // No claim has freed its lease.
+      expectSame(yield* owners, [undefined, undefined], "the owner, when its life is over")
     }),
     "of all exchanges": withStore(function* (store) {
       yield* define(store, { name: "b" })

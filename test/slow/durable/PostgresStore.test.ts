@@ -43,7 +43,9 @@ describePostgres("PostgresStore", (server) => {
       assert.deepStrictEqual(texts((yield* take()) ?? []), ["201"])
       assert.deepStrictEqual(yield* store.figures(id), { pending: 1, bytes: 3, deadLetters: 0, owner: "order" })
       const position = deliveries[200]?.position ?? 0
-      assert.deepStrictEqual(yield* store.bounds([id]), [{ subscription: id, first: position, last: position, isComing: false }])
+      assert.deepStrictEqual(yield* store.bounds([id]), [
+        { subscription: id, first: position, last: position, isComing: false }
+      ])
     })
   )
 

@@ -55,8 +55,10 @@ const claimStatements = (parts: Parts) => {
 
   /** What is due, and its move to the end of the order. */
   const brought = `coming AS MATERIALIZED (
-  SELECT ctid AS at, due_at FROM ${scheduled}
-  WHERE due_at >= $7::bigint AND due_at <= ${now} ORDER BY due_at, event ${first(most)}
+  SELECT * FROM (
+    SELECT ctid AS at, due_at FROM ${scheduled}
+    WHERE due_at >= $7::bigint AND due_at <= ${now} ORDER BY due_at, event ${first(most)}
+  ) AS coming LIMIT ${most}
 ),
 brought AS (
   DELETE FROM ${scheduled} WHERE ctid = ANY(ARRAY(

@@ -103,3 +103,18 @@ export const content = "written_at, topic, content_type, trace, payload"
 
 /** The position of the event of a row of `deliveries`, `delayed` or `dead_letters`. */
 export const eventOf = (row: string): string => `coalesce(${row}.event, ${row}.position)`
+
+/**
+ * Keeps what became of `rows`: those have a `subscription`, the exchange in `keeps` where that keeps outcomes, the position of
+ * their `event`, and what is not in `events` of it.
+ */
+export const keepOutcomes = (rows: string, state: string, { events, outcomes }: Names): string => `
+  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
+  SELECT ended.event, ended.subscription, ended.keeps, ${state}, ${now}, coalesce(ended.topic, event.topic),
+    coalesce(ended.written_at, event.written_at)
+  FROM (${rows}) AS ended
+  LEFT JOIN LATERAL (
+    SELECT topic, written_at FROM ${events} WHERE position = ended.event AND ended.topic IS NULL LIMIT 1
+  ) AS event ON true
+  WHERE ended.keeps IS NOT NULL
+  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at`

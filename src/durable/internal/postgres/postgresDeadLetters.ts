@@ -1,12 +1,12 @@
 /** The dead letters of a subscription. */
 import * as Effect from "effect/Effect"
 import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
-import { content, eventOf, isTopicOf, now, type Parts, set } from "./parts.ts"
+import { content, eventOf, isTopicOf, keepOutcomes, type Parts, set } from "./parts.ts"
 import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
-  const { arrivals, deadLetters, deliveries, events, leases, notify, outcomes, own, positions } = parts
+  const { arrivals, deadLetters, deliveries, events, leases, notify, own, positions } = parts
   // what a drop has left is as good as gone
   const isThere = `EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)`
 
@@ -19,6 +19,8 @@ const deadLetterStatements = (parts: Parts) => {
   AND ($5::text IS NULL OR ${isTopicOf("coalesce(letter.topic, event.topic)", "$5::text")})
   AND ($6::bigint IS NULL OR letter.dead_lettered_at >= $6::bigint)
   AND ($7::bigint IS NULL OR letter.dead_lettered_at < $7::bigint)`
+
+  const purged = `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint`
 
   return {
     count: `SELECT count(*) AS rows ${selected}`,
@@ -60,13 +62,7 @@ gone AS (
   WHERE subscription = $1::bigint AND position = ANY($2::bigint[]) AND ${isThere} AND ${set}
   RETURNING ${eventOf("letter")} AS event, topic, written_at
 ),
-ended AS (
-  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
-  SELECT gone.event, lease.subscription, lease.keeps, 'Purged', ${now}, coalesce(gone.topic, event.topic),
-    coalesce(gone.written_at, event.written_at)
-  FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint AND lease.keeps IS NOT NULL
-  LEFT JOIN LATERAL (SELECT topic, written_at FROM ${events} WHERE position = gone.event LIMIT 1) AS event ON true
-  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at
+ended AS (${keepOutcomes(purged, "'Purged'", parts)}
 )
 SELECT count(*) AS rows FROM gone`
   }

@@ -1,7 +1,7 @@
 /** Deletes what is pending of a subscription. */
 import * as Effect from "effect/Effect"
 import type { Operations } from "../../EventStore.ts"
-import { eventOf, now, type Parts } from "./parts.ts"
+import { eventOf, keepOutcomes, now, type Parts } from "./parts.ts"
 import { limit, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
@@ -10,7 +10,7 @@ import type { Runner } from "./runner.ts"
  * What is scheduled a claim may be moving, which waits for the lease then: that is passed over, and is in the order next.
  */
 const discardStatements = (parts: Parts) => {
-  const { delayed, deliveries, events, joined, leases, notify, outcomes, scheduled } = parts
+  const { delayed, deliveries, joined, leases, notify, scheduled } = parts
   const gone = (table: string, event: string, order: string, limit: string, lock = "") => `(
   DELETE FROM ${table} AS delivery WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ${table} AS delivery
@@ -20,6 +20,8 @@ const discardStatements = (parts: Parts) => {
   RETURNING ${event} AS event, delivery.topic, delivery.written_at`
   const rest = (...before: ReadonlyArray<string>) =>
     `$2::bigint - ${before.map((one) => `(SELECT count(*) FROM ${one})`).join(" - ")}`
+
+  const purged = `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint`
 
   return {
     lock: `SELECT subscription FROM ${leases} WHERE subscription = $1::bigint FOR NO KEY UPDATE`,
@@ -45,13 +47,7 @@ freed AS (
 gone AS MATERIALIZED (
   SELECT * FROM ordered UNION ALL SELECT event, topic, written_at FROM aside UNION ALL SELECT * FROM coming
 ),
-ended AS (
-  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
-  SELECT gone.event, lease.subscription, lease.keeps, 'Purged', ${now}, coalesce(gone.topic, event.topic),
-    coalesce(gone.written_at, event.written_at)
-  FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint AND lease.keeps IS NOT NULL
-  LEFT JOIN LATERAL (SELECT topic, written_at FROM ${events} WHERE position = gone.event LIMIT 1) AS event ON true
-  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at
+ended AS (${keepOutcomes(purged, "'Purged'", parts)}
 ),
 woken AS (
   UPDATE ${leases} SET

@@ -120,8 +120,10 @@ FROM event
 JOIN ${subscriptions} AS subscription
 ON subscription.exchange = (SELECT id FROM exchange) AND subscription.tenant = event.tenant
 LEFT JOIN found ON found.subscription = subscription.id
-LEFT JOIN ${leases} AS lease ON lease.subscription = subscription.id
-LEFT JOIN ${attempts} AS tried ON tried.event = event.position AND tried.subscription = subscription.id
+LEFT JOIN LATERAL (SELECT * FROM ${leases} AS lease WHERE lease.subscription = subscription.id LIMIT 1) AS lease ON true
+LEFT JOIN LATERAL (
+  SELECT * FROM ${attempts} AS tried WHERE tried.event = event.position AND tried.subscription = subscription.id LIMIT 1
+) AS tried ON true
 ORDER BY subscription.name`
   }
 }

@@ -1,5 +1,5 @@
 /** The statements of a settlement. */
-import { bytesOf, content, eventOf, inLane, now, onePlan, type Parts, set } from "./parts.ts"
+import { bytesOf, content, eventOf, inLane, keepOutcomes, now, onePlan, type Parts, set } from "./parts.ts"
 
 /** How many attempts of a delivery are kept. */
 export const mostAttempts = 10
@@ -9,7 +9,7 @@ export const mostAttempts = 10
  * settlement has its lease to itself or, as another of the same owner, the rows of a delivery: so no row is counted twice.
  */
 const outcomesText = (parts: Parts, n: number, ended: string): string => {
-  const { attempts, delayed, deliveries, events, outcomes } = parts
+  const { attempts, delayed, deliveries } = parts
   const found = (table: string) => `
     SELECT ${eventOf("delivery")} AS event FROM ${table} AS delivery
     WHERE delivery.subscription = tried.subscription AND delivery.position BETWEEN tried.position AND tried.position`
@@ -17,6 +17,8 @@ const outcomesText = (parts: Parts, n: number, ended: string): string => {
     const both = `(tried.${column} || EXCLUDED.${column})`
     return `${column} = ${both}[greatest(1, cardinality${both} - ${mostAttempts - 1}):]`
   }
+  const rows = `SELECT ${eventOf("ended")} AS event, ended.topic, ended.written_at, ended.dropped, held.subscription, held.keeps
+    FROM (${ended}) AS ended JOIN held ON held.subscription = ended.subscription`
   return `,
 tried AS MATERIALIZED (
   SELECT tried.*, held.keeps FROM unnest($${n}::bigint[], $${n + 1}::bigint[], $${n + 2}::float8[], $${n + 3}::float8[], $${n + 4}::text[])
@@ -33,14 +35,7 @@ noted AS (
   ORDER BY delivery.event, tried.subscription
   ON CONFLICT (event, subscription) DO UPDATE SET at = EXCLUDED.at, ${["begun", "took", "errors"].map(last).join(", ")}
 ),
-ended AS (
-  INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
-  SELECT ${eventOf("ended")}, ended.subscription, held.keeps, CASE WHEN ended.dropped THEN 'Dropped' ELSE 'Delivered' END,
-    ${now}, coalesce(ended.topic, event.topic), coalesce(ended.written_at, event.written_at)
-  FROM (${ended}) AS ended
-  JOIN held ON held.subscription = ended.subscription AND held.keeps IS NOT NULL
-  LEFT JOIN LATERAL (SELECT topic, written_at FROM ${events} WHERE position = ended.event LIMIT 1) AS event ON true
-  ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at
+ended AS (${keepOutcomes(rows, "CASE WHEN ended.dropped THEN 'Dropped' ELSE 'Delivered' END", parts)}
 )`
 }
 

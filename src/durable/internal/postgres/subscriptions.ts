@@ -180,7 +180,7 @@ WHERE lease.subscription = $1::bigint`,
 FROM unnest($1::bigint[]) AS wanted (id)
 LEFT JOIN LATERAL (
   SELECT event FROM ${scheduled} AS delivery
-  WHERE delivery.subscription = wanted.id AND delivery.due_at <= ${clock} ORDER BY delivery.due_at LIMIT 1
+  WHERE delivery.subscription = wanted.id AND delivery.due_at <= (SELECT ${clock}) ORDER BY delivery.due_at LIMIT 1
 ) AS coming ON true
 WHERE EXISTS (SELECT FROM ${leases} WHERE subscription = wanted.id)`
   }

@@ -20,6 +20,10 @@ export interface Life {
   readonly capacity: number
   /** Whether failed events are tried again. */
   readonly redelivers: boolean
+  /** Whether some events have a time of their own. */
+  readonly delays: boolean
+  /** Whether events have ids, and some are written again. */
+  readonly ids: boolean
   /** Whether the codec takes its time. */
   readonly slowCodec: boolean
   readonly leaseTtl: number
@@ -57,6 +61,8 @@ class World {
   readonly attempts: Array<Attempt> = []
   /** What was among the dead letters once: it may come late, and again. */
   readonly aside = new Set<number>()
+  /** The earliest times of events that have one of their own, which are in no order. */
+  readonly dueAt = new Map<number, number>()
   readonly evidence: Array<string> = []
   /** The operations that the stores were asked for, but for those of the lease. */
   readonly asked: Array<Name> = []
@@ -94,8 +100,9 @@ class World {
       if (process.isDead) return Effect.never
       const commit = Effect.suspend(() => {
         if (process.isDead) return Effect.never
-        this.delivered.push(...labels)
-        return Effect.void
+        return Effect.clockWith(({ currentTimeMillisUnsafe }) =>
+          Effect.sync(() => this.deliver(labels, currentTimeMillisUnsafe()))
+        )
       })
       if (!this.isBadDelivery) return this.chance(30) ? Effect.delay(commit, this.pick(1, 60)) : commit
       const ways: ReadonlyArray<Effect.Effect<void, string>> = [
@@ -113,6 +120,14 @@ class World {
     })
   }
 
+  private deliver(labels: ReadonlyArray<number>, now: number): void {
+    this.delivered.push(...labels)
+    for (const label of labels) {
+      const dueAt = this.dueAt.get(label)
+      if (dueAt !== undefined && now < dueAt) this.evidence.push(`${label} came ${dueAt - now} ms before its time`)
+    }
+  }
+
   sinkOf(process: { readonly isDead: boolean }) {
     const options = { drainTimeout: 0 }
     switch (this.life.taker) {
@@ -127,7 +142,7 @@ class World {
         return EventSink.sync((n: number) => {
           if (process.isDead) return
           if (this.isBadDelivery) throw new Error("a defect")
-          this.delivered.push(n)
+          this.deliver([n], Number.POSITIVE_INFINITY)
         })
     }
   }
@@ -177,11 +192,18 @@ class World {
     const attempt: Attempt = { labels, began: ++this.ticks, ended: Number.POSITIVE_INFINITY, exit: undefined }
     this.attempts.push(attempt)
     let done = 0
+    const delay = this.life.delays && labels.length === 1 && this.chance(30) ? this.pick(1, 5_000) : undefined
+    const sending = (label: number, delay: number) =>
+      Effect.clockWith(({ currentTimeMillisUnsafe }) => {
+        this.dueAt.set(label, currentTimeMillisUnsafe() + delay)
+        this.aside.add(label)
+        return queue.send(label, { delay })
+      })
     const writing = Effect.whileLoop({
       while: () => done < labels.length,
       body: () =>
         labels.length === 1
-          ? Effect.as(queue.write(labels[0]!), 1)
+          ? Effect.as(delay === undefined ? queue.write(labels[0]!) : sending(labels[0]!, delay), 1)
           : // Not empty, by the condition of the loop.
             queue.writeSome!(labels.slice(done) as [number, ...Array<number>]),
       step: (n) => void (done += n)
@@ -202,6 +224,15 @@ class World {
       }
       return attempt
     })
+  }
+
+  /** Writes an event again that is stored, or was. */
+  rewrite({ queue }: Process): Effect.Effect<unknown> {
+    const stored = this.attempts.flatMap(({ exit, labels }) =>
+      exit !== undefined && Exit.isSuccess(exit) ? labels : []
+    )
+    const label = stored[this.pick(0, stored.length - 1)]
+    return label === undefined ? Effect.void : Effect.forkDetach(Effect.exit(queue.write(label)))
   }
 
   /** Looks for what is wrong at the end. */
@@ -296,6 +327,7 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
         redelivery: life.redelivers ? plan : Redelivery.none,
         ...(life.capacity > 0 ? { capacity: life.capacity, overflow: "drop-oldest" } : {}),
         onDropped: ({ event }) => Effect.sync(() => void (state.isDead || world.dropped.push(event))),
+        ...(life.ids ? { id: String, deduplication: "1 day" } : {}),
         batchSize: life.batchSize,
         leaseTtl: life.leaseTtl,
         concurrency: life.concurrency,
@@ -320,6 +352,7 @@ const lived = Effect.fnUntraced(function* (life: Life, flawed: NonNullable<Param
     const one = running[at]!
     const what = world.pick(0, 99)
     if (what < 60) {
+      if (life.ids && world.chance(20)) yield* world.rewrite(one)
       yield* world.write(one)
     } else if (what < 78) {
       yield* TestClock.adjust(world.pick(1, 300))

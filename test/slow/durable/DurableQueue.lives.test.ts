@@ -26,6 +26,8 @@ const lives: fc.Arbitrary<Life> = fc.record(
     keys: fc.constantFrom(0, 2, 5),
     capacity: fc.constantFrom(0, 0, 3, 8),
     redelivers: fc.boolean(),
+    delays: fc.boolean(),
+    ids: fc.boolean(),
     slowCodec: fc.boolean(),
     leaseTtl: fc.constantFrom(300, 1_000, 5_000),
     processes: fc.integer({ min: 1, max: 3 }),

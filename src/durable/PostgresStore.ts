@@ -117,7 +117,10 @@ export interface Options {
  * one is refused when it is written, as is a NUL in a topic, a tenant, a content type, a trace or an id: with `Invalid`, and before
  * the server is asked, which would end a transaction for it.
  *
- * What a drop leaves, and events that are done with, are removed by `sweep`.
+ * An id that is longer than 1,000 bytes is kept as its SHA-256. Beside ids a tenant may have about 1,600 bytes.
+ *
+ * What a drop leaves, events that are done with, ids whose window is over, and outcomes that are kept no longer, are removed
+ * by `sweep`.
  *
  * With asynchronous replication a standby that takes the server's place may lack the last commits, and its leases too.
  *

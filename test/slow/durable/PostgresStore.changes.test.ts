@@ -6,7 +6,16 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { EventStore, type Operations } from "effect-events/durable/EventStore"
 import * as PostgresStore from "effect-events/durable/PostgresStore"
-import { define, describePostgres, leaseOf, openStore, payload, publish } from "../../durable/support/postgres.ts"
+import {
+  define,
+  describePostgres,
+  leasedBy,
+  leaseOf,
+  openStore,
+  payload,
+  publish,
+  texts
+} from "../../durable/support/postgres.ts"
 
 describePostgres("the changes of PostgresStore", (server) => {
   /** A listener that has begun. */
@@ -207,6 +216,33 @@ describePostgres("the changes of PostgresStore", (server) => {
       const taken = Effect.repeat(claim, { until: ({ acquired }) => acquired.length > 0 })
       assert.strictEqual((yield* Effect.timeout(taken, "20 seconds")).acquired[0]?.epoch, 2)
     })
+  )
+
+  it.live(
+    "what comes due of an owner that is stopped another process puts in its place, and gives when that is killed",
+    () =>
+      Effect.gen(function* () {
+        const { store } = yield* openStore(server(), { changes: "poll" })
+        const { id } = yield* define(store, "stopped")
+        yield* publish(store, "stopped", "1")
+        const owner = yield* child("stopped", "listen")
+        yield* until(() => locks() === 1)
+        owner.kill("SIGSTOP")
+        yield* store.publish("stopped", [{ payload: payload("2"), due: { after: Duration.millis(100) } }])
+        const waiter = yield* store.renew({ name: "waiter" }, Duration.hours(1))
+        const claim = Effect.delay(store.claim(waiter, [id], 1), "50 millis")
+        const isThere = Effect.repeat(Effect.andThen(claim, store.bounds([id])), {
+          until: ([bounds]) => bounds !== undefined && bounds.last > bounds.first && bounds.isComing === false
+        })
+        yield* Effect.timeout(isThere, "20 seconds")
+        owner.kill("SIGKILL")
+        const { acquired } = yield* Effect.timeout(
+          Effect.repeat(claim, { until: ({ acquired }) => acquired.length > 0 }),
+          "20 seconds"
+        )
+        const { take } = leasedBy(store, waiter, acquired[0]!)
+        assert.deepStrictEqual(texts((yield* take()) ?? []), ["1", "2"])
+      })
   )
 
   it.live("an owner that polls is gone when its time is over", () =>

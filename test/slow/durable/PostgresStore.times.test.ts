@@ -295,3 +295,33 @@ describePostgres("events with a time of their own on Postgres", (server) => {
     })
   )
 })
+
+describePostgres(
+  "a Postgres that crashes, and does not wait for its disk by default",
+  (server) => {
+    it.live("has what it gave out of those that came due, at the same positions", () =>
+      Effect.gen(function* () {
+        const positions = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { store } = yield* openStore(server(), { changes: "poll" })
+            const { id } = yield* define(store, "crashed")
+            yield* publish(store, "crashed", "first")
+            const { lease, owner, take } = yield* leaseOf(store, "crashed", hour)
+            yield* store.publish("crashed", [after("a", "1 millis"), after("b", "1 millis")])
+            yield* Effect.sleep("10 millis")
+            // this process has the lease: the claim acquires nothing
+            assert.deepStrictEqual((yield* store.claim(owner, [id], 1)).woken, [lease.subscription])
+            const taken = (yield* take()) ?? []
+            assert.deepStrictEqual(texts(taken), ["first", "a", "b"])
+            yield* Effect.promise(() => server().kill())
+            return taken.map(({ position }) => position)
+          })
+        )
+        yield* Effect.promise(() => server().start())
+        const rows = server().psql("SELECT array_agg(position ORDER BY position) FROM effect_events_deliveries")
+        assert.strictEqual(rows, `{${positions.join(",")}}`)
+      })
+    )
+  },
+  { fsync: true, settings: ["synchronous_commit=off", "wal_writer_delay=10s"] }
+)

@@ -70,9 +70,6 @@ const scheduled = (store: EventStore.Operations) =>
     times(waiting / perCommit, () => store.publish("orders", many({ payload, due: { after: day } })))
   )
 
-/** To fail each of them takes a while. */
-const failed = 100_000
-
 /** Failed once, each by itself. */
 const setAside = (store: EventStore.Operations) =>
   Effect.gen(function* () {
@@ -89,7 +86,7 @@ const setAside = (store: EventStore.Operations) =>
       )
       yield* store.settle(owner, [{ lease, settled }])
     })
-    yield* times(failed / perCommit, () => fill)
+    yield* times(waiting / perCommit, () => fill)
     yield* store.release(owner, "all")
   })
 
@@ -120,12 +117,12 @@ const rowsOf = (name: keyof typeof stores): ReadonlyArray<Row> => {
     {
       ...common,
       name: `durable-waiting-${name}`,
-      question: `Batches of 100 through a \`DurableQueue\` on ${names[name]} with deliveries that wait for their time`,
+      question: `Batches of 100 through a \`DurableQueue\` on ${names[name]} with 1,000,000 deliveries that wait for their time`,
       note: "The ratio is to the same queue with none waiting.",
       sides: [
         queued(label, store),
         bounded(queued("ours, 1,000,000 to be delivered tomorrow", store, {}, scheduled), 1.3),
-        bounded(queued("ours, 100,000 to be tried again tomorrow", store, {}, setAside), 1.3)
+        bounded(queued("ours, 1,000,000 to be tried again tomorrow", store, {}, setAside), 1.3)
       ]
     }
   ]

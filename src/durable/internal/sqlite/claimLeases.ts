@@ -1,7 +1,7 @@
 /** A claim within one transaction: what is free and due is acquired, and what is new for leases that are held is reported. */
 import type { Claimed, Claims, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { freeOwner } from "./leaseRows.ts"
-import { atMost, type Sql } from "./prepared.ts"
+import type { Sql } from "./prepared.ts"
 import { bringDue, nextScheduled } from "./scheduledRows.ts"
 import { positionOf } from "./sqliteSchema.ts"
 
@@ -139,7 +139,7 @@ const acquire = (sql: Sql, owner: Owner, subscription: SubscriptionId): Claimed 
   // It is free, and no other transaction writes.
   const [epoch, attempts, firstFailedAt] = sql.row<AcquiredRow>(acquireOne, owner.id, subscription)!
   const lanes = sql
-    .rows<[lane: number, first: Position]>(lanesOf, subscription, subscription, atMost(mostLanes), subscription)
+    .rows<[lane: number, first: Position]>(lanesOf, subscription, mostLanes)
     .map(([lane, first]) => ({ lane, first }))
   return { subscription, epoch, attempts, firstFailedAt: firstFailedAt ?? undefined, lanes }
 }
@@ -176,13 +176,8 @@ const heldBy = "SELECT subscription FROM leases WHERE owner = ? AND active = 1"
 const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1 WHERE subscription = ?
   RETURNING epoch, attempts, first_failed_at`
 const notActive = "SELECT subscription FROM leases WHERE owner = ? AND active = 0"
-// From each lane to the next, however many deliveries it has and however many lanes follow.
-const lanesOf = `WITH RECURSIVE lanes (lane) AS (
-    SELECT min(lane) FROM delayed WHERE subscription = ? UNION ALL
-    SELECT (SELECT min(d.lane) FROM delayed d WHERE subscription = ? AND d.lane > lanes.lane) FROM lanes
-    WHERE lane IS NOT NULL LIMIT +?
-  ) SELECT lane, (SELECT ${positionOf} FROM delayed d WHERE subscription = ? AND d.lane = lanes.lane ORDER BY id LIMIT 1)
-  FROM lanes WHERE lane IS NOT NULL`
+const lanesOf = `SELECT lane, ${positionOf} FROM delayed INDEXED BY delayed_firsts
+  WHERE subscription = ? AND due_at IS NOT NULL ORDER BY lane LIMIT +?`
 const held = `SELECT subscription, wakes, due_at, wait_until,
     EXISTS (SELECT 1 FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ? AND d.due_at <= ?),
     (SELECT min(d.due_at) FROM delayed d WHERE d.subscription = l.subscription AND d.due_at > ?)

@@ -142,7 +142,8 @@ const asideAt = `SELECT 1 FROM delayed WHERE ${byId} AND lane = ?`
 const insertAside = `INSERT INTO delayed (id, subscription, lane, event, attempts) VALUES (${rowAt("?")}, ?, ?, ?, ?)`
 const again = `UPDATE delayed SET attempts = ?, first_failed_at = ifnull(first_failed_at, ?) WHERE ${byId}`
 const leave = `DELETE FROM delayed WHERE ${byId} AND lane = ? RETURNING event, attempts, due_at`
-const clearDue = "UPDATE delayed SET due_at = NULL WHERE subscription = ? AND lane = ? AND due_at IS NOT NULL"
+const clearDue = `UPDATE delayed INDEXED BY delayed_firsts SET due_at = NULL
+  WHERE subscription = ? AND lane = ? AND due_at IS NOT NULL`
 const firstOf = `SELECT ${positionOf} FROM delayed WHERE subscription = ? AND lane = ? ORDER BY id LIMIT 1`
 const setFirstDue = `UPDATE delayed SET due_at = ?
   WHERE id = (SELECT id FROM delayed WHERE subscription = ? AND lane = ? ORDER BY id LIMIT 1)`

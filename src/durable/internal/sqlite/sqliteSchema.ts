@@ -113,6 +113,7 @@ const migrations: ReadonlyArray<string> = [
   CREATE INDEX delayed_moved ON delayed (event) WHERE ${isMoved};
   CREATE INDEX delayed_lanes ON delayed (subscription, lane);
   CREATE INDEX delayed_due ON delayed (subscription, due_at, lane) WHERE due_at IS NOT NULL;
+  CREATE INDEX delayed_firsts ON delayed (subscription, lane) WHERE due_at IS NOT NULL;
   CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, event INTEGER NOT NULL, dead_lettered_at INTEGER NOT NULL,
     reason TEXT NOT NULL, cause TEXT NOT NULL, attempts INTEGER NOT NULL

@@ -149,10 +149,10 @@ it("no statement reads all rows of a table", () => {
   )
   assert.deepStrictEqual(scans, [])
   // A subscription may have a million lanes: a statement of one looks at none of the others.
-  const all = [...statements].filter((statement) => /\blane = \?/.test(statement) && !statement.includes("id ="))
+  const all = [...statements].filter((statement) => /\blane = \?/.test(statement))
   assert.isAbove(all.length, 3)
   for (const statement of all) {
     const plan = db.prepare(`EXPLAIN QUERY PLAN ${statement}`).all()
-    assert.match(plan.map(({ detail }) => String(detail)).join("; "), /lane=\?/, statement)
+    assert.match(plan.map(({ detail }) => String(detail)).join("; "), /lane=\?|PRIMARY KEY \(rowid=\?\)/, statement)
   }
 })

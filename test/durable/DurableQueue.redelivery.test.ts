@@ -314,6 +314,43 @@ describe("a receiver that is down", () => {
     )
   }
 
+  it.effect.each(["webhooks", "sinks"] as const)("for a day: %s", (name) =>
+    Effect.gen(function* () {
+      let isDown = true
+      const { attempts, received, sink } = yield* receiving(() => Effect.suspend(() => (isDown ? no : Effect.void)))
+      const { queue } = yield* start(sink, { redelivery: Redelivery[name], concurrency: 4 })
+      yield* EventSink.writeAll(queue, range(1, 1000))
+      yield* TestClock.adjust("23 hours")
+      // A request each five minutes at most, and those of the first minutes.
+      assert.isAtMost(attempts.length, 23 * 15 + 40)
+      assert.isAtLeast(attempts.length, 23 * 12)
+      assert.strictEqual(yield* queue.pending, 1000)
+      yield* queue.write(1001)
+      isDown = false
+      yield* TestClock.adjust(name === "sinks" ? "10 minutes" : "2 days")
+      assert.deepStrictEqual(
+        received.toSorted((a, b) => a - b),
+        range(1, 1001)
+      )
+      assert.strictEqual(yield* queue.deadLetters.count(), 0)
+    }).pipe(quiet)
+  )
+
+  it.effect("for a day, in order: the head is tried by its plan alone, and nothing is lost", () =>
+    Effect.gen(function* () {
+      let isDown = true
+      const { attempts, received, sink } = yield* receiving(() => Effect.suspend(() => (isDown ? no : Effect.void)))
+      const { queue } = yield* start(sink, { redelivery: Redelivery.webhooks })
+      yield* EventSink.writeAll(queue, range(1, 100))
+      yield* TestClock.adjust("1 day")
+      assert.deepStrictEqual(new Set(attempts.map(([n]) => n)), new Set([1]))
+      assert.isAtMost(attempts.length, 8)
+      isDown = false
+      yield* TestClock.adjust("1 day")
+      assert.deepStrictEqual(received, range(1, 100))
+    }).pipe(quiet)
+  )
+
   it.effect("stays down for the next process", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

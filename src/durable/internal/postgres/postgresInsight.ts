@@ -11,7 +11,15 @@ import type {
   Wait
 } from "../../EventStore.ts"
 import { isTopicOf, now, type Parts, pendingOf, storedId } from "./parts.ts"
-import { clock, type Numeric, numberOf, numbersOf, type SubscriptionRow, subscriptionOf } from "./postgresRows.ts"
+import {
+  clock,
+  type Numeric,
+  numberOf,
+  numbersOf,
+  positionOf,
+  type SubscriptionRow,
+  subscriptionOf
+} from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const insightStatements = (parts: Parts) => {
@@ -217,7 +225,7 @@ const statusOf = (rows: ReadonlyArray<StatusRow>): EventStatus | undefined => {
 export const insight = (run: Runner, parts: Parts) => {
   const text = insightStatements(parts)
   const keyOf = (event: EventKey) =>
-    typeof event === "number" ? [event, null, null] : [null, event.tenant ?? "", event.id]
+    typeof event === "number" ? [positionOf(event), null, null] : [null, event.tenant ?? "", event.id]
   return {
     overview: ({ exchange, name, tenant }) =>
       Effect.map(

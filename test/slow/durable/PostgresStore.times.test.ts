@@ -171,7 +171,7 @@ describePostgres("events with a time of their own on Postgres", (server) => {
         { name: "one", topics: ["*"] },
         { name: "two", topics: ["*"] }
       ])
-      const [event] = (yield* store.publish("shared", [{ ...after("x", "50 millis"), topic: "t" }])) ?? []
+      const [event] = (yield* store.publish("shared", [{ ...after("x", "1 second"), topic: "t" }])) ?? []
       assert.strictEqual(query("SELECT count(*), count(payload) FROM shared_scheduled"), "2|0")
       assert.strictEqual(query("SELECT count(*) FROM shared_events WHERE version IS NULL"), "1")
       yield* store.open("shared", { retention: Duration.zero })
@@ -186,7 +186,7 @@ describePostgres("events with a time of their own on Postgres", (server) => {
         ["Pending", true],
         ["Pending", true]
       ])
-      yield* Effect.sleep("60 millis")
+      yield* Effect.sleep("1100 millis")
       yield* yield* claimer(store, "shared")
       assert.strictEqual(query("SELECT count(*) FROM shared_scheduled"), "0")
       assert.deepStrictEqual(yield* state, [

@@ -118,10 +118,9 @@ SELECT event.position, event.topic, event.written_at, subscription.name,
   found.state, found.at, found.reason, found.cause,
   coalesce(found.attempts, 0)
     + CASE WHEN lease.waits_for = found.position AND found.state = 'Pending' THEN lease.attempts ELSE 0 END AS failed,
-  CASE found.state
-    WHEN 'Scheduled' THEN found.due_at
-    WHEN 'Pending' THEN greatest(CASE WHEN found.due_at > ${now} THEN found.due_at END, nullif(lease.not_before, 0))
-  END AS next_at,
+  CASE WHEN found.state IN ('Pending', 'Scheduled') THEN (
+    SELECT max(at) FROM unnest(ARRAY[found.due_at, lease.not_before]) AS time (at) WHERE at > ${now}
+  ) END AS next_at,
   EXISTS (SELECT FROM unnest(subscription.topics) AS pattern WHERE ${isTopicOf("event.topic", "pattern")}) AS matches,
   tried.begun::text AS begun, tried.took::text AS took, tried.errors
 FROM event

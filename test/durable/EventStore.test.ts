@@ -102,6 +102,19 @@ describe("the store in memory", () => {
     }).pipe(Effect.provide(MemoryStore.layer))
   )
 
+  it.effect("its bounds are those of however many that have come due", () =>
+    Store.use((store) =>
+      Effect.gen(function* () {
+        const id = yield* define
+        const later = { payload: Buffer.from("later"), due: { after: Duration.seconds(1) } }
+        yield* store.publish("orders", [later, ...Array.from({ length: 200_000 }, () => later)])
+        yield* TestClock.adjust("1 second")
+        const [bounds] = yield* store.bounds([id])
+        assert.isTrue(bounds?.isComing)
+      })
+    ).pipe(Effect.provide(MemoryStore.layer))
+  )
+
   it.effect("a claim begins with the subscriptions that have been free for longest", () =>
     Effect.gen(function* () {
       const store = yield* Store

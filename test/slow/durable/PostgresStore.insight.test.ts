@@ -1,6 +1,14 @@
 import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Fiber } from "effect"
-import type { Attempt, Delivery, Operations, Owner, Settled, Settlement } from "effect-events/durable/EventStore"
+import type {
+  Attempt,
+  DeadLetterFilter,
+  Delivery,
+  Operations,
+  Owner,
+  Settled,
+  Settlement
+} from "effect-events/durable/EventStore"
 import { openTransaction } from "../../durable/support/openTransaction.ts"
 import {
   all,
@@ -280,6 +288,41 @@ describePostgres("what Postgres keeps of what became of events", (server) => {
       const { pending = 0 } = (yield* store.figures(id)) ?? {}
       assert.strictEqual(yield* store.discard(id, 10_000), pending)
       assert.deepStrictEqual((yield* store.figures(id))?.pending, 0)
+    })
+  )
+
+  it.live("a sweep passes over the attempts that a settlement adds to, which are not too old then", () =>
+    Effect.gen(function* () {
+      const { id, settle, sql, store, taken } = yield* setUp("swept", 2, { lockTimeout: "200 millis" })
+      const [a, b] = taken
+      yield* store.open("swept", { outcomes: Duration.millis(300) })
+      yield* settle([], { attempts: [attempt(a!, 1), attempt(b!, 1)] })
+      yield* Effect.sleep("400 millis")
+      const add = `UPDATE effect_events_attempts SET at = at + 1000000 WHERE subscription = ${id} AND event = ${a!.position}`
+      const end = yield* openTransaction(sql, sql.unsafe(add))
+      yield* store.sweep
+      yield* end
+      yield* store.sweep
+      const kept = yield* Effect.forEach([a, b], (one) => stateOf(store, "swept", one))
+      assert.deepStrictEqual(
+        kept.map((one) => one?.attempts.length),
+        [1, 0]
+      )
+    })
+  )
+
+  it.live("what is no position is that of no event, and what is no time is none", () =>
+    Effect.gen(function* () {
+      const { id, settle, store, taken } = yield* setUp("odd", 1)
+      yield* settle(taken.map(dead))
+      const count = (filter: DeadLetterFilter) => store.countDeadLetters(id, filter)
+      for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, 1.5, -1, 1e300]) {
+        assert.strictEqual(yield* store.status("odd", odd), undefined)
+        assert.deepStrictEqual([yield* store.replay(id, [odd]), yield* store.purge(id, [odd])], [0, 0])
+        assert.strictEqual(yield* count({ position: odd }), 0)
+      }
+      assert.strictEqual(yield* count({ from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY }), 1)
+      assert.strictEqual(yield* count({ to: Number.NEGATIVE_INFINITY }), 0)
     })
   )
 

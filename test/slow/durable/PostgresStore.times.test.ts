@@ -171,7 +171,7 @@ describePostgres("events with a time of their own on Postgres", (server) => {
         { name: "one", topics: ["*"] },
         { name: "two", topics: ["*"] }
       ])
-      const [event] = (yield* store.publish("shared", [{ ...after("x", "50 millis"), topic: "t" }])) ?? []
+      const [event] = (yield* store.publish("shared", [{ ...after("x", "1 second"), topic: "t" }])) ?? []
       assert.strictEqual(query("SELECT count(*), count(payload) FROM shared_scheduled"), "2|0")
       assert.strictEqual(query("SELECT count(*) FROM shared_events WHERE version IS NULL"), "1")
       yield* store.open("shared", { retention: Duration.zero })
@@ -186,7 +186,7 @@ describePostgres("events with a time of their own on Postgres", (server) => {
         ["Pending", true],
         ["Pending", true]
       ])
-      yield* Effect.sleep("60 millis")
+      yield* Effect.sleep("1100 millis")
       yield* yield* claimer(store, "shared")
       assert.strictEqual(query("SELECT count(*) FROM shared_scheduled"), "0")
       assert.deepStrictEqual(yield* state, [
@@ -271,13 +271,37 @@ describePostgres("events with a time of their own on Postgres", (server) => {
         at("never", Number.POSITIVE_INFINITY),
         at("past", Number.NEGATIVE_INFINITY),
         at("half", 0.5),
+        at("none", Number.NaN),
         after("forever", Duration.infinity)
       ])
       assert.deepStrictEqual((yield* claim).woken, [id])
-      assert.deepStrictEqual(yield* stored, ["past", "half"])
-      assert.strictEqual(yield* store.discard(id, 3), 3)
+      assert.deepStrictEqual(yield* stored, ["past", "half", "none"])
+      assert.strictEqual(yield* store.discard(id, 4), 4)
       assert.strictEqual((yield* store.figures(id))?.pending, 1)
-      assert.strictEqual(yield* store.discard(id, 3), 1)
+      assert.strictEqual(yield* store.discard(id, 4), 1)
+    })
+  )
+
+  it.live("a claim that fails while it puts what is due in its place keeps nothing that it acquired before", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server(), { lockTimeout: "300 millis" })
+      const writer = yield* openStore(server())
+      const free = yield* define(store, "free")
+      const locked = yield* define(store, "stuck")
+      const owner = yield* store.renew({ name: "failing" }, hour)
+      const claim = store.claim(owner, [free.id, locked.id], 10)
+      // it knows of nothing that is due soon
+      yield* claim
+      yield* writer.store.publish("stuck", [after("due", "10 millis")])
+      yield* publish(writer.store, "free", "a")
+      yield* Effect.sleep("50 millis")
+      const lock = `SELECT 1 FROM effect_events_leases WHERE subscription = ${locked.id} FOR NO KEY UPDATE`
+      const end = yield* openTransaction(writer.sql, writer.sql.unsafe(lock))
+      assert.strictEqual((yield* Effect.flip(claim)).problem, "Locked")
+      yield* end
+      const { acquired } = yield* claim
+      const ids = acquired.map(({ subscription }) => subscription)
+      assert.sameMembers(ids, [free.id, locked.id])
     })
   )
 

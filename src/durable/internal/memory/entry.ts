@@ -79,8 +79,8 @@ const matches = (pattern: string, topic: string): boolean =>
   (pattern.endsWith("/*") && topic.startsWith(pattern.slice(0, -1)))
 
 /** When a claim finds something, never before the wait of the whole subscription is over. */
-export const dueAt = ({ pending, wait, wakeAt }: Entry): Millis =>
-  pending === 0 ? never : Math.max(wakeAt, wait?.until ?? atOnce)
+export const dueAt = ({ pending, scheduled, wait, wakeAt }: Entry): Millis =>
+  pending === scheduled.length ? never : Math.max(wakeAt, wait?.until ?? atOnce)
 
 export const wake = (entry: Entry, at: Millis = atOnce): void => {
   entry.wakeAt = Math.min(entry.wakeAt, at)
@@ -198,7 +198,9 @@ export const discard = (entry: Entry, limit: number, now: Millis, isKept: boolea
     if (isKept) entry.outcomes.ended(of, { _tag: "Purged", at: now }, event)
   }
   const empty = (chain: Chain) => {
-    const some = [...chain.rows.values()].toSorted((one, other) => one.position - other.position).slice(0, limit - done)
+    const some = [...chain.rows.values()]
+      .toSorted((one, other) => one.position - other.position)
+      .slice(0, Math.max(0, limit - done))
     for (const { position } of some) gone(remove(chain, position)!)
   }
   empty(entry.ordered)
@@ -237,7 +239,8 @@ export const overview = (entry: Entry, owner: string | undefined, now: Millis): 
 export const bounds = ({ lanes, ordered, scheduled, subscription }: Entry, now: Millis): ReadonlyArray<Bounds> => {
   const chains = [ordered, ...lanes.values()]
   const positions = chains.flatMap(({ first, last }) => (first && last ? [first.position, last.position] : []))
-  const coming = scheduled.filter(({ dueAt }) => dueAt <= now)
+  // One is enough, as all that are coming get positions after the last.
+  const coming = scheduled.filter(({ dueAt }) => dueAt <= now).slice(0, 1)
   positions.push(...coming.map(({ row }) => row.position))
   if (positions.length === 0) return []
   const [first, last] = [Math.min(...positions), Math.max(...positions)]

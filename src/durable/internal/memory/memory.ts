@@ -176,7 +176,8 @@ export const operations = (memory: Memory): Operations => {
           const since = entry.subscription.state === state ? entry.subscription.since : now
           entry.subscription = { ...entry.subscription, state, reason, since }
           entry.wait = undefined
-          Entry.wake(entry)
+          if (entry.owner === undefined) Entry.free(entry)
+          else Entry.wake(entry)
         }
         return found.length
       }),

@@ -39,11 +39,10 @@ const stateOf = (entry: Entry, of: Position, now: Millis): Known | undefined => 
     }
   }
   const later = scheduled.find(({ row }) => row.of === of)
-  if (later !== undefined)
-    return {
-      state: { _tag: "Pending", failed: 0, nextAt: later.dueAt > now ? later.dueAt : undefined },
-      of: later.row.event
-    }
+  if (later !== undefined) {
+    const nextAt = Math.max(later.dueAt, wait?.until ?? 0)
+    return { state: { _tag: "Pending", failed: 0, nextAt: nextAt > now ? nextAt : undefined }, of: later.row.event }
+  }
   const dead = deadLetters.find((one) => one.of === of)?.letter
   if (dead !== undefined) {
     const { attempts: failed, cause, deadLetteredAt: at, reason } = dead

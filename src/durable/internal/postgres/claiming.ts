@@ -394,7 +394,13 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     if (!isComing) return claims
     // what has come due was written by another process, or the clocks differ
     const { acquired, woken } = claims
-    const { claims: last } = yield* claimOnce(true, owner, subscriptions, limit - acquired.length)
+    const { claims: last } = yield* Effect.onError(claimOnce(true, owner, subscriptions, limit - acquired.length), () =>
+      Effect.sync(() => {
+        // the caller gets none of what the first has acquired and woken: it is in the next answer
+        for (const { subscription } of acquired) held.delete(subscription)
+        inDoubt = true
+      })
+    )
     return {
       ...last,
       acquired: [...acquired, ...last.acquired],

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
 import { content, eventOf, isTopicOf, keepOutcomes, type Parts, set } from "./parts.ts"
-import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric } from "./postgresRows.ts"
+import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric, positionOf, timeOf } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
@@ -73,13 +73,13 @@ interface CountRow {
 }
 
 const filterOf = ({ cause, from, position, reason, to, topic }: DeadLetterFilter) => [
-  position ?? null,
+  position === undefined ? null : positionOf(position),
   reason ?? null,
   // as a cause is kept
   cause?.replaceAll("\0", "\uFFFD") ?? null,
   topic ?? null,
-  from === undefined ? null : Math.ceil(from),
-  to === undefined ? null : Math.ceil(to)
+  from === undefined ? null : timeOf(from),
+  to === undefined ? null : timeOf(to)
 ]
 
 export const deadLettering = (run: Runner, parts: Parts) => {
@@ -101,8 +101,11 @@ export const deadLettering = (run: Runner, parts: Parts) => {
       ),
     replay: (subscription, positions) =>
       // a position given twice is moved in its first place
-      Effect.map(run.write<CountRow>("replay", text.replay, [subscription, array([...new Set(positions)])]), countOf),
+      Effect.map(
+        run.write<CountRow>("replay", text.replay, [subscription, array([...new Set(positions.map(positionOf))])]),
+        countOf
+      ),
     purge: (subscription, positions) =>
-      Effect.map(run.write<CountRow>("purge", text.purge, [subscription, array(positions)]), countOf)
+      Effect.map(run.write<CountRow>("purge", text.purge, [subscription, array(positions.map(positionOf))]), countOf)
   } satisfies Partial<Operations>
 }

@@ -11,7 +11,15 @@ import type {
   Wait
 } from "../../EventStore.ts"
 import { isTopicOf, now, type Parts, pendingOf, storedId } from "./parts.ts"
-import { clock, type Numeric, numberOf, numbersOf, type SubscriptionRow, subscriptionOf } from "./postgresRows.ts"
+import {
+  clock,
+  type Numeric,
+  numberOf,
+  numbersOf,
+  positionOf,
+  type SubscriptionRow,
+  subscriptionOf
+} from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const insightStatements = (parts: Parts) => {
@@ -110,10 +118,9 @@ SELECT event.position, event.topic, event.written_at, subscription.name,
   found.state, found.at, found.reason, found.cause,
   coalesce(found.attempts, 0)
     + CASE WHEN lease.waits_for = found.position AND found.state = 'Pending' THEN lease.attempts ELSE 0 END AS failed,
-  CASE found.state
-    WHEN 'Scheduled' THEN found.due_at
-    WHEN 'Pending' THEN greatest(CASE WHEN found.due_at > ${now} THEN found.due_at END, nullif(lease.not_before, 0))
-  END AS next_at,
+  CASE WHEN found.state IN ('Pending', 'Scheduled') THEN (
+    SELECT max(at) FROM unnest(ARRAY[found.due_at, lease.not_before]) AS time (at) WHERE at > ${now}
+  ) END AS next_at,
   EXISTS (SELECT FROM unnest(subscription.topics) AS pattern WHERE ${isTopicOf("event.topic", "pattern")}) AS matches,
   tried.begun::text AS begun, tried.took::text AS took, tried.errors
 FROM event
@@ -217,7 +224,7 @@ const statusOf = (rows: ReadonlyArray<StatusRow>): EventStatus | undefined => {
 export const insight = (run: Runner, parts: Parts) => {
   const text = insightStatements(parts)
   const keyOf = (event: EventKey) =>
-    typeof event === "number" ? [event, null, null] : [null, event.tenant ?? "", event.id]
+    typeof event === "number" ? [positionOf(event), null, null] : [null, event.tenant ?? "", event.id]
   return {
     overview: ({ exchange, name, tenant }) =>
       Effect.map(

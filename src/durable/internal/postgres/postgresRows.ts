@@ -30,6 +30,12 @@ export const textArray = (texts: ReadonlyArray<string | undefined>): string =>
 export const milliseconds = (duration: Duration.Duration): number =>
   Math.min(Math.ceil(Duration.toMillis(duration)), 1e15)
 
+/** A time as a whole number that Postgres has. One that is no number is past. */
+export const timeOf = (at: number): number => Math.min(Math.max(0, Math.ceil(at) || 0), 1e15)
+
+/** A position as Postgres has it: 0 for what is none, which no event has. */
+export const positionOf = (one: number): number => (Number.isSafeInteger(one) ? one : 0)
+
 /** A limit: what is no number in Postgres is none. */
 export const limit = (limit: number): number => Math.min(limit, Number.MAX_SAFE_INTEGER)
 

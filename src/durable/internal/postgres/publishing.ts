@@ -1,9 +1,9 @@
 /** Writes events for the subscriptions that match. */
 import * as Effect from "effect/Effect"
-import type { Limits, Millis, NewEvent, Operations, Published } from "../../EventStore.ts"
+import type { Limits, NewEvent, Operations, Published } from "../../EventStore.ts"
 import { type CountedCapacity, fits, type Held, makeCountedCapacity, sums } from "./countedCapacity.ts"
 import type { Parts } from "./parts.ts"
-import { array, milliseconds, type Numeric, numbersOf, textArray } from "./postgresRows.ts"
+import { array, milliseconds, type Numeric, numbersOf, textArray, timeOf } from "./postgresRows.ts"
 import { publishStatements } from "./publishStatements.ts"
 import { problem, type Runner } from "./runner.ts"
 
@@ -88,9 +88,6 @@ const specialOf = (events: ReadonlyArray<NewEvent>) => {
     ]
   }
 }
-
-/** A time as a whole number that Postgres has. */
-const timeOf = (at: Millis): number => Math.min(Math.max(0, Math.ceil(at)), 1e15)
 
 /** Arrays as text, of positions and of each kind's matches: to read a row for each event costs more. */
 interface PublishedRow {

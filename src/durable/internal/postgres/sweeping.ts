@@ -24,11 +24,13 @@ const sweepStatements = (parts: Parts) => {
   ))
   RETURNING subscription
 )`
+  /** A settlement may be adding to a row, which is not too old then. */
   const tooOld = (table: string) => `(
   DELETE FROM ${table} WHERE ctid = ANY(ARRAY(
     SELECT old.ctid FROM ${exchanges} AS exchange CROSS JOIN LATERAL (
       SELECT ctid FROM ${table} AS kept
       WHERE kept.exchange = exchange.id AND kept.at < ${now} - exchange.outcomes ORDER BY kept.at ${first(most)}
+      FOR UPDATE SKIP LOCKED
     ) AS old
     WHERE ${set} LIMIT ${most}
   ))

@@ -1,5 +1,6 @@
 /** Exchanges and subscriptions within one transaction. */
 import type { Definition, Keeping, Millis, State, Subscription, SubscriptionId, Which } from "../../EventStore.ts"
+import { dueWhenFree } from "./leaseRows.ts"
 import { blob, type Sql } from "./prepared.ts"
 import { ofSubscription, rowAt } from "./sqliteSchema.ts"
 
@@ -35,7 +36,8 @@ export const defineSubscriptions = (
 export const setState = (sql: Sql, which: Which, state: State, reason: string | undefined, now: Millis): number => {
   const { values, where } = selected(which)
   const those = `WHERE subscription IN (SELECT id FROM subscriptions ${where})`
-  sql.run(`${setActive} ${those}`, state === "active" ? 1 : 0, now, ...values)
+  sql.run(`${setActive} ${those}`, state === "active" ? 1 : 0, ...values)
+  sql.run(`${setDue} ${those}`, now, now, now, ...values)
   return sql.run(`${setStateOf} ${where}`, state, now, state, reason ?? null, ...values)
 }
 
@@ -130,8 +132,8 @@ const dropping = [
   "INSERT INTO dropped VALUES (?)"
 ]
 const setActive = `UPDATE leases SET active = ?, wait_until = 0, attempts = 0, first_failed_at = NULL,
-  wait_reason = NULL, wait_position = NULL, wakes = wakes + 1,
-  due_at = CASE WHEN pending > 0 OR owner IS NOT NULL THEN ? END`
+  wait_reason = NULL, wait_position = NULL, wakes = wakes + 1`
+const setDue = `UPDATE leases SET due_at = iif(owner IS NULL, ${dueWhenFree}, ?)`
 const setStateOf = "UPDATE subscriptions SET since = iif(state = ?, since, ?), state = ?, reason = ?"
 const fill = `INSERT INTO deliveries (id, event) SELECT ${rowAt("event")}, event
   FROM exchanges x JOIN uses u ON u.exchange = x.id JOIN events e ON e.position = event

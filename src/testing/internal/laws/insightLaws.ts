@@ -32,6 +32,12 @@ export const insightLaws: ReadonlyArray<Law> = [
         waiting?._tag === "Pending" && (waiting.nextAt ?? 0) > a!.writtenAt,
         () => `of a subscription that waits: ${show(waiting)}`
       )
+      const coming = yield* stateOf(store, later!.position)
+      expectSame(
+        coming?._tag === "Pending" ? coming.nextAt : coming,
+        waiting.nextAt,
+        "when one is tried whose time is to come, while the subscription waits for longer"
+      )
       yield* replay(letter!.position)
       expectSame((yield* stateOf(store, d!.position))?._tag, "Pending", "when it is replayed")
       expectSame(yield* store.status(exchange, foreign), undefined, "of no event")
@@ -190,6 +196,7 @@ export const insightLaws: ReadonlyArray<Law> = [
       yield* publish(store, ["both"])
       yield* publish(store, ["later"], { due: { after: hour } })
       yield* wait(hour, 1)
+      expectSame([yield* store.discard(id, 0), yield* store.discard(id, -1)], [0, 0], "how many of none were deleted")
       expectSame(yield* store.discard(id, 2), 2, "how many were deleted")
       yield* expect(["e-7", "e-8", "both"], "the rest of the order, when its wait is ended")
       expectSame(yield* store.discard(id, 4), 4, "how many were deleted, some of a lane")

@@ -37,6 +37,7 @@ export const timeLaws: ReadonlyArray<Law> = [
       yield* expect([], "when it is settled")
       expectSame((yield* figures).pending, 2, "what waits")
       yield* release
+      yield* store.setState({ exchange }, "active", undefined)
       yield* (yield* Worker.makeWorker(store)).expectNone(id, "with nothing but what waits")
       expectSame(yield* store.drop({ exchange }), 2, "dropped with what waits")
     }),

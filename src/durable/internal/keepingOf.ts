@@ -14,3 +14,12 @@ export const keepingOf = (options: {
 /** Whether outcomes are kept for any time. */
 export const keepsOutcomes = (keeping: Keeping | undefined): boolean =>
   keeping?.outcomes !== undefined && Duration.isPositive(keeping.outcomes)
+
+/**
+ * What is set within the transaction of a write: what decides whether its events are stored. Outcomes would lock the leases of the
+ * exchange until that transaction ends, and are set beside it.
+ */
+export const joinedKeeping = (keeping: Keeping | undefined): Keeping | undefined => {
+  const { outcomes: _, ...rest } = keeping ?? {}
+  return Object.keys(rest).length === 0 ? undefined : rest
+}

@@ -14,7 +14,7 @@ import { makeDeadLetters } from "./deadLetters.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
-import { keepsOutcomes } from "./keepingOf.ts"
+import { joinedKeeping, keepsOutcomes } from "./keepingOf.ts"
 import { makeServed } from "./served.ts"
 import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
@@ -101,7 +101,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
       store,
       isDefined: () => served.serving() !== undefined,
       define: served.id,
-      join: defineOne(store, name, definitionOf(name), settings.keeping, true)
+      join: defineOne(store, name, definitionOf(name), joinedKeeping(settings.keeping), true)
     }),
     appending: account.appending,
     context

@@ -45,7 +45,8 @@ export interface NewEvent {
   readonly trace?: string | undefined
   /**
    * What makes it the same event as another of its exchange and tenant, at most 500 characters: the first of them within the
-   * exchange's window of deduplication is stored. Without such a window it means nothing.
+   * exchange's window of deduplication is stored. Without such a window it means nothing. The id of an event that is stored for no
+   * subscription, and not retained, is not kept.
    */
   readonly id?: string | undefined
   /**

@@ -66,6 +66,24 @@ describe("status", () => {
     }).pipe(quiet)
   )
 
+  it.effect("has the attempt whose plan takes its time, also where the queue is paused meanwhile", () =>
+    Effect.gen(function* () {
+      const { sink } = yield* receiving(() => no)
+      const next: Redelivery.Redelivery["next"] = (failed) => Effect.delay(Redelivery.none.next(failed), "1 second")
+      const { queue } = yield* start(sink, {
+        redelivery: { ...Redelivery.none, next },
+        outcomes: "1 hour",
+        concurrency: 2
+      })
+      const id = (yield* queue.send(1))!.id
+      yield* TestClock.adjust("500 millis")
+      yield* queue.pause()
+      yield* queue.write(2)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [{ at: 0, took: 0, error: "No" }])
+    }).pipe(quiet)
+  )
+
   it.effect("without outcomes it knows what is stored, and not what became of the rest", () =>
     Effect.gen(function* () {
       const { sink } = yield* receiving((n) => (n === 1 ? no : Effect.void))

@@ -189,7 +189,9 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.lease === undefined) return undefined
       const wait = redelivering.settlement()
       const taken = unsettled.take()
-      return taken.settled.length === 0 && wait === undefined ? undefined : { lease: state.lease, ...taken, wait }
+      // An attempt may be known before what comes of it: its plan takes its time.
+      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined
+      return isNothing ? undefined : { lease: state.lease, ...taken, wait }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return

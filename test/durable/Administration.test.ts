@@ -220,6 +220,19 @@ describe("Administration", () => {
     }).pipe(quiet)
   )
 
+  it.effect("purges an event that is in flight, and nothing waits for its next attempt", () =>
+    Effect.gen(function* () {
+      const { received, sink } = yield* receiving((n) => (n === 1 ? Effect.delay(no, "30 seconds") : Effect.void))
+      const { queue } = yield* start(sink, { redelivery: Redelivery.fromDelays(["1 hour"], { jitter: 0 }) })
+      yield* queue.write(1)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* queue.purge, 1)
+      yield* queue.write(2)
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(received, [2])
+    }).pipe(quiet)
+  )
+
   it.effect("replays the dead letters of a filter in batches, in order, beside deliveries that go on", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

@@ -358,7 +358,7 @@ export interface Settlement {
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
    * first failure of what it waits for, and of 0 ends such a wait. `reason` is what went wrong, as text; `position` is the
-   * delivery that it waits for, where it waits for one.
+   * delivery that it waits for, where it waits for one: it ends the wait where that is pending no more.
    */
   readonly wait?:
     | {

@@ -8,7 +8,7 @@ import { quiet, settle } from "../support/virtual.ts"
 import { No, no, receiving } from "./support/attempts.ts"
 import { started } from "./support/broadcaster.ts"
 import { start } from "./support/process.ts"
-import { operationsOver } from "./support/store.ts"
+import { operationsOver, Spy } from "./support/store.ts"
 
 const twice = Redelivery.fromDelays(["10 seconds"], { jitter: 0 })
 
@@ -81,6 +81,27 @@ describe("status", () => {
       yield* queue.write(2)
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [{ at: 0, took: 0, error: "No" }])
+    }).pipe(quiet)
+  )
+
+  it.effect("has the attempt that could not be settled before the queue was paused", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { sink } = yield* receiving((_, attempt) => (attempt === 1 ? no : Effect.void))
+      const { queue } = yield* start(sink, { redelivery: twice, outcomes: "1 hour", spy })
+      spy.fail(["acknowledge"])
+      const id = (yield* queue.send(1))!.id
+      yield* settle
+      yield* queue.pause()
+      yield* TestClock.adjust("1 second")
+      spy.heal()
+      yield* TestClock.adjust("10 seconds")
+      yield* queue.resume
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(
+        (yield* queue.status(id))?.deliveries[0]?.attempts.map(({ error }) => error),
+        ["No", undefined]
+      )
     }).pipe(quiet)
   )
 

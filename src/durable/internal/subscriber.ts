@@ -301,7 +301,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           if (delivered > 0) redelivering.answered()
           source.settle(n)
           begins()
-          if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
+          if (unsettled.hasSome()) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
         }
       },

@@ -120,7 +120,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     resumed.closeUnsafe()
   }
   const endSuspended = () => {
-    if (!state.isSuspended || unsettled.all().length > 0 || rows.live() > 0) return
+    if (!state.isSuspended || unsettled.hasSome() || rows.live() > 0) return
     giveBack()
     released()
   }

@@ -191,15 +191,19 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       const taken = unsettled.take()
       // An attempt may be known before what comes of it: its plan takes its time.
       const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined
-      return isNothing ? undefined : { lease: state.lease, ...taken, wait }
+      if (isNothing) return undefined
+      state.settling++
+      return { lease: state.lease, ...taken, wait }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return
+      state.settling--
       unsettled.putBack(settlement)
       redelivering.unsettled(settlement.wait)
     },
     settled: ({ lease: { epoch }, settled, wait }) => {
       if (state.lease?.epoch !== epoch) return
+      state.settling--
       redelivering.settled(wait)
       const dead = settled.filter(({ _tag }) => _tag === "DeadLettered")
       for (const { position } of settled) rows.settled(position)

@@ -304,6 +304,11 @@ describe("Administration", () => {
       const [first] = yield* queue.deadLetters.list({ reason: "Died" })
       assert.strictEqual((yield* queue.deadLetters.get(first!.position))?.cause, "broken")
       assert.strictEqual(yield* queue.deadLetters.get(99), undefined)
+      // All fields of a filter must match, also beside a position.
+      const { position } = first!
+      assert.strictEqual(yield* queue.deadLetters.purge({ position, reason: "Failed" }), 0)
+      assert.strictEqual(yield* queue.deadLetters.replay({ position, from: 1e15 }), 0)
+      assert.strictEqual(yield* queue.deadLetters.count(), 3)
       // A dead letter selects itself, and not all that are like it.
       assert.strictEqual(yield* queue.deadLetters.purge((yield* queue.deadLetters.list())[0]!), 1)
       assert.strictEqual(yield* queue.deadLetters.purge({ reason: "Failed" }), 1)

@@ -58,7 +58,15 @@ const filter = {
     Flag.withDescription("Only of this reason"),
     Flag.optional
   ),
-  cause: Flag.String("cause").pipe(Flag.withDescription("Only those whose cause has this text"), Flag.optional),
+  cause: Flag.String("cause").pipe(
+    Flag.withDescription("Only those whose cause has this text"),
+    // Every cause has it: a variable of a script that is not set would select all.
+    Flag.filter(
+      (text) => text !== "",
+      () => "Expected: a text that is not empty"
+    ),
+    Flag.optional
+  ),
   topic: Flag.String("topic").pipe(
     Flag.withDescription("Only of this topic, or with order/* of those that begin with it"),
     Flag.optional
@@ -145,9 +153,11 @@ const purge = Command.make(
         const count = Math.min(limit, yield* deadLetters.count(filter))
         if (count > 0) yield* confirm(`delete ${counted(count, "dead letter")} of ${name}`, yes)
         const show = yield* progress("deleted")
-        const deleted = yield* deadLetters.purge(selection, {
-          onProgress: ({ done, selected }) => show(done, selected)
-        })
+        // What has come since was not asked about.
+        const deleted =
+          count === 0
+            ? 0
+            : yield* deadLetters.purge(selection, { onProgress: ({ done, selected }) => show(done, selected) })
         if (filter.position !== undefined && deleted === 0) return yield* gone(filter.position, name)
         yield* answer({ ...viewOf(asked), deleted }, () => `deleted ${counted(deleted, "dead letter")} of ${name}`)
       })

@@ -53,8 +53,8 @@ type Failed = CliError | CliFailure | EventStoreError | UnknownSubscription
 const reported = (error: Failed, scrubber: Scrubber): Effect.Effect<number> => {
   // The presenter has shown it.
   if (isCliError(error) && error._tag === "ShowHelp") return Effect.succeed(2)
-  if (error._tag === "CliFailure") return Effect.as(complain(error.message), error.exitCode)
-  return Effect.as(complain(scrubber.passwords(error.message)), 1)
+  // It may quote an argument, or a server.
+  return Effect.as(complain(scrubber.passwords(error.message)), error._tag === "CliFailure" ? error.exitCode : 1)
 }
 
 /** Help that was asked for is an answer, and all else goes to the standard error. */

@@ -122,14 +122,14 @@ const purge = Command.make("purge", { exchange, subscription, tenant, yes }, ({ 
       const which = whichOf(selected)
       const found = yield* foundOf(which)
       const pending = sumOf(found, "pending")
-      if (pending > 0) {
-        yield* confirm(
-          `delete ${counted(pending, "pending delivery", "pending deliveries")} of ${named(found.length, which)}`,
-          yes
-        )
-      }
+      const what = `${counted(pending, "pending delivery", "pending deliveries")} of ${named(found.length, which)}`
+      if (pending > 0) yield* confirm(`delete ${what}`, yes)
       const show = yield* progress("purged")
-      const deleted = yield* Administration.purge(which, { onProgress: ({ done, pending }) => show(done, pending) })
+      // What has come since was not asked about.
+      const deleted =
+        pending === 0
+          ? 0
+          : yield* Administration.purge(which, { onProgress: ({ done, pending }) => show(done, pending) })
       yield* answer(
         { ...viewOf(which), subscriptions: found.length, deleted },
         () => `deleted ${counted(deleted, "pending delivery", "pending deliveries")} of ${named(found.length, which)}`

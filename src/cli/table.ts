@@ -79,8 +79,12 @@ export const ageOf = (at: number | undefined, now: number): string | undefined =
 export const dueOf = (at: number | undefined, now: number): string | undefined =>
   at === undefined ? undefined : at <= now ? "now" : `in ${ageOf(at, now)}`
 
+/** The time, or the end of all times that there are a text of: a delay may be absurd. */
 export const isoOf = (at: number | undefined): string | undefined =>
-  at === undefined ? undefined : new Date(at).toISOString()
+  at === undefined ? undefined : new Date(Math.max(-lastTime, Math.min(at, lastTime))).toISOString()
+
+/** The last that a `Date` has. */
+const lastTime = 8.64e15
 
 /** `1 event`, `2 events`. */
 export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`

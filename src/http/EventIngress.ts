@@ -243,8 +243,13 @@ export const layer = <A, E = never, X = never, R = never>(
  *
  * The stamp has the id by which `layer` recognises duplicates: of an event that is not signed the identity of its envelope, of a
  * signed request `0/` with the id of the request, `1/` for its second event and so on, and the name of the sender with a `/` before
- * that, where senders have names. An id of more than 256 characters is its SHA-256 digest, in hexadecimal digits after `sha256:`. An
- * event without an id gets a random one. `time` is when the request was received.
+ * that, where senders have names. An id of more than 256 characters, with a NUL or with half a character is its SHA-256 digest, in
+ * hexadecimal digits after `sha256:`. An event without an id gets a random one. `time` is when the request was received.
+ *
+ * **Gotchas**
+ *
+ * The store knows an id for all routes that write to the part: an event of one route is a duplicate of another's with the same id.
+ * Where the ids of routes are not of one source, give each its own part, or its sender a name in `verify.senders`.
  *
  * **Example** (Webhooks that are stored once)
  *

@@ -166,6 +166,10 @@ describe("effect-events replay", () => {
           assert.include(err, "give --all, or a filter")
         }
       }
+      // A variable that is not set is no filter.
+      const empty = yield* run("replay", "orders", "--cause", "")
+      assert.deepStrictEqual([empty.code, empty.out], [2, ""])
+      assert.include(empty.err, "Expected: a text that is not empty")
       assert.deepStrictEqual(yield* figures, [0, 4])
     })
   )
@@ -227,6 +231,16 @@ describe("effect-events purge-dead-letters", () => {
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* figures, [0, 0])
       assert.deepInclude(yield* run("purge-dead-letters", "orders", "--all"), { code: 0 })
+    })
+  )
+
+  it.effect("deletes nothing that came after there was nothing to be confirmed", () =>
+    Effect.gen(function* () {
+      const { figures, store } = yield* world
+      const run = cli({ ...store, countDeadLetters: () => Effect.succeed(0) })
+      const { code, out } = yield* run("purge-dead-letters", "orders", "--position", "1")
+      assert.deepStrictEqual([code, out], [1, ""])
+      assert.deepStrictEqual(yield* figures, [0, 4])
     })
   )
 })

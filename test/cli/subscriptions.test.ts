@@ -293,6 +293,17 @@ describe("what changes subscriptions", () => {
     })
   )
 
+  it.effect("purge deletes nothing that came after there was nothing to be confirmed", () =>
+    Effect.gen(function* () {
+      const { pending, store } = yield* world
+      const overview: typeof store.overview = (which) =>
+        Effect.map(store.overview(which), (all) => all.map((one) => ({ ...one, pending: 0 })))
+      const { out } = yield* cli({ ...store, overview })("purge", "orders", "--json")
+      assert.deepInclude(JSON.parse(out), { deleted: 0 })
+      assert.deepStrictEqual(yield* pending, [2, 2, 0])
+    })
+  )
+
   it.effect("purge and drop ask on a terminal, and not where the output is a document", () =>
     Effect.gen(function* () {
       const { pending, store } = yield* world

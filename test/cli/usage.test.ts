@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { EventStore } from "effect-events/durable"
+import { failure } from "../../src/cli/cliFailure.ts"
 import { importOptional } from "../../src/cli/importOptional.ts"
 import { openPostgres } from "../../src/cli/openPostgres.ts"
 import { openSqlite } from "../../src/cli/openSqlite.ts"
 import { openStore } from "../../src/cli/openStore.ts"
 import { conditionOf } from "../../src/cli/condition.ts"
-import { ageOf, firstLine } from "../../src/cli/table.ts"
+import { ageOf, firstLine, isoOf } from "../../src/cli/table.ts"
 import { timeOf } from "../../src/cli/timeOf.ts"
 import { cli } from "./support/program.ts"
 import { makeStore, queueOf } from "./support/world.ts"
@@ -180,14 +181,25 @@ describe("a password", () => {
     })
   )
 
+  it.effect("is in no output where the URL is in a wrong place", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore
+      const url = `postgres://user:${encoded}@127.0.0.1:1/db`
+      silent(yield* cli(open)("--store", `sqlite:${url}`, "queues"), "a file")
+      silent(yield* cli(store)("--store", "sqlite:events.db", "queues", url), "an exchange")
+      silent(yield* cli(store)("--store", "sqlite:events.db", "status", "orders", url, "--id"), "an id")
+    })
+  )
+
   it.effect("is not in what a server says, nor in a defect", () =>
     Effect.gen(function* () {
       const detail = `authentication failed for user:${encoded} and s3cr@et`
       const problem = { store: "postgres", operation: "list", problem: "Other", maybeCommitted: false } as const
       const failing = cli(() => Effect.fail(new EventStore.EventStoreError({ ...problem, detail })))
       const dying = cli(() => Effect.die(new Error(detail)))
+      const opening = cli(() => Effect.fail(failure(detail)))
       const url = `postgres://user:${encoded}@127.0.0.1/db`
-      for (const run of [failing, dying]) {
+      for (const run of [failing, dying, opening]) {
         const printed = yield* run("--store", url, "queues")
         silent(printed, url)
         assert.include(printed.err, "authentication failed for user:*** and ***")
@@ -203,8 +215,17 @@ describe("what is written and read", () => {
     assert.strictEqual(timeOf("2d", now), now - 2 * 86_400_000)
     assert.strictEqual(timeOf("2026-01-31", now), now)
     assert.strictEqual(timeOf("2026-01-31T01:00:00.5+01:00", now), now + 500)
-    for (const wrong of ["", "5", "-5m", "1w", "2026-13-01", "2026-01-31T00:00", "now"])
+    assert.strictEqual(timeOf("2028-02-29T23:59:59Z", now), Date.UTC(2028, 1, 29, 23, 59, 59))
+    const none = ["2026-13-01", "2026-02-29", "2026-02-31", "2026-06-31T00:00Z", `${"9".repeat(400)}d`, "9999999999d"]
+    for (const wrong of ["", "5", "-5m", "1w", "2026-01-31T00:00", "now", ...none])
       assert.isUndefined(timeOf(wrong, now), wrong)
+  })
+
+  it("a time that no date has is the last that there is", () => {
+    assert.deepStrictEqual(
+      [isoOf(1e300), isoOf(Infinity), isoOf(0)],
+      [isoOf(8.64e15), isoOf(8.64e15), "1970-01-01T00:00:00.000Z"]
+    )
   })
 
   it("ages in their greatest unit", () => {

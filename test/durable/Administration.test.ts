@@ -8,7 +8,7 @@ import { quiet, settle } from "../support/virtual.ts"
 import { No, no, receiving } from "./support/attempts.ts"
 import { started } from "./support/broadcaster.ts"
 import { start } from "./support/process.ts"
-import { operationsOver } from "./support/store.ts"
+import { operationsOver, Spy } from "./support/store.ts"
 
 const twice = Redelivery.fromDelays(["10 seconds"], { jitter: 0 })
 
@@ -62,6 +62,45 @@ describe("status", () => {
       assert.deepStrictEqual(
         (yield* queue.status(id))?.deliveries[0]?.attempts.map(({ error }) => error),
         ["No", "No", undefined]
+      )
+    }).pipe(quiet)
+  )
+
+  it.effect("has the attempt whose plan takes its time, also where the queue is paused meanwhile", () =>
+    Effect.gen(function* () {
+      const { sink } = yield* receiving(() => no)
+      const next: Redelivery.Redelivery["next"] = (failed) => Effect.delay(Redelivery.none.next(failed), "1 second")
+      const { queue } = yield* start(sink, {
+        redelivery: { ...Redelivery.none, next },
+        outcomes: "1 hour",
+        concurrency: 2
+      })
+      const id = (yield* queue.send(1))!.id
+      yield* TestClock.adjust("500 millis")
+      yield* queue.pause()
+      yield* queue.write(2)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [{ at: 0, took: 0, error: "No" }])
+    }).pipe(quiet)
+  )
+
+  it.effect("has the attempt that could not be settled before the queue was paused", () =>
+    Effect.gen(function* () {
+      const spy = new Spy()
+      const { sink } = yield* receiving((_, attempt) => (attempt === 1 ? no : Effect.void))
+      const { queue } = yield* start(sink, { redelivery: twice, outcomes: "1 hour", spy })
+      spy.fail(["acknowledge"])
+      const id = (yield* queue.send(1))!.id
+      yield* settle
+      yield* queue.pause()
+      yield* TestClock.adjust("1 second")
+      spy.heal()
+      yield* TestClock.adjust("10 seconds")
+      yield* queue.resume
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(
+        (yield* queue.status(id))?.deliveries[0]?.attempts.map(({ error }) => error),
+        ["No", undefined]
       )
     }).pipe(quiet)
   )
@@ -202,6 +241,19 @@ describe("Administration", () => {
     }).pipe(quiet)
   )
 
+  it.effect("purges an event that is in flight, and nothing waits for its next attempt", () =>
+    Effect.gen(function* () {
+      const { received, sink } = yield* receiving((n) => (n === 1 ? Effect.delay(no, "30 seconds") : Effect.void))
+      const { queue } = yield* start(sink, { redelivery: Redelivery.fromDelays(["1 hour"], { jitter: 0 }) })
+      yield* queue.write(1)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* queue.purge, 1)
+      yield* queue.write(2)
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(received, [2])
+    }).pipe(quiet)
+  )
+
   it.effect("replays the dead letters of a filter in batches, in order, beside deliveries that go on", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory
@@ -252,6 +304,11 @@ describe("Administration", () => {
       const [first] = yield* queue.deadLetters.list({ reason: "Died" })
       assert.strictEqual((yield* queue.deadLetters.get(first!.position))?.cause, "broken")
       assert.strictEqual(yield* queue.deadLetters.get(99), undefined)
+      // All fields of a filter must match, also beside a position.
+      const { position } = first!
+      assert.strictEqual(yield* queue.deadLetters.purge({ position, reason: "Failed" }), 0)
+      assert.strictEqual(yield* queue.deadLetters.replay({ position, from: 1e15 }), 0)
+      assert.strictEqual(yield* queue.deadLetters.count(), 3)
       // A dead letter selects itself, and not all that are like it.
       assert.strictEqual(yield* queue.deadLetters.purge((yield* queue.deadLetters.list())[0]!), 1)
       assert.strictEqual(yield* queue.deadLetters.purge({ reason: "Failed" }), 1)

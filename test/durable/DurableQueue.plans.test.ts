@@ -339,4 +339,20 @@ describe("Retry-After of a receiver that is down", () => {
       assert.isAtMost(attempts.filter(([, s]) => s > 1).length, 0)
     }).pipe(quiet)
   )
+
+  it.effect("keys that are numbers and differ in their upper half alone hold up no other", () =>
+    Effect.gen(function* () {
+      const { received, sink } = yield* receiving((n) => (n % 10 === 1 ? no : Effect.void))
+      const { queue } = yield* start(sink, {
+        redelivery: Redelivery.fromDelays(["1 hour"], { jitter: 0 }),
+        concurrency: 2,
+        partitionBy: (n) => (n % 10) * 65_536
+      })
+      yield* EventSink.writeAll(queue, [1, 11])
+      yield* TestClock.adjust("1 second")
+      yield* EventSink.writeAll(queue, [2, 3, 4])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(received.toSorted(), [2, 3, 4])
+    }).pipe(quiet)
+  )
 })

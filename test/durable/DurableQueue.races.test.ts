@@ -249,4 +249,30 @@ describe("DurableQueue", () => {
       assert.deepStrictEqual([receiver.received, eventsOf(memory)], [[11, 21], []])
     })
   )
+
+  it.effect("what is being settled when the queue is paused is settled, and counted, under its lease", () =>
+    Effect.gen(function* () {
+      const begun: Array<number> = []
+      const sink = yield* EventSink.make((n: number) =>
+        Effect.suspend(() => {
+          begun.push(n)
+          return n === 1 ? Effect.fail("no") : Effect.void
+        })
+      )
+      const { memory, queue, spy } = yield* start(sink)
+      spy.act = (name, run) => (name === "deadLetter" ? Effect.delay(run, "3 seconds") : run)
+      yield* queue.write(1)
+      yield* settle
+      yield* queue.pause()
+      yield* TestClock.adjust("1 second")
+      yield* queue.write(2)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(eventsOf(memory), [2])
+      assert.deepInclude(queue.node.health(0).counts, { deadLettered: 1, delivered: 0 })
+      yield* queue.resume
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(begun, [1, 2])
+      assert.deepInclude(queue.node.health(0).counts, { deadLettered: 1, delivered: 1 })
+    }).pipe(quiet)
+  )
 })

@@ -1,6 +1,6 @@
 /** Events with a time of their own, and duplicates. */
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Fiber } from "effect"
+import { Cause, DateTime, Duration, Effect, Exit, Fiber } from "effect"
 import { EventSink } from "effect-events"
 import { DurableBroadcaster, DurableQueue, EventStore, MemoryStore, Redelivery } from "effect-events/durable"
 import { TestClock } from "effect/testing"
@@ -131,11 +131,45 @@ describe("an event with a time of its own", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("is in the account from its write on", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const { close, queue } = yield* start((yield* never).sink, { memory })
+      const accountOf = ({ node }: typeof queue) => {
+        const { counts, pending } = node.health(0)
+        return [counts.accepted, counts.delivered, counts.remaining, pending]
+      }
+      yield* queue.write(1)
+      yield* queue.send(2, { delay: "1 hour" })
+      yield* settle
+      assert.deepStrictEqual(accountOf(queue), [2, 1, 0, 1])
+      yield* queue.write(3)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(accountOf(queue), [3, 2, 0, 1])
+      yield* close
+      assert.deepStrictEqual(accountOf(queue), [3, 2, 1, 0])
+      const next = yield* start((yield* never).sink, { memory })
+      yield* TestClock.adjust("10 seconds")
+      yield* next.queue.write(4)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(accountOf(next.queue), [2, 1, 0, 1])
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(accountOf(next.queue), [2, 2, 0, 0])
+    }).pipe(quiet)
+  )
+
   it.effect("a time that is none is a defect of the write, which stores nothing", () =>
     Effect.gen(function* () {
       const { queue } = yield* start((yield* never).sink)
-      const exit = yield* Effect.exit(queue.send(1, { deliverAt: Number.NaN }))
-      assert.strictEqual(exit._tag, "Failure")
+      for (const time of [
+        { deliverAt: Number.NaN },
+        { deliverAt: Infinity },
+        { delay: "Infinity" },
+        { delay: Duration.days(1e9) }
+      ] as const) {
+        const exit = yield* Effect.exit(queue.send(1, time))
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      }
       assert.strictEqual(yield* queue.pending, 0)
     }).pipe(quiet)
   )
@@ -220,6 +254,46 @@ describe("an event with an id", () => {
       yield* queue.flush
       assert.deepStrictEqual(received, [2])
     }).pipe(quiet)
+  )
+
+  it.effect("is a duplicate also where there is no room", () =>
+    Effect.gen(function* () {
+      for (const overflow of ["reject", "drop-newest", "suspend"] as const) {
+        const dropped: Array<number> = []
+        const onDropped = ({ event }: { readonly event: number }) => Effect.sync(() => void dropped.push(event))
+        const { queue } = yield* start((yield* never).sink, { ...options, capacity: 2, overflow, onDropped })
+        yield* queue.pause()
+        yield* EventSink.writeAll(queue, [1, 2])
+        const again = yield* queue.send(1)
+        assert.deepStrictEqual([again?.isDuplicate, dropped], [true, []])
+        assert.deepInclude(queue.node.health(0).counts, { accepted: 3, filtered: 1, dropped: 0 })
+      }
+    }).pipe(quiet)
+  )
+
+  it.effect(
+    "of a write that fails, as the queue was dropped, is not kept: not for the retry of a commit, and not for another",
+    () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const first = yield* start((yield* never).sink, { memory, ...options })
+        yield* first.queue.flush
+        const store = yield* operationsOver(memory)
+        yield* store.drop({ exchange: "events" })
+        const exits = yield* Effect.forEach([1, 2, 3], (n) => Effect.exit(first.queue.write(n)), {
+          concurrency: "unbounded"
+        })
+        assert.deepStrictEqual(
+          exits.map(({ _tag }) => _tag),
+          ["Failure", "Failure", "Failure"]
+        )
+        yield* first.close
+        const { received, sink } = yield* never
+        const { queue } = yield* start(sink, { memory, ...options })
+        yield* EventSink.writeAll(queue, [1, 2, 3])
+        yield* queue.flush
+        assert.deepStrictEqual(received, [1, 2, 3])
+      }).pipe(quiet)
   )
 
   it.effect("is recognised by a broadcaster for all of its subscriptions", () =>

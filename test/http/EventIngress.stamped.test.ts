@@ -113,4 +113,17 @@ describe("an ingress over a durable queue", () => {
       assert.notStrictEqual(three, four)
     }).pipe(quiet)
   )
+
+  it.effect("stamps ids as digests that not every store has, and tells them apart", () =>
+    Effect.gen(function* () {
+      const { ask, queue, received } = yield* process(yield* MemoryStore.makeMemory)
+      for (const id of ["a\0", "\ud800", "\udbff", "\ud83d\ude00"]) yield* ask(json(id))
+      yield* queue.flush
+      const [nul, ...others] = ids(received)
+      const halves = others.slice(0, 2)
+      for (const id of [nul, ...halves]) assert.match(id ?? "", /^sha256:[0-9a-f]{64}$/)
+      assert.strictEqual(new Set([nul, ...halves]).size, 3)
+      assert.strictEqual(others[2], "\ud83d\ude00")
+    }).pipe(quiet)
+  )
 })

@@ -42,7 +42,8 @@ export interface Options<in out A> extends Identity<A> {
   readonly retention?: Duration.Input | undefined
   /**
    * For how long `status` knows what became of events, and the last ten attempts of each: not at all at first. It is the
-   * exchange's, as the retention is. Each delivery then costs a row more, in the commit that acknowledges it.
+   * exchange's, as the retention is; a process that leaves it out reports no attempts. Each delivery then costs a row more, in the
+   * commit that acknowledges it.
    */
   readonly outcomes?: Duration.Input | undefined
   /** How long the close waits for events in flight, of all subscriptions together: 20 seconds by default. */

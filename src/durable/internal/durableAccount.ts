@@ -12,15 +12,15 @@ export interface DurableAccount {
   readonly stored: () => number
   /**
    * Deliveries are about to be stored: they count before the store has them, since a drainer may come to them within the
-   * commit. Answers a function for the end, which takes how many of them are stored.
+   * commit. Answers a function for the end, which takes how many of them are stored. `hasTimes`: some have a time of their own.
    */
-  readonly appending: (n: number) => (stored: number) => void
+  readonly appending: (n: number, hasTimes: boolean) => (stored: number) => void
   /** Deliveries are settled, or otherwise gone. */
   readonly removed: (n: number) => void
   /**
    * Begins a read at the head, and answers a function for its end, which takes how many deliveries are known of then, and
-   * whether there are more. If not, no more is stored, unless some were appended meanwhile: the transaction of an event that
-   * counted as stored was rolled back.
+   * whether there are more. If not, no more is stored, unless some were appended meanwhile, or may wait for a time of their own,
+   * which no read shows: the transaction of an event that counted as stored was rolled back.
    */
   readonly reading: () => (n: number, more: boolean) => void
   readonly exactly: (n: number) => void
@@ -37,11 +37,14 @@ export const makeDurableAccount = (): DurableAccount => {
   /** How many appends there were, and how many are under way. */
   let appends = 0
   let underWay = 0
+  /** There are, or were, deliveries that wait for a time of their own. */
+  let hasTimes = false
   return {
     counts,
     delivering,
     stored: () => stored,
-    appending: (n) => {
+    appending: (n, haveTimes) => {
+      hasTimes ||= haveTimes
       stored += n
       appends++
       underWay++
@@ -55,10 +58,14 @@ export const makeDurableAccount = (): DurableAccount => {
       const before = appends
       const isSure = underWay === 0
       return (n, more) => {
-        stored = more || !isSure || appends !== before ? Math.max(stored, n) : n
+        stored = more || hasTimes || !isSure || appends !== before ? Math.max(stored, n) : n
       }
     },
-    exactly: (n) => void (stored = Math.max(0, n)),
+    exactly: (n) => {
+      // What others have written, or what no read has shown.
+      hasTimes ||= n > stored
+      stored = Math.max(0, n)
+    },
     remain: () => {
       const remaining = stored
       stored = 0

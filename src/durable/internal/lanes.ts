@@ -45,7 +45,11 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
   const after = new Map<number, Position>()
   /** Those whose first delivery may wait for its time: that nothing of them is given does not mean that nothing is left. */
   const asleep = new Set<number>()
-  const laneOf = (event: A) => Hash.hash(keyOf(event)) & 0xffff
+  // The hash of a whole number is the number: keys may differ in its upper half alone.
+  const laneOf = (event: A) => {
+    const hash = Hash.hash(keyOf(event))
+    return (hash ^ (hash >>> 16)) & 0xffff
+  }
   return {
     claimed: (lanes) => {
       aside.clear()

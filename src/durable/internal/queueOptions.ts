@@ -35,8 +35,8 @@ export interface Identity<in out A> {
 export interface Options<in out A, out P extends Overflow = Overflow> extends Identity<A> {
   /**
    * For how long `status` knows what became of events, and the last ten attempts of each: not at all at first. It is the queue's:
-   * a process that leaves it out leaves it as it is, and 0 ends it. Each event then costs a row more, in the commit that
-   * acknowledges it.
+   * a process that leaves it out leaves it as it is, and reports no attempts; 0 ends it. Each event then costs a row more, in the
+   * commit that acknowledges it.
    */
   readonly outcomes?: Duration.Input | undefined
   /**

@@ -50,7 +50,7 @@ export type SendOptions = {
 export const sentWith = ({ deliverAt, delay, id }: SendOptions): Pick<NewEvent, "id" | "due"> => {
   const due =
     delay !== undefined
-      ? { after: Duration.fromInputUnsafe(delay) }
+      ? { after: aDelay(Duration.fromInputUnsafe(delay)) }
       : deliverAt !== undefined
         ? { at: DateTime.toEpochMillis(DateTime.makeUnsafe(deliverAt)) }
         : undefined
@@ -59,3 +59,13 @@ export const sentWith = ({ deliverAt, delay, id }: SendOptions): Pick<NewEvent, 
 
 /** An event by the id that the store has given it, or by its own. */
 export const eventKeyOf = (event: EventKey | string): EventKey => (typeof event === "string" ? { id: event } : event)
+
+// internals
+
+/** A time after it is one that a `Date` has: 100 million days are its range. */
+const longestDelay = Duration.days(50_000_000)
+
+const aDelay = (delay: Duration.Duration): Duration.Duration => {
+  if (Duration.isLessThanOrEqualTo(delay, longestDelay)) return delay
+  throw new RangeError(`send: delay must be at most 50,000,000 days, and is ${Duration.format(delay)}`)
+}

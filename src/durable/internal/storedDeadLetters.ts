@@ -155,11 +155,13 @@ interface Selected {
   readonly listed?: ReadonlyArray<Position>
 }
 
-/** A dead letter itself is its position, whatever else it has. */
+/** A dead letter itself is its position, whatever else it has; of a filter all fields must match. */
 const selectedBy = (selection: DeadLetterSelection): Selected => {
   if (selection === "all") return { filter: {} }
   if (isArray(selection)) return { filter: {}, listed: selection.map(({ position }) => position) }
-  return { filter: selection, ...(selection.position === undefined ? {} : { listed: [selection.position] }) }
+  const { position, ...others } = selection
+  const isFilter = !("deadLetteredAt" in others) && Object.values(others).some((value) => value !== undefined)
+  return position === undefined || isFilter ? { filter: selection } : { filter: {}, listed: [position] }
 }
 
 /** `Array.isArray` does not narrow a `ReadonlyArray`. */

@@ -189,15 +189,21 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.lease === undefined) return undefined
       const wait = redelivering.settlement()
       const taken = unsettled.take()
-      return taken.settled.length === 0 && wait === undefined ? undefined : { lease: state.lease, ...taken, wait }
+      // An attempt may be known before what comes of it: its plan takes its time.
+      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined
+      if (isNothing) return undefined
+      state.settling++
+      return { lease: state.lease, ...taken, wait }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return
+      state.settling--
       unsettled.putBack(settlement)
       redelivering.unsettled(settlement.wait)
     },
     settled: ({ lease: { epoch }, settled, wait }) => {
       if (state.lease?.epoch !== epoch) return
+      state.settling--
       redelivering.settled(wait)
       const dead = settled.filter(({ _tag }) => _tag === "DeadLettered")
       for (const { position } of settled) rows.settled(position)
@@ -299,7 +305,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           if (delivered > 0) redelivering.answered()
           source.settle(n)
           begins()
-          if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
+          if (unsettled.hasSome()) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
         }
       },

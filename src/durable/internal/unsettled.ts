@@ -8,6 +8,8 @@ export interface Unsettled {
   /** An attempt was made, of which the store is to know. */
   readonly attempted: (attempt: Attempt) => void
   readonly all: () => ReadonlyArray<Settled>
+  /** Whether there is anything, be it an attempt alone. */
+  readonly hasSome: () => boolean
   /** Takes it out, to be settled. */
   readonly take: () => Pick<Settlement, "settled" | "attempts">
   /** It failed, and is to be settled later, before what has come since. */
@@ -37,6 +39,7 @@ export const makeUnsettled = (): Unsettled => {
     add: (settled) => void unsettled.push(settled),
     attempted: (attempt) => void attempts.push(attempt),
     all: () => unsettled,
+    hasSome: () => unsettled.length > 0 || attempts.length > 0,
     take: () => {
       const taken = { settled: unsettled, attempts }
       unsettled = []

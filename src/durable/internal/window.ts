@@ -72,6 +72,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     isDue: false,
     /** Nothing is there that was not tried yet. */
     hasNoFresh: false,
+    /** How many settlements under this lease are under way. */
+    settling: 0,
     /** Counts the leases that were lost: what was taken before belongs to another owner. */
     generation: 0,
     /** The generation in which the last wait began. */
@@ -112,6 +114,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     state.lease = undefined
     redelivering.claimed(atOnce)
     state.isSuspended = false
+    state.settling = 0
     state.generation++
     unsettled.clear()
     // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
@@ -120,7 +123,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     resumed.closeUnsafe()
   }
   const endSuspended = () => {
-    if (!state.isSuspended || unsettled.all().length > 0 || rows.live() > 0) return
+    // What is being settled needs the lease, and is counted when it is.
+    if (!state.isSuspended || state.settling > 0 || unsettled.hasSome() || rows.live() > 0) return
     giveBack()
     released()
   }

@@ -39,8 +39,8 @@ export interface Options<in out A> {
   readonly drainTimeout: Duration.Duration
   /** What must be so before anything is published. */
   readonly ready: Effect.Effect<unknown, EventStoreError>
-  /** `n` events are about to be stored: takes how many of them are at the end. */
-  readonly appending: (n: number) => (stored: number) => void
+  /** `n` events are about to be stored, some at a time of their own: takes how many of them are at the end. */
+  readonly appending: (n: number, hasTimes: boolean) => (stored: number) => void
   readonly context: Context.Context<never>
 }
 
@@ -126,7 +126,10 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     const stored = events.map(({ stored }) => stored)
     if (!isReadonlyArrayNonEmpty(stored)) return Effect.succeed(true)
     const publishing = Effect.suspend(() => {
-      const appended = options.appending(stored.length)
+      const appended = options.appending(
+        stored.length,
+        stored.some(({ due }) => due !== undefined)
+      )
       return Effect.onExit(store.publish(exchange, stored, limits), (exit) =>
         Effect.sync(() => {
           const published = exit._tag === "Success" ? exit.value : undefined

@@ -172,19 +172,21 @@ export const settle = (
     if (one._tag === "Acknowledged" || one._tag === "DeadLettered") settleForGood(entry, one, now, isKept)
     else setAside(entry, one, now)
   }
-  if (wait === undefined || (wait.attempts === 0 && entry.wait === undefined)) return
+  if (wait === undefined) return
+  // What is waited for may be purged.
+  const isOver = wait.attempts === 0 || (wait.position !== undefined && eventAt(entry, wait.position) === undefined)
+  if (isOver && entry.wait === undefined) return
   // A wait with one attempt is the first of what waits now.
   const firstFailedAt = wait.attempts > 1 ? (entry.wait?.firstFailedAt ?? now) : now
-  entry.wait =
-    wait.attempts === 0
-      ? undefined
-      : {
-          until: now + Duration.toMillis(wait.delay),
-          attempts: wait.attempts,
-          firstFailedAt,
-          reason: wait.reason,
-          position: wait.position
-        }
+  entry.wait = isOver
+    ? undefined
+    : {
+        until: now + Duration.toMillis(wait.delay),
+        attempts: wait.attempts,
+        firstFailedAt,
+        reason: wait.reason,
+        position: wait.position
+      }
   wake(entry)
 }
 

@@ -134,32 +134,35 @@ export const operations = (memory: Memory): Operations => {
         at((now) => {
           const all = find({ exchange })
           const { deduplication, ids, kept, retention } = exchangeOf(exchange)
+          /** The ids of this publish. */
+          const given = new Set<string>()
           const stored = events.map((one) => {
             const { contentType, payload, tenant = "", topic = "", trace } = one
-            return {
-              tenant,
-              key: one.id === undefined || deduplication === 0 ? undefined : keyOf(tenant, one.id),
-              dueAt: dueAtOf(one, now),
-              event: { payload: Entry.copy(payload), topic, contentType, trace, writtenAt: now },
-              matching: all.filter(({ subscription }) => Entry.isMatch(subscription, { tenant, topic }))
-            }
+            const dueAt = dueAtOf(one, now)
+            const matching = all.filter(({ subscription }) => Entry.isMatch(subscription, { tenant, topic }))
+            const isRetained = retention > 0 && dueAt === undefined
+            const key = one.id === undefined || deduplication === 0 ? undefined : keyOf(tenant, one.id)
+            const isDuplicate = key !== undefined && (given.has(key) || (ids.get(key)?.expiresAt ?? now) > now)
+            // The id of an event that is stored nowhere is not kept.
+            if (key !== undefined && (matching.length > 0 || isRetained)) given.add(key)
+            const event = { payload: Entry.copy(payload), topic, contentType, trace, writtenAt: now }
+            return { tenant, key, dueAt, isRetained, isDuplicate, matching, event }
           })
           const isFull = (entry: Entry.Entry): boolean => {
             if (limits === undefined || entry.pending === 0) return false
-            const more = stored.filter(({ matching }) => matching.includes(entry))
+            const more = stored.filter(({ isDuplicate, matching }) => !isDuplicate && matching.includes(entry))
             const bytes = more.reduce((sum, { event }) => sum + event.payload.length, entry.bytes)
             return more.length > 0 && (entry.pending + more.length > limits.rows || bytes > limits.bytes)
           }
           if (all.some(isFull)) return undefined
-          return stored.map(({ dueAt, event, key, matching, tenant }) => {
+          return stored.map(({ dueAt, event, isDuplicate, isRetained, key, matching, tenant }) => {
             const before = key === undefined ? undefined : ids.get(key)
-            if (before !== undefined && before.expiresAt > now)
-              return { position: before.position, matched: 0, isDuplicate: true }
+            if (isDuplicate && before !== undefined) return { position: before.position, matched: 0, isDuplicate }
             const position = ++memory.position
-            if (key !== undefined) ids.set(key, { position, expiresAt: now + deduplication })
+            if (key !== undefined && given.has(key)) ids.set(key, { position, expiresAt: now + deduplication })
             for (const entry of matching)
               Entry.deliver(entry, { position, of: position, event, attempts: 0, firstFailedAt: undefined }, dueAt)
-            if (retention > 0 && dueAt === undefined) kept.push({ position, tenant, event })
+            if (isRetained) kept.push({ position, tenant, event })
             return { position, matched: matching.length, isDuplicate: false }
           })
         }),

@@ -45,7 +45,8 @@ export interface NewEvent {
   readonly trace?: string | undefined
   /**
    * What makes it the same event as another of its exchange and tenant, at most 500 characters: the first of them within the
-   * exchange's window of deduplication is stored. Without such a window it means nothing.
+   * exchange's window of deduplication is stored. Without such a window it means nothing. The id of an event that is stored for no
+   * subscription, and not retained, is not kept.
    */
   readonly id?: string | undefined
   /**
@@ -357,7 +358,7 @@ export interface Settlement {
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
    * first failure of what it waits for, and of 0 ends such a wait. `reason` is what went wrong, as text; `position` is the
-   * delivery that it waits for, where it waits for one.
+   * delivery that it waits for, where it waits for one: it ends the wait where that is pending no more.
    */
   readonly wait?:
     | {

@@ -71,7 +71,8 @@ FROM given`)
    * **Why one of an id is stored.** Each takes the row of its id, which waits for a transaction that has it until that ends.
    * Rows are taken in the order of their ids, so that two publishes do not wait for each other. An event is stored whose
    * position the row then has; of the others the row has the position of the original, which `doubles` answers. It is
-   * changed for that too: what is read after it may be gone, and what is read before it may not be there yet.
+   * changed for that too: what is read after it may be gone, and what is read before it may not be there yet. The id of an
+   * event that is stored nowhere is over at once.
    */
   const special = (settings: string) =>
     onePlan(`WITH ${settings},
@@ -86,8 +87,13 @@ given AS MATERIALIZED (
 ),
 named AS (
   INSERT INTO ${ids} AS named (exchange, tenant, id, position, expires_at, place)
-  SELECT exchange.id, given.tenant, given.id, given.position, ${now} + exchange.deduplication, given.place
-  FROM (SELECT position, place, first, ($2::text[])[kind] AS tenant, ${storedId("id")} AS id FROM given) AS given
+  SELECT exchange.id, given.tenant, given.id, given.position,
+    ${now} + CASE WHEN given.matched OR exchange.retains AND NOT given.waits THEN exchange.deduplication ELSE 0 END, given.place
+  FROM (
+    SELECT position, place, first, ($2::text[])[kind] AS tenant, ${storedId("id")} AS id,
+      ((SELECT counts FROM counted))[kind] > 0 AS matched, (due_at > ${now}) IS TRUE AS waits
+    FROM given
+  ) AS given
   CROSS JOIN exchange
   WHERE given.first = given.place AND exchange.deduplication > 0
   ORDER BY given.tenant COLLATE "C", given.id COLLATE "C"

@@ -119,6 +119,8 @@ ${answer}`),
      *
      * The statement's snapshot may be older than what it waited for, such as another settlement of the same lease, and then
      * it would take a row for the first that is gone. So where the lease has changed since the snapshot nothing is done.
+     *
+     * What is waited for may be purged: that is the end of the wait.
      */
     settle: onePlan(`WITH ${own},
 ${held("NO KEY UPDATE", isUnchanged)},
@@ -233,8 +235,14 @@ changed AS (
       ELSE greatest(least(lease.ready_at, due.due_at), lease.not_before)
     END
   FROM held
-  LEFT JOIN unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::text[], $17::bigint[])
-    AS wait (subscription, delay, attempts, reason, position)
+  LEFT JOIN (
+    SELECT subscription, delay, reason, position, CASE
+      WHEN position IS NULL OR EXISTS (SELECT FROM ${found(deliveries)}) OR EXISTS (SELECT FROM ${found(delayed)}) THEN attempts
+      ELSE 0
+    END AS attempts
+    FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::text[], $17::bigint[])
+      AS given (subscription, delay, attempts, reason, position)
+  ) AS wait
   ON wait.subscription = held.subscription
   LEFT JOIN (SELECT subscription, min(due_at) AS due_at FROM firsts WHERE position IS NOT NULL GROUP BY subscription) AS due
   ON due.subscription = held.subscription

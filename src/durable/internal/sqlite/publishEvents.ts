@@ -56,16 +56,16 @@ export const publishEvents = (
       route = routes.get(key) ?? routeOf(sql, exchange, tenant, topic)
       routes.set(key, route)
     }
+    const dueAt = dueAtOf(due, now)
     if (id !== undefined && route.exchange !== null && route.window > 0) {
       const key = `${tenant.length} ${tenant}${id}`
       const before = ids.get(key) ?? positionOfId(sql, route.exchange, tenant, id, now)
       if (before !== undefined) return before
-      ids.set(key, route.last + stored + 1)
+      if (isStored(route, dueAt)) ids.set(key, route.last + stored + 1)
     }
     stored++
     route.rows++
     route.bytes += payload.length
-    const dueAt = dueAtOf(due, now)
     if (dueAt !== undefined) {
       route.scheduled++
       route.scheduledAt = Math.min(route.scheduledAt, dueAt)
@@ -86,11 +86,11 @@ export const publishEvents = (
     const { exchange, matches, only, patterns, window } = to
     const dueAt = dueAtOf(event.due, now)
     const isRetained = to.isRetained && dueAt === undefined
-    if (event.id !== undefined && exchange !== null && window > 0)
+    if (event.id !== undefined && exchange !== null && window > 0 && isStored(to, dueAt))
       keepId(sql, exchange, tenant, event.id, position, after(now, window))
     if (only !== undefined && dueAt === undefined) {
       inline.push(only, position, topic, contentType, trace, now, payload)
-    } else if (matches.length > 0 || isRetained) {
+    } else if (isStored(to, dueAt)) {
       sql.run(insertEvent, position, topic, contentType, trace, now, payload)
       const retained = isRetained ? [exchange, tenant, now] : [null, null, null]
       sql.run("INSERT INTO uses VALUES (?, ?, ?, ?, ?)", position, matches.length, ...retained)
@@ -137,6 +137,10 @@ const routeOf = (sql: Sql, name: string, tenant: string, topic: string): Route =
   const of = { tenant, topic, patterns, matches, only, last, exchange, isRetained, window: window ?? 0 }
   return { ...of, rows: 0, bytes: 0, scheduled: 0, scheduledAt: Number.POSITIVE_INFINITY }
 }
+
+/** Whether an event is stored at all: the id of one that is not is not kept. */
+const isStored = ({ isRetained, matches }: Route, dueAt: Millis | undefined): boolean =>
+  matches.length > 0 || (isRetained && dueAt === undefined)
 
 /** Whether each subscription is empty, or has room for all that is for it. Duplicates are not. */
 const fits = (routes: ReadonlyArray<Route>, limits: Limits): boolean => {

@@ -99,7 +99,11 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
 
   let until = waitUntil
   if (wait !== undefined) {
-    const { attempts, delay, position, reason } = wait
+    const { delay, position, reason } = wait
+    // What is waited for may be purged.
+    const isGone =
+      position !== undefined && sql.row(pendingAt, subscription, position, subscription, position) === undefined
+    const attempts = isGone ? 0 : wait.attempts
     const why = attempts > 0 ? ([reason ?? null, position ?? null] as const) : [null, null]
     // The end of a wait, be it now, is an arrival of all that is stored.
     if (attempts > 0 || failed > 0) comesDue = now
@@ -139,6 +143,7 @@ const inOrderAt = `SELECT event, attempts FROM deliveries WHERE ${byId}`
 const eventOfDelivery = `INSERT INTO events SELECT ?, topic, content_type, trace, written_at, payload FROM deliveries
   WHERE ${byId}`
 const asideAt = `SELECT 1 FROM delayed WHERE ${byId} AND lane = ?`
+const pendingAt = `SELECT 1 FROM deliveries WHERE ${byId} UNION ALL SELECT 1 FROM delayed WHERE ${byId}`
 const insertAside = `INSERT INTO delayed (id, subscription, lane, event, attempts) VALUES (${rowAt("?")}, ?, ?, ?, ?)`
 const again = `UPDATE delayed SET attempts = ?, first_failed_at = ifnull(first_failed_at, ?) WHERE ${byId}`
 const leave = `DELETE FROM delayed WHERE ${byId} AND lane = ? RETURNING event, attempts, due_at`

@@ -29,12 +29,14 @@ export const asTheyAre = <A>(): ToWritten<A, A> => Effect.succeed
 
 /** A longer id is stamped as its digest: senders choose the length of ids, and a store keeps them. */
 const maxIdLength = 256
+/** So is one that not every store can keep as it is: a NUL is no text of Postgres, and half a character no UTF-8. */
+const unstorable = /[\0\p{Surrogate}]/u
 
 /** Stamps events with their ids, those of a sender that has a name with that before; an event without an id with a random one. */
 export const stampedBy = <A>(): Effect.Effect<ToWritten<A, Stamped<A>>> =>
   Effect.map(Effect.provide(Digest.Digest, Digest.layerWebCrypto), ({ digestHex }) => {
     const bounded = (id: string) =>
-      id.length <= maxIdLength
+      id.length <= maxIdLength && !unstorable.test(id)
         ? Effect.succeed(id)
         : Effect.map(digestHex(Digest.sha256, Utf8.encode(JSON.stringify(id))), (digest) => `sha256:${digest}`)
     return (events, ids, sender) =>

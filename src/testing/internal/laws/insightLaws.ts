@@ -211,6 +211,15 @@ export const insightLaws: ReadonlyArray<Law> = [
       yield* settle(...all.map(acknowledged))
       yield* held.send("new")
       yield* expect(["new"], "what comes after")
+    }),
+    "what is waited for": withHeld(["a"], function* ({ expect, id, lease, owner, send, store, take }) {
+      const [a] = yield* take()
+      yield* store.discard(id, 1)
+      const wait = { delay: hour, attempts: 2, reason: "down", position: a!.position }
+      yield* store.settle(owner, [{ lease, settled: [], wait }])
+      expectSame((yield* store.overview({ exchange }))[0]?.wait, undefined, "its wait")
+      yield* send("b")
+      yield* expect(["b"], "what comes after")
     })
   }),
   law(30, "dead letters are counted and listed by a filter", {

@@ -113,6 +113,16 @@ export const timeLaws: ReadonlyArray<Law> = [
       expectSame(texts(yield* Worker.contents(one, next)), ["3"], "what another subscription is given")
       expectSame([yield* one.figures(id)], [undefined], "what is dropped")
     }),
+    "of one that is stored for no subscription": withStore(function* (store) {
+      yield* store.open(exchange, { deduplication: hour })
+      expectSame(yield* write(store, "1"), [false], "without a subscription")
+      expectSame(yield* store.status(exchange, { id: "1" }), undefined, "what is kept of it")
+      const id = yield* define(store)
+      expectSame(yield* write(store, "1", "1"), [false, true], "with one")
+      expectSame(texts(yield* Worker.contents(store, id)), ["1"], "what is given")
+      yield* store.drop({ exchange, name: "s" })
+      expectSame(yield* write(store, "1"), [true], "of one that was stored")
+    }),
     "of another tenant or exchange, or without a window": withStore(function* (store) {
       yield* store.open(exchange, { deduplication: hour })
       expectSame(yield* write(store, "1"), [false], "a new id")

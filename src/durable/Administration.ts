@@ -107,8 +107,8 @@ export interface PurgeOptions {
 }
 
 /**
- * Deletes what is pending at the call for good, in batches; the dead letters stay. What a process has taken already it may deliver
- * still. Answers how many deliveries were deleted. When it fails or is interrupted, some may be gone.
+ * Deletes what is pending for good, as many deliveries as there are at the call, in batches; the dead letters stay. What is written
+ * meanwhile may be among them, and what a process has taken already it may deliver still. Answers how many deliveries were deleted. When it fails or is interrupted, some may be gone.
  *
  * @category operations
  * @since 0.1.0

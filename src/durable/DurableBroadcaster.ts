@@ -291,8 +291,8 @@ export const drop = <A>(self: DurableBroadcaster<A>, subscription: string): Effe
   self[ExchangeId].drop(subscription)
 
 /**
- * Deletes what is pending for a subscription at the call for good, in batches; its dead letters stay. What a process has taken
- * already it may deliver still. Answers how many events were deleted; 0 where there is no such subscription.
+ * Deletes what is pending for a subscription for good, as many events as there are at the call, in batches; its dead letters stay.
+ * What is written meanwhile may be among them, and what a process has taken already it may deliver still. Answers how many events were deleted; 0 where there is no such subscription.
  *
  * @category subscriptions
  * @since 0.1.0

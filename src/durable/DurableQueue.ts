@@ -84,8 +84,8 @@ export interface DurableQueue<in out A, out E = never> extends AcknowledgingSink
   readonly shutdown: Effect.Effect<Remaining<A>>
   readonly deadLetters: DeadLetters<A>
   /**
-   * Deletes what is pending at the call for good, in batches; the dead letters stay. What a process has taken already it may deliver
-   * still. Answers how many events were deleted.
+   * Deletes what is pending for good, as many events as there are at the call, in batches; the dead letters stay. What is written
+   * meanwhile may be among them, and what a process has taken already it may deliver still. Answers how many events were deleted.
    */
   readonly purge: Effect.Effect<number, EventStoreError>
   /**

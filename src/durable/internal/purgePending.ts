@@ -4,7 +4,7 @@ import type { EventStoreError, Operations, SubscriptionId } from "../EventStore.
 /** How many deliveries one step of the store deletes, at most. */
 const batchSize = 1_000
 
-/** Deletes what is pending of a subscription at the call, in batches, and answers how much that was. */
+/** Deletes as much of what is pending of a subscription as there is at the call, in batches, and answers how much that was. */
 export const purgePending = Effect.fnUntraced(function* (
   store: Operations,
   subscription: SubscriptionId,

@@ -48,7 +48,7 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
   readonly capacityBytes?: number | undefined
   /**
    * What happens at one of these limits: `"suspend"` by default. `"drop-oldest"` accepts all, and the process that
-   * delivers drops the excess from the front, except for events in flight. It drops none while the queue waits as a whole for the
+   * delivers drops the excess from the front, except for events in flight, and for those whose time is to come, which count as well. It drops none while the queue waits as a whole for the
    * next attempt of its plan. A write in a transaction cannot wait for room, since
    * its locks would stop others meanwhile: under `"suspend"` it passes the limits.
    */

@@ -46,7 +46,7 @@ const program = Effect.gen(function* () {
   const queue = yield* DurableQueue.make({
     name: `plans-${orders.mode}`,
     schema: Schema.Int,
-    leaseTtl: "300 millis",
+    leaseTtl: "2 seconds",
     redelivery: Redelivery.fromDelays(orders.delays, { jitter: 0 }),
     outcomes: "1 hour",
     concurrency: orders.mode === "ordered" ? 1 : 3,

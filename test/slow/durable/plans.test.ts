@@ -53,16 +53,19 @@ const start = (orders: PlanOrders) => {
 /** The attempts of one refused event: how many were made beyond the plan, and what must not be. */
 const judge = (event: number, attempts: ReadonlyArray<Attempt>) => {
   const problems: Array<string> = []
-  let failed = 0
+  /** How many failures the store may know of before an attempt: whether a process that died had stored its last is not known. */
+  let known: ReadonlyArray<number> = [0]
   attempts.forEach(({ at, run }, i) => {
     const next = attempts[i + 1]
     if (next === undefined) return
-    const delay = delays[failed]
     // The clock of a log has whole milliseconds.
-    if (delay !== undefined && next.at - at >= delay - 1) failed++
-    // The process died before the store knew of the attempt.
-    else if (next.run === run)
-      problems.push(`${event}: ${next.at - at} ms after attempt ${failed + 1}, in the same process`)
+    const planned = known.flatMap((failed) => (next.at - at >= (delays[failed] ?? Infinity) - 1 ? failed + 1 : []))
+    const possible = next.run === run ? planned : [...new Set([...planned, ...known])]
+    if (possible.length > 0) known = possible
+    else
+      problems.push(
+        `${event}: ${next.at - at} ms after attempt ${i + 1}, with ${known.join(" or ")} failures before it`
+      )
   })
   if (attempts.length < delays.length + 1) problems.push(`${event}: ${attempts.length} attempts`)
   return { problems, more: attempts.length - (delays.length + 1) }

@@ -24,7 +24,7 @@ import { defaultDrainTimeout } from "./internal/deadline.ts"
 import { answerOf } from "./internal/answerOf.ts"
 import { annotate, makeFailureLog } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import { edgeTo } from "./internal/node.ts"
+import { edgeTo, noteError } from "./internal/node.ts"
 import { loggable } from "./internal/report.ts"
 import {
   type Begun,
@@ -221,7 +221,7 @@ interface AnyOptions<in E> extends Options {
 }
 
 const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
-  Effect.suspend(() => {
+  Clock.clockWith((clock) => {
     type Attempts = RetryAttempts<E, G>
     type Write<B> = Effect.Effect<B, E | SinkClosed>
     type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
@@ -294,7 +294,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     }
     const failed = <B>(attempts: Attempts, write: Write<B>, n: number, error: E | SinkClosed): Attempted<B> => {
       if (error instanceof SinkClosed) return Effect.fail(error)
-      account.lastError = error
+      noteError(account, error, clock)
       if (!isTransient(error)) {
         return Effect.andThen(
           Effect.suspend(() => noted(attempts.success) ?? Effect.void),

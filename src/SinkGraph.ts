@@ -7,7 +7,11 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Graph from "effect/Graph"
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { EventSink, SinkHealth, SinkNode } from "./EventSink.ts"
+import { brief } from "./internal/encoding/envelopeError.ts"
 
 /** Any sink: for pictures it does not matter what it takes and how it fails. */
 type AnySink = EventSink<never, unknown>
@@ -75,3 +79,100 @@ export const health = (root: AnySink): Effect.Effect<ReadonlyArray<SinkHealth>> 
     const now = clock.currentTimeMillisUnsafe()
     return Effect.succeed(Array.from(Graph.values(Graph.nodes(toGraph(root))), (node) => node.health(now)))
   })
+
+/** What is shown of an error outside of its process. */
+const ErrorText = Schema.Struct({
+  /** The `_tag`, or the name of an error that has none; of any other value its type. */
+  tag: Schema.String,
+  /** The message of an error; nothing of any other value, which may be the event. */
+  message: Schema.String
+})
+
+const LastErrorValue = ErrorText.pipe(
+  Schema.decodeTo(
+    Schema.Unknown,
+    SchemaTransformation.transform<unknown, typeof ErrorText.Type>({
+      decode: ({ message, tag }) => Object.assign(new Error(message), { name: tag, stack: `${tag}: ${message}` }),
+      encode: (error) => textOf(error)
+    })
+  )
+)
+
+/** `null` in JSON, which has no `undefined`. */
+const orNull = <S extends Schema.Constraint>(schema: S) =>
+  Schema.NullOr(schema).pipe(
+    Schema.decodeTo(
+      Schema.UndefinedOr(Schema.toType(schema)),
+      SchemaTransformation.transform<S["Type"] | undefined, S["Type"] | null>({
+        decode: (value) => value ?? undefined,
+        encode: (value) => value ?? null
+      })
+    )
+  )
+
+/**
+ * The schema of a health, for a route or a dashboard: its encoded side is JSON.
+ *
+ * **Details**
+ *
+ * What is `undefined` is `null` in JSON. Of the last error there are the tag and the message, at most 500 characters of it;
+ * of one that is no `Error` only the tag, or the type of the value, since the value may be the event. It is decoded as an
+ * `Error` of that name and message.
+ *
+ * **Gotchas**
+ *
+ * The message of an error is its author's own, and shown as it is.
+ *
+ * **Example** (A health as JSON)
+ *
+ * ```ts
+ * import { Console, Effect, Schema } from "effect"
+ * import { EventSink, SinkGraph } from "effect-events"
+ *
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* EventSink.make((_: string) => Effect.fail(new Error("connection refused")), { name: "billing" })
+ *   yield* Effect.exit(sink.write("order"))
+ *   const healths = yield* SinkGraph.health(sink)
+ *   const [json] = yield* Schema.encodeEffect(Schema.Array(SinkGraph.Health))(healths)
+ *   yield* Console.log(json?.name, json?.oldestAge, JSON.stringify(json?.lastError?.error))
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: billing null {"tag":"Error","message":"connection refused"}
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Health = Schema.Struct({
+  kind: Schema.String,
+  name: Schema.String,
+  state: Schema.Literals(["open", "closing", "closed"]),
+  pending: Schema.Int,
+  oldestAge: orNull(Schema.Finite),
+  inFlight: Schema.Int,
+  breaker: orNull(Schema.Literals(["closed", "open", "half-open"])),
+  lastError: orNull(Schema.Struct({ error: LastErrorValue, at: Schema.Finite, count: Schema.Int })),
+  counts: Schema.Struct({
+    accepted: Schema.Int,
+    delivered: Schema.Int,
+    filtered: Schema.Int,
+    dropped: Schema.Int,
+    undelivered: Schema.Int,
+    deadLettered: Schema.Int,
+    remaining: Schema.Int
+  })
+}).annotate({ identifier: "SinkHealth" })
+
+// internals
+
+/** Any value is an error, and one with a getter that throws has no text. */
+const textOf = (error: unknown): typeof ErrorText.Type => {
+  try {
+    const message = error instanceof Error ? brief(error.message) : ""
+    if (hasProperty(error, "_tag") && typeof error._tag === "string") return { tag: brief(error._tag), message }
+    return { tag: error instanceof Error ? error.name : typeof error, message }
+  } catch {
+    return { tag: typeof error, message: "" }
+  }
+}

@@ -1,4 +1,5 @@
 /** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
+import type * as Clock from "effect/Clock"
 import type * as Types from "effect/Types"
 
 /**
@@ -34,6 +35,21 @@ export interface SinkCounts {
 }
 
 /**
+ * The last error or defect that a node met, and how many it has met.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LastError {
+  /** The error of a failed write, or a defect. */
+  readonly error: unknown
+  /** When it was met, in milliseconds of the `Clock`. */
+  readonly at: number
+  /** How many errors and defects the node has met since it was made, this one included. */
+  readonly count: number
+}
+
+/**
  * The health of one node of a graph as a plain value.
  *
  * @category models
@@ -51,8 +67,8 @@ export interface SinkHealth {
   readonly inFlight: number
   /** The breaker's state, for a sink that has one. */
   readonly breaker: "closed" | "open" | "half-open" | undefined
-  /** The last error or defect that this node met; `undefined` when there was none. */
-  readonly lastError: unknown
+  /** The last error or defect that this node met; `undefined` when there was none. It stays when deliveries succeed again. */
+  readonly lastError: LastError | undefined
   readonly counts: SinkCounts
 }
 
@@ -103,7 +119,7 @@ export interface SinkNode {
 export interface Account extends Types.Mutable<SinkCounts> {
   state: SinkState
   inFlight: number
-  lastError: unknown
+  lastError: LastError | undefined
 }
 
 export const makeAccount = (): Account => ({
@@ -118,6 +134,12 @@ export const makeAccount = (): Account => ({
   inFlight: 0,
   lastError: undefined
 })
+
+/** Keeps an error for the health, with its time. */
+export const noteError = (account: Account, error: unknown, clock: Clock.Clock) => {
+  const count = (account.lastError?.count ?? 0) + 1
+  account.lastError = { error, at: clock.currentTimeMillisUnsafe(), count }
+}
 
 /** How many events are accepted and not settled. */
 export const pendingOf = (account: Account): number =>

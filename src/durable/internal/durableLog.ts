@@ -1,12 +1,13 @@
 /** The log of a durable part: counts and names, never an event. */
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { annotate, makeFailureLog } from "../../internal/failureLog.ts"
-import type { Account, SinkNode } from "../../internal/node.ts"
+import { type Account, noteError, type SinkNode } from "../../internal/node.ts"
 import type { EventStoreError } from "./port/error.ts"
 
 export type DurableLog = ReturnType<typeof makeDurableLog>
 
-export const makeDurableLog = (node: SinkNode, counts: Account) => {
+export const makeDurableLog = (node: SinkNode, counts: Account, clock: Clock.Clock) => {
   const deadLetterFailures = makeFailureLog()
   const storeFailures = makeFailureLog()
   let unlogged = 0
@@ -37,7 +38,7 @@ export const makeDurableLog = (node: SinkNode, counts: Account) => {
       write(Effect.logWarning, `is disabled, and keeps its events until it is resumed (${reason})`),
     leaseLost: write(Effect.logWarning, "has lost its lease to another owner, and is a standby"),
     troubled: (error: EventStoreError): Effect.Effect<void> => {
-      counts.lastError = error
+      noteError(counts, error, clock)
       return storeFailures.failed() === 0
         ? Effect.void
         : write(Effect.logError, `waits for its store: ${error.message}`)

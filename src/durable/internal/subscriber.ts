@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
+import { noteError } from "../../internal/node.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
@@ -305,7 +306,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       },
       report: {
         failed: (_, cause, restore) => {
-          counts.lastError = Cause.squash(cause)
+          noteError(counts, Cause.squash(cause), clock)
           const row = taken[at]
           // The drainer has one. A lease that is lost has no use for what became of it.
           if (row === undefined || state.lease === undefined) return Effect.void

@@ -1,6 +1,8 @@
 /** A `PubSub` of pages, the sinks and streams that read from it, and their close. */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,6 +16,7 @@ import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { annotate } from "../failureLog.ts"
+import { noteError } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
@@ -121,6 +124,7 @@ const unlimited = Number.POSITIVE_INFINITY
 
 export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options) {
   const context = withoutConstruction(yield* Effect.context<never>())
+  const clock = Context.get(context, Clock.Clock)
   const topic = makeTopic<A>(context)
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   /** Those that have been removed stay until they are gone. */
@@ -190,7 +194,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   }
   const lagging = (sink: string | undefined, missed: number) => {
     const lagged = new SubscriberLagged({ broadcaster: node.name, sink, missed })
-    account.lastError = lagged
+    noteError(account, lagged, clock)
     return lagged
   }
   const log = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect.pipe(annotate(node.kind, node.name)))
@@ -255,7 +259,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     const source = filter === undefined ? topic : makeTopic<A>(context)
     const subscription = source.subscribe()
     const died = (_: A, defect: unknown) => {
-      account.lastError = defect
+      noteError(account, defect, clock)
       log(Effect.logError(`a stream of "${node.name}" misses an event that its filter died on`))
     }
     const unroute = filter && route(filters, filter, source.publish, died)

@@ -1,6 +1,7 @@
 /** A sink of a broadcaster: its account, its delivery and its close, none of which another sink can touch. */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -8,7 +9,7 @@ import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, type SinkNode } from "../node.ts"
+import { edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
@@ -118,7 +119,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
       },
       (event, defect) => {
         // The defect is this member's, and neither the writer's nor another sink's.
-        account.lastError = defect
+        noteError(account, defect, Context.get(context, Clock.Clock))
         refused++
         account.dropped++
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })

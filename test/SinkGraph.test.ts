@@ -490,7 +490,7 @@ describe("Health", () => {
     class Refused extends Data.TaggedError("Refused")<{ readonly event: string }> {}
     class Named extends Data.TaggedError("Named")<{ readonly event: string }> {
       override get message() {
-        return "told"
+        return "refused"
       }
     }
     const hostile = new Proxy(new Error("x"), {
@@ -500,7 +500,7 @@ describe("Health", () => {
     })
     const shown = (error: unknown) => encode(healthWith(error)).lastError?.error
     assert.deepStrictEqual(shown(new Refused({ event: "secret" })), { tag: "Refused", message: "" })
-    assert.deepStrictEqual(shown(new Named({ event: "secret" })), { tag: "Named", message: "told" })
+    assert.deepStrictEqual(shown(new Named({ event: "secret" })), { tag: "Named", message: "refused" })
     assert.deepStrictEqual(shown(new TypeError("t")), { tag: "TypeError", message: "t" })
     assert.deepStrictEqual(shown("secret"), { tag: "string", message: "" })
     assert.deepStrictEqual(shown({ secret: "secret" }), { tag: "object", message: "" })

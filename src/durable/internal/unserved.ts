@@ -1,7 +1,7 @@
 /** The subscriptions of a broadcaster for which events wait and which no process serves: in its health, and logged once. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { annotate } from "../../internal/failureLog.ts"
+import { logLine, numbered } from "../../internal/failureLog.ts"
 import { type LastError, makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
 import type { EventStoreError, Operations } from "../EventStore.ts"
 import { NotDelivering } from "./error.ts"
@@ -43,9 +43,13 @@ export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
       const at = seen?.at ?? time
       now.set(name, { at, node: seen && nodeOf(name, figures.pending, at) })
       if (seen === undefined || seen.node !== undefined) continue
-      yield* Effect.logWarning(
-        `no process serves the subscription "${name}" of "${exchange}", for which ${figures.pending} events wait`
-      ).pipe(annotate(node.kind, exchange))
+      const { pending } = figures
+      yield* logLine(
+        node,
+        "Warn",
+        `has a subscription "${name}" that no process serves, with ${numbered(pending, "event")} pending`,
+        { events: pending }
+      )
     }
     found = now
   })

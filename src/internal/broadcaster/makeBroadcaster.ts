@@ -15,7 +15,7 @@ import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
-import { annotate } from "../failureLog.ts"
+import { logLine } from "../failureLog.ts"
 import { noteError } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
@@ -197,7 +197,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     noteError(account, lagged, clock)
     return lagged
   }
-  const log = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect.pipe(annotate(node.kind, node.name)))
+  const run = Effect.runForkWith(context)
   /** Answers the new member, or nothing when the sink was there. */
   const add = <E>(
     sink: EventSink<A, E>,
@@ -221,12 +221,14 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
           onEvicted: (missed) => {
             const lagged = lagging(sink.node.name, missed)
             // The subscription ends whatever the callback does.
-            log(
+            const line = (cause?: Cause.Cause<unknown>) =>
+              logLine(node, "Error", `evicted a sink: ${lagged.message}`, { events: missed }, cause)
+            run(
               onEvicted === undefined
-                ? Effect.logError(lagged.message)
+                ? line()
                 : Effect.catchCause(
                     Effect.suspend(() => onEvicted(lagged)),
-                    (cause) => Effect.logError(lagged.message, cause)
+                    line
                   )
             )
           },
@@ -260,7 +262,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     const subscription = source.subscribe()
     const died = (_: A, defect: unknown) => {
       noteError(account, defect, clock)
-      log(Effect.logError(`a stream of "${node.name}" misses an event that its filter died on`))
+      run(logLine(node, "Error", "has a stream that misses an event, on which its filter died", { events: 1 }))
     }
     const unroute = filter && route(filters, filter, source.publish, died)
     let lagged: SubscriberLagged | undefined

@@ -29,7 +29,7 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "http/internal/signature/webhookSecret": ["WebhookSignature"],
   "internal/broadcaster/makeBroadcaster": ["Broadcaster"],
   "internal/combinators": ["any"],
-  "internal/report": ["DurableQueue", "EventQueue", "Subscription"],
+  "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
   "internal/writes": ["EventSink", "RetryingSink"]
 }
 

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import { type Account, noteError } from "./node.ts"
+import { type Account, noteError, notify } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
@@ -81,6 +81,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     account.delivered += n
     position += n
     settle(n)
+    if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
   }
   const dropped = () => {
     // The close has counted an event whose report it could not wait for.

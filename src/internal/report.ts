@@ -8,7 +8,7 @@ import * as Latch from "effect/Latch"
 import type { Died, Dropped, DropReason, OnDropped, Overflow, Undelivered } from "../Dropped.ts"
 import { endWithin, reportTimeout, within } from "./deadline.ts"
 import { logLine, makeFailureLog, numbered } from "./failureLog.ts"
-import type { SinkNode } from "./node.ts"
+import { type SinkNode, notify } from "./node.ts"
 import { inTurns } from "./turns.ts"
 
 /** Makes an effect interruptible again where a report is not. */
@@ -49,6 +49,8 @@ export const makeReport = <A, E>(
   const running = new Set<Fiber.Fiber<void>>()
 
   const dropped = (one: Dropped<A, E>, restore: Restore) => {
+    const observers = node.observers()
+    if (observers !== undefined) notify(observers, "dropped", [one.event], one.reason._tag)
     if (onDropped !== undefined) {
       return restore(Effect.suspend(() => onDropped(one))).pipe(
         Effect.onError((cause) => {
@@ -87,6 +89,15 @@ export const makeReport = <A, E>(
       if (length === 0) return Effect.void
       const idsFrom = (from: number) => idsOf(events.slice(from, from + idsNamed).map(({ event }) => event))
       if (onDropped === undefined) {
+        const observers = node.observers()
+        if (observers !== undefined) {
+          notify(
+            observers,
+            "dropped",
+            events.map(({ event }) => event),
+            why
+          )
+        }
         let inFlight = 0
         return Effect.andThen(
           inTurns(length, (i) => void (inFlight += events[i]!.inFlight ? 1 : 0)),

@@ -48,6 +48,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     name,
     account: counts,
     acknowledges: "store",
+    taps: ["accepted", "delivered", "dropped", "deadLettered"],
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),

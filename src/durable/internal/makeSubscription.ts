@@ -59,6 +59,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     name: definition.name,
     account: counts,
     acknowledges: "store",
+    taps: ["delivered", "deadLettered"],
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),

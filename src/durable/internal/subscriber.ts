@@ -8,7 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
-import { noteError } from "../../internal/node.ts"
+import { noteError, notify } from "../../internal/node.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
@@ -285,11 +285,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         },
         settle: (n) => {
           let delivered = 0
+          const observed: Array<A> | undefined = counts.observers && []
           for (const end = at + n; at < end; at++) {
             const row = taken[at]!
             if (state.lease === undefined || row.outcome === "remaining") rows.forget(row)
             else if (row.outcome === undefined) {
               delivered++
+              observed?.push(row.event)
               rows.decide(row, "delivered")
               attempted(row, undefined)
               unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
@@ -302,6 +304,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           begins()
           if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
+          if (observed !== undefined && counts.observers !== undefined) notify(counts.observers, "delivered", observed)
         }
       },
       report: {
@@ -331,6 +334,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               window.ended(row, next === undefined || next._tag === "Permanent", takenUnder, cause)
               rows.decide(row, outcome)
               unsettled.add(outcome)
+              if (counts.observers !== undefined) notify(counts.observers, "deadLettered", [row.event], reason)
             }
             const known = unsettled.known(row.position)
             server.settle(subscriber, true)

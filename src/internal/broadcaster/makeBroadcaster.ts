@@ -16,7 +16,7 @@ import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { logLine } from "../failureLog.ts"
-import { noteError } from "../node.ts"
+import { noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
@@ -141,6 +141,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     kind: "Broadcaster",
     name: options.name,
     acknowledges: "memory",
+    taps: ["accepted"],
     downstream: () => Array.from(members.values(), ({ node }) => ({ node, acknowledges: false }))
   })
   const ages = makeAges(context, () => [...members.values()].reduce((most, one) => Math.max(most, one.behind()), 0))
@@ -158,6 +159,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       topic.publish(event)
       if (filters.size > 0) for (const offer of filters) offer(event)
       if (limits.size > 0) for (const look of limits) look()
+      if (account.observers !== undefined) notify(account.observers, "accepted", [event])
       return Effect.void
     })
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
@@ -178,6 +180,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       topic.publishAll(some)
       for (const offer of filters) some.forEach(offer)
       for (const look of limits) look()
+      if (account.observers !== undefined) notify(account.observers, "accepted", some)
       return Effect.succeed(some.length)
     })
 

@@ -62,9 +62,15 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     if (account.state === "open") account.accepted = topic.published() - first + refused
     delivery.update()
   }
+  const write = sink[WriteSync]
+  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const isShared =
+    write !== undefined && filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
   const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
+    // One look-up more for each sink would cost the shared drainer a fifth.
+    taps: isShared ? ["dropped"] : ["delivered", "dropped"],
     downstream: () => [edgeTo(sink, false)],
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
@@ -103,11 +109,9 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     finish()
   }
   const common = { sink, account, report, context, onSinkClosed }
-  const write = sink[WriteSync]
-  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
-  const isShared = filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
-  const delivery: Delivery<A> =
-    isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
+  const delivery: Delivery<A> = isShared
+    ? shared.drainer().start({ ...common, write })
+    : startOwn(common, topic.subscribe())
   const unroute =
     filter &&
     route(

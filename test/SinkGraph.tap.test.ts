@@ -47,6 +47,24 @@ describe("tap", () => {
     })
   )
 
+  it.effect("shows a delivery before what was waiting for it goes on", () =>
+    Effect.gen(function* () {
+      const queue = yield* EventQueue.make(taking)
+      const { words } = yield* tapping(queue)
+      for (const n of [1, 2]) {
+        yield* queue.write(n)
+        yield* queue.flush
+      }
+      yield* settle
+      assert.deepStrictEqual(words(), [
+        ["accepted", 1],
+        ["delivered", 1],
+        ["accepted", 2],
+        ["delivered", 2]
+      ])
+    })
+  )
+
   it.effect("shows what is dropped, and why: a failure, a defect, an overflow", () =>
     quiet(
       Effect.gen(function* () {

@@ -80,8 +80,9 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     setInFlight(0)
     account.delivered += n
     position += n
-    settle(n)
+    // Before it is settled: a flush that waits for it can write the next event at once.
     if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
+    settle(n)
   }
   const dropped = () => {
     // The close has counted an event whose report it could not wait for.

@@ -169,7 +169,7 @@ export const noteError = (account: Account, error: unknown, clock: Clock.Clock) 
   account.lastError = { error, at: clock.currentTimeMillisUnsafe(), count }
 }
 
-/** Shows events to observers. It comes last in a change of the account, since an observer can run anything. */
+/** Shows events to observers, after the account has them and before others are woken for it. */
 export const notify = (
   observers: ReadonlySet<Observer>,
   what: TapKind,

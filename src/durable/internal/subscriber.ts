@@ -299,12 +299,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           }
           counts.delivered += delivered
           account.removed(delivered)
+          if (observed !== undefined && counts.observers !== undefined) notify(counts.observers, "delivered", observed)
           if (delivered > 0) redelivering.answered()
           source.settle(n)
           begins()
           if (unsettled.all().length > 0) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
-          if (observed !== undefined && counts.observers !== undefined) notify(counts.observers, "delivered", observed)
         }
       },
       report: {

@@ -82,8 +82,8 @@ describe("HealthRoutes", () => {
 
   it.effect("answers have neither an event nor an error", () =>
     Effect.gen(function* () {
-      const queue = yield* EventSink.make((event: string) => Effect.fail(new Error(`no ${event}`))).pipe(
-        EventQueue.make({ onDropped: () => Effect.void })
+      const queue = yield* EventSink.make((event: string) => Effect.die(new Error(`no ${event}`))).pipe(
+        EventQueue.make()
       )
       yield* queue.write("secret")
       yield* queue.flush

@@ -22,7 +22,7 @@ import { makeAdmission } from "./internal/admission.ts"
 import { makeAges } from "./internal/ages.ts"
 import { withoutConstruction } from "./internal/context.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
-import { pendingOf } from "./internal/node.ts"
+import { pendingOf, notify } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
 import { makeReport } from "./internal/report.ts"
 import { closeWith, makeShutdown } from "./internal/shutdown.ts"
@@ -111,6 +111,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     kind: "EventChannel",
     name: options.name,
     acknowledges: "memory",
+    taps: ["accepted", "dropped"],
     oldestAge: (now) => ages.oldest(pending(), now)
   })
   const pending = () => pendingOf(account)
@@ -139,6 +140,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     account.accepted++
     ages.offer(1)
     Queue.offerUnsafe(queue, event)
+    if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
   const write = (event: A) =>
     Effect.suspend(() => {

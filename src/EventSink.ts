@@ -16,7 +16,7 @@ export { acknowledgeFromMemory } from "./internal/acknowledgeFromMemory.ts"
 export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
 export { type Downstream, make, makeBatch, type MakeOptions, sync, type SyncOptions } from "./internal/leaf.ts"
-export type { SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
+export type { LastError, SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState, TapKind } from "./internal/node.ts"
 export {
   type Acknowledges,
   type AcknowledgingSink,

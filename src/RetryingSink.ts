@@ -22,10 +22,9 @@ import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
 import { defaultDrainTimeout } from "./internal/deadline.ts"
 import { answerOf } from "./internal/answerOf.ts"
-import { annotate, makeFailureLog } from "./internal/failureLog.ts"
+import { logLine, makeFailureLog, numbered } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import { edgeTo } from "./internal/node.ts"
-import { loggable } from "./internal/report.ts"
+import { edgeTo, noteError } from "./internal/node.ts"
 import {
   type Begun,
   fromSource,
@@ -221,7 +220,7 @@ interface AnyOptions<in E> extends Options {
 }
 
 const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
-  Effect.suspend(() => {
+  Clock.clockWith((clock) => {
     type Attempts = RetryAttempts<E, G>
     type Write<B> = Effect.Effect<B, E | SinkClosed>
     type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
@@ -240,7 +239,6 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const closed = Deferred.await(closing)
     const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: half } = sink
 
-    const annotated = (effect: Effect.Effect<void>) => annotate(node.kind, node.name)(effect)
     /** Runs what belongs to the strategy or is a wait, until the close. */
     const untilClosed = <B, F>(effect: Effect.Effect<B, F>) => Effect.raceFirst(effect, closed)
     /**
@@ -254,7 +252,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       return Effect.uninterruptible(
         Effect.flatMap(Effect.flatMap(run, Fiber.await), (exit) =>
           Exit.isFailure(exit) && Cause.hasDies(exit.cause)
-            ? annotated(Effect.logError("the retry strategy died after an attempt", loggable(exit.cause)))
+            ? logLine(node, "Error", "has a strategy that died after an attempt", {}, exit.cause)
             : Effect.void
         )
       )
@@ -267,14 +265,18 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       const run = log.recovered()
       const success = attempts && noted(attempts.success)
       if (run === 0) return success
-      const line = `"${node.name}" delivers again after ${run === 1 ? "a failed attempt" : `${run} failed attempts`}`
-      return Effect.andThen(success ?? Effect.void, annotated(Effect.logInfo(line)))
+      const failed = numbered(run, "failed attempt")
+      const line = logLine(node, "Info", `delivers again, after ${failed}`, { failures: run })
+      return Effect.andThen(success ?? Effect.void, line)
     }
     const warn = (n: number) => {
       const run = log.failed()
+      if (run === 0) return Effect.void
       const inARow = run === 1 ? "" : `, with ${run} failures in a row`
-      const line = `a write to "${sink.node.name}" failed at attempt ${n}${inARow}`
-      return run === 0 ? Effect.void : annotated(Effect.logWarning(line))
+      return logLine(node, "Warn", `failed at attempt ${n} of a write to "${sink.node.name}"${inARow}`, {
+        attempt: n,
+        failures: run
+      })
     }
     /** The strategy's judgement, and for how many milliseconds the receiver asked to be left alone. */
     const judged = (attempts: Attempts, error: E) =>
@@ -294,7 +296,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     }
     const failed = <B>(attempts: Attempts, write: Write<B>, n: number, error: E | SinkClosed): Attempted<B> => {
       if (error instanceof SinkClosed) return Effect.fail(error)
-      account.lastError = error
+      noteError(account, error, clock)
       if (!isTransient(error)) {
         return Effect.andThen(
           Effect.suspend(() => noted(attempts.success) ?? Effect.void),

@@ -228,7 +228,7 @@ describe("a filter of add", () => {
       const { counts, lastError, pending } = subscription.health(0)
       assert.deepInclude(counts, { accepted: 27, delivered: 22, dropped: 5 })
       assert.strictEqual(pending, 0)
-      assert.deepStrictEqual(lastError, new Error("not 33"))
+      assert.deepStrictEqual(lastError?.error, new Error("not 33"))
     })
   )
 
@@ -374,7 +374,7 @@ describe("a filter of subscribe", () => {
           ["ERROR"]
         )
         assert.include(logs[0]!.line, "news")
-        assert.deepStrictEqual(broadcaster.node.health(0).lastError, new Error("two"))
+        assert.deepStrictEqual(broadcaster.node.health(0).lastError?.error, new Error("two"))
       })
     )
   )

@@ -309,7 +309,7 @@ describe("a synchronous sink that throws", () => {
             const { counts, lastError, pending } = node.health(0)
             assert.deepInclude(counts, { accepted: own.length, delivered: own.length - 1, dropped: 1 })
             assert.strictEqual(pending, 0)
-            assert.deepStrictEqual(lastError, new Error(`at ${n}`))
+            assert.deepStrictEqual(lastError?.error, new Error(`at ${n}`))
           }
         })
       )

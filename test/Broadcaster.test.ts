@@ -526,7 +526,7 @@ describe("a sink that is closed before its broadcaster", () => {
         yield* broadcaster.write(1)
         yield* settle
         const { counts, lastError } = subscription!.node.health(0)
-        assert.deepStrictEqual(lastError, new EventSink.SinkClosed({ sink: "closed" }))
+        assert.deepStrictEqual(lastError?.error, new EventSink.SinkClosed({ sink: "closed" }))
         assert.deepInclude(counts, { accepted: 1, delivered: 0, undelivered: 1 })
       })
     )

@@ -1281,7 +1281,7 @@ describe("onDropped", () => {
       assert.strictEqual(event, "a")
       assert.strictEqual(reason._tag, "Failed")
       assert.strictEqual(reason._tag === "Failed" && reason.error.attempt, 1)
-      assert.instanceOf(healthOf(queue).lastError, TestSink.TestError)
+      assert.instanceOf(healthOf(queue).lastError?.error, TestSink.TestError)
     })
   )
 

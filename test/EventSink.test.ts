@@ -66,7 +66,7 @@ describe("make", () => {
         const sink = yield* TestSink.failing<number>({ times: 1 })
         const failure = yield* Effect.flip(sink.write(1))
         assert.strictEqual(failure._tag, "TestError")
-        assert.include(String(sink.node.health(0).lastError), "TestError")
+        assert.include(String(sink.node.health(0).lastError?.error), "TestError")
         assert.strictEqual(countsOf(sink).accepted, 0)
         yield* sink.write(1)
         assert.deepStrictEqual(sink.received, [1])

@@ -152,7 +152,7 @@ describe.each(["dies", "throws"] as const)("a callback that %s", (way) => {
           assert.isTrue(logs.length === (sink.writeSome === undefined ? 3 : 2))
           for (const { level, line } of logs) {
             assert.strictEqual(level, "ERROR")
-            assert.include(line, "the retry strategy died after an attempt")
+            assert.include(line, "has a strategy that died after an attempt")
             assert.include(line, "orders")
             assert.notInclude(line, "411")
           }
@@ -179,7 +179,7 @@ describe.each(["dies", "throws"] as const)("a callback that %s", (way) => {
         )
         assert.strictEqual(Exit.isFailure(exits[0]!) && Cause.squash(exits[0].cause), "the sink")
         assert.strictEqual(logs.length, 3)
-        assert.isTrue(logs.every(({ line }) => line.includes("the retry strategy died after an attempt")))
+        assert.isTrue(logs.every(({ line }) => line.includes("has a strategy that died after an attempt")))
         assert.strictEqual(retrying.node.health(0).inFlight, 0)
         yield* close
       })
@@ -205,7 +205,7 @@ describe.each(["dies", "throws"] as const)("a callback that %s", (way) => {
           yield* settle
           assert.deepStrictEqual(sink.received, name === "success" ? [1, 2] : [2])
           assert.deepStrictEqual(dropped, name === "success" ? [] : [1])
-          const lines = logs.filter(({ line }) => line.includes("the retry strategy died after an attempt"))
+          const lines = logs.filter(({ line }) => line.includes("has a strategy that died after an attempt"))
           assert.strictEqual(lines.length, 1)
           yield* close
         })

@@ -190,7 +190,7 @@ describe("while", () => {
         yield* TestClock.adjust("1 minute")
         assert.strictEqual((yield* Fiber.join(write))._tag, "Permanent")
         assert.deepStrictEqual(at, [0, 1000, 2000])
-        assert.instanceOf(retrying.node.health(0).lastError, Permanent)
+        assert.instanceOf(retrying.node.health(0).lastError?.error, Permanent)
       })
     )
   )

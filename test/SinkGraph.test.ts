@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Data, Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Breaker,
@@ -8,6 +8,7 @@ import {
   EventFilter,
   EventQueue,
   EventSink,
+  ExponentialBackoff,
   RetryingSink,
   RetryStrategy,
   SinkGraph
@@ -331,7 +332,7 @@ describe("health", () => {
         const health = yield* own
         assert.strictEqual(health.breaker, "open")
         assert.strictEqual(health.inFlight, 1)
-        assert.instanceOf(health.lastError, TestSink.TestError)
+        assert.instanceOf(health.lastError?.error, TestSink.TestError)
         yield* TestClock.adjust("10 seconds")
         yield* Fiber.join(write)
         const after = yield* own
@@ -353,7 +354,7 @@ describe("health", () => {
         yield* EventSink.writeAll(queue, [1, 2, 3, 4])
         yield* settle
         const [before] = yield* SinkGraph.health(queue)
-        assert.strictEqual(before!.lastError, "dead")
+        assert.strictEqual(before!.lastError?.error, "dead")
         assert.strictEqual(before!.state, "open")
         yield* Scope.close(scope, Exit.void)
         const [after] = yield* SinkGraph.health(queue)
@@ -378,10 +379,136 @@ describe("health", () => {
         const sink = yield* made(TestSink.failing<number>())
         yield* Effect.exit(sink.write(1))
         const [health] = yield* SinkGraph.health(sink)
-        assert.instanceOf(health!.lastError, TestSink.TestError)
+        assert.instanceOf(health!.lastError?.error, TestSink.TestError)
       })
     )
   )
+})
+
+describe("the last error", () => {
+  it.effect("has its time and how many there were, and stays when deliveries succeed again", () =>
+    quiet(
+      Effect.gen(function* () {
+        const sink = yield* made(
+          EventSink.make((n: number) => (n < 0 ? Effect.fail(n) : Effect.void), { name: "receiver" })
+        )
+        const queue = yield* made(EventQueue.make(sink, { onDropped: () => Effect.void }))
+        const last = Effect.map(SinkGraph.health(queue), (nodes) => nodes.map(({ lastError }) => lastError))
+        yield* queue.write(1)
+        yield* settle
+        assert.deepStrictEqual(yield* last, [undefined, undefined])
+        yield* TestClock.setTime(1_000)
+        yield* queue.write(-1)
+        yield* settle
+        const first = { error: -1, at: 1_000, count: 1 }
+        assert.deepStrictEqual(yield* last, [first, first])
+        yield* TestClock.setTime(5_000)
+        yield* queue.write(-2)
+        yield* TestClock.setTime(7_000)
+        yield* queue.write(2)
+        yield* settle
+        const second = { error: -2, at: 5_000, count: 2 }
+        assert.deepStrictEqual(yield* last, [second, second])
+      })
+    )
+  )
+
+  it.effect("of a retrier is that of its last attempt", () =>
+    quiet(
+      Effect.gen(function* () {
+        const sink = yield* made(TestSink.failing<number>({ times: 3 }))
+        const backoff = ExponentialBackoff.make({ base: "10 seconds", factor: 0 })
+        const retrying = yield* made(RetryingSink.make(sink, backoff))
+        const write = yield* Effect.forkChild(retrying.write(1))
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.join(write)
+        const [health] = yield* SinkGraph.health(retrying)
+        assert.deepInclude(health!.lastError, { count: 3 })
+        assert.isAbove(health!.lastError!.at, 0)
+      })
+    )
+  )
+
+  it.effect("of a broadcaster's sinks are their own: of a plain function, and of a filter that throws", () =>
+    quiet(
+      Effect.gen(function* () {
+        const fail = (text: string) => () => {
+          throw new Error(text)
+        }
+        const broadcaster = yield* made(Broadcaster.make<number>())
+        yield* Broadcaster.add(broadcaster, yield* made(EventSink.sync(fail("sink"), { name: "a" })), {})
+        yield* Broadcaster.add(broadcaster, yield* made(EventSink.sync((_: number) => {}, { name: "b" })), {
+          filter: fail("filter") as () => boolean
+        })
+        yield* TestClock.setTime(2_000)
+        yield* EventSink.writeAll(broadcaster, [1, 2])
+        yield* settle
+        const errors = (yield* SinkGraph.health(broadcaster))
+          .filter(({ kind }) => kind === "Subscription")
+          .map(({ lastError }) => lastError)
+        assert.deepStrictEqual(errors, [
+          { error: new Error("sink"), at: 2_000, count: 2 },
+          { error: new Error("filter"), at: 2_000, count: 2 }
+        ])
+      })
+    )
+  )
+})
+
+describe("Health", () => {
+  const encode = Schema.encodeSync(SinkGraph.Health)
+  const healthWith = (error: unknown): EventSink.SinkHealth => ({
+    kind: "EventQueue",
+    name: "orders",
+    state: "open",
+    pending: 1,
+    oldestAge: 12.5,
+    inFlight: 1,
+    breaker: undefined,
+    lastError: { error, at: 1_000, count: 2 },
+    counts: { ...no, accepted: 1 }
+  })
+
+  it("encodes to JSON, with null for what is undefined, and decodes from it", () => {
+    const json: Schema.Json = encode(healthWith(new Error("refused")))
+    assert.deepStrictEqual(JSON.parse(JSON.stringify(json)), {
+      ...healthWith(undefined),
+      breaker: null,
+      lastError: { error: { tag: "Error", message: "refused" }, at: 1_000, count: 2 }
+    })
+    // the schema's type is that of a health
+    const decoded: EventSink.SinkHealth = Schema.decodeUnknownSync(SinkGraph.Health)(JSON.parse(JSON.stringify(json)))
+    assert.strictEqual(decoded.breaker, undefined)
+    assert.include(decoded.lastError?.error, { name: "Error", message: "refused" })
+    assert.deepStrictEqual(encode(decoded), json)
+    assert.deepStrictEqual(Schema.encodeSync(Schema.toCodecJson(SinkGraph.Health))(decoded), json)
+    const none = encode({ ...healthWith(undefined), oldestAge: undefined, lastError: undefined })
+    assert.deepInclude(none, { oldestAge: null, lastError: null })
+  })
+
+  it("has of an error the tag and the message, and of any other value nothing that may be the event", () => {
+    class Refused extends Data.TaggedError("Refused")<{ readonly event: string }> {}
+    class Named extends Data.TaggedError("Named")<{ readonly event: string }> {
+      override get message() {
+        return "refused"
+      }
+    }
+    const hostile = new Proxy(new Error("x"), {
+      get: () => {
+        throw new Error("no")
+      }
+    })
+    const shown = (error: unknown) => encode(healthWith(error)).lastError?.error
+    assert.deepStrictEqual(shown(new Refused({ event: "secret" })), { tag: "Refused", message: "" })
+    assert.deepStrictEqual(shown(new Named({ event: "secret" })), { tag: "Named", message: "refused" })
+    assert.deepStrictEqual(shown(new TypeError("t")), { tag: "TypeError", message: "t" })
+    assert.deepStrictEqual(shown("secret"), { tag: "string", message: "" })
+    assert.deepStrictEqual(shown({ secret: "secret" }), { tag: "object", message: "" })
+    assert.deepStrictEqual(shown({ _tag: "Own", message: "secret" }), { tag: "Own", message: "" })
+    assert.deepStrictEqual(shown(undefined), { tag: "undefined", message: "" })
+    assert.deepStrictEqual(shown(hostile), { tag: "object", message: "" })
+    assert.strictEqual(shown(new Error("x".repeat(10_000)))?.message.length, 503)
+  })
 })
 
 describe("toGraph", () => {

@@ -15,7 +15,7 @@ const floors: ReadonlyArray<string> = [
   "{EventQueue,Broadcaster,EventChannel,EventFilter,RetryingSink,Breaker,ExponentialBackoff}",
   "SinkGraph",
   "http/internal/{envelope,signature,address}/*",
-  "http/{Classification,EndpointMetrics,RegistryEvent,WebhookSignature,AddressPolicy}",
+  "http/{Classification,EndpointMetrics,HealthRoutes,RegistryEvent,WebhookSignature,AddressPolicy}",
   "http/Envelope",
   "http/{CloudEvent,HttpSinkError}",
   "http/internal/{sink/*,ingress/*,guard}",

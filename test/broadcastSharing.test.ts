@@ -316,7 +316,7 @@ describe("maxLag", () => {
         yield* settle
         assert.strictEqual(logs.length, 1)
         assert.include(logs[0]!.line, '\\"laggard\\" fell 2 events behind')
-        assert.instanceOf(broadcaster.node.health(0).lastError, Broadcaster.SubscriberLagged)
+        assert.instanceOf(broadcaster.node.health(0).lastError?.error, Broadcaster.SubscriberLagged)
 
         const evicted: Array<Broadcaster.SubscriberLagged> = []
         yield* Broadcaster.add(broadcaster, yield* hanging(), {

@@ -3,6 +3,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import { logLine } from "./failureLog.ts"
 import {
   commitAll,
   type EventSink,
@@ -107,7 +108,7 @@ export const tap: {
     const look = (event: A) =>
       Effect.suspend(() => f(event)).pipe(
         // The cause may carry the event, which is not for the log.
-        Effect.catchCause(() => Effect.logError(`a tap on "${self.node.name}" failed after the event was committed`))
+        Effect.catchCause(() => logLine(self.node, "Error", "has a tap that failed after the event was committed"))
       )
     const { writeSome } = self
     return {

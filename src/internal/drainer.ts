@@ -3,12 +3,13 @@
  * interruptions, until the source ends or its deadline comes. Behind every queue and every subscription.
  */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { Account } from "./node.ts"
+import { type Account, noteError, notify } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
@@ -40,6 +41,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const { account, isEnding, onSinkClosed, report, sink, source } = options
   const { settle } = source
   const begin = sink[WriteHalves]
+  const clock = Context.get(options.context, Clock.Clock)
   const ended = Latch.makeUnsafe()
   let batch: ReadonlyArray<A> = []
   let position = 0
@@ -78,6 +80,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     setInFlight(0)
     account.delivered += n
     position += n
+    // Before it is settled: a flush that waits for it can write the next event at once.
+    if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
     settle(n)
   }
   const dropped = () => {
@@ -98,7 +102,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     if (stopped) return Effect.void
     const n = inFlight
     setInFlight(0)
-    account.lastError = Cause.squash(cause)
+    noteError(account, Cause.squash(cause), clock)
     if (sinkClosedOf(cause) !== undefined || isEnding?.() === true) {
       stopped = true
       onSinkClosed()

@@ -1,7 +1,8 @@
 /** Sinks over functions: the leaves of every graph. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import type { SinkNode } from "./node.ts"
+import { noteError, type SinkNode } from "./node.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -218,6 +219,7 @@ const leaf = <A, E, R>(
       const { account, closed, node } = leafPart(options)
       const writes = makeWrites(account, node)
       const provide = capture(context)
+      const clock = Context.get(context, Clock.Clock)
 
       const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
         // One for all writes: the effect is read at once, and the end is the same.
@@ -225,7 +227,7 @@ const leaf = <A, E, R>(
           effect: Effect.never as Effect.Effect<B, Own<E> | SinkClosed>,
           end: (exit: Exit.Exit<B, unknown>): undefined => {
             if (Exit.isSuccess(exit)) account.delivered += committed(exit.value)
-            else if (!Cause.hasInterruptsOnly(exit.cause)) account.lastError = Cause.squash(exit.cause)
+            else if (!Cause.hasInterruptsOnly(exit.cause)) noteError(account, Cause.squash(exit.cause), clock)
             writes.end()
           }
         }

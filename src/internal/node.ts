@@ -1,4 +1,5 @@
 /** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
+import type * as Clock from "effect/Clock"
 import type * as Types from "effect/Types"
 
 /**
@@ -34,6 +35,21 @@ export interface SinkCounts {
 }
 
 /**
+ * The last error or defect that a node met, and how many it has met.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LastError {
+  /** The error of a failed write, or a defect. */
+  readonly error: unknown
+  /** When it was met, in milliseconds of the `Clock`. */
+  readonly at: number
+  /** How many errors and defects the node has met since it was made, this one included. */
+  readonly count: number
+}
+
+/**
  * The health of one node of a graph as a plain value.
  *
  * @category models
@@ -51,10 +67,21 @@ export interface SinkHealth {
   readonly inFlight: number
   /** The breaker's state, for a sink that has one. */
   readonly breaker: "closed" | "open" | "half-open" | undefined
-  /** The last error or defect that this node met; `undefined` when there was none. */
-  readonly lastError: unknown
+  /** The last error or defect that this node met; `undefined` when there was none. It stays when deliveries succeed again. */
+  readonly lastError: LastError | undefined
   readonly counts: SinkCounts
 }
+
+/**
+ * What `SinkGraph.tap` shows of an event.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type TapKind = "accepted" | "delivered" | "dropped" | "deadLettered"
+
+/** Sees events of a part. `reason` is that of a drop or of a dead letter. */
+export type Observer = (what: TapKind, events: ReadonlyArray<unknown>, reason: string | undefined) => void
 
 /**
  * An edge of the graph: a sink that another writes to.
@@ -85,6 +112,20 @@ export interface SinkNode {
   readonly acknowledges: "memory" | "store" | undefined
   /** The health at `now`, in milliseconds of the `Clock`. */
   readonly health: (now: number) => SinkHealth
+  /** What `SinkGraph.tap` shows of its events: nothing of those of a node that hands each on within its write. */
+  readonly taps: ReadonlyArray<TapKind>
+  /**
+   * Those that see its events now, if there are some.
+   *
+   * @internal
+   */
+  readonly observers: () => ReadonlySet<Observer> | undefined
+  /**
+   * Adds an observer, and answers what removes it.
+   *
+   * @internal
+   */
+  readonly observe: (observer: Observer) => () => void
   /**
    * Names a node that has no name yet: the first name stays, so that an alias does not rename its target.
    *
@@ -103,7 +144,9 @@ export interface SinkNode {
 export interface Account extends Types.Mutable<SinkCounts> {
   state: SinkState
   inFlight: number
-  lastError: unknown
+  lastError: LastError | undefined
+  /** There while something observes the part: one comparison is what an event costs while nothing does. */
+  observers: Set<Observer> | undefined
 }
 
 export const makeAccount = (): Account => ({
@@ -116,8 +159,25 @@ export const makeAccount = (): Account => ({
   deadLettered: 0,
   remaining: 0,
   inFlight: 0,
-  lastError: undefined
+  lastError: undefined,
+  observers: undefined
 })
+
+/** Keeps an error for the health, with its time. */
+export const noteError = (account: Account, error: unknown, clock: Clock.Clock) => {
+  const count = (account.lastError?.count ?? 0) + 1
+  account.lastError = { error, at: clock.currentTimeMillisUnsafe(), count }
+}
+
+/** Shows events to observers, after the account has them and before others are woken for it. */
+export const notify = (
+  observers: ReadonlySet<Observer>,
+  what: TapKind,
+  events: ReadonlyArray<unknown>,
+  reason?: string
+) => {
+  for (const observe of observers) observe(what, events, reason)
+}
 
 /** How many events are accepted and not settled. */
 export const pendingOf = (account: Account): number =>
@@ -134,6 +194,7 @@ export interface NodeOptions {
   readonly name: string | undefined
   readonly account: Account
   readonly downstream?: (() => ReadonlyArray<SinkEdge>) | undefined
+  readonly taps?: ReadonlyArray<TapKind> | undefined
   readonly acknowledges?: SinkNode["acknowledges"]
   /** The state of a part without a lifetime of its own: it is as open as the sink that it writes to. */
   readonly state?: (() => SinkState) | undefined
@@ -152,6 +213,7 @@ export const makeNode = ({
   name,
   oldestAge,
   state = () => account.state,
+  taps = [],
   update
 }: NodeOptions): SinkNode => ({
   kind,
@@ -167,9 +229,19 @@ export const makeNode = ({
     name ??= first
   },
   isOpen: () => state() === "open",
+  taps,
+  observers: () => account.observers,
+  observe: (observer) => {
+    const observers = (account.observers ??= new Set())
+    observers.add(observer)
+    return () => {
+      observers.delete(observer)
+      if (observers.size === 0) account.observers = undefined
+    }
+  },
   health: (now) => {
     update?.()
-    const { inFlight, lastError, state: _, ...counts } = account
+    const { inFlight, lastError, observers: _, state: __, ...counts } = account
     const pending = pendingOf(account)
     return {
       kind,

@@ -7,8 +7,8 @@ import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
 import type { Died, Dropped, DropReason, OnDropped, Overflow, Undelivered } from "../Dropped.ts"
 import { endWithin, reportTimeout, within } from "./deadline.ts"
-import { logPart, makeFailureLog } from "./failureLog.ts"
-import type { SinkNode } from "./node.ts"
+import { logLine, makeFailureLog, numbered } from "./failureLog.ts"
+import { type SinkNode, notify } from "./node.ts"
 import { inTurns } from "./turns.ts"
 
 /** Makes an effect interruptible again where a report is not. */
@@ -48,16 +48,15 @@ export const makeReport = <A, E>(
   let ids: ReadonlyArray<string> = []
   const running = new Set<Fiber.Fiber<void>>()
 
-  const line = (ids: ReadonlyArray<string>, what: string, cause: Cause.Cause<unknown> = Cause.empty) => {
-    const shown = loggable(cause)
-    return logPart(node, Effect.logError, what, ...(shown.reasons.length > 0 ? [shown] : [])).pipe(
-      ids.length > 0 ? Effect.annotateLogs({ ids: ids.join(", ") }) : identity
-    )
-  }
   const dropped = (one: Dropped<A, E>, restore: Restore) => {
+    const observers = node.observers()
+    if (observers !== undefined) notify(observers, "dropped", [one.event], one.reason._tag)
     if (onDropped !== undefined) {
       return restore(Effect.suspend(() => onDropped(one))).pipe(
-        Effect.onError((cause) => line(idsOf([one.event]), "could not report an event that it dropped", cause)),
+        Effect.onError((cause) => {
+          const ids = idsOf([one.event])
+          return logLine(node, "Error", "could not report an event that it dropped", { events: 1, ids }, cause)
+        }),
         // The report has been logged in its place.
         Effect.catchCause(() => Effect.void)
       )
@@ -70,11 +69,10 @@ export const makeReport = <A, E>(
   /** Logs all that was dropped since the last line. */
   const logDropped = (cause?: Cause.Cause<unknown>) => {
     if (unlogged === 0) return Effect.void
-    const what = `dropped ${unlogged === 1 ? "an event" : `${unlogged} events`}`
-    const named = ids
+    const line = logLine(node, "Error", `dropped ${numbered(unlogged, "event")}`, { events: unlogged, ids }, cause)
     unlogged = 0
     ids = []
-    return line(named, what, cause)
+    return line
   }
   return {
     failed: (event, cause, restore) => dropped({ event, reason: reasonOf(cause) }, restore),
@@ -89,15 +87,28 @@ export const makeReport = <A, E>(
     undelivered: (events, why = "Undelivered") => {
       const { length } = events
       if (length === 0) return Effect.void
-      const lost = (from: number, what: string) =>
-        line(idsOf(events.slice(from, from + idsNamed).map(({ event }) => event)), what)
+      const idsFrom = (from: number) => idsOf(events.slice(from, from + idsNamed).map(({ event }) => event))
       if (onDropped === undefined) {
+        const observers = node.observers()
+        if (observers !== undefined) {
+          notify(
+            observers,
+            "dropped",
+            events.map(({ event }) => event),
+            why
+          )
+        }
         let inFlight = 0
         return Effect.andThen(
           inTurns(length, (i) => void (inFlight += events[i]!.inFlight ? 1 : 0)),
           Effect.suspend(() => {
-            const what = why === "Lagged" ? "was evicted with" : "closed with"
-            return lost(0, `${what} ${length} undelivered events, ${inFlight} of them in flight`)
+            const ids = idsFrom(0)
+            const end = why === "Lagged" ? "was evicted" : "closed"
+            return logLine(node, "Error", `${end} with ${length} undelivered events, ${inFlight} of them in flight`, {
+              events: length,
+              inFlight,
+              ids
+            })
           })
         )
       }
@@ -121,9 +132,10 @@ export const makeReport = <A, E>(
           (isDone) => {
             // The one that was interrupted in its report has logged itself; one that refuses interruption has not.
             const from = isDone ? reported + 1 : reported
-            return from < length
-              ? lost(from, `had no time to report ${length - from} of ${length} events`)
-              : Effect.void
+            if (from >= length) return Effect.void
+            const n = length - from
+            const ids = idsFrom(from)
+            return logLine(node, "Error", `had no time to report ${n} of ${length} events`, { events: n, ids })
           }
         )
       })
@@ -131,12 +143,18 @@ export const makeReport = <A, E>(
     recovered: () => {
       const run = log.recovered()
       if (run === 0) return Effect.void
-      return Effect.andThen(logDropped(), logPart(node, Effect.logInfo, `delivers again, after ${run} dropped`))
+      const line = logLine(node, "Info", `delivers again, after ${run} dropped`, { events: run })
+      return Effect.andThen(logDropped(), line)
     },
     abandoned: (downstream) =>
-      logPart(node, Effect.logWarning, `closed without a downstream write that refuses interruption ("${downstream}")`),
-    unreported: (event) =>
-      line(idsOf([event]), "closed while onDropped held the report of an event and refused interruption"),
+      logLine(node, "Warn", `closed without a downstream write that refuses interruption ("${downstream}")`),
+    unreported: (event) => {
+      const ids = idsOf([event])
+      return logLine(node, "Error", "closed while onDropped held the report of an event and refused interruption", {
+        events: 1,
+        ids
+      })
+    },
     finish: Effect.suspend(() => {
       const fibers = [...running]
       const over = fibers.length === 0 ? Effect.succeed(true) : within(Fiber.awaitAll(fibers), reportTimeout)
@@ -165,10 +183,6 @@ const idsOf = (events: ReadonlyArray<unknown>): ReadonlyArray<string> =>
       return []
     }
   })
-
-/** What of a cause may be logged: errors, whose messages are their authors' own, and no other value, which may be the event. */
-export const loggable = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
-  Cause.fromReasons(cause.reasons.filter((reason) => Cause.isDieReason(reason) && reason.defect instanceof Error))
 
 const reasonOf = <E>(cause: Cause.Cause<unknown>): DropReason<E> => {
   for (const reason of cause.reasons) {

@@ -2,7 +2,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { within } from "./deadline.ts"
-import { logPart } from "./failureLog.ts"
+import { logLine } from "./failureLog.ts"
 import type { Account, SinkNode } from "./node.ts"
 
 /** The writes that are under way through a part, which its close waits for before anything below it is released. */
@@ -23,7 +23,9 @@ export const makeWrites = (account: Account, node: SinkNode) => {
           account.state = "closed"
           return isIdle
             ? Effect.void
-            : logPart(node, Effect.logWarning, `closed while ${account.inFlight} writes through it were under way`)
+            : logLine(node, "Warn", `closed while ${account.inFlight} writes through it were under way`, {
+                writes: account.inFlight
+              })
         })
       })
   }

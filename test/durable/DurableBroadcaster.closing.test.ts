@@ -53,7 +53,7 @@ describe("a subscription that its receiver closes", () => {
         assert.lengthOf(others, 0)
         const [, unserved, ...rest] = yield* SinkGraph.health(orders)
         assert.deepInclude(unserved, { kind: "Subscription", name: "audit", state: "closed", pending: 2 })
-        assert.deepInclude(unserved?.lastError, { _tag: "NotDelivering", reason: "Unserved" })
+        assert.deepInclude(unserved?.lastError?.error, { _tag: "NotDelivering", reason: "Unserved" })
         assert.lengthOf(rest, 0)
       })
     )

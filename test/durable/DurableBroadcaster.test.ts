@@ -324,7 +324,7 @@ describe("DurableBroadcaster", () => {
       yield* TestClock.adjust("1 minute")
       const [, unserved, ...others] = yield* SinkGraph.health(orders)
       assert.deepInclude(unserved, { kind: "Subscription", name: "audit", state: "closed", pending: 2 })
-      assert.deepInclude(unserved?.lastError, { _tag: "NotDelivering", reason: "Unserved" })
+      assert.deepInclude(unserved?.lastError?.error, { _tag: "NotDelivering", reason: "Unserved" })
       assert.lengthOf(others, 0)
       yield* subscribe(yield* TestSink.recording<number>(), { name: "audit" })
       yield* orders.flush

@@ -108,7 +108,7 @@ describe("DurableQueue", () => {
       yield* TestClock.adjust(2_000)
       const health = queue.node.health(3_000)
       assert.deepInclude(health, { kind: "DurableQueue", name: "events", state: "open", pending: 3, inFlight: 1 })
-      assert.deepInclude(health, { oldestAge: 2_000, lastError: "no" })
+      assert.deepInclude(health, { oldestAge: 2_000, lastError: { error: "no", at: 1_000, count: 1 } })
       assert.deepInclude(health.counts, { accepted: 6, delivered: 2, deadLettered: 1, dropped: 0, remaining: 0 })
       const picture = SinkGraph.toMermaid(queue)
       assert.isTrue(picture.includes("DurableQueue") && picture.includes("events") && picture.includes("receiver"))
@@ -163,7 +163,7 @@ describe("DurableQueue", () => {
       const { queue } = yield* start(yield* TestSink.recording<number>(), { spy })
       yield* queue.write(1)
       yield* settle
-      assert.strictEqual(queue.node.health(0).lastError, failure)
+      assert.strictEqual(queue.node.health(0).lastError?.error, failure)
     }).pipe(quiet)
   )
 

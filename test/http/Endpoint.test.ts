@@ -222,8 +222,8 @@ describe("an endpoint", () => {
           yield* close
           const lines = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
           assert.deepStrictEqual(lines, [
-            'WARN the endpoint "orders" is disabled: its receiver is gone (status 410)',
-            'INFO the endpoint "orders" is enabled again'
+            'WARN Endpoint "orders" is disabled: its receiver is gone (status 410)',
+            'INFO Endpoint "orders" is enabled again'
           ])
           assert.notInclude(JSON.stringify(logs), "secret")
         })
@@ -470,7 +470,7 @@ describe("an endpoint", () => {
           yield* endpoint.write(order(4))
           yield* TestClock.adjust("1 hour")
           assert.deepStrictEqual(accepted, ["order-4"])
-          const line = 'INFO the endpoint "orders" is disabled by hand'
+          const line = 'INFO Endpoint "orders" is disabled by hand'
           const lines = logs.map(({ level, line }) => `${level} ${JSON.parse(line).message}`)
           assert.strictEqual(lines.filter((other) => other === line).length, 1)
           yield* close

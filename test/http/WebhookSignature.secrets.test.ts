@@ -90,8 +90,8 @@ describe("a secret", () => {
       Effect.gen(function* () {
         const short = yield* WebhookSignature.secret(Redacted.make(encoded(keyOf(23))))
         for (let n = 1; n <= 3; n++) yield* WebhookSignature.sign(message, [short])
-        const says = "has fewer than 24 bytes, the least that Standard Webhooks allows"
-        assert.deepStrictEqual(warnings(logs.splice(0)), [`WARN a webhook secret ${says}`])
+        const says = "is a secret of fewer than 24 bytes, the least that Standard Webhooks allows"
+        assert.deepStrictEqual(warnings(logs.splice(0)), [`WARN WebhookSignature "secret" ${says}`])
         yield* WebhookSignature.secret(Redacted.make(encoded(keyOf(24))))
         yield* WebhookSignature.secret(Redacted.make(keyOf(75)))
         assert.deepStrictEqual(logs, [])
@@ -109,7 +109,7 @@ describe("a secret", () => {
         assert.deepStrictEqual(
           warnings(logs),
           ["verify.secrets[1]", "verify.senders.acme.secrets[1]", "signing.secrets[1]"].map(
-            (option) => `WARN the webhook secret ${option} ${says}`
+            (option) => `WARN WebhookSignature "${option}" ${says}`
           )
         )
         assert.notInclude(logs.map(({ line }) => line).join(), "hunter2")

@@ -1,22 +1,22 @@
 /** The log of a durable part: counts and names, never an event. */
+import type * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { annotate, makeFailureLog } from "../../internal/failureLog.ts"
-import type { Account, SinkNode } from "../../internal/node.ts"
+import { logLine, makeFailureLog, numbered } from "../../internal/failureLog.ts"
+import { type Account, noteError, type SinkNode } from "../../internal/node.ts"
 import type { EventStoreError } from "./port/error.ts"
 
 export type DurableLog = ReturnType<typeof makeDurableLog>
 
-export const makeDurableLog = (node: SinkNode, counts: Account) => {
+export const makeDurableLog = (node: SinkNode, counts: Account, clock: Clock.Clock) => {
   const deadLetterFailures = makeFailureLog()
   const storeFailures = makeFailureLog()
   let unlogged = 0
-  const write = (log: typeof Effect.logError, what: string): Effect.Effect<void> =>
-    log(`${node.kind} "${node.name}" ${what}`).pipe(annotate(node.kind, node.name))
   const rest = Effect.suspend(() => {
     const n = unlogged
     unlogged = 0
     if (n === 0) return Effect.void
-    return write(Effect.logError, `moved ${n === 1 ? "an event" : `${n} events`} to its dead letters`)
+    return logLine(node, "Error", `moved ${numbered(n, "event")} to its dead letters`, { events: n })
   })
   return {
     /** Events were moved to the dead letters. */
@@ -30,34 +30,47 @@ export const makeDurableLog = (node: SinkNode, counts: Account) => {
       return rest
     },
     abandoned: (downstream: string): Effect.Effect<void> =>
-      write(Effect.logWarning, `closed without a downstream write that refuses interruption ("${downstream}")`),
+      logLine(node, "Warn", `closed without a downstream write that refuses interruption ("${downstream}")`),
     paused: (problem: string): Effect.Effect<void> =>
-      write(Effect.logError, `has paused delivery in front of an event that it cannot decode (${problem})`),
+      logLine(node, "Error", `has paused delivery in front of an event that it cannot decode (${problem})`),
     disabled: (reason: string): Effect.Effect<void> =>
-      write(Effect.logWarning, `is disabled, and keeps its events until it is resumed (${reason})`),
-    leaseLost: write(Effect.logWarning, "has lost its lease to another owner, and is a standby"),
+      logLine(node, "Warn", `is disabled, and keeps its events until it is resumed (${reason})`),
+    leaseLost: logLine(node, "Warn", "has lost its lease to another owner, and is a standby"),
     troubled: (error: EventStoreError): Effect.Effect<void> => {
-      counts.lastError = error
-      return storeFailures.failed() === 0
+      noteError(counts, error, clock)
+      const run = storeFailures.failed()
+      return run === 0
         ? Effect.void
-        : write(Effect.logError, `waits for its store: ${error.message}`)
+        : logLine(node, "Error", `waits for its store: ${error.message}`, { failures: run })
     },
     storeRecovered: Effect.suspend(() => {
       const run = storeFailures.recovered()
-      return run === 0 ? Effect.void : write(Effect.logInfo, `has its store again, after ${run} failures`)
+      return run === 0
+        ? Effect.void
+        : logLine(node, "Info", `has its store again, after ${numbered(run, "failure")}`, { failures: run })
     }),
     /** Events were dropped that could not be reported to `onDropped`, since they do not decode. */
     unreadable: (n: number): Effect.Effect<void> =>
-      n === 0 ? Effect.void : write(Effect.logError, `dropped ${n} events that it cannot decode, over its capacity`),
+      n === 0
+        ? Effect.void
+        : logLine(node, "Error", `dropped ${numbered(n, "event")} that it cannot decode, over its capacity`, {
+            events: n
+          }),
+    /** A plan of redeliveries died: the event is delivered again in a minute. */
+    planDied: (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+      logLine(node, "Error", "has a plan of redeliveries that died", {}, cause),
     /** Delivered events could not be acknowledged by the end. */
-    unacknowledged: write(Effect.logWarning, "closed, and will deliver again what it could not acknowledge"),
+    unacknowledged: logLine(node, "Warn", "closed, and will deliver again what it could not acknowledge"),
     /** The end: nothing is lost, and all of it is logged. */
     closed: (remaining: number, inFlight: number): Effect.Effect<void> =>
       Effect.andThen(
         rest,
         remaining === 0
           ? Effect.void
-          : write(Effect.logInfo, `closed with ${remaining} events remaining, ${inFlight} of them in flight`)
+          : logLine(node, "Info", `closed with ${remaining} events remaining, ${inFlight} of them in flight`, {
+              events: remaining,
+              inFlight
+            })
       )
   }
 }

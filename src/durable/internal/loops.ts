@@ -4,7 +4,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { loggable } from "../../internal/report.ts"
+import { logLine } from "../../internal/failureLog.ts"
 
 export interface Loops {
   /** Starts them, unless they run. */
@@ -17,6 +17,9 @@ export interface Loops {
 /** The delay before a loop begins again that has died, or that its store has interrupted. */
 const [restartDelay, interruptDelay] = ["1 second", "100 millis"] as const
 
+/** What the deliveries of a store are in the log: they are those of all its queues and subscriptions. */
+const deliveries = { kind: "EventStore", name: "EventStore" }
+
 export const makeLoops = (context: Context.Context<never>, loops: ReadonlyArray<Effect.Effect<void>>): Loops => {
   let fibers: Array<Fiber.Fiber<void>> = []
   const run = (loop: Effect.Effect<void>, i: number, first = loop): void => {
@@ -28,7 +31,7 @@ export const makeLoops = (context: Context.Context<never>, loops: ReadonlyArray<
       const pause =
         Exit.isFailure(exit) && Cause.hasDies(exit.cause)
           ? Effect.andThen(
-              Effect.logError("a loop of the deliveries died, and begins again", loggable(exit.cause)),
+              logLine(deliveries, "Error", "has a loop that died, and begins again", {}, exit.cause),
               Effect.sleep(restartDelay)
             )
           : Effect.sleep(interruptDelay)

@@ -1,4 +1,6 @@
 /** The parts of a durable queue: an exchange with one subscription, the writers in front and the drainers behind. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
@@ -46,6 +48,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     name,
     account: counts,
     acknowledges: "store",
+    taps: ["accepted", "delivered", "dropped", "deadLettered"],
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
@@ -55,7 +58,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     }
   })
   refuseMemoryBelow(node, sink.node)
-  const log = makeDurableLog(node, counts)
+  const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
   const report = makeReport<A, never>(node, settings.onDropped, context)
   const itself = { exchange: name, name }
   const closing = Deferred.makeUnsafe<Remaining<A>>()

@@ -1,4 +1,6 @@
 /** A subscription of a broadcaster, served by this process. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -57,6 +59,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     name: definition.name,
     account: counts,
     acknowledges: "store",
+    taps: ["delivered", "deadLettered"],
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
@@ -66,7 +69,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     }
   })
   refuseMemoryBelow(node, sink.node)
-  const log = makeDurableLog(node, counts)
+  const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
   const closing = Deferred.makeUnsafe<Remaining<A>>()
   const served = makeServed<A, E>({
     ...options,

@@ -50,6 +50,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     name: options.name,
     account,
     acknowledges: "store",
+    taps: ["accepted"],
     // What is stored is delivered as far as this part goes: each subscription keeps an account of its own.
     update: () => void (account.accepted = account.delivered + account.filtered),
     downstream: options.downstream

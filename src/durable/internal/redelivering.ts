@@ -9,9 +9,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
-import { loggable } from "../../internal/report.ts"
 import type { Claimed, Position, Settlement } from "./port/records.ts"
 import type { Next, Redelivery } from "../Redelivery.ts"
+import type { DurableLog } from "./durableLog.ts"
 import type { Row } from "./rows.ts"
 
 export interface Redelivering {
@@ -55,7 +55,8 @@ const afterDefect = { _tag: "Again", delay: Duration.minutes(1) } as const
 export const makeRedelivering = (
   plan: Redelivery,
   isOrdered: boolean,
-  context: Context.Context<never>
+  context: Context.Context<never>,
+  log: Pick<DurableLog, "planDied">
 ): Redelivering => {
   const clock = Context.get(context, Clock.Clock)
   const random = Context.get(context, Random.Random)
@@ -97,9 +98,7 @@ export const makeRedelivering = (
         const error = Cause.squash(cause)
         return plan.next({ attempts: plannedOf(row), age, error, retryAfter: retryAfterOf(error) })
       })
-      return Effect.catchCause(next, (cause) =>
-        Effect.as(Effect.logError("a plan of redeliveries died", loggable(cause)), afterDefect)
-      )
+      return Effect.catchCause(next, (cause) => Effect.as(log.planDied(cause), afterDefect))
     },
     wait: ({ position }, delay, reason) => {
       if (!isHead(position)) end()

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
+import { noteError, notify } from "../../internal/node.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
@@ -290,11 +291,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         },
         settle: (n) => {
           let delivered = 0
+          const observed: Array<A> | undefined = counts.observers && []
           for (const end = at + n; at < end; at++) {
             const row = taken[at]!
             if (state.lease === undefined || row.outcome === "remaining") rows.forget(row)
             else if (row.outcome === undefined) {
               delivered++
+              observed?.push(row.event)
               rows.decide(row, "delivered")
               attempted(row, undefined)
               unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
@@ -302,6 +305,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           }
           counts.delivered += delivered
           account.removed(delivered)
+          if (observed !== undefined && counts.observers !== undefined) notify(counts.observers, "delivered", observed)
           if (delivered > 0) redelivering.answered()
           source.settle(n)
           begins()
@@ -311,7 +315,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       },
       report: {
         failed: (_, cause, restore) => {
-          counts.lastError = Cause.squash(cause)
+          noteError(counts, Cause.squash(cause), clock)
           const row = taken[at]
           // The drainer has one. A lease that is lost has no use for what became of it.
           if (row === undefined || state.lease === undefined) return Effect.void
@@ -336,6 +340,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               window.ended(row, next === undefined || next._tag === "Permanent", takenUnder, cause)
               rows.decide(row, outcome)
               unsettled.add(outcome)
+              if (counts.observers !== undefined) notify(counts.observers, "deadLettered", [row.event], reason)
             }
             const known = unsettled.known(row.position)
             server.settle(subscriber, true)

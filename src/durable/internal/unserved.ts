@@ -1,7 +1,8 @@
 /** The subscriptions of a broadcaster for which events wait and which no process serves: in its health, and logged once. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { annotate } from "../../internal/failureLog.ts"
-import { makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
+import { logLine, numbered } from "../../internal/failureLog.ts"
+import { type LastError, makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
 import type { EventStoreError, Operations } from "../EventStore.ts"
 import { NotDelivering } from "./error.ts"
 
@@ -21,33 +22,41 @@ export interface Unserved {
 
 export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
   const exchange = node.name
-  /** Those of the last look, with a place in the graph from the second on. */
-  let found: ReadonlyMap<string, SinkNode | undefined> = new Map()
+  /** Those of the last look, with a place in the graph from the second on, and when they were found first. */
+  let found: ReadonlyMap<string, { readonly node: SinkNode | undefined; readonly at: number }> = new Map()
 
-  const nodeOf = (subscription: string, pending: number): SinkNode => {
-    const reason = { exchange, subscription, reason: "Unserved", detail: undefined } as const
-    const account = { ...makeAccount(), accepted: pending, lastError: new NotDelivering(reason) }
+  const nodeOf = (subscription: string, pending: number, at: number): SinkNode => {
+    const error = new NotDelivering({ exchange, subscription, reason: "Unserved", detail: undefined })
+    const lastError: LastError = { error, at, count: 1 }
+    const account = { ...makeAccount(), accepted: pending, lastError }
     return makeNode({ kind: "Subscription", name: subscription, account, acknowledges: "store", state: () => "closed" })
   }
   const look = Effect.gen(function* () {
     const before = found
-    const now = new Map<string, SinkNode | undefined>()
+    const now = new Map<string, { readonly node: SinkNode | undefined; readonly at: number }>()
+    const time = yield* Clock.currentTimeMillis
     for (const { id, name, state } of yield* store.list({ exchange })) {
       if (state !== "active" || serves(name)) continue
       const figures = yield* store.figures(id)
       if (figures === undefined || figures.owner !== undefined || figures.pending === 0) continue
-      now.set(name, before.has(name) ? nodeOf(name, figures.pending) : undefined)
-      if (!before.has(name) || before.get(name) !== undefined) continue
-      yield* Effect.logWarning(
-        `no process serves the subscription "${name}" of "${exchange}", for which ${figures.pending} events wait`
-      ).pipe(annotate(node.kind, exchange))
+      const seen = before.get(name)
+      const at = seen?.at ?? time
+      now.set(name, { at, node: seen && nodeOf(name, figures.pending, at) })
+      if (seen === undefined || seen.node !== undefined) continue
+      const { pending } = figures
+      yield* logLine(
+        node,
+        "Warn",
+        `has a subscription "${name}" that no process serves, with ${numbered(pending, "event")} pending`,
+        { events: pending }
+      )
     }
     found = now
   })
   return {
     look,
     edges: () =>
-      [...found.values()].flatMap((node) =>
+      [...found.values()].flatMap(({ node }) =>
         node === undefined || serves(node.name) ? [] : { node, acknowledges: false }
       )
   }

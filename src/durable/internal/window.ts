@@ -10,6 +10,7 @@ import { type Buffer, fifo, type Partition, partitioned } from "../../internal/q
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
 import type { Claimed, Lease, Limits, Position, Wanted } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
+import type { DurableLog } from "./durableLog.ts"
 import { makeLanes } from "./lanes.ts"
 import { makeRedelivering, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
@@ -30,6 +31,7 @@ export interface Options<in out A> {
   readonly partitionBy: ((event: A) => unknown) | undefined
   readonly redelivery: Redelivery
   readonly context: Context.Context<never>
+  readonly log: Pick<DurableLog, "planDied">
   /** A lease is of no use any more. */
   readonly giveBack: (lease: Lease) => void
   /** There is something to be settled, at once. */
@@ -52,7 +54,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const isKeyed = buffer.keyOf !== undefined
   const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
   const rows = makeRows<A>()
-  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context)
+  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log)
   const unsettled = makeUnsettled()
   const resumed = Latch.makeUnsafe()
   const state = {

@@ -7,7 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import { Delivering } from "../../internal/context.ts"
 import { loopEager } from "../../internal/eager.ts"
 import type { Account, SinkNode } from "../../internal/node.ts"
-import { reaches } from "../../internal/node.ts"
+import { reaches, notify } from "../../internal/node.ts"
 import type { Overflow } from "../../internal/overflow.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
@@ -136,6 +136,9 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
           const duplicates = published === undefined ? 0 : answered(events, published)
           account.filtered += duplicates
           appended(published === undefined ? 0 : stored.length - duplicates)
+          if (published === undefined || account.observers === undefined) return
+          const accepted = events.filter((_, i) => published[i]?.isDuplicate !== true).map(({ event }) => event)
+          if (accepted.length > 0) notify(account.observers, "accepted", accepted)
         })
       )
     })

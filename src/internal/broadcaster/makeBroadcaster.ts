@@ -1,6 +1,8 @@
 /** A `PubSub` of pages, the sinks and streams that read from it, and their close. */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,7 +15,8 @@ import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
-import { annotate } from "../failureLog.ts"
+import { logLine } from "../failureLog.ts"
+import { noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
@@ -121,6 +124,7 @@ const unlimited = Number.POSITIVE_INFINITY
 
 export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options) {
   const context = withoutConstruction(yield* Effect.context<never>())
+  const clock = Context.get(context, Clock.Clock)
   const topic = makeTopic<A>(context)
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   /** Those that have been removed stay until they are gone. */
@@ -137,6 +141,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     kind: "Broadcaster",
     name: options.name,
     acknowledges: "memory",
+    taps: ["accepted"],
     downstream: () => Array.from(members.values(), ({ node }) => ({ node, acknowledges: false }))
   })
   const ages = makeAges(context, () => [...members.values()].reduce((most, one) => Math.max(most, one.behind()), 0))
@@ -154,6 +159,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       topic.publish(event)
       if (filters.size > 0) for (const offer of filters) offer(event)
       if (limits.size > 0) for (const look of limits) look()
+      if (account.observers !== undefined) notify(account.observers, "accepted", [event])
       return Effect.void
     })
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
@@ -174,6 +180,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       topic.publishAll(some)
       for (const offer of filters) some.forEach(offer)
       for (const look of limits) look()
+      if (account.observers !== undefined) notify(account.observers, "accepted", some)
       return Effect.succeed(some.length)
     })
 
@@ -190,10 +197,10 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   }
   const lagging = (sink: string | undefined, missed: number) => {
     const lagged = new SubscriberLagged({ broadcaster: node.name, sink, missed })
-    account.lastError = lagged
+    noteError(account, lagged, clock)
     return lagged
   }
-  const log = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect.pipe(annotate(node.kind, node.name)))
+  const run = Effect.runForkWith(context)
   /** Answers the new member, or nothing when the sink was there. */
   const add = <E>(
     sink: EventSink<A, E>,
@@ -217,12 +224,14 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
           onEvicted: (missed) => {
             const lagged = lagging(sink.node.name, missed)
             // The subscription ends whatever the callback does.
-            log(
+            const line = (cause?: Cause.Cause<unknown>) =>
+              logLine(node, "Error", `evicted a sink: ${lagged.message}`, { events: missed }, cause)
+            run(
               onEvicted === undefined
-                ? Effect.logError(lagged.message)
+                ? line()
                 : Effect.catchCause(
                     Effect.suspend(() => onEvicted(lagged)),
-                    (cause) => Effect.logError(lagged.message, cause)
+                    line
                   )
             )
           },
@@ -255,8 +264,8 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     const source = filter === undefined ? topic : makeTopic<A>(context)
     const subscription = source.subscribe()
     const died = (_: A, defect: unknown) => {
-      account.lastError = defect
-      log(Effect.logError(`a stream of "${node.name}" misses an event that its filter died on`))
+      noteError(account, defect, clock)
+      run(logLine(node, "Error", "has a stream that misses an event, on which its filter died", { events: 1 }))
     }
     const unroute = filter && route(filters, filter, source.publish, died)
     let lagged: SubscriberLagged | undefined

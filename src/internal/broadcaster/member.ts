@@ -1,6 +1,7 @@
 /** A sink of a broadcaster: its account, its delivery and its close, none of which another sink can touch. */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -8,7 +9,7 @@ import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, type SinkNode } from "../node.ts"
+import { edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
@@ -61,9 +62,15 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     if (account.state === "open") account.accepted = topic.published() - first + refused
     delivery.update()
   }
+  const write = sink[WriteSync]
+  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const isShared =
+    write !== undefined && filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
   const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
+    // One look-up more for each sink would cost the shared drainer a fifth.
+    taps: isShared ? ["dropped"] : ["delivered", "dropped"],
     downstream: () => [edgeTo(sink, false)],
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
@@ -102,11 +109,9 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     finish()
   }
   const common = { sink, account, report, context, onSinkClosed }
-  const write = sink[WriteSync]
-  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
-  const isShared = filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
-  const delivery: Delivery<A> =
-    isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
+  const delivery: Delivery<A> = isShared
+    ? shared.drainer().start({ ...common, write })
+    : startOwn(common, topic.subscribe())
   const unroute =
     filter &&
     route(
@@ -118,7 +123,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
       },
       (event, defect) => {
         // The defect is this member's, and neither the writer's nor another sink's.
-        account.lastError = defect
+        noteError(account, defect, Context.get(context, Clock.Clock))
         refused++
         account.dropped++
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })

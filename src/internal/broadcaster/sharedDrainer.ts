@@ -1,10 +1,11 @@
 /** The drainer that the sinks of a broadcaster share which are plain functions. */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
-import type { Account } from "../node.ts"
+import { type Account, noteError } from "../node.ts"
 import type { Page } from "../pages.ts"
 import type { Report } from "../report.ts"
 import type { Drainer } from "../shutdown.ts"
@@ -66,6 +67,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   let sinceYield = 0
   let isEnded = false
 
+  const clock = Context.get(context, Clock.Clock)
   const runFork = Effect.runForkWith(context)
 
   /** What was delivered is the way from the first event to the next one, less the events that it threw at. */
@@ -96,7 +98,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
   }
   const closed = (seat: Seat<A>) => {
     const { account, onSinkClosed, sink } = seat.options
-    account.lastError = new SinkClosed({ sink: sink.node.name })
+    noteError(account, new SinkClosed({ sink: sink.node.name }), clock)
     onSinkClosed()
     leave(seat)
   }
@@ -112,7 +114,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
       while (at < end && (isOpen = write(page[at]!))) at++
     } catch (defect) {
       const { account, report } = seat.options
-      account.lastError = defect
+      noteError(account, defect, clock)
       account.dropped++
       runFork(report.failed(page[at++]!, Cause.die(defect), identity))
       seat.failedAt = start + at

@@ -15,7 +15,7 @@ import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, reaches } from "../node.ts"
+import { edgeTo, pendingOf, reaches, notify } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
@@ -126,6 +126,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     kind: "EventQueue",
     name: options.name,
     acknowledges: "memory",
+    taps: ["accepted", "delivered", "dropped"],
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
@@ -169,16 +170,19 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     buffer.offer(event, key)
     account.accepted++
     ages.offer(1)
+    if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
   const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
     buffer.offerAll(events, keys)
     account.accepted += events.length
     ages.offer(events.length)
+    if (account.observers !== undefined) notify(account.observers, "accepted", events)
   }
 
   const dropNewest = (events: ReadonlyArray<A>) => {
     account.accepted += events.length
     account.dropped += events.length
+    if (account.observers !== undefined) notify(account.observers, "accepted", events)
     return report.aside(events, { _tag: "Overflow" })
   }
   const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {

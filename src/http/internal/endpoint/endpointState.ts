@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import { HttpClientError, TransportError } from "effect/http/HttpClientError"
 import * as Latch from "effect/Latch"
-import { annotate } from "../../../internal/failureLog.ts"
+import { logLine } from "../../../internal/failureLog.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { type EventSink, makeSink, type SinkClosed } from "../../../internal/sink.ts"
 import { Disabled, HttpSinkError } from "../../HttpSinkError.ts"
@@ -62,7 +62,7 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
   /** The monotonic time of `failingSince`. */
   let failingFrom = 0
   const latch = Latch.makeUnsafe()
-  const log = annotate("Endpoint", name)
+  const part = { kind: "Endpoint", name }
 
   const turnOff = (since: number, error: HttpSinkError | undefined) => {
     state = { _tag: "Disabled", since, error }
@@ -89,10 +89,7 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
       if (!isGone && monotonic - failingFrom < Duration.toMillis(disableAfter)) return Effect.fail(error)
       turnOff(now, error)
       const why = isGone ? "its receiver is gone" : `it has failed for ${Duration.format(disableAfter)}`
-      return Effect.andThen(
-        log(Effect.logWarning(`the endpoint "${name}" is disabled: ${why} (${reason.message})`)),
-        refused(now, error)
-      )
+      return Effect.andThen(logLine(part, "Warn", `is disabled: ${why} (${reason.message})`), refused(now, error))
     })
 
   const judged = <B>(write: Write<B>, events: number, onUnsendable: () => void) =>
@@ -133,12 +130,12 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
       if (state._tag === "Enabled") return Effect.void
       latch.closeUnsafe()
       state = enabled
-      return log(Effect.logInfo(`the endpoint "${name}" is enabled again`))
+      return logLine(part, "Info", "is enabled again")
     }),
     disable: Clock.clockWith((clock) => {
       if (state._tag === "Disabled") return Effect.void
       turnOff(clock.currentTimeMillisUnsafe(), undefined)
-      return log(Effect.logInfo(`the endpoint "${name}" is disabled by hand`))
+      return logLine(part, "Info", "is disabled by hand")
     }),
     judging: ({ node, write, writeSome }, onUnsendable) =>
       makeSink({

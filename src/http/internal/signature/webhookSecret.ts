@@ -8,6 +8,7 @@ import * as Base64Url from "effect/encoding/Base64Url"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
+import { logLine } from "../../../internal/failureLog.ts"
 
 /** The part of `SubtleCrypto` in use: its own type is the platform's, and the library needs no platform's types. */
 interface Subtle {
@@ -159,9 +160,14 @@ const makeSecret = (value: SecretInput, option: string | undefined): Effect.Effe
       subtle.importKey("raw", bytes.success, { name: "HMAC", hash: "SHA-256" }, false, ["sign"])
     )
     const isShort = bytes.success.length < minBytes
-    const warning = `${subject(option)} has fewer than ${minBytes} bytes, the least that Standard Webhooks allows`
+    const part = { kind: "WebhookSignature", name: option ?? "secret" }
+    const warning = logLine(
+      part,
+      "Warn",
+      `is a secret of fewer than ${minBytes} bytes, the least that Standard Webhooks allows`
+    )
     return Effect.andThen(
-      isShort ? Effect.logWarning(warning) : Effect.void,
+      isShort ? warning : Effect.void,
       Effect.map(key, (key) => Redacted.make((text: Uint8Array) => subtle.sign("HMAC", key, text), { label }))
     )
   })

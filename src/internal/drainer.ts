@@ -8,11 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import type { Account } from "./node.ts"
+import { type Account, drop } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import type { Source } from "./source.ts"
+import { makeTiming } from "./timing.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -39,6 +40,8 @@ export interface Options<A, E> {
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const { account, isEnding, onSinkClosed, report, sink, source } = options
   const { settle } = source
+  const { watch } = account
+  const timing = makeTiming(options.context, watch)
   const begin = sink[WriteHalves]
   const ended = Latch.makeUnsafe()
   let batch: ReadonlyArray<A> = []
@@ -78,13 +81,14 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     setInFlight(0)
     account.delivered += n
     position += n
+    if (watch.watchers !== undefined) timing.end(n > 1 || position >= batch.length)
     settle(n)
   }
   const dropped = () => {
     // The close has counted an event whose report it could not wait for.
     if (dropping === undefined) return
+    drop(account, dropping.cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died")
     dropping = undefined
-    account.dropped++
     settle(1)
   }
   const endHalf = (exit: Exit.Exit<void, unknown>) => {
@@ -105,6 +109,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       return Effect.void
     }
     if (n === 0) return Effect.void
+    if (watch.watchers !== undefined) timing.end(true)
     if (n > 1) {
       // None of the batch was committed, and which event is to blame is unknown: smaller batches find out.
       limit = Math.floor(n / 2)
@@ -189,7 +194,10 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
 
   const deliver = Effect.catchCause(commit, failed)
   const turn = Effect.suspend(() => {
-    if (advance()) return deliver
+    if (advance()) {
+      timing.begin()
+      return deliver
+    }
     if (stopped) return Effect.void
     if (!hasRecovered()) return source.wait
     failedAt = undefined

@@ -1,4 +1,5 @@
 /** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
+import type { Effect } from "effect/Effect"
 import type * as Types from "effect/Types"
 
 /**
@@ -51,9 +52,39 @@ export interface SinkHealth {
   readonly inFlight: number
   /** The breaker's state, for a sink that has one. */
   readonly breaker: "closed" | "open" | "half-open" | undefined
+  /** How many attempts at its writes downstream there were, for a part that counts them. */
+  readonly attempts?: number
+  /** Those of `counts.dropped` by the reason that `onDropped` gets, once there are some. */
+  readonly droppedBy?: DroppedBy
+  /** What a durable part knows of its store. */
+  readonly stored?: StoredHealth
   /** The last error or defect that this node met; `undefined` when there was none. */
   readonly lastError: unknown
   readonly counts: SinkCounts
+}
+
+/**
+ * How many events a part has dropped, by the tag of their `DropReason`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DroppedBy = { readonly [R in "Failed" | "Died" | "Overflow" | "Lagged"]?: number }
+
+/**
+ * What a durable part knows of its subscription in the store. It asks the store for `state` and `deadLetters` under
+ * `SinkMetrics` alone, and notes what it changes itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredHealth {
+  /** Whether this process has the lease: it delivers, and no other process does. */
+  readonly isLeased: boolean
+  /** Whether the subscription is delivered, as far as this process has seen; `undefined` before that. */
+  readonly state: "active" | "paused" | "disabled" | undefined
+  /** How many dead letters there are now, as far as this process has seen; `undefined` before that. */
+  readonly deadLetters: number | undefined
 }
 
 /**
@@ -97,6 +128,52 @@ export interface SinkNode {
    * @internal
    */
   readonly isOpen: () => boolean
+  /**
+   * What metrics read, figure by figure, and watch.
+   *
+   * @internal
+   */
+  readonly figures: Figures
+}
+
+/** What watches a node. While none does, a drainer reads no clock. */
+export interface Watcher {
+  /** The edges of the node have changed, or it has closed. */
+  readonly changed?: () => void
+  /** A write of its drainer has ended, or a batch of them, after so many seconds. */
+  readonly processed?: (seconds: number) => void
+}
+
+/** One object for all accounts of a part. */
+export interface Watch {
+  watchers: ReadonlyArray<Watcher> | undefined
+}
+
+export interface Figures extends Keeping {
+  /** The account, brought up to date. */
+  readonly account: () => Readonly<Account>
+  /** Answers what ends the watch. */
+  readonly watch: (watcher: Watcher) => () => void
+  /** The edges of the node have changed. */
+  readonly changed: () => void
+}
+
+/** What a part knows of itself beside its account, each where it keeps it. */
+interface Keeping {
+  readonly oldestAge?: ((now: number) => number | undefined) | undefined
+  readonly breaker?: (() => SinkHealth["breaker"]) | undefined
+  readonly attempts?: (() => number) | undefined
+  readonly stored?: (() => StoredHealth) | undefined
+  /** Asks the store for what `stored` answers. */
+  readonly refresh?: Effect<void> | undefined
+  /** The reasons that it may drop an event for. */
+  readonly drops?: ReadonlyArray<keyof DroppedBy> | undefined
+  /** Whether it may have filtered events, and dead letters. */
+  readonly filters?: boolean | undefined
+  /** Whether it delivers by a drainer of its own, whose writes are timed. */
+  readonly isTimed?: boolean | undefined
+  /** Its account is what the store has now, and counts nothing. */
+  readonly isUncounted?: boolean | undefined
 }
 
 /** The account and the state of a part, written by the part at every event: plain fields, apart from what reads them. */
@@ -104,9 +181,11 @@ export interface Account extends Types.Mutable<SinkCounts> {
   state: SinkState
   inFlight: number
   lastError: unknown
+  readonly droppedBy: Types.Mutable<DroppedBy>
+  readonly watch: Watch
 }
 
-export const makeAccount = (): Account => ({
+export const makeAccount = (watch: Watch = { watchers: undefined }): Account => ({
   state: "open",
   accepted: 0,
   delivered: 0,
@@ -116,8 +195,22 @@ export const makeAccount = (): Account => ({
   deadLettered: 0,
   remaining: 0,
   inFlight: 0,
-  lastError: undefined
+  lastError: undefined,
+  droppedBy: {},
+  watch
 })
+
+/** Counts dropped events. */
+export const drop = (account: Account, reason: keyof DroppedBy, n = 1): void => {
+  account.dropped += n
+  account.droppedBy[reason] = (account.droppedBy[reason] ?? 0) + n
+}
+
+/** The part has closed. */
+export const endAccount = (account: Account): void => {
+  account.state = "closed"
+  tellWatchers(account.watch)
+}
 
 /** How many events are accepted and not settled. */
 export const pendingOf = (account: Account): number =>
@@ -129,7 +222,7 @@ export const pendingOf = (account: Account): number =>
   account.deadLettered -
   account.remaining
 
-export interface NodeOptions {
+export interface NodeOptions extends Keeping {
   readonly kind: string
   readonly name: string | undefined
   readonly account: Account
@@ -139,20 +232,17 @@ export interface NodeOptions {
   readonly state?: (() => SinkState) | undefined
   /** Brings the account up to date, for a part that does not keep it at every event. */
   readonly update?: (() => void) | undefined
-  readonly oldestAge?: ((now: number) => number | undefined) | undefined
-  readonly breaker?: (() => SinkHealth["breaker"]) | undefined
 }
 
 export const makeNode = ({
   account,
   acknowledges,
-  breaker,
   downstream = () => [],
   kind,
   name,
-  oldestAge,
   state = () => account.state,
-  update
+  update,
+  ...keeping
 }: NodeOptions): SinkNode => ({
   kind,
   downstream,
@@ -169,7 +259,8 @@ export const makeNode = ({
   isOpen: () => state() === "open",
   health: (now) => {
     update?.()
-    const { inFlight, lastError, state: _, ...counts } = account
+    const { droppedBy, inFlight, lastError, state: _, watch: __, ...counts } = account
+    const { attempts, breaker, oldestAge, stored } = keeping
     const pending = pendingOf(account)
     return {
       kind,
@@ -180,8 +271,20 @@ export const makeNode = ({
       inFlight,
       breaker: breaker?.(),
       lastError,
-      counts
+      counts,
+      ...(attempts && { attempts: attempts() }),
+      ...(account.dropped > 0 && { droppedBy: { ...droppedBy } }),
+      ...(stored && { stored: stored() })
     }
+  },
+  figures: {
+    ...keeping,
+    account: () => {
+      update?.()
+      return account
+    },
+    watch: (watcher) => watchBy(account.watch, watcher),
+    changed: () => tellWatchers(account.watch)
   }
 })
 
@@ -199,4 +302,18 @@ export const reaches = (from: SinkNode, to: SinkNode): boolean => {
     for (const next of node.downstream()) seen.add(next.node)
   }
   return false
+}
+
+// internals
+
+const watchBy = (watch: Watch, watcher: Watcher) => {
+  watch.watchers = [...(watch.watchers ?? []), watcher]
+  return () => {
+    const others = watch.watchers?.filter((one) => one !== watcher) ?? []
+    watch.watchers = others.length > 0 ? others : undefined
+  }
+}
+
+const tellWatchers = ({ watchers = [] }: Watch) => {
+  for (const { changed } of watchers) changed?.()
 }

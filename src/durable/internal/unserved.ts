@@ -27,7 +27,14 @@ export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
   const nodeOf = (subscription: string, pending: number): SinkNode => {
     const reason = { exchange, subscription, reason: "Unserved", detail: undefined } as const
     const account = { ...makeAccount(), accepted: pending, lastError: new NotDelivering(reason) }
-    return makeNode({ kind: "Subscription", name: subscription, account, acknowledges: "store", state: () => "closed" })
+    return makeNode({
+      kind: "Subscription",
+      name: subscription,
+      account,
+      acknowledges: "store",
+      state: () => "closed",
+      isUncounted: true
+    })
   }
   const look = Effect.gen(function* () {
     const before = found
@@ -43,6 +50,7 @@ export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
       ).pipe(annotate(node.kind, exchange))
     }
     found = now
+    node.figures.changed()
   })
   return {
     look,

@@ -14,6 +14,7 @@ import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { annotate } from "../failureLog.ts"
+import { endAccount } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
@@ -228,12 +229,15 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
           },
           onGone: () => {
             // A broadcaster that has closed shows the sinks that it had.
-            if (account.state === "open") members.delete(sink)
+            if (account.state !== "open") return
+            members.delete(sink)
+            node.figures.changed()
           }
         },
         shared
       )
       members.set(sink, member)
+      node.figures.changed()
       return Effect.succeed(member)
     })
   /** Ends the membership, and waits until the sink is gone. */
@@ -302,7 +306,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const over = Latch.makeUnsafe()
   const finish = () =>
     Effect.map(Fiber.awaitAll(Array.from(members.values(), ({ finish }) => finish())), () => {
-      account.state = "closed"
+      endAccount(account)
       over.openUnsafe()
     })
   /** All drain side by side, and when the last has, what no call took is reported. */

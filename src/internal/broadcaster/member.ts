@@ -8,7 +8,7 @@ import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, type SinkNode } from "../node.ts"
+import { drop, edgeTo, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
@@ -61,10 +61,16 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     if (account.state === "open") account.accepted = topic.published() - first + refused
     delivery.update()
   }
+  const write = sink[WriteSync]
+  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const isShared =
+    write !== undefined && filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
   const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
     downstream: () => [edgeTo(sink, false)],
+    drops: ["Failed", "Died", "Lagged"],
+    isTimed: !isShared,
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
   })
@@ -102,11 +108,9 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     finish()
   }
   const common = { sink, account, report, context, onSinkClosed }
-  const write = sink[WriteSync]
-  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
-  const isShared = filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
-  const delivery: Delivery<A> =
-    isShared && write !== undefined ? shared.drainer().start({ ...common, write }) : startOwn(common, topic.subscribe())
+  const delivery: Delivery<A> = isShared
+    ? shared.drainer().start({ ...common, write })
+    : startOwn(common, topic.subscribe())
   const unroute =
     filter &&
     route(
@@ -120,7 +124,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
         // The defect is this member's, and neither the writer's nor another sink's.
         account.lastError = defect
         refused++
-        account.dropped++
+        drop(account, "Died")
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
     )

@@ -15,7 +15,7 @@ import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, reaches } from "../node.ts"
+import { drop, edgeTo, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
@@ -126,6 +126,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     kind: "EventQueue",
     name: options.name,
     acknowledges: "memory",
+    drops: ["Failed", "Died", "Overflow"],
+    isTimed: true,
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
@@ -178,7 +180,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
 
   const dropNewest = (events: ReadonlyArray<A>) => {
     account.accepted += events.length
-    account.dropped += events.length
+    drop(account, "Overflow", events.length)
     return report.aside(events, { _tag: "Overflow" })
   }
   const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
@@ -190,7 +192,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     offerAll(events, keys)
     for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
       dropped.push(buffer.takeOldest())
-      account.dropped++
+      drop(account, "Overflow")
     }
     settled()
     return report.aside(dropped, { _tag: "Overflow" })

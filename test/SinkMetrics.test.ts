@@ -368,7 +368,7 @@ describe("series", () => {
 
   it.effect("a series that begins within a snapshot is in the next one alone", () =>
     Effect.gen(function* () {
-      // The trap of Effect's registry that makes nodes tell of changes.
+      // The trap of Effect's registry that makes nodes report their changes.
       const context = yield* Effect.context<never>()
       const register = (name: string, get: () => number) =>
         Metric.registerUnsafe(Metric.gauge(name), context, {

@@ -88,7 +88,7 @@ describe(`a page of Prometheus${skipped}`, { skip: skipped !== "" }, () => {
     }).pipe(withRegistry, quiet, Effect.provide([MemoryStore.layer, FetchHttpClient.layer]))
   )
 
-  it("is told from one that breaks the rules", () => {
+  it("differs from one that breaks the rules", () => {
     assert.match(problemsOf("# TYPE events counter\nevents 1\n"), /_total|help/i)
   })
 })

@@ -125,7 +125,7 @@ describe("durations", () => {
         for (let n = 0; n < 10; n++) yield* root.write(n)
         yield* settle
         assert.strictEqual(readings(), 0)
-        const end = yield* show(root)
+        const { end } = yield* show(root)
         yield* root.write(10)
         yield* settle
         const under = readings()
@@ -148,7 +148,7 @@ describe("durations", () => {
         ]
         for (const sink of sinks) {
           const queue = yield* EventQueue.make(sink, { name: "numbers" })
-          const end = yield* show(queue)
+          const { end } = yield* show(queue)
           const before = readings()
           // They wait together, so that they are one page for the drainer.
           yield* EventSink.writeAll(

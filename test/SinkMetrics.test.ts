@@ -224,7 +224,7 @@ describe("series", () => {
     Effect.gen(function* () {
       const queue = yield* EventQueue.make(TestSink.recording<number>({ name: "receiver" }), { name: "numbers" })
       yield* queue.write(1)
-      const end = yield* show(queue)
+      const { end } = yield* show(queue)
       assert.lengthOf(yield* sinks, 2)
       yield* end
       assert.lengthOf(yield* sinks, 0)
@@ -335,9 +335,9 @@ describe("series", () => {
       ]
       const [first, second] = [yield* show(one), yield* show(two)]
       assert.deepStrictEqual(yield* sinks, ["EventQueue one", "EventQueue two", "EventSink shared"])
-      yield* first
+      yield* first.end
       assert.deepStrictEqual(yield* sinks, ["EventQueue two", "EventSink shared"])
-      yield* second
+      yield* second.end
       assert.lengthOf(yield* sinks, 0)
     }).pipe(withRegistry)
   )

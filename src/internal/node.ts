@@ -138,8 +138,8 @@ export interface SinkNode {
 
 /** What watches a node. While none does, a drainer reads no clock. */
 export interface Watcher {
-  /** The edges of the node have changed, or it has closed. */
-  readonly changed?: () => void
+  /** The edges of the node have changed, by one to `added` if that is given; or it has closed. */
+  readonly changed?: (added?: SinkNode) => void
   /** A write of its drainer has ended, or a batch of them, after so many seconds. */
   readonly processed?: (seconds: number) => void
 }
@@ -154,8 +154,8 @@ export interface Figures extends Keeping {
   readonly account: () => Readonly<Account>
   /** Answers what ends the watch. */
   readonly watch: (watcher: Watcher) => () => void
-  /** The edges of the node have changed. */
-  readonly changed: () => void
+  /** The edges of the node have changed, by one more if that is given. */
+  readonly changed: (added?: SinkNode) => void
 }
 
 /** What a part knows of itself beside its account, each where it keeps it. */
@@ -209,7 +209,7 @@ export const drop = (account: Account, reason: keyof DroppedBy, n = 1): void => 
 /** The part has closed. */
 export const endAccount = (account: Account): void => {
   account.state = "closed"
-  tellWatchers(account.watch)
+  notify(account.watch)
 }
 
 /** How many events are accepted and not settled. */
@@ -284,7 +284,7 @@ export const makeNode = ({
       return account
     },
     watch: (watcher) => watchBy(account.watch, watcher),
-    changed: () => tellWatchers(account.watch)
+    changed: (added) => notify(account.watch, added)
   }
 })
 
@@ -314,6 +314,6 @@ const watchBy = (watch: Watch, watcher: Watcher) => {
   }
 }
 
-const tellWatchers = ({ watchers = [] }: Watch) => {
-  for (const { changed } of watchers) changed?.()
+const notify = ({ watchers = [] }: Watch, added?: SinkNode) => {
+  for (const { changed } of watchers) changed?.(added)
 }

@@ -5,7 +5,7 @@ import { entrySizes } from "./bundle.ts"
  * The goal is 12 kB for what an event passes: the bound goes down with the code, and up with a part alone. `SinkMetrics` has 2.1 kB
  * of it, which an application that does not import it leaves out.
  */
-const maxKilobytesOfCore = 18.4
+const maxKilobytesOfCore = 18.5
 
 describe("the bundle", () => {
   it(`has at most ${maxKilobytesOfCore} kB of the core's own code, gzipped`, async () => {

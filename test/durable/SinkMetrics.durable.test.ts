@@ -110,7 +110,7 @@ describe("a durable queue", () => {
       yield* queue.write(1)
       yield* pass(40)
       assert.strictEqual(asked, 0)
-      const end = yield* show(queue, { refreshInterval: "10 seconds" })
+      const { end } = yield* show(queue, { refreshInterval: "10 seconds" })
       yield* pass(35)
       assert.strictEqual(asked, 4)
       assert.strictEqual(yield* read("dead_letters"), 1)

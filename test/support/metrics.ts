@@ -38,12 +38,12 @@ export const sinks: Effect.Effect<ReadonlyArray<string>> = Effect.map(snapshot, 
   [...new Set(all.map(({ labels }) => `${labels["kind"]} ${labels["sink"]}`))].toSorted()
 )
 
-/** Shows the metrics of a graph; answers what ends that. */
+/** Shows the metrics of a graph, until `end` or the end of the test. */
 export const show = (root: EventSink.EventSink<never, unknown>, options?: SinkMetrics.Options) =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
     yield* Scope.provide(Layer.build(SinkMetrics.layer(root, options)), scope)
     const end = Scope.close(scope, Exit.void)
     yield* Effect.addFinalizer(() => end)
-    return end
+    return { end }
   })

@@ -145,7 +145,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
           }
         })
         members.add(member)
-        writer.node.figures.changed()
+        writer.node.figures.changed(member.node)
         // It stands when the store has it: what is written from then on is for it.
         return Effect.as(
           Effect.onError(member.id, () => member.shutdown),

@@ -125,7 +125,7 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     if (isActive) state = "active"
     else if (state !== "disabled") state = "paused"
   }
-  /** How long the store has to answer metrics, of which the last answer stays. */
+  /** Asks the store, which may take its time: without an answer the last one stays. Answers whether that is over. */
   const overview = Effect.suspend(() => {
     const counted = account.counts.deadLettered
     return Effect.map(Effect.option(Effect.timeout(store.overview(which), refreshAfter)), (answer) => {

@@ -237,7 +237,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
         shared
       )
       members.set(sink, member)
-      node.figures.changed()
+      node.figures.changed(member.node)
       return Effect.succeed(member)
     })
   /** Ends the membership, and waits until the sink is gone. */

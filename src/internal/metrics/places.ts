@@ -8,7 +8,7 @@ import type { SinkNode } from "../node.ts"
 /** A node downstream of the root. */
 interface Place {
   readonly above: Set<SinkNode>
-  below: ReadonlySet<SinkNode>
+  below: Set<SinkNode>
   /** Ends what was begun for it; nothing once it is over. */
   end: (() => void) | undefined
   readonly unwatch: () => void
@@ -23,7 +23,7 @@ export const watchGraph = (root: SinkNode, begin: (node: SinkNode) => () => void
       above: new Set(),
       below: new Set(),
       end: isOver(node) ? undefined : begin(node),
-      unwatch: node.figures.watch({ changed: () => changed(node) })
+      unwatch: node.figures.watch({ changed: (added) => changed(node, added) })
     }
     places.set(node, place)
     return place
@@ -66,9 +66,16 @@ export const watchGraph = (root: SinkNode, begin: (node: SinkNode) => () => void
       for (const above of place.above) if (places.get(above)?.end !== undefined) over.add(above)
     }
   }
-  const changed = (node: SinkNode) => {
+  const changed = (node: SinkNode, added: SinkNode | undefined) => {
     const place = places.get(node)
     if (place === undefined) return
+    if (added !== undefined) {
+      // Of a node with thousands of edges the others are not looked at.
+      place.below.add(added)
+      if (!places.has(added)) reach(added)
+      places.get(added)?.above.add(node)
+      return
+    }
     const below = belowOf(node)
     const kept = new Set([...place.below].filter((one) => below.has(one)))
     const isLess = kept.size < place.below.size
@@ -86,7 +93,7 @@ export const watchGraph = (root: SinkNode, begin: (node: SinkNode) => () => void
 
 // internals
 
-const belowOf = (node: SinkNode): ReadonlySet<SinkNode> => new Set(node.downstream().map((edge) => edge.node))
+const belowOf = (node: SinkNode): Set<SinkNode> => new Set(node.downstream().map((edge) => edge.node))
 
 /** It has closed; or it has no lifetime of its own, and what it writes to has. */
 const isOver = (node: SinkNode): boolean =>

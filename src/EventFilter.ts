@@ -102,6 +102,7 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
     kind: "EventFilter",
     name: options?.name,
     downstream: () => [edgeTo(sink, true)],
+    filters: true,
     state: () => sink.node.state,
     update: () => void (account.accepted = account.delivered + account.filtered)
   })

@@ -231,8 +231,11 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       kind: "RetryingSink",
       name: options.name,
       downstream: () => [edgeTo(sink, true)],
-      breaker: strategy.breaker
+      breaker: strategy.breaker,
+      attempts: () => attempted
     })
+    /** How many attempts have begun. */
+    let attempted = 0
     const writes = makeWrites(account, node)
     const log = makeFailureLog()
     const closing = Deferred.makeUnsafe<never, SinkClosed>()
@@ -290,7 +293,11 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       })
     const attempt = <B>(attempts: Attempts, write: Write<B>, n: number): Attempted<B> => {
       const wait = attempts.proceed()
-      return Effect.catch(wait === undefined ? write : Effect.andThen(untilClosed(wait), write), (error) =>
+      const counted = Effect.suspend(() => {
+        attempted++
+        return write
+      })
+      return Effect.catch(wait === undefined ? counted : Effect.andThen(untilClosed(wait), counted), (error) =>
         failed(attempts, write, n, error)
       )
     }
@@ -338,7 +345,10 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
           begun = undefined
         }
         // What the sink's function throws is a defect of the attempt, which the strategy hears of.
-        const first = () => answerOf(() => (begun = half?.(input, fiber))?.effect ?? write(input))
+        const first = () => {
+          attempted++
+          return answerOf(() => (begun = half?.(input, fiber))?.effect ?? write(input))
+        }
         // What the strategy throws here is a defect of the write, which has not begun.
         const effect =
           idle === undefined
@@ -367,6 +377,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
       if (idle === undefined) return writeOne(event)
+      attempted++
       let isOpen: boolean
       try {
         isOpen = writeSync(event)

@@ -154,7 +154,8 @@ describe.each(["dies", "throws"] as const)("a callback that %s", (way) => {
             assert.strictEqual(level, "ERROR")
             assert.include(line, "has a strategy that died after an attempt")
             assert.include(line, "orders")
-            assert.notInclude(line, "411")
+            // The number of a fiber may be like that of an event.
+            assert.notInclude(line.replace(/"fiberId":"#\d+"/, ""), "411")
           }
           yield* close
         })

@@ -212,11 +212,16 @@ export const make = <A>(
     }
     const unsendable = (cause: Encode["cause"] | TooLarge) =>
       failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
+    let attempts = 0
+    const request = (content: Content<A>) => {
+      attempts++
+      return send(requestOf(content))
+    }
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
       Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) => {
         const events = content.events.length
         // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
-        return Effect.matchEffect(send(requestOf(content)), {
+        return Effect.matchEffect(request(content), {
           onFailure: (error) => unanswered(events, error),
           onSuccess: (answer) => answered(events, answer)
         })
@@ -238,7 +243,7 @@ export const make = <A>(
           : Effect.succeed({ body, headers, events: [event] as const })
       )
 
-    const leaf = { ...options, kind: "HttpSink" }
+    const leaf = { ...options, kind: "HttpSink", attempts: () => attempts }
     const { [ToText]: toText }: EncodePart<A> = envelope.encode
     const contentOf = join && makeBatchContent(toText ?? encode, join, { maxEvents, maxBytes })
     const sink: EventSink<A, HttpSinkError> =

@@ -9,11 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import { type Account, noteError, notify } from "./node.ts"
+import { type Account, drop, noteError, notify } from "./node.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import type { Source } from "./source.ts"
+import { makeTiming } from "./timing.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -40,6 +41,8 @@ export interface Options<A, E> {
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const { account, isEnding, onSinkClosed, report, sink, source } = options
   const { settle } = source
+  const { watch } = account
+  const timing = makeTiming(options.context, watch)
   const begin = sink[WriteHalves]
   const clock = Context.get(options.context, Clock.Clock)
   const ended = Latch.makeUnsafe()
@@ -82,13 +85,14 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     position += n
     // Before it is settled: a flush that waits for it can write the next event at once.
     if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
+    if (watch.watchers !== undefined) timing.end(n > 1 || position >= batch.length)
     settle(n)
   }
   const dropped = () => {
     // The close has counted an event whose report it could not wait for.
     if (dropping === undefined) return
+    drop(account, dropping.cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died")
     dropping = undefined
-    account.dropped++
     settle(1)
   }
   const endHalf = (exit: Exit.Exit<void, unknown>) => {
@@ -109,6 +113,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       return Effect.void
     }
     if (n === 0) return Effect.void
+    if (watch.watchers !== undefined) timing.end(true)
     if (n > 1) {
       // None of the batch was committed, and which event is to blame is unknown: smaller batches find out.
       limit = Math.floor(n / 2)
@@ -193,7 +198,10 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
 
   const deliver = Effect.catchCause(commit, failed)
   const turn = Effect.suspend(() => {
-    if (advance()) return deliver
+    if (advance()) {
+      timing.begin()
+      return deliver
+    }
     if (stopped) return Effect.void
     if (!hasRecovered()) return source.wait
     failedAt = undefined

@@ -10,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import { noteError, type SinkNode } from "./node.ts"
+import { endAccount, noteError, type SinkNode } from "./node.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -44,6 +44,8 @@ export interface SyncOptions {
    * that has stored the event. By default the function has handed the event to its receiver, or to `downstream`.
    */
   readonly acknowledges?: SinkNode["acknowledges"]
+  /** How many attempts the function has made so far, for health and metrics, where it counts them. */
+  readonly attempts?: (() => number) | undefined
 }
 
 /**
@@ -189,18 +191,19 @@ export const sync = <A>(
       write: (event) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
     })
     return Effect.as(
-      Effect.addFinalizer(() => Effect.sync(() => void (account.state = "closed"))),
+      Effect.addFinalizer(() => Effect.sync(() => endAccount(account))),
       sink
     )
   })
 
 // internals
 
-const leafPart = ({ acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
+const leafPart = ({ acknowledges, attempts, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
   const part = makePart({
     kind,
     name,
     acknowledges,
+    attempts,
     // A leaf holds nothing.
     update: () => void (part.account.accepted = part.account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))

@@ -1,5 +1,6 @@
 /** A sink's place in the graph: its kind, its name, its account, and the sinks downstream. The part itself keeps it. */
 import type * as Clock from "effect/Clock"
+import type { Effect } from "effect/Effect"
 import type * as Types from "effect/Types"
 
 /**
@@ -67,6 +68,12 @@ export interface SinkHealth {
   readonly inFlight: number
   /** The breaker's state, for a sink that has one. */
   readonly breaker: "closed" | "open" | "half-open" | undefined
+  /** How many attempts at its writes downstream there were, for a part that counts them. */
+  readonly attempts?: number
+  /** Those of `counts.dropped` by the reason that `onDropped` gets, once there are some. */
+  readonly droppedBy?: DroppedBy
+  /** What a durable part knows of its store. */
+  readonly stored?: StoredHealth
   /** The last error or defect that this node met; `undefined` when there was none. It stays when deliveries succeed again. */
   readonly lastError: LastError | undefined
   readonly counts: SinkCounts
@@ -82,6 +89,30 @@ export type TapKind = "accepted" | "delivered" | "dropped" | "deadLettered"
 
 /** Sees events of a part. `reason` is that of a drop or of a dead letter. */
 export type Observer = (what: TapKind, events: ReadonlyArray<unknown>, reason: string | undefined) => void
+
+/**
+ * How many events a part has dropped, by the tag of their `DropReason`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DroppedBy = { readonly [R in "Failed" | "Died" | "Overflow" | "Lagged"]?: number }
+
+/**
+ * What a durable part knows of its subscription in the store. It asks the store for `state` and `deadLetters` under
+ * `SinkMetrics` alone, and notes what it changes itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredHealth {
+  /** Whether this process has the lease: it delivers, and no other process does. */
+  readonly isLeased: boolean
+  /** Whether the subscription is delivered, as far as this process has seen; `undefined` before that. */
+  readonly state: "active" | "paused" | "disabled" | undefined
+  /** How many dead letters there are now, as far as this process has seen; `undefined` before that. */
+  readonly deadLetters: number | undefined
+}
 
 /**
  * An edge of the graph: a sink that another writes to.
@@ -138,6 +169,52 @@ export interface SinkNode {
    * @internal
    */
   readonly isOpen: () => boolean
+  /**
+   * What metrics read, figure by figure, and watch.
+   *
+   * @internal
+   */
+  readonly figures: Figures
+}
+
+/** What watches a node. While none does, a drainer reads no clock. */
+export interface Watcher {
+  /** The edges of the node have changed, by one to `added` if that is given; or it has closed. */
+  readonly changed?: (added?: SinkNode) => void
+  /** A write of its drainer has ended, or a batch of them, after so many seconds. */
+  readonly processed?: (seconds: number) => void
+}
+
+/** One object for all accounts of a part. */
+export interface Watch {
+  watchers: ReadonlyArray<Watcher> | undefined
+}
+
+export interface Figures extends Keeping {
+  /** The account, brought up to date. */
+  readonly account: () => Readonly<Account>
+  /** Answers what ends the watch. */
+  readonly watch: (watcher: Watcher) => () => void
+  /** The edges of the node have changed, by one more if that is given. */
+  readonly changed: (added?: SinkNode) => void
+}
+
+/** What a part knows of itself beside its account, each where it keeps it. */
+interface Keeping {
+  readonly oldestAge?: ((now: number) => number | undefined) | undefined
+  readonly breaker?: (() => SinkHealth["breaker"]) | undefined
+  readonly attempts?: (() => number) | undefined
+  readonly stored?: (() => StoredHealth) | undefined
+  /** Asks the store for what `stored` answers. */
+  readonly refresh?: Effect<void> | undefined
+  /** The reasons that it may drop an event for. */
+  readonly drops?: ReadonlyArray<keyof DroppedBy> | undefined
+  /** Whether it may have filtered events, and dead letters. */
+  readonly filters?: boolean | undefined
+  /** Whether it delivers by a drainer of its own, whose writes are timed. */
+  readonly isTimed?: boolean | undefined
+  /** Its account is what the store has now, and counts nothing. */
+  readonly isUncounted?: boolean | undefined
 }
 
 /** The account and the state of a part, written by the part at every event: plain fields, apart from what reads them. */
@@ -147,9 +224,11 @@ export interface Account extends Types.Mutable<SinkCounts> {
   lastError: LastError | undefined
   /** There while something observes the part: one comparison is what an event costs while nothing does. */
   observers: Set<Observer> | undefined
+  readonly droppedBy: Types.Mutable<DroppedBy>
+  readonly watch: Watch
 }
 
-export const makeAccount = (): Account => ({
+export const makeAccount = (watch: Watch = { watchers: undefined }): Account => ({
   state: "open",
   accepted: 0,
   delivered: 0,
@@ -160,7 +239,9 @@ export const makeAccount = (): Account => ({
   remaining: 0,
   inFlight: 0,
   lastError: undefined,
-  observers: undefined
+  observers: undefined,
+  droppedBy: {},
+  watch
 })
 
 /** Keeps an error for the health, with its time. */
@@ -179,6 +260,18 @@ export const notify = (
   for (const observe of observers) observe(what, events, reason)
 }
 
+/** Counts dropped events. */
+export const drop = (account: Account, reason: keyof DroppedBy, n = 1): void => {
+  account.dropped += n
+  account.droppedBy[reason] = (account.droppedBy[reason] ?? 0) + n
+}
+
+/** The part has closed. */
+export const endAccount = (account: Account): void => {
+  account.state = "closed"
+  notifyWatchers(account.watch)
+}
+
 /** How many events are accepted and not settled. */
 export const pendingOf = (account: Account): number =>
   account.accepted -
@@ -189,7 +282,7 @@ export const pendingOf = (account: Account): number =>
   account.deadLettered -
   account.remaining
 
-export interface NodeOptions {
+export interface NodeOptions extends Keeping {
   readonly kind: string
   readonly name: string | undefined
   readonly account: Account
@@ -200,21 +293,18 @@ export interface NodeOptions {
   readonly state?: (() => SinkState) | undefined
   /** Brings the account up to date, for a part that does not keep it at every event. */
   readonly update?: (() => void) | undefined
-  readonly oldestAge?: ((now: number) => number | undefined) | undefined
-  readonly breaker?: (() => SinkHealth["breaker"]) | undefined
 }
 
 export const makeNode = ({
   account,
   acknowledges,
-  breaker,
   downstream = () => [],
   kind,
   name,
-  oldestAge,
   state = () => account.state,
   taps = [],
-  update
+  update,
+  ...keeping
 }: NodeOptions): SinkNode => ({
   kind,
   downstream,
@@ -241,7 +331,8 @@ export const makeNode = ({
   },
   health: (now) => {
     update?.()
-    const { inFlight, lastError, observers: _, state: __, ...counts } = account
+    const { droppedBy, inFlight, lastError, observers: _, state: __, watch: ___, ...counts } = account
+    const { attempts, breaker, oldestAge, stored } = keeping
     const pending = pendingOf(account)
     return {
       kind,
@@ -252,8 +343,20 @@ export const makeNode = ({
       inFlight,
       breaker: breaker?.(),
       lastError,
-      counts
+      counts,
+      ...(attempts && { attempts: attempts() }),
+      ...(account.dropped > 0 && { droppedBy: { ...droppedBy } }),
+      ...(stored && { stored: stored() })
     }
+  },
+  figures: {
+    ...keeping,
+    account: () => {
+      update?.()
+      return account
+    },
+    watch: (watcher) => watchBy(account.watch, watcher),
+    changed: (added) => notifyWatchers(account.watch, added)
   }
 })
 
@@ -271,4 +374,18 @@ export const reaches = (from: SinkNode, to: SinkNode): boolean => {
     for (const next of node.downstream()) seen.add(next.node)
   }
   return false
+}
+
+// internals
+
+const watchBy = (watch: Watch, watcher: Watcher) => {
+  watch.watchers = [...(watch.watchers ?? []), watcher]
+  return () => {
+    const others = watch.watchers?.filter((one) => one !== watcher) ?? []
+    watch.watchers = others.length > 0 ? others : undefined
+  }
+}
+
+const notifyWatchers = ({ watchers = [] }: Watch, added?: SinkNode) => {
+  for (const { changed } of watchers) changed?.(added)
 }

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import type { Undelivered } from "../Dropped.ts"
 import { endWithin } from "./deadline.ts"
-import type { Account } from "./node.ts"
+import { type Account, drop, endAccount } from "./node.ts"
 import { maxTurn } from "./turns.ts"
 
 export type Shutdown<A> = ReturnType<typeof makeShutdown<A>>
@@ -99,7 +99,8 @@ export const closeWith = <A>(
         if (list.length % maxTurn === 0) yield* Effect.yieldNow
       }
     }
-    account[as] += list.length
-    account.state = "closed"
+    if (as === "undelivered") account.undelivered += list.length
+    else drop(account, "Lagged", list.length)
+    endAccount(account)
     return list
   })

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { within } from "./deadline.ts"
 import { logLine } from "./failureLog.ts"
-import type { Account, SinkNode } from "./node.ts"
+import { type Account, endAccount, type SinkNode } from "./node.ts"
 
 /** The writes that are under way through a part, which its close waits for before anything below it is released. */
 export const makeWrites = (account: Account, node: SinkNode) => {
@@ -20,7 +20,7 @@ export const makeWrites = (account: Account, node: SinkNode) => {
         account.state = "closing"
         if (account.inFlight > 0) idle.closeUnsafe()
         return Effect.flatMap(within(idle.await, timeout), (isIdle) => {
-          account.state = "closed"
+          endAccount(account)
           return isIdle
             ? Effect.void
             : logLine(node, "Warn", `closed while ${account.inFlight} writes through it were under way`, {

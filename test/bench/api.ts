@@ -5,11 +5,13 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Library from "effect-events"
 import * as EventFilter from "effect-events/EventFilter"
 import * as EventQueue from "effect-events/EventQueue"
 import * as EventSink from "effect-events/EventSink"
 import * as RetryingSink from "effect-events/RetryingSink"
 import type { RetryStrategy } from "effect-events/RetryStrategy"
+import type * as SinkMetrics from "effect-events/SinkMetrics"
 
 type Sink<A, E = never> = EventSink.EventSink<A, E>
 type Scoped<S> = Effect.Effect<S, never, Scope.Scope>
@@ -60,6 +62,9 @@ export const filter = <A>(sink: Sink<A>, predicate: (event: A) => boolean): Scop
 /** Writes to a queue from outside of Effect, in checkouts that can. */
 export const offerUnsafe = named(EventQueue, "offerUnsafe") as
   (<A>(queue: EventQueue.EventQueue<A>, event: A) => "accepted" | "full" | "closed") | undefined
+
+/** The metrics of a graph, in checkouts that have them. */
+export const metrics = named(Library, "SinkMetrics") as typeof SinkMetrics | undefined
 
 /** The first of the names that the module has. */
 function named(module: Readonly<Record<string, unknown>>, ...names: ReadonlyArray<string>): unknown {

@@ -19,6 +19,7 @@ import { TestClock } from "effect/testing"
 import { EventSink, type ExponentialBackoff, SinkGraph } from "effect-events"
 import * as Classification from "effect-events/http/Classification"
 import * as Endpoint from "effect-events/http/Endpoint"
+import * as EndpointMetrics from "effect-events/http/EndpointMetrics"
 import * as Envelope from "effect-events/http/Envelope"
 import { ForbiddenAddress } from "effect-events/http/HttpSinkError"
 import { inspect } from "node:util"
@@ -640,6 +641,36 @@ describe("an endpoint", () => {
 })
 
 describe("metrics of endpoints", () => {
+  it.effect("have distribution's names under its layer", () =>
+    Effect.gen(function* () {
+      const { close } = yield* opened((n) => (n === 1 ? 503 : n === 2 ? "no answer" : n === 3 ? 299 : "hang"), {
+        timeout: "1 hour",
+        threshold: 100
+      }).pipe(
+        Effect.tap(({ endpoint }) => EventSink.writeAll(endpoint, [order(1), order(2)])),
+        Effect.provide(EndpointMetrics.layerDistribution)
+      )
+      yield* settle
+      const text = yield* PrometheusMetrics.format()
+      for (const line of [
+        'events_total{endpoint="orders",type="Events"} 2',
+        'events_total{endpoint="orders",type="Successes"} 1',
+        'events_total{endpoint="orders",type="Failures"} 1',
+        'events_total{endpoint="orders",type="Errors"} 1',
+        'pending_total{endpoint="orders"} 1',
+        'status_total{endpoint="orders",code="503 Service Unavailable"} 1',
+        'status_total{endpoint="orders",code="299 "} 1'
+      ]) {
+        assert.include(text, `registry_notifications_${line}\n`)
+      }
+      assert.notMatch(text, /effect_events_endpoint_(accepted|delivered|failures|errors|pending|responses)/)
+      const closed = yield* Effect.forkChild(close)
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(closed)
+      assert.strictEqual(yield* PrometheusMetrics.format(), "")
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+
   it.effect("count accepted, pending, delivered, failures, errors and responses, and are gone after the close", () =>
     Effect.gen(function* () {
       const answers: ReadonlyArray<number | "no answer"> = [503, "no answer", 503, 202, 200]

@@ -13,7 +13,7 @@ const header = `
 import { Context, Effect, Layer, Predicate, Schedule, Schema, Scope, Stream } from "effect"
 import {
   Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
-  RetryStrategy
+  RetryStrategy, SinkMetrics
 } from "effect-events"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { Endpoint, type Envelope } from "effect-events/http"
@@ -110,6 +110,15 @@ const mistakes: ReadonlyArray<Mistake> = [
     right: `EventSink.layer(Notifications, Broadcaster.make([Audit, Search]))`,
     wrong: `EventSink.layer(Notifications, Broadcaster.make([Audit, Numbers]))`,
     says: ["Type 'Order' is not assignable to type 'number'"]
+  },
+  {
+    title: "metrics of a pipeline, which would be another one than that of the graph",
+    right: `
+      const sink = (made: Made<Sink<Order>>) => Effect.map(made, (sink) => SinkMetrics.layer(sink))
+      const layer: Layer.Layer<never, never, Audit> = SinkMetrics.layer(Audit)
+      check<Same<ReturnType<typeof sink>, Effect.Effect<Layer.Layer<never>, never, Scope.Scope>>>()`,
+    wrong: `SinkMetrics.layer(reliable.pipe(EventQueue.make()))`,
+    says: ["is not assignable to parameter of type", "Key<"]
   },
   {
     title: "a write of another event",

@@ -32,7 +32,8 @@ export interface DurableAccount {
 
 export const makeDurableAccount = (): DurableAccount => {
   const counts = makeAccount()
-  const delivering = makeAccount()
+  // What watches the part sees its drainers work.
+  const delivering = makeAccount(counts.watch)
   let stored = 0
   /** How many appends there were, and how many are under way. */
   let appends = 0

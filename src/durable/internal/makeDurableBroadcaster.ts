@@ -139,9 +139,13 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
           codec,
           context,
           settled: () => progress.openUnsafe(),
-          closed: () => members.delete(member)
+          closed: () => {
+            members.delete(member)
+            writer.node.figures.changed()
+          }
         })
         members.add(member)
+        writer.node.figures.changed(member.node)
         // It stands when the store has it: what is written from then on is for it.
         return Effect.as(
           Effect.onError(member.id, () => member.shutdown),
@@ -152,7 +156,10 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     status: (event) => store.status(name, eventKeyOf(event)),
     pending,
     setState: (subscription, state, reason) =>
-      Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => n > 0),
+      Effect.map(store.setState({ exchange: name, name: subscription }, state, reason), (n) => {
+        for (const { node, noted } of members) if (node.name === subscription) noted(state)
+        return n > 0
+      }),
     purge: (subscription) =>
       Effect.flatMap(idOf(subscription), (id) => (id === undefined ? Effect.succeed(0) : purgePending(store, id))),
     drop: (subscription) => store.drop({ exchange: name, name: subscription }),

@@ -5,7 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { withoutConstruction } from "../../internal/context.ts"
-import { edgeTo, makeNode } from "../../internal/node.ts"
+import { drop, edgeTo, endAccount, makeNode } from "../../internal/node.ts"
 import { makeReport } from "../../internal/report.ts"
 import { type EventSink, makeSink } from "../../internal/sink.ts"
 import { EventStore, EventStoreError, type Operations } from "../EventStore.ts"
@@ -50,6 +50,11 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     acknowledges: "store",
     taps: ["accepted", "delivered", "dropped", "deadLettered"],
     update: account.update,
+    drops: ["Overflow"],
+    filters: true,
+    isTimed: true,
+    stored: () => served.stored(),
+    refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
@@ -64,7 +69,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
   const closing = Deferred.makeUnsafe<Remaining<A>>()
 
   const dropped = (events: ReadonlyArray<A>, unreadable: number) => {
-    counts.dropped += events.length + unreadable
+    drop(counts, "Overflow", events.length + unreadable)
     account.removed(events.length + unreadable)
     // The reports are under way after this, and the close waits for them.
     void report.aside(events, { _tag: "Overflow" })
@@ -110,10 +115,12 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     context
   })
 
+  const setState = (state: "active" | "paused", reason?: string) =>
+    Effect.map(Effect.andThen(served.id, store.setState(itself, state, reason)), () => served.noted(state))
   const close = Effect.gen(function* () {
     const inFlight = yield* served.close(drainTimeout, writing.close)
     const count = account.remain()
-    counts.state = "closed"
+    endAccount(counts)
     yield* log.closed(count, inFlight.length)
     return { count, inFlight }
   })
@@ -143,8 +150,8 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     }),
     purge: Effect.flatMap(served.id, (id) => purgePending(store, id)),
     deadLetters: makeDeadLetters(served.id, store, codec),
-    pause: (reason?: string) => Effect.andThen(served.id, store.setState(itself, "paused", reason)).pipe(Effect.asVoid),
-    resume: Effect.andThen(served.id, store.setState(itself, "active", undefined)).pipe(Effect.asVoid),
+    pause: (reason?: string) => setState("paused", reason),
+    resume: setState("active"),
     state: Effect.andThen(
       served.id,
       Effect.map(store.list(itself), ([found]) => found ?? gone)

@@ -5,8 +5,8 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
-import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
-import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import { edgeTo, endAccount, makeNode, type SinkNode } from "../../internal/node.ts"
+import type { Definition, EventStoreError, State, SubscriptionId } from "../EventStore.ts"
 import type { DeliveryServer, SubscriberOptions } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
@@ -28,7 +28,7 @@ export interface Remaining<out A> {
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
-  "id" | "account" | "log" | "disable" | "changed" | "onSinkClosed" | "before"
+  "id" | "account" | "log" | "disable" | "changed" | "found" | "onSinkClosed" | "before"
 > {
   readonly server: DeliveryServer
   readonly exchange: string
@@ -44,6 +44,8 @@ export interface MadeSubscription<out A> {
   readonly node: SinkNode
   readonly id: Effect.Effect<SubscriptionId, EventStoreError>
   readonly serves: () => boolean
+  /** This process has changed its state in the store. */
+  readonly noted: (state: State) => void
   readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   readonly shutdown: Effect.Effect<Remaining<A>>
   /** Begins the shutdown, and does not wait. */
@@ -61,6 +63,10 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     acknowledges: "store",
     taps: ["delivered", "deadLettered"],
     update: account.update,
+    filters: true,
+    isTimed: true,
+    stored: () => served.stored(),
+    refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
@@ -83,7 +89,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
   const close = Effect.gen(function* () {
     const inFlight = yield* served.close(drainTimeout, Effect.void)
     const count = account.remain()
-    counts.state = "closed"
+    endAccount(counts)
     yield* log.closed(count, inFlight.length)
     return { count, inFlight }
   })
@@ -103,6 +109,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     begin,
     id: served.id,
     serves: served.serves,
+    noted: served.noted,
     flush: served.flush,
     shutdown: Effect.suspend(() => {
       begin()

@@ -2,7 +2,7 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
+import { endAccount, makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
 import { makeReport } from "../../internal/report.ts"
 import { type AcknowledgingSink, makeSink, type SinkClosed } from "../../internal/sink.ts"
 import type { EventStoreError, NewEvent, Operations } from "../EventStore.ts"
@@ -51,6 +51,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     account,
     acknowledges: "store",
     taps: ["accepted"],
+    filters: true,
     // What is stored is delivered as far as this part goes: each subscription keeps an account of its own.
     update: () => void (account.accepted = account.delivered + account.filtered),
     downstream: options.downstream
@@ -80,7 +81,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     close: Effect.suspend(() => {
       if (account.state !== "open") return Effect.void
       account.state = "closing"
-      return Effect.map(writing.close, () => void (account.state = "closed"))
+      return Effect.map(writing.close, () => endAccount(account))
     })
   }
 }

@@ -7,8 +7,8 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { Delivering } from "../../internal/context.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { SinkNode } from "../../internal/node.ts"
-import type { Definition, EventStoreError, Keeping, SubscriptionId } from "../EventStore.ts"
+import type { SinkNode, StoredHealth } from "../../internal/node.ts"
+import type { Definition, EventStoreError, Keeping, State, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
 import type { NotDelivering } from "./error.ts"
 import { flush } from "./flush.ts"
@@ -17,7 +17,7 @@ import { makeSubscriber } from "./subscriber.ts"
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
-  "id" | "context" | "changed" | "settled" | "before" | "disable"
+  "id" | "context" | "changed" | "settled" | "found" | "before" | "disable"
 > {
   readonly server: DeliveryServer
   readonly exchange: string
@@ -40,6 +40,12 @@ export interface Served<in out A> {
   readonly serving: () => Serving<A> | undefined
   /** Whether this process delivers it, or will as soon as the store gives it the lease. */
   readonly serves: () => boolean
+  /** What is known of it in the store, for metrics and health. */
+  readonly stored: () => StoredHealth
+  /** Asks the store for that. */
+  readonly refresh: Effect.Effect<void>
+  /** This process has changed its state in the store. */
+  readonly noted: (state: State) => void
   /** Waits until all that was stored before the call is settled, by any process. */
   readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
   /** Closes it and what ends beside it, and answers the events that are in flight still. */
@@ -107,8 +113,30 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     refreshing = Effect.runForkWith(context)(refresh)
     refreshing.addObserver(() => (refreshing = undefined))
   }
-  const disable = (reason: string) =>
-    store.setState({ exchange, tenant: definition.tenant ?? "", name: definition.name }, "disabled", reason)
+  const which = { exchange, tenant: definition.tenant ?? "", name: definition.name }
+  const disable = (reason: string) => Effect.map(store.setState(which, "disabled", reason), () => noted("disabled"))
+
+  let state: State | undefined
+  /** How many dead letters the store had, and how many this process had dead-lettered before. */
+  let deadLetters: { readonly stored: number; readonly counted: number } | undefined
+  const noted = (now: State) => void (state = now)
+  const found = (isActive: boolean) => {
+    // A claim does not tell a subscription that is paused from one that is disabled.
+    if (isActive) state = "active"
+    else if (state !== "disabled") state = "paused"
+  }
+  /** Asks the store, which may take its time: without an answer the last one stays. Answers whether that is over. */
+  const overview = Effect.suspend(() => {
+    const counted = account.counts.deadLettered
+    return Effect.map(Effect.option(Effect.timeout(store.overview(which), refreshAfter)), (answer) => {
+      const isOver = account.counts.deadLettered === counted
+      const found = answer._tag === "Some" ? answer.value[0] : undefined
+      if (found === undefined || !isOver) return isOver
+      state = found.state
+      deadLetters = { stored: found.deadLetters, counted }
+      return isOver
+    })
+  })
   const begin = Effect.gen(function* () {
     // The part that is made around it is whole by then.
     yield* Effect.yieldNow
@@ -126,6 +154,7 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
       id: subscription,
       context: delivering,
       changed,
+      found,
       settled: () => {
         progressed()
         changed()
@@ -154,10 +183,18 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     id,
     serving: () => serving,
     serves,
+    noted,
+    stored: () => ({
+      isLeased: serving?.subscriber.lease() !== undefined && !server.isStale(),
+      state: serves() || isClosing || serving === undefined ? state : "paused",
+      deadLetters: deadLetters && Math.max(0, deadLetters.stored + account.counts.deadLettered - deadLetters.counted)
+    }),
+    // What was dead-lettered while the store answered may be in the answer, or not.
+    refresh: Effect.asVoid(Effect.repeat(overview, { until: (isOver) => isOver, times: 3 })),
     flush: flush(
       {
         store,
-        which: { exchange, tenant: definition.tenant ?? "", name: definition.name },
+        which,
         progress,
         serves,
         // Without the lease what it has settled is settled by another process.

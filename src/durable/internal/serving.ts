@@ -46,6 +46,8 @@ export interface SubscriberOptions<in out A, out E> {
   readonly changed: () => void
   /** Runs after each settlement. */
   readonly settled: () => void
+  /** The store has the subscription as active, or as not. */
+  readonly found: (isActive: boolean) => void
   readonly onSinkClosed: () => void
   /** Comes before each take. */
   readonly before?: Subscriber["before"]

@@ -145,6 +145,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     claimed: (claimed) => {
       if (state.isStopped || state.isPaused) return
       window.claimed(claimed)
+      options.found(true)
       for (const { lane, outcome, position } of rows.all()) {
         if (outcome === "dropped") settle({ _tag: "Acknowledged", position, lane, isDropped: true })
       }
@@ -152,7 +153,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       resumed.openUnsafe()
       ask()
     },
-    suspend: window.suspend,
+    suspend: () => {
+      options.found(false)
+      window.suspend()
+    },
     lost: () => {
       if (state.lease === undefined) return
       window.released()

@@ -29,7 +29,14 @@ export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
     const error = new NotDelivering({ exchange, subscription, reason: "Unserved", detail: undefined })
     const lastError: LastError = { error, at, count: 1 }
     const account = { ...makeAccount(), accepted: pending, lastError }
-    return makeNode({ kind: "Subscription", name: subscription, account, acknowledges: "store", state: () => "closed" })
+    return makeNode({
+      kind: "Subscription",
+      name: subscription,
+      account,
+      acknowledges: "store",
+      state: () => "closed",
+      isUncounted: true
+    })
   }
   const look = Effect.gen(function* () {
     const before = found
@@ -52,6 +59,7 @@ export const makeUnserved = ({ node, serves, store }: Options): Unserved => {
       )
     }
     found = now
+    node.figures.changed()
   })
   return {
     look,

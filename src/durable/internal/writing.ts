@@ -6,8 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { Delivering } from "../../internal/context.ts"
 import { loopEager } from "../../internal/eager.ts"
-import type { Account, SinkNode } from "../../internal/node.ts"
-import { reaches, notify } from "../../internal/node.ts"
+import { type Account, drop, notify, reaches, type SinkNode } from "../../internal/node.ts"
 import type { Overflow } from "../../internal/overflow.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
@@ -151,7 +150,7 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     if (overflow !== "drop-newest") {
       return Effect.fail(new QueueFull({ queue: exchange, capacity: limits?.rows ?? Number.POSITIVE_INFINITY }))
     }
-    account.dropped += events.length
+    drop(account, "Overflow", events.length)
     return report.aside(
       events.map(({ event }) => event),
       { _tag: "Overflow" }

@@ -16,7 +16,7 @@ import { makeAges } from "../ages.ts"
 import { withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { logLine } from "../failureLog.ts"
-import { noteError, notify } from "../node.ts"
+import { endAccount, noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
@@ -237,12 +237,15 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
           },
           onGone: () => {
             // A broadcaster that has closed shows the sinks that it had.
-            if (account.state === "open") members.delete(sink)
+            if (account.state !== "open") return
+            members.delete(sink)
+            node.figures.changed()
           }
         },
         shared
       )
       members.set(sink, member)
+      node.figures.changed(member.node)
       return Effect.succeed(member)
     })
   /** Ends the membership, and waits until the sink is gone. */
@@ -311,7 +314,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const over = Latch.makeUnsafe()
   const finish = () =>
     Effect.map(Fiber.awaitAll(Array.from(members.values(), ({ finish }) => finish())), () => {
-      account.state = "closed"
+      endAccount(account)
       over.openUnsafe()
     })
   /** All drain side by side, and when the last has, what no call took is reported. */

@@ -9,7 +9,7 @@ import type { Predicate } from "effect/Predicate"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
-import { edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
+import { drop, edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
@@ -72,6 +72,8 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     // One look-up more for each sink would cost the shared drainer a fifth.
     taps: isShared ? ["dropped"] : ["delivered", "dropped"],
     downstream: () => [edgeTo(sink, false)],
+    drops: ["Failed", "Died", "Lagged"],
+    isTimed: !isShared,
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
   })
@@ -125,7 +127,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
         // The defect is this member's, and neither the writer's nor another sink's.
         noteError(account, defect, Context.get(context, Clock.Clock))
         refused++
-        account.dropped++
+        drop(account, "Died")
         void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
       }
     )

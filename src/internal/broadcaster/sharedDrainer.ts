@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
-import { type Account, noteError } from "../node.ts"
+import { type Account, drop, noteError } from "../node.ts"
 import type { Page } from "../pages.ts"
 import type { Report } from "../report.ts"
 import type { Drainer } from "../shutdown.ts"
@@ -115,7 +115,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>) 
     } catch (defect) {
       const { account, report } = seat.options
       noteError(account, defect, clock)
-      account.dropped++
+      drop(account, "Died")
       runFork(report.failed(page[at++]!, Cause.die(defect), identity))
       seat.failedAt = start + at
     }

@@ -15,7 +15,7 @@ import { makeAges } from "../ages.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
-import { edgeTo, pendingOf, reaches, notify } from "../node.ts"
+import { drop, edgeTo, notify, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
@@ -127,6 +127,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     name: options.name,
     acknowledges: "memory",
     taps: ["accepted", "delivered", "dropped"],
+    drops: ["Failed", "Died", "Overflow"],
+    isTimed: true,
     downstream: () => [edgeTo(sink, false)],
     oldestAge: (now) => ages.oldest(unsettled(), now)
   })
@@ -181,7 +183,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
 
   const dropNewest = (events: ReadonlyArray<A>) => {
     account.accepted += events.length
-    account.dropped += events.length
+    drop(account, "Overflow", events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
     return report.aside(events, { _tag: "Overflow" })
   }
@@ -194,7 +196,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     offerAll(events, keys)
     for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
       dropped.push(buffer.takeOldest())
-      account.dropped++
+      drop(account, "Overflow")
     }
     settled()
     return report.aside(dropped, { _tag: "Overflow" })

@@ -1,10 +1,11 @@
 /** A queue to a sink that counts: what does an event cost from the write to the delivery? */
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as EventSink from "effect-events/EventSink"
 import * as Api from "../api.ts"
 import { event, Meter, throughput, times } from "../measure.ts"
-import { cpuAndWall, type Goals, goSide, type Row, type Side, speed } from "../model.ts"
+import { cpuAndWall, goSide, type Row, type Side, speed } from "../model.ts"
 import { loop, rxjsSide } from "./peers.ts"
 
 const batch: ReadonlyArray<string> = Array.from({ length: 100 }, () => event)
@@ -12,13 +13,16 @@ const batch: ReadonlyArray<string> = Array.from({ length: 100 }, () => event)
 const sync = (meter: Meter) => Api.sync(meter.count)
 const effectful = (meter: Meter) => Api.effectful(meter.counted)
 
-const ours = (sink: typeof sync, batched: boolean, before: Goals = {}): Side => ({
-  label: "ours",
-  before,
+const ours = (sink: typeof sync, batched: boolean, shown?: "shown"): Side => ({
+  label: shown === undefined ? "ours" : "ours, under SinkMetrics.layer",
+  before: shown === undefined ? {} : undefined,
+  goals: shown && speed(0.95),
+  missing: shown && Api.metrics === undefined ? "no SinkMetrics" : undefined,
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
       const queue = yield* Api.queue(yield* sink(meter))
+      if (shown !== undefined && Api.metrics !== undefined) yield* Layer.build(Api.metrics.layer(queue))
       const writes = batched
         ? times(load.n / batch.length, () => EventSink.writeAll(queue, batch))
         : times(load.n, () => queue.write(event))
@@ -75,6 +79,7 @@ export const queue: ReadonlyArray<Row> = [
     metrics: cpuAndWall,
     sides: [
       ours(sync, false),
+      ours(sync, false, "shown"),
       goSide("queue", speed(1.3)),
       byHand("Effect Queue, take", (q, meter) => Effect.map(Queue.take(q), meter.count), false, 1.2),
       byHand("Effect Queue, takeAll", (q, meter) => Effect.map(Queue.takeAll(q), meter.countAll), false, 1.2),
@@ -96,6 +101,7 @@ export const queue: ReadonlyArray<Row> = [
     metrics: cpuAndWall,
     sides: [
       ours(effectful, false),
+      ours(effectful, false, "shown"),
       goSide("queue", speed(0.8)),
       byHand("Effect Queue, take", (q, meter) => Effect.flatMap(Queue.take(q), meter.counted), false, 1.2),
       byHand(
@@ -121,6 +127,7 @@ export const queue: ReadonlyArray<Row> = [
     note: "Batches of 100 on our side and the Effect one; go-events has no batches and writes each event.",
     sides: [
       ours(sync, true),
+      ours(sync, true, "shown"),
       goSide("queue", speed(10), "go-events, Write each"),
       byHand("Effect Queue, offerAll and takeAll", (q, meter) => Effect.map(Queue.takeAll(q), meter.countAll), true)
     ]
@@ -133,6 +140,7 @@ export const queue: ReadonlyArray<Row> = [
     note: "Batches of 100 on our side and the Effect one; go-events has no batches and writes each event.",
     sides: [
       ours(effectful, true),
+      ours(effectful, true, "shown"),
       goSide("queue", speed(1.5), "go-events, Write each"),
       byHand(
         "Effect Queue, offerAll and takeAll",

@@ -1,12 +1,15 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import type { SinkNode } from "../../../internal/node.ts"
+import { pendingOf, type SinkNode } from "../../../internal/node.ts"
 import * as EndpointMetrics from "../../EndpointMetrics.ts"
 import type { Attempt } from "../../HttpSink.ts"
+import { distributionNames, type EndpointNames } from "./distributionNames.ts"
 
 /** Counts the requests of an endpoint, and registers its series until the scope closes. */
 export const makeEndpointCounts = Effect.fnUntraced(function* (endpoint: string, isDisabled: () => boolean) {
   const context = yield* Effect.context<never>()
+  const names = Context.get(context, EndpointMetrics.Naming) === "distribution" ? distributionNames : ownNames
   const registered: Array<Metric.Registration> = []
   const responses = new Map<number, number>()
   let [delivered, failures, errors] = [0, 0, 0]
@@ -15,19 +18,19 @@ export const makeEndpointCounts = Effect.fnUntraced(function* (endpoint: string,
   const register = <State>(
     metric: Metric.Metric<number, State>,
     get: () => State,
-    attributes?: Readonly<Record<string, string>>
+    attributes?: Metric.Metric.AttributeSet
   ) => {
     const series = Metric.withAttributes(metric, { endpoint, ...attributes })
     // A series is never updated: a snapshot reads the counts.
     registered.push(Metric.registerUnsafe(series, context, { get, update: () => {}, modify: () => {} }))
   }
-  const counter = (metric: Metric.Counter<number>, read: () => number, attributes?: Readonly<Record<string, string>>) =>
+  const counter = (metric: Metric.Counter<number>, attributes: Metric.Metric.AttributeSet, read: () => number) =>
     register(metric, () => ({ count: read(), incremental: true }), attributes)
   const gauge = (metric: Metric.Gauge<number>, read: () => number) => register(metric, () => ({ value: read() }))
 
-  counter(EndpointMetrics.delivered, () => delivered)
-  counter(EndpointMetrics.failures, () => failures)
-  counter(EndpointMetrics.errors, () => errors)
+  counter(...names.delivered, () => delivered)
+  counter(...names.failures, () => failures)
+  counter(...names.errors, () => errors)
   gauge(EndpointMetrics.disabled, () => (isDisabled() ? 1 : 0))
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -44,14 +47,25 @@ export const makeEndpointCounts = Effect.fnUntraced(function* (endpoint: string,
       const isNew = !responses.has(status)
       responses.set(status, (responses.get(status) ?? 0) + 1)
       if (!isNew || isClosed) return
-      counter(EndpointMetrics.responses, () => responses.get(status) ?? 0, { code: String(status) })
+      counter(...names.responses(status), () => responses.get(status) ?? 0)
     },
     /** Counts an event that no request could be made of: once, in however many batches it was tried. */
     unsendable: () => void errors++,
     /** Reads the counts of the endpoint's queue at each snapshot. */
     watch: (queue: SinkNode) => {
-      counter(EndpointMetrics.accepted, () => queue.health(0).counts.accepted)
-      gauge(EndpointMetrics.pending, () => queue.health(0).pending)
+      counter(...names.accepted, () => queue.figures.account().accepted)
+      gauge(names.pending, () => pendingOf(queue.figures.account()))
     }
   }
 })
+
+// internals
+
+const ownNames: EndpointNames = {
+  accepted: [EndpointMetrics.accepted, {}],
+  delivered: [EndpointMetrics.delivered, {}],
+  failures: [EndpointMetrics.failures, {}],
+  errors: [EndpointMetrics.errors, {}],
+  pending: EndpointMetrics.pending,
+  responses: (status) => [EndpointMetrics.responses, { code: String(status) }]
+}

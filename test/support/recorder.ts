@@ -1,5 +1,5 @@
 /** A tracer that keeps its spans, and what counts what is left for a trace. */
-import { Effect, Exit, Option, Tracer } from "effect"
+import { Effect, type Exit, Option, Tracer } from "effect"
 
 export interface Recorder {
   readonly tracer: Tracer.Tracer
@@ -53,7 +53,7 @@ export const exitOf = ({ name, status }: Tracer.Span): Exit.Exit<unknown, unknow
 export const leavings = Effect.acquireRelease(
   Effect.sync(() => {
     const counts = { pages: 0 }
-    Object.defineProperty(Array.prototype, "writers", {
+    Reflect.defineProperty(Array.prototype, "writers", {
       configurable: true,
       get: () => undefined,
       set(this: object, value: unknown) {

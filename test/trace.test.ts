@@ -14,7 +14,7 @@ const inRequest = Effect.withSpan("request")
 
 describe("an EventQueue under a tracer", () => {
   it.effect("links the span of a delivery to that of the write", () => {
-    const { only, provide, spans } = recorder()
+    const { only, provide, roots, spans } = recorder()
     return Effect.gen(function* () {
       const queue = yield* EventQueue.make(worker, { name: "orders" })
       yield* queue.write(1).pipe(inRequest)
@@ -31,6 +31,7 @@ describe("an EventQueue under a tracer", () => {
       assert.isTrue(Exit.isSuccess(exitOf(send)))
       assert.strictEqual(process.kind, "consumer")
       assert.strictEqual(parentOf(process), undefined)
+      assert.deepStrictEqual([...roots], [process])
       assert.notStrictEqual(process.traceId, send.traceId)
       assert.deepStrictEqual(linksOf(process), [send.spanId])
       assert.strictEqual(process.links[0]!.span.traceId, request.traceId)
@@ -319,13 +320,20 @@ describe("the tracer", () => {
     const caller = recorder()
     return Effect.gen(function* () {
       const left = yield* leavings
-      const queue = yield* EventQueue.make(worker, { name: "orders" })
-      yield* queue.write(1).pipe(caller.provide)
-      yield* queue.flush
-      assert.deepStrictEqual(
-        caller.spans.map(({ name }) => name),
-        ["send orders"]
-      )
+      const parts = Effect.gen(function* () {
+        const queue = yield* EventQueue.make(worker, { name: "orders" })
+        const broadcaster = yield* Broadcaster.make([worker], { name: "orders" })
+        return [queue, broadcaster] as const
+      })
+      const untraced = yield* parts
+      const disabled = yield* parts.pipe(Effect.withTracerEnabled(false), recorder().provide)
+      for (const part of [...untraced, ...disabled]) {
+        yield* part.write(1).pipe(caller.provide, Effect.withTracerEnabled(true))
+        yield* part.writeSome([2, 3]).pipe(caller.provide, Effect.withTracerEnabled(true))
+        yield* part.shutdown
+      }
+      assert.deepStrictEqual([...new Set(caller.spans.map(({ name }) => name))], ["send orders"])
+      assert.strictEqual(caller.spans.length, 8)
       assert.strictEqual(left.pages, 0)
     })
   })

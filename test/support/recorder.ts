@@ -4,6 +4,8 @@ import { Effect, type Exit, Option, Tracer } from "effect"
 export interface Recorder {
   readonly tracer: Tracer.Tracer
   readonly spans: ReadonlyArray<Tracer.NativeSpan>
+  /** Those that were asked to have no parent, whatever else the tracer may take for one. */
+  readonly roots: ReadonlySet<Tracer.Span>
   /** The spans of a name, in the order of their begin. */
   readonly named: (name: string) => ReadonlyArray<Tracer.NativeSpan>
   /** The only span of a name. */
@@ -13,10 +15,12 @@ export interface Recorder {
 
 export const recorder = (): Recorder => {
   const spans: Array<Tracer.NativeSpan> = []
+  const roots = new Set<Tracer.Span>()
   const tracer = Tracer.make({
     span: (options) => {
       const span = new Tracer.NativeSpan(options)
       spans.push(span)
+      if (options.root) roots.add(span)
       return span
     }
   })
@@ -24,6 +28,7 @@ export const recorder = (): Recorder => {
   return {
     tracer,
     spans,
+    roots,
     named,
     only: (name) => {
       const [span, ...others] = named(name)

@@ -53,7 +53,7 @@ describe("an EventQueue under a tracer", () => {
     }).pipe(provide)
   })
 
-  it.effect("makes the write the parent of its delivery, if told to", () => {
+  it.effect('makes the write the parent of its delivery under `trace: "parent"`', () => {
     const { only, provide } = recorder()
     return Effect.gen(function* () {
       const queue = yield* EventQueue.make(worker, { name: "orders", trace: "parent" })
@@ -430,7 +430,7 @@ describe("a Broadcaster under a tracer", () => {
     }).pipe(provide)
   })
 
-  it.effect("links what a filter lets through, and is the parent if told to", () => {
+  it.effect('links what a filter lets through, and is the parent under `trace: "parent"`', () => {
     const { named, only, provide } = recorder()
     return Effect.gen(function* () {
       const broadcaster = yield* Broadcaster.make<number>({ name: "orders", trace: "parent" })

@@ -67,7 +67,7 @@ describe.each(["memory", "SQLite"] as const)("over %s", (kind) => {
     }).pipe(quiet)
   })
 
-  it.effect("a delivery by another process is a child of the write, if told to", () => {
+  it.effect('a delivery by another process is a child of the write under `trace: "parent"`', () => {
     const [here, there] = [recorder(), recorder()]
     return Effect.gen(function* () {
       const [one, other] = yield* stores[kind]

@@ -29,7 +29,7 @@ const program = Effect.gen(function* () {
     })
   )
   process.stdout.write("ready\n")
-  yield* Effect.never
+  return yield* Effect.never
 })
 
 await Effect.runPromise(

@@ -26,6 +26,7 @@ import type { Overflow } from "./internal/overflow.ts"
 import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
 export type { Overflow } from "./internal/overflow.ts"
+export type { TraceMode } from "./internal/processSpan.ts"
 export { type EventQueue, type Offered, type Options, type Partitioned, QueueFull } from "./internal/queue/makeQueue.ts"
 
 /**

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { EventQueue, EventSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broken, honest } from "./broken/subjects.ts"
+import { recorder } from "./support/recorder.ts"
 import { isFull } from "./support/runs.ts"
 import { kinds } from "./support/sinkSubjects.ts"
 
@@ -69,6 +70,20 @@ describe("SinkLaws", () => {
       assert.isEmpty(yield* SinkLaws.check(queue, { laws: [5] }))
     })
   )
+
+  describe("under a tracer, whose deliveries have a way of their own", () => {
+    const queued = kinds.map((parts) => parts.filter(({ name }) => /EventQueue|Broadcaster/.test(name)))
+    for (const [part, law] of queued.flatMap(selection)) {
+      it.live(`${part.name}, ${law.number}: ${law.title}`, () => {
+        const { provide, spans } = recorder()
+        return Effect.gen(function* () {
+          const violations = yield* SinkLaws.check(part, { laws: [law.number] })
+          assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+          assert.isAbove(spans.length, 0)
+        }).pipe(provide)
+      })
+    }
+  })
 
   const checks = [...kinds.flatMap(isFull ? product : selection), ...product(honest)]
   for (const [part, some] of Map.groupBy(checks, ([part]) => part)) {

@@ -225,7 +225,8 @@ export const subscribe: <A, E, X = never, R = never>(
             batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),
             batchBytes,
             concurrency,
-            partitionBy: concurrency === 1 ? undefined : options.partitionBy
+            partitionBy: concurrency === 1 ? undefined : options.partitionBy,
+            trace: options.trace
           }
         )
       ),

@@ -213,7 +213,8 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     concurrency,
     // A single source keeps all keys in order anyway.
     partitionBy: concurrency === 1 ? undefined : options.partitionBy,
-    onDropped: options.onDropped
+    onDropped: options.onDropped,
+    trace: options.trace
   } as const
 }
 

@@ -15,6 +15,8 @@ import { failed, fromResult, guarded } from "../internal/encoding/codec.ts"
 import { atPath, type EnvelopeError, type Path, quoted } from "../internal/encoding/envelopeError.ts"
 import * as Json from "../internal/encoding/json.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
+import type { Stamped } from "../internal/stamp.ts"
+import { format } from "../internal/traceparent.ts"
 import type { Attributes, Extension } from "./internal/envelope/attributes.ts"
 import * as Rules from "./internal/envelope/attributes.ts"
 import { decodeEach, decodeJson, encodeJson } from "./internal/envelope/body.ts"
@@ -71,6 +73,51 @@ export interface CloudEvent<out D = unknown> extends Attributes {
 export const make = <D>(
   event: Omit<CloudEvent<D>, "specversion" | "extensions"> & Partial<Pick<Attributes, "extensions">>
 ): CloudEvent<D> => ({ ...event, specversion: "1.0", extensions: event.extensions ?? {} })
+
+/**
+ * The event of a stamp: with its id and its time, and with the span that it was stamped in as `traceparent`, the extension for
+ * distributed tracing.
+ *
+ * **Details**
+ *
+ * The extension says where the event was created, and stays the same on its way. The header `traceparent` of a request is that of
+ * the request, for each attempt another. An extension of the same name that is given stays.
+ *
+ * **Example** (From a stamp to a receiver)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { EventSink } from "effect-events"
+ * import * as CloudEvent from "effect-events/http/CloudEvent"
+ *
+ * const program = Effect.gen(function* () {
+ *   const sent = yield* EventSink.make((event: CloudEvent.CloudEvent<number>) =>
+ *     Console.log(event.id, Object.keys(event.extensions))
+ *   )
+ *   const orders = yield* sent.pipe(
+ *     EventSink.mapInput((order: EventSink.Stamped<number>) =>
+ *       CloudEvent.fromStamped(order, { source: "/shop", type: "com.example.order", data: order.event })
+ *     ),
+ *     EventSink.stamp({ id: (n: number) => `order-${n}` })
+ *   )
+ *   yield* orders.write(7).pipe(Effect.withSpan("POST /orders"))
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: order-7 [ 'traceparent' ]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromStamped = <D>(
+  { id, time, trace }: Pick<Stamped<unknown>, "id" | "time" | "trace">,
+  event: Omit<CloudEvent<D>, "specversion" | "id" | "time" | "extensions"> & Partial<Pick<Attributes, "extensions">>
+): CloudEvent<D> => {
+  const traceparent = trace && format(trace)
+  const extensions = { ...(traceparent === undefined ? {} : { traceparent }), ...event.extensions }
+  return make({ ...event, id, time: new Date(time).toISOString(), extensions } as Omit<CloudEvent<D>, "specversion">)
+}
 
 /**
  * The schema of events, for stores and for JSON that is no wire format: the extensions stay in their field.

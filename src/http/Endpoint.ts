@@ -166,6 +166,8 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
   readonly partitionBy?: ((event: A) => unknown) | undefined
   /** How long the close goes on delivering: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
+  /** How the span of a delivery knows that of its write, see `EventQueue.Options`: by a link, the default, or as its parent. */
+  readonly trace?: EventQueue.Options["trace"]
   /**
    * Takes events that no attempt can deliver: too large, not encodable, refused for good by the classification, or bound
    * for an address that a guard forbids; and what is undelivered at the close. Without it a count is logged at error.
@@ -218,7 +220,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy } = options
+    const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy, trace } = options
     const { counts, sink, state } = yield* assemble(options)
     const queue = yield* EventQueue.make(sink, {
       name,
@@ -226,6 +228,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       concurrency,
       partitionBy,
       drainTimeout,
+      trace,
       // Without it the queue logs what it drops, which its types only allow where nothing can fail.
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })

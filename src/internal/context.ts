@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { constant } from "effect/Function"
+import { TracerSpanLinks } from "effect/References"
 import { Scheduler } from "effect/Scheduler"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
@@ -17,7 +18,7 @@ export const Delivering = Context.Reference<SinkNode | undefined>("effect-events
 const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|CurrentTransactionService$)/
 
 /**
- * A constructor's context as its sink may keep it: its span, its scope, the delivery and the transaction that it may be in
+ * A constructor's context as its sink may keep it: its span and links, its scope, the delivery and the transaction that it may be in
  * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
  * serves another one by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it
  * for as long as there is something to do leave the event loop none.
@@ -28,7 +29,14 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
     .map((key) => Context.Service<unknown>(key))
   const ofRunSync = Context.get(context, Scheduler).executionMode === "sync" ? [Scheduler] : []
   // The keys are left out at run time; `R` stays as it is, since a write that asks for its caller's scope finds that.
-  return Context.omit(Scope, ParentSpan, Delivering, ...ofRunSync, ...ofTransaction)(context) as typeof context
+  return Context.omit(
+    Scope,
+    ParentSpan,
+    TracerSpanLinks,
+    Delivering,
+    ...ofRunSync,
+    ...ofTransaction
+  )(context) as typeof context
 }
 
 /**
@@ -39,7 +47,7 @@ export const capture = <R>(constructed: Context.Context<R>) => {
   const context = withoutConstruction(constructed)
   const keys = Array.from(context.mapUnsafe.keys())
   let caller: Context.Context<never> | undefined
-  let merge: (() => Context.Context<R>) | undefined
+  let merge: ((caller: Context.Context<never>) => Context.Context<R>) | undefined
   return <A, E>(self: Effect.Effect<A, E, R>, fiber: Fiber.Fiber<unknown, unknown>) => {
     // Most writes come from the same fiber, so the merge of the last caller is kept.
     if (fiber.context !== caller) {

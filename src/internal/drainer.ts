@@ -2,6 +2,7 @@
  * Takes events from a source and writes them to a sink, one at a time or in batches, through failures, defects and
  * interruptions, until the source ends or its deadline comes. Behind every queue and every subscription.
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -10,6 +11,8 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { type Account, drop, noteError, notify } from "./node.ts"
+import type { Page } from "./pages.ts"
+import type { ProcessSpan } from "./processSpan.ts"
 import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
@@ -31,6 +34,8 @@ export interface Options<A, E> {
   readonly account: Account
   readonly report: Pick<Report<A>, "failed" | "recovered" | "abandoned" | "unreported">
   readonly context: Context.Context<never>
+  /** What each write runs in; nothing where no tracer would record it. */
+  readonly processSpan: ProcessSpan | undefined
   /** The sink has answered `SinkClosed`, or a failure ends the delivery. */
   readonly onSinkClosed: () => void
   /** Whether any failure ends the delivery and leaves its events undelivered, in place of costing them. */
@@ -39,14 +44,14 @@ export interface Options<A, E> {
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
-  const { account, isEnding, onSinkClosed, report, sink, source } = options
+  const { account, isEnding, onSinkClosed, processSpan, report, sink, source } = options
   const { settle } = source
   const { watch } = account
   const timing = makeTiming(options.context, watch)
   const begin = sink[WriteHalves]
   const clock = Context.get(options.context, Clock.Clock)
   const ended = Latch.makeUnsafe()
-  let batch: ReadonlyArray<A> = []
+  let batch: Page<A> = []
   let position = 0
   let inFlight = 0
   let limit = maxBatch
@@ -188,13 +193,40 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       }
     })
   )
+  /** One write after another, or one batch, each in a span of its own: plain calls and halves of writes have no place for one. */
+  const commitTraced = (processSpan: ProcessSpan): Effect.Effect<void, E | SinkClosed> => {
+    const { writeSome } = sink
+    const processed = <B>(write: Effect.Effect<B, E | SinkClosed>, n: number) => {
+      const places = Array.from({ length: n }, (_, i) => position + i)
+      const { idOf } = source
+      return processSpan(write, {
+        writers: places.map((place) => batch.writers?.[place]),
+        ids: idOf && places.map(idOf),
+        isBatch: writeSome !== undefined
+      })
+    }
+    if (writeSome !== undefined) {
+      const write = (events: NonEmptyReadonlyArray<A>) => processed(writeSome(events), events.length)
+      return commitBatches(write, nextBatch, committed)
+    }
+    return Effect.whileLoop({
+      while: advance,
+      body: () => {
+        setInFlight(1)
+        return processed(sink.write(batch[position]!), 1)
+      },
+      step: () => delivered(1)
+    })
+  }
   const writeSync = sink[WriteSync]
   const commit: Effect.Effect<void, E | SinkClosed> =
-    writeSync !== undefined
-      ? commitSync(writeSync)
-      : sink.writeSome !== undefined
-        ? commitBatches(sink.writeSome, nextBatch, committed)
-        : commitEach
+    processSpan !== undefined
+      ? commitTraced(processSpan)
+      : writeSync !== undefined
+        ? commitSync(writeSync)
+        : sink.writeSome !== undefined
+          ? commitBatches(sink.writeSome, nextBatch, committed)
+          : commitEach
 
   const deliver = Effect.catchCause(commit, failed)
   const turn = Effect.suspend(() => {

@@ -2,8 +2,14 @@
  * Pages: arrays of events, the unit in which a `Queue` or a `PubSub` carries them. All events that are written until a
  * reader takes share a page, so that the cost of an item, a wake-up and a turn is paid once for all of them.
  */
+import type { ExternalSpan } from "effect/Tracer"
 
-export type Page<A> = ReadonlyArray<A>
+export interface Page<out A> extends ReadonlyArray<A> {
+  /** What the writers have left with the events, in their places: a page without any has no such array. */
+  readonly writers?: ReadonlyArray<ExternalSpan | undefined> | undefined
+}
+
+type OpenPage<A> = Array<A> & { writers?: Array<ExternalSpan | undefined> }
 
 /** The most events on a page that is filled by single writes: what a slow reader keeps from the collector. */
 export const maxPage = 1024
@@ -13,20 +19,29 @@ const batchPage = 32
 /** Adds each event to the last page while that page is open and has less than `max`, and offers a new page otherwise. */
 export const pageWriter = <A>(max: number, offer: (page: Page<A>) => void) => {
   /** The page that is still written to. */
-  let open: Array<A> | undefined
-  const write = (event: A) => {
-    if (open !== undefined && open.length < max) open.push(event)
-    else offer((open = [event]))
+  let open: OpenPage<A> | undefined
+  const write = (event: A, writer?: ExternalSpan) => {
+    if (open !== undefined && open.length < max) {
+      open.push(event)
+      if (writer !== undefined) leave(open, writer, open.length - 1)
+      return
+    }
+    open = [event]
+    // A reader may take the page within the offer.
+    if (writer !== undefined) leave(open, writer, 0)
+    offer(open)
   }
   return {
     write,
-    writeAll: (events: Page<A>) => {
+    writeAll: (events: Page<A>, writer?: ExternalSpan) => {
       if (events.length < batchPage || max < batchPage) {
-        for (const event of events) write(event)
+        for (const event of events) write(event, writer)
         return
       }
       open = undefined
-      offer(events.slice())
+      const page: OpenPage<A> = events.slice()
+      if (writer !== undefined) leave(page, writer, 0)
+      offer(page)
     },
     /** Ends `page`, or any page, to which the next write would be added. A page that a reader has must not grow. */
     seal: (page?: Page<unknown>) => {
@@ -36,14 +51,28 @@ export const pageWriter = <A>(max: number, offer: (page: Page<A>) => void) => {
 }
 
 /** Joins pages by `concat`, which copies arrays whole where `flat` copies event by event (170 ns each). */
-export const join = <A>([first = [], ...others]: ReadonlyArray<Page<A>>): Page<A> =>
-  others.length === 0 ? first : first.concat(...others)
+export const join = <A>(pages: ReadonlyArray<Page<A>>): Page<A> => {
+  const [first = [], ...others] = pages
+  if (others.length === 0) return first
+  const joined: OpenPage<A> = first.concat(...others)
+  if (pages.some(({ writers }) => writers !== undefined)) {
+    joined.writers = pages.flatMap(({ length, writers }) => Array.from({ length }, (_, i) => writers?.[i]))
+  }
+  return joined
+}
+
+/** The events of a page in some of its places. */
+export const sliceOf = <A>(page: Page<A>, from: number, to?: number): Page<A> => {
+  const slice: OpenPage<A> = page.slice(from, to)
+  if (page.writers !== undefined) slice.writers = page.writers.slice(from, to)
+  return slice
+}
 
 /** Reads events from the pages that `next` answers with, without copying where a whole page is taken. */
 export const pageReader = <A>(next: () => Page<A> | undefined) => {
   let page: Page<A> = []
   let at = 0
-  const rest = () => (at === 0 ? page : page.slice(at))
+  const rest = () => (at === 0 ? page : sliceOf(page, at))
   const turn = () => {
     const found = next()
     if (found === undefined) return false
@@ -63,7 +92,7 @@ export const pageReader = <A>(next: () => Page<A> | undefined) => {
       if (at === page.length) turn()
       if (page.length - at < Math.min(least, most)) joinUpTo(Math.min(least, most))
       const { length } = page
-      const taken = at === 0 && length <= most ? page : page.slice(at, at + most)
+      const taken = at === 0 && length <= most ? page : sliceOf(page, at, at + most)
       at += taken.length
       if (at === length) {
         // Delivered events are left to the collector.
@@ -75,4 +104,12 @@ export const pageReader = <A>(next: () => Page<A> | undefined) => {
     /** The events of a page that was taken in part. */
     rest
   }
+}
+
+// internals
+
+/** Notes the writer of the events from a place on. */
+const leave = (page: OpenPage<unknown>, writer: ExternalSpan, from: number) => {
+  const writers = (page.writers ??= [])
+  for (let i = from; i < page.length; i++) writers[i] = writer
 }

@@ -4,6 +4,7 @@ import { EventSink } from "effect-events"
 import { DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
 import { deadLettersOf, eventsOf } from "./support/store.ts"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
+import { recorder } from "../support/recorder.ts"
 
 /** The log must not have the content. */
 interface Event {
@@ -93,5 +94,14 @@ describe.each(subjects)("$name", (subject) => {
       const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
       assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
     })
+  )
+})
+
+describe.each(subjects.slice(0, 3))("$name, under a tracer", (subject) => {
+  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+    Effect.gen(function* () {
+      const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
+      assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
+    }).pipe(recorder().provide)
   )
 })

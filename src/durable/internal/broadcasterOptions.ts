@@ -2,6 +2,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
 import type * as Schema from "effect/Schema"
+import type { TraceMode } from "../../internal/processSpan.ts"
 import type { Redelivery } from "../Redelivery.ts"
 
 /**
@@ -88,6 +89,8 @@ export interface SubscriptionOptions<in A> {
   readonly concurrency?: number | undefined
   /** With `concurrency`: events of one key stay in order, and a key that hangs holds up no other, whatever its backlog. */
   readonly partitionBy?: ((event: A) => unknown) | undefined
+  /** How the span of a delivery knows that of its write, see `DurableQueue.Options`: by a link, the default, or as its parent. */
+  readonly trace?: TraceMode | undefined
 }
 
 /**

@@ -1,9 +1,10 @@
 /** Fibers that run for ever, of which none ends with what its work dies of. */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { TracerEnabled } from "effect/References"
 import { logLine } from "../../internal/failureLog.ts"
 
 export interface Loops {
@@ -22,8 +23,10 @@ const deliveries = { kind: "EventStore", name: "EventStore" }
 
 export const makeLoops = (context: Context.Context<never>, loops: ReadonlyArray<Effect.Effect<void>>): Loops => {
   let fibers: Array<Fiber.Fiber<void>> = []
+  // Each statement of a loop would be a trace of its own.
+  const untraced = Context.add(context, TracerEnabled, false)
   const run = (loop: Effect.Effect<void>, i: number, first = loop): void => {
-    const fiber = Effect.runForkWith(context)(first)
+    const fiber = Effect.runForkWith(untraced)(first)
     fibers[i] = fiber
     // What interrupts a loop, such as a store of the application's own, ends a turn of it.
     fiber.addObserver((exit) => {

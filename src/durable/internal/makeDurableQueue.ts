@@ -6,7 +6,9 @@ import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { withoutConstruction } from "../../internal/context.ts"
 import { drop, edgeTo, endAccount, makeNode } from "../../internal/node.ts"
+import { makeProcessSpan } from "../../internal/processSpan.ts"
 import { makeReport } from "../../internal/report.ts"
+import { makeSendSpan } from "../../internal/sendSpan.ts"
 import { type EventSink, makeSink } from "../../internal/sink.ts"
 import { EventStore, EventStoreError, type Operations } from "../EventStore.ts"
 import { addressOf } from "./addressOf.ts"
@@ -22,9 +24,10 @@ import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
 import type { Remaining } from "./makeSubscription.ts"
-import { eventKeyOf, type EventId, type SendOptions } from "./sending.ts"
+import { type EventId, eventKeyOf } from "./sending.ts"
 import { trim } from "./trim.ts"
 import { whenDefined } from "./whenDefined.ts"
+import { makeWrites } from "./writes.ts"
 import { makeWriting, type WriteError } from "./writing.ts"
 import type * as Schema from "effect/Schema"
 
@@ -78,6 +81,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
   const served = makeServed<A, E>({
     ...settings,
     keepsOutcomes: keepsOutcomes(settings.keeping),
+    processSpan: makeProcessSpan({ destination: () => name, mode: settings.trace }, context),
     server,
     exchange: name,
     definition: definitionOf(name),
@@ -134,13 +138,10 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     begin,
     Effect.all([Deferred.await(closing), report.finish], { concurrency: "unbounded", discard: true })
   )
-  const written = makeSink<A, WriteError>({
-    node,
-    write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
-    writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
-  })
-  return Object.assign(written, {
-    send: (event: A, options: SendOptions = {}) => Effect.withFiber((fiber) => writing.send(event, options, fiber)),
+  const sendSpan = makeSendSpan(() => name, context)
+  const { send, write, writeSome } = makeWrites(writing, sendSpan)
+  return Object.assign(makeSink<A, WriteError>({ node, write, writeSome }), {
+    send,
     status: (event: EventId | string) => store.status(name, eventKeyOf(event)),
     pending: Effect.flatMap(served.id, (id) => Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)),
     flush: served.flush,

@@ -6,6 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, endAccount, makeNode, type SinkNode } from "../../internal/node.ts"
+import { makeProcessSpan, type TraceMode } from "../../internal/processSpan.ts"
 import type { Definition, EventStoreError, State, SubscriptionId } from "../EventStore.ts"
 import type { DeliveryServer, SubscriberOptions } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
@@ -28,12 +29,13 @@ export interface Remaining<out A> {
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
-  "id" | "account" | "log" | "disable" | "changed" | "found" | "onSinkClosed" | "before"
+  "id" | "account" | "log" | "disable" | "changed" | "found" | "onSinkClosed" | "before" | "processSpan"
 > {
   readonly server: DeliveryServer
   readonly exchange: string
   readonly definition: Definition
   readonly drainTimeout: Duration.Duration
+  readonly trace: TraceMode | undefined
   /** Runs after each settlement, by this process or perhaps by another. */
   readonly settled: () => void
   /** Runs at the end of the close, also of one that the sink below has begun. */
@@ -77,8 +79,14 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
   refuseMemoryBelow(node, sink.node)
   const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
   const closing = Deferred.makeUnsafe<Remaining<A>>()
+  const spans = {
+    destination: () => options.exchange,
+    subscription: () => definition.name,
+    mode: options.trace
+  }
   const served = makeServed<A, E>({
     ...options,
+    processSpan: makeProcessSpan(spans, context),
     account,
     node,
     log,

@@ -4,11 +4,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { endAccount, makeAccount, makeNode, type SinkEdge, type SinkNode } from "../../internal/node.ts"
 import { makeReport } from "../../internal/report.ts"
+import { makeSendSpan } from "../../internal/sendSpan.ts"
 import { type AcknowledgingSink, makeSink, type SinkClosed } from "../../internal/sink.ts"
 import type { EventStoreError, NewEvent, Operations } from "../EventStore.ts"
 import type { DurableWriteError } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
 import type { Receipt, SendOptions } from "./sending.ts"
+import { makeWrites } from "./writes.ts"
 import { makeWriting, type WriteError } from "./writing.ts"
 
 /**
@@ -67,13 +69,9 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     limits: undefined,
     appending: () => (stored) => void (account.delivered += stored)
   })
-  const sink = makeSink<A, WriteError>({
-    node,
-    write: (event) => Effect.withFiber((fiber) => writing.one(event, fiber)),
-    writeSome: (events) => Effect.withFiber((fiber) => writing.some(events, fiber))
-  })
-  const send = (event: A, sendOptions: SendOptions = {}) =>
-    Effect.withFiber((fiber) => writing.send(event, sendOptions, fiber))
+  const sendSpan = makeSendSpan(() => node.name, options.context)
+  const { send, write, writeSome } = makeWrites(writing, sendSpan)
+  const sink = makeSink<A, WriteError>({ node, write, writeSome })
   return {
     // Without limits it is never full, and drops nothing.
     sink: Object.assign(sink, { send }) as unknown as DurableWriter<A>,

@@ -2,6 +2,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Schema from "effect/Schema"
 import type { Overflow } from "../../internal/overflow.ts"
+import type { TraceMode } from "../../internal/processSpan.ts"
 import type { Redelivery } from "../Redelivery.ts"
 
 /**
@@ -100,6 +101,11 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    * as one that does not decode. With a `concurrency` of 1 all events are in order, and this does nothing.
    */
   readonly partitionBy?: ((event: A) => unknown) | undefined
+  /**
+   * How the span of a delivery knows that of the write, which the store keeps with the event, where there is a tracer: by a link,
+   * the default, or as its parent. A batch of several events has links in any case.
+   */
+  readonly trace?: TraceMode | undefined
 }
 
 /**

@@ -8,6 +8,8 @@ export interface Row<out A> {
   readonly firstFailedAt: number | undefined
   readonly writtenAt: number
   readonly bytes: number
+  /** The `traceparent` of the write. */
+  readonly trace: string | undefined
   readonly event: A
   /** Whether there is an event: a delivery that does not decode, or is dropped unread, has none. */
   readonly isEvent: boolean
@@ -19,13 +21,22 @@ export interface Row<out A> {
 export const rowOf = <A>(delivery: Delivery, event: A): Row<A> => ({ ...rowWithout(delivery), event, isEvent: true })
 
 /** A delivery that is settled, and never delivered. */
-export const rowWithout = <A>({ attempts, firstFailedAt, lane, payload, position, writtenAt }: Delivery): Row<A> => ({
+export const rowWithout = <A>({
+  attempts,
+  firstFailedAt,
+  lane,
+  payload,
+  position,
+  trace,
+  writtenAt
+}: Delivery): Row<A> => ({
   position,
   lane,
   attempts,
   firstFailedAt,
   writtenAt,
   bytes: payload.length,
+  trace,
   // Nothing reads it.
   event: undefined as A,
   isEvent: false,

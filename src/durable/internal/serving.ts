@@ -2,6 +2,7 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { ProcessSpan } from "../../internal/processSpan.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import type {
   Claimed,
@@ -42,6 +43,8 @@ export interface SubscriberOptions<in out A, out E> {
   readonly disable: (reason: string) => Effect.Effect<unknown, EventStoreError>
   /** That of the drainers: with the delivery that they are in. */
   readonly context: Context.Context<never>
+  /** What each write to the sink runs in; nothing where no tracer would record it. */
+  readonly processSpan: ProcessSpan | undefined
   /** Runs after every commit that this process knows of. */
   readonly changed: () => void
   /** Runs after each settlement. */

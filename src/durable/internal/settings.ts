@@ -3,6 +3,7 @@ import type { OnDropped } from "../../Dropped.ts"
 import type { Keeping, Limits } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import type { Overflow } from "../../internal/overflow.ts"
+import type { TraceMode } from "../../internal/processSpan.ts"
 
 /** The options of a durable queue, with their defaults in place. */
 export interface Settings<in A> {
@@ -25,6 +26,7 @@ export interface Settings<in A> {
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
   readonly onDropped: OnDropped<A> | undefined
+  readonly trace: TraceMode | undefined
 }
 
 /** A lease is renewed three times in its life, so a shorter one would keep a process busy. */

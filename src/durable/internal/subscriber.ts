@@ -9,7 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
 import { noteError, notify } from "../../internal/node.ts"
+import type { Page } from "../../internal/pages.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
+import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
 import { isDisabled } from "./isDisabled.ts"
@@ -250,6 +252,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       sink: options.sink,
       account: account.delivering,
       context: options.context,
+      processSpan: options.processSpan,
       onSinkClosed: options.onSinkClosed,
       // A failure during the close costs no event.
       isEnding: () => counts.state !== "open",
@@ -275,7 +278,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           begins()
           takenUnder = state.generation
           at = 0
-          return found.map(({ event }) => event)
+          return pageOf(found, options.processSpan !== undefined)
         },
         wait: Effect.suspend(() => {
           if (!canDeliver()) return resumed.await
@@ -315,7 +318,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           begins()
           if (unsettled.hasSome()) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
-        }
+        },
+        idOf: (place) => String(taken[place]?.position)
       },
       report: {
         failed: (_, cause, restore) => {
@@ -403,6 +407,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
 })
 
 // internals
+
+const pageOf = <A>(rows: ReadonlyArray<Row<A>>, isTraced: boolean): Page<A> => {
+  const page = rows.map(({ event }) => event)
+  return isTraced
+    ? Object.assign(page, { writers: rows.map(({ trace }) => (trace === undefined ? undefined : parse(trace))) })
+    : page
+}
 
 /** Has the store disable a subscription, however long that takes: until then the event cannot be left. */
 const disabled = ({ disable, log }: Pick<SubscriberOptions<never, unknown>, "disable" | "log">, reason: string) =>

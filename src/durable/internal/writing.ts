@@ -11,6 +11,8 @@ import type { Overflow } from "../../internal/overflow.ts"
 import { QueueFull } from "../../internal/queue/makeQueue.ts"
 import type { Report } from "../../internal/report.ts"
 import { SinkClosed } from "../../internal/sink.ts"
+import { format } from "../../internal/traceparent.ts"
+import { writerSpanOf } from "../../internal/writerSpan.ts"
 import { EventStoreError, type Limits, type NewEvent, type Operations, type Published } from "../EventStore.ts"
 import { DurableWriteError, Unencodable } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
@@ -169,10 +171,13 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     context: options.context
   })
 
-  const encoded = (event: A): Effect.Effect<Encoded<A>, DurableWriteError> =>
+  const encoded = (event: A, trace: string | undefined): Effect.Effect<Encoded<A>, DurableWriteError> =>
     Effect.mapBothEager(codec.encode(event), {
       onFailure: (cause) => failure(new Unencodable({ cause })),
-      onSuccess: (payload) => ({ event, stored: { ...addressOf?.(event), payload } })
+      onSuccess: (payload) => {
+        const stored = { ...addressOf?.(event), payload }
+        return { event, stored: trace === undefined ? stored : { ...stored, trace } }
+      }
     })
   /** In the fiber of the writer, which shares no commit. */
   const alone = (events: ReadonlyArray<Encoded<A>>, cannotWait: boolean): Effect.Effect<void, WriteError> =>
@@ -201,14 +206,16 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     one: (event, fiber) => {
       if (account.state !== "open") return closed
       options.check?.(event)
-      return Effect.flatMapEager(encoded(event), (one) => accept([one], one.stored.payload.length, fiber))
+      return Effect.flatMapEager(encoded(event, traceOf(fiber)), (one) =>
+        accept([one], one.stored.payload.length, fiber)
+      )
     },
     send: (event, sendOptions, fiber) =>
       Effect.suspend(() => {
         if (account.state !== "open") return closed
         options.check?.(event)
         const said = sentWith(sendOptions)
-        return Effect.flatMap(encoded(event), ({ stored }) => {
+        return Effect.flatMap(encoded(event, traceOf(fiber)), ({ stored }) => {
           const answer = { published: undefined as Published | undefined }
           const one = { event, stored: { ...stored, ...said }, answer }
           return Effect.map(accept([one], stored.payload.length, fiber), () => receiptOf(answer.published))
@@ -219,12 +226,13 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
         if (account.state !== "open") return closed
         if (options.check !== undefined) for (const event of events) options.check(event)
         const most = Math.min(events.length, batchSize)
+        const trace = traceOf(fiber)
         const all: Array<Encoded<A>> = []
         let bytes = 0
         let isFull = false
         const encoding = loopEager(
           // Not out of bounds, by the condition.
-          () => (isFull || all.length === most ? undefined : encoded(events[all.length]!)),
+          () => (isFull || all.length === most ? undefined : encoded(events[all.length]!, trace)),
           (one) => {
             const { length } = one.stored.payload
             isFull = all.length > 0 && bytes + length > batchBytes
@@ -238,4 +246,12 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     wake: group.wake,
     close: Effect.suspend(() => group.close(closed, options.drainTimeout))
   }
+}
+
+// internals
+
+/** What the store keeps of the span of a write. */
+const traceOf = (fiber: Fiber.Fiber<unknown, unknown>): string | undefined => {
+  const writer = writerSpanOf(fiber)
+  return writer && format(writer)
 }

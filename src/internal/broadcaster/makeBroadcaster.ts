@@ -18,13 +18,16 @@ import { defaultDrainTimeout } from "../deadline.ts"
 import { logLine } from "../failureLog.ts"
 import { endAccount, noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
+import type { TraceMode } from "../processSpan.ts"
+import { makeSendSpan } from "../sendSpan.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
 import { leading, maxTurn } from "../turns.ts"
+import { hasTracer, type WriterSpan } from "../writerSpan.ts"
 import { limitLag } from "./lag.ts"
 import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
 import { makeMember, type Member, type Shared } from "./member.ts"
-import { makeTopic, route } from "./topic.ts"
+import { makeTopic, type Offer, route } from "./topic.ts"
 
 /**
  * An event that a sink of a closed broadcaster did not get.
@@ -64,6 +67,8 @@ export interface Options {
   readonly name?: string | undefined
   /** The `drainTimeout` of sinks that are added without their own: 20 seconds by default. */
   readonly drainTimeout?: Duration.Input | undefined
+  /** How the spans of deliveries know that of their write, see `EventQueue.Options`: by a link, the default, or as its parent. */
+  readonly trace?: TraceMode | undefined
 }
 
 /**
@@ -132,7 +137,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   /** What ends the subscription of each stream. */
   const streams = new Set<() => void>()
   /** What judges published events for those that have a filter. */
-  const filters = new Set<(event: A) => void>()
+  const filters = new Set<Offer<A>>()
   /** What judges the lag of those that have a limit, after each publish. */
   const limits = new Set<() => void>()
   let sharedDrainer: SharedDrainer<A> | undefined
@@ -152,19 +157,30 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
     account.delivered += n
     ages.offer(n)
   }
+  const sendSpan = makeSendSpan(() => node.name, context)
+  const isTraced = hasTracer(context)
+  const publish = (event: A, writer: WriterSpan | undefined): Effect.Effect<void, SinkClosed> => {
+    if (account.state !== "open") return closed
+    published(1)
+    topic.publish(event, writer)
+    if (filters.size > 0) for (const offer of filters) offer(event, writer)
+    if (limits.size > 0) for (const look of limits) look()
+    if (account.observers !== undefined) notify(account.observers, "accepted", [event])
+    return Effect.void
+  }
+  // Nothing is left for deliveries that have no spans.
   const write = (event: A) =>
-    Effect.suspend(() => {
-      if (account.state !== "open") return closed
-      published(1)
-      topic.publish(event)
-      if (filters.size > 0) for (const offer of filters) offer(event)
-      if (limits.size > 0) for (const look of limits) look()
-      if (account.observers !== undefined) notify(account.observers, "accepted", [event])
-      return Effect.void
-    })
+    Effect.withFiber((fiber) =>
+      sendSpan.mayTrace(fiber)
+        ? sendSpan.one((_, writer) => publish(event, isTraced ? writer : undefined), fiber)
+        : publish(event, undefined)
+    )
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
   let judged = 0
-  const writeSome = (events: Arr.NonEmptyReadonlyArray<A>): Effect.Effect<number, SinkClosed> =>
+  const publishSome = (
+    events: Arr.NonEmptyReadonlyArray<A>,
+    writer: WriterSpan | undefined
+  ): Effect.Effect<number, SinkClosed> =>
     Effect.suspend(() => {
       if (account.state !== "open") return closed
       // Filters are the user's functions: of a large batch they judge a part a turn, all of them counted together.
@@ -172,19 +188,27 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       const most = size === 0 ? events.length : Math.floor((maxTurn - judged) / size)
       if (most < 1 && judged > 0) {
         judged = 0
-        return Effect.andThen(Effect.yieldNow, writeSome(events))
+        return Effect.andThen(Effect.yieldNow, publishSome(events, writer))
       }
       const some = leading(events, Math.max(1, most))
       judged += size * some.length
       published(some.length)
-      topic.publishAll(some)
-      for (const offer of filters) some.forEach(offer)
+      topic.publishAll(some, writer)
+      for (const offer of filters) for (const event of some) offer(event, writer)
       for (const look of limits) look()
       if (account.observers !== undefined) notify(account.observers, "accepted", some)
       return Effect.succeed(some.length)
     })
+  const writeSome = (events: Arr.NonEmptyReadonlyArray<A>) =>
+    Effect.withFiber((fiber) =>
+      sendSpan.mayTrace(fiber)
+        ? sendSpan.some((_, writer) => publishSome(events, isTraced ? writer : undefined), fiber)
+        : publishSome(events, undefined)
+    )
 
   const shared: Shared<A> = {
+    node,
+    trace: options.trace,
     topic,
     ages,
     context,

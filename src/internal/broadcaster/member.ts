@@ -10,13 +10,14 @@ import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
 import { drop, edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
+import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import { limitLag } from "./lag.ts"
 import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
-import { makeTopic, route, type Subscription, type Topic } from "./topic.ts"
+import { makeTopic, type Offer, route, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
@@ -41,12 +42,15 @@ export interface Options<A, E> {
 
 /** What the members of a broadcaster share. */
 export interface Shared<in out A> {
+  /** The broadcaster's own. */
+  readonly node: SinkNode
+  readonly trace: TraceMode | undefined
   readonly topic: Topic<A>
   readonly drainer: () => SharedDrainer<A>
   readonly ages: Ages
   readonly context: Context.Context<never>
   /** What takes each published event for a member with a filter, besides the topic. */
-  readonly filters: Set<(event: A) => void>
+  readonly filters: Set<Offer<A>>
   /** What judges its lag after each publish. */
   readonly limits: Set<() => void>
 }
@@ -63,9 +67,17 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     delivery.update()
   }
   const write = sink[WriteSync]
-  // A report to `onDropped` may take long, and a sink is judged by its lag after a turn of its own.
+  const processSpan = makeProcessSpan(
+    { destination: () => shared.node.name, subscription: () => sink.node.name, mode: shared.trace },
+    context
+  )
+  // A report to `onDropped` may take long, a sink is judged by its lag after a turn of its own, and a plain call has no span.
   const isShared =
-    write !== undefined && filter === undefined && maxLag === Number.POSITIVE_INFINITY && onDropped === undefined
+    write !== undefined &&
+    filter === undefined &&
+    maxLag === Number.POSITIVE_INFINITY &&
+    onDropped === undefined &&
+    processSpan === undefined
   const { account, node } = makePart({
     kind: "Subscription",
     name: sink.node.name,
@@ -110,7 +122,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     shutdown.begin(report.undelivered)
     finish()
   }
-  const common = { sink, account, report, context, onSinkClosed }
+  const common = { sink, account, report, context, onSinkClosed, processSpan }
   const delivery: Delivery<A> = isShared
     ? shared.drainer().start({ ...common, write })
     : startOwn(common, topic.subscribe())
@@ -119,8 +131,8 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     route(
       shared.filters,
       filter,
-      (event) => {
-        topic.publish(event)
+      (event, writer) => {
+        topic.publish(event, writer)
         ages.offer(1)
       },
       (event, defect) => {

@@ -12,6 +12,7 @@ import type { Predicate } from "effect/Predicate"
 import * as PubSub from "effect/PubSub"
 import * as Scope from "effect/Scope"
 import { join, maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import type { WriterSpan } from "../writerSpan.ts"
 
 /** After this many pages the subscriptions that have not read as many take theirs out of the `PubSub`. */
 const behind = 256
@@ -21,8 +22,8 @@ const smallPage = 32
 export interface Topic<in out A> {
   /** How many events were published. */
   readonly published: () => number
-  readonly publish: (event: A) => void
-  readonly publishAll: (events: ReadonlyArray<A>) => void
+  readonly publish: (event: A, writer?: WriterSpan) => void
+  readonly publishAll: (events: ReadonlyArray<A>, writer?: WriterSpan) => void
   /** Subscribes to the events published from now on, after the events on `pages`. */
   readonly subscribe: (pages?: ReadonlyArray<Page<A>>) => Subscription<A>
 }
@@ -31,7 +32,7 @@ export interface Subscription<out A> {
   /** How many events wait. */
   readonly size: () => number
   /** Takes at most `most` events without waiting: none once there will be no more, `undefined` when none wait. */
-  readonly poll: (joinUpTo: number, most: number) => ReadonlyArray<A> | undefined
+  readonly poll: (joinUpTo: number, most: number) => Page<A> | undefined
   /** Waits until `poll` may answer otherwise. */
   readonly wait: Effect.Effect<void>
   /** Ends the subscription here: events published before are kept, events published later are not for it. */
@@ -39,6 +40,9 @@ export interface Subscription<out A> {
   /** The events that wait, on their pages. Leaves them there. */
   readonly pages: () => ReadonlyArray<Page<A>>
 }
+
+/** What takes a published event. */
+export type Offer<A> = (event: A, writer?: WriterSpan) => void
 
 export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   // Making a `PubSub` and subscribing to it are effects that are over at once: no other fiber comes between.
@@ -135,13 +139,13 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   }
   return {
     published: () => published,
-    publish: (event) => {
+    publish: (event, writer) => {
       published++
-      if (pulls.size > 0) write(event)
+      if (pulls.size > 0) write(event, writer)
     },
-    publishAll: (events) => {
+    publishAll: (events, writer) => {
       published += events.length
-      if (pulls.size > 0) writeAll(events)
+      if (pulls.size > 0) writeAll(events, writer)
     },
     subscribe
   }
@@ -152,14 +156,14 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
  * what ends that.
  */
 export const route = <A>(
-  filters: Set<(event: A) => void>,
+  filters: Set<Offer<A>>,
   filter: Predicate<A>,
-  take: (event: A) => void,
+  take: Offer<A>,
   died: (event: A, defect: unknown) => void
 ) => {
-  const offer = (event: A) => {
+  const offer = (event: A, writer?: WriterSpan) => {
     try {
-      if (filter(event)) take(event)
+      if (filter(event)) take(event, writer)
     } catch (defect) {
       died(event, defect)
     }

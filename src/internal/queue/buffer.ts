@@ -6,14 +6,15 @@ import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
-import type { Source } from "../source.ts"
 import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import type { Source } from "../source.ts"
 import { maxTurn } from "../turns.ts"
+import type { WriterSpan } from "../writerSpan.ts"
 
 export interface Buffer<A> {
   /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
-  readonly offer: (event: A, key: unknown) => void
-  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => void
+  readonly offer: (event: A, key: unknown, writer?: WriterSpan) => void
+  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => void
   /** How many events were offered. */
   readonly offered: () => number
   /** How many events no drainer has taken. */
@@ -70,15 +71,15 @@ export const fifo = <A>(
     keyOf: undefined,
     size: () => size,
     offered: () => offered,
-    offer: (event) => {
+    offer: (event, _, writer) => {
       offered++
       size++
-      pages.write(event)
+      pages.write(event, writer)
     },
-    offerAll: (events) => {
+    offerAll: (events, _, writer) => {
       offered += events.length
       size += events.length
-      pages.writeAll(events)
+      pages.writeAll(events, writer)
     },
     oldest: () => {
       let oldest = offered - size
@@ -115,6 +116,8 @@ interface Entry<A> extends Arrival {
   readonly event: A
   readonly position: number
   readonly partition: Partition<A>
+  /** What its writer has left. */
+  readonly writer?: WriterSpan
 }
 
 /** The events of one key. At most one drainer has any of them, which keeps them in order. */
@@ -175,8 +178,9 @@ export const partitioned = <A>(
   const endIfOver = () => {
     if (isOver()) Queue.endUnsafe(ready)
   }
-  const add = (event: A, partition: Partition<A>) => {
-    const entry = { event, position: offered++, partition, hasLeft: false }
+  const add = (event: A, partition: Partition<A>, writer: WriterSpan | undefined) => {
+    const bare = { event, position: offered++, partition, hasLeft: false }
+    const entry: Entry<A> = writer === undefined ? bare : { ...bare, writer }
     waiting.add(entry)
     MutableList.append(partition.waiting, entry)
     if (!partition.isScheduled) schedule(partition)
@@ -196,8 +200,8 @@ export const partitioned = <A>(
       MutableHashMap.has(partitions, key)
       return key
     },
-    offer: (event, key) => add(event, partitionOf(key)),
-    offerAll: (events, keys) => {
+    offer: (event, key, writer) => add(event, partitionOf(key), writer),
+    offerAll: (events, keys, writer) => {
       const found: Array<Partition<A>> = []
       try {
         for (const key of keys) found.push(partitionOf(key))
@@ -206,7 +210,7 @@ export const partitioned = <A>(
         for (const one of found) if (!one.isScheduled) schedule(one)
         throw defect
       }
-      events.forEach((event, i) => add(event, found[i]!))
+      events.forEach((event, i) => add(event, found[i]!, writer))
     },
     offered: () => offered,
     size: waiting.size,
@@ -244,7 +248,7 @@ export const partitioned = <A>(
             own.taken = MutableList.takeN(next.waiting, max)
             own.taken.forEach(waiting.leave)
             endIfOver()
-            return own.taken.map(({ event }) => event)
+            return pageOf(own.taken)
           }
           return isOver() ? [] : undefined
         },
@@ -260,4 +264,13 @@ export const partitioned = <A>(
       }
     }
   }
+}
+
+// internals
+
+const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
+  const page = entries.map(({ event }) => event)
+  return entries.some(({ writer }) => writer !== undefined)
+    ? Object.assign(page, { writers: entries.map(({ writer }) => writer) })
+    : page
 }

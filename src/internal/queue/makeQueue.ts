@@ -19,10 +19,13 @@ import { drop, edgeTo, notify, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
+import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
 import { makeReport } from "../report.ts"
+import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
 import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
+import type { WriterSpan } from "../writerSpan.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
 /**
@@ -89,6 +92,11 @@ export interface Options<out P extends Overflow = Overflow> {
    * keeps all events in order. With more, only `partitionBy` keeps an order.
    */
   readonly concurrency?: number | undefined
+  /**
+   * How the span of a delivery knows that of its write, where there is a tracer: by a link, the default, or as its parent. A batch
+   * of several events has links in any case.
+   */
+  readonly trace?: TraceMode | undefined
 }
 
 /**
@@ -134,6 +142,9 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   })
   refuseStoreBelow(node, sink.node)
   const report = makeReport(node, options.onDropped, context)
+  const sendSpan = makeSendSpan(() => node.name, context)
+  const processSpan = makeProcessSpan({ destination: () => node.name, mode: options.trace }, context)
+  const isTraced = processSpan !== undefined
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => {
     account.state = "closing"
     admission.close(closed)
@@ -168,14 +179,15 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   }
 
   // The buffer first: what the comparison of keys throws comes before anything is counted.
-  const offer = (event: A, key: unknown) => {
-    buffer.offer(event, key)
+  const offer = (event: A, key: unknown, writer?: WriterSpan) => {
+    // Nothing is left for deliveries that have no spans.
+    buffer.offer(event, key, isTraced ? writer : undefined)
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
-  const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
-    buffer.offerAll(events, keys)
+  const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer: WriterSpan | undefined) => {
+    buffer.offerAll(events, keys, isTraced ? writer : undefined)
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
@@ -187,13 +199,13 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
     return report.aside(events, { _tag: "Overflow" })
   }
-  const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) => {
+  const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
     const taken = pendingOf(account) - buffer.size()
     if (taken > 0 && taken + events.length > capacity) return dropNewest(events)
     const dropped: Array<A> = []
     let waiting = buffer.size()
-    offerAll(events, keys)
+    offerAll(events, keys, writer)
     for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
       dropped.push(buffer.takeOldest())
       drop(account, "Overflow")
@@ -205,23 +217,24 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const overflown = (
     events: NonEmptyReadonlyArray<A>,
     keys: ReadonlyArray<unknown>,
-    fiber: Fiber.Fiber<unknown, unknown>
+    fiber: Fiber.Fiber<unknown, unknown>,
+    writer: WriterSpan | undefined
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
-      offerAll(events, keys)
+      offerAll(events, keys, writer)
       return Effect.void
     }
     switch (overflow) {
       case "suspend":
-        return admission.wait(events.length, () => offerAll(events, keys))
+        return admission.wait(events.length, () => offerAll(events, keys, writer))
       case "reject":
         return Effect.fail(new QueueFull({ queue: node.name, capacity }))
       case "drop-newest":
         return dropNewest(events)
       case "drop-oldest":
-        return dropOldest(events, keys)
+        return dropOldest(events, keys, writer)
     }
   }
 
@@ -231,34 +244,55 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     offer(event, keyOf?.(event))
     return true
   }
-  const write = (event: A) =>
-    Effect.withFiber((fiber): Effect.Effect<void, QueueFull | SinkClosed> => {
-      if (account.state !== "open") return closed
-      const key = keyOf?.(event)
-      if (!admission.fits(1)) return overflown([event], [key], fiber)
-      offer(event, key)
-      return Effect.void
-    })
-  const acceptAll = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>) =>
-    Effect.withFiber((fiber): Effect.Effect<number, QueueFull | SinkClosed> => {
-      if (account.state !== "open") return closed
-      if (!isUnbounded && !admission.fits(events.length)) {
-        return Effect.as(overflown(events, keys, fiber), events.length)
-      }
-      offerAll(events, keys)
-      return Effect.succeed(events.length)
-    })
-  const writeSome = (events: NonEmptyReadonlyArray<A>) => {
-    if (keyOf === undefined) return acceptAll(events, [])
-    return Effect.suspend(() => {
-      if (account.state !== "open") return closed
-      const keys: Array<unknown> = []
-      return Effect.andThen(
-        inTurns(events.length, (i) => void keys.push(keyOf(events[i]!))),
-        acceptAll(events, keys)
-      )
-    })
+  const accept = (
+    event: A,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    writer: WriterSpan | undefined
+  ): Effect.Effect<void, QueueFull | SinkClosed> => {
+    if (account.state !== "open") return closed
+    const key = keyOf?.(event)
+    if (!admission.fits(1)) return overflown([event], [key], fiber, writer)
+    offer(event, key, writer)
+    return Effect.void
   }
+  const write = (event: A) =>
+    Effect.withFiber((fiber) =>
+      sendSpan.mayTrace(fiber)
+        ? sendSpan.one((fiber, writer) => accept(event, fiber, writer), fiber)
+        : accept(event, fiber, undefined)
+    )
+  const acceptAll = (
+    events: NonEmptyReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    writer: WriterSpan | undefined
+  ): Effect.Effect<number, QueueFull | SinkClosed> => {
+    if (account.state !== "open") return closed
+    if (!isUnbounded && !admission.fits(events.length)) {
+      return Effect.as(overflown(events, keys, fiber, writer), events.length)
+    }
+    offerAll(events, keys, writer)
+    return Effect.succeed(events.length)
+  }
+  const acceptSome = (
+    events: NonEmptyReadonlyArray<A>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    writer: WriterSpan | undefined
+  ): Effect.Effect<number, QueueFull | SinkClosed> => {
+    if (keyOf === undefined) return acceptAll(events, [], fiber, writer)
+    if (account.state !== "open") return closed
+    const keys: Array<unknown> = []
+    return Effect.andThen(
+      inTurns(events.length, (i) => void keys.push(keyOf(events[i]!))),
+      Effect.suspend(() => acceptAll(events, keys, fiber, writer))
+    )
+  }
+  const writeSome = (events: NonEmptyReadonlyArray<A>) =>
+    Effect.withFiber((fiber) =>
+      sendSpan.mayTrace(fiber)
+        ? sendSpan.some((fiber, writer) => acceptSome(events, fiber, writer), fiber)
+        : acceptSome(events, fiber, undefined)
+    )
   const offerUnsafe = (event: A): Offered => {
     if (account.state !== "open") return "closed"
     const key = keyOf?.(event)
@@ -280,6 +314,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       account,
       report,
       context: delivery,
+      processSpan,
       source: {
         ...source,
         settle: (n) => {
@@ -307,7 +342,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     return Effect.onInterrupt(one.done.await, () => Effect.sync(() => flushes.delete(one)))
   })
   const self: EventQueue<A, QueueFull> = {
-    ...makeSink({ node, write, writeSome, writeSync: isUnbounded ? writeSync : undefined }),
+    // A plain call has no span.
+    ...makeSink({ node, write, writeSome, writeSync: isUnbounded && !isTraced ? writeSync : undefined }),
     pending: Effect.sync(() => pendingOf(account)),
     flush,
     shutdown: shutdown.awaited,

@@ -11,6 +11,7 @@ import type { HttpClientRequest } from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import type { RateLimiterError } from "effect/persistence/RateLimiter"
+import { TracerEnabled } from "effect/References"
 import * as Stream from "effect/Stream"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { Timeout } from "../../HttpSinkError.ts"
@@ -132,8 +133,10 @@ const makeContextOf = (init: FetchHttpClient.RequestInit["Service"] | undefined,
   const contextOf = (caller: Context.Context<never>): Context.Context<never> => {
     const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
     const context = Context.add(caller, FetchHttpClient.RequestInit, { ...init, ...given, redirect: "manual" })
+    // A client under a disabled tracer would send a `traceparent` that is none.
     const isTraced =
-      Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer
+      Context.get(caller, TracerEnabled) &&
+      (Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer)
     // A span of its own costs a third of a request, and no tracer would record it.
     if (!isTraced) return Context.add(context, HttpClient.TracerDisabledWhen, constTrue)
     return context.pipe(

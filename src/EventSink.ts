@@ -16,7 +16,21 @@ export { acknowledgeFromMemory } from "./internal/acknowledgeFromMemory.ts"
 export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
 export { type Downstream, make, makeBatch, type MakeOptions, sync, type SyncOptions } from "./internal/leaf.ts"
-export type { SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState } from "./internal/node.ts"
+export type {
+  ControlFailure,
+  ControlState,
+  DeadLetterAction,
+  SinkControls,
+  SinkCounts,
+  SinkDeadLetter,
+  SinkDeadLetterFilter,
+  SinkDeadLetterPage,
+  SinkDeadLetters,
+  SinkEdge,
+  SinkHealth,
+  SinkNode,
+  SinkState
+} from "./internal/node.ts"
 export {
   type Acknowledges,
   type AcknowledgingSink,

@@ -230,6 +230,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
+    queue.node.controlOnce(nodeControlsOf(state))
     const { flush, offerUnsafe, pending, shutdown } = queue
     const self = yield* filtered(queue, options)
     return {
@@ -387,6 +388,17 @@ const controlsOf = (state: EndpointState): Controls => ({
   state: Effect.sync(state.current),
   enable: state.enable,
   disable: state.disable
+})
+
+const nodeControlsOf = ({ current, disable, enable }: EndpointState): EventSink.SinkControls => ({
+  state: Effect.sync(() => {
+    const state = current()
+    return state._tag === "Enabled"
+      ? { state: "active", reason: undefined, since: undefined }
+      : { state: "disabled", reason: state.error?.reason.message ?? "disabled by hand", since: state.since }
+  }),
+  disable,
+  enable
 })
 
 const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: UnqueuedOptions<A>) =>

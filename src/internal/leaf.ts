@@ -9,7 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
-import type { SinkNode } from "./node.ts"
+import type { SinkControls, SinkNode } from "./node.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -43,6 +43,8 @@ export interface SyncOptions {
    * that has stored the event. By default the function has handed the event to its receiver, or to `downstream`.
    */
   readonly acknowledges?: SinkNode["acknowledges"]
+  /** What it can be asked to do beside writes, such as to pause: for a dashboard. */
+  readonly controls?: SinkControls | undefined
 }
 
 /**
@@ -195,11 +197,12 @@ export const sync = <A>(
 
 // internals
 
-const leafPart = ({ acknowledges, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
+const leafPart = ({ acknowledges, controls, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
   const part = makePart({
     kind,
     name,
     acknowledges,
+    controls,
     // A leaf holds nothing.
     update: () => void (part.account.accepted = part.account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))

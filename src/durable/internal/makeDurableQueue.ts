@@ -15,6 +15,7 @@ import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { keepsOutcomes } from "./keepingOf.ts"
+import { gone, makeControls } from "./makeControls.ts"
 import { makeServed } from "./served.ts"
 import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
@@ -48,6 +49,12 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     acknowledges: "store",
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
+    controls: makeControls({
+      store,
+      which: { exchange: name, name },
+      id: Effect.suspend(() => served.id),
+      subscriber: () => served.serving()?.subscriber
+    }),
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
       const oldest = served.serving()?.rows.oldest()
@@ -148,9 +155,6 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     )
   })
 }, Effect.uninterruptible)
-
-/** What a queue is whose subscription was dropped. */
-const gone = { state: "disabled", reason: "it was dropped", since: 0 } as const
 
 /**
  * A store whose `publish` fails where an event would be stored for no subscription: that of the queue was dropped, or a

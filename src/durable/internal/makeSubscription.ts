@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { edgeTo, makeNode, type SinkNode } from "../../internal/node.ts"
 import type { Definition, EventStoreError, SubscriptionId } from "../EventStore.ts"
+import { makeControls } from "./makeControls.ts"
 import type { DeliveryServer, SubscriberOptions } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
@@ -59,6 +60,12 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     acknowledges: "store",
     update: account.update,
     downstream: () => [edgeTo(sink, false)],
+    controls: makeControls({
+      store: options.server.store,
+      which: { exchange: options.exchange, tenant: definition.tenant ?? "", name: definition.name },
+      id: Effect.suspend(() => served.id),
+      subscriber: () => served.serving()?.subscriber
+    }),
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
     oldestAge: (now) => {
       const oldest = served.serving()?.rows.oldest()

@@ -197,10 +197,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const page = HttpServerResponse.text(html, { contentType: "text/html; charset=utf-8", headers: yield* headers })
   const settings = { monitor, jobs, title, content: content === "shown" }
   const routes = options.readOnly === true ? readOnly(base, settings) : full(base, settings)
-  return Layer.mergeAll(
-    HttpRouter.add("GET", asPath(base || "/"), page),
-    routes
-  ).pipe(Layer.provide(Layer.succeed(Access, access)), Layer.provide(services))
+  return Layer.mergeAll(HttpRouter.add("GET", asPath(base || "/"), page), routes).pipe(
+    Layer.provide(Layer.succeed(Access, access)),
+    Layer.provide(services)
+  )
 })
 
 /** The routes of a page that only reads: there are no others to be refused. */

@@ -177,6 +177,9 @@ export interface SinkControls {
   readonly disable?: Effect.Effect<void, ControlFailure> | undefined
   readonly enable?: Effect.Effect<void, ControlFailure> | undefined
   readonly deadLetters?: SinkDeadLetters | undefined
+  /** How many events wait and how many dead letters there are, of all processes: the node's health is what this one knows. */
+  readonly figures?:
+    Effect.Effect<{ readonly pending: number; readonly deadLetters: number }, ControlFailure> | undefined
   /**
    * Whether this process delivers, at no cost: `held` it does, `standby` another process does or will, `suspended` the store
    * has stopped delivery.

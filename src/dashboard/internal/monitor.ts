@@ -51,10 +51,14 @@ interface Entry extends Watched {
   droppedAt: number | undefined
   deadAt: number | undefined
   control: ControlState | undefined
+  /** What the store says that waits. */
+  stored: number | undefined
   deadLetters: number | undefined
   unread: string | undefined
   /** When the store was asked last: the one that waits longest is next. */
   readAt: number
+  /** When it was asked last for its figures. */
+  countedAt: number
   /** What it looks like in JSON, and the sequence number at which that changed. */
   json: string
   sequence: number
@@ -66,6 +70,10 @@ const lookInterval = 250
 const viewerTimeout = 5_000
 /** How many nodes have their stores asked in a second. */
 const readsPerSecond = 20
+/** Some stores must count: the figures of a node are asked for that often at most, in milliseconds, unless it was changed. */
+const countInterval = 2_000
+/** The same of a node that this process delivers, whose health has most of them. */
+const countIntervalOfHeld = 5_000
 const readTimeout = "5 seconds"
 /** The longest text of an error. */
 const maxError = 500
@@ -98,9 +106,11 @@ export const makeMonitor = Effect.fnUntraced(function* (
     droppedAt: undefined,
     deadAt: undefined,
     control: undefined,
+    stored: undefined,
     deadLetters: undefined,
     unread: undefined,
     readAt: Number.NEGATIVE_INFINITY,
+    countedAt: Number.NEGATIVE_INFINITY,
     json: "",
     sequence: 0
   })
@@ -151,7 +161,10 @@ export const makeMonitor = Effect.fnUntraced(function* (
       const { counts, lastError } = entry.health
       entry.health = entry.node.health(now)
       if (entry.health.counts.dropped > counts.dropped) entry.droppedAt = now
-      if (entry.health.counts.deadLettered > counts.deadLettered) entry.deadAt = now
+      if (entry.health.counts.deadLettered > counts.deadLettered) {
+        entry.deadAt = now
+        entry.countedAt = Number.NEGATIVE_INFINITY
+      }
       if (entry.health.lastError === lastError) continue
       entry.error = textOf(entry.health.lastError)
       entry.errorAt = now
@@ -164,7 +177,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
     look(now)
     for (const entry of entries.values()) {
       const { delivered } = entry.health.counts
-      entry.history.push(entry.health.pending, Math.max(0, delivered - entry.delivered) / seconds)
+      entry.history.push(pendingOf(entry), Math.max(0, delivered - entry.delivered) / seconds)
       entry.delivered = delivered
     }
   })
@@ -191,8 +204,12 @@ export const makeMonitor = Effect.fnUntraced(function* (
   const read = (entry: Entry): Effect.Effect<void> => {
     const { controls } = entry.node
     if (controls === undefined) return Effect.void
-    entry.readAt = clock.currentTimeMillisUnsafe()
-    return Effect.all([controls.state, controls.deadLetters?.count() ?? Effect.undefined]).pipe(
+    const now = clock.currentTimeMillisUnsafe()
+    entry.readAt = now
+    const interval = controls.lease?.() === "held" ? countIntervalOfHeld : countInterval
+    const isDue = controls.figures !== undefined && now - entry.countedAt >= interval
+    if (isDue) entry.countedAt = now
+    return Effect.all([controls.state, isDue ? controls.figures : Effect.undefined]).pipe(
       Effect.timeoutOrElse({
         duration: readTimeout,
         orElse: () => Effect.fail({ message: `no answer within ${readTimeout}` })
@@ -200,12 +217,14 @@ export const makeMonitor = Effect.fnUntraced(function* (
       Effect.sandbox,
       Effect.match({
         onFailure: (cause) => void (entry.unread = describeCause(cause).slice(0, maxError)),
-        onSuccess: ([control, deadLetters]) => {
+        onSuccess: ([control, figures]) => {
           entry.unread = undefined
           entry.control = control
+          if (figures === undefined) return
           // Also those that another process has given up.
-          if (deadLetters !== undefined && deadLetters > (entry.deadLetters ?? deadLetters)) entry.deadAt = lookedAt
-          entry.deadLetters = deadLetters
+          if (figures.deadLetters > (entry.deadLetters ?? figures.deadLetters)) entry.deadAt = lookedAt
+          entry.deadLetters = figures.deadLetters
+          entry.stored = figures.pending
         }
       })
     )
@@ -271,7 +290,9 @@ export const makeMonitor = Effect.fnUntraced(function* (
       }),
     changed: (id) => {
       const entry = byId.get(id)
-      return entry === undefined ? Effect.void : read(entry)
+      if (entry === undefined) return Effect.void
+      entry.countedAt = Number.NEGATIVE_INFINITY
+      return read(entry)
     }
   }
 })
@@ -284,9 +305,17 @@ const textOf = (error: unknown): string | undefined =>
 /** A tenth of a second is as much as a reader sees. */
 const rounded = (n: number): number => Math.round(n * 10) / 10
 
+/** What waits: of a sink that another process delivers, or that is paused, only its store knows. */
+const pendingOf = ({ health, node, stored }: Entry): number =>
+  stored !== undefined && health.state === "open" && node.controls?.lease?.() !== "held"
+    ? Math.max(stored, health.pending)
+    : health.pending
+
 const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
-  const { control, deadLetters, error, errorAt, health, node } = entry
-  const { breaker, counts, inFlight, oldestAge, pending, state } = health
+  const { control, deadLetters, error, errorAt, node } = entry
+  const pending = pendingOf(entry)
+  const health = pending === entry.health.pending ? entry.health : { ...entry.health, pending }
+  const { breaker, counts, inFlight, oldestAge, state } = health
   return {
     id: entry.id,
     state,
@@ -301,7 +330,7 @@ const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
         ? null
         : { state: control.state, reason: control.reason ?? null, since: control.since ?? null },
     deadLetters: deadLetters ?? null,
-    trouble: troubleOf({ ...entry, now }) ?? null,
+    trouble: troubleOf({ ...entry, health, now }) ?? null,
     error: error ?? null,
     errorAt: errorAt ?? null,
     counts

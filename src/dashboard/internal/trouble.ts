@@ -89,11 +89,11 @@ const heldBack = ({ error, health }: Known) => {
   const { breaker, oldestAge, pending } = health
   if (breaker === undefined || breaker === "closed") return undefined
   const oldest = oldestAge === undefined ? "" : `, the oldest for ${spell(oldestAge)}`
-  const waiting = pending === 0 ? "no event waits" : `${events(pending, wait)}${oldest}`
+  const waiting = pending === 0 ? "nothing waits" : `${events(pending, wait)}${oldest}`
   const text =
     breaker === "open"
-      ? `Its receiver fails and is not tried for now: ${waiting}${because(error)}`
-      : `It tries its receiver again with one event: ${waiting}${because(error)}`
+      ? `Its receiver fails and is left alone for now, and ${waiting}${because(error)}`
+      : `It tries its receiver again with one event, and ${waiting}${because(error)}`
   return breaker === "open" && pending > 0 ? bad(text) : warn(text)
 }
 

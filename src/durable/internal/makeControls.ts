@@ -49,6 +49,12 @@ export const makeControls = ({ id, store, subscriber, which }: Options): SinkCon
       replay: (selection, options) => deadLetters.replay(selectionOf(selection), options),
       purge: (selection, options) => deadLetters.purge(selectionOf(selection), options)
     },
+    figures: Effect.flatMap(id, (subscription) =>
+      Effect.map(store.figures(subscription), (found) => ({
+        pending: found?.pending ?? 0,
+        deadLetters: found?.deadLetters ?? 0
+      }))
+    ),
     lease: () => {
       const now = subscriber()
       if (now?.isSuspended() === true) return "suspended"

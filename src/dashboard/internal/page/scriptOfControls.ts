@@ -68,6 +68,7 @@ const select = (id) => {
   if (before && before !== id) drawNode(before)
   drawNode(id)
   panel.close.focus()
+  drawn.get(id)?.group.scrollIntoView({ block: "nearest", inline: "nearest" })
 }
 
 const openPanel = (id) => {
@@ -79,8 +80,9 @@ const openPanel = (id) => {
   const figures = new Map(figureNames.map(([key, name]) => [key, { box: make("div", {}, make("dt", {}, name), make("dd")), key }]))
   const chart = (name) => {
     const svg = draw("svg", { viewBox: "0 0 400 64", preserveAspectRatio: "none", "aria-hidden": "true" })
-    const parts = { area: draw("path", { class: "area" }, svg), line: draw("path", { class: "spark", "vector-effect": "non-scaling-stroke" }, svg), most: make("span") }
-    return { ...parts, box: make("div", { class: "chart" }, make("p", {}, make("span", {}, name), parts.most), svg) }
+    const label = make("span", {}, name)
+    const parts = { name, label, area: draw("path", { class: "area" }, svg), line: draw("path", { class: "spark", "vector-effect": "non-scaling-stroke" }, svg), most: make("span") }
+    return { ...parts, box: make("div", { class: "chart" }, make("p", {}, label, parts.most), svg) }
   }
   panel = {
     id, node, close,
@@ -88,7 +90,7 @@ const openPanel = (id) => {
     figures,
     said: make("p", { class: "quiet", role: "status" }),
     error: make("p", { class: "error-text" }),
-    depth: chart("waiting, 15 min"), speed: chart("delivered a second, 15 min"),
+    depth: chart("waiting"), speed: chart("delivered"),
     jobs: make("div", { "aria-live": "polite" }),
     shown: []
   }
@@ -159,10 +161,11 @@ const showHistory = async () => {
   if (!shown) return
   const { nodes: [found] } = await ask("/api/history?seconds=5&id=" + encodeURIComponent(shown.id))
   if (shown !== panel || !found) return
-  for (const [{ area, line, most }, values, text] of [[shown.depth, found.pending, count], [shown.speed, found.rate, rate]]) {
-    const path = lineThrough(values, 180, { x: 0, y: 3, width: 400, height: 58 })
+  for (const [{ area, label, line, most, name }, values, text] of [[shown.depth, found.pending, count], [shown.speed, found.rate, rate]]) {
+    const path = lineThrough(values, Math.max(24, values.length), { x: 0, y: 3, width: 400, height: 58 })
     setAttribute(line, "d", path.line)
     setAttribute(area, "d", path.area)
+    setText(label, name + ", last " + spell(Math.max(24, values.length) * 5000))
     setText(most, "at most " + text(Math.max(0, ...values)))
   }
 }

@@ -51,7 +51,7 @@ const flagsOf = (view) => {
   if (view.control && view.control.state !== "active") flags.push(view.control.state)
   else if (view.lease === "suspended") flags.push("stopped")
   if (view.breaker && view.breaker !== "closed") flags.push("breaker " + view.breaker)
-  if (view.lease === "standby" && view.state === "open") flags.push("standby")
+  if (view.lease === "standby" && view.state === "open" && (!view.control || view.control.state === "active")) flags.push("standby")
   if (view.deadLetters) flags.push(count(view.deadLetters) + " dead")
   return flags
 }
@@ -165,7 +165,7 @@ const drawSparks = () => {
   for (const [id, parts] of drawn) {
     const history = state.history.get(id)
     if (!history) continue
-    const { area, line } = lineThrough(history.pending, 60, parts.box)
+    const { area, line } = lineThrough(history.pending, Math.max(8, history.pending.length), parts.box)
     setAttribute(parts.spark, "d", line)
     setAttribute(parts.area, "d", area)
   }

@@ -2,8 +2,8 @@
  * A page that shows the graphs of a process as they run, on the application's own router: depth, rate, age, breaker, lease and
  * pause of each sink, what is wrong with it and since when, and its dead letters.
  *
- * It only reads, unless `authorize` says what may be changed. It never shows the content of an event unless it is told to, sets
- * no cookie, and loads nothing from elsewhere.
+ * It only reads, unless `authorize` says what may be changed. It never shows the content of an event unless `content` says so,
+ * sets no cookie, and loads nothing from elsewhere.
  *
  * @since 0.1.0
  */
@@ -119,8 +119,8 @@ export type Options<Roots extends ReadonlyArray<Root> = ReadonlyArray<Root>, E =
  *
  * **Gotchas**
  *
- * A page that is `readOnly` and has no `authorize` shows names, figures and errors to everybody that the router answers: put it
- * on a router that listens on loopback, or behind what the application's other pages are behind.
+ * A page that is `readOnly` and has no `authorize` shows names, figures and errors to every client that the router answers: put
+ * it on a router that listens on loopback, or behind what the application's other pages are behind.
  *
  * Each process shows its own nodes. What a store says, such as a pause and the dead letters, is that of all processes.
  *

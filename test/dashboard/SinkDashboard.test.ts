@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Context, Data, Effect, Layer, Logger, Schedule, Schema } from "effect"
 import { Broadcaster, EventQueue, EventSink } from "effect-events"
 import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
 import { DurableBroadcaster, DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
@@ -54,13 +54,15 @@ const idOf = (graph: typeof GraphView.Type, name: string, kind?: string): string
   return found.id
 }
 
+class Unavailable extends Data.TaggedError("Unavailable")<{ readonly message: string }> {}
+
 /** A queue whose receiver refuses what is not to be had, until it is mended. */
 const failing = Effect.fnUntraced(function* (name: string) {
   const receiver = { isMended: false, received: [] as Array<Order> }
   const queue = yield* EventSink.make((order: Order) =>
     receiver.isMended
       ? Effect.sync(() => void receiver.received.push(order))
-      : Effect.fail(new Error(`503 <b>${order.total}</b>`))
+      : Effect.fail(new Unavailable({ message: `503 <b>${order.total}</b>` }))
   ).pipe(DurableQueue.make({ name, schema: Order, redelivery: Redelivery.none }))
   return { queue, receiver }
 })

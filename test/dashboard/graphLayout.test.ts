@@ -39,9 +39,8 @@ describe("the layout of a graph", () => {
       const taken = places.map(({ layer, row }) => `${layer} ${Math.round(row * 1000)}`)
       expect(new Set(taken).size).toBe(n)
       for (const [i, one] of places.entries()) {
-        for (const other of places.slice(i + 1)) {
-          if (one.layer === other.layer) expect(Math.abs(one.row - other.row)).toBeGreaterThanOrEqual(1)
-        }
+        const beside = places.slice(i + 1).filter(({ layer }) => layer === one.layer)
+        for (const { row } of beside) expect(Math.abs(one.row - row)).toBeGreaterThanOrEqual(1)
         for (const next of downstream[i] ?? []) expect(places[next]?.layer).toBeGreaterThan(one.layer)
         expect(one.layer).toBeLessThan(layers)
         expect(one.row).toBeLessThanOrEqual(rows - 1)

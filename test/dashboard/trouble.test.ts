@@ -63,6 +63,7 @@ describe("what is wrong with a node", () => {
       "bad",
       "Its receiver fails and is left alone for now, and 12 events wait, the oldest for 3.0 s: 503"
     ],
+    [known({ breaker: "open", inFlight: 1 }), "bad", "Its receiver fails and is left alone for now, and 1 event waits"],
     [known({ breaker: "open" }), "warn", "Its receiver fails and is left alone for now, and nothing waits"],
     [
       known({ breaker: "half-open", pending: 1 }),

@@ -8,7 +8,7 @@ import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto"
 import { createServer } from "node:http"
-import { Notifications } from "./Notifications.ts"
+import type { Notifications } from "./Notifications.ts"
 import { Problem } from "./Problem.ts"
 
 /** Port 0 means any that is free. */

@@ -37,11 +37,11 @@ export class ControlFailed extends Schema.TaggedError<ControlFailed>()(
 
 /** The name of what sent the request, if `authorize` answered one. */
 export class Caller extends Context.Service<Caller, { readonly name: string | undefined }>()(
-  "effect-events/dashboard/Caller"
+  "effect-events/dashboard/internal/dashboardApi/Caller"
 ) {}
 
 export class Access extends HttpApiMiddleware.Service<Access, { provides: Caller }>()(
-  "effect-events/dashboard/Access",
+  "effect-events/dashboard/internal/dashboardApi/Access",
   { error: Refused }
 ) {}
 

@@ -13,7 +13,8 @@ export interface Buckets {
 }
 
 export interface History {
-  readonly push: (pending: number, rate: number) => void
+  /** Adds a sample, for as many seconds as it stands for. */
+  readonly push: (pending: number, rate: number, seconds?: number) => void
   /** Events a second, over the last samples. */
   readonly rate: () => number
   /** The newest samples, `size` of them to a bucket; the newest bucket may have fewer. */
@@ -26,10 +27,11 @@ export const makeHistory = (): History => {
   /** How many were ever pushed. */
   let pushed = 0
   return {
-    push: (pending, rate) => {
-      pendings[pushed % maxSamples] = pending
-      rates[pushed % maxSamples] = rate
-      pushed++
+    push: (pending, rate, seconds = 1) => {
+      for (let i = 0; i < Math.min(seconds, maxSamples); i++, pushed++) {
+        pendings[pushed % maxSamples] = pending
+        rates[pushed % maxSamples] = rate
+      }
     },
     rate: () => {
       const n = Math.min(smoothed, pushed)

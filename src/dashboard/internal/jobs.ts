@@ -1,7 +1,7 @@
 /** Replays and purges that run in the background, with their progress: each goes on when its viewer is gone. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { describeCause } from "../../durable/internal/describeCause.ts"
 import type { SinkDeadLetterFilter, SinkDeadLetters } from "../../EventSink.ts"
 import { annotate } from "../../internal/failureLog.ts"

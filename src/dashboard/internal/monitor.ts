@@ -1,6 +1,7 @@
 /**
  * What a dashboard knows of a graph: its nodes with their health, the last 15 minutes of each, and what their stores say of
- * them. A sample is taken once a second. Stores are asked only while there is a viewer, and never for many nodes at once.
+ * them. A sample is taken once a second while there is a viewer, and every five seconds otherwise. Stores are asked only while
+ * there is a viewer, and never for many nodes at once.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -64,8 +65,10 @@ interface Entry extends Watched {
   sequence: number
 }
 
+/** How many seconds a sample stands for, with a viewer and without. */
+const [viewedSeconds, unviewedSeconds] = [1, 5]
 /** A look is not repeated within so many milliseconds, however many viewers there are. */
-const lookInterval = 250
+const leastInterval = 250
 /** A viewer that has not asked for so long is gone. */
 const viewerTimeout = 5_000
 /** How many nodes have their stores asked in a second. */
@@ -93,7 +96,10 @@ export const makeMonitor = Effect.fnUntraced(function* (
   let viewedAt = Number.NEGATIVE_INFINITY
   /** When stores were asked last. */
   let readAt = Number.NEGATIVE_INFINITY
-  let sampledAt = clock.currentTimeMillisUnsafe()
+  const startedAt = clock.currentTimeMillisUnsafe()
+  let sampledAt = startedAt
+  /** How many seconds the samples of before stand for. */
+  let sampledSeconds = 0
 
   const entryOf = (node: SinkNode, health: SinkHealth): Entry => ({
     id: `${instance}-${++ids}`,
@@ -170,23 +176,26 @@ export const makeMonitor = Effect.fnUntraced(function* (
       entry.errorAt = now
     }
   }
-  const sample = Effect.sync(() => {
-    const now = clock.currentTimeMillisUnsafe()
+  const isViewed = () => clock.currentTimeMillisUnsafe() - viewedAt < viewerTimeout
+  /** Looks, and takes a sample where one is due: what a viewer asks for is a sample too. */
+  const sample = (now: number): void => {
+    const due = Math.floor((now - startedAt) / 1000) - sampledSeconds
+    if (due < (isViewed() ? viewedSeconds : unviewedSeconds)) return
     const seconds = Math.max(0.001, (now - sampledAt) / 1000)
+    sampledSeconds += due
     sampledAt = now
     look(now)
     for (const entry of entries.values()) {
       const { delivered } = entry.health.counts
-      entry.history.push(pendingOf(entry), Math.max(0, delivered - entry.delivered) / seconds)
+      entry.history.push(pendingOf(entry), Math.max(0, delivered - entry.delivered) / seconds, due)
       entry.delivered = delivered
     }
-  })
-  const isViewed = () => clock.currentTimeMillisUnsafe() - viewedAt < viewerTimeout
+  }
   const view = () => {
     const now = clock.currentTimeMillisUnsafe()
     viewedAt = now
-    if (now - lookedAt < lookInterval) return
-    look(now)
+    sample(now)
+    if (now - lookedAt >= leastInterval) look(now)
   }
   /** Writes down what has changed in the looks since the last time. */
   const write = () => {
@@ -239,7 +248,12 @@ export const makeMonitor = Effect.fnUntraced(function* (
     return Effect.forEach(some, read, { concurrency: 4, discard: true })
   })
 
-  yield* Effect.forkScoped(Effect.repeat(sample, Schedule.fixed("1 second")))
+  yield* Effect.forkScoped(
+    Effect.repeat(
+      Effect.sync(() => sample(clock.currentTimeMillisUnsafe())),
+      Schedule.fixed("1 second")
+    )
+  )
   yield* Effect.forkScoped(Effect.repeat(reads, Schedule.spaced("1 second")))
 
   const revisionOf = () => `${instance}.${revisions}`

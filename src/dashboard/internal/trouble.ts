@@ -86,7 +86,9 @@ const lost = (known: Known) => {
 }
 
 const heldBack = ({ error, health }: Known) => {
-  const { breaker, oldestAge, pending } = health
+  const { breaker, inFlight, oldestAge } = health
+  // A sink that holds nothing has its writers wait.
+  const pending = Math.max(health.pending, inFlight)
   if (breaker === undefined || breaker === "closed") return undefined
   const oldest = oldestAge === undefined ? "" : `, the oldest for ${spell(oldestAge)}`
   const waiting = pending === 0 ? "nothing waits" : `${events(pending, wait)}${oldest}`

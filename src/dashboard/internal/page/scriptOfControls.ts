@@ -53,7 +53,7 @@ const closePanel = () => {
   if (!narrow.matches) drawGraph()
   if (id && drawn.has(id)) {
     drawNode(id)
-    drawn.get(id).group.focus()
+    drawn.get(id).element.focus()
   }
 }
 const select = (id) => {
@@ -68,7 +68,7 @@ const select = (id) => {
   if (before && before !== id) drawNode(before)
   drawNode(id)
   panel.close.focus()
-  drawn.get(id)?.group.scrollIntoView({ block: "nearest", inline: "nearest" })
+  drawn.get(id)?.element.scrollIntoView({ block: "nearest", inline: "nearest" })
 }
 
 const openPanel = (id) => {
@@ -193,7 +193,7 @@ const deadLettersOf = (id, node, post, changes) => {
   const cause = make("input", { type: "search", placeholder: "503" })
   const topic = make("input", { type: "search", placeholder: "order/*" })
   const matching = make("p", { class: "quiet", role: "status" })
-  const list = make("ul", { class: "letters" })
+  const list = make("ul", { class: "entries" })
   const more = action("Show more", () => load(true))
   const filterOf = () => Object.fromEntries(
     [["reason", reason.value], ["cause", cause.value], ["topic", topic.value]].filter(([, value]) => value !== "")

@@ -39,6 +39,13 @@ const clip = (text, length) => {
   const characters = Array.from(text.replace(/\s+/g, " "))
   return characters.length <= length ? characters.join("") : characters.slice(0, length - 1).join("") + "…"
 }
+/** The end of a name often tells it from others, such as that of an address. */
+const clipMiddle = (text, length) => {
+  const characters = Array.from(text.replace(/\s+/g, " "))
+  if (characters.length <= length) return characters.join("")
+  const end = Math.floor(length * 0.4)
+  return characters.slice(0, length - end - 1).join("") + "…" + characters.slice(-end).join("")
+}
 const labelOf = (node) => node.kind === node.name ? node.kind : node.kind + " " + node.name
 
 const state = { graph: undefined, views: new Map(), jobs: [], history: new Map(), selected: undefined, at: 0 }
@@ -111,7 +118,7 @@ const drawGraph = () => {
   const { graph } = state
   const focused = document.activeElement && document.activeElement.getAttribute("data-id")
   const { places, width, height } = placesOf(graph)
-  const svg = draw("svg", { width, height, viewBox: "0 0 " + width + " " + height, role: "group", "aria-label": "graph of sinks" })
+  const svg = draw("svg", { width, height, viewBox: "0 0 " + width + " " + height, role: "figure", "aria-label": "graph of sinks" })
   drawn = new Map()
   edgesTo = graph.edges.map((edge) => ({
     to: edge.to,
@@ -120,25 +127,25 @@ const drawGraph = () => {
   }))
   for (const node of graph.nodes) {
     const { x, y, width } = places.get(node.id)
-    const group = draw("g", { class: "node", role: "button", tabindex: "0", "data-id": node.id, transform: "translate(" + x + " " + y + ")" }, svg)
-    const title = draw("title", {}, group)
-    draw("rect", { class: "box", width, height: card.height, rx: 9 }, group)
+    const element = draw("g", { class: "node", role: "button", tabindex: "0", "data-id": node.id, transform: "translate(" + x + " " + y + ")" }, svg)
+    const title = draw("title", {}, element)
+    draw("rect", { class: "box", width, height: card.height, rx: 9 }, element)
     const box = { x: 12, y: 68, width: width - 24, height: 18 }
-    const area = draw("path", { class: "area" }, group)
-    const spark = draw("path", { class: "spark" }, group)
-    draw("path", { class: "mark", d: "M0 9A9 9 0 0 1 9 0H6V" + card.height + "H9A9 9 0 0 1 0 " + (card.height - 9) + "Z" }, group)
+    const area = draw("path", { class: "area" }, element)
+    const spark = draw("path", { class: "spark" }, element)
+    draw("path", { class: "mark", d: "M0 9A9 9 0 0 1 9 0H6V" + card.height + "H9A9 9 0 0 1 0 " + (card.height - 9) + "Z" }, element)
     const characters = Math.floor((width - 24) / 8.4)
-    draw("text", { class: "kind", x: 12, y: 18 }, group).textContent = clip(node.kind, 20)
-    draw("text", { class: "name", x: 12, y: 37 }, group).textContent = clip(node.name, characters)
-    const figures = draw("text", { class: "figures", x: 12, y: 57 }, group)
-    const flags = draw("text", { class: "flags", x: width - 12, y: 18, "text-anchor": "end" }, group)
-    group.addEventListener("click", () => select(node.id))
-    drawn.set(node.id, { group, title, figures, flags, spark, area, box, node, x, y, room: Math.floor((width - 36 - clip(node.kind, 20).length * 6.2) / 6.6) })
+    draw("text", { class: "kind", x: 12, y: 18 }, element).textContent = clip(node.kind, 20)
+    draw("text", { class: "name", x: 12, y: 37 }, element).textContent = clipMiddle(node.name, characters)
+    const figures = draw("text", { class: "figures", x: 12, y: 57 }, element)
+    const flags = draw("text", { class: "flags", x: width - 12, y: 18, "text-anchor": "end" }, element)
+    element.addEventListener("click", () => select(node.id))
+    drawn.set(node.id, { element, title, figures, flags, spark, area, box, node, x, y, room: Math.floor((width - 36 - clip(node.kind, 20).length * 6.2) / 6.6) })
   }
   byId("graph").replaceChildren(svg)
   for (const node of graph.nodes) drawNode(node.id)
   drawSparks()
-  if (focused && drawn.has(focused)) drawn.get(focused).group.focus()
+  if (focused && drawn.has(focused)) drawn.get(focused).element.focus()
 }
 const drawNode = (id) => {
   const view = state.views.get(id)
@@ -146,14 +153,14 @@ const drawNode = (id) => {
   if (!view || !parts) return
   const level = view.trouble ? view.trouble.level : ""
   const name = "node " + level + (state.selected === id ? " selected" : "")
-  setAttribute(parts.group, "class", name)
-  setAttribute(parts.group, "aria-pressed", String(state.selected === id))
+  setAttribute(parts.element, "class", name)
+  setAttribute(parts.element, "aria-pressed", String(state.selected === id))
   const flags = flagsOf(view).join(" · ")
   setText(parts.figures, figuresOf(view))
   setText(parts.flags, clip(flags, Math.max(8, parts.room)))
   const why = view.trouble ? view.trouble.text : "all is well"
   setText(parts.title, labelOf(parts.node) + ": " + why)
-  setAttribute(parts.group, "aria-label", labelOf(parts.node) + ", " + figuresOf(view) + (flags ? ", " + flags : "") + ": " + why)
+  setAttribute(parts.element, "aria-label", labelOf(parts.node) + ", " + figuresOf(view) + (flags ? ", " + flags : "") + ": " + why)
 }
 const drawEdges = () => {
   for (const { element, later, to } of edgesTo) {
@@ -183,7 +190,7 @@ const step = (id, key) => {
     least = along + 3 * aside
     best = to
   }
-  if (best) best.group.focus()
+  if (best) best.element.focus()
 }
 byId("graph").addEventListener("keydown", (event) => {
   const id = event.target.getAttribute("data-id")

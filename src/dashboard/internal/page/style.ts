@@ -103,12 +103,12 @@ label input, label select { color: var(--text); font-size: 15px; margin-top: 2px
 .actions + .quiet { margin-top: 8px; }
 .filter { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; }
 .filter .wide { grid-column: 1 / -1; }
-.letters { list-style: none; margin-top: 10px; display: grid; gap: 8px; }
-.letters li { border: 1px solid var(--line); border-radius: 8px; padding: 8px 10px; font-size: 13px; }
-.letters .head { display: flex; flex-wrap: wrap; gap: 2px 10px; justify-content: space-between; }
-.letters .reason { font-weight: 650; }
-.letters .cause { white-space: pre-wrap; margin-top: 4px; max-height: 9em; overflow: auto; }
-.letters pre { margin: 6px 0 0; padding: 8px; background: var(--back); border-radius: 6px; max-height: 220px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
+.entries { list-style: none; margin-top: 10px; display: grid; gap: 8px; }
+.entries li { border: 1px solid var(--line); border-radius: 8px; padding: 8px 10px; font-size: 13px; }
+.entries .head { display: flex; flex-wrap: wrap; gap: 2px 10px; justify-content: space-between; }
+.entries .reason { font-weight: 650; }
+.entries .cause { white-space: pre-wrap; margin-top: 4px; max-height: 9em; overflow: auto; }
+.entries pre { margin: 6px 0 0; padding: 8px; background: var(--back); border-radius: 6px; max-height: 220px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
 progress { width: 100%; height: 10px; accent-color: var(--accent); }
 .job { margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
 .failed { color: var(--bad); }

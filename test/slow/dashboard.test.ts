@@ -1,14 +1,23 @@
 /** The dashboard of the running main job and of a running relay, as a browser shows it. */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Effect, Layer, Schema } from "effect"
+import { Broadcaster, EventSink } from "effect-events"
+import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
+import { DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
+import { HttpRouter, HttpServer } from "effect/http"
 import { once } from "node:events"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Page } from "playwright-core"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { GraphView } from "../../src/dashboard/internal/dashboardApi.ts"
 import { noBrowser, openBrowser } from "../support/browser.ts"
 import { endAll, example, idsOf, later, post, receiver, relay, start, until, withoutRepeats } from "../support/relay.ts"
 
+const GraphJson = Schema.decodeUnknownSync(Schema.fromJsonString(GraphView))
 const bodies = readFileSync(join(example, "notifications.ndjson"), "utf8").trimEnd().split("\n")
 let folder = ""
 beforeEach(() => {
@@ -174,5 +183,91 @@ describe.skipIf(noBrowser !== undefined)(
       const { code } = await job.kill("SIGINT")
       expect(code).toBe(130)
     })
+    it(
+      "shows any name and error as text, and is changed by no page of another site",
+      { timeout: 120_000 },
+      async () => {
+        const { complaints, page } = await openBrowser()
+        const evil = `"><script>alert(1)</script><img src=x onerror="alert(2)">`
+        let paused = 0
+        const program = Effect.gen(function* () {
+          const dead = yield* EventSink.make((_: string) => Effect.fail(evil), { name: evil, kind: evil }).pipe(
+            DurableQueue.make({ name: evil, schema: Schema.String, redelivery: Redelivery.none })
+          )
+          const own = yield* EventSink.make((_: string) => Effect.void, {
+            name: "own",
+            controls: {
+              state: Effect.succeed({ state: "active", reason: evil, since: undefined }),
+              pause: () => Effect.sync(() => void paused++)
+            }
+          })
+          const root = yield* Broadcaster.make<string>({ name: evil })
+          yield* Broadcaster.add(root, own)
+          yield* dead.write(evil)
+          yield* dead.flush
+          const app = HttpRouter.serve(
+            SinkDashboard.layer({
+              path: "/events",
+              title: evil,
+              roots: [dead, root],
+              content: "shown",
+              authorize: () => Effect.succeed(true)
+            }),
+            { disableLogger: true, disableListenLog: true }
+          ).pipe(
+            Layer.provideMerge(
+              Layer.effect(HttpServer.HttpServer, NodeHttpServer.make(createServer, { port: 0, host: "127.0.0.1" }))
+            )
+          )
+          const context = yield* Layer.build(app)
+          const { address } = yield* Effect.provideContext(HttpServer.HttpServer, context)
+          const url = HttpServer.formatAddress(address)
+          yield* Effect.promise(async () => {
+            await page.goto(`${url}/events`)
+            await page.locator(".node").first().waitFor()
+            await shows(page, /1 dead letter waits/)
+            await page.locator(".node.bad, .node.warn").first().click()
+            await page.getByRole("button", { name: "Show payload" }).click()
+            await until(
+              () => "the payload",
+              async () => (await page.locator("#panel pre").innerText()) === JSON.stringify(evil)
+            )
+            expect(await page.title()).toContain(evil)
+            expect(await page.locator("#panel-name").innerText()).toBe(evil)
+            expect(await page.locator("#panel .cause").innerText()).toContain(evil)
+            expect(await page.locator("img, body script:not(body > script)").count()).toBe(0)
+            expect(complaints).toEqual([])
+
+            // Another site: by a form, and by a script that does not ask, and that does.
+            const other = createServer((_, response) => {
+              response.writeHead(200, { "content-type": "text/html" }).end("<body>another site")
+            }).listen(0, "127.0.0.1")
+            await once(other, "listening")
+            later(() => other.close())
+            const graph = GraphJson(await (await fetch(`${url}/events/api/graph`)).text())
+            const id = graph.nodes.find(({ offers }) => offers.includes("pause") && !offers.includes("resume"))?.id
+            const target = `${url}/events/api/nodes/${id}/pause`
+            await page.goto(`http://localhost:${(other.address() as AddressInfo).port}/`)
+            const answers = await page.evaluate(async (target) => {
+              const send = (init: RequestInit) =>
+                fetch(target, { method: "POST", body: "{}", ...init }).then(
+                  ({ type }) => type,
+                  () => "blocked"
+                )
+              return [
+                await send({ mode: "no-cors" }),
+                await send({ headers: { "x-effect-events": "1", "content-type": "application/json" } })
+              ]
+            }, target)
+            expect(answers).toEqual(["opaque", "blocked"])
+            expect(paused).toBe(0)
+            const headers = { "x-effect-events": "1", "content-type": "application/json" }
+            expect((await fetch(target, { method: "POST", body: "{}", headers })).status).toBe(200)
+            expect(paused).toBe(1)
+          })
+        })
+        await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(MemoryStore.layer)))
+      }
+    )
   }
 )

@@ -114,8 +114,8 @@ export type Options<Roots extends ReadonlyArray<Root> = ReadonlyArray<Root>, E =
  *
  * A request that changes something must have the header `x-effect-events`, and must not come from a page of another site.
  *
- * Health is read once a second, and kept for 15 minutes. Stores are asked for states and dead letters only while there is a
- * viewer, and 20 nodes in a second at most.
+ * Health is read once a second while there is a viewer and every five seconds otherwise, and kept for 15 minutes. Stores are asked
+ * for states and figures only while there is a viewer, and for 20 nodes in a second at most.
  *
  * **Gotchas**
  *

@@ -1,6 +1,7 @@
 /**
  * The places of a graph's nodes: a layer behind all nodes that write to it, and a row of its own. The leaves have whole rows in
- * the order of the graph, and a node is in the middle of what it writes to, so no two nodes of a layer meet.
+ * the order of the graph, and a node is in the middle of what it writes to, or near the first of many, so no two nodes of a
+ * layer meet.
  */
 
 export interface Place {
@@ -52,8 +53,7 @@ export const graphLayout = (downstream: ReadonlyArray<ReadonlyArray<number>>): G
       }
       open.pop()
       const [first, last] = [top.own[0], top.own.at(-1)]
-      rows[top.node] =
-        first === undefined || last === undefined ? leaves++ : ((rows[first] ?? 0) + (rows[last] ?? 0)) / 2
+      rows[top.node] = first === undefined || last === undefined ? leaves++ : between(rows[first] ?? 0, rows[last] ?? 0)
     }
   }
   for (const node of order) if (!seen.has(node)) place(node)
@@ -65,6 +65,11 @@ export const graphLayout = (downstream: ReadonlyArray<ReadonlyArray<number>>): G
 }
 
 // internals
+
+/** How many rows a node is below the first of those that it writes to, at most: both are seen together. */
+const mostBelow = 4
+
+const between = (first: number, last: number): number => Math.min((first + last) / 2, first + mostBelow)
 
 /** Each node before those downstream of it, but for edges that close a circle. */
 const topological = (downstream: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<number> => {

@@ -248,6 +248,8 @@ export const makeMonitor = Effect.fnUntraced(function* (
     return Effect.forEach(some, read, { concurrency: 4, discard: true })
   })
 
+  // What comes after this is news to the first viewer.
+  look(startedAt)
   yield* Effect.forkScoped(
     Effect.repeat(
       Effect.sync(() => sample(clock.currentTimeMillisUnsafe())),

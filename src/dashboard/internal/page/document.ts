@@ -38,8 +38,11 @@ export const html = `<!doctype html>
       <ul id="trouble-list"></ul>
     </section>
     <section aria-labelledby="graph-title">
+      <div class="bar">
       <h2 id="graph-title">Graph</h2>
+      <input id="find" type="search" placeholder="Find a sink" aria-label="Find a sink" hidden>
       <p id="legend"><span class="solid">before a write ends</span><span class="dashed">after that</span></p>
+      </div>
       <div id="graph" tabindex="-1"></div>
     </section>
   </div>

@@ -38,6 +38,8 @@ const figureNames = [
 const figureOf = (view, key) => {
   if (key === "age") return view.age === null ? "–" : spell(view.age)
   if (key === "rate") return rate(view.rate)
+  // A pause releases the lease.
+  if (key === "lease" && view.lease === "standby" && view.control && view.control.state !== "active") return "released"
   if (key === "breaker" || key === "lease") return view[key]
   if (key === "deadLetters") return view.deadLetters === null ? null : count(view.deadLetters)
   return count(key in view ? view[key] : view.counts[key])
@@ -162,7 +164,7 @@ const showHistory = async () => {
   const { nodes: [found] } = await ask("/api/history?seconds=5&id=" + encodeURIComponent(shown.id))
   if (shown !== panel || !found) return
   for (const [{ area, label, line, most, name }, values, text] of [[shown.depth, found.pending, count], [shown.speed, found.rate, rate]]) {
-    const path = lineThrough(values, Math.max(24, values.length), { x: 0, y: 3, width: 400, height: 58 })
+    const path = lineThrough(values, Math.max(24, values.length), { x: 0, y: 3, width: 400, height: 58 }, 1)
     setAttribute(line, "d", path.line)
     setAttribute(area, "d", path.area)
     setText(label, name + ", last " + spell(Math.max(24, values.length) * 5000))

@@ -41,7 +41,7 @@ const clip = (text, length) => {
 }
 /** The end of a name often tells it from others, such as that of an address. */
 const clipMiddle = (text, length) => {
-  const characters = Array.from(text.replace(/\s+/g, " "))
+  const characters = Array.from(text.replace(/^https?:\/\//, "").replace(/\s+/g, " "))
   if (characters.length <= length) return characters.join("")
   const end = Math.floor(length * 0.4)
   return characters.slice(0, length - end - 1).join("") + "…" + characters.slice(-end).join("")
@@ -66,8 +66,8 @@ const figuresOf = (view) =>
   count(view.pending) + " waiting" + (view.age === null || view.age < 1000 ? "" : ", " + spell(view.age)) + " · " + rate(view.rate)
 
 /** A line through values from 0, in a box, and the area below it. */
-const lineThrough = (values, slots, box) => {
-  const most = Math.max(1, ...values)
+const lineThrough = (values, slots, box, least) => {
+  const most = Math.max(least, ...values)
   const step = box.width / Math.max(1, slots - 1)
   const from = slots - values.length
   const points = values.map((value, i) => [box.x + (from + i) * step, box.y + box.height * (1 - value / most)])
@@ -108,6 +108,8 @@ const pathOf = (from, to) => {
   const middle = card.height / 2
   if (!narrow.matches) {
     const [x, y, ex, ey] = [from.x + from.width, from.y + middle, to.x, to.y + middle]
+    // Many long bows would cover each other: they share a trunk.
+    if (Math.abs(ey - y) > 5 * (card.height + card.down)) return "M" + x + " " + y + "H" + (ex - 24) + "V" + ey + "H" + ex
     const bend = Math.max(24, (ex - x) / 2)
     return "M" + x + " " + y + "C" + (x + bend) + " " + y + " " + (ex - bend) + " " + ey + " " + ex + " " + ey
   }
@@ -152,7 +154,7 @@ const drawNode = (id) => {
   const parts = drawn.get(id)
   if (!view || !parts) return
   const level = view.trouble ? view.trouble.level : ""
-  const name = "node " + level + (state.selected === id ? " selected" : "")
+  const name = "node " + level + (state.selected === id ? " selected" : "") + (isFound(parts.node) ? " found" : "")
   setAttribute(parts.element, "class", name)
   setAttribute(parts.element, "aria-pressed", String(state.selected === id))
   const flags = flagsOf(view).join(" · ")
@@ -161,6 +163,14 @@ const drawNode = (id) => {
   const why = view.trouble ? view.trouble.text : "all is well"
   setText(parts.title, labelOf(parts.node) + ": " + why)
   setAttribute(parts.element, "aria-label", labelOf(parts.node) + ", " + figuresOf(view) + (flags ? ", " + flags : "") + ": " + why)
+}
+const isFound = (node) => {
+  const text = byId("find").value.trim().toLowerCase()
+  return text !== "" && labelOf(node).toLowerCase().includes(text)
+}
+const markFound = () => {
+  for (const id of drawn.keys()) drawNode(id)
+  return state.graph.nodes.filter(isFound).map(({ id }) => id)
 }
 const drawEdges = () => {
   for (const { element, later, to } of edgesTo) {
@@ -172,7 +182,7 @@ const drawSparks = () => {
   for (const [id, parts] of drawn) {
     const history = state.history.get(id)
     if (!history) continue
-    const { area, line } = lineThrough(history.pending, Math.max(8, history.pending.length), parts.box)
+    const { area, line } = lineThrough(history.pending, Math.max(8, history.pending.length), parts.box, 5)
     setAttribute(parts.spark, "d", line)
     setAttribute(parts.area, "d", area)
   }

@@ -60,6 +60,7 @@ const show = (isNew, changed) => {
   byId("main").hidden = false
   if (isNew) {
     if (state.selected && !nodeOf(state.selected)) closePanel()
+    byId("find").hidden = state.graph.nodes.length <= 20
     drawGraph()
     refresh()
   } else for (const { id } of changed) drawNode(id)
@@ -151,6 +152,21 @@ const forever = async () => {
 }
 setInterval(() => { if (state.graph && !document.hidden && byId("token").hidden) refresh().catch(() => {}) }, 15000)
 setInterval(() => { if (panel && !document.hidden) showHistory().catch(() => {}) }, 5000)
+/** Marks the sinks that match, and opens the next of them. */
+let foundAt = -1
+byId("find").addEventListener("input", () => {
+  foundAt = -1
+  markFound()
+})
+byId("find").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return
+  // It would press the button that has the focus then.
+  event.preventDefault()
+  const all = markFound()
+  if (all.length === 0) return
+  foundAt = (foundAt + 1) % all.length
+  select(all[foundAt])
+})
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault()
   token = byId("token-input").value

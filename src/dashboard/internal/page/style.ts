@@ -31,7 +31,7 @@ header { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; p
 #summary.bad { color: var(--bad); } #summary.warn { color: var(--warn); } #summary.good { color: var(--good); }
 #connection { margin-left: auto; color: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
 #connection.lost { color: var(--bad); font-weight: 600; }
-.notice { max-width: 560px; margin: 40px auto; padding: 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+.notice { max-width: 560px; width: calc(100% - 24px); margin: 40px auto; padding: 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 #token { display: flex; flex-wrap: wrap; gap: 12px; align-items: end; }
 #token p { flex-basis: 100%; }
 #token label { flex: 1; }
@@ -45,9 +45,13 @@ main.open { grid-template-columns: minmax(0, 1fr) 400px; align-items: start; }
 #trouble-list .name { font-weight: 650; }
 #trouble-list .bad .name { color: var(--bad); } #trouble-list .warn .name { color: var(--warn); }
 #trouble-list .none { color: var(--soft); }
-#legend { float: right; margin-top: -28px; color: var(--soft); font-size: 12px; display: flex; gap: 14px; }
+#find { width: 220px; }
+.bar { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; justify-content: space-between; margin-bottom: 8px; }
+.bar h2 { margin: 0; }
+#legend { color: var(--soft); font-size: 12px; display: flex; gap: 14px; }
 #legend span::before { content: ""; display: inline-block; width: 22px; vertical-align: middle; margin-right: 6px; border-top: 2px solid var(--edge); }
 #legend .dashed::before { border-top-style: dashed; }
+.node.found .name { text-decoration: underline; }
 #graph { overflow: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px; max-height: calc(100vh - 120px); }
 #graph svg { display: block; margin: 0 auto; }
 svg text { fill: var(--text); font-family: inherit; }

@@ -21,6 +21,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Layer from "effect/Layer"
 import * as EffectPath from "effect/Path"
 import type * as Scope from "effect/Scope"
+import { capture } from "../internal/context.ts"
 import * as Utf8 from "../internal/encoding/utf8.ts"
 import { fromSource } from "../internal/sink.ts"
 import { type Authorize, makeAccess } from "./internal/access.ts"
@@ -184,14 +185,19 @@ export const layer = <const Roots extends ReadonlyArray<Root>, E = never, R = ne
 const make = Effect.fnUntraced(function* (options: Options) {
   const { content = "hidden", path, title = "Sinks" } = options
   const base = path.replace(/\/+$/, "")
-  const context = yield* Effect.context<never>()
+  const provide = capture(yield* Effect.context<never>())
   const roots = yield* Effect.forEach(options.roots, (root) => fromSource<AnySink, never, never>(root as AnySink))
   const instance = (yield* Clock.currentTimeMillis).toString(36)
   const monitor = yield* makeMonitor(roots, instance)
   const jobs = makeJobs(yield* Effect.scope, instance, monitor.changed)
   const { authorize } = options
   const access = makeAccess(
-    authorize && ((request, access) => Effect.provideContext(authorize(request, access), context)),
+    authorize &&
+      ((request, access) =>
+        Effect.withFiber(
+          // It needs nothing more when it has what the layer was built with.
+          (fiber) => provide(authorize(request, access), fiber) as ReturnType<Authorize>
+        )),
     path
   )
   const page = HttpServerResponse.text(html, { contentType: "text/html; charset=utf-8", headers: yield* headers })

@@ -4,7 +4,6 @@ import { type Known, spell, troubleOf } from "../../src/dashboard/internal/troub
 
 const now = 1_000_000
 const known = (health: Partial<EventSink.SinkHealth>, more: Partial<Known> = {}): Known => ({
-  now,
   control: undefined,
   deadLetters: undefined,
   unread: undefined,
@@ -30,10 +29,10 @@ const counts = (some: Partial<EventSink.SinkCounts>) => ({ counts: { ...known({}
 
 describe("what is wrong with a node", () => {
   it("is nothing where events wait for a moment", () => {
-    expect(troubleOf(known({}))).toBe(undefined)
-    expect(troubleOf(known({ pending: 1000, oldestAge: 500, breaker: "closed" }))).toBe(undefined)
+    expect(troubleOf(known({}), now)).toBe(undefined)
+    expect(troubleOf(known({ pending: 1000, oldestAge: 500, breaker: "closed" }), now)).toBe(undefined)
     // An error of some time ago.
-    expect(troubleOf(known({ pending: 1, oldestAge: 5 }, { error: "503", errorAt: now - 60_000 }))).toBe(undefined)
+    expect(troubleOf(known({ pending: 1, oldestAge: 5 }, { error: "503", errorAt: now - 60_000 }), now)).toBe(undefined)
   })
 
   it.each<readonly [Known, "bad" | "warn", string]>([
@@ -81,7 +80,7 @@ describe("what is wrong with a node", () => {
       "1 dead letter waits for a decision, the last came 1.0 s ago"
     ]
   ])("is said in a sentence: %#", (known, level, text) => {
-    expect(troubleOf(known)).toEqual({ level, text })
+    expect(troubleOf(known, now)).toEqual({ level, text })
   })
 
   it("is the worst of it", () => {
@@ -89,7 +88,7 @@ describe("what is wrong with a node", () => {
       { breaker: "open", pending: 1, oldestAge: 90_000 },
       { control: { state: "disabled", reason: undefined, since: undefined }, deadLetters: 3 }
     )
-    expect(troubleOf(all)?.text).toMatch(/^It is disabled/)
+    expect(troubleOf(all, now)?.text).toMatch(/^It is disabled/)
   })
 })
 

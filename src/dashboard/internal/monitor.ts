@@ -6,10 +6,12 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { describeCause } from "../../durable/internal/describeCause.ts"
 import type { ControlState, EventSink, SinkHealth, SinkNode } from "../../EventSink.ts"
+import { withoutConstruction } from "../../internal/context.ts"
 import type { GraphView, HistoryView, NodeView, Offer } from "./dashboardApi.ts"
 import { graphLayout } from "./graphLayout.ts"
 import { type History, makeHistory } from "./history.ts"
@@ -250,13 +252,16 @@ export const makeMonitor = Effect.fnUntraced(function* (
 
   // What comes after this is news to the first viewer.
   look(startedAt)
-  yield* Effect.forkScoped(
-    Effect.repeat(
-      Effect.sync(() => sample(clock.currentTimeMillisUnsafe())),
-      Schedule.fixed("1 second")
-    )
+  const sampling = Effect.repeat(
+    Effect.sync(() => sample(clock.currentTimeMillisUnsafe())),
+    Schedule.fixed("1 second")
   )
-  yield* Effect.forkScoped(Effect.repeat(reads, Schedule.spaced("1 second")))
+  const reading = Effect.repeat(reads, Schedule.spaced("1 second"))
+  // What a store is asked for has nothing to do with the span of the construction.
+  const loops = Effect.runForkWith(withoutConstruction(yield* Effect.context<never>()))(
+    Effect.all([sampling, reading], { concurrency: "unbounded", discard: true })
+  )
+  yield* Effect.addFinalizer(() => Fiber.interrupt(loops))
 
   const revisionOf = () => `${instance}.${revisions}`
   return {
@@ -346,7 +351,7 @@ const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
         ? null
         : { state: control.state, reason: control.reason ?? null, since: control.since ?? null },
     deadLetters: deadLetters ?? null,
-    trouble: troubleOf({ ...entry, health, now }) ?? null,
+    trouble: troubleOf(pending === entry.health.pending ? entry : { ...entry, health }, now) ?? null,
     error: error ?? null,
     errorAt: errorAt ?? null,
     counts

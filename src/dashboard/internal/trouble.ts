@@ -7,9 +7,8 @@ export interface Trouble {
   readonly text: string
 }
 
-/** What is known of a node, beside its health. Times are in milliseconds of the `Clock`. */
+/** What is known of a node. Times are in milliseconds of the `Clock`. */
 export interface Known {
-  readonly now: number
   readonly health: SinkHealth
   readonly control: ControlState | undefined
   /** How many dead letters there are. */
@@ -30,15 +29,15 @@ const fresh = 15_000
 /** For how long the oldest event may wait until that is worth a look, and until it hurts. */
 const [slow, stuck] = [10_000, 60_000]
 
-export const troubleOf = (known: Known): Trouble | undefined =>
+export const troubleOf = (known: Known, now: number): Trouble | undefined =>
   unserved(known) ??
-  stopped(known) ??
-  lost(known) ??
+  stopped(known, now) ??
+  lost(known, now) ??
   heldBack(known) ??
   late(known) ??
   unread(known) ??
-  failing(known) ??
-  left(known)
+  failing(known, now) ??
+  left(known, now)
 
 /** A time to be read: `4.2 s`, `3 min`, `2 h 10 min`. */
 export const spell = (millis: number): string => {
@@ -59,7 +58,7 @@ const warn = (text: string): Trouble => ({ level: "warn", text })
 const events = (n: number, verb: readonly [one: string, many: string]): string =>
   n === 1 ? `1 event ${verb[0]}` : `${n} events ${verb[1]}`
 const wait = ["waits", "wait"] as const
-const isRecent = (known: Known, at: number | undefined): boolean => at !== undefined && known.now - at < news
+const isRecent = (at: number | undefined, now: number): at is number => at !== undefined && now - at < news
 const because = (text: string | undefined): string => (text === undefined || text === "" ? "" : `: ${text}`)
 
 const unserved = ({ error, health }: Known) => {
@@ -67,7 +66,7 @@ const unserved = ({ error, health }: Known) => {
   return bad(`It is closed, and ${events(health.pending, wait)}${because(error)}`)
 }
 
-const stopped = ({ control, health, now }: Known) => {
+const stopped = ({ control, health }: Known, now: number) => {
   if (control === undefined || control.state === "active") return undefined
   const since = control.since === undefined ? "" : ` for ${spell(now - control.since)}`
   const waiting = health.pending === 0 ? "nothing waits" : events(health.pending, wait)
@@ -75,14 +74,12 @@ const stopped = ({ control, health, now }: Known) => {
   return control.state === "disabled" ? bad(text) : warn(text)
 }
 
-const lost = (known: Known) => {
-  const { counts } = known.health
-  if (counts.undelivered > 0 && known.health.state !== "open") {
-    return bad(`Its close could not deliver ${events(counts.undelivered, ["", ""]).trimEnd()}`)
+const lost = ({ droppedAt, health: { counts, state } }: Known, now: number) => {
+  if (counts.undelivered > 0 && state !== "open") {
+    return bad(`Its close could not deliver ${counts.undelivered === 1 ? "1 event" : `${counts.undelivered} events`}`)
   }
-  if (!isRecent(known, known.droppedAt)) return undefined
-  const ago = spell(known.now - (known.droppedAt ?? 0))
-  return bad(`${events(counts.dropped, ["was", "were"])} dropped in all, the last ${ago} ago`)
+  if (!isRecent(droppedAt, now)) return undefined
+  return bad(`${events(counts.dropped, ["was", "were"])} dropped in all, the last ${spell(now - droppedAt)} ago`)
 }
 
 const heldBack = ({ error, health }: Known) => {
@@ -107,16 +104,13 @@ const late = ({ error, health: { oldestAge, pending } }: Known) => {
 
 const unread = ({ unread }: Known) => (unread === undefined ? undefined : bad(`Its store does not answer: ${unread}`))
 
-const failing = ({ error, errorAt, health, now }: Known) => {
+const failing = ({ error, errorAt, health }: Known, now: number) => {
   if (error === undefined || errorAt === undefined || now - errorAt > fresh || health.pending === 0) return undefined
   return warn(`Its last attempt failed${because(error)}`)
 }
 
-const left = (known: Known) => {
-  const { deadLetters = 0 } = known
+const left = ({ deadAt, deadLetters = 0 }: Known, now: number) => {
   if (deadLetters === 0) return undefined
   const text = `${deadLetters === 1 ? "1 dead letter waits" : `${deadLetters} dead letters wait`} for a decision`
-  return isRecent(known, known.deadAt)
-    ? bad(`${text}, the last came ${spell(known.now - (known.deadAt ?? 0))} ago`)
-    : warn(text)
+  return isRecent(deadAt, now) ? bad(`${text}, the last came ${spell(now - deadAt)} ago`) : warn(text)
 }

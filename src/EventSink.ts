@@ -16,6 +16,17 @@ export { acknowledgeFromMemory } from "./internal/acknowledgeFromMemory.ts"
 export { mapError, mapInput, tap, timeout, writeAll, WriteTimeout } from "./internal/combinators.ts"
 export { fromPubSub, fromQueue, NotTaken, SlidingRefused, toSink } from "./internal/interop.ts"
 export { type Downstream, make, makeBatch, type MakeOptions, sync, type SyncOptions } from "./internal/leaf.ts"
+export {
+  controlsOf,
+  type ControlFailure,
+  type ControlState,
+  type DeadLetterAction,
+  type SinkControls,
+  type SinkDeadLetter,
+  type SinkDeadLetterFilter,
+  type SinkDeadLetterPage,
+  type SinkDeadLetters
+} from "./internal/controls.ts"
 export type { LastError, SinkCounts, SinkEdge, SinkHealth, SinkNode, SinkState, TapKind } from "./internal/node.ts"
 export {
   type Acknowledges,

@@ -26,6 +26,8 @@ const floors: ReadonlyArray<string> = [
   "durable/{EventStore,Redelivery}",
   "durable/internal/{*,memory/*,sqlite/*,postgres/*}",
   "durable/{Administration,DurableQueue,DurableBroadcaster,MemoryStore,SqliteStore,PostgresStore}",
+  "dashboard/internal/{*,page/*}",
+  "dashboard/SinkDashboard",
   "testing/internal/{standstill,testError}",
   "testing/TestSink",
   "testing/internal/laws/*",

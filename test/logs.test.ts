@@ -21,6 +21,9 @@ const writer = "internal/failureLog"
 /** The kinds whose lines a module writes. */
 const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   RetryingSink: ["RetryingSink"],
+  "dashboard/internal/access": ["SinkDashboard"],
+  "dashboard/internal/handlers": ["any"],
+  "dashboard/internal/jobs": ["any"],
   "durable/internal/durableLog": ["DurableQueue", "Subscription"],
   "durable/internal/loops": ["EventStore"],
   "durable/internal/unserved": ["DurableBroadcaster"],

@@ -20,6 +20,7 @@ import type { OnDropped } from "../Dropped.ts"
 import * as EventFilter from "../EventFilter.ts"
 import * as EventQueue from "../EventQueue.ts"
 import * as EventSink from "../EventSink.ts"
+import { controlledBy } from "../internal/controls.ts"
 import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 import * as Classification from "./Classification.ts"
@@ -233,6 +234,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
+    controlledBy(queue.node, nodeControlsOf(state))
     const { flush, offerUnsafe, pending, shutdown } = queue
     const self = yield* filtered(queue, options)
     return {
@@ -390,6 +392,17 @@ const controlsOf = (state: EndpointState): Controls => ({
   state: Effect.sync(state.current),
   enable: state.enable,
   disable: state.disable
+})
+
+const nodeControlsOf = ({ current, disable, enable }: EndpointState): EventSink.SinkControls => ({
+  state: Effect.sync(() => {
+    const state = current()
+    return state._tag === "Enabled"
+      ? { state: "active", reason: undefined, since: undefined }
+      : { state: "disabled", reason: state.error?.reason.message ?? "disabled by hand", since: state.since }
+  }),
+  disable,
+  enable
 })
 
 const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: UnqueuedOptions<A>) =>

@@ -10,6 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
+import { controlledBy, type SinkControls } from "./controls.ts"
 import { endAccount, noteError, type SinkNode } from "./node.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
@@ -46,6 +47,8 @@ export interface SyncOptions {
   readonly acknowledges?: SinkNode["acknowledges"]
   /** How many attempts the function has made so far, for health and metrics, where it counts them. */
   readonly attempts?: (() => number) | undefined
+  /** What it can be asked to do beside writes, such as to pause: for a dashboard. */
+  readonly controls?: SinkControls | undefined
 }
 
 /**
@@ -198,7 +201,14 @@ export const sync = <A>(
 
 // internals
 
-const leafPart = ({ acknowledges, attempts, downstream = [], kind = "EventSink", name }: SyncOptions = {}) => {
+const leafPart = ({
+  acknowledges,
+  attempts,
+  controls,
+  downstream = [],
+  kind = "EventSink",
+  name
+}: SyncOptions = {}) => {
   const part = makePart({
     kind,
     name,
@@ -208,6 +218,7 @@ const leafPart = ({ acknowledges, attempts, downstream = [], kind = "EventSink",
     update: () => void (part.account.accepted = part.account.delivered),
     downstream: () => downstream.map(({ acknowledges, sink }) => ({ node: sink.node, acknowledges }))
   })
+  controlledBy(part.node, controls)
   return part
 }
 

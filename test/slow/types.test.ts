@@ -15,8 +15,10 @@ import {
   Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
   RetryStrategy, SinkMetrics
 } from "effect-events"
+import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
 import { Endpoint, type Envelope } from "effect-events/http"
+import type { HttpRouter } from "effect/http"
 import * as Graph from "../../test/types/graph.ts"
 import {
   Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
@@ -79,6 +81,37 @@ const retried = `
   const retrying = durable.pipe(RetryingSink.make(ExponentialBackoff.make()))`
 
 const mistakes: ReadonlyArray<Mistake> = [
+  {
+    title: "a dashboard that changes things for all",
+    right: `SinkDashboard.layer({ path: "/events", roots: [Audit], authorize: () => Effect.succeed({ name: "ada" }) })`,
+    wrong: `SinkDashboard.layer({ path: "/events", roots: [Audit], readOnly: false })`,
+    says: ["authorize"]
+  },
+  {
+    title: "a dashboard that does not say whether it changes things",
+    right: `SinkDashboard.layer({ path: "/events", roots: [Audit], readOnly: true })`,
+    wrong: `SinkDashboard.layer({ path: "/events", roots: [Audit] })`,
+    says: ["'readOnly' is missing"]
+  },
+  {
+    title: "a dashboard without the layer of a root",
+    right: `
+      const dashboard = SinkDashboard.layer({ path: "/events", roots: [Audit, Search], readOnly: true })
+      const provided = dashboard.pipe(Layer.provide([EventSink.layer(Audit, reliable), EventSink.layer(Search, reliable)]))
+      check<Same<Layer.Services<typeof provided>, HttpRouter.HttpRouter>>()`,
+    wrong: `
+      const dashboard = SinkDashboard.layer({ path: "/events", roots: [Audit, Search], readOnly: true })
+      const provided = dashboard.pipe(Layer.provide([EventSink.layer(Audit, reliable)]))
+      const all: Layer.Layer<never, never, HttpRouter.HttpRouter> = provided`,
+    says: ["Search"]
+  },
+  {
+    title: "a dashboard of a pipeline, which would be a second one",
+    right: `
+      Effect.map(queue, (sink) => SinkDashboard.layer({ path: "/events", roots: [sink], readOnly: true }))`,
+    wrong: `SinkDashboard.layer({ path: "/events", roots: [queue], readOnly: true })`,
+    says: ["Key<unknown"]
+  },
   {
     title: "a place of the graph without a layer",
     right: `

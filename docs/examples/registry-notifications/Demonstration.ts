@@ -2,12 +2,13 @@
  * Sends the events of a file of registry notifications to four receivers, of which two are in trouble and one does not
  * exist, and shows that nothing was lost silently. When it was killed, the next run goes on where it was.
  */
-import { Context, Data, Duration, Effect, Exit, Fiber, Layer, Option, Result, Scope, Stream } from "effect"
+import { Context, Data, Duration, Effect, Exit, Fiber, Layer, Option, Result, Schedule, Scope, Stream } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { CliError } from "effect/cli"
 import { faults, pathOf } from "./Account.ts"
 import { alone } from "./Alone.ts"
+import * as Dashboard from "./Dashboard.ts"
 import * as Graph from "./Graph.ts"
 import * as Input from "./Input.ts"
 import * as Journal from "./Journal.ts"
@@ -28,8 +29,13 @@ class ChecksFailed extends Data.TaggedError("ChecksFailed")<{ readonly faults: R
   }
 }
 
+/** What is sent, and the port of the dashboard if there is one: it then stays when all is delivered. */
+export interface Run extends Journal.Run {
+  readonly dashboard?: number | undefined
+}
+
 const send = Effect.fnUntraced(function* (
-  { input, seed }: Journal.Run,
+  { dashboard, input, seed }: Run,
   lines: Effect.Success<ReturnType<typeof Input.open>>
 ) {
   const journal = yield* Journal.Journal
@@ -55,7 +61,9 @@ const send = Effect.fnUntraced(function* (
   yield* Screen.print(
     `\nThe flaky receiver fails by the seed ${seed}. "open" means that a breaker holds requests back.\n`
   )
-  const progress = yield* Effect.forkChild(Report.progress(paths))
+  const address = dashboard === undefined ? undefined : yield* Dashboard.serve(notifications, dashboard)
+  if (address !== undefined) yield* Screen.print(`dashboard at ${address}\n`)
+  const progress = yield* Effect.forkChild(Report.progress(notifications.node, paths))
 
   const read = { envelopes: 0, events: 0, malformed: 0 }
   const reading = yield* lines.pipe(
@@ -83,8 +91,13 @@ const send = Effect.fnUntraced(function* (
   if (Result.isFailure(reading) && !(reading.failure instanceof Input.InputError)) return yield* reading.failure
 
   // Everything is in the file, and most of it still on its way. To close would be to leave it there for the next run.
-  const [delivering] = yield* Effect.timed(notifications.flush)
-  yield* Scope.close(scope, Exit.void)
+  // What is paused by hand is waited for.
+  const flushed = Effect.retry(notifications.flush, {
+    schedule: Schedule.spaced("500 millis"),
+    while: ({ _tag }) => dashboard !== undefined && _tag === "NotDelivering"
+  })
+  const [delivering] = yield* Effect.timed(flushed)
+  if (address === undefined) yield* Scope.close(scope, Exit.void)
   yield* Fiber.interrupt(progress)
 
   const rows = yield* Effect.forEach(names, (name) =>
@@ -112,12 +125,18 @@ const send = Effect.fnUntraced(function* (
   yield* Screen.print(
     "checked: every event is accounted for, and every receiver got its own, in order and without gaps"
   )
+  if (address !== undefined && Result.isSuccess(reading)) {
+    yield* Screen.print(`\nThe graph stays until it is interrupted: ${address}\n`)
+    const staying = Screen.isTerminal ? Report.progress(notifications.node, paths) : Effect.never
+    // This run is done: the next one begins anew.
+    return yield* Effect.ensuring(staying, Effect.ignore(journal.remove))
+  }
   // When the file could not be read to its end, what was read has been delivered and checked all the same.
   return yield* Effect.fromResult(reading)
 })
 
 /** Sends what is in the file. The seed makes the flaky receiver fail other requests. */
-export const run = Effect.fnUntraced(function* (run: Journal.Run) {
+export const run = Effect.fnUntraced(function* (run: Run) {
   const lines = yield* Input.open(run.input)
   const journal = yield* Journal.open(run)
   const layers = Layer.mergeAll(

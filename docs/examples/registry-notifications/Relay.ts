@@ -6,6 +6,7 @@ import { Context, Duration, Effect, Exit, Fiber, FileSystem, Layer, Path, Scope 
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { FetchHttpClient, HttpServer } from "effect/http"
 import { alone } from "./Alone.ts"
+import * as Dashboard from "./Dashboard.ts"
 import { deadLettersOf } from "./DeadLetters.ts"
 import { Notifications } from "./Notifications.ts"
 import { ofFolder } from "./Problem.ts"
@@ -16,6 +17,8 @@ import * as Screen from "./Screen.ts"
 import { leave, stored } from "./Stored.ts"
 
 export interface Options extends RelayGraph.Options {
+  /** The port of the dashboard, if there is one. */
+  readonly dashboard: number | undefined
   /** Where the events are kept: made when it does not exist. */
   readonly folder: string
 }
@@ -25,7 +28,7 @@ const quarantined = { requests: 1000, largest: 8 }
 
 const databaseIn = (folder: string) => Effect.map(Path.Path, (path) => path.join(folder, "relay.db"))
 
-const relay = Effect.fnUntraced(function* ({ folder, ...options }: Options) {
+const relay = Effect.fnUntraced(function* ({ dashboard, folder, ...options }: Options) {
   const { targets } = options
   const names = targets.map(({ name }) => name)
   // Longer than a relay takes to end.
@@ -41,6 +44,10 @@ const relay = Effect.fnUntraced(function* ({ folder, ...options }: Options) {
   const { address } = Context.get(context, HttpServer.HttpServer)
 
   yield* Screen.print(`listening at ${HttpServer.formatAddress(address)}${RelayGraph.path}`)
+  if (dashboard !== undefined) {
+    const page = Dashboard.serve(notifications, dashboard)
+    yield* Screen.print(`dashboard at ${yield* Effect.provideService(page, Scope.Scope, scope)}`)
+  }
   yield* Screen.print(
     lines.length > 0
       ? `events are kept in ${folder} until these have them:\n`

@@ -3,6 +3,7 @@ import { Clock, Effect, Schedule } from "effect"
 import type { EventSink } from "effect-events"
 import { type Evidence, fates, total } from "./Account.ts"
 import { reasons } from "./DeadLetters.ts"
+import { draw } from "./Drawing.ts"
 import { type Name, names } from "./Receivers.ts"
 import * as Screen from "./Screen.ts"
 
@@ -17,10 +18,11 @@ export const look = (path: ReadonlyArray<EventSink.SinkNode>) =>
   })
 
 /**
- * Shows the progress until it is interrupted, and once more then: of each endpoint what this run has delivered of what was
- * stored for it, whether its breaker holds it back, and what was given up.
+ * Shows the progress until it is interrupted, and once more then. On a terminal that is the whole graph with its figures;
+ * elsewhere a line with what this run has delivered to each endpoint of what was stored for it, whether its breaker holds it
+ * back, and what was given up.
  */
-export const progress = Effect.fnUntraced(function* (paths: Paths) {
+export const progress = Effect.fnUntraced(function* (root: EventSink.SinkNode, paths: Paths) {
   const began = yield* Clock.currentTimeMillis
   const one = Effect.fnUntraced(function* (name: Name) {
     const path = yield* look(paths[name])
@@ -30,7 +32,9 @@ export const progress = Effect.fnUntraced(function* (paths: Paths) {
     return `${name} ${delivered}/${accepted}${open ? " open" : ""}${dead}`
   })
   const show = Effect.gen(function* () {
-    const seconds = ((yield* Clock.currentTimeMillis) - began) / 1000
+    const now = yield* Clock.currentTimeMillis
+    if (Screen.isTerminal) return yield* Screen.draw(draw(root, now))
+    const seconds = (now - began) / 1000
     const texts = yield* Effect.forEach(names, one)
     yield* Screen.show(`${seconds.toFixed(1).padStart(5)}s  ${texts.join("  ")}`)
   })

@@ -1,22 +1,46 @@
-/** The terminal: lines that stay, one line that lives, and the log on stderr. */
+/** The terminal: lines that stay, lines that live below them, and the log on stderr. */
 import { Effect, Logger, LogLevel } from "effect"
 
 const { stderr, stdout } = process
 
-const wipe = stdout.isTTY ? "\r\u001B[2K" : ""
+/** Whether lines can be drawn anew where they are. */
+export const isTerminal = stdout.isTTY
+
+/** How many lines `draw` has left above the cursor. */
+let drawn = 0
+
+/** Removes what `show` and `draw` left. */
+const wipe = (): string => {
+  if (!isTerminal) return ""
+  const up = drawn === 0 ? "" : `\u001B[${drawn}A`
+  drawn = 0
+  return `\r${up}\u001B[J`
+}
 
 /** Prints lines that stay. */
-export const print = (text: string) => Effect.sync(() => void stdout.write(`${wipe}${text}\n`))
+export const print = (text: string) => Effect.sync(() => void stdout.write(`${wipe()}${text}\n`))
+
+/** Draws lines in the place of the last ones, as many as fit; those of trouble in red, unless `NO_COLOR` is set. */
+export const draw = (lines: ReadonlyArray<{ readonly text: string; readonly isTrouble: boolean }>) =>
+  Effect.sync(() => {
+    const shown = lines.slice(0, Math.max(1, (stdout.rows || 24) - 1))
+    const texts = shown.map(({ isTrouble, text }) => {
+      const clipped = text.slice(0, (stdout.columns || 80) - 1)
+      return isTrouble && !process.env["NO_COLOR"] ? `\u001B[31m${clipped}\u001B[0m` : clipped
+    })
+    stdout.write(`${wipe()}${texts.join("\n")}\n`)
+    drawn = shown.length
+  })
 
 /** Shows a text in the place of the last one: on a terminal in the same line, elsewhere in a line of its own. */
 export const show = (text: string) =>
-  Effect.sync(() => void stdout.write(stdout.isTTY ? wipe + text.slice(0, (stdout.columns || 80) - 1) : `${text}\n`))
+  Effect.sync(() => void stdout.write(isTerminal ? wipe() + text.slice(0, (stdout.columns || 80) - 1) : `${text}\n`))
 
-/** How often `show` is worth calling. */
-export const interval = stdout.isTTY ? "100 millis" : "1 second"
+/** How often `show` and `draw` are worth calling. */
+export const interval = isTerminal ? "100 millis" : "1 second"
 
-/** Removes what `show` left. */
-export const clear = Effect.sync(() => void stdout.write(wipe))
+/** Removes what `show` and `draw` left. */
+export const clear = Effect.sync(() => void stdout.write(wipe()))
 
 /** Columns of text: the first to the left, all others to the right. */
 export const table = (columns: ReadonlyArray<string>, cells: ReadonlyArray<ReadonlyArray<string>>): string => {
@@ -39,6 +63,6 @@ export const logger = (level: LogLevel.LogLevel, keptBack: KeptBack) =>
   Logger.layer([
     Logger.make((options) => {
       if (LogLevel.isLessThan(options.logLevel, level)) keptBack.lines++
-      else stderr.write(`${stderr.isTTY ? wipe : ""}${Logger.formatLogFmt.log(options)}\n`)
+      else stderr.write(`${stderr.isTTY ? wipe() : ""}${Logger.formatLogFmt.log(options)}\n`)
     })
   ])

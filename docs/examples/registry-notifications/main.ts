@@ -6,6 +6,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Option, Path, Runtime } from "effect"
 import { Argument, Command, Flag, GlobalFlag } from "effect/cli"
+import * as Dashboard from "./Dashboard.ts"
 import * as Demonstration from "./Demonstration.ts"
 import * as Relay from "./Relay.ts"
 import { Problem } from "./Problem.ts"
@@ -43,16 +44,22 @@ const data = Flag.String("data").pipe(
   Flag.optional
 )
 
+const dashboard = Flag.Int("dashboard").pipe(
+  Flag.withDescription("PORT: serve a page on this machine that shows the graph, and stay until interrupted"),
+  Flag.optional
+)
+
 const command = Command.make(
   "registry-notifications",
-  { file, seed, listen, endpoint, maxBytes, data },
-  Effect.fnUntraced(function* ({ data, endpoint, file, listen, maxBytes, seed }) {
+  { file, seed, listen, endpoint, maxBytes, data, dashboard },
+  Effect.fnUntraced(function* ({ dashboard, data, endpoint, file, listen, maxBytes, seed }) {
     const path = yield* Path.Path
     // npm starts scripts in the folder of the package, and says where it was called itself.
     const resolve = (name: string) => path.resolve(process.env["INIT_CWD"] ?? process.cwd(), name)
     // The demonstration shows on purpose what its log would report.
     const level = Option.getOrElse(yield* GlobalFlag.LogLevel, () => (Option.isSome(listen) ? "Error" : "Fatal"))
     const keptBack: Screen.KeptBack = { lines: 0 }
+    const port = Option.isNone(dashboard) ? undefined : yield* Dashboard.parsePort(dashboard.value)
 
     const relay = Effect.fnUntraced(function* (listen: string) {
       if (Option.isSome(file) || Option.isSome(seed)) {
@@ -62,6 +69,7 @@ const command = Command.make(
         listen: yield* parseListen(listen),
         targets: yield* parseEndpoints(endpoint),
         maxBytes: yield* parseMaxBytes(Option.getOrElse(maxBytes, () => defaultMaxBytes)),
+        dashboard: port,
         folder: resolve(Option.getOrElse(data, () => "registry-notifications.data"))
       })
     })
@@ -75,7 +83,7 @@ const command = Command.make(
         onSome: resolve
       })
       const folder = Option.map(data, resolve)
-      return yield* Demonstration.run({ input, seed: Option.getOrElse(seed, () => 42), folder })
+      return yield* Demonstration.run({ input, seed: Option.getOrElse(seed, () => 42), folder, dashboard: port })
     })
 
     yield* Option.match(listen, { onNone: () => demonstration, onSome: relay }).pipe(

@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { withoutConstruction } from "../../internal/context.ts"
+import { controlledBy } from "../../internal/controls.ts"
 import { drop, edgeTo, endAccount, makeNode } from "../../internal/node.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
 import { makeReport } from "../../internal/report.ts"
@@ -19,6 +20,7 @@ import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { joinedKeeping, keepsOutcomes } from "./keepingOf.ts"
+import { gone, makeControls } from "./makeControls.ts"
 import { makeServed } from "./served.ts"
 import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
@@ -65,6 +67,15 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
       return oldest && Math.max(0, now - oldest.writtenAt)
     }
   })
+  controlledBy(
+    node,
+    makeControls({
+      store,
+      which: { exchange: name, name },
+      id: Effect.suspend(() => served.id),
+      subscriber: () => served.serving()?.subscriber
+    })
+  )
   refuseMemoryBelow(node, sink.node)
   const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
   const report = makeReport<A, never>(node, settings.onDropped, context)
@@ -159,9 +170,6 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     )
   })
 }, Effect.uninterruptible)
-
-/** What a queue is whose subscription was dropped. */
-const gone = { state: "disabled", reason: "it was dropped", since: 0 } as const
 
 /**
  * A store whose `publish` fails where an event would be stored for no subscription: that of the queue was dropped, or a

@@ -5,9 +5,11 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
+import { controlledBy } from "../../internal/controls.ts"
 import { edgeTo, endAccount, makeNode, type SinkNode } from "../../internal/node.ts"
 import { makeProcessSpan, type TraceMode } from "../../internal/processSpan.ts"
 import type { Definition, EventStoreError, State, SubscriptionId } from "../EventStore.ts"
+import { makeControls } from "./makeControls.ts"
 import type { DeliveryServer, SubscriberOptions } from "./serving.ts"
 import { makeDurableAccount } from "./durableAccount.ts"
 import { makeDurableLog } from "./durableLog.ts"
@@ -76,6 +78,15 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
       return oldest && Math.max(0, now - oldest.writtenAt)
     }
   })
+  controlledBy(
+    node,
+    makeControls({
+      store: options.server.store,
+      which: { exchange: options.exchange, tenant: definition.tenant ?? "", name: definition.name },
+      id: Effect.suspend(() => served.id),
+      subscriber: () => served.serving()?.subscriber
+    })
+  )
   refuseMemoryBelow(node, sink.node)
   const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
   const closing = Deferred.makeUnsafe<Remaining<A>>()

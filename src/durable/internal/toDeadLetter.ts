@@ -1,6 +1,6 @@
 import type * as Cause from "effect/Cause"
 import type { DeadLetterReason, Settled } from "./port/records.ts"
-import { describeCause } from "./describeCause.ts"
+import { describeCause } from "../../internal/describeCause.ts"
 import type { Row } from "./rows.ts"
 
 /** How long the text of a cause may be that is kept with an event. */

@@ -25,6 +25,9 @@ export const decode = (bytes: Uint8Array): Result.Result<string, string> => deco
 /** Bytes as text, every character of it. */
 export const decodeExactly = (bytes: Uint8Array): Result.Result<string, string> => decodeBy(exact, bytes)
 
+/** Bytes as text to be looked at: what is ill-formed becomes a replacement character. */
+export const decodeLeniently = (bytes: Uint8Array): string => lenient.decode(bytes)
+
 // internals
 
 const decodeBy = (decoder: typeof strict, bytes: Uint8Array): Result.Result<string, string> =>

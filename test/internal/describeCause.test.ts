@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Data, Effect, Exit } from "effect"
 import { EventSink, ExponentialBackoff, RetryingSink, RetryStrategy } from "effect-events"
-import { describeCause } from "../../src/durable/internal/describeCause.ts"
+import { describeCause } from "../../src/internal/describeCause.ts"
 
 class Refused extends Data.TaggedError("Refused")<{ readonly status: number; readonly cause?: unknown }> {
   override get message(): string {

@@ -1,0 +1,244 @@
+/** The API of a dashboard: what its page asks for, and what any other client may. */
+import * as Context from "effect/Context"
+import * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as OpenApi from "effect/http-api/OpenApi"
+import * as Schema from "effect/Schema"
+
+/** The request was not authorized, came from another site, or asks for content that is hidden. */
+export class Refused extends Schema.TaggedError<Refused>()(
+  "Refused",
+  { message: Schema.String },
+  { httpApiStatus: 403 }
+) {}
+
+/** There is no such node, dead letter or job: the graph has changed, or the process was started anew. */
+export class NotFound extends Schema.TaggedError<NotFound>()(
+  "NotFound",
+  { message: Schema.String },
+  { httpApiStatus: 404 }
+) {}
+
+/** The node cannot be asked to do this. */
+export class NotOffered extends Schema.TaggedError<NotOffered>()(
+  "NotOffered",
+  { message: Schema.String },
+  { httpApiStatus: 409 }
+) {}
+
+/** The node was asked, and failed: as a rule its store does not answer. */
+export class ControlFailed extends Schema.TaggedError<ControlFailed>()(
+  "ControlFailed",
+  { message: Schema.String },
+  { httpApiStatus: 502 }
+) {}
+
+/** The name of what sent the request, if `authorize` answered one. */
+export class Caller extends Context.Service<Caller, { readonly name: string | undefined }>()(
+  "effect-events/dashboard/internal/dashboardApi/Caller"
+) {}
+
+export class Access extends HttpApiMiddleware.Service<Access, { provides: Caller }>()(
+  "effect-events/dashboard/internal/dashboardApi/Access",
+  { error: Refused }
+) {}
+
+const Millis = Schema.Number.annotate({ description: "milliseconds since 1970" })
+const Age = Schema.NullOr(Schema.Number).annotate({ description: "milliseconds" })
+
+const Control = Schema.Struct({
+  state: Schema.Literals(["active", "paused", "disabled"]),
+  reason: Schema.NullOr(Schema.String),
+  since: Schema.NullOr(Millis)
+})
+
+/** What a node is now. */
+export const NodeView = Schema.Struct({
+  id: Schema.String,
+  state: Schema.Literals(["open", "closing", "closed"]),
+  pending: Schema.Number,
+  rate: Schema.Number.annotate({ description: "events delivered in a second" }),
+  age: Age,
+  inFlight: Schema.Number,
+  breaker: Schema.NullOr(Schema.Literals(["closed", "open", "half-open"])),
+  lease: Schema.NullOr(Schema.Literals(["held", "standby", "suspended"])),
+  control: Schema.NullOr(Control),
+  deadLetters: Schema.NullOr(Schema.Number),
+  trouble: Schema.NullOr(Schema.Struct({ level: Schema.Literals(["bad", "warn"]), text: Schema.String })),
+  error: Schema.NullOr(Schema.String),
+  errorAt: Schema.NullOr(Millis),
+  counts: Schema.Struct({
+    accepted: Schema.Number,
+    delivered: Schema.Number,
+    filtered: Schema.Number,
+    dropped: Schema.Number,
+    undelivered: Schema.Number,
+    deadLettered: Schema.Number,
+    remaining: Schema.Number
+  })
+})
+
+export const Offer = Schema.Literals(["pause", "resume", "disable", "enable", "deadLetters"])
+
+/** The graph: it stays the same while `revision` does. */
+export const GraphView = Schema.Struct({
+  title: Schema.String,
+  revision: Schema.String,
+  changes: Schema.Boolean.annotate({ description: "whether anything can be changed here" }),
+  content: Schema.Boolean.annotate({ description: "whether payloads are shown" }),
+  layers: Schema.Number,
+  rows: Schema.Number,
+  nodes: Schema.Array(
+    Schema.Struct({
+      id: Schema.String,
+      kind: Schema.String,
+      name: Schema.String,
+      layer: Schema.Number,
+      row: Schema.Number,
+      offers: Schema.Array(Offer)
+    })
+  ),
+  edges: Schema.Array(Schema.Struct({ from: Schema.String, to: Schema.String, acknowledges: Schema.Boolean }))
+})
+
+/** A replay or a purge, while it runs and for a while after that. */
+export const Job = Schema.Struct({
+  id: Schema.String,
+  node: Schema.String,
+  action: Schema.Literals(["replay", "purge"]),
+  state: Schema.Literals(["running", "done", "failed"]),
+  done: Schema.Number,
+  selected: Schema.NullOr(Schema.Number),
+  error: Schema.NullOr(Schema.String)
+})
+
+/** What has changed after `since`. */
+export const Live = Schema.Struct({
+  revision: Schema.String,
+  at: Millis,
+  sequence: Schema.Number,
+  nodes: Schema.Array(NodeView),
+  jobs: Schema.Array(Job)
+})
+
+/** The last 15 minutes, in buckets of `seconds` that end at `at`. */
+export const HistoryView = Schema.Struct({
+  at: Millis,
+  seconds: Schema.Number,
+  nodes: Schema.Array(
+    Schema.Struct({
+      id: Schema.String,
+      pending: Schema.Array(Schema.Number).annotate({ description: "the greatest depth of each bucket" }),
+      rate: Schema.Array(Schema.Number)
+    })
+  )
+})
+
+export const DeadLetterView = Schema.Struct({
+  position: Schema.Number,
+  topic: Schema.String,
+  reason: Schema.String,
+  cause: Schema.String,
+  attempts: Schema.Number,
+  writtenAt: Millis,
+  deadLetteredAt: Millis,
+  bytes: Schema.Number,
+  contentType: Schema.NullOr(Schema.String),
+  text: Schema.optionalKey(Schema.String)
+})
+
+export const DeadLetterPage = Schema.Struct({
+  matching: Schema.Number.annotate({ description: "how many match the filter in all" }),
+  deadLetters: Schema.Array(DeadLetterView)
+})
+
+const bounded = (length: number) => Schema.String.check(Schema.isMaxLength(length))
+
+const filter = {
+  reason: Schema.optionalKey(bounded(100)),
+  cause: Schema.optionalKey(bounded(500)),
+  topic: Schema.optionalKey(bounded(500))
+}
+const id = { id: bounded(100) }
+const errors = [NotFound, NotOffered, ControlFailed] as const
+
+/** A number of a query. */
+const Digits = Schema.NumberFromString.check(Schema.isInt())
+
+const Seconds = Digits.check(Schema.isBetween({ minimum: 1, maximum: 900 }))
+
+export const Reading = HttpApiGroup.make("reading")
+  .add(
+    HttpApiEndpoint.get("graph", "/api/graph", { success: GraphView }),
+    HttpApiEndpoint.get("live", "/api/live", {
+      query: { revision: Schema.optionalKey(bounded(100)), since: Schema.optionalKey(Digits) },
+      success: Live
+    }),
+    HttpApiEndpoint.get("history", "/api/history", {
+      query: { seconds: Schema.optionalKey(Seconds), id: Schema.optionalKey(bounded(100)) },
+      success: HistoryView,
+      error: NotFound
+    }),
+    HttpApiEndpoint.get("deadLetters", "/api/nodes/:id/dead-letters", {
+      params: id,
+      query: {
+        ...filter,
+        afterPosition: Schema.optionalKey(Digits),
+        afterTime: Schema.optionalKey(Digits),
+        limit: Schema.optionalKey(Digits.check(Schema.isBetween({ minimum: 1, maximum: 500 })))
+      },
+      success: DeadLetterPage,
+      error: errors
+    }),
+    HttpApiEndpoint.get("deadLetter", "/api/nodes/:id/dead-letters/:position", {
+      params: { ...id, position: Digits },
+      success: DeadLetterView,
+      error: [...errors, Refused]
+    })
+  )
+  .middleware(Access)
+
+/** One or more dead letters by their positions, or all that match a filter. */
+export const Selection = Schema.Struct({
+  positions: Schema.optionalKey(Schema.Array(Schema.Int).check(Schema.isMaxLength(1000))),
+  filter: Schema.optionalKey(Schema.Struct(filter))
+})
+
+const Done = Schema.Struct({ done: Schema.Literal(true) })
+
+export const Changing = HttpApiGroup.make("changing")
+  .add(
+    HttpApiEndpoint.post("pause", "/api/nodes/:id/pause", {
+      params: id,
+      payload: Schema.Struct({ reason: Schema.optionalKey(bounded(500)) }),
+      success: Done,
+      error: errors
+    }),
+    HttpApiEndpoint.post("resume", "/api/nodes/:id/resume", { params: id, success: Done, error: errors }),
+    HttpApiEndpoint.post("disable", "/api/nodes/:id/disable", { params: id, success: Done, error: errors }),
+    HttpApiEndpoint.post("enable", "/api/nodes/:id/enable", { params: id, success: Done, error: errors }),
+    HttpApiEndpoint.post("replay", "/api/nodes/:id/dead-letters/replay", {
+      params: id,
+      payload: Selection,
+      success: Job,
+      error: errors
+    }),
+    HttpApiEndpoint.post("purge", "/api/nodes/:id/dead-letters/purge", {
+      params: id,
+      payload: Selection,
+      success: Job,
+      error: errors
+    })
+  )
+  .middleware(Access)
+
+export const readOnlyApi = HttpApi.make("SinkDashboard")
+  .add(Reading)
+  .annotateMerge(OpenApi.annotations({ title: "Sinks of a process, to read" }))
+
+export const dashboardApi = HttpApi.make("SinkDashboard")
+  .add(Reading)
+  .add(Changing)
+  .annotateMerge(OpenApi.annotations({ title: "Sinks of a process" }))

@@ -117,7 +117,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
     health,
     delivered: health.counts.delivered,
     error: textOf(health.lastError?.error),
-    errorAt: undefined,
+    errorAt: health.lastError?.at,
     droppedAt: undefined,
     deadAt: undefined,
     control: undefined,
@@ -182,7 +182,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
       }
       if (entry.health.lastError === lastError) continue
       entry.error = textOf(entry.health.lastError?.error)
-      entry.errorAt = now
+      entry.errorAt = entry.health.lastError?.at
     }
   }
   const isViewed = () => clock.currentTimeMillisUnsafe() - viewedAt < viewerTimeout

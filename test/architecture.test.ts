@@ -62,7 +62,7 @@ const maxLines = 450
 const maxChain = 10
 const maxChainOfCore = 7
 /** How much of the code of `src` one folder may have. */
-const maxShare = 0.47
+const maxShare = 0.42
 
 const root = join(import.meta.dirname, "..")
 const read = (path: string): string => readFileSync(join(root, path), "utf8")

@@ -8,15 +8,23 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { OnDropped } from "../Dropped.ts"
 import type { Lossless, QueueError } from "../EventQueue.ts"
-import type { AcknowledgingSink, BelowStore, EventSink, Stamped } from "../EventSink.ts"
+import {
+  type AcknowledgingSink,
+  type BelowStore,
+  type EventSink,
+  layer as sinkLayer,
+  type Stamped
+} from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { addressOf } from "./internal/addressOf.ts"
@@ -177,16 +185,22 @@ export const make: {
   <E, X, R>(
     source: Source<EventSink<A, E>, X, R>
   ): Effect.Effect<DurableQueue<A, never>, X, R | EventStore | Scope.Scope> =>
-    Effect.flatMap(
-      fromSource(source),
-      // It fails with `QueueFull` only under "reject", and then the overload says so.
-      (sink) =>
-        makeDurableQueue(sink, options.schema, settingsOf(options)) as Effect.Effect<
-          DurableQueue<A, never>,
-          never,
-          EventStore | Scope.Scope
-        >
-    )
+    queueOf(source, options)
+
+const queueOf = <A, F, E, X, R>(
+  source: Source<EventSink<A, E>, X, R>,
+  options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
+): Effect.Effect<DurableQueue<A, F>, X, R | EventStore | Scope.Scope> =>
+  Effect.flatMap(
+    fromSource(source),
+    // It fails with `QueueFull` only under "reject", and then the overload says so.
+    (sink) =>
+      makeDurableQueue(sink, options.schema, settingsOf(options)) as unknown as Effect.Effect<
+        DurableQueue<A, F>,
+        never,
+        EventStore | Scope.Scope
+      >
+  )
 
 const unbounded = Number.POSITIVE_INFINITY
 /** How many bytes are read or written together at most: what one transaction keeps in memory. */
@@ -220,6 +234,53 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
 
 /** The delays before another attempt of a writer to define its queue. */
 const definitionRetries = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+
+/**
+ * The layer of a queue: a place in the graph, see `EventSink.layer`. The service of the tag is a `DurableQueue`.
+ *
+ * **Example** (A queue as a service)
+ *
+ * ```ts
+ * import { Console, Context, Effect, Layer, Schema } from "effect"
+ * import { EventSink } from "effect-events"
+ * import { DurableQueue, MemoryStore } from "effect-events/durable"
+ *
+ * const Order = Schema.Struct({ id: Schema.String })
+ * type Order = typeof Order.Type
+ *
+ * class Orders extends Context.Service<Orders, DurableQueue.DurableQueue<Order>>()("app/Orders") {
+ *   static readonly layer = DurableQueue.layer(
+ *     Orders,
+ *     EventSink.make((order: Order) => Console.log("delivered", order.id)),
+ *     { name: "orders", schema: Order }
+ *   )
+ * }
+ *
+ * const program = Orders.use((orders) => Effect.andThen(orders.write({ id: "a1" }), orders.flush))
+ *
+ * Effect.runPromise(Effect.provide(program, Layer.provide(Orders.layer, MemoryStore.layer)))
+ * // prints: delivered a1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: {
+  <I, A, E, X, R, P extends Overflow = "suspend">(
+    tag: Context.Key<I, DurableQueue<A, QueueError<NoInfer<P>>>>,
+    sink: Source<EventSink<A, E> & BelowStore, X, R>,
+    options: Options<NoInfer<A>, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
+  ): Layer.Layer<I, X, EventStore | Exclude<R, Scope.Scope>>
+  <I, A, E, X, R, P extends Lossless = "suspend">(
+    tag: Context.Key<I, DurableQueue<A, QueueError<NoInfer<P>>>>,
+    sink: Source<EventSink<A, E> & BelowStore, X, R>,
+    options: Options<NoInfer<A>, P> & { readonly onDropped?: never }
+  ): Layer.Layer<I, X, EventStore | Exclude<R, Scope.Scope>>
+} = <I, A, F, E, X, R>(
+  tag: Context.Key<I, DurableQueue<A, F>>,
+  source: Source<EventSink<A, E>, X, R>,
+  options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
+) => sinkLayer(tag, queueOf<A, F, E, X, R>(source, options))
 
 /**
  * A sink that writes to a queue of another process: it has no receiver and no lease, and delivers nothing. It may write from

@@ -314,11 +314,14 @@ describe("a receiver that is down", () => {
     )
   }
 
-  it.effect.each(["webhooks", "sinks"] as const)("for a day: %s", (name) =>
+  it.effect.each([
+    ["webhooks", Redelivery.webhooks],
+    ["sinks", Redelivery.sinks]
+  ] as const)("for a day: %s", ([name, redelivery]) =>
     Effect.gen(function* () {
       let isDown = true
       const { attempts, received, sink } = yield* receiving(() => Effect.suspend(() => (isDown ? no : Effect.void)))
-      const { queue } = yield* start(sink, { redelivery: Redelivery[name], concurrency: 4 })
+      const { queue } = yield* start(sink, { redelivery, concurrency: 4 })
       yield* EventSink.writeAll(queue, range(1, 1000))
       yield* TestClock.adjust("23 hours")
       // A request each five minutes at most, and those of the first minutes.

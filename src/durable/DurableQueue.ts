@@ -195,7 +195,7 @@ const queueOf = <A, F, E, X, R>(
     fromSource(source),
     // It fails with `QueueFull` only under "reject", and then the overload says so.
     (sink) =>
-      makeDurableQueue(sink, options.schema, settingsOf(options)) as unknown as Effect.Effect<
+      makeDurableQueue(sink, options.schema, settingsOf(options)) as Effect.Effect<
         DurableQueue<A, F>,
         never,
         EventStore | Scope.Scope

@@ -74,7 +74,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
   const sink = makeSink<A, WriteError>({ node, write, writeSome })
   return {
     // Without limits it is never full, and drops nothing.
-    sink: Object.assign(sink, { send }) as unknown as DurableWriter<A>,
+    sink: Object.assign(sink, { send }) as DurableWriter<A>,
     node,
     close: Effect.suspend(() => {
       if (account.state !== "open") return Effect.void

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, Schedule, Schema, type Scope } from "effect"
 import { EventSink, SinkGraph } from "effect-events"
 import { DurableBroadcaster, DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -50,6 +50,33 @@ describe("a durable queue", () => {
       yield* settle
       assert.strictEqual(yield* read("delivered_total"), 1)
       assert.strictEqual(yield* read("accepted_total"), 3)
+    }).pipe(withRegistry, quiet)
+  )
+
+  it.effect("counts its attempts, those that fail and are repeated by its plan too", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      let attempts = 0
+      const receiver = EventSink.make((n: number) =>
+        Effect.suspend(() => (attempts++ < 2 || n < 0 ? Effect.fail("unavailable") : Effect.void))
+      )
+      const redelivery = Redelivery.make(Schedule.spaced("1 second"), { maxAttempts: 4, jitter: 0 })
+      const queue = yield* DurableQueue.make({ ...options, redelivery })(receiver).pipe(
+        Effect.provide(MemoryStore.layerOver(memory))
+      )
+      yield* show(queue)
+      yield* settle
+      assert.strictEqual(yield* read("attempts_total"), 0)
+      yield* queue.write(1)
+      yield* settle
+      assert.strictEqual(yield* read("attempts_total"), 1)
+      yield* pass(3)
+      assert.deepStrictEqual([attempts, yield* read("attempts_total")], [3, 3])
+      yield* queue.write(-1)
+      yield* pass(6)
+      assert.deepStrictEqual([attempts, yield* read("attempts_total")], [7, 7])
+      assert.strictEqual(yield* read("dead_letters"), 1)
+      assert.strictEqual((yield* SinkGraph.health(queue))[0]?.attempts, 7)
     }).pipe(withRegistry, quiet)
   )
 

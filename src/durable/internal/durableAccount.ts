@@ -24,6 +24,10 @@ export interface DurableAccount {
    */
   readonly reading: () => (n: number, more: boolean) => void
   readonly exactly: (n: number) => void
+  /** An attempt has failed, of one event. */
+  readonly failed: () => void
+  /** How many attempts are over, an event each. */
+  readonly attempts: () => number
   /** Counts what is stored as remaining, at the close. */
   readonly remain: () => number
   /** Brings the counts up to date that are not kept at every event. */
@@ -38,6 +42,7 @@ export const makeDurableAccount = (): DurableAccount => {
   /** How many appends there were, and how many are under way. */
   let appends = 0
   let underWay = 0
+  let failed = 0
   /** There are, or were, deliveries that wait for a time of their own. */
   let hasTimes = false
   return {
@@ -67,6 +72,8 @@ export const makeDurableAccount = (): DurableAccount => {
       hasTimes ||= n > stored
       stored = Math.max(0, n)
     },
+    failed: () => void failed++,
+    attempts: () => counts.delivered + failed,
     remain: () => {
       const remaining = stored
       stored = 0

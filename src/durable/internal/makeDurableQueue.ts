@@ -58,6 +58,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     drops: ["Overflow"],
     filters: true,
     isTimed: true,
+    attempts: account.attempts,
     stored: () => served.stored(),
     refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],

@@ -69,6 +69,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     update: account.update,
     filters: true,
     isTimed: true,
+    attempts: account.attempts,
     stored: () => served.stored(),
     refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],

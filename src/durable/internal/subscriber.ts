@@ -324,6 +324,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       report: {
         failed: (_, cause, restore) => {
           noteError(counts, Cause.squash(cause), clock)
+          account.failed()
           const row = taken[at]
           // The drainer has one. A lease that is lost has no use for what became of it.
           if (row === undefined || state.lease === undefined) return Effect.void

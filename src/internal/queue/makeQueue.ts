@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type { OnDropped, Undelivered } from "../../Dropped.ts"
@@ -25,7 +25,7 @@ import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
 import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
 import { inTurns, maxTurn } from "../turns.ts"
-import type { WriterSpan } from "../writerSpan.ts"
+import { type WriterSpan, writerSpanOf } from "../writerSpan.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 
 /**
@@ -296,13 +296,16 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const offerUnsafe = (event: A): Offered => {
     if (account.state !== "open") return "closed"
     const key = keyOf?.(event)
+    // A plain call has no fiber of its own: one may be running it.
+    const fiber = isTraced ? Fiber.getCurrent() : undefined
+    const writer = fiber && writerSpanOf(fiber)
     if (isUnbounded || admission.fits(1)) {
-      offer(event, key)
+      offer(event, key, writer)
       return "accepted"
     }
     if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
-    void (overflow === "drop-newest" ? dropNewest([event]) : dropOldest([event], [key]))
+    void (overflow === "drop-newest" ? dropNewest([event]) : dropOldest([event], [key], writer))
     return "accepted"
   }
 

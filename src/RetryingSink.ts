@@ -238,6 +238,8 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     let attempted = 0
     const writes = makeWrites(account, node)
     const log = makeFailureLog()
+    /** An attempt has failed since one succeeded. */
+    let isFailing = false
     const closing = Deferred.makeUnsafe<never, SinkClosed>()
     const closed = Deferred.await(closing)
     const { writeSome, [EventSink.WriteSync]: writeSync, [WriteHalves]: half } = sink
@@ -265,7 +267,8 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
     const succeeded = (attempts: Attempts | undefined, n: number) => {
       account.accepted += n
       account.delivered += n
-      const run = log.recovered()
+      const run = isFailing ? log.recovered() : 0
+      isFailing = false
       const success = attempts && noted(attempts.success)
       if (run === 0) return success
       const failed = numbered(run, "failed attempt")
@@ -273,6 +276,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       return Effect.andThen(success ?? Effect.void, line)
     }
     const warn = (n: number) => {
+      isFailing = true
       const run = log.failed()
       if (run === 0) return Effect.void
       const inARow = run === 1 ? "" : `, with ${run} failures in a row`
@@ -347,7 +351,12 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         // What the sink's function throws is a defect of the attempt, which the strategy hears of.
         const first = () => {
           attempted++
-          return answerOf(() => (begun = half?.(input, fiber))?.effect ?? write(input))
+          try {
+            begun = half?.(input, fiber)
+            return begun?.effect ?? write(input)
+          } catch (defect) {
+            return Effect.die(defect)
+          }
         }
         // What the strategy throws here is a defect of the write, which has not begun.
         const effect =

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import { type Arrival, makeArrivals } from "./arrivals.ts"
+import { type Arrival, type Arrivals, makeArrivals } from "./arrivals.ts"
 import type { SinkClosed } from "./sink.ts"
 
 interface Waiter extends Arrival {
@@ -16,13 +16,14 @@ interface Waiter extends Arrival {
  * `room` is how many events fit now. A batch larger than any room enters when `isEmpty`: it would wait for ever.
  */
 export const makeAdmission = (room: () => number, isEmpty: () => boolean) => {
-  const waiters = makeArrivals<Waiter>()
+  /** There is none in a part that never was full. */
+  let waiters: Arrivals<Waiter> | undefined
   let closed: Effect.Effect<never, SinkClosed> | undefined
 
   const hasRoom = (n: number) => n <= room() || isEmpty()
   /** Admits the writers that fit, in order. To be called after room was made. */
   const admit = () => {
-    if (waiters.size() === 0) return
+    if (waiters === undefined || waiters.size() === 0) return
     const entered: Array<readonly [waiter: Waiter, effect: Effect.Effect<void>]> = []
     for (let one = waiters.first(); one !== undefined && hasRoom(one.n); one = waiters.first()) {
       waiters.leave(one)
@@ -40,7 +41,7 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean) => {
   return {
     admit,
     /** Whether `n` events may be offered now without passing writers that wait. */
-    fits: (n: number) => waiters.size() === 0 && hasRoom(n),
+    fits: (n: number) => (waiters === undefined || waiters.size() === 0) && hasRoom(n),
     /**
      * Waits until `n` events fit, which `offer` then adds as a whole; what it throws is a defect of the wait. An interrupted
      * writer waits no more.
@@ -49,18 +50,19 @@ export const makeAdmission = (room: () => number, isEmpty: () => boolean) => {
       Effect.callback<void, SinkClosed>((resume) => {
         if (closed !== undefined) return resume(closed)
         const waiter: Waiter = { n, offer, resume, hasLeft: false }
-        waiters.add(waiter)
+        const all = (waiters ??= makeArrivals<Waiter>())
+        all.add(waiter)
         admit()
         return Effect.sync(() => {
           // The interrupted writer may have been too large for room that the writers behind it fit in.
-          if (waiters.leave(waiter)) admit()
+          if (all.leave(waiter)) admit()
         })
       }),
     /** Fails the writers that wait now and those that would wait later. */
     close: (effect: Effect.Effect<never, SinkClosed>) => {
       closed = effect
-      for (let one = waiters.first(); one !== undefined; one = waiters.first()) {
-        waiters.leave(one)
+      for (let one = waiters?.first(); one !== undefined; one = waiters?.first()) {
+        waiters?.leave(one)
         one.resume(effect)
       }
     }

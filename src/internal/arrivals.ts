@@ -7,6 +7,8 @@ export interface Arrival {
 /** What has left is removed once there is this much of it, and more of it than of the rest. */
 const sweep = 1024
 
+export type Arrivals<A extends Arrival> = ReturnType<typeof makeArrivals<A>>
+
 export const makeArrivals = <A extends Arrival>() => {
   let all: Array<A> = []
   let head = 0

@@ -17,7 +17,7 @@ import type { Report } from "./report.ts"
 import type { Drainer } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import type { Source } from "./source.ts"
-import { makeTiming } from "./timing.ts"
+import { makeTiming, type Timing } from "./timing.ts"
 import { maxTurn } from "./turns.ts"
 
 /** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
@@ -47,7 +47,9 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const { account, isEnding, onSinkClosed, processSpan, report, sink, source } = options
   const { settle } = source
   const { watch } = account
-  const timing = makeTiming(options.context, watch)
+  /** There while something watches: a write that began before that is not timed. */
+  let timing: Timing | undefined
+  const timed = () => (timing = watch.watchers && (timing ?? makeTiming(options.context, watch)))
   const begin = sink[WriteHalves]
   const clock = Context.get(options.context, Clock.Clock)
   const ended = Latch.makeUnsafe()
@@ -90,7 +92,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     position += n
     // Before it is settled: a flush that waits for it can write the next event at once.
     if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
-    if (watch.watchers !== undefined) timing.end(n > 1 || position >= batch.length)
+    if (watch.watchers !== undefined) timed()?.end(n > 1 || position >= batch.length)
     settle(n)
   }
   const dropped = () => {
@@ -118,7 +120,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       return Effect.void
     }
     if (n === 0) return Effect.void
-    if (watch.watchers !== undefined) timing.end(true)
+    if (watch.watchers !== undefined) timed()?.end(true)
     if (n > 1) {
       // None of the batch was committed, and which event is to blame is unknown: smaller batches find out.
       limit = Math.floor(n / 2)
@@ -231,7 +233,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const deliver = Effect.catchCause(commit, failed)
   const turn = Effect.suspend(() => {
     if (advance()) {
-      timing.begin()
+      timed()?.begin()
       return deliver
     }
     if (stopped) return Effect.void

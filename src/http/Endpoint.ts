@@ -25,6 +25,8 @@ import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 import * as Classification from "./Classification.ts"
 import * as HttpSink from "./HttpSink.ts"
+import { makeEndpointAttempts } from "./internal/endpoint/endpointAttempts.ts"
+import { nodeControlsOf } from "./internal/endpoint/endpointControls.ts"
 import { makeEndpointCounts } from "./internal/endpoint/endpointCounts.ts"
 import { type EndpointState, gone, makeEndpointState, type State } from "./internal/endpoint/endpointState.ts"
 import { makeEndpointStrategy } from "./internal/endpoint/endpointStrategy.ts"
@@ -222,7 +224,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
     const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy, trace } = options
-    const { counts, sink, state } = yield* assemble(options)
+    const { attempts, counts, sink, state } = yield* assemble(options)
     const queue = yield* EventQueue.make(sink, {
       name,
       capacity,
@@ -234,7 +236,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
-    controlledBy(queue.node, nodeControlsOf(state))
+    controlledBy(queue.node, nodeControlsOf(state, attempts))
     const { flush, offerUnsafe, pending, shutdown } = queue
     const self = yield* filtered(queue, options)
     return {
@@ -303,6 +305,7 @@ export const unqueued = <A>(
     const { name, onAttempt } = options
     const { classification = defaults.classification } = options
     const counts = yield* makeEndpointCounts(name, () => false)
+    const attempts = makeEndpointAttempts()
     const http = yield* HttpSink.make<A>({
       ...options,
       // The part above has waited for every write below it, or given it up.
@@ -312,9 +315,11 @@ export const unqueued = <A>(
       maxEvents: options.maxEvents ?? defaults.maxEvents,
       onAttempt: (attempt) => {
         counts.attempt(attempt)
+        attempts.add(attempt)
         onAttempt?.(attempt)
       }
     })
+    controlledBy(http.node, { attempts: attempts.last })
     return yield* filtered(http, options)
   })
 
@@ -394,17 +399,6 @@ const controlsOf = (state: EndpointState): Controls => ({
   disable: state.disable
 })
 
-const nodeControlsOf = ({ current, disable, enable }: EndpointState): EventSink.SinkControls => ({
-  state: Effect.sync(() => {
-    const state = current()
-    return state._tag === "Enabled"
-      ? { state: "active", reason: undefined, since: undefined }
-      : { state: "disabled", reason: state.error?.reason.message ?? "disabled by hand", since: state.since }
-  }),
-  disable,
-  enable
-})
-
 const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: UnqueuedOptions<A>) =>
   ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
 
@@ -418,6 +412,7 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const disableAfter = Duration.fromInputUnsafe(options.disableAfter ?? Duration.infinity)
   const state = makeEndpointState(name, shown, disableAfter)
   const counts = yield* makeEndpointCounts(name, () => state.current()._tag === "Disabled")
+  const attempts = makeEndpointAttempts()
   // The queue, whose close comes first, has waited for every write below it or given it up.
   const drainTimeout = Duration.zero
   const http = yield* HttpSink.make<A>({
@@ -432,6 +427,7 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
       // No request was made.
       if (attempt.error?.reason._tag === "Disabled") return
       counts.attempt(attempt)
+      attempts.add(attempt)
       options.onAttempt?.(attempt)
     }
   })
@@ -441,5 +437,5 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
     // A receiver asks for time for all requests, so the strategy waits for that.
     { name, drainTimeout, while: HttpSink.isTransient, maxRetryAfter: Duration.zero }
   )
-  return { counts, state, sink: state.diverting(retrying, onDisabled) }
+  return { attempts, counts, state, sink: state.diverting(retrying, onDisabled) }
 })

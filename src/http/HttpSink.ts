@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
@@ -17,6 +18,7 @@ import type { RateLimiterError } from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { count } from "../internal/options.ts"
 import { type Classification, standardWebhooks } from "./Classification.ts"
 import type { Envelope, Part } from "./Envelope.ts"
@@ -92,6 +94,10 @@ export interface Attempt {
   readonly status: number | undefined
   /** Why it does not count as accepted; nothing when it does. */
   readonly error: HttpSinkError | undefined
+  /** When it was begun, in milliseconds of the `Clock`. */
+  readonly at: number
+  /** How long it took, in milliseconds, any wait of `transformClient` included; 0 where no request could be made. */
+  readonly duration: number
 }
 
 /**
@@ -187,45 +193,49 @@ export const make = <A>(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
-    const failed = (events: number, error: HttpSinkError) => {
+    const failed = (begun: Begun, error: HttpSinkError) => {
       const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ events, status, error })
+      onAttempt?.({ ...timesOf(begun), events: begun.events, status, error })
       return Effect.fail(error)
     }
-    const answered = (events: number, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
+    const answered = (begun: Begun, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
       const verdict = classification({ status, headers })
       if (verdict !== "accepted") {
         return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-          failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+          failed(begun, failure(new Status({ status, retryAfter }), verdict === "transient"))
         )
       }
-      onAttempt?.({ events, status, error: undefined })
-      return Effect.succeed(events)
+      onAttempt?.({ ...timesOf(begun), events: begun.events, status, error: undefined })
+      return Effect.succeed(begun.events)
     }
-    const unanswered = (events: number, error: ClientError): Effect.Effect<number, HttpSinkError> => {
+    const unanswered = (begun: Begun, error: ClientError): Effect.Effect<number, HttpSinkError> => {
       // What is around the sink's own client may fail for a status, too.
-      if ("response" in error.reason) return answered(events, answeredBy(error.reason.response))
+      if ("response" in error.reason) return answered(begun, answeredBy(error.reason.response))
       const why = error._tag === "RateLimiterError" ? rateLimited(error, maxRetryAfter) : transportReason(error)
       // An address in the url stays. One that a redirect led to may not.
       const isLasting = why._tag === "ForbiddenAddress" && why.isLiteral && why.host === target.host
-      return failed(events, failure(why, !isLasting))
+      return failed(begun, failure(why, !isLasting))
     }
     const unsendable = (cause: Encode["cause"] | TooLarge) =>
-      failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
+      Clock.clockWith((clock) =>
+        failed(begin(clock, 1), failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
+      )
     let attempts = 0
     const request = (content: Content<A>) => {
       attempts++
       return send(requestOf(content))
     }
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
-      Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) => {
-        const events = content.events.length
-        // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
-        return Effect.matchEffect(request(content), {
-          onFailure: (error) => unanswered(events, error),
-          onSuccess: (answer) => answered(events, answer)
+      Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) =>
+        Clock.clockWith((clock) => {
+          const begun = begin(clock, content.events.length)
+          // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
+          return Effect.matchEffect(request(content), {
+            onFailure: (error) => unanswered(begun, error),
+            onSuccess: (answer) => answered(begun, answer)
+          })
         })
-      })
+      )
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
       signer === undefined
         ? content
@@ -256,6 +266,26 @@ export const make = <A>(
   })
 
 // internals
+
+/** A request that is under way. */
+interface Begun {
+  readonly clock: Clock.Clock
+  readonly events: number
+  readonly at: number
+  readonly monotonic: number
+}
+
+const begin = (clock: Clock.Clock, events: number): Begun => ({
+  clock,
+  events,
+  at: clock.currentTimeMillisUnsafe(),
+  monotonic: monotonicMillis(clock)
+})
+
+const timesOf = ({ at, clock, monotonic }: Begun): Pick<Attempt, "at" | "duration"> => ({
+  at,
+  duration: monotonicMillis(clock) - monotonic
+})
 
 const rateLimited = ({ reason }: RateLimiterError, maxRetryAfter: Duration.Duration) =>
   new RateLimited({

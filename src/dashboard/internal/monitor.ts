@@ -221,13 +221,13 @@ export const makeMonitor = Effect.fnUntraced(function* (
 
   const read = (entry: Entry): Effect.Effect<void> => {
     const controls = controlsOf(entry.node)
-    if (controls === undefined) return Effect.void
+    if (controls === undefined || !isRead(controls)) return Effect.void
     const now = clock.currentTimeMillisUnsafe()
     entry.readAt = now
     const interval = controls.lease?.() === "held" ? countIntervalOfHeld : countInterval
     const isDue = controls.figures !== undefined && now - entry.countedAt >= interval
     if (isDue) entry.countedAt = now
-    return Effect.all([controls.state, isDue ? controls.figures : Effect.undefined]).pipe(
+    return Effect.all([controls.state ?? Effect.undefined, (isDue && controls.figures) || Effect.undefined]).pipe(
       Effect.timeoutOrElse({
         duration: readTimeout,
         orElse: () => Effect.fail({ message: `no answer within ${readTimeout}` })
@@ -251,7 +251,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
     if (!isViewed()) return Effect.void
     readAt = clock.currentTimeMillisUnsafe()
     const some = Array.from(entries.values())
-      .filter((entry) => controlsOf(entry.node) !== undefined)
+      .filter(({ node }) => isRead(controlsOf(node)))
       .toSorted((a, b) => a.readAt - b.readAt)
       .slice(0, readsPerSecond)
     return Effect.forEach(some, read, { concurrency: 4, discard: true })
@@ -290,7 +290,8 @@ export const makeMonitor = Effect.fnUntraced(function* (
           name: node.name,
           layer: places[i]?.layer ?? 0,
           row: places[i]?.row ?? 0,
-          offers: offersOf(controlsOf(node))
+          offers: offersOf(controlsOf(node)),
+          taps: node.taps
         })),
         edges: edges.map(([from, to, acknowledges]) => ({ from: from.id, to: to.id, acknowledges }))
       }
@@ -365,9 +366,13 @@ const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
   }
 }
 
+/** Whether there is something to be asked for at each round. */
+const isRead = (controls: SinkControls | undefined): boolean =>
+  controls?.state !== undefined || controls?.figures !== undefined
+
 const offersOf = (controls: SinkControls | undefined): ReadonlyArray<typeof Offer.Type> =>
   controls === undefined
     ? []
-    : (["pause", "resume", "disable", "enable", "deadLetters"] as const).filter(
+    : (["pause", "resume", "disable", "enable", "deadLetters", "attempts"] as const).filter(
         (offer) => controls[offer] !== undefined
       )

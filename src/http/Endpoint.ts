@@ -25,7 +25,6 @@ import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 import * as Classification from "./Classification.ts"
 import * as HttpSink from "./HttpSink.ts"
-import { makeEndpointAttempts } from "./internal/endpoint/endpointAttempts.ts"
 import { nodeControlsOf } from "./internal/endpoint/endpointControls.ts"
 import { makeEndpointCounts } from "./internal/endpoint/endpointCounts.ts"
 import { type EndpointState, gone, makeEndpointState, type State } from "./internal/endpoint/endpointState.ts"
@@ -305,7 +304,6 @@ export const unqueued = <A>(
     const { name, onAttempt } = options
     const { classification = defaults.classification } = options
     const counts = yield* makeEndpointCounts(name, () => false)
-    const attempts = makeEndpointAttempts()
     const http = yield* HttpSink.make<A>({
       ...options,
       // The part above has waited for every write below it, or given it up.
@@ -315,11 +313,9 @@ export const unqueued = <A>(
       maxEvents: options.maxEvents ?? defaults.maxEvents,
       onAttempt: (attempt) => {
         counts.attempt(attempt)
-        attempts.add(attempt)
         onAttempt?.(attempt)
       }
     })
-    controlledBy(http.node, { attempts: attempts.last })
     return yield* filtered(http, options)
   })
 
@@ -412,7 +408,6 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const disableAfter = Duration.fromInputUnsafe(options.disableAfter ?? Duration.infinity)
   const state = makeEndpointState(name, shown, disableAfter)
   const counts = yield* makeEndpointCounts(name, () => state.current()._tag === "Disabled")
-  const attempts = makeEndpointAttempts()
   // The queue, whose close comes first, has waited for every write below it or given it up.
   const drainTimeout = Duration.zero
   const http = yield* HttpSink.make<A>({
@@ -427,7 +422,6 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
       // No request was made.
       if (attempt.error?.reason._tag === "Disabled") return
       counts.attempt(attempt)
-      attempts.add(attempt)
       options.onAttempt?.(attempt)
     }
   })
@@ -437,5 +431,10 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
     // A receiver asks for time for all requests, so the strategy waits for that.
     { name, drainTimeout, while: HttpSink.isTransient, maxRetryAfter: Duration.zero }
   )
-  return { attempts, counts, state, sink: state.diverting(retrying, onDisabled) }
+  return {
+    attempts: EventSink.controlsOf(http.node)?.attempts,
+    counts,
+    state,
+    sink: state.diverting(retrying, onDisabled)
+  }
 })

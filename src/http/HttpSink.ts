@@ -43,6 +43,7 @@ import {
   type TransformClient
 } from "./internal/sink/exchange.ts"
 import { partHeaderProblem } from "./internal/sink/headerProblem.ts"
+import { makeLastAttempts } from "./internal/sink/lastAttempts.ts"
 import { retryAfterOf } from "./internal/sink/retryAfterOf.ts"
 import { makeSigner, type Signing } from "./internal/sink/signer.ts"
 import { makeTarget, type TargetOptions } from "./internal/sink/target.ts"
@@ -193,9 +194,18 @@ export const make = <A>(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
+    const last = makeLastAttempts()
+    const ended = ({ at, clock, events, monotonic }: Begun, status: number | undefined, error?: HttpSinkError) => {
+      const duration = monotonicMillis(clock) - monotonic
+      // A request that a disabled endpoint holds back was not made.
+      if (error?.reason._tag !== "Disabled") {
+        const outcome = error !== undefined && status === undefined ? error.reason._tag : String(status)
+        last.add({ at, duration, events, outcome, error: error?.reason.message })
+      }
+      onAttempt?.({ events, status, error, at, duration })
+    }
     const failed = (begun: Begun, error: HttpSinkError) => {
-      const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ ...timesOf(begun), events: begun.events, status, error })
+      ended(begun, error.reason._tag === "Status" ? error.reason.status : undefined, error)
       return Effect.fail(error)
     }
     const answered = (begun: Begun, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
@@ -205,7 +215,7 @@ export const make = <A>(
           failed(begun, failure(new Status({ status, retryAfter }), verdict === "transient"))
         )
       }
-      onAttempt?.({ ...timesOf(begun), events: begun.events, status, error: undefined })
+      ended(begun, status)
       return Effect.succeed(begun.events)
     }
     const unanswered = (begun: Begun, error: ClientError): Effect.Effect<number, HttpSinkError> => {
@@ -253,7 +263,8 @@ export const make = <A>(
           : Effect.succeed({ body, headers, events: [event] as const })
       )
 
-    const leaf = { ...options, kind: "HttpSink", attempts: () => attempts }
+    const controls = { attempts: last.all, ...options.controls }
+    const leaf = { ...options, kind: "HttpSink", attempts: () => attempts, controls }
     const { [ToText]: toText }: EncodePart<A> = envelope.encode
     const contentOf = join && makeBatchContent(toText ?? encode, join, { maxEvents, maxBytes })
     const sink: EventSink<A, HttpSinkError> =
@@ -280,11 +291,6 @@ const begin = (clock: Clock.Clock, events: number): Begun => ({
   events,
   at: clock.currentTimeMillisUnsafe(),
   monotonic: monotonicMillis(clock)
-})
-
-const timesOf = ({ at, clock, monotonic }: Begun): Pick<Attempt, "at" | "duration"> => ({
-  at,
-  duration: monotonicMillis(clock) - monotonic
 })
 
 const rateLimited = ({ reason }: RateLimiterError, maxRetryAfter: Duration.Duration) =>

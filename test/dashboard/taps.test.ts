@@ -51,13 +51,14 @@ describe("a tap", () => {
       assert.deepStrictEqual(graph.nodes.find((node) => node.id === id)?.taps, queue.node.taps)
       yield* queue.write({ id: "before", total: 1 })
       yield* queue.flush
-      const tap = yield* opened(send, `/events/api/nodes/${id}/tap?events=4`)
+      const tap = yield* opened(send, `/events/api/nodes/${id}/tap?events=6`)
       const from = Date.now()
       yield* EventSink.writeAll(queue, [
         { id: "secret", total: 2 },
         { id: "secret", total: 3 }
       ])
       yield* queue.flush
+      yield* queue.write({ id: "secret", total: 4 })
       const lines = yield* tap.rest
       assert.deepStrictEqual(
         lines.map(({ reason, what }) => [what, reason]),
@@ -65,6 +66,8 @@ describe("a tap", () => {
           ["accepted", null],
           ["accepted", null],
           ["deadLettered", "Failed"],
+          ["deadLettered", "Failed"],
+          ["accepted", null],
           ["deadLettered", "Failed"]
         ]
       )

@@ -18,6 +18,8 @@ const action = (text, run, className) => {
       setText(panel.said, messageOf(error))
     }
     button.disabled = false
+    // A button that is disabled loses the focus.
+    if (document.activeElement === document.body) button.focus()
   })
   return button
 }
@@ -95,7 +97,7 @@ const openPanel = (id) => {
     said: make("p", { class: "quiet", role: "status" }),
     error: make("p", { class: "error-text" }),
     depth: chart("waiting"), speed: chart("delivered"),
-    jobs: make("div", { "aria-live": "polite" }),
+    jobs: make("div", { class: "jobs", "aria-live": "polite" }),
     jobRows: new Map()
   }
   const controls = make("div", { class: "actions" })
@@ -184,6 +186,7 @@ const jobRow = (job) => {
     const now = await ask("/api/jobs/" + encodeURIComponent(job.id) + "/cancel", { body: {} })
     state.jobs = state.jobs.map((one) => one.id === now.id ? now : one)
     await poll()
+    panel?.jobRows.get(job.id)?.element.focus()
   })
   return { element: make("div", { class: "job running" }, text, bar, state.graph.changes ? cancel : undefined), text, bar }
 }
@@ -203,10 +206,8 @@ const showJobs = (view) => {
     let row = panel.jobRows.get(job.id)
     if (!row || row.state !== job.state) {
       const fresh = jobRow(job)
-      const hadFocus = row && row.element.contains(document.activeElement)
       if (row) row.element.replaceWith(fresh.element)
       else panel.jobs.append(fresh.element)
-      if (hadFocus) fresh.element.focus()
       row = { ...fresh, state: job.state }
     }
     setText(row.text ?? row.element, textOfJob(job))

@@ -1,12 +1,11 @@
 /** What an endpoint can be asked to do beside writes, in the words of the core. */
 import * as Effect from "effect/Effect"
 import type { SinkControls } from "../../../internal/controls.ts"
-import type { EndpointAttempts } from "./endpointAttempts.ts"
 import type { EndpointState } from "./endpointState.ts"
 
 export const nodeControlsOf = (
   { current, disable, enable }: EndpointState,
-  attempts: EndpointAttempts
+  attempts: SinkControls["attempts"]
 ): SinkControls => ({
   state: Effect.sync(() => {
     const state = current()
@@ -16,5 +15,5 @@ export const nodeControlsOf = (
   }),
   disable,
   enable,
-  attempts: attempts.last
+  attempts
 })

@@ -124,6 +124,8 @@ describe("a dashboard", () => {
       assert.match(openapi, /^3\./)
       assert.deepStrictEqual([...new Set(Object.values(paths).flatMap(Object.keys))], ["get"])
       assert.include(Object.keys(paths), "/events/api/live")
+      const { get: tap } = paths["/events/api/nodes/{id}/tap"] ?? {}
+      assert.nestedProperty(tap, "responses.200.content.application/x-ndjson")
     }).pipe(Effect.scoped, Effect.provide([MemoryStore.layer, quiet]))
   )
 

@@ -15,7 +15,7 @@ const slow = (total: number) => {
     Effect.gen(function* () {
       for (let i = 0; i < total; i++) {
         yield* steps.gate.await
-        if (steps.isStuck) yield* Effect.never
+        if (steps.isStuck) return yield* Effect.never
         steps.done++
         steps.gate.closeUnsafe()
         yield* onProgress({ done: steps.done, selected: total })

@@ -115,6 +115,21 @@ describe("a tap", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("is woken by no batch that has delivered nothing: an empty page would end its stream", () =>
+    Effect.gen(function* () {
+      const { queue } = yield* failing("orders")
+      const seen: Array<readonly [string, number]> = []
+      const end = queue.node.observe((what, events) => void seen.push([what, events.length]))
+      yield* queue.write({ id: "a", total: 1 })
+      yield* queue.flush
+      end()
+      assert.deepStrictEqual(seen, [
+        ["accepted", 1],
+        ["deadLettered", 1]
+      ])
+    }).pipe(Effect.scoped, Effect.provide([MemoryStore.layer, quiet]))
+  )
+
   it.live("ends with its connection, and costs nothing before and after", () =>
     Effect.gen(function* () {
       const queue = yield* EventQueue.make(EventSink.make((_: string) => Effect.void))

@@ -247,9 +247,9 @@ describe.skipIf(noBrowser !== undefined)(
           await cancel.focus()
           await page.keyboard.press("Enter")
           await shows(page, /Cancelled\. Replayed \d+ of 1,000\./)
-          const [, told] = /Replayed (\d+) of/.exec(await textOf(page)) ?? []
+          const [, said] = /Replayed (\d+) of/.exec(await textOf(page)) ?? []
           await page.waitForTimeout(500)
-          expect(Number(told)).toBe(done)
+          expect(Number(said)).toBe(done)
           expect(await cancel.count()).toBe(0)
           expect(await page.locator(".job").evaluate((job) => job === job.ownerDocument.activeElement)).toBe(true)
           expect(complaints).toEqual([])

@@ -38,7 +38,7 @@ const kindMarks = { accepted: "+ ", delivered: "✓ ", dropped: "✕ ", deadLett
 const listed = new Intl.ListFormat("en", { type: "disjunction" })
 const tapOf = (id, node) => {
   const many = make("select", { "aria-label": "How many events" }, ...["20", "100", "500"].map((n) => make("option", { value: n }, n)))
-  const list = make("ul", { class: "log", tabindex: "0", hidden: true, "aria-label": "Events that passed, the newest first" })
+  const list = make("ul", { class: "log tapped", tabindex: "0", hidden: true, "aria-label": "Events that passed, the newest first" })
   const said = make("p", { class: "quiet", role: "status" }, "What is " + listed.format(node.taps.map((kind) => kindNames[kind])) + " from now on.")
   const button = make("button", { type: "button" }, "Show the next events")
   let tap

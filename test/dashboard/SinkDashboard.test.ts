@@ -326,7 +326,8 @@ describe("a dashboard", () => {
         graph.nodes.filter(({ offers }) => offers.length > 0).map(({ name, offers }) => [name, ...offers]),
         [
           ["hook", "disable", "enable", "attempts"],
-          ["own", "pause", "resume"]
+          ["own", "pause", "resume"],
+          ["hook", "attempts"]
         ]
       )
       const [hook, own] = [idOf(graph, "hook", "EventQueue"), idOf(graph, "own")]

@@ -21,6 +21,7 @@ export {
   type ControlFailure,
   type ControlState,
   type DeadLetterAction,
+  type SinkAttempt,
   type SinkControls,
   type SinkDeadLetter,
   type SinkDeadLetterFilter,

@@ -1,6 +1,6 @@
 /**
  * A page that shows the graphs of a process as they run, on the application's own router: depth, rate, age, breaker, lease and
- * pause of each sink, what is wrong with it and since when, and its dead letters.
+ * pause of each sink, what is wrong with it and since when, its next events, its last attempts and its dead letters.
  *
  * It only reads, unless `authorize` says what may be changed. It never shows the content of an event unless `content` says so,
  * sets no cookie, and loads nothing from elsewhere.
@@ -30,6 +30,7 @@ import { changing, reading } from "./internal/handlers.ts"
 import { makeJobs } from "./internal/jobs.ts"
 import { type AnySink, makeMonitor } from "./internal/monitor.ts"
 import { html, script, style } from "./internal/page/document.ts"
+import { makeTaps } from "./internal/taps.ts"
 
 export type { Authorize, Identity } from "./internal/access.ts"
 
@@ -55,8 +56,8 @@ export interface CommonOptions<out Roots extends ReadonlyArray<Root> = ReadonlyA
   /** What the page is called: "Sinks" by default. */
   readonly title?: string | undefined
   /**
-   * Whether the payloads of dead letters may be read, which is what the application's events say. They are `hidden` by default.
-   * Errors and causes are shown either way.
+   * Whether the content of events may be read: the payloads of dead letters, and the events that a tap shows. It is `hidden` by
+   * default. Errors and causes are shown either way.
    */
   readonly content?: "hidden" | "shown" | undefined
 }
@@ -112,6 +113,9 @@ export type Options<Roots extends ReadonlyArray<Root> = ReadonlyArray<Root>, E =
  * page itself holds no data and is answered to all; each request of the API asks `authorize`. Where the API refuses, the page
  * asks for a token, and sends it as `Authorization: Bearer`; it takes one from the address too, as in `/events#token=...`, and
  * keeps it as long as its tab is open.
+ *
+ * A tap of the next events of a node is a stream of lines. It ends with its last event, after 10 minutes, or with its connection;
+ * `authorize` is asked when it begins, and 20 are open at once at most. Without one nothing is spent on events.
  *
  * A request that changes something must have the header `x-effect-events`, and must not come from a page of another site.
  *
@@ -201,7 +205,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
     path
   )
   const page = HttpServerResponse.text(html, { contentType: "text/html; charset=utf-8", headers: yield* headers })
-  const settings = { monitor, jobs, title, content: content === "shown" }
+  const isShown = content === "shown"
+  const settings = { monitor, jobs, taps: makeTaps(isShown), title, content: isShown }
   const routes = options.readOnly === true ? readOnly(base, settings) : full(base, settings)
   return Layer.mergeAll(HttpRouter.add("GET", asPath(base || "/"), page), routes).pipe(
     Layer.provide(Layer.succeed(Access, access)),

@@ -25,6 +25,7 @@ import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 import * as Classification from "./Classification.ts"
 import * as HttpSink from "./HttpSink.ts"
+import { nodeControlsOf } from "./internal/endpoint/endpointControls.ts"
 import { makeEndpointCounts } from "./internal/endpoint/endpointCounts.ts"
 import { type EndpointState, gone, makeEndpointState, type State } from "./internal/endpoint/endpointState.ts"
 import { makeEndpointStrategy } from "./internal/endpoint/endpointStrategy.ts"
@@ -222,7 +223,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
     const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy, trace } = options
-    const { counts, sink, state } = yield* assemble(options)
+    const { attempts, counts, sink, state } = yield* assemble(options)
     const queue = yield* EventQueue.make(sink, {
       name,
       capacity,
@@ -234,7 +235,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
-    controlledBy(queue.node, nodeControlsOf(state))
+    controlledBy(queue.node, nodeControlsOf(state, attempts))
     const { flush, offerUnsafe, pending, shutdown } = queue
     const self = yield* filtered(queue, options)
     return {
@@ -394,17 +395,6 @@ const controlsOf = (state: EndpointState): Controls => ({
   disable: state.disable
 })
 
-const nodeControlsOf = ({ current, disable, enable }: EndpointState): EventSink.SinkControls => ({
-  state: Effect.sync(() => {
-    const state = current()
-    return state._tag === "Enabled"
-      ? { state: "active", reason: undefined, since: undefined }
-      : { state: "disabled", reason: state.error?.reason.message ?? "disabled by hand", since: state.since }
-  }),
-  disable,
-  enable
-})
-
 const filtered = <A, E>(sink: EventSink.EventSink<A, E>, { ignore, name }: UnqueuedOptions<A>) =>
   ignore === undefined ? Effect.succeed(sink) : EventFilter.make(sink, (event) => !ignore(event), { name })
 
@@ -441,5 +431,10 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
     // A receiver asks for time for all requests, so the strategy waits for that.
     { name, drainTimeout, while: HttpSink.isTransient, maxRetryAfter: Duration.zero }
   )
-  return { counts, state, sink: state.diverting(retrying, onDisabled) }
+  return {
+    attempts: EventSink.controlsOf(http.node)?.attempts,
+    counts,
+    state,
+    sink: state.diverting(retrying, onDisabled)
+  }
 })

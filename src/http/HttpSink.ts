@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
@@ -17,6 +18,7 @@ import type { RateLimiterError } from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { count } from "../internal/options.ts"
 import { type Classification, standardWebhooks } from "./Classification.ts"
 import type { Envelope, Part } from "./Envelope.ts"
@@ -41,6 +43,7 @@ import {
   type TransformClient
 } from "./internal/sink/exchange.ts"
 import { partHeaderProblem } from "./internal/sink/headerProblem.ts"
+import { makeLastAttempts } from "./internal/sink/lastAttempts.ts"
 import { retryAfterOf } from "./internal/sink/retryAfterOf.ts"
 import { makeSigner, type Signing } from "./internal/sink/signer.ts"
 import { makeTarget, type TargetOptions } from "./internal/sink/target.ts"
@@ -92,6 +95,10 @@ export interface Attempt {
   readonly status: number | undefined
   /** Why it does not count as accepted; nothing when it does. */
   readonly error: HttpSinkError | undefined
+  /** When it was begun, in milliseconds of the `Clock`. */
+  readonly at: number
+  /** How long it took, in milliseconds, any wait of `transformClient` included; 0 where no request could be made. */
+  readonly duration: number
 }
 
 /**
@@ -187,45 +194,58 @@ export const make = <A>(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
-    const failed = (events: number, error: HttpSinkError) => {
-      const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ events, status, error })
+    const last = makeLastAttempts()
+    const ended = ({ at, clock, events, monotonic }: Begun, status: number | undefined, error?: HttpSinkError) => {
+      const duration = monotonicMillis(clock) - monotonic
+      // A request that a disabled endpoint holds back was not made.
+      if (error?.reason._tag !== "Disabled") {
+        const outcome = error !== undefined && status === undefined ? error.reason._tag : String(status)
+        last.add({ at, duration, events, outcome, error: error?.reason.message })
+      }
+      onAttempt?.({ events, status, error, at, duration })
+    }
+    const failed = (begun: Begun, error: HttpSinkError) => {
+      ended(begun, error.reason._tag === "Status" ? error.reason.status : undefined, error)
       return Effect.fail(error)
     }
-    const answered = (events: number, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
+    const answered = (begun: Begun, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
       const verdict = classification({ status, headers })
       if (verdict !== "accepted") {
         return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-          failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+          failed(begun, failure(new Status({ status, retryAfter }), verdict === "transient"))
         )
       }
-      onAttempt?.({ events, status, error: undefined })
-      return Effect.succeed(events)
+      ended(begun, status)
+      return Effect.succeed(begun.events)
     }
-    const unanswered = (events: number, error: ClientError): Effect.Effect<number, HttpSinkError> => {
+    const unanswered = (begun: Begun, error: ClientError): Effect.Effect<number, HttpSinkError> => {
       // What is around the sink's own client may fail for a status, too.
-      if ("response" in error.reason) return answered(events, answeredBy(error.reason.response))
+      if ("response" in error.reason) return answered(begun, answeredBy(error.reason.response))
       const why = error._tag === "RateLimiterError" ? rateLimited(error, maxRetryAfter) : transportReason(error)
       // An address in the url stays. One that a redirect led to may not.
       const isLasting = why._tag === "ForbiddenAddress" && why.isLiteral && why.host === target.host
-      return failed(events, failure(why, !isLasting))
+      return failed(begun, failure(why, !isLasting))
     }
     const unsendable = (cause: Encode["cause"] | TooLarge) =>
-      failed(1, failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
+      Clock.clockWith((clock) =>
+        failed(begin(clock, 1), failure(cause instanceof TooLarge ? cause : new Encode({ cause }), false))
+      )
     let attempts = 0
     const request = (content: Content<A>) => {
       attempts++
       return send(requestOf(content))
     }
     const post = (content: Effect.Effect<Content<A>, Encode["cause"] | TooLarge>) =>
-      Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) => {
-        const events = content.events.length
-        // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
-        return Effect.matchEffect(request(content), {
-          onFailure: (error) => unanswered(events, error),
-          onSuccess: (answer) => answered(events, answer)
+      Effect.flatMapEager(Effect.catchEager(content, unsendable), (content) =>
+        Clock.clockWith((clock) => {
+          const begun = begin(clock, content.events.length)
+          // Outside of the timeout, which can be up between the report of a request and the end of its fiber.
+          return Effect.matchEffect(request(content), {
+            onFailure: (error) => unanswered(begun, error),
+            onSuccess: (answer) => answered(begun, answer)
+          })
         })
-      })
+      )
     const signed = (content: Effect.Effect<Content<A>, EnvelopeError | TooLarge>) =>
       signer === undefined
         ? content
@@ -243,7 +263,8 @@ export const make = <A>(
           : Effect.succeed({ body, headers, events: [event] as const })
       )
 
-    const leaf = { ...options, kind: "HttpSink", attempts: () => attempts }
+    const controls = { attempts: last.all, ...options.controls }
+    const leaf = { ...options, kind: "HttpSink", attempts: () => attempts, controls }
     const { [ToText]: toText }: EncodePart<A> = envelope.encode
     const contentOf = join && makeBatchContent(toText ?? encode, join, { maxEvents, maxBytes })
     const sink: EventSink<A, HttpSinkError> =
@@ -256,6 +277,21 @@ export const make = <A>(
   })
 
 // internals
+
+/** A request that is under way. */
+interface Begun {
+  readonly clock: Clock.Clock
+  readonly events: number
+  readonly at: number
+  readonly monotonic: number
+}
+
+const begin = (clock: Clock.Clock, events: number): Begun => ({
+  clock,
+  events,
+  at: clock.currentTimeMillisUnsafe(),
+  monotonic: monotonicMillis(clock)
+})
 
 const rateLimited = ({ reason }: RateLimiterError, maxRetryAfter: Duration.Duration) =>
   new RateLimited({

@@ -107,13 +107,33 @@ export type DeadLetterAction = (
 ) => Effect.Effect<number, ControlFailure>
 
 /**
+ * One attempt of a sink at its receiver, which is over. It holds neither content nor what authenticates.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SinkAttempt {
+  /** When it was begun, in milliseconds since 1970. */
+  readonly at: number
+  /** In milliseconds. */
+  readonly duration: number
+  /** How many events it carried. */
+  readonly events: number
+  /** What came of it in a word, such as the status of an answer, or the tag of an error where there was none. */
+  readonly outcome: string
+  /** Why it failed, as text; nothing where the receiver has accepted. */
+  readonly error: string | undefined
+}
+
+/**
  * What a sink can be asked to do, beside writes: what a dashboard offers. A control that is absent is not offered.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SinkControls {
-  readonly state: Effect.Effect<ControlState, ControlFailure>
+  /** Without it the sink is always `active`. */
+  readonly state?: Effect.Effect<ControlState, ControlFailure> | undefined
   /** Stops delivery until `resume`, and keeps what is written. */
   readonly pause?: ((reason?: string) => Effect.Effect<void, ControlFailure>) | undefined
   /** Delivers again, after `pause` or where the receiver was disabled. */
@@ -122,6 +142,8 @@ export interface SinkControls {
   readonly disable?: Effect.Effect<void, ControlFailure> | undefined
   readonly enable?: Effect.Effect<void, ControlFailure> | undefined
   readonly deadLetters?: SinkDeadLetters | undefined
+  /** The last attempts at its receiver, the newest first: as many as the sink keeps. */
+  readonly attempts?: Effect.Effect<ReadonlyArray<SinkAttempt>, ControlFailure> | undefined
   /** How many events wait and how many dead letters there are, of all processes: the node's health is what this one knows. */
   readonly figures?:
     Effect.Effect<{ readonly pending: number; readonly deadLetters: number }, ControlFailure> | undefined

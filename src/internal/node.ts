@@ -257,6 +257,8 @@ export const notify = (
   events: ReadonlyArray<unknown>,
   reason?: string
 ) => {
+  // Of a batch none may be delivered.
+  if (events.length === 0) return
   for (const observe of observers) observe(what, events, reason)
 }
 

@@ -1,71 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Data, Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Context, Effect, Layer, Logger, Schema } from "effect"
 import { Broadcaster, EventQueue, EventSink } from "effect-events"
 import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
-import { DurableBroadcaster, DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
+import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
 import { Endpoint, Envelope } from "effect-events/http"
-import { FetchHttpClient, HttpRouter, HttpServer } from "effect/http"
+import { FetchHttpClient } from "effect/http"
 import { createHash } from "node:crypto"
 import { GraphView, HistoryView, Live, DeadLetterPage, Job } from "../../src/dashboard/internal/dashboardApi.ts"
 import { html, script, style } from "../../src/dashboard/internal/page/document.ts"
-
-const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
-type Order = typeof Order.Type
-
-/** What answers requests to a dashboard, as the server of an application would. */
-const serve = Effect.fnUntraced(function* (dashboard: Layer.Layer<never, never, HttpRouter.HttpRouter>) {
-  const { dispose, handler } = HttpRouter.toWebHandler(Layer.provide(dashboard, [HttpServer.layerServices, quiet]), {
-    disableLogger: true
-  })
-  yield* Effect.addFinalizer(() => Effect.promise(dispose))
-  const send = (path: string, init?: RequestInit) =>
-    Effect.promise(() => handler(new Request(`http://shop.test${path}`, init)))
-  const text = (path: string, init?: RequestInit) =>
-    Effect.flatMap(send(path, init), (response) =>
-      Effect.map(
-        Effect.promise(() => response.text()),
-        (body) => ({ status: response.status, headers: response.headers, body })
-      )
-    )
-  const read = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, path: string, init?: RequestInit) =>
-    Effect.flatMap(text(path, init), ({ body, status }) => {
-      assert.strictEqual(status, 200, body)
-      return Effect.orDie(Schema.decodeUnknownEffect(Schema.fromJsonString(schema))(body))
-    })
-  const post = (path: string, body: unknown = {}, headers: Record<string, string> = own) =>
-    text(path, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...headers },
-      body: JSON.stringify(body)
-    })
-  return { send, text, read, post }
-})
-const quiet = Logger.layer([])
-const own = { "x-effect-events": "1", "sec-fetch-site": "same-origin" }
-const everybody = () => Effect.succeed(true)
-
-/** Waits until something holds. */
-const until = <A, E>(what: Effect.Effect<A, E>, holds: (a: A) => boolean) =>
-  Effect.repeat(what, { until: holds, schedule: Schedule.spaced("10 millis") })
-
-const idOf = (graph: typeof GraphView.Type, name: string, kind?: string): string => {
-  const found = graph.nodes.find((node) => node.name === name && (kind === undefined || node.kind === kind))
-  if (found === undefined) throw new Error(`no node ${name} in ${JSON.stringify(graph.nodes)}`)
-  return found.id
-}
-
-class Unavailable extends Data.TaggedError("Unavailable")<{ readonly message: string }> {}
-
-/** A queue whose receiver refuses what is not to be had, until it is mended. */
-const failing = Effect.fnUntraced(function* (name: string) {
-  const receiver = { isMended: false, received: [] as Array<Order> }
-  const queue = yield* EventSink.make((order: Order) =>
-    receiver.isMended
-      ? Effect.sync(() => void receiver.received.push(order))
-      : Effect.fail(new Unavailable({ message: `503 <b>${order.total}</b>` }))
-  ).pipe(DurableQueue.make({ name, schema: Order, redelivery: Redelivery.none }))
-  return { queue, receiver }
-})
+import { everybody, failing, idOf, Order, quiet, serve, until } from "../support/dashboard.ts"
 
 describe("the page", () => {
   it("runs its own script and no other, loads nothing, and has no handler in its markup", () => {
@@ -181,6 +124,8 @@ describe("a dashboard", () => {
       assert.match(openapi, /^3\./)
       assert.deepStrictEqual([...new Set(Object.values(paths).flatMap(Object.keys))], ["get"])
       assert.include(Object.keys(paths), "/events/api/live")
+      const { get: tap } = paths["/events/api/nodes/{id}/tap"] ?? {}
+      assert.nestedProperty(tap, "responses.200.content.application/x-ndjson")
     }).pipe(Effect.scoped, Effect.provide([MemoryStore.layer, quiet]))
   )
 
@@ -209,7 +154,8 @@ describe("a dashboard", () => {
         })
       ]) {
         verdict = refusal
-        for (const path of ["graph", "live", "history", `nodes/${id}/dead-letters`, `nodes/${id}/dead-letters/1`]) {
+        const ofNode = ["dead-letters", "dead-letters/1", "attempts", "tap"].map((path) => `nodes/${id}/${path}`)
+        for (const path of ["graph", "live", "history", ...ofNode]) {
           const { body, status } = yield* text(`/events/api/${path}`)
           assert.strictEqual(status, 403, path)
           assert.notInclude(body, "orders")
@@ -218,6 +164,7 @@ describe("a dashboard", () => {
         for (const path of ["pause", "dead-letters/purge"]) {
           assert.strictEqual((yield* post(`/events/api/nodes/${id}/${path}`)).status, 403, path)
         }
+        assert.strictEqual((yield* post("/events/api/jobs/any/cancel")).status, 403)
       }
       assert.strictEqual((yield* queue.state).state, "active")
       assert.deepStrictEqual([...new Set(seen)].toSorted(), ["GET read", "POST change"])
@@ -378,8 +325,9 @@ describe("a dashboard", () => {
       assert.deepStrictEqual(
         graph.nodes.filter(({ offers }) => offers.length > 0).map(({ name, offers }) => [name, ...offers]),
         [
-          ["hook", "disable", "enable"],
-          ["own", "pause", "resume"]
+          ["hook", "disable", "enable", "attempts"],
+          ["own", "pause", "resume"],
+          ["hook", "attempts"]
         ]
       )
       const [hook, own] = [idOf(graph, "hook", "EventQueue"), idOf(graph, "own")]

@@ -48,6 +48,19 @@ const shows = async (page: Page, text: RegExp) => {
   )
 }
 
+/** A dashboard on a server of this process; answers with the address of that. */
+const served = <const Roots extends ReadonlyArray<EventSink.EventSink<never, unknown>>>(
+  options: SinkDashboard.ChangingOptions<Roots, never>
+) =>
+  HttpRouter.serve(SinkDashboard.layer(options), { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provideMerge(
+      Layer.effect(HttpServer.HttpServer, NodeHttpServer.make(createServer, { port: 0, host: "127.0.0.1" }))
+    ),
+    Layer.build,
+    Effect.flatMap((context) => Effect.provideContext(HttpServer.HttpServer, context)),
+    Effect.map(({ address }) => HttpServer.formatAddress(address))
+  )
+
 describe.skipIf(noBrowser !== undefined)(
   `the dashboard in a browser${noBrowser === undefined ? "" : `: ${noBrowser}`}`,
   () => {
@@ -115,9 +128,27 @@ describe.skipIf(noBrowser !== undefined)(
       )
       await shows(page, /All 4 sinks are well/)
       expect(withoutRepeats(sink.took)).toEqual(bodies.slice(0, 4).flatMap(idsOf))
+
+      // A tap by keyboard alone shows what passes, and what is in it.
+      const panel = page.locator("#panel")
+      await panel.getByLabel("How many events").focus()
+      await page.keyboard.press("Tab")
+      await page.keyboard.press("Enter")
+      await shows(page, /0 of 20\. Waiting\./)
+      expect((await post(url, bodies[4]!)).status).toBe(202)
+      await shows(page, /of 20: [^]*\d delivered\. Waiting\.[^]*✓ delivered/)
+      expect(await panel.locator(".log pre").first().innerText()).toContain(idsOf(bodies[4]!).at(-1))
+      await page.keyboard.press("Enter")
+      await shows(page, /delivered\. Stopped\./)
       await page.keyboard.press("Escape")
-      expect(await page.locator("#panel").isVisible()).toBe(false)
+      expect(await panel.isVisible()).toBe(false)
       expect(await nodeNamed(page, name).evaluate((node) => node === node.ownerDocument.activeElement)).toBe(true)
+
+      // Its endpoint says what the receiver has answered, on a phone.
+      await page.setViewportSize({ width: 390, height: 844 })
+      await nodeNamed(page, `HttpSink ${sink.url}`).click()
+      await shows(page, /Last \d+ attempts[^]*✓ 204[^]*✕ 503/)
+      expect(await panel.evaluate((element) => element.scrollWidth <= element.clientWidth)).toBe(true)
 
       expect(complaints).toEqual([])
       expect([...hosts]).toEqual([new URL(address).host])
@@ -183,6 +214,49 @@ describe.skipIf(noBrowser !== undefined)(
       const { code } = await job.kill("SIGINT")
       expect(code).toBe(130)
     })
+    it("cancels a replay, which says how much of it was done", { timeout: 120_000 }, async () => {
+      const { complaints, page } = await openBrowser()
+      let done = 0
+      const act: EventSink.DeadLetterAction = (_, { onProgress = () => Effect.void } = {}) =>
+        Effect.gen(function* () {
+          while (done < 1000) {
+            yield* Effect.sleep("200 millis")
+            yield* onProgress({ done: ++done, selected: 1000 })
+          }
+          return done
+        })
+      const program = Effect.gen(function* () {
+        const own = yield* EventSink.make((_: string) => Effect.void, {
+          name: "own",
+          controls: {
+            deadLetters: {
+              count: () => Effect.sync(() => 1000 - done),
+              list: () => Effect.succeed([]),
+              replay: act,
+              purge: act
+            }
+          }
+        })
+        const url = yield* served({ path: "/events", roots: [own], authorize: () => Effect.succeed(true) })
+        yield* Effect.promise(async () => {
+          await page.goto(`${url}/events`)
+          await page.locator(".node").first().click()
+          await page.getByRole("button", { name: "Replay 1,000" }).click()
+          await shows(page, /Replaying [1-9]\d* of 1,000/)
+          const cancel = page.getByRole("button", { name: "Cancel the replay" })
+          await cancel.focus()
+          await page.keyboard.press("Enter")
+          await shows(page, /Cancelled\. Replayed \d+ of 1,000\./)
+          const [, said] = /Replayed (\d+) of/.exec(await textOf(page)) ?? []
+          await page.waitForTimeout(500)
+          expect(Number(said)).toBe(done)
+          expect(await cancel.count()).toBe(0)
+          expect(await page.locator(".job").evaluate((job) => job === job.ownerDocument.activeElement)).toBe(true)
+          expect(complaints).toEqual([])
+        })
+      })
+      await Effect.runPromise(Effect.scoped(program))
+    })
     it(
       "shows any name and error as text, and is changed by no page of another site",
       { timeout: 120_000 },
@@ -205,23 +279,13 @@ describe.skipIf(noBrowser !== undefined)(
           yield* Broadcaster.add(root, own)
           yield* dead.write(evil)
           yield* dead.flush
-          const app = HttpRouter.serve(
-            SinkDashboard.layer({
-              path: "/events",
-              title: evil,
-              roots: [dead, root],
-              content: "shown",
-              authorize: () => Effect.succeed(true)
-            }),
-            { disableLogger: true, disableListenLog: true }
-          ).pipe(
-            Layer.provideMerge(
-              Layer.effect(HttpServer.HttpServer, NodeHttpServer.make(createServer, { port: 0, host: "127.0.0.1" }))
-            )
-          )
-          const context = yield* Layer.build(app)
-          const { address } = yield* Effect.provideContext(HttpServer.HttpServer, context)
-          const url = HttpServer.formatAddress(address)
+          const url = yield* served({
+            path: "/events",
+            title: evil,
+            roots: [dead, root],
+            content: "shown",
+            authorize: () => Effect.succeed(true)
+          })
           yield* Effect.promise(async () => {
             await page.goto(`${url}/events`)
             await page.locator(".node").first().waitFor()
@@ -235,6 +299,11 @@ describe.skipIf(noBrowser !== undefined)(
             expect(await page.title()).toContain(evil)
             expect(await page.locator("#panel-name").innerText()).toBe(evil)
             expect(await page.locator("#panel .cause").innerText()).toContain(evil)
+            await page.getByRole("button", { name: "Show the next events" }).click()
+            await shows(page, /0 of 20\. Waiting\./)
+            await Effect.runPromise(dead.write(evil))
+            await shows(page, /1 accepted, 1 dead-lettered/)
+            expect(await page.locator("#panel .log pre").allInnerTexts()).toEqual([evil, evil])
             expect(await page.locator("img, body script:not(body > script)").count()).toBe(0)
             expect(complaints).toEqual([])
 
@@ -247,7 +316,13 @@ describe.skipIf(noBrowser !== undefined)(
             const graph = GraphJson(await (await fetch(`${url}/events/api/graph`)).text())
             const id = graph.nodes.find(({ offers }) => offers.includes("pause") && !offers.includes("resume"))?.id
             const target = `${url}/events/api/nodes/${id}/pause`
+            expect(dead.node.observers()?.size).toBe(1)
             await page.goto(`http://localhost:${(other.address() as AddressInfo).port}/`)
+            // The tap has gone with its page.
+            await until(
+              () => "the end of the tap",
+              () => dead.node.observers() === undefined
+            )
             const answers = await page.evaluate(async (target) => {
               const send = (init: RequestInit) =>
                 fetch(target, { method: "POST", body: "{}", ...init }).then(

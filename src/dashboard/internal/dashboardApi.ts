@@ -4,6 +4,7 @@ import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 
@@ -12,6 +13,13 @@ export class Refused extends Schema.TaggedError<Refused>()(
   "Refused",
   { message: Schema.String },
   { httpApiStatus: 403 }
+) {}
+
+/** As many taps are open as there may be. */
+export class TooManyTaps extends Schema.TaggedError<TooManyTaps>()(
+  "TooManyTaps",
+  { message: Schema.String },
+  { httpApiStatus: 429 }
 ) {}
 
 /** There is no such node, dead letter or job: the graph has changed, or the process was started anew. */
@@ -80,7 +88,9 @@ export const NodeView = Schema.Struct({
   })
 })
 
-export const Offer = Schema.Literals(["pause", "resume", "disable", "enable", "deadLetters"])
+export const Offer = Schema.Literals(["pause", "resume", "disable", "enable", "deadLetters", "attempts"])
+
+const TapKind = Schema.Literals(["accepted", "delivered", "dropped", "deadLettered"])
 
 /** The graph: it stays the same while `revision` does. */
 export const GraphView = Schema.Struct({
@@ -97,7 +107,10 @@ export const GraphView = Schema.Struct({
       name: Schema.String,
       layer: Schema.Number,
       row: Schema.Number,
-      offers: Schema.Array(Offer)
+      offers: Schema.Array(Offer),
+      taps: Schema.Array(TapKind).annotate({
+        description: "what a tap of its events shows; no tap where that is nothing"
+      })
     })
   ),
   edges: Schema.Array(Schema.Struct({ from: Schema.String, to: Schema.String, acknowledges: Schema.Boolean }))
@@ -108,10 +121,31 @@ export const Job = Schema.Struct({
   id: Schema.String,
   node: Schema.String,
   action: Schema.Literals(["replay", "purge"]),
-  state: Schema.Literals(["running", "done", "failed"]),
-  done: Schema.Number,
+  state: Schema.Literals(["running", "done", "cancelled", "failed"]),
+  done: Schema.Number.annotate({ description: "how many dead letters it has replayed or purged, which stay so" }),
   selected: Schema.NullOr(Schema.Number),
   error: Schema.NullOr(Schema.String)
+})
+
+/** One attempt of an endpoint. */
+const AttemptView = Schema.Struct({
+  at: Millis,
+  duration: Schema.Number.annotate({ description: "milliseconds" }),
+  events: Schema.Number,
+  outcome: Schema.String.annotate({ description: "the status of the answer, or what happened in place of one" }),
+  error: Schema.NullOr(Schema.String).annotate({ description: "null where the receiver has accepted" })
+})
+
+export const Attempts = Schema.Struct({
+  attempts: Schema.Array(AttemptView).annotate({ description: "the newest first" })
+})
+
+/** A line of a tap: an event that passes, or that none has lately. */
+export const TapView = Schema.Struct({
+  what: Schema.Literals(["waiting", ...TapKind.literals]),
+  at: Millis,
+  reason: Schema.NullOr(Schema.String).annotate({ description: "of a drop, and of a dead letter" }),
+  text: Schema.optionalKey(Schema.String).annotate({ description: "the event as text, where content is shown" })
 })
 
 /** What has changed after `since`. */
@@ -196,6 +230,15 @@ export const Reading = HttpApiGroup.make("reading")
       params: { ...id, position: Digits },
       success: DeadLetterView,
       error: [...errors, Refused]
+    }),
+    HttpApiEndpoint.get("attempts", "/api/nodes/:id/attempts", { params: id, success: Attempts, error: errors }),
+    HttpApiEndpoint.get("tap", "/api/nodes/:id/tap", {
+      params: id,
+      query: { events: Schema.optionalKey(Digits.check(Schema.isBetween({ minimum: 1, maximum: 500 }))) },
+      success: HttpApiSchema.StreamNdjson({ schema: TapView }).annotate({
+        description: "the next events of a node, one on a line, from the first line on; it ends by itself"
+      }),
+      error: [NotFound, NotOffered, TooManyTaps]
     })
   )
   .middleware(Access)
@@ -230,7 +273,8 @@ export const Changing = HttpApiGroup.make("changing")
       payload: Selection,
       success: Job,
       error: errors
-    })
+    }),
+    HttpApiEndpoint.post("cancel", "/api/jobs/:id/cancel", { params: id, success: Job, error: NotFound })
   )
   .middleware(Access)
 

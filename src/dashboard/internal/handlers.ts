@@ -22,17 +22,21 @@ import {
 } from "./dashboardApi.ts"
 import type { Jobs } from "./jobs.ts"
 import type { Monitor } from "./monitor.ts"
+import type { Taps } from "./taps.ts"
 
 export interface Settings extends Pick<typeof GraphView.Type, "title" | "changes" | "content"> {
   readonly monitor: Monitor
   readonly jobs: Jobs
+  readonly taps: Taps
 }
 
 /** How many seconds a bucket of the history of all nodes has by default. */
 const bucketSeconds = 15
 const pageSize = 50
+/** How many events a tap shows. */
+const tapped = 20
 
-export const reading = ({ changes, content, jobs, monitor, title }: Settings) => ({
+export const reading = ({ changes, content, jobs, monitor, taps, title }: Settings) => ({
   graph: () => Effect.map(monitor.graph, (graph) => ({ ...graph, title, changes, content })),
   live: ({ query }: { readonly query: { readonly revision?: string; readonly since?: number } }) =>
     // The JSON of a node is kept: an encoding of a thousand nodes in a second would cost ten times as much.
@@ -86,6 +90,21 @@ export const reading = ({ changes, content, jobs, monitor, title }: Settings) =>
     const [found] = yield* orFailed(deadLetters.list({ position, limit: 1, content: true }))
     if (found === undefined) return yield* new NotFound({ message: "this dead letter is gone" })
     return viewOf(found)
+  }),
+  attempts: Effect.fnUntraced(function* ({ params: { id } }: One) {
+    const { node } = yield* find(monitor, id)
+    const asked = controlsOf(node)?.attempts
+    if (asked === undefined) return yield* new NotOffered({ message: `"${node.name}" keeps no attempts` })
+    const attempts = yield* orFailed(asked)
+    return { attempts: attempts.map((attempt) => ({ ...attempt, error: attempt.error ?? null })) }
+  }),
+  tap: Effect.fnUntraced(function* ({
+    params: { id },
+    query: { events = tapped }
+  }: One & { readonly query: { readonly events?: number } }) {
+    const { node } = yield* find(monitor, id)
+    if (node.taps.length === 0) return yield* new NotOffered({ message: `"${node.name}" shows no events` })
+    return yield* taps.open(node, events)
   })
 })
 
@@ -122,13 +141,18 @@ export const changing = ({ jobs, monitor }: Pick<Settings, "jobs" | "monitor">) 
     disable: ({ params: { id } }: One) => control(id, "disabled", ({ disable }) => disable),
     enable: ({ params: { id } }: One) => control(id, "enabled", ({ enable }) => enable),
     replay: job("replay"),
-    purge: job("purge")
+    purge: job("purge"),
+    cancel: Effect.fnUntraced(function* ({ params: { id } }: One) {
+      const { name } = yield* Caller
+      const found = yield* jobs.cancel(id, name)
+      return found ?? (yield* new NotFound({ message: "there is no such job any more" }))
+    })
   }
 }
 
 // internals
 
-/** A request about one node. */
+/** A request about one node, or one job. */
 interface One {
   readonly params: { readonly id: string }
 }

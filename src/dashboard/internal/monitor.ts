@@ -52,6 +52,8 @@ export interface Monitor {
 }
 
 interface Entry extends Watched {
+  /** What the node has been made with. */
+  readonly controls: SinkControls | undefined
   readonly history: History
   health: SinkHealth
   /** The delivered events at the last sample. */
@@ -74,8 +76,8 @@ interface Entry extends Watched {
   sequence: number
 }
 
-/** How many seconds a sample stands for, with a viewer and without. */
-const [viewedSeconds, unviewedSeconds] = [1, 5]
+/** How many seconds a sample stands for: what a viewer asks for is one, so that the loop takes none beside it. */
+const [askedSeconds, viewedSeconds, unviewedSeconds] = [1, 2, 5]
 /** A look is not repeated within so many milliseconds, however many viewers there are. */
 const leastInterval = 250
 /** A viewer that has not asked for so long is gone. */
@@ -113,6 +115,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
   const entryOf = (node: SinkNode, health: SinkHealth): Entry => ({
     id: `${instance}-${++ids}`,
     node,
+    controls: controlsOf(node),
     history: makeHistory(),
     health,
     delivered: health.counts.delivered,
@@ -135,7 +138,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
     for (const [old, entry] of before) {
       if (old.kind !== node.kind || old.name !== node.name || found.has(old) || reached.has(old)) continue
       before.delete(old)
-      return { ...entry, node, health, delivered: health.counts.delivered }
+      return { ...entry, node, controls: controlsOf(node), health, delivered: health.counts.delivered }
     }
     return entryOf(node, health)
   }
@@ -186,10 +189,10 @@ export const makeMonitor = Effect.fnUntraced(function* (
     }
   }
   const isViewed = () => clock.currentTimeMillisUnsafe() - viewedAt < viewerTimeout
-  /** Looks, and takes a sample where one is due: what a viewer asks for is a sample too. */
-  const sample = (now: number): void => {
+  /** Looks, and takes a sample where so many seconds have none. */
+  const sample = (now: number, least: number): void => {
     const due = Math.floor((now - startedAt) / 1000) - sampledSeconds
-    if (due < (isViewed() ? viewedSeconds : unviewedSeconds)) return
+    if (due < least) return
     const seconds = Math.max(0.001, (now - sampledAt) / 1000)
     sampledSeconds += due
     sampledAt = now
@@ -203,7 +206,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
   const view = () => {
     const now = clock.currentTimeMillisUnsafe()
     viewedAt = now
-    sample(now)
+    sample(now, askedSeconds)
     if (now - lookedAt >= leastInterval) look(now)
   }
   /** Writes down what has changed in the looks since the last time. */
@@ -220,14 +223,14 @@ export const makeMonitor = Effect.fnUntraced(function* (
   }
 
   const read = (entry: Entry): Effect.Effect<void> => {
-    const controls = controlsOf(entry.node)
-    if (controls === undefined) return Effect.void
+    const { controls } = entry
+    if (controls === undefined || !isRead(entry)) return Effect.void
     const now = clock.currentTimeMillisUnsafe()
     entry.readAt = now
     const interval = controls.lease?.() === "held" ? countIntervalOfHeld : countInterval
     const isDue = controls.figures !== undefined && now - entry.countedAt >= interval
     if (isDue) entry.countedAt = now
-    return Effect.all([controls.state, isDue ? controls.figures : Effect.undefined]).pipe(
+    return Effect.all([controls.state ?? Effect.undefined, (isDue && controls.figures) || Effect.undefined]).pipe(
       Effect.timeoutOrElse({
         duration: readTimeout,
         orElse: () => Effect.fail({ message: `no answer within ${readTimeout}` })
@@ -251,7 +254,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
     if (!isViewed()) return Effect.void
     readAt = clock.currentTimeMillisUnsafe()
     const some = Array.from(entries.values())
-      .filter((entry) => controlsOf(entry.node) !== undefined)
+      .filter(isRead)
       .toSorted((a, b) => a.readAt - b.readAt)
       .slice(0, readsPerSecond)
     return Effect.forEach(some, read, { concurrency: 4, discard: true })
@@ -260,7 +263,7 @@ export const makeMonitor = Effect.fnUntraced(function* (
   // What comes after this is news to the first viewer.
   look(startedAt)
   const sampling = Effect.repeat(
-    Effect.sync(() => sample(clock.currentTimeMillisUnsafe())),
+    Effect.sync(() => sample(clock.currentTimeMillisUnsafe(), isViewed() ? viewedSeconds : unviewedSeconds)),
     Schedule.fixed("1 second")
   )
   const reading = Effect.repeat(reads, Schedule.spaced("1 second"))
@@ -284,13 +287,14 @@ export const makeMonitor = Effect.fnUntraced(function* (
         revision: revisionOf(),
         layers,
         rows,
-        nodes: all.map(({ id, node }, i) => ({
+        nodes: all.map(({ controls, id, node }, i) => ({
           id,
           kind: node.kind,
           name: node.name,
           layer: places[i]?.layer ?? 0,
           row: places[i]?.row ?? 0,
-          offers: offersOf(controlsOf(node))
+          offers: offersOf(controls),
+          taps: node.taps
         })),
         edges: edges.map(([from, to, acknowledges]) => ({ from: from.id, to: to.id, acknowledges }))
       }
@@ -334,13 +338,13 @@ const textOf = (error: unknown): string | undefined =>
 const rounded = (n: number): number => Math.round(n * 10) / 10
 
 /** What waits: of a sink that another process delivers, or that is paused, only its store knows. */
-const pendingOf = ({ health, node, stored }: Entry): number =>
-  stored !== undefined && health.state === "open" && controlsOf(node)?.lease?.() !== "held"
+const pendingOf = ({ controls, health, stored }: Entry): number =>
+  stored !== undefined && health.state === "open" && controls?.lease?.() !== "held"
     ? Math.max(stored, health.pending)
     : health.pending
 
 const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
-  const { control, deadLetters, error, errorAt, node } = entry
+  const { control, controls, deadLetters, error, errorAt } = entry
   const pending = pendingOf(entry)
   const health = pending === entry.health.pending ? entry.health : { ...entry.health, pending }
   const { breaker, counts, inFlight, oldestAge, state } = health
@@ -352,7 +356,7 @@ const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
     age: oldestAge === undefined ? null : Math.round(oldestAge / 100) * 100,
     inFlight,
     breaker: breaker ?? null,
-    lease: controlsOf(node)?.lease?.() ?? null,
+    lease: controls?.lease?.() ?? null,
     control:
       control === undefined
         ? null
@@ -365,9 +369,12 @@ const viewOf = (entry: Entry, now: number): typeof NodeView.Type => {
   }
 }
 
+/** Whether there is something to be asked for at each round. */
+const isRead = ({ controls }: Entry): boolean => controls?.state !== undefined || controls?.figures !== undefined
+
 const offersOf = (controls: SinkControls | undefined): ReadonlyArray<typeof Offer.Type> =>
   controls === undefined
     ? []
-    : (["pause", "resume", "disable", "enable", "deadLetters"] as const).filter(
+    : (["pause", "resume", "disable", "enable", "deadLetters", "attempts"] as const).filter(
         (offer) => controls[offer] !== undefined
       )

@@ -3,6 +3,7 @@ import { backlog } from "./backlog.ts"
 import { broadcast } from "./broadcast.ts"
 import { channel } from "./channel.ts"
 import { closing } from "./closing.ts"
+import { dashboard } from "./dashboard.ts"
 import { direct } from "./direct.ts"
 import { drainer } from "./drainer.ts"
 import { durable } from "./durable.ts"
@@ -44,6 +45,7 @@ const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
 const files: typeof coreFiles = {
   ...coreFiles,
   http,
+  dashboard,
   durable,
   durableFanout,
   durableIdle,

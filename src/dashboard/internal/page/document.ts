@@ -1,12 +1,13 @@
 /** The page as one document. Nothing is written into it: what it shows comes from the API, as text. */
 import { scriptOfControls } from "./scriptOfControls.ts"
+import { scriptOfEvents } from "./scriptOfEvents.ts"
 import { scriptOfGraph } from "./scriptOfGraph.ts"
 import { scriptOfPage } from "./scriptOfPage.ts"
 import { style } from "./style.ts"
 
 export { style }
 
-export const script = `"use strict";\n(() => {\n${scriptOfGraph}${scriptOfControls}${scriptOfPage}})()\n`
+export const script = `"use strict";\n(() => {\n${scriptOfGraph}${scriptOfControls}${scriptOfEvents}${scriptOfPage}})()\n`
 
 export const html = `<!doctype html>
 <html lang="en">

@@ -18,6 +18,8 @@ const action = (text, run, className) => {
       setText(panel.said, messageOf(error))
     }
     button.disabled = false
+    // A button that is disabled loses the focus.
+    if (document.activeElement === document.body) button.focus()
   })
   return button
 }
@@ -47,6 +49,7 @@ const figureOf = (view, key) => {
 
 const closePanel = () => {
   const id = state.selected
+  panel?.stopTap?.()
   state.selected = undefined
   panel = undefined
   byId("panel").hidden = true
@@ -74,6 +77,7 @@ const select = (id) => {
 }
 
 const openPanel = (id) => {
+  panel?.stopTap?.()
   const node = nodeOf(id)
   const offers = (offer) => node.offers.includes(offer)
   const changes = state.graph.changes
@@ -93,8 +97,8 @@ const openPanel = (id) => {
     said: make("p", { class: "quiet", role: "status" }),
     error: make("p", { class: "error-text" }),
     depth: chart("waiting"), speed: chart("delivered"),
-    jobs: make("div", { "aria-live": "polite" }),
-    shown: []
+    jobs: make("div", { class: "jobs", "aria-live": "polite" }),
+    jobRows: new Map()
   }
   const controls = make("div", { class: "actions" })
   if (changes && offers("pause")) {
@@ -130,6 +134,8 @@ const openPanel = (id) => {
     panel.depth.box, panel.speed.box,
     panel.error
   ]
+  if (offers("attempts")) parts.push(attemptsOf(id))
+  if (node.taps.length > 0) parts.push(tapOf(id, node))
   if (offers("deadLetters")) parts.push(deadLettersOf(id, node, post, changes))
   byId("panel").replaceChildren(...parts.filter((part) => part !== undefined))
   byId("panel").hidden = false
@@ -171,16 +177,48 @@ const showHistory = async () => {
     setText(most, "at most " + text(Math.max(0, ...values)))
   }
 }
+const jobRow = (job) => {
+  const isReplay = job.action === "replay"
+  if (job.state !== "running") return { element: make("p", { class: job.state === "failed" ? "job failed" : "job", tabindex: "-1" }) }
+  const text = make("p")
+  const bar = make("progress", { max: "1", "aria-label": isReplay ? "Replaying" : "Purging" })
+  const cancel = action(isReplay ? "Cancel the replay" : "Cancel the purge", async () => {
+    const now = await ask("/api/jobs/" + encodeURIComponent(job.id) + "/cancel", { body: {} })
+    state.jobs = state.jobs.map((one) => one.id === now.id ? now : one)
+    await poll()
+    panel?.jobRows.get(job.id)?.element.focus()
+  })
+  return { element: make("div", { class: "job running" }, text, bar, state.graph.changes ? cancel : undefined), text, bar }
+}
+const textOfJob = (job) => {
+  const [doing, done] = job.action === "replay" ? ["Replaying", "Replayed"] : ["Purging", "Purged"]
+  const of = job.selected === null ? "" : " of " + whole.format(job.selected)
+  const more = job.error === null ? "" : ": " + job.error
+  if (job.state === "failed") return doing + " failed after " + whole.format(job.done) + of + more
+  if (job.state === "cancelled") return "Cancelled. " + done + " " + whole.format(job.done) + of + (more || ".")
+  if (job.state === "done") return done + " " + whole.format(job.done) + "."
+  return doing + " " + whole.format(job.done) + of
+}
 const showJobs = (view) => {
   const jobs = state.jobs.filter((job) => job.node === panel.id)
-  panel.jobs.replaceChildren(...jobs.slice(-3).map((job) => {
-    const verb = job.action === "replay" ? ["Replaying", "Replayed"] : ["Purging", "Purged"]
-    const of = job.selected === null ? "" : " of " + whole.format(job.selected)
-    if (job.state === "failed") return make("p", { class: "job failed" }, verb[0] + " failed: " + job.error)
-    if (job.state === "done") return make("p", { class: "job" }, verb[1] + " " + whole.format(job.done) + ".")
-    return make("div", { class: "job" }, verb[0] + " " + whole.format(job.done) + of,
-      make("progress", { max: String(job.selected ?? 1), value: job.selected === null ? undefined : String(job.done), "aria-label": verb[0] }))
-  }))
+  const rows = new Map()
+  for (const job of jobs.slice(-3)) {
+    let row = panel.jobRows.get(job.id)
+    if (!row || row.state !== job.state) {
+      const fresh = jobRow(job)
+      if (row) row.element.replaceWith(fresh.element)
+      else panel.jobs.append(fresh.element)
+      row = { ...fresh, state: job.state }
+    }
+    setText(row.text ?? row.element, textOfJob(job))
+    if (row.bar && job.selected) {
+      setAttribute(row.bar, "max", String(job.selected))
+      setAttribute(row.bar, "value", String(job.done))
+    }
+    rows.set(job.id, row)
+  }
+  for (const [id, { element }] of panel.jobRows) if (!rows.has(id)) element.remove()
+  panel.jobRows = rows
   const over = jobs.filter((job) => job.state !== "running").length
   if (panel.reload && (over !== panel.over || view.deadLetters !== panel.seen)) {
     panel.over = over

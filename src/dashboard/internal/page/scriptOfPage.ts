@@ -14,7 +14,7 @@ if (given) {
 class Answer extends Error {
   constructor(status, message) { super(message); this.status = status }
 }
-const ask = async (path, { body } = {}) => {
+const request = async (path, { body, signal } = {}) => {
   const headers = {}
   if (token) headers.authorization = "Bearer " + token
   if (body !== undefined) {
@@ -22,12 +22,24 @@ const ask = async (path, { body } = {}) => {
     headers["content-type"] = "application/json"
   }
   const response = await fetch(base + path, {
-    method: body === undefined ? "GET" : "POST", headers, credentials: "same-origin", cache: "no-store",
+    method: body === undefined ? "GET" : "POST", headers, credentials: "same-origin", cache: "no-store", signal,
     body: body === undefined ? undefined : JSON.stringify(body)
   })
-  if (response.ok) return response.json()
+  if (response.ok) return response
   const found = await response.json().catch(() => ({}))
   throw new Answer(response.status, found.message ?? found.detail ?? "the server answered with " + response.status)
+}
+const ask = async (path, options) => (await request(path, options)).json()
+/** Hands on each line of an answer as it comes, those that came at once together. */
+const follow = async (path, signal, onValues) => {
+  const { body } = await request(path, { signal })
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ""
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const lines = (text + read.value).split("\n")
+    text = lines.pop()
+    onValues(lines.map((line) => JSON.parse(line)))
+  }
 }
 
 let sequence
@@ -152,6 +164,7 @@ const forever = async () => {
 }
 setInterval(() => { if (state.graph && !document.hidden && byId("token").hidden) refresh().catch(() => {}) }, 15000)
 setInterval(() => { if (panel && !document.hidden) showHistory().catch(() => {}) }, 5000)
+setInterval(() => { if (panel && panel.loadAttempts && !document.hidden) panel.loadAttempts() }, 2000)
 /** Marks the sinks that match, and opens the next of them. */
 let foundAt = -1
 byId("find").addEventListener("input", () => {

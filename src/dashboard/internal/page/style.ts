@@ -113,8 +113,21 @@ label input, label select { color: var(--text); font-size: 15px; margin-top: 2px
 .entries .reason { font-weight: 650; }
 .entries .cause { white-space: pre-wrap; margin-top: 4px; max-height: 9em; overflow: auto; }
 .entries pre { margin: 6px 0 0; padding: 8px; background: var(--back); border-radius: 6px; max-height: 220px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
+.log { list-style: none; margin-top: 8px; max-height: 226px; overflow: auto; border: 1px solid var(--line); border-radius: 8px; font-size: 13px; }
+.log li { display: grid; grid-template-columns: 9.4em minmax(0, 1fr) auto; gap: 0 10px; padding: 5px 10px; font-variant-numeric: tabular-nums; }
+.log li + li { border-top: 1px solid var(--line); }
+.log .what { font-weight: 600; }
+.tapped .what { white-space: nowrap; }
+.log .bad .what { color: var(--bad); }
+.log time { color: var(--soft); }
+.log .wide, .log pre { grid-column: 1 / -1; }
+.log pre { margin: 2px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 8em; overflow: auto; font-size: 12px; }
+.actions.tap { margin: 0 0 8px; }
+.actions select { width: auto; }
 progress { width: 100%; height: 10px; accent-color: var(--accent); }
 .job { margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
+.jobs + .quiet { margin-top: 8px; }
+.job.running { display: grid; gap: 6px; justify-items: start; }
 .failed { color: var(--bad); }
 dialog { border: 1px solid var(--line); border-radius: 10px; background: var(--card); color: var(--text); max-width: 420px; padding: 20px; }
 dialog::backdrop { background: #0008; }

@@ -33,7 +33,7 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/broadcaster/makeBroadcaster": ["Broadcaster"],
   "internal/combinators": ["any"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
-  "internal/writes": ["EventSink", "RetryingSink"]
+  "internal/writes": ["EventRouter", "EventSink", "RetryingSink"]
 }
 
 /** The end of a string or template that begins at `from`. */

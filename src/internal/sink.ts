@@ -289,7 +289,7 @@ export type Wrapping<A, E, W> = EventSink<A, E> & { readonly writeSome: W }
 export type Wrapped<A, E, W> = Marked<A, E, W, KeptIn<W>>
 
 /** The sink over sources: a batch sink when all are, and marked when one is. */
-export type Joined<A, S> = Marked<A, WriteErrorOf<S>, WriteSomeOf<S>, KeptBy<S>>
+export type Joined<A, S, E = WriteErrorOf<S>> = Marked<A, E, WriteSomeOf<S>, KeptBy<S>>
 
 type Marked<A, E, W, K extends string> = undefined extends W
   ? [K] extends [never]

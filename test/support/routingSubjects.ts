@@ -1,6 +1,6 @@
 /** The sinks that send an event to one of several, or to those of several that want it, as the laws see them. */
 import { Effect } from "effect"
-import { EventQueue, EventRouter, EventSink } from "effect-events"
+import { EventQueue, EventRouter, EventSink, ExponentialBackoff, FallbackSink, RetryingSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 
 const { subject } = SinkLaws
@@ -108,6 +108,59 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       targets: "both",
       deadline: "40 seconds",
       make: (receiver, _, second) => topics(Effect.succeed(receiver), Effect.succeed(second))
+    })
+  ],
+  [
+    subject({
+      name: "FallbackSink",
+      targets: "one",
+      deadline: "60 seconds",
+      make: (receiver, _, second) =>
+        EventSink.make(receiver.write).pipe(FallbackSink.make(EventSink.make(second.write), { after: "1 second" }))
+    }),
+    subject({
+      name: "FallbackSink that probes soon",
+      targets: "one",
+      deadline: "60 seconds",
+      make: (receiver, _, second) =>
+        EventSink.make(receiver.write).pipe(
+          FallbackSink.make(EventSink.make(second.write), {
+            after: "10 millis",
+            breaker: { threshold: 2, backoff: "10 millis" }
+          })
+        )
+    }),
+    subject({
+      name: "FallbackSink over batch sinks",
+      targets: "one",
+      deadline: "60 seconds",
+      make: (receiver, _, second) =>
+        EventSink.makeBatch(receiver.batch.writeSome).pipe(
+          FallbackSink.make(EventSink.makeBatch(second.batch.writeSome), { after: "1 second" })
+        )
+    }),
+    subject({
+      name: "queue | FallbackSink",
+      targets: "one",
+      queued: true,
+      deadline: "80 seconds",
+      make: (receiver, onDropped, second) =>
+        EventSink.make(receiver.write).pipe(
+          FallbackSink.make(EventSink.make(second.write), { after: "1 second" }),
+          EventQueue.make({ onDropped })
+        )
+    }),
+    subject({
+      name: "queue | retry | FallbackSink of three",
+      targets: "one",
+      queued: true,
+      deadline: "100 seconds",
+      make: (receiver, onDropped, second) =>
+        EventSink.make((_: unknown) => Effect.fail("unavailable")).pipe(
+          FallbackSink.make([EventSink.make(receiver.write), EventSink.make(second.write)], { after: "1 second" }),
+          RetryingSink.make(ExponentialBackoff.make({ base: "20 millis", factor: "20 millis", max: "200 millis" })),
+          EventQueue.make({ onDropped })
+        )
     })
   ]
 ]

@@ -113,19 +113,19 @@ type Made<A, E, S, X, R> = Effect.Effect<Joined<A, S, E>, X, R | Scope.Scope>
  * @since 0.1.0
  */
 export const make: {
-  // One sink before a list: the events of a callback in it are inferred then.
-  <B, F, V, Y = never, Q = never>(
-    next: Source<Wrapping<B, F, V>, Y, Q>,
-    options: Options
-  ): <A extends B, E, W, X = never, R = never>(
-    sink: Source<Falls<A, E, W>, X, R>
-  ) => Made<A, F, Some<W> | Some<V>, X | Y, R | Q>
   <const S extends readonly [AnySource, ...ReadonlyArray<AnySource>]>(
     next: S & Order<S>,
     options: Options
   ): <A extends InputOf<S[number]>, E, W, X = never, R = never>(
     sink: Source<Falls<A, E, W>, X, R>
   ) => Made<A, WriteErrorOf<Last<S>>, S[number] | Some<W>, X | ErrorOf<S[number]>, R | ServicesOf<S[number]>>
+  <B, F, V, Y = never, Q = never>(
+    next: Source<Wrapping<B, F, V>, Y, Q>,
+    options: Options
+  ): <A extends B, E, W, X = never, R = never>(
+    sink: Source<Falls<A, E, W>, X, R>
+  ) => Made<A, F, Some<W> | Some<V>, X | Y, R | Q>
+  // One sink before a list: the events of a callback in it are inferred then.
   <A, E, W, F, V, X = never, R = never, Y = never, Q = never>(
     sink: Source<Falls<A, E, W>, X, R>,
     next: Source<Wrapping<NoInfer<A>, F, V>, Y, Q>,
@@ -133,7 +133,7 @@ export const make: {
   ): Made<A, F, Some<W> | Some<V>, X | Y, R | Q>
   <A, E, W, const S extends readonly [AnySource, ...ReadonlyArray<AnySource>], X = never, R = never>(
     sink: Source<Falls<A, E, W>, X, R>,
-    next: S & Order<S> & (A extends InputOf<S[number]> ? unknown : ReadonlyArray<EventSink.EventSink<A, unknown>>),
+    next: S & Order<S> & ([A] extends [InputOf<S[number]>] ? unknown : ReadonlyArray<EventSink.EventSink<A, unknown>>),
     options: Options
   ): Made<A, WriteErrorOf<Last<S>>, S[number] | Some<W>, X | ErrorOf<S[number]>, R | ServicesOf<S[number]>>
 } = dual(3, (sink: AnySource, next: AnySource | ReadonlyArray<AnySource>, options: Options) =>

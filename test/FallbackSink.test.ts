@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Effect, Exit, Fiber, Layer, type Scope } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, type Layer, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventQueue, EventSink, FallbackSink, SinkGraph } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -43,7 +43,7 @@ const make = <R>(
     return { primary, second, sink, reasons }
   })
 
-/** Begins a write, and lets it go on as far as it can without time passing. */
+/** Begins a write, which goes as far as it can without time passing. */
 const begin = <A, E>(write: Effect.Effect<A, E>) => Effect.tap(Effect.forkChild(write), () => settle)
 
 describe("a primary that fails", () => {

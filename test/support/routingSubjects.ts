@@ -114,6 +114,7 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "FallbackSink",
       targets: "one",
+      fallsBack: true,
       deadline: "60 seconds",
       make: (receiver, _, second) =>
         EventSink.make(receiver.write).pipe(FallbackSink.make(EventSink.make(second.write), { after: "1 second" }))
@@ -121,6 +122,7 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "FallbackSink that probes soon",
       targets: "one",
+      fallsBack: true,
       deadline: "60 seconds",
       make: (receiver, _, second) =>
         EventSink.make(receiver.write).pipe(
@@ -133,6 +135,7 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "FallbackSink over batch sinks",
       targets: "one",
+      fallsBack: true,
       deadline: "60 seconds",
       make: (receiver, _, second) =>
         EventSink.makeBatch(receiver.batch.writeSome).pipe(
@@ -142,6 +145,7 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "queue | FallbackSink",
       targets: "one",
+      fallsBack: true,
       queued: true,
       deadline: "80 seconds",
       make: (receiver, onDropped, second) =>
@@ -153,6 +157,7 @@ export const routingKinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
     subject({
       name: "queue | retry | FallbackSink of three",
       targets: "one",
+      fallsBack: true,
       queued: true,
       deadline: "100 seconds",
       make: (receiver, onDropped, second) =>

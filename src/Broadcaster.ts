@@ -25,7 +25,15 @@ import {
   type SubscribeOptions,
   type UndeliveredTo
 } from "./internal/broadcaster/makeBroadcaster.ts"
-import { fromSource, type SinkClosed, type Source } from "./internal/sink.ts"
+import {
+  type AnySource,
+  type ErrorOf,
+  fromSource,
+  type ServicesOf,
+  type SinkClosed,
+  type SinkOf,
+  type Source
+} from "./internal/sink.ts"
 
 export {
   type AddOptions,
@@ -65,13 +73,6 @@ interface SafeAddOptions<in A> extends AddOptions<A> {
   readonly onEvicted?: never
   readonly maxLag?: NeedsOnDropped
 }
-
-/** A sink, or an Effect of one: a tag, or an inline pipeline. */
-type AnySource = Source<EventSink.EventSink<never, unknown>, unknown, unknown>
-
-type SinkOf<S> = S extends Effect.Effect<infer Sink, unknown, unknown> ? Sink : S
-type ErrorOf<S> = S extends Effect.Effect<unknown, infer X, unknown> ? X : never
-type ServicesOf<S> = S extends Effect.Effect<unknown, unknown, infer R> ? R : never
 
 /** The events that all of the sinks take. */
 type InputOf<S extends ReadonlyArray<AnySource>> = [SinkOf<S[number]>] extends [EventSink.EventSink<infer A, unknown>]

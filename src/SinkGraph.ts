@@ -21,14 +21,14 @@ import { count } from "./internal/options.ts"
 type AnySink = EventSink<never, unknown>
 
 /**
- * The graph downstream of a sink: nodes are sinks, edges lead from a sink to those that it writes to. A sink with two
- * wrappers is one node.
+ * The graph downstream of a sink: nodes are sinks, edges lead from a sink to those that it writes to, with the case of
+ * a router or no text. A sink with two wrappers is one node.
  *
  * @category conversions
  * @since 0.1.0
  */
-export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
-  Graph.directed<SinkNode, void>((graph) => {
+export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, string> =>
+  Graph.directed<SinkNode, string>((graph) => {
     const indexes = new Map<SinkNode, Graph.NodeIndex>()
     const visit = (node: SinkNode): Graph.NodeIndex => {
       const index = indexes.get(node) ?? Graph.addNode(graph, node)
@@ -38,7 +38,7 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
     visit(root.node)
     // A map is iterated in the order of insertion, what is inserted meanwhile included: nearest first.
     for (const [node, index] of indexes) {
-      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next.node), undefined)
+      for (const next of node.downstream()) Graph.addEdge(graph, index, visit(next.node), next.label ?? "")
     }
   })
 
@@ -68,7 +68,7 @@ export const toGraph = (root: AnySink): Graph.DirectedGraph<SinkNode, void> =>
 export const toMermaid = (root: AnySink): string =>
   Graph.toMermaid(toGraph(root), {
     nodeLabel: ({ kind, name }) => (kind === name ? kind : `${kind} ${name}`),
-    edgeLabel: () => ""
+    edgeLabel: (label) => label
   })
 
 /**

@@ -32,8 +32,9 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "http/internal/signature/webhookSecret": ["WebhookSignature"],
   "internal/broadcaster/makeBroadcaster": ["Broadcaster"],
   "internal/combinators": ["any"],
+  "internal/fallback/makeFallback": ["FallbackSink"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
-  "internal/writes": ["EventSink", "RetryingSink"]
+  "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"]
 }
 
 /** The end of a string or template that begins at `from`. */

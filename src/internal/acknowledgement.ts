@@ -7,7 +7,7 @@ import type { SinkNode } from "./node.ts"
 
 /** Throws where a part that stores would delete an event as soon as a part below it has the event in memory. */
 export const refuseMemoryBelow = (part: SinkNode, below: SinkNode): void => {
-  const path = pathTo(below, "memory")
+  const path = pathTo(part, below, "memory")
   const culprit = path?.at(-1)
   if (path === undefined || culprit === undefined) return
   const instead: Readonly<Record<string, string>> = {
@@ -21,7 +21,7 @@ export const refuseMemoryBelow = (part: SinkNode, below: SinkNode): void => {
 
 /** Throws where a part that keeps events in memory would acknowledge an event before a part below it has stored the event. */
 export const refuseStoreBelow = (part: SinkNode, below: SinkNode): void => {
-  const path = pathTo(below, "store")
+  const path = pathTo(part, below, "store")
   const culprit = path?.at(-1)
   if (path === undefined || culprit === undefined) return
   const several = part.kind === "Broadcaster" ? " (for several receivers, to a DurableBroadcaster)" : ""
@@ -30,13 +30,29 @@ export const refuseStoreBelow = (part: SinkNode, below: SinkNode): void => {
   )
 }
 
+/** A part whose sinks come later too, such as a router by topic, has them judged for what stands above it. */
+export const judgesEdges = (part: SinkNode): void => void above.set(part, {})
+
+/** Throws where a sink that comes later would have been refused at the construction of what stands above. */
+export const judgeEdge = (part: SinkNode, added: SinkNode): void => {
+  const { memory, store } = above.get(part) ?? {}
+  if (store !== undefined) refuseMemoryBelow(store, added)
+  if (memory !== undefined) refuseStoreBelow(memory, added)
+}
+
 // internals
+
+/** What was made above a part whose sinks come later too: one of each kind is enough to judge them. */
+const above = new WeakMap<SinkNode, { store?: SinkNode; memory?: SinkNode }>()
 
 const labelOf = ({ kind, name }: SinkNode): string => (name === kind ? kind : `${kind} "${name}"`)
 const labelsOf = (path: ReadonlyArray<SinkNode>): string => path.map(labelOf).join(" -> ")
 
-/** The way to the first part that acknowledges so, over the edges that a success depends on. */
-const pathTo = (from: SinkNode, what: SinkNode["acknowledges"]): ReadonlyArray<SinkNode> | undefined => {
+/**
+ * The way to the first part that acknowledges so, over the edges that a success depends on. Where there is none, `part` is
+ * noted as standing above.
+ */
+const pathTo = (part: SinkNode, from: SinkNode, what: "memory" | "store"): ReadonlyArray<SinkNode> | undefined => {
   // A map is iterated in the order of insertion, what is inserted meanwhile included.
   const paths = new Map<SinkNode, ReadonlyArray<SinkNode>>([[from, [from]]])
   for (const [node, path] of paths) {
@@ -46,6 +62,10 @@ const pathTo = (from: SinkNode, what: SinkNode["acknowledges"]): ReadonlyArray<S
     for (const { acknowledges, node: next } of node.downstream()) {
       if (acknowledges && !paths.has(next)) paths.set(next, [...path, next])
     }
+  }
+  for (const node of paths.keys()) {
+    const noted = above.get(node)
+    if (noted !== undefined) noted[what === "memory" ? "store" : "memory"] ??= part
   }
   return undefined
 }

@@ -38,6 +38,12 @@ export const endWithin = (
 ): Effect.Effect<boolean> =>
   Effect.gen(function* () {
     if (ended.isOpen() || (yield* within(ended.await, timeout))) return true
+    return yield* unwind(ended, interrupt)
+  })
+
+/** Interrupts by `interrupt`, and answers whether it ended: `false` means that it refuses interruption. */
+export const unwind = (ended: Latch.Latch, interrupt: () => void): Effect.Effect<boolean> =>
+  Effect.gen(function* () {
     interrupt()
     for (let turn = 0; turn < turnsToUnwind && !ended.isOpen(); turn++) yield* Effect.yieldNow
     return ended.isOpen()

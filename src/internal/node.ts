@@ -124,6 +124,8 @@ export interface SinkEdge {
   readonly node: SinkNode
   /** Whether a write succeeds only when the sink at this end has committed the event. */
   readonly acknowledges: boolean
+  /** Which events go over it, for a part that routes them: the case, or the pattern of a subscription. */
+  readonly label?: string | undefined
 }
 
 /**
@@ -367,6 +369,13 @@ export const edgeTo = (sink: { readonly node: SinkNode }, acknowledges: boolean)
   node: sink.node,
   acknowledges
 })
+
+/** The edges to sinks whose commit a write waits for: one for each sink, whatever the number of its labels. */
+export const edgesTo = (routes: Iterable<readonly [label: string, sink: { readonly node: SinkNode }]>) => {
+  const labels = new Map<SinkNode, Array<string>>()
+  for (const [label, { node }] of routes) labels.set(node, [...(labels.get(node) ?? []), label])
+  return Array.from(labels, ([node, all]): SinkEdge => ({ node, acknowledges: true, label: all.join(", ") }))
+}
 
 /** Whether `to` is `from` itself or somewhere downstream of it. */
 export const reaches = (from: SinkNode, to: SinkNode): boolean => {

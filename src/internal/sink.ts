@@ -286,13 +286,38 @@ export type Wrapping<A, E, W> = EventSink<A, E> & { readonly writeSome: W }
  * @category types
  * @since 0.1.0
  */
-export type Wrapped<A, E, W> = undefined extends W
-  ? EventSink<A, E>
-  : W extends { readonly "~effect-events/acknowledges"?: infer K extends string | undefined }
-    ? [NonNullable<K>] extends [never]
-      ? BatchSink<A, E>
-      : AcknowledgingSink<A, E, NonNullable<K>>
-    : BatchSink<A, E>
+export type Wrapped<A, E, W> = Marked<A, E, W, KeptIn<W>>
+
+/** The sink over sources: a batch sink when all are, and marked when one is. */
+export type Joined<A, S, E = WriteErrorOf<S>> = Marked<A, E, WriteSomeOf<S>, KeptBy<S>>
+
+type Marked<A, E, W, K extends string> = undefined extends W
+  ? [K] extends [never]
+    ? EventSink<A, E>
+    : EventSink<A, E> & { readonly writeSome: AcknowledgingSink<A, E, K>["writeSome"] | undefined }
+  : [K] extends [never]
+    ? BatchSink<A, E>
+    : AcknowledgingSink<A, E, K>
+
+/** Source by source: the compiler takes a marked function and one that is not marked, together, for one that is not. */
+type KeptBy<S> = S extends unknown ? KeptIn<WriteSomeOf<S>> : never
+
+/** Where a sink whose `writeSome` is `W` is marked to keep its events. */
+type KeptIn<W> = W extends { readonly "~effect-events/acknowledges"?: infer K extends string | undefined }
+  ? NonNullable<K>
+  : never
+
+/** A sink of whatever events, or an Effect of one: what lists and cases of sinks are made of. */
+export type AnySource = Source<EventSink<never, unknown>, unknown, unknown>
+
+/** The sink that a source is or answers with, and what answering fails with and needs. */
+export type SinkOf<S> = S extends Effect.Effect<infer Sink, unknown, unknown> ? Sink : S
+export type ErrorOf<S> = S extends Effect.Effect<unknown, infer X, unknown> ? X : never
+export type ServicesOf<S> = S extends Effect.Effect<unknown, unknown, infer R> ? R : never
+
+/** What the writes of a source's sink fail with, and its `writeSome`. */
+export type WriteErrorOf<S> = SinkOf<S> extends EventSink<never, infer E> ? E : never
+export type WriteSomeOf<S> = SinkOf<S> extends { readonly writeSome: infer W } ? W : never
 
 /** Makes the wrapper of a sink, or of an Effect of one. It must have `writeSome` where the sink has it. */
 export const wrap = <A, E, W, B, F, X, R>(

@@ -14,7 +14,7 @@ import {
   swallowing,
   logging
 } from "./sinks.ts"
-import { fallback, queues, router, tee, teeThatStops } from "./twoTargets.ts"
+import { fallback, fallbackThatWaits, queues, router, tee, teeThatStops } from "./twoTargets.ts"
 
 const { subject } = SinkLaws
 
@@ -201,6 +201,15 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
       name: "a tee that loses an event for the second sink when the first fails",
       targets: "both",
       make: (receiver, onDropped, second) => teeThatStops(receiver, second, onDropped)
+    })
+  ],
+  [
+    14,
+    subject({
+      name: "a fallback that waits for a first sink that blocks",
+      targets: "one",
+      fallsBack: true,
+      make: (receiver, _, second) => fallbackThatWaits(receiver, second)
     })
   ],
   [3, twoQueues("a tee that closes the second sink before its drain", true), [5, 8, 11]]

@@ -56,3 +56,7 @@ export const fallback = (first: Receiver<unknown>, second: Receiver<unknown>) =>
   EventSink.make((event: unknown) =>
     Effect.catchCause(Effect.timeout(first.write(event), "1 second"), () => second.write(event))
   )
+
+/** Takes a first that blocks for one that is slow. */
+export const fallbackThatWaits = (first: Receiver<unknown>, second: Receiver<unknown>) =>
+  EventSink.make((event: unknown) => Effect.catchCause(first.write(event), () => second.write(event)))

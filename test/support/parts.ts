@@ -7,6 +7,7 @@ import {
   EventChannel,
   EventFilter,
   EventQueue,
+  EventRouter,
   EventSink,
   ExponentialBackoff,
   RetryingSink,
@@ -110,11 +111,14 @@ export class Builder {
     const add = (sink: AnySink, more: Partial<Part>) =>
       this.add({ spec, label, sink, below, edge, fallible, holds, ...more })
     switch (spec.part) {
-      case "filter":
-        return Effect.map(
-          EventFilter.make(edge.sink, (event) => passes(spec.mod, event), { name: label }),
-          (sink) => add(sink, {})
-        )
+      case "filter": {
+        const cases = { 1: edge.sink, 2: edge.sink }
+        const options = { orElse: "ignore", name: label } as const
+        const make = spec.routes
+          ? EventRouter.byKey((event: Event) => String(event.n % spec.mod), cases, options)
+          : EventFilter.make(edge.sink, (event) => passes(spec.mod, event), { name: label })
+        return Effect.map(make, (sink) => add(sink, {}))
+      }
       case "mapInput":
         return Effect.map(
           EventSink.mapInput(edge.sink, (event: Event) => ({ ...event })),
@@ -303,7 +307,7 @@ export class Builder {
       EventFilter.make(edge.sink, () => true, { name: label }),
       (sink) =>
         this.add({
-          spec: { part: "filter", mod: Infinity, below: below.spec },
+          spec: { part: "filter", mod: Infinity, routes: false, below: below.spec },
           label,
           sink,
           below,

@@ -34,7 +34,8 @@ export type GraphSpec =
     }
   /** One more wrapper of a part that is there already. */
   | { readonly part: "shared"; readonly index: number }
-  | { readonly part: "filter"; readonly mod: number; readonly below: GraphSpec }
+  /** A filter by a number's rest, or a router whose cases are the rests, and lead to the same sink. */
+  | { readonly part: "filter"; readonly mod: number; readonly routes: boolean; readonly below: GraphSpec }
   | { readonly part: "mapInput"; readonly below: GraphSpec }
   | { readonly part: "tap"; readonly ms: number; readonly dies: boolean; readonly below: GraphSpec }
   | { readonly part: "timeout"; readonly ms: number; readonly below: GraphSpec }
@@ -173,7 +174,10 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
       { weight: 6, arbitrary: tie("queue") },
       { weight: 4, arbitrary: tie("broadcaster") },
       { weight: 5, arbitrary: record({ part: constant("retry"), strategy, drain, below }) },
-      { weight: 2, arbitrary: record({ part: constant("filter"), mod: fc.constantFrom(2, 3), below }) },
+      {
+        weight: 3,
+        arbitrary: record({ part: constant("filter"), mod: fc.constantFrom(2, 3), routes: fc.boolean(), below })
+      },
       { weight: 1, arbitrary: record({ part: constant("mapInput"), below }) },
       {
         weight: 1,

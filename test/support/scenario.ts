@@ -264,6 +264,7 @@ class Run {
   private mayFilter(node: EventSink.SinkNode): boolean {
     return (
       node.kind === "EventFilter" ||
+      node.kind === "EventRouter" ||
       (node.kind === "RetryingSink" && node.downstream().some((below) => this.mayFilter(below.node)))
     )
   }

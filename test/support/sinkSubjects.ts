@@ -13,6 +13,7 @@ import {
   RetryStrategy
 } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
+import { routingKinds } from "./routingSubjects.ts"
 
 const { subject } = SinkLaws
 
@@ -408,7 +409,8 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         ]),
       sinks: { add: (self, sink) => Broadcaster.add(self, sink), remove: Broadcaster.remove }
     })
-  ]
+  ],
+  ...routingKinds
 ]
 
 const notNoise = (event: unknown): boolean => event !== "noise"

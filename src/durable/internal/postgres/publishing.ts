@@ -1,22 +1,12 @@
 /** Writes events for the subscriptions that match. */
 import * as Effect from "effect/Effect"
 import type { Limits, NewEvent, Operations, Published } from "../../EventStore.ts"
+import { patternsOf } from "../../../internal/patternsOf.ts"
 import { type CountedCapacity, fits, type Held, makeCountedCapacity, sums } from "./countedCapacity.ts"
 import type { Parts } from "./parts.ts"
 import { array, milliseconds, type Numeric, numbersOf, textArray, timeOf } from "./postgresRows.ts"
 import { publishStatements } from "./publishStatements.ts"
 import { problem, type Runner } from "./runner.ts"
-
-/**
- * The patterns that match a topic: `*`, `a/*` of one that begins with `a/`, and its own name. A publish looks them up, so
- * that its cost is that of its matches, however many subscriptions there are.
- */
-export const patternsOf = (topic: string): ReadonlyArray<string> => {
-  const patterns = new Set(["*"])
-  for (let at = topic.indexOf("/"); at >= 0; at = topic.indexOf("/", at + 1)) patterns.add(`${topic.slice(0, at)}/*`)
-  if (topic !== "") patterns.add(topic)
-  return [...patterns]
-}
 
 /**
  * Why events cannot be stored: the server would refuse them too, and end the transaction of the caller for that. `largest` is

@@ -1,7 +1,7 @@
 /** A publish within one transaction: the events, a delivery for each subscription that matches, and their counters. */
 import type { Limits, Millis, NewEvent, Position, Published, SubscriptionId } from "../../EventStore.ts"
+import { patternsOf } from "../../../internal/patternsOf.ts"
 import { keepId, positionOfId } from "./idRows.ts"
-import { patternsOf } from "./patternsOf.ts"
 import { after, blob, type Sql, type Value } from "./prepared.ts"
 import { dueAtOf } from "./scheduledRows.ts"
 import { rowAt, setPosition } from "./sqliteSchema.ts"

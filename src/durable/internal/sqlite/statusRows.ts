@@ -9,9 +9,9 @@ import type {
   Position,
   SubscriptionId
 } from "../../EventStore.ts"
+import { patternsOf } from "../../../internal/patternsOf.ts"
 import { positionOfId } from "./idRows.ts"
 import { attemptsOf, type Ended } from "./outcomeRows.ts"
-import { patternsOf } from "./patternsOf.ts"
 import type { Sql } from "./prepared.ts"
 import { isMoved, isPosition, positionBits, positionOf, rowAt } from "./sqliteSchema.ts"
 import { topicsOf } from "./subscriptionRows.ts"

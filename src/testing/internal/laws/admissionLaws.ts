@@ -1,4 +1,4 @@
-/** The laws of admission and of retries: 6, 9, 12 and 16. */
+/** The laws of admission, of retries and of fallbacks: 6, 9, 12, 14 and 16. */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +11,7 @@ import { anySink, type Call, each, type Law, law, random } from "./sinkWorld.ts"
 
 const retries = ({ delays }: Subject) => delays !== undefined
 const canReenter = ({ queued, stream, synchronous }: Subject) => queued === true && stream === undefined && !synchronous
+const isFallback = ({ fallsBack }: Subject) => fallsBack === true
 const isBounded = ({ capacity }: Subject) => capacity !== undefined
 
 /** Failures that are watched through the sink; the original's backoff is gone after 56. */
@@ -63,7 +64,9 @@ export const admissionLaws: ReadonlyArray<Law> = [
         if (pick(0, 3) === 0) world.release()
         write.call.fiber.interruptUnsafe()
       }
-      const batches = world.sink.writeSome === undefined ? [] : world.writes.map(({ labels }) => labels)
+      // What sends each event to one of several receivers commits a batch part by part.
+      const isWhole = world.sink.writeSome !== undefined && subject.targets !== "one"
+      const batches = isWhole ? world.writes.map(({ labels }) => labels) : []
       yield* Effect.sleep(pick(1, 20))
       world.release()
       yield* Effect.sleep("1 minute")
@@ -76,9 +79,9 @@ export const admissionLaws: ReadonlyArray<Law> = [
       const received = Account.taken(world)
       for (const labels of batches) {
         const n = labels.filter((label) => received.has(label)).length
-        const isWhole = n === 0 || n === labels.length
+        const isOne = n === 0 || n === labels.length
         const isDropped = world.dropped.length === 0 && Account.admits(world, 1)
-        ensure(isWhole || isDropped, `of the interrupted batch ${show(labels)} only ${n} were taken`)
+        ensure(isOne || isDropped, `of the interrupted batch ${show(labels)} only ${n} were taken`)
       }
       if (subject.queued) Account.expectNothingLost(world, "after interruptions")
     })
@@ -117,6 +120,24 @@ export const admissionLaws: ReadonlyArray<Law> = [
         Account.expectNothingLost(world, "then")
       }
     )
+  }),
+  law(14, "a fallback fires on a first sink that blocks, as on one that fails", isFallback, {
+    ...each({
+      "the first receiver fails": "fail",
+      "the first receiver is closed": "closed",
+      "the first receiver hangs": "hang",
+      "the first receiver refuses interruption": "refuse"
+    } as const)(function* (world, mode) {
+      const [first, second] = world.targets
+      if (world.receiver !== first || second === undefined) return
+      yield* world.begin({ mode, labels: range(1, 3), pause: 60_000 })
+      for (const { call, labels } of world.writes)
+        ensure(
+          call.exit !== undefined && Exit.isSuccess(call.exit),
+          `a minute later the write of ${show(labels[0])} ${outcome(call)}`
+        )
+      Account.expectSame(world, second.received, range(1, 3), "the second receiver got")
+    })
   }),
   law(16, "a batch larger than the capacity enters an empty queue or fails typed; it never hangs", isBounded, {
     ...each({ "the queue is empty": [], "the queue is not empty": [1, 2] })(function* (world, before) {

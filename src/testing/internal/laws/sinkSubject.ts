@@ -58,6 +58,8 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
    * Every scenario is played twice, with one of the receivers misbehaving and the other well.
    */
   readonly targets?: "both" | "one" | undefined
+  /** The second of its two receivers gets what the first does not commit, or not in time. */
+  readonly fallsBack?: boolean | undefined
   /** A write may succeed before its event is delivered. */
   readonly queued?: boolean | undefined
   /** How many events it holds before writes wait, fail or drop. */

@@ -25,7 +25,7 @@ const judges: Readonly<Record<string, string>> = {
   "src/internal/admission.ts": `admission EventChannel EventChannel.readers EventQueue ${all} SinkLaws:event`,
   "src/EventChannel.ts": `EventChannel EventChannel.readers ${all} SinkLaws:channel`,
   "src/**":
-    "internal/pages internal/ages EventSink EventSink.batches EventFilter EventChannel SinkGraph RetryingSink Breaker RetryStrategy " +
+    "internal/pages internal/ages EventSink EventSink.batches EventFilter RateLimitedSink ConcurrencyLimitedSink EventChannel SinkGraph RetryingSink Breaker RetryStrategy " +
     `broadcastSharing Broadcaster EventQueue EventQueue.keys ${all} SinkLaws:`
 }
 

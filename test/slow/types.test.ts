@@ -12,8 +12,8 @@ import { Live, program, received } from "../../test/types/graph.ts"
 const header = `
 import { Context, Effect, Layer, Predicate, Schedule, Schema, Scope, Stream } from "effect"
 import {
-  Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
-  RetryStrategy, SinkMetrics
+  Breaker, Broadcaster, ConcurrencyLimitedSink, Dropped, EventChannel, EventFilter, EventQueue, EventSink,
+  ExponentialBackoff, RateLimitedSink, RetryingSink, RetryStrategy, SinkMetrics
 } from "effect-events"
 import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
@@ -496,6 +496,43 @@ const mistakes: ReadonlyArray<Mistake> = [
       declare const envelope: Envelope.Envelope<Order>
       Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope, onDisabled: () => Effect.void })`,
     says: ["'onDisabled' does not exist in type"]
+  },
+  {
+    title: "a rate limit that fails, below a queue without onDropped",
+    right: `
+      const options = { limit: 1, window: "1 second" } as const
+      const limited = reliable.pipe(RateLimitedSink.make({ ...options, onExceeded: "fail" }))
+      check<Same<typeof limited, Made<EventSink.EventSink<Order, RateLimitedSink.RateLimited>>>>()
+      limited.pipe(RetryingSink.make(ExponentialBackoff.make()), EventQueue.make())
+      reliable.pipe(RateLimitedSink.make(options), EventQueue.make())`,
+    wrong: `
+      reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", onExceeded: "fail" }), EventQueue.make())`,
+    says: ["RateLimited", fix]
+  },
+  {
+    title: "a rate limit by a field that the events do not have",
+    right: `reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", by: (order) => order.id }))`,
+    wrong: `reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", by: (order) => order.tenant }))`,
+    says: ["Property 'tenant' does not exist on type 'Order'"],
+    code: 2339
+  },
+  {
+    title: "a rate limit in front of a durable queue, below a queue in memory",
+    right: `durable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second" }))`,
+    wrong: `
+      durable.pipe(
+        RateLimitedSink.make({ limit: 1, window: "1 second" }),
+        EventQueue.make({ onDropped: () => Effect.void })
+      )`,
+    says: ["fix: this sink stores the event before its write succeeds"]
+  },
+  {
+    title: "permits by key without a key",
+    right: `
+      const limited = reliable.pipe(ConcurrencyLimitedSink.make({ permits: 2, permitsPerKey: 1, by: ({ id }) => id }))
+      check<Same<typeof limited, Made<EventSink.EventSink<Order>>>>()`,
+    wrong: `reliable.pipe(ConcurrencyLimitedSink.make({ permits: 2, permitsPerKey: 1 }))`,
+    says: ["permitsPerKey"]
   },
   {
     title: "a strategy for fewer errors than the sink has",

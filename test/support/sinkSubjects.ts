@@ -3,12 +3,14 @@ import { Effect, PubSub, Queue, Schedule, Scope, Stream } from "effect"
 import {
   Breaker,
   Broadcaster,
+  ConcurrencyLimitedSink,
   type Dropped,
   EventChannel,
   EventFilter,
   EventQueue,
   EventSink,
   ExponentialBackoff,
+  RateLimitedSink,
   RetryingSink,
   RetryStrategy
 } from "effect-events"
@@ -353,6 +355,80 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       synchronous: true,
       filtered: () => "noise",
       make: (receiver) => EventFilter.make(notNoise)(EventSink.sync(receiver.record))
+    })
+  ],
+  [
+    subject({
+      name: "RateLimitedSink",
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 1, window: "5 millis" })
+    }),
+    subject({
+      name: "RateLimitedSink by key",
+      order: half,
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 2, window: "10 millis", burst: 1, by: half })
+    }),
+    subject({
+      name: "RateLimitedSink over a batch sink",
+      make: (receiver) => RateLimitedSink.make(receiver.batch, { limit: 500, window: "1 second" })
+    }),
+    subject({
+      name: "RateLimitedSink over a synchronous sink",
+      synchronous: true,
+      make: (receiver) => RateLimitedSink.make(EventSink.sync(receiver.record), { limit: 1, window: "5 millis" })
+    }),
+    subject({
+      name: "RateLimitedSink that fails",
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 500, window: "1 second", onExceeded: "fail" })
+    }),
+    subject({
+      name: "RateLimitedSink.makeShared",
+      make: (receiver) => RateLimitedSink.makeShared(receiver, () => Effect.succeed({ delay: "5 millis" } as const))
+    }),
+    subject({
+      name: "queue | retry | rate limit that fails | receiver",
+      queued: true,
+      deadline: "60 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(
+          RateLimitedSink.make({ limit: 1, window: "5 millis", onExceeded: "fail" }),
+          RetryingSink.make(ExponentialBackoff.make(backoff)),
+          EventQueue.make({ onDropped })
+        ),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  [
+    subject({
+      name: "ConcurrencyLimitedSink of 1",
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver, { permits: 1 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink of 2, by key",
+      order: half,
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver, { permits: 2, by: half, permitsPerKey: 1 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink of 2 over a batch sink",
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver.batch, { permits: 2 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink by key over a batch sink",
+      make: (receiver) =>
+        ConcurrencyLimitedSink.make(receiver.batch, { permits: Infinity, permitsPerKey: 1, by: () => "one" })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink over a synchronous sink",
+      synchronous: true,
+      make: (receiver) => ConcurrencyLimitedSink.make(EventSink.sync(receiver.record), { permits: 1 })
+    }),
+    subject({
+      name: "queue, 3 at a time | concurrency of 2 | receiver",
+      queued: true,
+      order: "none",
+      deadline: "60 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(ConcurrencyLimitedSink.make({ permits: 2 }), EventQueue.make({ concurrency: 3, onDropped })),
+      shutdown: (queue) => queue.shutdown
     })
   ],
   [

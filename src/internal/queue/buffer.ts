@@ -86,7 +86,12 @@ export const fifo = <A>(
       for (const { from, to } of taken) if (from < to) oldest = Math.min(oldest, from)
       return oldest
     },
-    takeOldest: () => take(1)[0]!,
+    takeOldest: () => {
+      const oldest = take(1)[0]!
+      // A drainer that is about to be woken finds nothing in a queue whose one page is here in part: that would be all it hears of.
+      if (!isEnded && size > 0 && Queue.sizeUnsafe(queue) === 0) Queue.offerUnsafe(queue, reader.take(1, size))
+      return oldest
+    },
     takeRest: () => take(maxTurn, maxTurn),
     end: (atOnce) => {
       isEnded = true

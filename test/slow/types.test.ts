@@ -278,6 +278,14 @@ const mistakes: ReadonlyArray<Mistake> = [
     code: 2339
   },
   {
+    title: "a size that is no number",
+    right: `
+      queue.pipe(EventQueue.make({ capacity: 10, size: (order) => order.total }))
+      reliable.pipe(EventQueue.make({ capacity: 10, size: (order) => order.total, partitionBy: ({ id }) => id }))`,
+    wrong: `reliable.pipe(EventQueue.make({ capacity: 10, size: (order: Order) => order.id }))`,
+    says: ["Type 'string' is not assignable to type 'number'"]
+  },
+  {
     title: "a key of other events",
     right: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order: Order) => order.id }))`,
     wrong: `

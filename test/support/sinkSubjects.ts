@@ -156,6 +156,34 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         shutdown: (queue) => queue.shutdown
       })
     ]),
+    ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+      subject({
+        name: `EventQueue of weight 4, "${overflow}"`,
+        queued: true,
+        capacity: 2,
+        make: (receiver, onDropped) => EventQueue.make({ capacity: 4, size: () => 2, overflow, onDropped })(receiver),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of weight 4 with heavier events, "${overflow}", over a batch sink`,
+        queued: true,
+        capacity: 1,
+        make: (receiver, onDropped) =>
+          EventQueue.make({ capacity: 4, size: () => 4.5, overflow, onDropped })(receiver.batch),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of weight 5, 3 at a time, by keys, "${overflow}"`,
+        queued: true,
+        capacity: 2,
+        order: half,
+        make: (receiver, onDropped) =>
+          EventQueue.make({ capacity: 5, size: () => 2, concurrency: 3, partitionBy: half, overflow, onDropped })(
+            receiver
+          ),
+        shutdown: (queue) => queue.shutdown
+      })
+    ]),
     subject({
       name: "EventQueue of 1 that logs what it drops",
       queued: true,

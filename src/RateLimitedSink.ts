@@ -128,21 +128,24 @@ type Made<A, E, W, X, R> = Effect.Effect<Wrapped<A, E, W>, X, R | Scope.Scope>
  *
  * The limit is that of this sink in this process. `makeShared` asks a limiter that several processes share.
  *
- * **Example** (Two at once, then one in 10 ms)
+ * **Example** (Two at once, then one in 5 seconds)
  *
  * ```ts
  * import { Console, Effect } from "effect"
+ * import { TestClock } from "effect/testing"
  * import { EventSink, RateLimitedSink } from "effect-events"
  *
- * const start = Date.now()
- * const sink = EventSink.make((n: number) => Console.log(n, Date.now() - start < 9 ? "at once" : "later")).pipe(
- *   RateLimitedSink.make({ limit: 2, window: "20 millis" })
- * )
+ * const post = (n: number) => Effect.clockWith((clock) => Console.log(n, "at", clock.currentTimeMillisUnsafe()))
+ * const program = Effect.gen(function* () {
+ *   const sink = yield* EventSink.make(post).pipe(RateLimitedSink.make({ limit: 2, window: "10 seconds" }))
+ *   yield* Effect.forkChild(EventSink.writeAll(sink, [1, 2, 3]))
+ *   yield* TestClock.adjust("1 minute")
+ * })
  *
- * Effect.runPromise(Effect.scoped(Effect.flatMap(sink, EventSink.writeAll([1, 2, 3]))))
- * // prints: 1 at once
- * // prints: 2 at once
- * // prints: 3 later
+ * Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(TestClock.layer())))
+ * // prints: 1 at 0
+ * // prints: 2 at 0
+ * // prints: 3 at 5000
  * ```
  *
  * @category constructors

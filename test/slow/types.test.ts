@@ -506,6 +506,37 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: ["'onDisabled' does not exist in type"]
   },
   {
+    title: "a breaker that fails fast, below a queue without onDropped",
+    right: `
+      const options = { threshold: 5, backoff: "1 second" } as const
+      unreliable.pipe(RetryingSink.make(Breaker.make(options)), EventQueue.make())
+      const failing = unreliable.pipe(RetryingSink.make(Breaker.make({ ...options, onOpen: "fail" })))
+      check<Same<typeof failing, Made<EventSink.EventSink<Order, Breaker.BreakerOpen>>>>()`,
+    wrong: `
+      unreliable.pipe(
+        RetryingSink.make(Breaker.make({ threshold: 5, backoff: "1 second", onOpen: "fail" })),
+        EventQueue.make()
+      )`,
+    says: ["BreakerOpen", fix]
+  },
+  {
+    title: "a breaker that nothing opens",
+    right: `Breaker.make({ rate: { failures: 0.5, of: 20 }, backoff: "1 second" })`,
+    wrong: `Breaker.make({ backoff: "1 second" })`,
+    says: ["threshold"]
+  },
+  {
+    title: "a retrier with a deadline, below a queue without onDropped",
+    right: `
+      const limited = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { deadline: "1 minute" }))
+      check<
+        Same<typeof limited, Made<EventSink.EventSink<Order, RetryingSink.DeadlineExceeded<Refused | Timeout>>>>
+      >()`,
+    wrong: `
+      unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { deadline: "1 minute" }), EventQueue.make())`,
+    says: ["DeadlineExceeded", fix]
+  },
+  {
     title: "a rate limit that fails, below a queue without onDropped",
     right: `
       const options = { limit: 1, window: "1 second" } as const

@@ -302,6 +302,22 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         )
     }),
     subject({
+      name: "RetryingSink with a Breaker that fails fast and opens at a rate",
+      make: (receiver) =>
+        RetryingSink.make(
+          receiver,
+          Breaker.make({
+            rate: { failures: 0.5, of: 4 },
+            backoff: Schedule.exponential("10 millis").pipe(Schedule.upTo({ times: 3 })),
+            onOpen: "fail"
+          })
+        )
+    }),
+    subject({
+      name: "RetryingSink with a deadline",
+      make: (receiver) => RetryingSink.make(receiver, ExponentialBackoff.make(backoff), { deadline: "300 millis" })
+    }),
+    subject({
       name: "RetryingSink with a schedule, for ever",
       delays: { max: "100 millis" },
       make: (receiver) => RetryingSink.make(RetryStrategy.forever(Schedule.spaced("100 millis")))(receiver)

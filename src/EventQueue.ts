@@ -20,14 +20,22 @@ import {
   type Offered,
   type Options,
   type Partitioned,
-  type QueueFull
+  type QueueFull,
+  type Sized
 } from "./internal/queue/makeQueue.ts"
 import type { Overflow } from "./internal/overflow.ts"
 import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
 export type { Overflow } from "./internal/overflow.ts"
 export type { TraceMode } from "./internal/processSpan.ts"
-export { type EventQueue, type Offered, type Options, type Partitioned, QueueFull } from "./internal/queue/makeQueue.ts"
+export {
+  type EventQueue,
+  type Offered,
+  type Options,
+  type Partitioned,
+  QueueFull,
+  type Sized
+} from "./internal/queue/makeQueue.ts"
 
 /**
  * The overflow policies that lose nothing: the others need `onDropped`.
@@ -53,7 +61,8 @@ export type QueueError<P> = "reject" extends P ? QueueFull : never
  * @since 0.1.0
  */
 export type LossyOptions<A, E, P extends Overflow = Overflow> = Options<P> &
-  Partitioned<A> & {
+  Partitioned<A> &
+  Sized<A> & {
     /** Takes what could not be delivered, in place of a line in the log. */
     readonly onDropped: (dropped: Dropped<A, E>) => Effect.Effect<void>
   }
@@ -64,11 +73,14 @@ export type LossyOptions<A, E, P extends Overflow = Overflow> = Options<P> &
  * @category options
  * @since 0.1.0
  */
-export type SafeOptions<A, P extends Lossless = Lossless> = Options<P> & Partitioned<A> & { readonly onDropped?: never }
+export type SafeOptions<A, P extends Lossless = Lossless> = Options<P> &
+  Partitioned<A> &
+  Sized<A> & { readonly onDropped?: never }
 
 /** What the compiler names where options that can lose events come without a taker for them. */
 interface LosslessOptions extends Options<Lossless> {
   readonly partitionBy?: ((event: never) => unknown) | undefined
+  readonly size?: ((event: never) => number) | undefined
   readonly onDropped?: never
 }
 
@@ -136,7 +148,7 @@ export const make: {
     options: LossyOptions<A, E, P>
   ): <X = never, R = never>(sink: Source<Lossy<A, E>, X, R>) => Made<A, P, X, R>
   <P extends Lossless = "suspend">(
-    options?: Options<P> & { readonly onDropped?: never; readonly partitionBy?: never }
+    options?: Options<P> & { readonly onDropped?: never; readonly partitionBy?: never; readonly size?: never }
   ): <A, E, X = never, R = never>(sink: Source<EventSink.Reliable<A, E>, X, R>) => Made<A, P, X, R>
   <A, E, P extends Lossless = "suspend">(
     options: SafeOptions<NoInfer<A>, P>
@@ -191,7 +203,7 @@ export const layer: {
  * **Details**
  *
  * Under a policy that drops, the event is accepted, and what is dropped is reported beside the call. What `partitionBy`
- * throws, this throws, and the event is not accepted.
+ * or `size` throws, this throws, and the event is not accepted.
  *
  * **Example** (Events of a callback)
  *

@@ -19,15 +19,15 @@ import { answerOf } from "./internal/answerOf.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 
 /**
- * Decides about the attempts of each write. `E` is what it can judge, `X` how it gives up: `never` for one that never
- * does.
+ * Decides about the attempts of each write. `E` is what it can judge, `X` how it gives up after a failure, and `P` how it
+ * refuses an attempt: `never` for one that never does.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RetryStrategy<in E, out X = never> extends Pipeable {
+export interface RetryStrategy<in E, out X = never, out P = never> extends Pipeable {
   /** Begins the attempts of one write: when it begins, or when its first attempt fails, with the answer of `idle` then. */
-  readonly start: (event: unknown, idle?: unknown) => RetryAttempts<E, X>
+  readonly start: (event: unknown, idle?: unknown) => RetryAttempts<E, X, P>
   /**
    * Answers something where an attempt may begin now and its success would change nothing: the write then starts its
    * attempts when it fails. Without it every write starts them when it begins.
@@ -49,9 +49,14 @@ export interface RetryStrategy<in E, out X = never> extends Pipeable {
  * @category models
  * @since 0.1.0
  */
-export interface RetryAttempts<in E, out X = never> {
-  /** Completes when an attempt may begin. */
-  readonly proceed: () => Effect.Effect<void> | undefined
+export interface RetryAttempts<in E, out X = never, out P = never> {
+  /** Completes when an attempt may begin. What it fails with, the write fails with, and there is no attempt. */
+  readonly proceed: () => Effect.Effect<void, P> | undefined
+  /**
+   * When an attempt may begin, in milliseconds of the clock's monotonic time, where that is known: a write with a deadline
+   * before it is given up at once, in place of at its deadline.
+   */
+  readonly due?: (() => number | undefined) | undefined
   /** The attempt failed. Succeeds when there will be another, fails to give up. Delays count from here. */
   readonly failure: (error: E) => Effect.Effect<void, X>
   /** The receiver answered. */
@@ -95,10 +100,10 @@ export interface RetryAttempts<in E, out X = never> {
  * @category constructors
  * @since 0.1.0
  */
-export const make = <E, X = never>(
-  start: (event: unknown, idle?: unknown) => RetryAttempts<E, X>,
-  options?: Pick<RetryStrategy<E, X>, "breaker" | "idle">
-): RetryStrategy<E, X> => ({ ...Prototype, start, idle: options?.idle, breaker: options?.breaker })
+export const make = <E, X = never, P = never>(
+  start: (event: unknown, idle?: unknown) => RetryAttempts<E, X, P>,
+  options?: Pick<RetryStrategy<E, X, P>, "breaker" | "idle">
+): RetryStrategy<E, X, P> => ({ ...Prototype, start, idle: options?.idle, breaker: options?.breaker })
 
 /**
  * Whether a value is a strategy.
@@ -106,7 +111,7 @@ export const make = <E, X = never>(
  * @category guards
  * @since 0.1.0
  */
-export const isRetryStrategy = (u: unknown): u is RetryStrategy<never, unknown> =>
+export const isRetryStrategy = (u: unknown): u is RetryStrategy<never, unknown, unknown> =>
   hasProperty(u, "start") && typeof u.start === "function"
 
 const nothing = () => undefined
@@ -150,20 +155,21 @@ export const identity: RetryStrategy<unknown> = make(() => always, { idle: () =>
  * @since 0.1.0
  */
 export const combine =
-  <E2, X2>(that: RetryStrategy<E2, X2>) =>
-  <E, X>(self: RetryStrategy<E, X>): RetryStrategy<E & E2, X | X2> =>
+  <E2, X2, P2>(that: RetryStrategy<E2, X2, P2>) =>
+  <E, X, P>(self: RetryStrategy<E, X, P>): RetryStrategy<E & E2, X | X2, P | P2> =>
     make(
       (event, idle) => {
         const [first, second] = Array.isArray(idle) ? idle : []
         const a = self.start(event, first)
         const b = that.start(event, second)
-        const proceed = (): Effect.Effect<void> | undefined => {
-          const wait = a.proceed() ?? b.proceed()
+        const proceed = (): Effect.Effect<void, P | P2> | undefined => {
+          const wait: Effect.Effect<void, P | P2> | undefined = a.proceed() ?? b.proceed()
           // One may have closed again while the other was waited for.
-          return wait && Effect.andThen(wait, () => proceed() ?? Effect.void)
+          return wait && Effect.andThen(wait, (): Effect.Effect<void, P | P2> => proceed() ?? Effect.void)
         }
         return {
           proceed,
+          due: () => laterOf(a.due?.(), b.due?.()),
           failure: (error) =>
             sideBySide(
               Effect.suspend(() => a.failure(error)),
@@ -179,6 +185,9 @@ export const combine =
       },
       { breaker: self.breaker ?? that.breaker, idle: self.idle && that.idle && idleOf(self.idle, that.idle) }
     )
+
+const laterOf = (a: number | undefined, b: number | undefined) =>
+  a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
 
 const idleOf = (a: () => unknown, b: () => unknown) => () => {
   const first = a()
@@ -212,8 +221,10 @@ export const fromDelays = <E, X>(
     () => {
       let next: ((error: E, now: number) => Effect.Effect<Duration.Duration, X>) | undefined
       let wait: Effect.Effect<void> | undefined
+      let waitsUntil: number | undefined
       return {
         proceed: () => wait,
+        due: () => waitsUntil,
         success: nothing,
         abandon: nothing,
         failure: (error) =>
@@ -228,8 +239,10 @@ export const fromDelays = <E, X>(
                 // Whole milliseconds: a fraction may be less than the clock can move.
                 if (left > 0) return Effect.andThen(Effect.sleep(Math.ceil(left)), rest)
                 wait = undefined
+                waitsUntil = undefined
                 return Effect.void
               })
+              waitsUntil = Duration.isZero(delay) ? undefined : due
               wait = Duration.isZero(delay) ? undefined : rest
             })
           })

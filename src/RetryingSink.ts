@@ -9,7 +9,6 @@ import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -36,61 +35,27 @@ import {
   WriteHalves,
   type Wrapped
 } from "./internal/sink.ts"
+import { DeadlineExceeded, deadlineIn, type Limited, type Options, RetriesExhausted } from "./internal/retries.ts"
 import { makeWrites } from "./internal/writes.ts"
 import { isRetryStrategy, type RetryAttempts, type RetryStrategy } from "./RetryStrategy.ts"
 
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Options {
-  /** Its name in errors, logs, pictures and health. */
-  readonly name?: string | undefined
-  /** How long the close waits for attempts that are under way: 20 seconds by default. */
-  readonly drainTimeout?: Duration.Input | undefined
-  /** The longest wait that an error's `retryAfter` may ask for: 1 minute by default. */
-  readonly maxRetryAfter?: Duration.Input | undefined
-}
-
-/**
- * An error may say how long the receiver wants to be left alone. It is honoured up to `maxRetryAfter`; it
- * counts from the failure as the strategy's delay does, so the longer of the two holds.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RetryAfter {
-  readonly retryAfter?: Duration.Input | undefined
-}
-
-/**
- * The strategy gave up. The event was not committed, as far as the last error tells.
- *
- * @category errors
- * @since 0.1.0
- */
-export class RetriesExhausted<out E> extends Data.TaggedError("RetriesExhausted")<{
-  /** The error of the last attempt. */
-  readonly error: unknown
-  /** How many attempts there were. */
-  readonly attempts: number
-  readonly sink: string
-}> {
-  declare readonly error: E
-  override get message(): string {
-    return `"${this.sink}" gave up after ${this.attempts} attempts`
-  }
-  /** The same as `error`, where logs look for it. */
-  override get cause(): unknown {
-    return this.error
-  }
-}
+export {
+  DeadlineExceeded,
+  type Limited,
+  type Options,
+  RetriesExhausted,
+  type RetryAfter,
+  withDeadline
+} from "./internal/retries.ts"
 
 /** The errors of `E` that a refinement to `T` holds for, also where it narrows one by its fields. */
 type Refined<E, T> = [Extract<E, T>] extends [never] ? E & T : Extract<E, T>
 
 /** What is left of the errors `E` when a strategy that gives up with `X` retries them. */
 type GivenUp<E, X> = [X] extends [never] ? never : RetriesExhausted<E>
+
+/** What a write fails with besides: for a strategy that gives up with `X` or refuses with `P`, and for a deadline `D`. */
+type Ended<E, X, P, D> = GivenUp<E, X> | P | ([D] extends [undefined] ? never : DeadlineExceeded<E>)
 
 /** What a retrier takes: a sink that can fail, whose `writeSome` is `W`. */
 type Retried<A, E, W> = EventSink.Fallible<A, E> & { readonly writeSome: W }
@@ -99,12 +64,12 @@ type Retried<A, E, W> = EventSink.Fallible<A, E> & { readonly writeSome: W }
 type Made<A, E, W, X, R> = Effect.Effect<Wrapped<A, E, W>, X, R | Scope.Scope>
 
 /** The strategy, or an Effect of it, such as a tag or a breaker that is made. */
-type Strategy<S, G, SX, SR> = RetryStrategy<S, G> | Effect.Effect<RetryStrategy<S, G>, SX, SR>
+type Strategy<S, G, SX, SR, P = never> = RetryStrategy<S, G, P> | Effect.Effect<RetryStrategy<S, G, P>, SX, SR>
 
 /** Options of a retrier that retries the errors of a refinement, those of a predicate, or all. */
-type Refining<F, T extends F> = Options & { readonly while: Refinement<F, T> }
-type Judging<F> = Options & { readonly while: Predicate<F> }
-type Plain = Options & { readonly while?: undefined }
+type Refining<F, T extends F, D> = Options & Limited<D> & { readonly while: Refinement<F, T> }
+type Judging<F, D> = Options & Limited<D> & { readonly while: Predicate<F> }
+type Plain<D> = Options & Limited<D> & { readonly while?: undefined }
 
 /**
  * Puts a retrier in front of a sink that can fail.
@@ -145,46 +110,60 @@ type Plain = Options & { readonly while?: undefined }
  * @since 0.1.0
  */
 export const make: {
-  <S, G, F, T extends F & S, SX = never, SR = never>(
-    strategy: Strategy<S, G, SX, SR>,
-    options: Refining<F, T>
+  <S, G, P, F, T extends F & S, D extends Deadline = undefined, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR, P>,
+    options: Refining<F, T, D>
   ): <A, E extends F, W, X = never, R = never>(
     sink: Source<Retried<A, E, W>, X, R>
-  ) => Made<A, Exclude<E, T> | GivenUp<Refined<E, T>, G>, W, X | SX, R | SR>
-  <S, G, F extends S, SX = never, SR = never>(
-    strategy: Strategy<S, G, SX, SR>,
-    options: Judging<F>
+  ) => Made<A, Exclude<E, T> | Ended<Refined<E, T>, G, P, D>, W, X | SX, R | SR>
+  <S, G, P, F extends S, D extends Deadline = undefined, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR, P>,
+    options: Judging<F, D>
   ): <A, E extends F, W, X = never, R = never>(
     sink: Source<Retried<A, E, W>, X, R>
-  ) => Made<A, E | GivenUp<E, G>, W, X | SX, R | SR>
-  <S, G, SX = never, SR = never>(
-    strategy: Strategy<S, G, SX, SR>,
-    options?: Plain
+  ) => Made<A, E | Ended<E, G, P, D>, W, X | SX, R | SR>
+  <S, G, P, D extends Deadline = undefined, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR, P>,
+    options?: Plain<D>
   ): <A, E extends S, W, X = never, R = never>(
     sink: Source<Retried<A, E, W>, X, R>
-  ) => Made<A, GivenUp<E, G>, W, X | SX, R | SR>
+  ) => Made<A, Ended<E, G, P, D>, W, X | SX, R | SR>
   // Where `while` is no refinement, its argument is of the sink's errors by `F = E`.
-  <A, E extends F, W, S, G, T extends F & S, F = E, X = never, R = never, SX = never, SR = never>(
+  <
+    A,
+    E extends F,
+    W,
+    S,
+    G,
+    P,
+    T extends F & S,
+    D extends Deadline = undefined,
+    F = E,
+    X = never,
+    R = never,
+    SX = never,
+    SR = never
+  >(
     sink: Source<Retried<A, E, W>, X, R>,
-    strategy: Strategy<S, G, SX, SR>,
-    options: Refining<F, T>
-  ): Made<A, Exclude<E, T> | GivenUp<Refined<E, T>, G>, W, X | SX, R | SR>
-  <A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR, P>,
+    options: Refining<F, T, D>
+  ): Made<A, Exclude<E, T> | Ended<Refined<E, T>, G, P, D>, W, X | SX, R | SR>
+  <A, E extends S, W, S, G, P, D extends Deadline = undefined, X = never, R = never, SX = never, SR = never>(
     sink: Source<Retried<A, E, W>, X, R>,
-    strategy: Strategy<S, G, SX, SR>,
-    options: Judging<NoInfer<E>>
-  ): Made<A, E | GivenUp<E, G>, W, X | SX, R | SR>
-  <A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
+    strategy: Strategy<S, G, SX, SR, P>,
+    options: Judging<NoInfer<E>, D>
+  ): Made<A, E | Ended<E, G, P, D>, W, X | SX, R | SR>
+  <A, E extends S, W, S, G, P, D extends Deadline = undefined, X = never, R = never, SX = never, SR = never>(
     sink: Source<Retried<A, E, W>, X, R>,
-    strategy: Strategy<S, G, SX, SR>,
-    options?: Plain
-  ): Made<A, GivenUp<E, G>, W, X | SX, R | SR>
+    strategy: Strategy<S, G, SX, SR, P>,
+    options?: Plain<D>
+  ): Made<A, Ended<E, G, P, D>, W, X | SX, R | SR>
 } = dual(
   // A strategy may be an Effect, as a sink may: the second argument tells, which is no options then.
   (args) => isRetryStrategy(args[1]) || Effect.isEffect(args[1]),
-  <A, E, G, X, R, SX, SR>(
+  <A, E, G, P, X, R, SX, SR>(
     source: Source<EventSink.EventSink<A, E>, X, R>,
-    strategy: Strategy<E, G, SX, SR>,
+    strategy: Strategy<E, G, SX, SR, P>,
     options: AnyOptions<E> = {}
     // The overloads say which errors the strategy and `while` leave; one implementation serves them all.
   ): Effect.Effect<never, X | SX, R | SR | Scope.Scope> =>
@@ -201,29 +180,54 @@ export const make: {
  * @category layers
  * @since 0.1.0
  */
-export const layer = <I, A, E extends S, W, S, G, X = never, R = never, SX = never, SR = never>(
-  tag: Context.Key<I, EventSink.EventSink<A, GivenUp<E, G>>>,
+export const layer = <
+  I,
+  A,
+  E extends S,
+  W,
+  S,
+  G,
+  P,
+  D extends Deadline = undefined,
+  X = never,
+  R = never,
+  SX = never,
+  SR = never
+>(
+  tag: Context.Key<I, EventSink.EventSink<A, Ended<E, G, P, NoInfer<D>>>>,
   sink: Source<Retried<A, E, W>, X, R>,
-  strategy: Strategy<S, G, SX, SR>,
-  options?: Options
+  strategy: Strategy<S, G, SX, SR, P>,
+  options?: Options & Limited<D>
 ): Layer.Layer<I, X | SX, Exclude<R | SR, Scope.Scope>> =>
   // A batch sink is a sink, whichever of the two it is.
   EventSink.layer(
     tag,
-    make(sink, strategy, options) as Effect.Effect<EventSink.EventSink<A, GivenUp<E, G>>, X | SX, R | SR | Scope.Scope>
+    make(sink, strategy, options) as Effect.Effect<
+      EventSink.EventSink<A, Ended<E, G, P, D>>,
+      X | SX,
+      R | SR | Scope.Scope
+    >
   )
 
 // internals
 
-interface AnyOptions<in E> extends Options {
+type Deadline = Duration.Input | undefined
+
+interface AnyOptions<in E> extends Options, Limited {
   readonly while?: Predicate<E> | undefined
 }
 
-const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetryStrategy<E, G>, options: AnyOptions<E>) =>
+const makeRetrier = <A, E, G, P>(
+  sink: EventSink.EventSink<A, E>,
+  strategy: RetryStrategy<E, G, P>,
+  options: AnyOptions<E>
+) =>
   Clock.clockWith((clock) => {
-    type Attempts = RetryAttempts<E, G>
+    type Attempts = RetryAttempts<E, G, P>
     type Write<B> = Effect.Effect<B, E | SinkClosed>
-    type Attempted<B> = Effect.Effect<B, E | RetriesExhausted<E> | SinkClosed>
+    type Failure = E | P | RetriesExhausted<E> | DeadlineExceeded<E>
+    type Attempted<B> = Effect.Effect<B, Failure | SinkClosed>
+    const limit = options.deadline === undefined ? undefined : Duration.fromInputUnsafe(options.deadline)
     const { while: isTransient = () => true } = options
     const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 minute")
@@ -295,17 +299,39 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         const due = monotonicMillis(clock) + millis
         return Effect.map(judgement, () => due - monotonicMillis(clock))
       })
-    const attempt = <B>(attempts: Attempts, write: Write<B>, n: number): Attempted<B> => {
-      const wait = attempts.proceed()
-      const counted = Effect.suspend(() => {
-        attempted++
-        return write
-      })
-      return Effect.catch(wait === undefined ? counted : Effect.andThen(untilClosed(wait), counted), (error) =>
-        failed(attempts, write, n, error)
-      )
+    /** What one write is: how it is tried, and until when. */
+    interface Tried<B> {
+      readonly write: Write<B>
+      readonly until: number | undefined
     }
-    const failed = <B>(attempts: Attempts, write: Write<B>, n: number, error: E | SinkClosed): Attempted<B> => {
+    const exceeded = (attempts: number, error: E | undefined) =>
+      Effect.suspend(() => Effect.fail(new DeadlineExceeded<E>({ error, attempts, sink: node.name })))
+    /** Waits as `wait` does, until the close and the deadline; not at all where it is known to end behind that. */
+    const waited = (
+      wait: Effect.Effect<void, P>,
+      due: number | undefined,
+      until: number | undefined,
+      late: Effect.Effect<never, DeadlineExceeded<E>>
+    ): Attempted<void> => {
+      if (until === undefined || until === Number.POSITIVE_INFINITY) return untilClosed(wait)
+      const left = until - monotonicMillis(clock)
+      if (left <= 0 || (due !== undefined && due > until)) return late
+      return untilClosed(Effect.timeoutOrElse(wait, { duration: left, orElse: () => late }))
+    }
+    const attempt = <B>(attempts: Attempts, tried: Tried<B>, n: number, error?: E): Attempted<B> => {
+      const wait = attempts.proceed()
+      const counted = Effect.catch(
+        Effect.suspend(() => {
+          attempted++
+          return tried.write
+        }),
+        (error) => failed(attempts, tried, n, error)
+      )
+      if (wait === undefined) return counted
+      const late = exceeded(n - 1, error)
+      return Effect.andThen(waited(wait, attempts.due?.(), tried.until, late), counted)
+    }
+    const failed = <B>(attempts: Attempts, tried: Tried<B>, n: number, error: E | SinkClosed): Attempted<B> => {
       if (error instanceof SinkClosed) return Effect.fail(error)
       noteError(account, error, clock)
       if (!isTransient(error)) {
@@ -322,7 +348,9 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
             return Effect.fail(new RetriesExhausted<E>({ error, attempts: n, sink: node.name }))
           }
           if (account.state !== "open") return closed
-          const next = Effect.suspend(() => attempt(attempts, write, n + 1))
+          const now = monotonicMillis(clock)
+          if (tried.until !== undefined && now + Math.max(0, verdict.success) >= tried.until) return exceeded(n, error)
+          const next = Effect.suspend(() => attempt(attempts, tried, n + 1, error))
           return verdict.success > 0 ? Effect.andThen(untilClosed(Effect.sleep(verdict.success)), next) : next
         })
       )
@@ -337,11 +365,12 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         committed: (b: B) => number,
         half?: (input: I, fiber: Fiber.Fiber<unknown, unknown>) => Begun<E, B> | undefined
       ) =>
-      (input: I, fiber: Fiber.Fiber<unknown, unknown>): Begun<E | RetriesExhausted<E>, B> | undefined => {
+      (input: I, fiber: Fiber.Fiber<unknown, unknown>): Begun<Failure, B> | undefined => {
         if (account.state !== "open") return undefined
         const idle = strategy.idle?.()
         let attempts: Attempts | undefined
         let begun: Begun<E, B> | undefined
+        const until = limit && deadlineIn(fiber, limit)
         const started = () => (attempts ??= strategy.start(input, idle))
         const endFirst = (exit: Exit.Exit<B, unknown>) => {
           const rest = begun?.end(exit)
@@ -361,10 +390,10 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
         // What the strategy throws here is a defect of the write, which has not begun.
         const effect =
           idle === undefined
-            ? attempt(started(), write(input), 1)
+            ? attempt(started(), { write: write(input), until }, 1)
             : Effect.catch(first(), (error) => {
                 endFirst(Exit.fail(error))
-                return failed(started(), write(input), 1, error)
+                return failed(started(), { write: write(input), until }, 1, error)
               })
         account.inFlight++
         return {
@@ -395,7 +424,7 @@ const makeRetrier = <A, E, G>(sink: EventSink.EventSink<A, E>, strategy: RetrySt
       }
       return isOpen ? (succeeded(undefined, 1) ?? Effect.void) : sink.write(event)
     }
-    const retrier = makeSink<A, E | RetriesExhausted<E>>({
+    const retrier = makeSink<A, Failure>({
       node,
       // A write of an idle strategy mostly succeeds, and leaves nothing to be run.
       begin:

@@ -140,6 +140,23 @@ describe("where the policy drops", () => {
     })
   )
 
+  // The page that the drainer is to be woken for is taken in part by the drop, before the drainer has its turn.
+  it.effect.each([1, 2, 3, 1500])('"drop-oldest" of %i delivers what is left of a burst to an idle queue', (capacity) =>
+    Effect.gen(function* () {
+      for (const excess of [1, 2, 3, capacity, capacity + 1]) {
+        const received: Array<number> = []
+        const sink = yield* EventSink.make((n: number) => Effect.sync(() => void received.push(n)))
+        const { offer, queue } = yield* queueOf(sink, { capacity, overflow: "drop-oldest" })
+        yield* settle
+        const burst = Array.from({ length: capacity + excess }, (_, i) => i)
+        offer(...burst)
+        yield* Effect.repeat(settle, { until: () => received.length >= capacity, times: 100 })
+        assert.deepStrictEqual(received, burst.slice(excess), `${excess} in excess`)
+        assert.strictEqual(yield* queue.pending, 0)
+      }
+    })
+  )
+
   it.effect('"drop-oldest" drops the oldest that waits, or the event itself when none does', () =>
     Effect.gen(function* () {
       const sink = yield* hanging

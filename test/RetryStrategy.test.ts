@@ -158,7 +158,7 @@ describe("combine", () => {
         [on]: end
       }))
       const both = isFirst
-        ? beside.pipe(RetryStrategy.combine<unknown, never>(breaker))
+        ? beside.pipe(RetryStrategy.combine<unknown, never, never>(breaker))
         : breaker.pipe(RetryStrategy.combine(beside))
       yield* breaker.start("event").failure("error")
       yield* TestClock.adjust("10 seconds")

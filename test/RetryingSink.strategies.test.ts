@@ -22,7 +22,10 @@ const made = <A, E, R>(make: Effect.Effect<A, E, R>) => Effect.map(open(make), (
 const hasDied = <A, E>(exit: Exit.Exit<A, E>) => Exit.isFailure(exit) && Cause.hasDies(exit.cause)
 
 /** How a write of each kind comes to the callback. */
-const toCallback: Record<keyof Attempts, Effect.Effect<TestSink.TestSink<number, unknown>, never, Scope.Scope>> = {
+const toCallback: Record<
+  Exclude<keyof Attempts, "due">,
+  Effect.Effect<TestSink.TestSink<number, unknown>, never, Scope.Scope>
+> = {
   proceed: TestSink.failing<number>(),
   failure: TestSink.failing<number>(),
   success: TestSink.recording<number>(),

@@ -6,11 +6,13 @@ import type { Dropped } from "effect-events"
 import {
   Breaker,
   Broadcaster,
+  ConcurrencyLimitedSink,
   EventChannel,
   EventFilter,
   EventQueue,
   EventSink,
   ExponentialBackoff,
+  RateLimitedSink,
   RetryingSink,
   RetryStrategy,
   SinkGraph
@@ -27,6 +29,10 @@ class Rejecting extends Context.Service<Rejecting, EventQueue.EventQueue<number,
 class All extends Context.Service<All, Broadcaster.Broadcaster<number>>()("test/layers/All") {}
 class Channel extends Context.Service<Channel, EventChannel.EventChannel<number>>()("test/layers/Channel") {}
 class Even extends Context.Service<Even, EventSink.EventSink<number>>()("test/layers/Even") {}
+class Limited extends Context.Service<Limited, EventSink.EventSink<number>>()("test/layers/Limited") {}
+class Refusing extends Context.Service<Refusing, EventSink.EventSink<number, RateLimitedSink.RateLimited>>()(
+  "test/layers/Refusing"
+) {}
 class First extends Context.Service<First, EventSink.EventSink<number>>()("test/layers/First") {}
 class Second extends Context.Service<Second, EventSink.EventSink<number>>()("test/layers/Second") {}
 class Shared extends Context.Service<Shared, Breaker.Breaker>()("test/layers/Shared") {}
@@ -113,6 +119,38 @@ describe("the layer of each part", () => {
         Even,
         Layer.provide(
           EventFilter.layer(Even, Receiver, (n) => n % 2 === 0, { name: "own" }),
+          receiver
+        )
+      )
+    ],
+    [
+      "RateLimitedSink",
+      "RateLimitedSink",
+      Refusing.key,
+      Effect.provide(
+        Refusing,
+        Layer.provide(
+          RateLimitedSink.layer(Refusing, Receiver, { limit: 1, window: "1 second", onExceeded: "fail" }),
+          receiver
+        )
+      ),
+      Effect.provide(
+        Limited,
+        Layer.provide(
+          RateLimitedSink.layer(Limited, Receiver, { limit: 1, window: "1 second", by: (n) => n, name: "own" }),
+          receiver
+        )
+      )
+    ],
+    [
+      "ConcurrencyLimitedSink",
+      "ConcurrencyLimitedSink",
+      Limited.key,
+      Effect.provide(Limited, Layer.provide(ConcurrencyLimitedSink.layer(Limited, Receiver, { permits: 1 }), receiver)),
+      Effect.provide(
+        Limited,
+        Layer.provide(
+          ConcurrencyLimitedSink.layer(Limited, Receiver, { permits: 1, by: (n) => n, name: "own" }),
           receiver
         )
       )

@@ -14,12 +14,17 @@ export const Delivering = Context.Reference<SinkNode | undefined>("effect-events
   defaultValue: () => undefined
 })
 
+/** Until when the caller of a write has time, in milliseconds of the clock's monotonic time. */
+export const CallerDeadline = Context.Reference<number | undefined>("effect-events/internal/context/CallerDeadline", {
+  defaultValue: () => undefined
+})
+
 /** What `effect/sql` marks a transaction with: the connection of one client, and which client's is the innermost. */
 const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|CurrentTransactionService$)/
 
 /**
- * A constructor's context as its sink may keep it: its span and links, its scope, the delivery and the transaction that it may be in
- * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
+ * A constructor's context as its sink may keep it: its span and links, its scope, its deadline, the delivery and the transaction that it may be
+ * in belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
  * serves another one by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it
  * for as long as there is something to do leave the event loop none.
  */
@@ -34,6 +39,7 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
     ParentSpan,
     TracerSpanLinks,
     Delivering,
+    CallerDeadline,
     ...ofRunSync,
     ...ofTransaction
   )(context) as typeof context

@@ -19,13 +19,13 @@ const all = "options SinkGraph goEvents responsive lateWriters layers regression
  * the broken sinks, which prove the laws, and for most of the many sizes.
  */
 const judges: Readonly<Record<string, string>> = {
-  "src/{Breaker,RetryStrategy,RetryingSink}.ts": `RetryingSink RetryingSink.strategies Breaker Breaker.verdicts RetryStrategy ExponentialBackoff ${all} SinkLaws:retry`,
+  "src/{Breaker,RetryStrategy,RetryingSink}.ts": `RetryingSink RetryingSink.strategies Breaker Breaker.verdicts Breaker.options RetryStrategy ExponentialBackoff ${all} SinkLaws:retry`,
   "src/{Broadcaster,internal/broadcaster/*}.ts": `internal/broadcaster/topic Broadcaster Broadcaster.filter Broadcaster.membership broadcastSharing ${all} SinkLaws:broadcast`,
-  "src/{EventQueue,internal/queue/*}.ts": `internal/queue/buffer internal/queue/buffer.model EventQueue EventQueue.keys EventQueue.outside ${all} SinkLaws:queue`,
+  "src/{EventQueue,internal/queue/*}.ts": `internal/queue/buffer internal/queue/buffer.model EventQueue EventQueue.keys EventQueue.outside EventQueue.weights ${all} SinkLaws:queue`,
   "src/internal/admission.ts": `admission EventChannel EventChannel.readers EventQueue ${all} SinkLaws:event`,
   "src/EventChannel.ts": `EventChannel EventChannel.readers ${all} SinkLaws:channel`,
   "src/**":
-    "internal/pages internal/ages EventSink EventSink.batches EventFilter EventChannel SinkGraph RetryingSink Breaker RetryStrategy " +
+    "internal/pages internal/ages EventSink EventSink.batches EventFilter RateLimitedSink ConcurrencyLimitedSink EventChannel SinkGraph RetryingSink Breaker RetryStrategy " +
     `broadcastSharing Broadcaster EventQueue EventQueue.keys ${all} SinkLaws:`
 }
 

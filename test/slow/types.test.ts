@@ -12,8 +12,8 @@ import { Live, program, received } from "../../test/types/graph.ts"
 const header = `
 import { Context, Effect, Layer, Predicate, Schedule, Schema, Scope, Stream } from "effect"
 import {
-  Breaker, Broadcaster, Dropped, EventChannel, EventFilter, EventQueue, EventSink, ExponentialBackoff, RetryingSink,
-  RetryStrategy, SinkMetrics
+  Breaker, Broadcaster, ConcurrencyLimitedSink, Dropped, EventChannel, EventFilter, EventQueue, EventSink,
+  ExponentialBackoff, RateLimitedSink, RetryingSink, RetryStrategy, SinkMetrics
 } from "effect-events"
 import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
 import { DurableQueue, EventStore, MemoryStore } from "effect-events/durable"
@@ -278,6 +278,14 @@ const mistakes: ReadonlyArray<Mistake> = [
     code: 2339
   },
   {
+    title: "a size that is no number",
+    right: `
+      queue.pipe(EventQueue.make({ capacity: 10, size: (order) => order.total }))
+      reliable.pipe(EventQueue.make({ capacity: 10, size: (order) => order.total, partitionBy: ({ id }) => id }))`,
+    wrong: `reliable.pipe(EventQueue.make({ capacity: 10, size: (order: Order) => order.id }))`,
+    says: ["Type 'string' is not assignable to type 'number'"]
+  },
+  {
     title: "a key of other events",
     right: `reliable.pipe(EventQueue.make({ concurrency: 2, partitionBy: (order: Order) => order.id }))`,
     wrong: `
@@ -496,6 +504,74 @@ const mistakes: ReadonlyArray<Mistake> = [
       declare const envelope: Envelope.Envelope<Order>
       Endpoint.unqueued({ name: "billing", url: "https://billing.example", envelope, onDisabled: () => Effect.void })`,
     says: ["'onDisabled' does not exist in type"]
+  },
+  {
+    title: "a breaker that fails fast, below a queue without onDropped",
+    right: `
+      const options = { threshold: 5, backoff: "1 second" } as const
+      unreliable.pipe(RetryingSink.make(Breaker.make(options)), EventQueue.make())
+      const failing = unreliable.pipe(RetryingSink.make(Breaker.make({ ...options, onOpen: "fail" })))
+      check<Same<typeof failing, Made<EventSink.EventSink<Order, Breaker.BreakerOpen>>>>()`,
+    wrong: `
+      unreliable.pipe(
+        RetryingSink.make(Breaker.make({ threshold: 5, backoff: "1 second", onOpen: "fail" })),
+        EventQueue.make()
+      )`,
+    says: ["BreakerOpen", fix]
+  },
+  {
+    title: "a breaker that nothing opens",
+    right: `Breaker.make({ rate: { failures: 0.5, of: 20 }, backoff: "1 second" })`,
+    wrong: `Breaker.make({ backoff: "1 second" })`,
+    says: ["threshold"]
+  },
+  {
+    title: "a retrier with a deadline, below a queue without onDropped",
+    right: `
+      const limited = unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { deadline: "1 minute" }))
+      check<
+        Same<typeof limited, Made<EventSink.EventSink<Order, RetryingSink.DeadlineExceeded<Refused | Timeout>>>>
+      >()`,
+    wrong: `
+      unreliable.pipe(RetryingSink.make(ExponentialBackoff.make(), { deadline: "1 minute" }), EventQueue.make())`,
+    says: ["DeadlineExceeded", fix]
+  },
+  {
+    title: "a rate limit that fails, below a queue without onDropped",
+    right: `
+      const options = { limit: 1, window: "1 second" } as const
+      const limited = reliable.pipe(RateLimitedSink.make({ ...options, onExceeded: "fail" }))
+      check<Same<typeof limited, Made<EventSink.EventSink<Order, RateLimitedSink.RateLimited>>>>()
+      limited.pipe(RetryingSink.make(ExponentialBackoff.make()), EventQueue.make())
+      reliable.pipe(RateLimitedSink.make(options), EventQueue.make())`,
+    wrong: `
+      reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", onExceeded: "fail" }), EventQueue.make())`,
+    says: ["RateLimited", fix]
+  },
+  {
+    title: "a rate limit by a field that the events do not have",
+    right: `reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", by: (order) => order.id }))`,
+    wrong: `reliable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second", by: (order) => order.tenant }))`,
+    says: ["Property 'tenant' does not exist on type 'Order'"],
+    code: 2339
+  },
+  {
+    title: "a rate limit in front of a durable queue, below a queue in memory",
+    right: `durable.pipe(RateLimitedSink.make({ limit: 1, window: "1 second" }))`,
+    wrong: `
+      durable.pipe(
+        RateLimitedSink.make({ limit: 1, window: "1 second" }),
+        EventQueue.make({ onDropped: () => Effect.void })
+      )`,
+    says: ["fix: this sink stores the event before its write succeeds"]
+  },
+  {
+    title: "permits by key without a key",
+    right: `
+      const limited = reliable.pipe(ConcurrencyLimitedSink.make({ permits: 2, permitsPerKey: 1, by: ({ id }) => id }))
+      check<Same<typeof limited, Made<EventSink.EventSink<Order>>>>()`,
+    wrong: `reliable.pipe(ConcurrencyLimitedSink.make({ permits: 2, permitsPerKey: 1 }))`,
+    says: ["permitsPerKey"]
   },
   {
     title: "a strategy for fewer errors than the sink has",

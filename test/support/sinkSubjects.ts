@@ -3,12 +3,14 @@ import { Effect, PubSub, Queue, Schedule, Scope, Stream } from "effect"
 import {
   Breaker,
   Broadcaster,
+  ConcurrencyLimitedSink,
   type Dropped,
   EventChannel,
   EventFilter,
   EventQueue,
   EventSink,
   ExponentialBackoff,
+  RateLimitedSink,
   RetryingSink,
   RetryStrategy
 } from "effect-events"
@@ -155,6 +157,34 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         shutdown: (queue) => queue.shutdown
       })
     ]),
+    ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) => [
+      subject({
+        name: `EventQueue of weight 4, "${overflow}"`,
+        queued: true,
+        capacity: 2,
+        make: (receiver, onDropped) => EventQueue.make({ capacity: 4, size: () => 2, overflow, onDropped })(receiver),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of weight 4 with heavier events, "${overflow}", over a batch sink`,
+        queued: true,
+        capacity: 1,
+        make: (receiver, onDropped) =>
+          EventQueue.make({ capacity: 4, size: () => 4.5, overflow, onDropped })(receiver.batch),
+        shutdown: (queue) => queue.shutdown
+      }),
+      subject({
+        name: `EventQueue of weight 5, 3 at a time, by keys, "${overflow}"`,
+        queued: true,
+        capacity: 2,
+        order: half,
+        make: (receiver, onDropped) =>
+          EventQueue.make({ capacity: 5, size: () => 2, concurrency: 3, partitionBy: half, overflow, onDropped })(
+            receiver
+          ),
+        shutdown: (queue) => queue.shutdown
+      })
+    ]),
     subject({
       name: "EventQueue of 1 that logs what it drops",
       queued: true,
@@ -273,6 +303,22 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
         )
     }),
     subject({
+      name: "RetryingSink with a Breaker that fails fast and opens at a rate",
+      make: (receiver) =>
+        RetryingSink.make(
+          receiver,
+          Breaker.make({
+            rate: { failures: 0.5, of: 4 },
+            backoff: Schedule.exponential("10 millis").pipe(Schedule.upTo({ times: 3 })),
+            onOpen: "fail"
+          })
+        )
+    }),
+    subject({
+      name: "RetryingSink with a deadline",
+      make: (receiver) => RetryingSink.make(receiver, ExponentialBackoff.make(backoff), { deadline: "300 millis" })
+    }),
+    subject({
       name: "RetryingSink with a schedule, for ever",
       delays: { max: "100 millis" },
       make: (receiver) => RetryingSink.make(RetryStrategy.forever(Schedule.spaced("100 millis")))(receiver)
@@ -354,6 +400,80 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
       synchronous: true,
       filtered: () => "noise",
       make: (receiver) => EventFilter.make(notNoise)(EventSink.sync(receiver.record))
+    })
+  ],
+  [
+    subject({
+      name: "RateLimitedSink",
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 1, window: "5 millis" })
+    }),
+    subject({
+      name: "RateLimitedSink by key",
+      order: half,
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 2, window: "10 millis", burst: 1, by: half })
+    }),
+    subject({
+      name: "RateLimitedSink over a batch sink",
+      make: (receiver) => RateLimitedSink.make(receiver.batch, { limit: 500, window: "1 second" })
+    }),
+    subject({
+      name: "RateLimitedSink over a synchronous sink",
+      synchronous: true,
+      make: (receiver) => RateLimitedSink.make(EventSink.sync(receiver.record), { limit: 1, window: "5 millis" })
+    }),
+    subject({
+      name: "RateLimitedSink that fails",
+      make: (receiver) => RateLimitedSink.make(receiver, { limit: 500, window: "1 second", onExceeded: "fail" })
+    }),
+    subject({
+      name: "RateLimitedSink.makeShared",
+      make: (receiver) => RateLimitedSink.makeShared(receiver, () => Effect.succeed({ delay: "5 millis" } as const))
+    }),
+    subject({
+      name: "queue | retry | rate limit that fails | receiver",
+      queued: true,
+      deadline: "60 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(
+          RateLimitedSink.make({ limit: 1, window: "5 millis", onExceeded: "fail" }),
+          RetryingSink.make(ExponentialBackoff.make(backoff)),
+          EventQueue.make({ onDropped })
+        ),
+      shutdown: (queue) => queue.shutdown
+    })
+  ],
+  [
+    subject({
+      name: "ConcurrencyLimitedSink of 1",
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver, { permits: 1 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink of 2, by key",
+      order: half,
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver, { permits: 2, by: half, permitsPerKey: 1 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink of 2 over a batch sink",
+      make: (receiver) => ConcurrencyLimitedSink.make(receiver.batch, { permits: 2 })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink by key over a batch sink",
+      make: (receiver) =>
+        ConcurrencyLimitedSink.make(receiver.batch, { permits: Infinity, permitsPerKey: 1, by: () => "one" })
+    }),
+    subject({
+      name: "ConcurrencyLimitedSink over a synchronous sink",
+      synchronous: true,
+      make: (receiver) => ConcurrencyLimitedSink.make(EventSink.sync(receiver.record), { permits: 1 })
+    }),
+    subject({
+      name: "queue, 3 at a time | concurrency of 2 | receiver",
+      queued: true,
+      order: "none",
+      deadline: "60 seconds",
+      make: (receiver, onDropped) =>
+        receiver.pipe(ConcurrencyLimitedSink.make({ permits: 2 }), EventQueue.make({ concurrency: 3, onDropped })),
+      shutdown: (queue) => queue.shutdown
     })
   ],
   [

@@ -10,6 +10,7 @@ import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
 import type { Source } from "../source.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
+import type { Weights } from "./weights.ts"
 
 export interface Buffer<A> {
   /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
@@ -42,7 +43,8 @@ export interface Batching {
 export const fifo = <A>(
   queue: Queue.Queue<Page<A>, Cause.Done>,
   drainers: number,
-  { joinUpTo, max }: Batching
+  { joinUpTo, max }: Batching,
+  weights?: Weights
 ): Buffer<A> => {
   let offered = 0
   let size = 0
@@ -86,7 +88,14 @@ export const fifo = <A>(
       for (const { from, to } of taken) if (from < to) oldest = Math.min(oldest, from)
       return oldest
     },
-    takeOldest: () => take(1)[0]!,
+    takeOldest: () => {
+      weights?.take(offered - size)
+      weights?.settle(offered - size)
+      const oldest = take(1)[0]!
+      // A drainer that is about to be woken finds nothing in a queue whose one page is here in part: that would be all it hears of.
+      if (!isEnded && size > 0 && Queue.sizeUnsafe(queue) === 0) Queue.offerUnsafe(queue, reader.take(1, size))
+      return oldest
+    },
     takeRest: () => take(maxTurn, maxTurn),
     end: (atOnce) => {
       isEnded = true
@@ -104,9 +113,13 @@ export const fifo = <A>(
           // Events that one drainer takes as a batch are lost to the others, which would be idle.
           const events = take(Math.min(max, Math.ceil(size / drainers)))
           range.to = range.from + events.length
+          if (weights !== undefined) for (let i = range.from; i < range.to; i++) weights.take(i)
           return events
         },
-        settle: (n) => void (range.from += n)
+        settle: (n) => {
+          if (weights !== undefined) for (let i = 0; i < n; i++) weights.settle(range.from + i)
+          range.from += n
+        }
       }
     }
   }
@@ -132,7 +145,8 @@ export interface Partition<A> {
 export const partitioned = <A>(
   ready: Queue.Queue<Partition<A>, Cause.Done>,
   { max }: Batching,
-  keyOf: (event: A) => unknown
+  keyOf: (event: A) => unknown,
+  weights?: Weights
 ): Buffer<A> => {
   const partitions = MutableHashMap.empty<unknown, Partition<A>>()
   /** The events that no drainer has taken. */
@@ -220,6 +234,10 @@ export const partitioned = <A>(
         waiting.first()?.position ?? offered
       ),
     takeOldest: () => {
+      // There is one.
+      const { position } = waiting.first()!
+      weights?.take(position)
+      weights?.settle(position)
       const event = takeFirst()
       if (++dropped > waiting.size() + 16) sweep()
       return event
@@ -247,12 +265,16 @@ export const partitioned = <A>(
             own.settled = 0
             own.taken = MutableList.takeN(next.waiting, max)
             own.taken.forEach(waiting.leave)
+            if (weights !== undefined) for (const { position } of own.taken) weights.take(position)
             endIfOver()
             return pageOf(own.taken)
           }
           return isOver() ? [] : undefined
         },
         settle: (n) => {
+          if (weights !== undefined) {
+            for (const { position } of own.taken.slice(own.settled, own.settled + n)) weights.settle(position)
+          }
           own.settled += n
           if (partition === undefined || own.settled < own.taken.length) return
           const done = partition

@@ -27,6 +27,7 @@ import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkCl
 import { inTurns, maxTurn } from "../turns.ts"
 import { type WriterSpan, writerSpanOf } from "../writerSpan.ts"
 import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
+import { checkedWeight, makeWeights } from "./weights.ts"
 
 /**
  * The queue is full and its policy is `"reject"`: the event was not accepted.
@@ -37,8 +38,11 @@ import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
 export class QueueFull extends Data.TaggedError("QueueFull")<{
   readonly queue: string
   readonly capacity: number
+  /** What the event or the batch weighs, in a queue with `size`. */
+  readonly weight?: number | undefined
 }> {
   override get message(): string {
+    if (this.weight !== undefined) return `the queue "${this.queue}" of ${this.capacity} has no room for ${this.weight}`
     return `the queue "${this.queue}" is full at ${this.capacity} events`
   }
 }
@@ -80,7 +84,8 @@ export interface Options<out P extends Overflow = Overflow> {
   readonly name?: string | undefined
   /**
    * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
-   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty.
+   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty. With `size` it counts what
+   * they weigh.
    */
   readonly capacity?: number | undefined
   /** What happens when `capacity` is reached: `"suspend"` by default. */
@@ -114,9 +119,32 @@ export interface Partitioned<in A> {
   readonly partitionBy?: ((event: A) => unknown) | undefined
 }
 
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Sized<in A> {
+  /**
+   * What an event weighs, such as its bytes: a finite number from 0 on. `capacity` then counts weight in place of events,
+   * under every overflow policy, and an event heavier than all of it is accepted alone, when the queue is empty. It is called once
+   * for each event, by its write; what it throws, or another answer, is a defect of that write, and the event is not
+   * accepted. Without a `capacity` it is not called.
+   */
+  readonly size?: ((event: A) => number) | undefined
+}
+
 /** The options of `EventQueue.make`, whichever its overload. */
-export interface AnyOptions<in A, in E> extends Options, Partitioned<A> {
+export interface AnyOptions<in A, in E> extends Options, Partitioned<A>, Sized<A> {
   readonly onDropped?: OnDropped<A, E> | undefined
+}
+
+/** What is offered as a whole: events, the key and the weight of each where they have some, and the weight of all. */
+interface Batch<out A> {
+  readonly events: NonEmptyReadonlyArray<A>
+  readonly keys: ReadonlyArray<unknown>
+  readonly of: ReadonlyArray<number>
+  readonly weight: number
+  readonly writer: WriterSpan | undefined
 }
 
 const unbounded = Number.POSITIVE_INFINITY
@@ -128,6 +156,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
+  const sizeOf = isUnbounded ? undefined : options.size
+  const weights = sizeOf && makeWeights()
   const context = withoutConstruction(yield* Effect.context<never>())
 
   const { account, closed, node } = makePart({
@@ -158,13 +188,15 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const batching = { joinUpTo: joinUpTo(sink), max }
   const buffer: Buffer<A> =
     concurrency === 1 || partitionBy === undefined
-      ? fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, batching)
-      : partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), batching, partitionBy)
+      ? fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, batching, weights)
+      : partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), batching, partitionBy, weights)
   const { keyOf } = buffer
   const unsettled = () => buffer.offered() - buffer.oldest()
   const ages = makeAges(context, unsettled)
+  /** What counts against the capacity. */
+  const load = weights === undefined ? () => pendingOf(account) : weights.all
   const admission = makeAdmission(
-    () => capacity - pendingOf(account),
+    () => capacity - load(),
     () => pendingOf(account) === 0
   )
   /** The flushes that wait, in the order of the positions they wait for. */
@@ -179,18 +211,36 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   }
 
   // The buffer first: what the comparison of keys throws comes before anything is counted.
-  const offer = (event: A, key: unknown, writer?: WriterSpan) => {
+  const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan) => {
     // Nothing is left for deliveries that have no spans.
-    buffer.offer(event, key, isTraced ? writer : undefined)
+    const left = isTraced ? writer : undefined
+    if (weights === undefined) buffer.offer(event, key, left)
+    else weighed([weight], () => buffer.offer(event, key, left))
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
-  const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer: WriterSpan | undefined) => {
-    buffer.offerAll(events, keys, isTraced ? writer : undefined)
+  const offerAll = ({ events, keys, of, writer }: Batch<A>) => {
+    const left = isTraced ? writer : undefined
+    if (weights === undefined) buffer.offerAll(events, keys, left)
+    else weighed(of, () => buffer.offerAll(events, keys, left))
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
+  }
+  /** Offers events whose weights must be known when a drainer takes them, and forgets those where the offer throws. */
+  const weighed = (of: ReadonlyArray<number>, offer: () => void) => {
+    const from = buffer.offered()
+    of.forEach((weight, i) => weights?.offer(from + i, weight))
+    try {
+      offer()
+    } catch (defect) {
+      of.forEach((_, i) => {
+        weights?.take(from + i)
+        weights?.settle(from + i)
+      })
+      throw defect
+    }
   }
 
   const dropNewest = (events: ReadonlyArray<A>) => {
@@ -199,14 +249,14 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
     return report.aside(events, { _tag: "Overflow" })
   }
-  const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => {
+  const dropOldest = (batch: Batch<A>) => {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
-    const taken = pendingOf(account) - buffer.size()
-    if (taken > 0 && taken + events.length > capacity) return dropNewest(events)
+    const taken = weights === undefined ? pendingOf(account) - buffer.size() : weights.taken()
+    if (taken > 0 && taken + batch.weight > capacity) return dropNewest(batch.events)
     const dropped: Array<A> = []
     let waiting = buffer.size()
-    offerAll(events, keys, writer)
-    for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
+    offerAll(batch)
+    for (; waiting > 0 && load() > capacity; waiting--) {
       dropped.push(buffer.takeOldest())
       drop(account, "Overflow")
     }
@@ -215,33 +265,34 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   }
   /** Each policy takes a batch that does not fit whole, or not at all. */
   const overflown = (
-    events: NonEmptyReadonlyArray<A>,
-    keys: ReadonlyArray<unknown>,
-    fiber: Fiber.Fiber<unknown, unknown>,
-    writer: WriterSpan | undefined
+    batch: Batch<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
-      offerAll(events, keys, writer)
+      offerAll(batch)
       return Effect.void
     }
     switch (overflow) {
       case "suspend":
-        return admission.wait(events.length, () => offerAll(events, keys, writer))
+        return admission.wait(batch.weight, () => offerAll(batch))
       case "reject":
-        return Effect.fail(new QueueFull({ queue: node.name, capacity }))
+        return Effect.fail(
+          new QueueFull({ queue: node.name, capacity, weight: weights === undefined ? undefined : batch.weight })
+        )
       case "drop-newest":
-        return dropNewest(events)
+        return dropNewest(batch.events)
       case "drop-oldest":
-        return dropOldest(events, keys, writer)
+        return dropOldest(batch)
     }
   }
+  const weightOf = (event: A) => (sizeOf === undefined ? 1 : checkedWeight(sizeOf(event)))
 
   /** Nothing to wait for: the event is queued when this returns. */
   const writeSync = (event: A): boolean => {
     if (account.state !== "open") return false
-    offer(event, keyOf?.(event))
+    offer(event, keyOf?.(event), 1)
     return true
   }
   const accept = (
@@ -251,8 +302,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
     if (account.state !== "open") return closed
     const key = keyOf?.(event)
-    if (!admission.fits(1)) return overflown([event], [key], fiber, writer)
-    offer(event, key, writer)
+    const weight = weightOf(event)
+    if (!admission.fits(weight)) {
+      return overflown({ events: [event], keys: [key], of: [weight], weight, writer }, fiber)
+    }
+    offer(event, key, weight, writer)
     return Effect.void
   }
   const write = (event: A) =>
@@ -262,29 +316,37 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
         : accept(event, fiber, undefined)
     )
   const acceptAll = (
-    events: NonEmptyReadonlyArray<A>,
-    keys: ReadonlyArray<unknown>,
-    fiber: Fiber.Fiber<unknown, unknown>,
-    writer: WriterSpan | undefined
+    batch: Batch<A>,
+    fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, QueueFull | SinkClosed> => {
     if (account.state !== "open") return closed
-    if (!isUnbounded && !admission.fits(events.length)) {
-      return Effect.as(overflown(events, keys, fiber, writer), events.length)
-    }
-    offerAll(events, keys, writer)
-    return Effect.succeed(events.length)
+    if (!isUnbounded && !admission.fits(batch.weight)) return Effect.as(overflown(batch, fiber), batch.events.length)
+    offerAll(batch)
+    return Effect.succeed(batch.events.length)
   }
   const acceptSome = (
     events: NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>,
     writer: WriterSpan | undefined
   ): Effect.Effect<number, QueueFull | SinkClosed> => {
-    if (keyOf === undefined) return acceptAll(events, [], fiber, writer)
+    if (keyOf === undefined && sizeOf === undefined) {
+      return acceptAll({ events, keys: [], of: [], weight: events.length, writer }, fiber)
+    }
     if (account.state !== "open") return closed
     const keys: Array<unknown> = []
+    const of: Array<number> = []
+    let weight = 0
+    const ask = (i: number) => {
+      // Not past the end, by the count of turns.
+      const event = events[i]!
+      if (keyOf !== undefined) keys.push(keyOf(event))
+      const one = weightOf(event)
+      of.push(one)
+      weight += one
+    }
     return Effect.andThen(
-      inTurns(events.length, (i) => void keys.push(keyOf(events[i]!))),
-      Effect.suspend(() => acceptAll(events, keys, fiber, writer))
+      inTurns(events.length, ask),
+      Effect.suspend(() => acceptAll({ events, keys, of, weight, writer }, fiber))
     )
   }
   const writeSome = (events: NonEmptyReadonlyArray<A>) =>
@@ -296,16 +358,18 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const offerUnsafe = (event: A): Offered => {
     if (account.state !== "open") return "closed"
     const key = keyOf?.(event)
+    const weight = weightOf(event)
     // A plain call has no fiber of its own: one may be running it.
     const fiber = isTraced ? Fiber.getCurrent() : undefined
     const writer = fiber && writerSpanOf(fiber)
-    if (isUnbounded || admission.fits(1)) {
-      offer(event, key, writer)
+    if (isUnbounded || admission.fits(weight)) {
+      offer(event, key, weight, writer)
       return "accepted"
     }
     if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
-    void (overflow === "drop-newest" ? dropNewest([event]) : dropOldest([event], [key], writer))
+    if (overflow === "drop-newest") void dropNewest([event])
+    else void dropOldest({ events: [event], keys: [key], of: [weight], weight, writer })
     return "accepted"
   }
 

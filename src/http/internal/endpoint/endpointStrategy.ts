@@ -8,9 +8,14 @@ import { monotonicMillis, monotonicNow } from "../../../internal/monotonic.ts"
 import * as RetryStrategy from "../../../RetryStrategy.ts"
 import type { HttpSinkError } from "../../HttpSinkError.ts"
 
+interface BreakerOptions {
+  readonly threshold: number
+  readonly backoff: Duration.Input
+}
+
 /** No write waits once `disabled` has ended. */
 export const makeEndpointStrategy = (
-  { delays, ...options }: Breaker.Options & { readonly delays: ExponentialBackoff.Options },
+  { delays, ...options }: BreakerOptions & { readonly delays: ExponentialBackoff.Options },
   disabled: Effect.Effect<void>
 ): Effect.Effect<RetryStrategy.RetryStrategy<HttpSinkError>> =>
   Effect.map(Breaker.make(options), (breaker) => {
@@ -39,7 +44,7 @@ export const makeEndpointStrategy = (
  * Waits as long as the breaker would, from as many failures of one event on: where other events are accepted meanwhile, the
  * breaker never opens.
  */
-const atThreshold = ({ backoff, threshold }: Breaker.Options) =>
+const atThreshold = ({ backoff, threshold }: BreakerOptions) =>
   RetryStrategy.fromDelays(() => {
     let failures = 0
     return () => Effect.succeed(++failures < threshold ? Duration.zero : Duration.fromInputUnsafe(backoff))

@@ -30,6 +30,16 @@ export const refuseStoreBelow = (part: SinkNode, below: SinkNode): void => {
   )
 }
 
+/** Throws where batches would end at a part below that has them in memory, and delivers them otherwise. */
+export const refuseQueueBelow = (part: SinkNode, below: SinkNode): void => {
+  const path = pathTo(below, "memory")
+  const culprit = path?.at(-1)
+  if (path === undefined || culprit === undefined) return
+  throw new Error(
+    `${labelOf(part)} would batch for a part that keeps events in memory, and not for the receiver: ${labelsOf([part, ...path])}. Leave ${labelOf(culprit)} out, put it in front of ${part.kind}, or mark it by EventSink.acknowledgeFromMemory`
+  )
+}
+
 // internals
 
 const labelOf = ({ kind, name }: SinkNode): string => (name === kind ? kind : `${kind} "${name}"`)

@@ -1,6 +1,7 @@
 /** An Effect `Queue` of pages, writers that wait for room in front of it, and the fibers that drain it. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -12,9 +13,12 @@ import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAdmission } from "../admission.ts"
 import { makeAges } from "../ages.ts"
+import { batchedBuffer } from "../batching/batchedBuffer.ts"
+import { type Limits, limitsOf, maxBatch } from "../batching/limits.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
-import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
+import { type Batching, joinUpTo, startDrainer, takesBatches } from "../drainer.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import { drop, edgeTo, notify, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
@@ -24,9 +28,10 @@ import { makeReport } from "../report.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
 import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
+import type { Buffer } from "../source.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
-import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
+import { fifo, type Partition, partitioned } from "./buffer.ts"
 
 /**
  * The queue is full and its policy is `"reject"`: the event was not accepted.
@@ -97,6 +102,13 @@ export interface Options<out P extends Overflow = Overflow> {
    * of several events has links in any case.
    */
   readonly trace?: TraceMode | undefined
+  /** How many events a sink that takes batches gets at once: a whole number from 1, and 1,024 by default. */
+  readonly batchSize?: number | undefined
+  /**
+   * How long an event may wait for a batch of `batchSize` to fill up, over a sink that takes batches: not at all by default.
+   * It waits for nothing while the queue is full or closes, or for a `flush`. Over any other sink this does nothing.
+   */
+  readonly maxAge?: Duration.Input | undefined
 }
 
 /**
@@ -119,19 +131,33 @@ export interface AnyOptions<in A, in E> extends Options, Partitioned<A> {
   readonly onDropped?: OnDropped<A, E> | undefined
 }
 
+/** A queue that is more about its batches. */
+export interface Batched<in A> {
+  readonly kind: string
+  readonly limits: Limits<A>
+  readonly isIsolated: Batching["isIsolated"]
+}
+
 const unbounded = Number.POSITIVE_INFINITY
 
-export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E>, options: AnyOptions<A, E>) {
-  const capacity = count("EventQueue.make", "capacity", options.capacity ?? unbounded, 1)
-  const concurrency = count("EventQueue.make", "concurrency", options.concurrency ?? 1, 1)
-  if (concurrency === unbounded) throw new RangeError("EventQueue.make: concurrency must be finite")
+export const makeQueue = Effect.fnUntraced(function* <A, E>(
+  sink: EventSink<A, E>,
+  options: AnyOptions<A, E>,
+  batched?: Batched<A>
+) {
+  const kind = batched?.kind ?? "EventQueue"
+  const where = `${kind}.make`
+  const capacity = count(where, "capacity", options.capacity ?? unbounded, 1)
+  const concurrency = count(where, "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === unbounded) throw new RangeError(`${where}: concurrency must be finite`)
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
   const context = withoutConstruction(yield* Effect.context<never>())
+  const clock = Context.get(context, Clock.Clock)
 
   const { account, closed, node } = makePart({
-    kind: "EventQueue",
+    kind,
     name: options.name,
     acknowledges: "memory",
     taps: ["accepted", "delivered", "dropped"],
@@ -155,11 +181,25 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   // Events that are not handed on at once can still be dropped, or taken by another drainer.
   const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
   const max = concurrency === 1 && isUnbounded ? maxTurn : isBatched ? maxBatch : 1
-  const batching = { joinUpTo: joinUpTo(sink), max }
+  const pages = { joinUpTo: joinUpTo(sink), max }
+  const isKeyed = partitionBy !== undefined && (concurrency > 1 || batched !== undefined)
+  const limits = limitsOf(where, batched?.limits ?? options)
+  const waits = options.batchSize !== undefined || limits.maxAge > 0 || batched !== undefined
+  const batches =
+    waits && takesBatches(sink)
+      ? batchedBuffer({
+          ...limits,
+          // More than fit would wait for their age in any case.
+          batchSize: Math.min(limits.batchSize, capacity),
+          partitionBy: isKeyed ? partitionBy : undefined,
+          now: () => monotonicMillis(clock)
+        })
+      : undefined
   const buffer: Buffer<A> =
-    concurrency === 1 || partitionBy === undefined
-      ? fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, batching)
-      : partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), batching, partitionBy)
+    batches ??
+    (isKeyed
+      ? partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), pages, partitionBy)
+      : fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, pages))
   const { keyOf } = buffer
   const unsettled = () => buffer.offered() - buffer.oldest()
   const ages = makeAges(context, unsettled)
@@ -220,6 +260,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     fiber: Fiber.Fiber<unknown, unknown>,
     writer: WriterSpan | undefined
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
+    // More events come only when there is room.
+    batches?.hurry()
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
@@ -315,11 +357,17 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       report,
       context: delivery,
       processSpan,
+      batching: batches && {
+        batchSize: limits.batchSize,
+        isIsolated: batched?.isIsolated ?? (() => true),
+        outlivesSink: false
+      },
       source: {
         ...source,
         settle: (n) => {
           source.settle(n)
           admission.admit()
+          if (batches !== undefined && !admission.fits(1)) batches.hurry()
           settled()
         }
       },
@@ -339,6 +387,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (account.state === "closed" || unsettled() === 0) return Effect.void
     const one = { until: buffer.offered(), done: Latch.makeUnsafe() }
     flushes.add(one)
+    batches?.hurry()
     return Effect.onInterrupt(one.done.await, () => Effect.sync(() => flushes.delete(one)))
   })
   const self: EventQueue<A, QueueFull> = {

@@ -74,8 +74,8 @@ export interface BatchedBuffer<A> extends Buffer<A> {
   ) => void
   /** Takes entries out that no drainer has taken. */
   readonly leave: (entries: ReadonlyArray<Entry<A>>) => void
-  /** What waits now waits for no more events. */
-  readonly hurry: () => void
+  /** What waits now waits for no more events. Answers whether a drainer can take some of it. */
+  readonly hurry: () => boolean
 }
 
 /** What is of no use any more is looked for once there is this much of it, and more of it than of the rest. */
@@ -214,17 +214,15 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
   }
   /** Takes the first batch of the first partition that is ready. */
   const takeBatch = () => {
-    while (readySize > 0) {
-      // There are as many at least, and a partition that is ready has a batch: none of the lists is empty.
-      const place = MutableList.take(ready) as Place<A>
-      if (!isPlaced(place)) continue
-      const { partition } = place
-      setReady(partition, false)
-      let batch = MutableList.take(partition.batches) as Batch<A>
-      while (!isThere(batch)) batch = MutableList.take(partition.batches) as Batch<A>
-      return batch
-    }
-    return undefined
+    if (readySize === 0) return undefined
+    // A place is there, and its partition has a batch: none of the lists is empty.
+    let place = MutableList.take(ready) as Place<A>
+    while (!isPlaced(place)) place = MutableList.take(ready) as Place<A>
+    const { partition } = place
+    setReady(partition, false)
+    let batch = MutableList.take(partition.batches) as Batch<A>
+    while (!isThere(batch)) batch = MutableList.take(partition.batches) as Batch<A>
+    return batch
   }
   const isOver = () => isStopped || (isEnded && waiting.size() === 0)
   const wait = Effect.suspend(() => {
@@ -281,7 +279,9 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
     leave: (entries) => entries.forEach(leave),
     hurry: () => {
       ripen(Number.POSITIVE_INFINITY)
-      if (readySize > 0) woken.openUnsafe()
+      const isReady = readySize > 0
+      if (isReady) woken.openUnsafe()
+      return isReady
     },
     offered: () => offered,
     size: waiting.size,

@@ -54,7 +54,7 @@ export {
 export type { Law } from "./internal/laws/sinkWorld.ts"
 
 /**
- * The laws, in order. Those about fallbacks and batches come with the parts that they concern.
+ * The laws, in order. That about fallbacks comes with the part that it concerns.
  *
  * @category laws
  * @since 0.1.0

@@ -13,16 +13,16 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { Dropped } from "./Dropped.ts"
 import * as EventSink from "./EventSink.ts"
-import {
-  type AnyOptions,
-  type EventQueue,
-  makeQueue,
-  type Offered,
-  type Options,
-  type Partitioned,
-  type QueueFull,
-  type Sized
-} from "./internal/queue/makeQueue.ts"
+import { makeQueue } from "./internal/queue/makeQueue.ts"
+import type {
+  AnyOptions,
+  EventQueue,
+  Offered,
+  Options,
+  Partitioned,
+  QueueFull,
+  Sized
+} from "./internal/queue/queueModel.ts"
 import type { Overflow } from "./internal/overflow.ts"
 import { fromSource, isSource, type Source } from "./internal/sink.ts"
 
@@ -35,7 +35,7 @@ export {
   type Partitioned,
   QueueFull,
   type Sized
-} from "./internal/queue/makeQueue.ts"
+} from "./internal/queue/queueModel.ts"
 
 /**
  * The overflow policies that lose nothing: the others need `onDropped`.

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as BatchingSink from "./BatchingSink.ts"
 export * as Breaker from "./Breaker.ts"
 export * as Broadcaster from "./Broadcaster.ts"
 export * as ConcurrencyLimitedSink from "./ConcurrencyLimitedSink.ts"

@@ -12,7 +12,7 @@ const floors: ReadonlyArray<string> = [
   "Dropped",
   "internal/**",
   "{EventSink,RetryStrategy}",
-  "{EventQueue,Broadcaster,EventChannel,EventFilter,EventRouter,FallbackSink,RetryingSink,Breaker,ExponentialBackoff,RateLimitedSink,ConcurrencyLimitedSink,SinkMetrics}",
+  "{EventQueue,BatchingSink,Broadcaster,EventChannel,EventFilter,EventRouter,FallbackSink,RetryingSink,Breaker,ExponentialBackoff,RateLimitedSink,ConcurrencyLimitedSink,SinkMetrics}",
   "SinkGraph",
   "http/internal/{envelope,signature,address}/*",
   "http/{Classification,EndpointMetrics,HealthRoutes,RegistryEvent,WebhookSignature,AddressPolicy}",

@@ -223,6 +223,7 @@ export const subscribe: <A, E, X = never, R = never>(
             onUndecodable: options.onUndecodable ?? "dead-letter",
             onDisabled: options.onDisabled ?? "pause",
             batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),
+            maxAge: Duration.fromInputUnsafe(options.maxAge ?? 0),
             batchBytes,
             concurrency,
             partitionBy: concurrency === 1 ? undefined : options.partitionBy,

@@ -223,6 +223,7 @@ const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A>
     onUndecodable: options.onUndecodable ?? "dead-letter",
     onDisabled: options.onDisabled ?? "pause",
     batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
+    maxAge: Duration.fromInputUnsafe(options.maxAge ?? 0),
     batchBytes,
     concurrency,
     // A single source keeps all keys in order anyway.

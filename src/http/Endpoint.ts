@@ -99,7 +99,7 @@ export const distribution = {
  * @category options
  * @since 0.1.0
  */
-export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "drainTimeout"> {
+export interface UnqueuedOptions<in out A> extends Omit<HttpSink.Options<A>, "drainTimeout" | "maxAge"> {
   /** Its name in errors, logs, pictures, health and metrics: each endpoint has its own. */
   readonly name: string
   /** Which events are not for this receiver: accepted, and not sent. See `ignoring` for events of a registry. */
@@ -164,6 +164,8 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
   readonly capacity?: number | undefined
   /** How many requests may be under way at once: 1 by default, which keeps all events in order. */
   readonly concurrency?: number | undefined
+  /** How long an event may wait in the queue for a request of several events to fill up: not at all by default. */
+  readonly maxAge?: Duration.Input | undefined
   /** With `concurrency`: the events of one key stay in order. See `EventQueue.Partitioned`. */
   readonly partitionBy?: ((event: A) => unknown) | undefined
   /** How long the close goes on delivering: 20 seconds by default. */
@@ -222,7 +224,7 @@ export interface Options<in out A> extends UnqueuedOptions<A> {
  */
 export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid, HttpClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { capacity, concurrency, drainTimeout, ignore, name, onDropped, partitionBy, trace } = options
+    const { capacity, concurrency, drainTimeout, ignore, maxAge, name, onDropped, partitionBy, trace } = options
     const { attempts, counts, sink, state } = yield* assemble(options)
     const queue = yield* EventQueue.make(sink, {
       name,
@@ -231,6 +233,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       partitionBy,
       drainTimeout,
       trace,
+      ...(maxAge && { batchSize: options.maxEvents ?? defaults.maxEvents, maxAge }),
       // Without it the queue logs what it drops, which its types only allow where nothing can fail.
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
@@ -413,6 +416,8 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const http = yield* HttpSink.make<A>({
     ...options,
     drainTimeout,
+    // The queue waits for that.
+    maxAge: undefined,
     timeout: options.timeout ?? defaults.timeout,
     classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),
     maxEvents: options.maxEvents ?? defaults.maxEvents,

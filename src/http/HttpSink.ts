@@ -9,6 +9,7 @@
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
@@ -16,7 +17,8 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { RateLimiterError } from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
-import { type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
+import { type BatchSink, type EventSink, make as makeSink, makeBatch, type MakeOptions } from "../EventSink.ts"
+import { makeCommitting } from "../internal/batching/makeCommitting.ts"
 import { EnvelopeError } from "../internal/encoding/envelopeError.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { count } from "../internal/options.ts"
@@ -73,6 +75,13 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOpti
   readonly maxRetryAfter?: Duration.Input | undefined
   /** How many events a request may carry, if the envelope can hold many: 100 by default. */
   readonly maxEvents?: number | undefined
+  /**
+   * How long an event may wait for others to share its request, as in a `BatchingSink`, whose node is then in front: not at
+   * all by default. A write succeeds with its request. A request that is refused for its content (by 400, 413 or 422, or for
+   * good) is made again with fewer events, so that only what is refused fails. With an envelope that holds one event this
+   * does nothing.
+   */
+  readonly maxAge?: Duration.Input | undefined
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
   /**
@@ -273,7 +282,9 @@ export const make = <A>(
         : maxEvents === 1
           ? yield* makeSink((event: A) => post(signed(contentOf([event]))), leaf)
           : yield* makeBatch((events: NonEmptyReadonlyArray<A>) => post(signed(contentOf(events))), leaf)
-    return sink
+    const { drainTimeout, maxAge, name } = options
+    if (maxAge === undefined || !isBatchSink(sink)) return sink
+    return yield* makeCommitting(sink, { name, batchSize: maxEvents, maxAge, drainTimeout, isIsolated: isAboutEvents })
   })
 
 // internals
@@ -292,6 +303,20 @@ const begin = (clock: Clock.Clock, events: number): Begun => ({
   at: clock.currentTimeMillisUnsafe(),
   monotonic: monotonicMillis(clock)
 })
+
+const isBatchSink = <A, E>(sink: EventSink<A, E>): sink is BatchSink<A, E> => sink.writeSome !== undefined
+
+/** The answers that are about the content of a request (RFC 9110, sections 15.5.1, 15.5.14 and 15.5.21). */
+const aboutContent = [400, 413, 422]
+
+/** Whether a request was refused for what is in it: fewer events in each are of no use to a receiver that is down. */
+const isAboutEvents = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.every((one) => {
+    if (!Cause.isFailReason(one)) return true
+    const { error } = one
+    if (!(error instanceof HttpSinkError)) return false
+    return error.permanent || (error.reason._tag === "Status" && aboutContent.includes(error.reason.status))
+  })
 
 const rateLimited = ({ reason }: RateLimiterError, maxRetryAfter: Duration.Duration) =>
   new RateLimited({

@@ -40,6 +40,16 @@ export const judgeEdge = (part: SinkNode, added: SinkNode): void => {
   if (memory !== undefined) refuseStoreBelow(memory, added)
 }
 
+/** Throws where batches would end at a part below that has them in memory, and delivers them otherwise. */
+export const refuseQueueBelow = (part: SinkNode, below: SinkNode): void => {
+  const path = pathTo(undefined, below, "memory")
+  const culprit = path?.at(-1)
+  if (path === undefined || culprit === undefined) return
+  throw new Error(
+    `${labelOf(part)} would batch for a part that keeps events in memory, and not for the receiver: ${labelsOf([part, ...path])}. Leave ${labelOf(culprit)} out, put it in front of ${part.kind}, or mark it by EventSink.acknowledgeFromMemory`
+  )
+}
+
 // internals
 
 /** What was made above a part whose sinks come later too: one of each kind is enough to judge them. */
@@ -49,10 +59,14 @@ const labelOf = ({ kind, name }: SinkNode): string => (name === kind ? kind : `$
 const labelsOf = (path: ReadonlyArray<SinkNode>): string => path.map(labelOf).join(" -> ")
 
 /**
- * The way to the first part that acknowledges so, over the edges that a success depends on. Where there is none, `part` is
- * noted as standing above.
+ * The way to the first part that acknowledges so, over the edges that a success depends on. Where there is none, `part`, if
+ * there is one, is noted as standing above.
  */
-const pathTo = (part: SinkNode, from: SinkNode, what: "memory" | "store"): ReadonlyArray<SinkNode> | undefined => {
+const pathTo = (
+  part: SinkNode | undefined,
+  from: SinkNode,
+  what: "memory" | "store"
+): ReadonlyArray<SinkNode> | undefined => {
   // A map is iterated in the order of insertion, what is inserted meanwhile included.
   const paths = new Map<SinkNode, ReadonlyArray<SinkNode>>([[from, [from]]])
   for (const [node, path] of paths) {
@@ -63,9 +77,10 @@ const pathTo = (part: SinkNode, from: SinkNode, what: "memory" | "store"): Reado
       if (acknowledges && !paths.has(next)) paths.set(next, [...path, next])
     }
   }
-  for (const node of paths.keys()) {
-    const noted = above.get(node)
-    if (noted !== undefined) noted[what === "memory" ? "store" : "memory"] ??= part
-  }
+  if (part !== undefined)
+    for (const node of paths.keys()) {
+      const noted = above.get(node)
+      if (noted !== undefined) noted[what === "memory" ? "store" : "memory"] ??= part
+    }
   return undefined
 }

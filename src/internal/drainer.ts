@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import { maxBatch } from "./batching/limits.ts"
 import { type Account, drop, noteError, notify } from "./node.ts"
 import type { Page } from "./pages.ts"
 import type { ProcessSpan } from "./processSpan.ts"
@@ -20,13 +21,13 @@ import type { Source } from "./source.ts"
 import { makeTiming, type Timing } from "./timing.ts"
 import { maxTurn } from "./turns.ts"
 
-/** The most events handed to a batch sink at once: what a failure of unknown extent must be split into. */
-export const maxBatch = 1024
 /** The least events offered to a sink that commits little of each batch. */
 const minBatch = 64
 /** Small pages are joined up to this many events for a sink that takes batches. */
-export const joinUpTo = (sink: EventSink<never, unknown>): number =>
-  sink[WriteSync] === undefined && sink.writeSome !== undefined ? 512 : 1
+export const joinUpTo = (sink: EventSink<never, unknown>): number => (takesBatches(sink) ? 512 : 1)
+/** Whether batches are written to a sink: one over a plain function is called for each event. */
+export const takesBatches = (sink: EventSink<never, unknown>): boolean =>
+  sink[WriteSync] === undefined && sink.writeSome !== undefined
 
 export interface Options<A, E> {
   readonly source: Source<A>
@@ -40,11 +41,21 @@ export interface Options<A, E> {
   readonly onSinkClosed: () => void
   /** Whether any failure ends the delivery and leaves its events undelivered, in place of costing them. */
   readonly isEnding?: (() => boolean) | undefined
+  /** What the source answers with is a batch, which is written whole at first. */
+  readonly batching?: Batching | undefined
+}
+
+export interface Batching {
+  readonly batchSize: number
+  /** Whether the event that a failure is about is looked for in smaller batches: otherwise the failure is that of each. */
+  readonly isIsolated: (cause: Cause.Cause<unknown>) => boolean
+  /** Whether `SinkClosed` fails its events as any error does, in place of ending the delivery. */
+  readonly outlivesSink: boolean
 }
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
-  const { account, isEnding, onSinkClosed, processSpan, report, sink, source } = options
+  const { account, batching, isEnding, onSinkClosed, processSpan, report, sink, source } = options
   const { settle } = source
   const { watch } = account
   /** There while something watches: a write that began before that is not timed. */
@@ -56,7 +67,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   let batch: Page<A> = []
   let position = 0
   let inFlight = 0
-  let limit = maxBatch
+  const most = batching?.batchSize ?? maxBatch
+  let limit = most
   /** The event whose report to `onDropped` is due or under way. */
   let dropping: { readonly event: A; readonly cause: Cause.Cause<unknown> } | undefined
   /** How many events had been delivered when the last one failed. */
@@ -77,6 +89,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     const events = source.poll()
     if (events === undefined) return false
     batch = events
+    if (batching !== undefined) limit = most
     stopped = events.length === 0
     return !stopped
   }
@@ -114,22 +127,27 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     const n = inFlight
     setInFlight(0)
     noteError(account, Cause.squash(cause), clock)
-    if (sinkClosedOf(cause) !== undefined || isEnding?.() === true) {
+    const isClosed = sinkClosedOf(cause) !== undefined
+    if ((isClosed && batching?.outlivesSink !== true) || isEnding?.() === true) {
       stopped = true
       onSinkClosed()
       return Effect.void
     }
     if (n === 0) return Effect.void
     if (watch.watchers !== undefined) timed()?.end(true)
-    if (n > 1) {
+    if (n > 1 && batching?.isIsolated(cause) !== false) {
       // None of the batch was committed, and which event is to blame is unknown: smaller batches find out.
       limit = Math.floor(n / 2)
       return Effect.void
     }
-    const event = batch[position++]!
     failedAt = account.delivered
+    if (n === 1) return droppedNext(cause)
+    let left = n
+    return Effect.whileLoop({ while: () => !stopped && left-- > 0, body: () => droppedNext(cause), step: () => {} })
+  }
+  const droppedNext = (cause: Cause.Cause<unknown>) => {
     // The event is pending until its report is made: a close or an interruption in between finds it here.
-    dropping = { event, cause }
+    dropping = { event: batch[position++]!, cause }
     return reported
   }
   const reported = Effect.uninterruptibleMask((restore) =>
@@ -172,7 +190,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   }
   const committed = (n: number) => {
     // A sink that takes a few at a time is not offered a thousand each time.
-    limit = n < inFlight ? Math.max(minBatch, 16 * n) : Math.min(limit * 2, maxBatch)
+    limit = n < inFlight ? Math.max(minBatch, 16 * n) : Math.min(limit * 2, most)
     delivered(n)
   }
   /**

@@ -60,7 +60,7 @@ export interface SinkHealth {
   readonly kind: string
   readonly name: string
   readonly state: SinkState
-  /** Events accepted and not yet settled. */
+  /** Events accepted and not yet settled; of a part whose writes wait for a batch, the events of these writes. */
   readonly pending: number
   /** How long the oldest pending event has waited, in milliseconds (to about 10 ms); `undefined` when none waits. */
   readonly oldestAge: number | undefined
@@ -203,6 +203,8 @@ export interface Figures extends Keeping {
 
 /** What a part knows of itself beside its account, each where it keeps it. */
 interface Keeping {
+  /** How many events its writes wait with, for a part that accepts none of them before it is settled. */
+  readonly waiting?: (() => number) | undefined
   readonly oldestAge?: ((now: number) => number | undefined) | undefined
   readonly breaker?: (() => SinkHealth["breaker"]) | undefined
   readonly attempts?: (() => number) | undefined
@@ -336,8 +338,8 @@ export const makeNode = ({
   health: (now) => {
     update?.()
     const { droppedBy, inFlight, lastError, observers: _, state: __, watch: ___, ...counts } = account
-    const { attempts, breaker, oldestAge, stored } = keeping
-    const pending = pendingOf(account)
+    const { attempts, breaker, oldestAge, stored, waiting } = keeping
+    const pending = waiting?.() ?? pendingOf(account)
     return {
       kind,
       name: name ?? kind,

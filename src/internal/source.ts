@@ -1,6 +1,7 @@
 /** Where a drainer takes its events from. */
 import type * as Effect from "effect/Effect"
 import type { Page } from "./pages.ts"
+import type { WriterSpan } from "./writerSpan.ts"
 
 export interface Source<out A> {
   /**
@@ -16,4 +17,26 @@ export interface Source<out A> {
   readonly revoke?: (() => boolean) | undefined
   /** The id of a taken event, by its place among those that were taken last; for a span of its delivery alone. */
   readonly idOf?: ((place: number) => string) | undefined
+}
+
+/** What keeps the events of a part, and is the source of all of its drainers. */
+export interface Buffer<A> {
+  /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
+  readonly offer: (event: A, key: unknown, writer?: WriterSpan) => void
+  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => void
+  /** How many events were offered. */
+  readonly offered: () => number
+  /** How many events no drainer has taken. */
+  readonly size: () => number
+  /** How many events were offered before the first that is not settled. */
+  readonly oldest: () => number
+  /** Drops the event that has waited longest; there must be one. */
+  readonly takeOldest: () => A
+  /** Takes some of the events that wait, once all drainers have ended; none when there are none. */
+  readonly takeRest: () => ReadonlyArray<A>
+  /** Ends the sources once nothing waits, or at once. */
+  readonly end: (atOnce: boolean) => void
+  readonly source: (drainer: number) => Source<A>
+  /** The key of an event, if events have one. What it throws is the writer's, before anything has changed. */
+  readonly keyOf: ((event: A) => unknown) | undefined
 }

@@ -54,7 +54,7 @@ export {
 export type { Law } from "./internal/laws/sinkWorld.ts"
 
 /**
- * The laws, in order. Those about batches come with the parts that they concern.
+ * The laws, in order.
  *
  * @category laws
  * @since 0.1.0

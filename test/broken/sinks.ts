@@ -1,4 +1,4 @@
-import { Deferred, Duration, Effect, Fiber, Queue, type Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Queue, type Scope, Stream } from "effect"
 import { EventSink, RetryStrategy } from "effect-events"
 import type { Receiver } from "effect-events/testing/SinkLaws"
 
@@ -82,3 +82,27 @@ export const overflowing = (options: { readonly base: number; readonly factor: n
     return () => Effect.succeed(Duration.millis(Math.ceil(Duration.toMillis(bound(++failures)))))
   })
 }
+
+/** `Stream.groupedWithin` over a slow sink: what comes while a batch is under way waits for the age from its end on. */
+export const regrouping = (receiver: Receiver<unknown>, maxAge: number) =>
+  Effect.gen(function* () {
+    const queue = yield* Queue.unbounded<readonly [event: unknown, done: Deferred.Deferred<void, unknown>]>()
+    yield* Stream.fromQueue(queue).pipe(
+      Stream.groupedWithin(1_000, maxAge),
+      Stream.runForEach((some) => {
+        const [first, ...others] = some.map(([event]) => event)
+        const written = Effect.exit(receiver.batch.writeSome([first, ...others]))
+        return Effect.flatMap(written, (exit) =>
+          Effect.forEach(some, ([, done]) => Deferred.done(done, Exit.asVoid(exit)), { discard: true })
+        )
+      }),
+      Effect.forkScoped
+    )
+    return yield* EventSink.make((event: unknown) =>
+      Effect.gen(function* () {
+        const done = yield* Deferred.make<void, unknown>()
+        yield* Queue.offer(queue, [event, done])
+        yield* Deferred.await(done)
+      })
+    )
+  })

@@ -11,6 +11,7 @@ import {
   leakyTimeout,
   overflowing,
   overflowingDelay,
+  regrouping,
   swallowing,
   logging
 } from "./sinks.ts"
@@ -68,6 +69,9 @@ const twoQueues = (name: string, closesEarly: boolean) =>
     make: (receiver, onDropped, second) => queues(receiver, second, onDropped, closesEarly),
     deadline: "40 seconds"
   })
+
+/** A sink of batches that no event is to wait for longer than 20 ms. */
+const batching = (name: string, make: SinkLaws.Subject["make"]) => subject({ name, batches: { maxAge: 20 }, make })
 
 const overflow = { base: 20, factor: 20, max: 2_000 }
 
@@ -149,6 +153,8 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
     [13]
   ],
   [0, keeping("a durable queue that stores twice", "a write is stored twice"), [7, 10, 13, 17]],
+  // Nor does its close wait for a batch, or give up one.
+  [15, batching("a sink that batches by Stream.groupedWithin", (receiver) => regrouping(receiver, 20)), [2, 5]],
   [16, handmade("a queue with room for no large batch", 2, "a batch waits for more room than there is")],
   [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
   [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],

@@ -780,6 +780,7 @@ describe("an endpoint's layers", () => {
         CAPACITY: "100",
         CONCURRENCY: "4",
         MAX_EVENTS: "50",
+        MAX_AGE: "200 millis",
         MAX_BYTES: "1000",
         IGNORED_MEDIA_TYPES: "application/octet-stream",
         IGNORED_ACTIONS: "pull, mount "
@@ -788,6 +789,7 @@ describe("an endpoint's layers", () => {
       assert.strictEqual(Redacted.value(settings.headers!["authorization"]!), "Bearer x, y=z")
       assert.strictEqual(Redacted.value(settings.headers!["x-tenant"]!), "7")
       assert.strictEqual(Duration.toMinutes(settings.maxRetryAfter!), 60)
+      assert.strictEqual(Duration.toMillis(settings.maxAge!), 200)
       assert.deepStrictEqual(settings.signing?.secrets.map(Redacted.value), secrets)
       assert.strictEqual(Redacted.value(settings.url), url)
       assert.deepStrictEqual(
@@ -824,7 +826,7 @@ describe("an endpoint's layers", () => {
     ],
     ["SECRETS", ["hidden!", "whsk_hidden", `v1,${secrets[0]}`, `${secrets[0]},whsec_!hidden`, `${secrets[0]},`]],
     ["TIMEOUT", ["soon", "-1 seconds", "0 seconds"]],
-    ...["BACKOFF", "MAX_RETRY_AFTER", "DISABLE_AFTER", "DRAIN_TIMEOUT"].map(
+    ...["BACKOFF", "MAX_RETRY_AFTER", "DISABLE_AFTER", "DRAIN_TIMEOUT", "MAX_AGE"].map(
       (key) => [key, ["soon", "-1 seconds"]] as const
     ),
     ...["THRESHOLD", "CAPACITY", "CONCURRENCY", "MAX_EVENTS", "MAX_BYTES"].map(

@@ -12,7 +12,7 @@ import { Live, program, received } from "../../test/types/graph.ts"
 const header = `
 import { Context, Effect, Layer, Predicate, Schedule, Schema, Scope, Stream } from "effect"
 import {
-  Breaker, Broadcaster, ConcurrencyLimitedSink, Dropped, EventChannel, EventFilter, EventQueue, EventSink,
+  BatchingSink, Breaker, Broadcaster, ConcurrencyLimitedSink, Dropped, EventChannel, EventFilter, EventQueue, EventSink,
   ExponentialBackoff, RateLimitedSink, RetryingSink, RetryStrategy, SinkMetrics
 } from "effect-events"
 import * as SinkDashboard from "effect-events/dashboard/SinkDashboard"
@@ -21,8 +21,8 @@ import { Endpoint, type Envelope } from "effect-events/http"
 import type { HttpRouter } from "effect/http"
 import * as Graph from "../../test/types/graph.ts"
 import {
-  Audit, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
-  type Same, Search, type Sink, Stored, Timeout, unreliable
+  Audit, batches, check, durable, Flaky, type Made, Notifications, Numbers, type Order, queue, type Queue, Refused, reliable,
+  type Same, Search, type Sink, Stored, sureBatch, Timeout, unreliable
 } from "../../test/types/prelude.ts"
 `
 
@@ -276,6 +276,55 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: ["Property 'tenant' does not exist on type 'Order'"],
     at: "tenant",
     code: 2339
+  },
+  ...(["data-first", "in a pipe"] as const).flatMap((how) => {
+    const batching = (sink: string, options: string) =>
+      how === "in a pipe"
+        ? `${sink}.pipe(BatchingSink.make({ ${options} }))`
+        : `BatchingSink.make(${sink}, { ${options} })`
+    return [
+      {
+        title: `batches for a sink that takes one event at a time, ${how}`,
+        right: batching("batches", `maxAge: "1 second"`),
+        wrong: batching("unreliable", `maxAge: "1 second"`),
+        says: [
+          `"this sink takes one event at a time": "there is nothing to batch for"`,
+          `fix: "make it with EventSink.makeBatch, or leave BatchingSink.make out"`
+        ]
+      },
+      {
+        title: `batches for a queue in memory, ${how}`,
+        right: batching("durable", `maxAge: "1 second"`),
+        wrong: batching("queue", `maxAge: "1 second"`),
+        says: [
+          "fix: this sink succeeds when the events are in memory, and delivers them in batches of its own. Give EventQueue.make the options batchSize and maxAge, put BatchingSink.make below it, or mark it by EventSink.acknowledgeFromMemory"
+        ]
+      },
+      {
+        title: `batches that are accepted for a sink that can fail, without onDropped, ${how}`,
+        right: batching("batches", `maxAge: "1 second", acknowledge: "accepted", onDropped: () => Effect.void`),
+        wrong: batching("batches", `maxAge: "1 second", acknowledge: "accepted"`),
+        says: [`"this sink can fail with": Refused`, fix]
+      },
+      {
+        title: `batches that are accepted for a durable queue, ${how}`,
+        right: batching("durable", `maxAge: "1 second", acknowledge: "committed"`),
+        wrong: batching("durable", `maxAge: "1 second", acknowledge: "accepted"`),
+        ...stored
+      },
+      {
+        title: `batches without an age, ${how}`,
+        right: batching("batches", `maxAge: "1 second", batchSize: 10`),
+        wrong: batching("batches", `batchSize: 10`),
+        says: ["Property 'maxAge' is missing"]
+      }
+    ]
+  }),
+  {
+    title: "onDropped of batches whose writes fail themselves",
+    right: `batches.pipe(BatchingSink.make({ maxAge: 1 }))`,
+    wrong: `batches.pipe(BatchingSink.make({ maxAge: 1, onDropped: () => Effect.void }))`,
+    says: ["'() => Effect.Effect<void, never, never>' is not assignable to type"]
   },
   {
     title: "a size that is no number",
@@ -691,6 +740,39 @@ const facts: Readonly<Record<string, string>> = {
       check<Same<typeof removed, Effect.Effect<ReadonlyArray<Dropped.Undelivered<Order>>>>>()
       const stream = Broadcaster.subscribe(broadcaster, { maxLag: 9 })
       check<Same<typeof stream, Effect.Effect<Stream.Stream<Order, Broadcaster.SubscriberLagged>, EventSink.SinkClosed, Scope.Scope>>>()`)}`,
+
+  "BatchingSink infers its callbacks, and keeps the errors of the sink unless writes succeed before": `
+    type Rows<E = never> = EventSink.BatchSink<Order, E>
+    const age = { maxAge: "1 second" } as const
+    const one = batches.pipe(BatchingSink.make(age))
+    const two = batches.pipe(BatchingSink.make({
+      ...age, batchSize: 3, maxBytes: 9, size: (order) => order.total, partitionBy: (order) => order.id,
+      isolate: (error) => error._tag === "Refused"
+    }))
+    const three = BatchingSink.make(batches, { ...age, partitionBy: (order) => order.id })
+    const later = BatchingSink.make({ ...age, partitionBy: (order: Order) => order.id })
+    const four = later(batches)
+    check<Same<typeof one, Made<Rows<Refused>>>>()
+    check<Same<typeof two, Made<Rows<Refused>>>>()
+    check<Same<typeof three, Made<Rows<Refused>>>>()
+    check<Same<typeof four, Made<Rows<Refused>>>>()
+    const stored = BatchingSink.make(durable, age)
+    check<Same<Effect.Success<typeof stored>["writeSome"] extends EventSink.Acknowledges<"store"> ? true : false, true>>()
+    const accepted = { ...age, acknowledge: "accepted" } as const
+    const five = batches.pipe(BatchingSink.make({
+      ...accepted, onDropped: ({ event, reason }) => Effect.log(event.id, reason._tag === "Failed" ? reason.error._tag : "")
+    }))
+    const six = sureBatch.pipe(BatchingSink.make({ ...accepted, capacity: 3, partitionBy: (order) => order.id }))
+    const seven = sureBatch.pipe(BatchingSink.make(accepted))
+    const eight = BatchingSink.make(sureBatch, accepted)
+    const nine = BatchingSink.make(batches, { ...accepted, onDropped: () => Effect.void })
+    check<Same<typeof five, Made<Queue<Order>>>>()
+    check<Same<typeof six, Made<Queue<Order>>>>()
+    check<Same<typeof seven, Made<Queue<Order>>>>()
+    check<Same<typeof eight, Made<Queue<Order>>>>()
+    check<Same<typeof nine, Made<Queue<Order>>>>()
+    const live = BatchingSink.layer(Flaky, batches, age)
+    check<Same<typeof live, Layer.Layer<Flaky>>>()`,
 
   'QueueFull appears for overflow "reject", and for nothing else': `
     const onDropped = () => Effect.void

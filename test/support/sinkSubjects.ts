@@ -1,6 +1,7 @@
 /** Each sink of the library, and pipelines of them, as the laws see them. */
 import { Effect, PubSub, Queue, Schedule, Scope, Stream } from "effect"
 import {
+  BatchingSink,
   Breaker,
   Broadcaster,
   ConcurrencyLimitedSink,
@@ -21,6 +22,8 @@ const { subject } = SinkLaws
 
 const backoff = { base: "20 millis", factor: "20 millis", max: "200 millis" } as const
 const delays = { max: backoff.max, bound: (failures: number) => ExponentialBackoff.maxDelay(failures, backoff) }
+
+const batches = { maxAge: "5 millis" } as const
 
 /** Two keys for numbers, and one for all that is not a number. */
 function half(event: unknown): unknown {
@@ -330,6 +333,87 @@ export const kinds: ReadonlyArray<ReadonlyArray<SinkLaws.Subject>> = [
           receiver
         )
     })
+  ],
+  [
+    subject({
+      name: "BatchingSink",
+      batches,
+      make: (receiver) => BatchingSink.make(receiver.batch, { maxAge: "5 millis" })
+    }),
+    subject({
+      name: "BatchingSink of 2",
+      batches,
+      make: (receiver) => BatchingSink.make(receiver.batch, { batchSize: 2, maxAge: "5 millis" })
+    }),
+    subject({
+      name: "BatchingSink by keys, 3 at a time",
+      batches,
+      order: half,
+      make: (receiver) =>
+        BatchingSink.make(receiver.batch, { batchSize: 3, maxAge: "5 millis", concurrency: 3, partitionBy: half })
+    }),
+    subject({
+      name: "BatchingSink, 2 at a time",
+      batches,
+      order: "none",
+      make: (receiver) => BatchingSink.make(receiver.batch, { batchSize: 3, maxAge: "5 millis", concurrency: 2 })
+    })
+  ],
+  [
+    subject({
+      name: "BatchingSink that accepts",
+      batches,
+      queued: true,
+      make: (receiver, onDropped) =>
+        BatchingSink.make(receiver.batch, { batchSize: 3, maxAge: "5 millis", acknowledge: "accepted", onDropped }),
+      shutdown: (queue) => queue.shutdown
+    }),
+    subject({
+      name: "BatchingSink that accepts 2",
+      batches,
+      queued: true,
+      capacity: 2,
+      make: (receiver, onDropped) =>
+        BatchingSink.make(receiver.batch, { maxAge: "5 millis", acknowledge: "accepted", capacity: 2, onDropped }),
+      shutdown: (queue) => queue.shutdown
+    }),
+    subject({
+      name: "BatchingSink that accepts, by keys, 3 at a time",
+      batches,
+      queued: true,
+      order: half,
+      make: (receiver, onDropped) =>
+        BatchingSink.make(receiver.batch, {
+          batchSize: 3,
+          maxAge: "5 millis",
+          concurrency: 3,
+          partitionBy: half,
+          acknowledge: "accepted",
+          onDropped
+        }),
+      shutdown: (queue) => queue.shutdown
+    }),
+    ...(["suspend", "reject", "drop-newest", "drop-oldest"] as const).flatMap((overflow) =>
+      (["all", half] as const).map((order) =>
+        subject({
+          name: `EventQueue of 3 with an age, "${overflow}"${order === "all" ? "" : ", by keys, 2 at a time"}`,
+          batches,
+          queued: true,
+          capacity: 3,
+          order,
+          make: (receiver, onDropped) =>
+            EventQueue.make(receiver.batch, {
+              capacity: 3,
+              overflow,
+              batchSize: 2,
+              maxAge: "5 millis",
+              ...(order === "all" ? {} : { concurrency: 2, partitionBy: order }),
+              onDropped
+            }),
+          shutdown: (queue) => queue.shutdown
+        })
+      )
+    )
   ],
   [
     subject({

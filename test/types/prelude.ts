@@ -18,6 +18,8 @@ export type Made<S, E = never, R = never> = Effect.Effect<S, E, R | Scope.Scope>
 
 export declare const reliable: Effect.Effect<Sink<Order>>
 export declare const unreliable: Effect.Effect<Sink<Order, Refused | Timeout>>
+export declare const batches: Effect.Effect<EventSink.BatchSink<Order, Refused>>
+export declare const sureBatch: Effect.Effect<EventSink.BatchSink<Order>>
 export declare const queue: Effect.Effect<Queue<Order>>
 export declare const durable: Effect.Effect<DurableQueue.DurableQueue<Order>>
 

@@ -85,6 +85,8 @@ export interface SubscriptionOptions<in A> {
   readonly onDisabled?: "dead-letter" | "pause" | undefined
   /** How many events are taken and acknowledged together at most, and may be delivered again after a crash: 500 by default. */
   readonly batchSize?: number | undefined
+  /** How long an event may wait for a batch to fill up, see `DurableQueue.Options`: not at all by default. */
+  readonly maxAge?: Duration.Input | undefined
   /** How many writes may be under way at once: 1 by default, which keeps all events in order. */
   readonly concurrency?: number | undefined
   /** With `concurrency`: events of one key stay in order, and a key that hangs holds up no other, whatever its backlog. */

@@ -88,6 +88,11 @@ export interface Options<in out A, out P extends Overflow = Overflow> extends Id
    */
   readonly batchSize?: number | undefined
   /**
+   * How long an event may wait, from its commit on, for a batch of `batchSize` to fill up, over a sink that takes batches: not at
+   * all by default. An event that failed before does not wait. Over any other sink this does nothing.
+   */
+  readonly maxAge?: Duration.Input | undefined
+  /**
    * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default,
    * which keeps all events in order. With more, only `partitionBy` keeps an order.
    */

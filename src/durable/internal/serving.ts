@@ -31,6 +31,8 @@ export interface SubscriberOptions<in out A, out E> {
   readonly log: DurableLog
   readonly leaseTtl: Duration.Duration
   readonly batchSize: number
+  /** How long an event waits for a batch to fill up. */
+  readonly maxAge: Duration.Duration
   readonly batchBytes: number
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined

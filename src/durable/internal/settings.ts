@@ -19,6 +19,8 @@ export interface Settings<in A> {
   readonly onDisabled: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
   readonly batchSize: number
+  /** How long an event waits for a batch to fill up. */
+  readonly maxAge: Duration.Duration
   readonly batchBytes: number
   /**
    * How many writes are under way at once, and the key of their order; a throw of `partitionBy` is the event's fault.

@@ -181,7 +181,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     wanted: () => {
       if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
       if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
-      if (isKeyed && rows.size() >= window.size && buffer.size() > 0) window.spill()
+      const isFull = rows.size() >= window.size && buffer.size() > 0
+      if (isFull && !window.hurry() && isKeyed) window.spill()
       const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
       if (free < 1) return undefined
       state.isNews = false

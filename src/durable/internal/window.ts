@@ -1,13 +1,18 @@
 /** The deliveries of a subscription that are with this process: taken from the store, in memory, in flight, or to be settled. */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
+import { batchedBuffer } from "../../internal/batching/batchedBuffer.ts"
+import { takesBatches } from "../../internal/drainer.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { Page } from "../../internal/pages.ts"
-import { type Buffer, fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
+import { fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
+import type { Buffer } from "../../internal/source.ts"
 import type { Claimed, Lease, Limits, Position, Wanted } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import type { DurableLog } from "./durableLog.ts"
@@ -27,6 +32,8 @@ const perLane = 16
 export interface Options<in out A> {
   readonly sink: EventSink<A, unknown>
   readonly batchSize: number
+  /** How long an event waits for a batch to fill up. */
+  readonly maxAge: Duration.Duration
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
   readonly redelivery: Redelivery
@@ -45,12 +52,29 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const size = Math.max(options.batchSize, concurrency)
   const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
   const batching = { joinUpTo: isBatched ? size : 1, max: isBatched ? size : 1 }
+  const clock = Context.get(options.context, Clock.Clock)
+  const maxAge = takesBatches(sink) ? Duration.toMillis(options.maxAge) : 0
+  const batches =
+    maxAge === 0
+      ? undefined
+      : batchedBuffer<Row<A>>({
+          batchSize: size,
+          maxAge,
+          maxBytes: Number.POSITIVE_INFINITY,
+          sizeOf: undefined,
+          partitionBy: concurrency === 1 || partitionBy === undefined ? undefined : ({ event }) => partitionBy(event),
+          now: () => monotonicMillis(clock),
+          // What has failed before waits for nothing. The clock of the store may be another: an age is at least 0.
+          ageOf: ({ attempts, lane, writtenAt }) =>
+            attempts > 0 || lane !== undefined ? maxAge : clock.currentTimeMillisUnsafe() - writtenAt
+        })
   const buffer: Buffer<Row<A>> =
-    concurrency === 1 || partitionBy === undefined
+    batches ??
+    (concurrency === 1 || partitionBy === undefined
       ? fifo(yield* Queue.unbounded<Page<Row<A>>, Cause.Done>(), concurrency, batching)
       : partitioned(yield* Queue.unbounded<Partition<Row<A>>, Cause.Done>(), batching, ({ event }) =>
           partitionBy(event)
-        )
+        ))
   const isKeyed = buffer.keyOf !== undefined
   const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
   const rows = makeRows<A>()
@@ -175,6 +199,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       for (const { outcome, position } of rows.all()) if (outcome === "remaining") unsettled.release(position)
       endSuspended()
     },
+    /** What waits for a batch to fill up waits no more. Answers whether there is some of it. */
+    hurry: () => batches?.hurry() ?? false,
     /** Makes room where drainers wait, and all that waits is of keys in flight. */
     spill: () => {
       while (buffer.size() > 0) {

@@ -74,7 +74,8 @@ const register = (node: SinkNode, context: Context.Context<never>, labels: Set<s
     series(metric, (context) => ({ value: read(context) }))
 
   const { account, attempts, breaker, drops = [], oldestAge, stored } = figures
-  gauge(Handles.pending, () => pendingOf(account()))
+  const pending = () => figures.waiting?.() ?? pendingOf(account())
+  gauge(Handles.pending, pending)
   if (figures.isUncounted !== true) {
     counter(Handles.accepted, () => account().accepted)
     counter(Handles.delivered, () => account().delivered)
@@ -85,7 +86,7 @@ const register = (node: SinkNode, context: Context.Context<never>, labels: Set<s
   if (attempts !== undefined) counter(Handles.attempts, attempts)
   if (oldestAge !== undefined) {
     gauge(Handles.oldestAge, (context) => {
-      if (pendingOf(account()) === 0) return 0
+      if (pending() === 0) return 0
       return (oldestAge(Context.get(context, Clock.Clock).currentTimeMillisUnsafe()) ?? 0) / 1000
     })
   }

@@ -7,31 +7,10 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
 import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
-import type { Source } from "../source.ts"
+import type { Buffer } from "../source.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 import type { Weights } from "./weights.ts"
-
-export interface Buffer<A> {
-  /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
-  readonly offer: (event: A, key: unknown, writer?: WriterSpan) => void
-  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => void
-  /** How many events were offered. */
-  readonly offered: () => number
-  /** How many events no drainer has taken. */
-  readonly size: () => number
-  /** How many events were offered before the first that is not settled. */
-  readonly oldest: () => number
-  /** Drops the event that has waited longest; there must be one. */
-  readonly takeOldest: () => A
-  /** Takes some of the events that wait, once all drainers have ended; none when there are none. */
-  readonly takeRest: () => ReadonlyArray<A>
-  /** Ends the sources once nothing waits, or at once. */
-  readonly end: (atOnce: boolean) => void
-  readonly source: (drainer: number) => Source<A>
-  /** The key of an event, if events have one. What it throws is the writer's, before anything has changed. */
-  readonly keyOf: ((event: A) => unknown) | undefined
-}
 
 /** How many events a drainer takes: small pages are joined up to `joinUpTo`, and a batch has at most `max`. */
 export interface Batching {

@@ -1,142 +1,37 @@
 /** An Effect `Queue` of pages, writers that wait for room in front of it, and the fibers that drain it. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
-import type { OnDropped, Undelivered } from "../../Dropped.ts"
+import type { Undelivered } from "../../Dropped.ts"
 import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAdmission } from "../admission.ts"
 import { makeAges } from "../ages.ts"
+import { batchedBuffer } from "../batching/batchedBuffer.ts"
+import { type Limits, limitsOf, maxBatch } from "../batching/limits.ts"
 import { Delivering, withoutConstruction } from "../context.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
-import { joinUpTo, maxBatch, startDrainer } from "../drainer.ts"
+import { type Batching, joinUpTo, startDrainer, takesBatches } from "../drainer.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import { drop, edgeTo, notify, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
-import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
-import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
+import { makeProcessSpan } from "../processSpan.ts"
 import { makeReport } from "../report.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
-import { type AcknowledgingSink, type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
+import { type EventSink, makePart, makeSink, type SinkClosed, WriteSync } from "../sink.ts"
+import type { Buffer } from "../source.ts"
 import { inTurns, maxTurn } from "../turns.ts"
 import { type WriterSpan, writerSpanOf } from "../writerSpan.ts"
-import { type Buffer, fifo, type Partition, partitioned } from "./buffer.ts"
+import { fifo, type Partition, partitioned } from "./buffer.ts"
+import { type AnyOptions, type EventQueue, type Offered, QueueFull } from "./queueModel.ts"
 import { checkedWeight, makeWeights } from "./weights.ts"
-
-/**
- * The queue is full and its policy is `"reject"`: the event was not accepted.
- *
- * @category errors
- * @since 0.1.0
- */
-export class QueueFull extends Data.TaggedError("QueueFull")<{
-  readonly queue: string
-  readonly capacity: number
-  /** What the event or the batch weighs, in a queue with `size`. */
-  readonly weight?: number | undefined
-}> {
-  override get message(): string {
-    if (this.weight !== undefined) return `the queue "${this.queue}" of ${this.capacity} has no room for ${this.weight}`
-    return `the queue "${this.queue}" is full at ${this.capacity} events`
-  }
-}
-
-/**
- * What became of an event that was offered from outside of Effect.
- *
- * @category models
- * @since 0.1.0
- */
-export type Offered = "accepted" | "full" | "closed"
-
-/**
- * A sink that queues.
- *
- * @category models
- * @since 0.1.0
- */
-export interface EventQueue<in out A, out E = never> extends AcknowledgingSink<A, E, "memory"> {
-  /** How many events are accepted and not yet settled, those being delivered included. */
-  readonly pending: Effect.Effect<number>
-  /** Waits until what was accepted before this call is delivered or dropped. */
-  readonly flush: Effect.Effect<void>
-  /**
-   * Stops accepting, delivers until `drainTimeout`, and returns what could not be delivered. Memoised: every call waits
-   * for the same close and gets the same list. Interrupting a call interrupts only its waiting.
-   */
-  readonly shutdown: Effect.Effect<ReadonlyArray<Undelivered<A>>>
-  /** See `offerUnsafe`, the function. */
-  readonly offerUnsafe: (event: A) => Offered
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Options<out P extends Overflow = Overflow> {
-  /** Its name in errors, logs, pictures and health. */
-  readonly name?: string | undefined
-  /**
-   * How many events may be accepted and not yet settled, those being delivered included; a whole number from 1,
-   * unbounded by default. A batch larger than it is accepted alone, when the queue is empty. With `size` it counts what
-   * they weigh.
-   */
-  readonly capacity?: number | undefined
-  /** What happens when `capacity` is reached: `"suspend"` by default. */
-  readonly overflow?: P | undefined
-  /** How long the close goes on delivering: 20 seconds by default; `Duration.infinity` is go-events' behaviour. */
-  readonly drainTimeout?: Duration.Input | undefined
-  /**
-   * How many writes, or writes of batches, may be under way at once; a finite whole number from 1, and 1 by default, which
-   * keeps all events in order. With more, only `partitionBy` keeps an order.
-   */
-  readonly concurrency?: number | undefined
-  /**
-   * How the span of a delivery knows that of its write, where there is a tracer: by a link, the default, or as its parent. A batch
-   * of several events has links in any case.
-   */
-  readonly trace?: TraceMode | undefined
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Partitioned<in A> {
-  /**
-   * The key of an event, compared by `Equal`. Events of one key are delivered in order and one write at a time, a batch
-   * holds events of one key only, and keys are delivered side by side, as many as `concurrency` says: a key whose write
-   * takes long, or is retried for long, holds up no other as long as there are fewer of them than that. It is called once
-   * for each event, by its write; what it throws is a defect of that write, and the event is not accepted. A key costs
-   * memory while events of it wait. With a `concurrency` of 1 all events are in order, and this does nothing.
-   */
-  readonly partitionBy?: ((event: A) => unknown) | undefined
-}
-
-/**
- * @category options
- * @since 0.1.0
- */
-export interface Sized<in A> {
-  /**
-   * What an event weighs, such as its bytes: a finite number from 0 on. `capacity` then counts weight in place of events,
-   * under every overflow policy, and an event heavier than all of it is accepted alone, when the queue is empty. It is called once
-   * for each event, by its write; what it throws, or another answer, is a defect of that write, and the event is not
-   * accepted. Without a `capacity` it is not called.
-   */
-  readonly size?: ((event: A) => number) | undefined
-}
-
-/** The options of `EventQueue.make`, whichever its overload. */
-export interface AnyOptions<in A, in E> extends Options, Partitioned<A>, Sized<A> {
-  readonly onDropped?: OnDropped<A, E> | undefined
-}
 
 /** What is offered as a whole: events, the key and the weight of each where they have some, and the weight of all. */
 interface Batch<out A> {
@@ -147,21 +42,35 @@ interface Batch<out A> {
   readonly writer: WriterSpan | undefined
 }
 
+/** A queue that is more about its batches. */
+export interface Batched<in A> {
+  readonly kind: string
+  readonly limits: Limits<A>
+  readonly isIsolated: Batching["isIsolated"]
+}
+
 const unbounded = Number.POSITIVE_INFINITY
 
-export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E>, options: AnyOptions<A, E>) {
-  const capacity = count("EventQueue.make", "capacity", options.capacity ?? unbounded, 1)
-  const concurrency = count("EventQueue.make", "concurrency", options.concurrency ?? 1, 1)
-  if (concurrency === unbounded) throw new RangeError("EventQueue.make: concurrency must be finite")
+export const makeQueue = Effect.fnUntraced(function* <A, E>(
+  sink: EventSink<A, E>,
+  options: AnyOptions<A, E>,
+  batched?: Batched<A>
+) {
+  const kind = batched?.kind ?? "EventQueue"
+  const where = `${kind}.make`
+  const capacity = count(where, "capacity", options.capacity ?? unbounded, 1)
+  const concurrency = count(where, "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === unbounded) throw new RangeError(`${where}: concurrency must be finite`)
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
   const sizeOf = isUnbounded ? undefined : options.size
   const weights = sizeOf && makeWeights()
   const context = withoutConstruction(yield* Effect.context<never>())
+  const clock = Context.get(context, Clock.Clock)
 
   const { account, closed, node } = makePart({
-    kind: "EventQueue",
+    kind,
     name: options.name,
     acknowledges: "memory",
     taps: ["accepted", "delivered", "dropped"],
@@ -185,11 +94,26 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   // Events that are not handed on at once can still be dropped, or taken by another drainer.
   const isBatched = sink[WriteSync] !== undefined || sink.writeSome !== undefined
   const max = concurrency === 1 && isUnbounded ? maxTurn : isBatched ? maxBatch : 1
-  const batching = { joinUpTo: joinUpTo(sink), max }
+  const pages = { joinUpTo: joinUpTo(sink), max }
+  const isKeyed = partitionBy !== undefined && (concurrency > 1 || batched !== undefined)
+  const limits = limitsOf<A>(where, batched?.limits ?? { batchSize: options.batchSize, maxAge: options.maxAge })
+  const waits = options.batchSize !== undefined || limits.maxAge > 0 || batched !== undefined
+  const batches =
+    waits && takesBatches(sink)
+      ? batchedBuffer({
+          ...limits,
+          // More than fit would wait for their age in any case.
+          batchSize: weights === undefined ? Math.min(limits.batchSize, capacity) : limits.batchSize,
+          weights,
+          partitionBy: isKeyed ? partitionBy : undefined,
+          now: () => monotonicMillis(clock)
+        })
+      : undefined
   const buffer: Buffer<A> =
-    concurrency === 1 || partitionBy === undefined
-      ? fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, batching, weights)
-      : partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), batching, partitionBy, weights)
+    batches ??
+    (isKeyed
+      ? partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), pages, partitionBy, weights)
+      : fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, pages, weights))
   const { keyOf } = buffer
   const unsettled = () => buffer.offered() - buffer.oldest()
   const ages = makeAges(context, unsettled)
@@ -268,6 +192,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     batch: Batch<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
+    // More events come only when there is room.
+    batches?.hurry()
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
@@ -382,11 +308,17 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
       report,
       context: delivery,
       processSpan,
+      batching: batches && {
+        batchSize: limits.batchSize,
+        isIsolated: batched?.isIsolated ?? (() => true),
+        outlivesSink: false
+      },
       source: {
         ...source,
         settle: (n) => {
           source.settle(n)
           admission.admit()
+          if (batches !== undefined && !admission.fits(1)) batches.hurry()
           settled()
         }
       },
@@ -406,6 +338,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (account.state === "closed" || unsettled() === 0) return Effect.void
     const one = { until: buffer.offered(), done: Latch.makeUnsafe() }
     flushes.add(one)
+    batches?.hurry()
     return Effect.onInterrupt(one.done.await, () => Effect.sync(() => flushes.delete(one)))
   })
   const self: EventQueue<A, QueueFull> = {

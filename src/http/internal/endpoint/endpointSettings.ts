@@ -56,6 +56,7 @@ export interface Settings {
   readonly disableAfter?: Duration.Duration
   readonly drainTimeout?: Duration.Duration
   readonly maxEvents?: number
+  readonly maxAge?: Duration.Duration
   readonly maxBytes?: number
   readonly signing?: { readonly secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted<string>> }
   /** For `ignoring`. */
@@ -126,7 +127,7 @@ const one = <A>(schema: Schema.ConstraintCodec<A, unknown>, name: string) => opt
 
 /**
  * The settings of an endpoint: `URL`, and all else optional: `HEADERS` (`name: value`, one on a line; kept secret),
- * `SECRETS` (separated by commas), `TIMEOUT`, `BACKOFF`, `MAX_RETRY_AFTER`, `DISABLE_AFTER`, `DRAIN_TIMEOUT` (such as `5 seconds`),
+ * `SECRETS` (separated by commas), `TIMEOUT`, `BACKOFF`, `MAX_RETRY_AFTER`, `DISABLE_AFTER`, `DRAIN_TIMEOUT`, `MAX_AGE` (such as `5 seconds`),
  * `THRESHOLD`, `CAPACITY`, `CONCURRENCY`, `MAX_EVENTS`, `MAX_BYTES` (whole numbers from 1), `IGNORED_MEDIA_TYPES` and
  * `IGNORED_ACTIONS` (separated by commas). `Config.nested` puts a prefix before them.
  *
@@ -147,6 +148,7 @@ export const settings: Config.Config<Settings> = Config.map(
     capacity: one(Count, "CAPACITY"),
     concurrency: one(Count, "CONCURRENCY"),
     maxEvents: one(Count, "MAX_EVENTS"),
+    maxAge: one(Time, "MAX_AGE"),
     maxBytes: one(Count, "MAX_BYTES"),
     mediaTypes: optional(Config.Array(Schema.Trim, "IGNORED_MEDIA_TYPES")),
     actions: optional(Config.Array(Schema.Trim, "IGNORED_ACTIONS"))

@@ -1,5 +1,6 @@
 /** The laws of delivery: conservation, order, and what one sink, one event or one defect may cost. 0, 4, 7, 8, 10 and 17. */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { SinkClosed } from "../../../internal/sink.ts"
@@ -12,6 +13,7 @@ import type { Mode, Modes } from "./target.ts"
 const hasSiblings = ({ sinks, targets }: Subject) => sinks !== undefined || targets === "both"
 const takesAnything = ({ event }: Subject) => event === undefined
 const canMeetDefects = ({ stream, synchronous }: Subject) => stream === undefined && !synchronous
+const batches = ({ batches }: Subject) => batches !== undefined
 const keepsOrder = ({ order }: Subject) => order !== "none"
 
 const moods: ReadonlyArray<Mode> = ["commit", "commit", 5, 20, "fail", "die", "interrupt", "kill"]
@@ -193,8 +195,9 @@ export const deliveryLaws: ReadonlyArray<Law> = [
       yield* world.begin({ mode, labels: range(1, 8), apart: true, pause: 1_000 })
       const { troubled } = receiver
       const expected = range(1, 8).filter((label) => !troubled.includes(label))
-      // The other of two receivers may have got an event that met a defect.
-      const isCertain = (label: unknown) => subject.targets === undefined || !troubled.includes(label)
+      // The other of two receivers may have got an event that met a defect, or a smaller batch of it.
+      const isAlone = subject.targets === undefined && subject.batches === undefined
+      const isCertain = (label: unknown) => isAlone || !troubled.includes(label)
       for (const received of Account.views(world)) {
         const holds = Account.isSame(world, received.filter(isCertain), expected, subject.targets !== "one")
         ensure(holds, `${show(troubled)} met a defect, and of the others only ${show(received)} arrived`)
@@ -202,6 +205,38 @@ export const deliveryLaws: ReadonlyArray<Law> = [
       if (subject.sinks === undefined) return
       Account.expectSame(world, sibling.received, range(1, 8), "one sink had defects, and its sibling got")
     }
+  }),
+  law(15, "batches make progress, and hold no event past its age", batches, {
+    "writes come at odd moments": random(8, function* (world) {
+      const { pick, receiver, subject } = world
+      const { maxAge = 0 } = subject.batches ?? {}
+      const age = Duration.toMillis(Duration.fromInputUnsafe(maxAge))
+      const slow = pick(0, 1) === 0 ? 0 : pick(1, 4 * age)
+      receiver.mode = slow === 0 ? "commit" : slow
+      /** When each event began to wait for others. */
+      const since = new Map<unknown, number>()
+      for (let next = 1, passed = 0; passed < 40 * age; passed++) {
+        if (next <= 40 && pick(0, 2) === 0) world.write(...range(next, (next += pick(1, 3)) - 1))
+        // What happens before a moment has happened when the moment comes.
+        yield* world.rest
+        const dropped = Account.labelsOf(world.dropped)
+        for (const { accepted, call, labels } of world.writes) {
+          const isWaiting = (i: number) => (subject.queued ? i < accepted : call.exit === undefined && i === accepted)
+          for (const label of labels.filter((_, i) => isWaiting(i))) {
+            const waited = world.now() - (since.get(label) ?? world.now())
+            since.set(label, since.get(label) ?? world.now())
+            const isGone = receiver.received.includes(label) || dropped.includes(label)
+            // While the receiver is busy the event waits for that.
+            const isHeld = !isGone && receiver.inFlight.length === 0 && waited > age + 1
+            ensure(!isHeld, `${show(label)} has waited ${waited} ms at an age of ${age}, and the receiver is idle`)
+          }
+        }
+      }
+      yield* Effect.sleep(40 * (slow + age))
+      const left = world.writes.filter(({ call }) => call.exit === undefined)
+      ensure(left.length === 0, `${left.length} writes have not ended`)
+      Account.expectNothingLost(world, "after all batches")
+    })
   }),
   law(17, "what one fiber wrote in order arrives in order at each sink", keepsOrder, {
     "three fibers write": random(6, function* (world) {

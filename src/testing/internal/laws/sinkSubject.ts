@@ -86,6 +86,11 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
         readonly remove: (self: S, sink: EventSink<B>) => Effect.Effect<unknown>
       }
     | undefined
+  /**
+   * It collects events into batches: no event waits for others for longer than `maxAge`, a batch that fails is written again
+   * in smaller ones, and a write that waits for its batch at the close may still be committed.
+   */
+  readonly batches?: { readonly maxAge: Duration.Input } | undefined
   /** An event that it filters out. */
   readonly filtered?: (() => A) | undefined
   /** It retries a failed write for ever, after delays with these bounds. */

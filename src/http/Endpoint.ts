@@ -416,7 +416,6 @@ const assemble = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const http = yield* HttpSink.make<A>({
     ...options,
     drainTimeout,
-    // The queue waits for that.
     maxAge: undefined,
     timeout: options.timeout ?? defaults.timeout,
     classification: (answer) => (answer.status === gone ? "permanent" : classification(answer)),

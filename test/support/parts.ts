@@ -153,6 +153,7 @@ export class Builder {
             overflow: spec.overflow,
             drainTimeout: spec.drain,
             concurrency: spec.concurrency,
+            ...(spec.maxAge === undefined || spec.maxAge === 0 ? {} : { batchSize: 3, maxAge: spec.maxAge }),
             partitionBy: spec.keys > 0 ? (event: Event) => [event.n % spec.keys] : undefined
           }
           let account: Account | undefined

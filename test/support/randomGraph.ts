@@ -47,6 +47,8 @@ export type GraphSpec =
       readonly concurrency: number
       /** An event's key is the rest of its number by this; 0 for no keys. */
       readonly keys: number
+      /** For how many milliseconds an event waits for a batch of 3 to fill up; without it, for none. */
+      readonly maxAge?: number
       readonly taker: Taker
       readonly drain: number
       readonly below: GraphSpec
@@ -191,6 +193,7 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
       overflow: fc.constantFrom("suspend", "reject", "drop-newest", "drop-oldest"),
       concurrency: fc.constantFrom(1, 1, 2, 3, 4),
       keys: fc.constantFrom(0, 1, 2, 3, 5),
+      maxAge: fc.constantFrom(0, 0, 2, 7),
       taker,
       drain,
       below

@@ -31,6 +31,8 @@ export interface Topic<in out A> {
 export interface Subscription<out A> {
   /** How many events wait. */
   readonly size: () => number
+  /** How many events were published before the next one that it gets. */
+  readonly position: () => number
   /** Takes at most `most` events without waiting: none once there will be no more, `undefined` when none wait. */
   readonly poll: (joinUpTo: number, most: number) => Page<A> | undefined
   /** Waits until `poll` may answer otherwise. */
@@ -41,8 +43,8 @@ export interface Subscription<out A> {
   readonly pages: () => ReadonlyArray<Page<A>>
 }
 
-/** What takes a published event. */
-export type Offer<A> = (event: A, writer?: WriterSpan) => void
+/** What takes a published event. `after` is how many were published when it was, itself included. */
+export type Offer<A> = (event: A, after: number, writer?: WriterSpan) => void
 
 export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   // Making a `PubSub` and subscribing to it are effects that are over at once: no other fiber comes between.
@@ -114,6 +116,7 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     )
     return {
       size,
+      position: () => position,
       wait,
       poll: (joinUpTo, most) => {
         if (!isReady()) return undefined
@@ -151,23 +154,13 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   }
 }
 
-/**
- * Judges by the filter each event that is published from now on, for what takes it or notes that the filter died. Answers
- * what ends that.
- */
-export const route = <A>(
-  filters: Set<Offer<A>>,
-  filter: Predicate<A>,
-  take: Offer<A>,
-  died: (event: A, defect: unknown) => void
-) => {
-  const offer = (event: A, writer?: WriterSpan) => {
+/** Judges events by a filter, for what takes those that it lets through, or notes that it died on one. */
+export const judging =
+  <A>(filter: Predicate<A>, take: Offer<A>, died: (event: A, defect: unknown) => void): Offer<A> =>
+  (event, after, writer) => {
     try {
-      if (filter(event)) take(event, writer)
+      if (filter(event)) take(event, after, writer)
     } catch (defect) {
       died(event, defect)
     }
   }
-  filters.add(offer)
-  return () => filters.delete(offer)
-}

@@ -8,6 +8,7 @@ import { Scheduler } from "effect/Scheduler"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
 import type { SinkNode } from "./node.ts"
+import { Requested } from "./receipt.ts"
 
 /** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
 export const Delivering = Context.Reference<SinkNode | undefined>("effect-events/internal/context/Delivering", {
@@ -18,7 +19,7 @@ export const Delivering = Context.Reference<SinkNode | undefined>("effect-events
 const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|CurrentTransactionService$)/
 
 /**
- * A constructor's context as its sink may keep it: its span and links, its scope, the delivery and the transaction that it may be in
+ * A constructor's context as its sink may keep it: its span and links, its scope, the delivery, the receipt and the transaction that it may be in
  * belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
  * serves another one by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it
  * for as long as there is something to do leave the event loop none.
@@ -34,6 +35,7 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
     ParentSpan,
     TracerSpanLinks,
     Delivering,
+    Requested,
     ...ofRunSync,
     ...ofTransaction
   )(context) as typeof context

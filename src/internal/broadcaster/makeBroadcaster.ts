@@ -21,16 +21,18 @@ import { endAccount, noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
 import type { Page } from "../pages.ts"
 import type { TraceMode } from "../processSpan.ts"
+import { type ReceiptRequest, requestOf } from "../receipt.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
 import { leading, maxTurn } from "../turns.ts"
 import { hasTracer, type WriterSpan } from "../writerSpan.ts"
-import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
+import type { SharedDrainer } from "./delivery.ts"
+import { makeShared } from "./sharedDrainer.ts"
 import { makeMember, type Member, type Shared } from "./member.ts"
-import { catchUp, makeKept, type Replay, ReplayExpired } from "./replay.ts"
+import { makeKept, type Replay, ReplayExpired } from "./replay.ts"
 import { makeStream, type Streaming } from "./stream.ts"
-import { judging, makeTopic, type Offer } from "./topic.ts"
+import { catchUp, judging, makeTopic, type Offer } from "./topic.ts"
 
 /**
  * An event that a sink of a closed broadcaster did not get.
@@ -193,12 +195,22 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   }
   const sendSpan = makeSendSpan(() => node.name, context)
   const isTraced = hasTracer(context)
-  const publish = (event: A, writer: WriterSpan | undefined): Effect.Effect<void, SinkClosed> => {
+  /** Each sink that gets what is published next has an outcome of its own. */
+  const expected = (request: ReceiptRequest, n: number) => {
+    for (const { expect } of members.values()) expect(request, n)
+    return request.hold(0)
+  }
+  const publish = (
+    event: A,
+    writer: WriterSpan | undefined,
+    request: ReceiptRequest | undefined
+  ): Effect.Effect<void, SinkClosed> => {
     if (account.state !== "open") return closed
+    const receipt = request && expected(request, 1)
     published(1)
     if (keeps > 0) kept.keep([event])
-    topic.publish(event, writer)
-    if (filters.size > 0) for (const offer of filters) offer(event, topic.published(), writer)
+    topic.publish(event, writer, receipt)
+    if (filters.size > 0) for (const offer of filters) offer(event, topic.published(), writer, receipt)
     if (limits.size > 0) for (const look of limits) look()
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
     return Effect.void
@@ -207,14 +219,15 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const write = (event: A) =>
     Effect.withFiber((fiber) =>
       sendSpan.mayTrace(fiber)
-        ? sendSpan.one((_, writer) => publish(event, isTraced ? writer : undefined), fiber)
-        : publish(event, undefined)
+        ? sendSpan.one((fiber, writer) => publish(event, isTraced ? writer : undefined, requestOf(fiber)), fiber)
+        : publish(event, undefined, requestOf(fiber))
     )
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
   let judged = 0
   const publishSome = (
     events: Arr.NonEmptyReadonlyArray<A>,
-    writer: WriterSpan | undefined
+    writer: WriterSpan | undefined,
+    request: ReceiptRequest | undefined
   ): Effect.Effect<number, SinkClosed> =>
     Effect.suspend(() => {
       if (account.state !== "open") return closed
@@ -223,15 +236,16 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       const most = size === 0 ? events.length : Math.floor((maxTurn - judged) / size)
       if (most < 1 && judged > 0) {
         judged = 0
-        return Effect.andThen(Effect.yieldNow, publishSome(events, writer))
+        return Effect.andThen(Effect.yieldNow, publishSome(events, writer, request))
       }
       const some = leading(events, Math.max(1, most))
       judged += size * some.length
       published(some.length)
       kept.keep(some)
       const before = topic.published()
-      topic.publishAll(some, writer)
-      for (const offer of filters) some.forEach((event, i) => offer(event, before + i + 1, writer))
+      const receipt = request && expected(request, some.length)
+      topic.publishAll(some, writer, receipt)
+      for (const offer of filters) some.forEach((event, i) => offer(event, before + i + 1, writer, receipt))
       for (const look of limits) look()
       if (account.observers !== undefined) notify(account.observers, "accepted", some)
       return Effect.succeed(some.length)
@@ -239,8 +253,8 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const writeSome = (events: Arr.NonEmptyReadonlyArray<A>) =>
     Effect.withFiber((fiber) =>
       sendSpan.mayTrace(fiber)
-        ? sendSpan.some((_, writer) => publishSome(events, isTraced ? writer : undefined), fiber)
-        : publishSome(events, undefined)
+        ? sendSpan.some((fiber, writer) => publishSome(events, isTraced ? writer : undefined, requestOf(fiber)), fiber)
+        : publishSome(events, undefined, requestOf(fiber))
     )
 
   const shared: Shared<A> = {

@@ -12,13 +12,14 @@ import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drain
 import { drop, edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
 import type { Page } from "../pages.ts"
 import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
+import { filtered, type ReceiptRequest } from "../receipt.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 import { limitLag } from "./lag.ts"
-import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
+import type { Delivery, SharedDrainer } from "./delivery.ts"
 import { judging, makeTopic, type Offer, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
@@ -27,7 +28,9 @@ export interface Member<in out A> {
   /** How many events ago the oldest that waits for the sink was published. */
   readonly behind: () => number
   /** The filter died on an event. */
-  readonly died: (event: A, defect: unknown) => void
+  readonly died: (event: A, defect: unknown, receipt?: ReceiptRequest) => void
+  /** `n` events are published next, whose writes asked for a receipt. */
+  readonly expect: (request: ReceiptRequest, n: number) => void
   /** Begins the close, and reports what no call of `shutdown` takes. The fiber ends when the sink is gone. */
   readonly finish: () => Fiber.Fiber<void>
 }
@@ -117,7 +120,9 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     last = topic.published()
     account.state = "closing"
     delivery.cut()
-    return Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
+    return Effect.flatMap(endDrainer(delivery, timeout, as), (list) =>
+      closeWith(account, node, as, list, delivery.takeRest)
+    )
   }
   const report = makeReport(node, onDropped, context)
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => close(drainTimeout, "undelivered"))
@@ -130,22 +135,24 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     shutdown.begin(report.undelivered)
     finish()
   }
-  const common = { sink, account, report, context, onSinkClosed, processSpan }
+  const common = { node, sink, account, report, context, onSinkClosed, processSpan }
   const delivery: Delivery<A> = isShared
     ? shared.drainer().start({ ...common, write })
     : startOwn(common, topic.subscribe(earlier))
-  const died = (event: A, defect: unknown) => {
+  const died = (event: A, defect: unknown, receipt?: ReceiptRequest) => {
     // The defect is this member's, and neither the writer's nor another sink's.
     noteError(account, defect, Context.get(context, Clock.Clock))
     refused++
     drop(account, "Died")
-    void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
+    const reason = { _tag: "Died", cause: Cause.die(defect) } as const
+    receipt?.note(node, { _tag: "Dropped", reason })
+    void report.aside([event], reason)
   }
-  const take = (event: A, _: number, writer?: WriterSpan) => {
-    topic.publish(event, writer)
+  const take = (event: A, _: number, writer?: WriterSpan, receipt?: ReceiptRequest) => {
+    topic.publish(event, writer, receipt?.hold(1))
     ages.offer(1)
   }
-  const offer = filter && judging(filter, take, died)
+  const offer = filter && judging(filter, take, died, (receipt) => receipt.note(node, filtered))
   if (offer !== undefined) {
     shared.filters.add(offer)
     ages.offer(replayed)
@@ -163,7 +170,11 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
       onEvicted(missed)
     }
   })
-  return { node, shutdown, behind, died, finish }
+  const expect = (request: ReceiptRequest, n: number) => {
+    // A filter judges each event by itself.
+    if (filter === undefined && account.state === "open") request.hold(n)
+  }
+  return { node, shutdown, behind, died, expect, finish }
 }
 
 // internals

@@ -3,11 +3,8 @@
  * which does not hold here: it counts messages, which are pages of 1 to 1024 events, and a page still grows once it is published.
  */
 import * as Data from "effect/Data"
-import * as Effect from "effect/Effect"
 import { maxPage, type Page } from "../pages.ts"
-import { maxTurn } from "../turns.ts"
 import { randomUuid } from "../uuid.ts"
-import type { Subscription } from "./topic.ts"
 
 /**
  * What a late subscriber gets before what is published from now on: that many of the events that the broadcaster keeps, the last ones, or all
@@ -98,26 +95,4 @@ export const makeKept = <A>(name: () => string, max: number, published: () => nu
       return pages
     }
   }
-}
-
-/**
- * Calls `judge` with the events that wait, and with what is published meanwhile, some of them a turn. `last` is called in the turn in which
- * none waits any more: nothing is published between the two.
- */
-export const catchUp = <A, B, E, R>(
-  subscription: Subscription<A>,
-  judge: (event: A, after: number) => void,
-  last: () => Effect.Effect<B, E, R>
-): Effect.Effect<B, E, R> => {
-  const turn: Effect.Effect<B, E, R> = Effect.suspend(() => {
-    const before = subscription.position()
-    subscription.poll(1, maxTurn)?.forEach((event, i) => judge(event, before + i + 1))
-    if (subscription.size() > 0) return Effect.andThen(Effect.yieldNow, turn)
-    subscription.cut()
-    return last()
-  })
-  return Effect.ensuring(
-    turn,
-    Effect.sync(() => subscription.cut())
-  )
 }

@@ -9,8 +9,8 @@ import * as Stream from "effect/Stream"
 import type { SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import { limitLag } from "./lag.ts"
-import { catchUp, type makeKept } from "./replay.ts"
-import { judging, makeTopic, type Offer, type Subscription, type Topic } from "./topic.ts"
+import type { makeKept } from "./replay.ts"
+import { catchUp, judging, makeTopic, type Offer, type Subscription, type Topic } from "./topic.ts"
 
 export interface Options<A, B> {
   /** What the stream has of an event: the event itself by default. */

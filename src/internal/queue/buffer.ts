@@ -6,25 +6,30 @@ import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
-import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
-import type { Source } from "../source.ts"
+import { maxPage, type Page, pageReader, pageWriter, type Source } from "../pages.ts"
+import type { ReceiptRequest } from "../receipt.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 
 export interface Buffer<A> {
   /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
-  readonly offer: (event: A, key: unknown, writer?: WriterSpan) => void
-  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => void
+  readonly offer: (event: A, key: unknown, writer?: WriterSpan, receipt?: ReceiptRequest) => void
+  readonly offerAll: (
+    events: ReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    writer?: WriterSpan,
+    receipt?: ReceiptRequest
+  ) => void
   /** How many events were offered. */
   readonly offered: () => number
   /** How many events no drainer has taken. */
   readonly size: () => number
   /** How many events were offered before the first that is not settled. */
   readonly oldest: () => number
-  /** Drops the event that has waited longest; there must be one. */
-  readonly takeOldest: () => A
+  /** Drops the event that has waited longest, and calls `asked` where its write asked for a receipt; there must be one. */
+  readonly takeOldest: (asked?: (receipt: ReceiptRequest) => void) => A
   /** Takes some of the events that wait, once all drainers have ended; none when there are none. */
-  readonly takeRest: () => ReadonlyArray<A>
+  readonly takeRest: () => Page<A>
   /** Ends the sources once nothing waits, or at once. */
   readonly end: (atOnce: boolean) => void
   readonly source: (drainer: number) => Source<A>
@@ -71,22 +76,27 @@ export const fifo = <A>(
     keyOf: undefined,
     size: () => size,
     offered: () => offered,
-    offer: (event, _, writer) => {
+    offer: (event, _, writer, receipt) => {
       offered++
       size++
-      pages.write(event, writer)
+      pages.write(event, writer, receipt)
     },
-    offerAll: (events, _, writer) => {
+    offerAll: (events, _, writer, receipt) => {
       offered += events.length
       size += events.length
-      pages.writeAll(events, writer)
+      pages.writeAll(events, writer, receipt)
     },
     oldest: () => {
       let oldest = offered - size
       for (const { from, to } of taken) if (from < to) oldest = Math.min(oldest, from)
       return oldest
     },
-    takeOldest: () => take(1)[0]!,
+    takeOldest: (asked) => {
+      const page = take(1)
+      const receipt = page.receipts?.[0]
+      if (receipt !== undefined) asked?.(receipt)
+      return page[0]!
+    },
     takeRest: () => take(maxTurn, maxTurn),
     end: (atOnce) => {
       isEnded = true
@@ -118,6 +128,7 @@ interface Entry<A> extends Arrival {
   readonly partition: Partition<A>
   /** What its writer has left. */
   readonly writer?: WriterSpan
+  readonly receipt?: ReceiptRequest
 }
 
 /** The events of one key. At most one drainer has any of them, which keeps them in order. */
@@ -178,18 +189,27 @@ export const partitioned = <A>(
   const endIfOver = () => {
     if (isOver()) Queue.endUnsafe(ready)
   }
-  const add = (event: A, partition: Partition<A>, writer: WriterSpan | undefined) => {
+  const add = (
+    event: A,
+    partition: Partition<A>,
+    writer: WriterSpan | undefined,
+    receipt: ReceiptRequest | undefined
+  ) => {
     const bare = { event, position: offered++, partition, hasLeft: false }
-    const entry: Entry<A> = writer === undefined ? bare : { ...bare, writer }
+    const entry: Entry<A> =
+      writer === undefined && receipt === undefined
+        ? bare
+        : { ...bare, ...(writer && { writer }), ...(receipt && { receipt }) }
     waiting.add(entry)
     MutableList.append(partition.waiting, entry)
     if (!partition.isScheduled) schedule(partition)
   }
   /** Takes the event that has waited longest, which is the first of its partition; there must be one. */
   const takeFirst = () => {
-    const { event, partition } = waiting.first()!
-    waiting.leave(MutableList.take(partition.waiting) as Entry<A>)
-    return event
+    const { partition } = waiting.first()!
+    const first = MutableList.take(partition.waiting) as Entry<A>
+    waiting.leave(first)
+    return first
   }
   const wait = Effect.suspend(() => (isOver() ? Effect.void : Effect.ignore(Queue.peek(ready))))
 
@@ -200,8 +220,8 @@ export const partitioned = <A>(
       MutableHashMap.has(partitions, key)
       return key
     },
-    offer: (event, key, writer) => add(event, partitionOf(key), writer),
-    offerAll: (events, keys, writer) => {
+    offer: (event, key, writer, receipt) => add(event, partitionOf(key), writer, receipt),
+    offerAll: (events, keys, writer, receipt) => {
       const found: Array<Partition<A>> = []
       try {
         for (const key of keys) found.push(partitionOf(key))
@@ -210,7 +230,7 @@ export const partitioned = <A>(
         for (const one of found) if (!one.isScheduled) schedule(one)
         throw defect
       }
-      events.forEach((event, i) => add(event, found[i]!, writer))
+      events.forEach((event, i) => add(event, found[i]!, writer, receipt))
     },
     offered: () => offered,
     size: waiting.size,
@@ -219,12 +239,13 @@ export const partitioned = <A>(
         (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
         waiting.first()?.position ?? offered
       ),
-    takeOldest: () => {
-      const event = takeFirst()
+    takeOldest: (asked) => {
+      const { event, receipt } = takeFirst()
+      if (receipt !== undefined) asked?.(receipt)
       if (++dropped > waiting.size() + 16) sweep()
       return event
     },
-    takeRest: () => Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst),
+    takeRest: () => pageOf(Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst)),
     end: (atOnce) => {
       isEnded = true
       isStopped ||= atOnce
@@ -269,8 +290,12 @@ export const partitioned = <A>(
 // internals
 
 const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
-  const page = entries.map(({ event }) => event)
-  return entries.some(({ writer }) => writer !== undefined)
-    ? Object.assign(page, { writers: entries.map(({ writer }) => writer) })
-    : page
+  const page: Page<A> = entries.map(({ event }) => event)
+  if (entries.some(({ writer }) => writer !== undefined)) {
+    Object.assign(page, { writers: entries.map(({ writer }) => writer) })
+  }
+  if (entries.some(({ receipt }) => receipt !== undefined)) {
+    Object.assign(page, { receipts: entries.map(({ receipt }) => receipt) })
+  }
+  return page
 }

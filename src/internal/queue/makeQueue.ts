@@ -20,6 +20,7 @@ import { count } from "../options.ts"
 import type { Overflow } from "../overflow.ts"
 import type { Page } from "../pages.ts"
 import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
+import { overflowed, type ReceiptRequest, requestOf } from "../receipt.ts"
 import { makeReport } from "../report.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
@@ -179,35 +180,46 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   }
 
   // The buffer first: what the comparison of keys throws comes before anything is counted.
-  const offer = (event: A, key: unknown, writer?: WriterSpan) => {
+  const offer = (event: A, key: unknown, writer?: WriterSpan, request?: ReceiptRequest) => {
     // Nothing is left for deliveries that have no spans.
-    buffer.offer(event, key, isTraced ? writer : undefined)
+    buffer.offer(event, key, isTraced ? writer : undefined, request?.hold(1))
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
-  const offerAll = (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer: WriterSpan | undefined) => {
-    buffer.offerAll(events, keys, isTraced ? writer : undefined)
+  const offerAll = (
+    events: ReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    writer: WriterSpan | undefined,
+    request: ReceiptRequest | undefined
+  ) => {
+    buffer.offerAll(events, keys, isTraced ? writer : undefined, request?.hold(events.length))
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
   }
 
-  const dropNewest = (events: ReadonlyArray<A>) => {
+  const dropNewest = (events: ReadonlyArray<A>, request?: ReceiptRequest) => {
+    if (request !== undefined) for (const _ of events) request.note(node, overflowed)
     account.accepted += events.length
     drop(account, "Overflow", events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
     return report.aside(events, { _tag: "Overflow" })
   }
-  const dropOldest = (events: NonEmptyReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => {
+  const dropOldest = (
+    events: NonEmptyReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    writer?: WriterSpan,
+    request?: ReceiptRequest
+  ) => {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
     const taken = pendingOf(account) - buffer.size()
-    if (taken > 0 && taken + events.length > capacity) return dropNewest(events)
+    if (taken > 0 && taken + events.length > capacity) return dropNewest(events, request)
     const dropped: Array<A> = []
     let waiting = buffer.size()
-    offerAll(events, keys, writer)
+    offerAll(events, keys, writer, request)
     for (; waiting > 0 && pendingOf(account) > capacity; waiting--) {
-      dropped.push(buffer.takeOldest())
+      dropped.push(buffer.takeOldest((receipt) => receipt.settle(node, overflowed)))
       drop(account, "Overflow")
     }
     settled()
@@ -220,21 +232,22 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     fiber: Fiber.Fiber<unknown, unknown>,
     writer: WriterSpan | undefined
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
+    const request = requestOf(fiber)
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
-      offerAll(events, keys, writer)
+      offerAll(events, keys, writer, request)
       return Effect.void
     }
     switch (overflow) {
       case "suspend":
-        return admission.wait(events.length, () => offerAll(events, keys, writer))
+        return admission.wait(events.length, () => offerAll(events, keys, writer, request))
       case "reject":
         return Effect.fail(new QueueFull({ queue: node.name, capacity }))
       case "drop-newest":
-        return dropNewest(events)
+        return dropNewest(events, request)
       case "drop-oldest":
-        return dropOldest(events, keys, writer)
+        return dropOldest(events, keys, writer, request)
     }
   }
 
@@ -252,7 +265,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (account.state !== "open") return closed
     const key = keyOf?.(event)
     if (!admission.fits(1)) return overflown([event], [key], fiber, writer)
-    offer(event, key, writer)
+    offer(event, key, writer, requestOf(fiber))
     return Effect.void
   }
   const write = (event: A) =>
@@ -271,7 +284,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
     if (!isUnbounded && !admission.fits(events.length)) {
       return Effect.as(overflown(events, keys, fiber, writer), events.length)
     }
-    offerAll(events, keys, writer)
+    offerAll(events, keys, writer, requestOf(fiber))
     return Effect.succeed(events.length)
   }
   const acceptSome = (
@@ -310,6 +323,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const drainers = Array.from({ length: concurrency }, (_, i) => {
     const source = buffer.source(i)
     return startDrainer({
+      node,
       sink,
       account,
       report,
@@ -332,7 +346,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(sink: EventSink<A, E
   const drain = Effect.forEach(drainers, (drainer) => endDrainer(drainer, drainTimeout), {
     concurrency: "unbounded"
   }).pipe(
-    Effect.flatMap((lists) => closeWith(account, "undelivered", lists.flat(), buffer.takeRest)),
+    Effect.flatMap((lists) => closeWith(account, node, "undelivered", lists.flat(), buffer.takeRest)),
     Effect.tap(() => Effect.sync(settled))
   )
   const flush = Effect.suspend(() => {

@@ -25,6 +25,7 @@ import {
   type SubscribeOptions,
   type UndeliveredTo
 } from "./internal/broadcaster/makeBroadcaster.ts"
+import type { ExpiryOf, Positioned, Replay } from "./internal/broadcaster/replay.ts"
 import {
   type AnySource,
   type ErrorOf,
@@ -39,10 +40,12 @@ export {
   type AddOptions,
   type LossyAddOptions,
   type Options,
+  type ReplayOptions,
   SubscriberLagged,
   type SubscribeOptions,
   type UndeliveredTo
 } from "./internal/broadcaster/makeBroadcaster.ts"
+export { type Positioned, type Replay, ReplayExpired } from "./internal/broadcaster/replay.ts"
 
 /** The key of what the functions of this module do to a broadcaster. */
 const MembersId: unique symbol = Symbol.for("effect-events/Broadcaster/Members")
@@ -64,11 +67,14 @@ export interface Broadcaster<in out A> extends EventSink.AcknowledgingSink<A, ne
   readonly shutdown: Effect.Effect<ReadonlyArray<UndeliveredTo<A>>>
 }
 
+/** What adding a sink answers inside. */
+type Added<A> = Effect.Success<ReturnType<Members<A>["add"]>>
+
 /** What no value has: the compiler names it where an option that can lose events comes without a taker for them. */
 type NeedsOnDropped = number & { readonly fix: "pass onDropped: an evicted sink leaves events" }
 
 /** Options of adding a sink that loses nothing. */
-interface SafeAddOptions<in A> extends AddOptions<A> {
+interface SafeAddOptions<in A, out R extends Replay | undefined> extends AddOptions<A, R> {
   readonly onDropped?: never
   readonly onEvicted?: never
   readonly maxLag?: NeedsOnDropped
@@ -199,18 +205,19 @@ const assemble = Effect.fnUntraced(function* (
  * @since 0.1.0
  */
 export const add: {
-  <A, E>(
+  <A, E, const R extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
     sink: EventSink.EventSink<A, E> & EventSink.BelowMemory,
-    options: LossyAddOptions<A, NoInfer<E>>
-  ): Effect.Effect<void, SinkClosed>
-  <A, E>(
+    options: LossyAddOptions<A, NoInfer<E>, R>
+  ): Effect.Effect<void, SinkClosed | ExpiryOf<R>>
+  <A, E, const R extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
     sink: EventSink.Reliable<A, E>,
-    options?: SafeAddOptions<A>
-  ): Effect.Effect<void, SinkClosed>
+    options?: SafeAddOptions<A, R>
+  ): Effect.Effect<void, SinkClosed | ExpiryOf<R>>
 } = <A, E>(self: Broadcaster<A>, sink: EventSink.EventSink<A, E>, options: AnyAddOptions<A, E> = {}) =>
-  Effect.asVoid(self[MembersId].add(sink, options))
+  // It fails with `ReplayExpired` only where the options give a position, which is what `ExpiryOf` says.
+  Effect.asVoid(self[MembersId].add(sink, options)) as Effect.Effect<void, SinkClosed>
 
 /**
  * Adds a sink, or builds a pipeline, until the scope closes, and answers the sink. When the scope closes, the sink drains
@@ -239,16 +246,16 @@ export const add: {
  * @since 0.1.0
  */
 export const addScoped: {
-  <A, E, X = never, R = never>(
+  <A, E, X = never, R = never, const P extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
     sink: Source<EventSink.EventSink<A, E> & EventSink.BelowMemory, X, R>,
-    options: LossyAddOptions<A, NoInfer<E>>
-  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | X, R | Scope.Scope>
-  <A, E, X = never, R = never>(
+    options: LossyAddOptions<A, NoInfer<E>, P>
+  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | ExpiryOf<P> | X, R | Scope.Scope>
+  <A, E, X = never, R = never, const P extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
     sink: Source<EventSink.Reliable<A, E>, X, R>,
-    options?: SafeAddOptions<A>
-  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | X, R | Scope.Scope>
+    options?: SafeAddOptions<A, P>
+  ): Effect.Effect<EventSink.EventSink<A, E>, SinkClosed | ExpiryOf<P> | X, R | Scope.Scope>
 } = <A, E, X, R>(
   self: Broadcaster<A>,
   source: Source<EventSink.EventSink<A, E>, X, R>,
@@ -256,7 +263,8 @@ export const addScoped: {
 ) =>
   Effect.flatMap(fromSource(source), (sink) =>
     Effect.as(
-      Effect.acquireRelease(self[MembersId].add(sink, options), (added) =>
+      // See `add`.
+      Effect.acquireRelease(self[MembersId].add(sink, options) as Effect.Effect<Added<A>, SinkClosed>, (added) =>
         added === undefined ? Effect.void : self[MembersId].end(added)
       ),
       sink
@@ -285,14 +293,82 @@ export const remove = <A>(
  * @since 0.1.0
  */
 export const subscribe: {
-  <A, B extends A>(
+  <A, B extends A, const R extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
-    options: SubscribeOptions & { readonly filter: Refinement<A, B> }
-  ): Effect.Effect<Stream.Stream<B, SubscriberLagged>, SinkClosed, Scope.Scope>
-  <A>(
+    options: SubscribeOptions<R> & { readonly filter: Refinement<A, B> }
+  ): Effect.Effect<Stream.Stream<B, SubscriberLagged>, SinkClosed | ExpiryOf<R>, Scope.Scope>
+  <A, const R extends Replay | undefined = number | undefined>(
     self: Broadcaster<A>,
-    options?: SubscribeOptions & { readonly filter?: Predicate<A> | undefined }
-  ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed, Scope.Scope>
+    options?: SubscribeOptions<R> & { readonly filter?: Predicate<A> | undefined }
+  ): Effect.Effect<Stream.Stream<A, SubscriberLagged>, SinkClosed | ExpiryOf<R>, Scope.Scope>
 } = <A>(self: Broadcaster<A>, options: AnySubscribeOptions<A> = {}) =>
-  // By the refinement's word the events are of the type that it refines to.
+  // By the refinement's word the events are of the type that it refines to; for the error see `add`.
   self[MembersId].subscribe(options) as Effect.Effect<Stream.Stream<never, SubscriberLagged>, SinkClosed, Scope.Scope>
+
+/**
+ * Subscribes as `subscribe` does, to events with their positions. A reader that has read an event and lost its stream, by an
+ * eviction or otherwise, goes on behind that event.
+ *
+ * **Gotchas**
+ *
+ * A position is of one broadcaster in one process, and of no use after a restart: a subscription then fails with
+ * `ReplayExpired`, and its reader begins anew with the state behind the events.
+ *
+ * **Example** (Going on)
+ *
+ * ```ts
+ * import { Console, Effect, Stream } from "effect"
+ * import { Broadcaster, EventSink } from "effect-events"
+ *
+ * const program = Effect.gen(function* () {
+ *   const tasks = yield* Broadcaster.make<string>({ replay: 1000 })
+ *   let since = yield* Broadcaster.position(tasks)
+ *   const watch = Effect.gen(function* () {
+ *     const stream = yield* Broadcaster.subscribeWithPosition(tasks, { replay: { since } })
+ *     yield* Stream.runForEach(Stream.take(stream, 2), ({ event, position }) => {
+ *       since = position
+ *       return Console.log(event)
+ *     })
+ *   })
+ *   yield* EventSink.writeAll(tasks, ["a", "b", "c", "d"])
+ *   yield* Effect.scoped(watch)
+ *   yield* Console.log("again")
+ *   yield* Effect.scoped(watch)
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * // prints: a
+ * // prints: b
+ * // prints: again
+ * // prints: c
+ * // prints: d
+ * ```
+ *
+ * @category streams
+ * @since 0.1.0
+ */
+export const subscribeWithPosition: {
+  <A, B extends A, const R extends Replay | undefined = number | undefined>(
+    self: Broadcaster<A>,
+    options: SubscribeOptions<R> & { readonly filter: Refinement<A, B> }
+  ): Effect.Effect<Stream.Stream<Positioned<B>, SubscriberLagged>, SinkClosed | ExpiryOf<R>, Scope.Scope>
+  <A, const R extends Replay | undefined = number | undefined>(
+    self: Broadcaster<A>,
+    options?: SubscribeOptions<R> & { readonly filter?: Predicate<A> | undefined }
+  ): Effect.Effect<Stream.Stream<Positioned<A>, SubscriberLagged>, SinkClosed | ExpiryOf<R>, Scope.Scope>
+} = <A>(self: Broadcaster<A>, options: AnySubscribeOptions<A> = {}) =>
+  // See `subscribe`.
+  self[MembersId].subscribe(options, (event, position): Positioned<A> => ({ event, position })) as Effect.Effect<
+    Stream.Stream<Positioned<never>, SubscriberLagged>,
+    SinkClosed,
+    Scope.Scope
+  >
+
+/**
+ * The position behind the last event that was published. A subscription with it as `since` gets what is published after this: state
+ * that is read in between is followed without a gap.
+ *
+ * @category streams
+ * @since 0.1.0
+ */
+export const position = <A>(self: Broadcaster<A>): Effect.Effect<string> => self[MembersId].position

@@ -24,6 +24,7 @@ import { withoutConstruction } from "./internal/context.ts"
 import { defaultDrainTimeout, within } from "./internal/deadline.ts"
 import { pendingOf, notify } from "./internal/node.ts"
 import { count } from "./internal/options.ts"
+import { type AnyOutcome, delivered, leftBy, open, type ReceiptRequest, requestOf } from "./internal/receipt.ts"
 import { makeReport } from "./internal/report.ts"
 import { closeWith, makeShutdown } from "./internal/shutdown.ts"
 import { makePart, makeSink } from "./internal/sink.ts"
@@ -123,6 +124,18 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     Queue.endUnsafe(queue)
     return drain
   })
+  /** What the writes of events ask for, by how many events were accepted before. */
+  const receipts = new Map<number, ReceiptRequest>()
+  /** How many events were read, or left by the close. */
+  let taken = 0
+  const took = (outcome: AnyOutcome<unknown>, n: number) => {
+    for (const end = taken + n; taken < end; taken++) {
+      if (receipts.size === 0) continue
+      const receipt = receipts.get(taken)
+      receipts.delete(taken)
+      receipt?.settle(node, outcome)
+    }
+  }
   /** Readers that wait: each is room for one event. */
   let waiting = 0
   /** Runs of the stream that are under way. */
@@ -136,19 +149,23 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     () => false
   )
 
-  const offer = (event: A) => {
+  const offer = (event: A, request?: ReceiptRequest) => {
+    if (request !== undefined) receipts.set(account.accepted, request.hold(1))
     account.accepted++
     ages.offer(1)
     Queue.offerUnsafe(queue, event)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
+  const accept = (event: A, request?: ReceiptRequest) => {
+    if (account.state !== "open") return closed
+    if (!admission.fits(1)) return admission.wait(1, () => offer(event, request))
+    offer(event, request)
+    return Effect.void
+  }
   const write = (event: A) =>
-    Effect.suspend(() => {
-      if (account.state !== "open") return closed
-      if (!admission.fits(1)) return admission.wait(1, () => offer(event))
-      offer(event)
-      return Effect.void
-    })
+    Effect.suspend(() =>
+      open.receipts === 0 ? accept(event) : Effect.withFiber((fiber) => accept(event, requestOf(fiber)))
+    )
   /** What is there, taken by `take`; or, when there is nothing, a wait as a reader that a writer may meet. */
   const read = <B>(take: Effect.Effect<B, Cause.Done>, count: (b: B) => number): Effect.Effect<B, Cause.Done> =>
     Effect.suspend(() => {
@@ -167,6 +184,7 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
         if (Exit.isSuccess(exit)) {
           account.delivered += count(exit.value)
           admission.admit()
+          took(delivered, count(exit.value))
         }
         return undefined
       })
@@ -189,9 +207,11 @@ const makeChannel = Effect.fnUntraced(function* <A>(options: Options<A>) {
     // A reader that was forked in this turn gets to begin.
     yield* Effect.yieldNow
     yield* within(Effect.raceFirst(Queue.await(queue), unread.await), drainTimeout)
-    return yield* closeWith(account, "undelivered", [], () => {
+    return yield* closeWith(account, node, "undelivered", [], () => {
       const exit = Queue.takeUnsafe(queue)
-      return exit?._tag === "Success" ? [exit.value] : []
+      if (exit?._tag !== "Success") return []
+      took(leftBy("undelivered", false), 1)
+      return [exit.value]
     })
   })
   const self: EventChannel<A> = {

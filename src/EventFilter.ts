@@ -14,6 +14,7 @@ import type { Predicate, Refinement } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as EventSink from "./EventSink.ts"
 import { edgeTo } from "./internal/node.ts"
+import { filtered, noteOutcome, open } from "./internal/receipt.ts"
 import { isSource, makePart, SinkClosed, type Source, wrap, type Wrapped, type Wrapping } from "./internal/sink.ts"
 import { leading } from "./internal/turns.ts"
 
@@ -130,9 +131,9 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
     write: (event: A) =>
       Effect.suspend(() => {
         // Half of the time of a write whose effect is mapped.
-        if (filterSync !== undefined) return filterSync(event) ? Effect.void : closed
+        if (filterSync !== undefined && open.receipts === 0) return filterSync(event) ? Effect.void : closed
         if (matches(event)) return Effect.map(sink.write(event), deliveredOne)
-        return refused(1) ? Effect.void : closed
+        return refused(1) ? noteOutcome(node, filtered) : closed
       }),
     writeSome:
       writeSome &&
@@ -146,14 +147,20 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
             matching.push(event)
             places.push(i)
           })
-          if (matching.length === 0) return refused(some.length) ? Effect.succeed(some.length) : closed
-          // Not empty, by the line above.
-          return Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
+          if (matching.length === 0) {
+            if (!refused(some.length)) return closed
+            return Effect.as(noteOutcome(node, filtered, some.length), some.length)
+          }
+          let refusals = 0
+          // Not empty, by the condition above.
+          const written = Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
             const committed = places[n] ?? some.length
+            refusals = committed - n
             account.delivered += n
-            account.filtered += committed - n
+            account.filtered += refusals
             return committed
           })
+          return open.receipts === 0 ? written : Effect.tap(written, () => noteOutcome(node, filtered, refusals))
         }))
   }
 }

@@ -45,6 +45,21 @@ export {
   type Wrapping,
   WriteSync
 } from "./internal/sink.ts"
+export {
+  type AnyOutcome,
+  type Delivered,
+  type Filtered,
+  type DropOutcome,
+  type UndeliveredOutcome,
+  type Stored
+} from "./internal/receipt.ts"
+export {
+  isDelivered,
+  type Outcome,
+  type Receipt,
+  type SinkOutcome,
+  writeWithReceipt
+} from "./internal/writeWithReceipt.ts"
 export { stamp, type Stamped, type StampOptions } from "./internal/stamp.ts"
 
 /**

@@ -24,6 +24,7 @@ import { answerOf } from "./internal/answerOf.ts"
 import { logLine, makeFailureLog, numbered } from "./internal/failureLog.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { edgeTo, noteError } from "./internal/node.ts"
+import { open } from "./internal/receipt.ts"
 import {
   type Begun,
   fromSource,
@@ -414,7 +415,8 @@ const makeRetrier = <A, E, G, P>(
     /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
-      if (idle === undefined) return writeOne(event)
+      // A receipt is noted by the sink's `write`.
+      if (idle === undefined || open.receipts > 0) return writeOne(event)
       attempted++
       let isOpen: boolean
       try {

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { logLine } from "./failureLog.ts"
+import { open } from "./receipt.ts"
 import {
   commitAll,
   type EventSink,
@@ -200,7 +201,9 @@ export const writeAll: {
   Effect.suspend(() => {
     const { writeSome, [WriteSync]: writeSync } = self
     if (writeSome !== undefined) return commitAll(writeSome, events, () => {})
-    if (writeSync === undefined) return Effect.forEach(events, (event) => self.write(event), { discard: true })
+    // A receipt is noted by `write`.
+    if (writeSync === undefined || open.receipts > 0)
+      return Effect.forEach(events, (event) => self.write(event), { discard: true })
     let i = 0
     const some = (): Effect.Effect<void, E | SinkClosed> => {
       for (const end = Math.min(events.length, i + maxTurn); i < end; i++) {

@@ -8,6 +8,7 @@ import { Scheduler } from "effect/Scheduler"
 import { Scope } from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
 import type { SinkNode } from "./node.ts"
+import { Requested } from "./receipt.ts"
 
 /** The queue in whose delivery a fiber is: its drainer's context carries it, to the fibers forked there too. */
 export const Delivering = Context.Reference<SinkNode | undefined>("effect-events/internal/context/Delivering", {
@@ -23,8 +24,8 @@ export const CallerDeadline = Context.Reference<number | undefined>("effect-even
 const transaction = /^effect\/sql\/(?:SqlClient\/TransactionConnection\/|CurrentTransactionService$)/
 
 /**
- * A constructor's context as its sink may keep it: its span and links, its scope, its deadline, the delivery and the transaction that it may be
- * in belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
+ * A constructor's context as its sink may keep it: its span and links, its scope, its deadline, the delivery, the receipt and the transaction
+ * that it may be in belong to the construction, not to writes. A transaction has ended by the time of most of them, and its connection
  * serves another one by then. The scheduler of `Effect.runSync` is the construction's too: fibers that take turns on it
  * for as long as there is something to do leave the event loop none.
  */
@@ -40,6 +41,7 @@ export const withoutConstruction: <R>(context: Context.Context<R>) => Context.Co
     TracerSpanLinks,
     Delivering,
     CallerDeadline,
+    Requested,
     ...ofRunSync,
     ...ofTransaction
   )(context) as typeof context

@@ -11,11 +11,12 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { maxBatch } from "./batching/limits.ts"
-import { type Account, drop, noteError, notify } from "./node.ts"
+import { type Account, drop, noteError, notify, type SinkNode } from "./node.ts"
 import type { Page } from "./pages.ts"
 import type { ProcessSpan } from "./processSpan.ts"
-import type { Report } from "./report.ts"
-import type { Drainer } from "./shutdown.ts"
+import { leftBy, nextRequest, type ReceiptRequest, within } from "./receipt.ts"
+import { reasonOf, type Report } from "./report.ts"
+import type { Drainer, Left } from "./shutdown.ts"
 import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
 import type { Source } from "./source.ts"
 import { makeTiming, type Timing } from "./timing.ts"
@@ -30,6 +31,8 @@ export const takesBatches = (sink: EventSink<never, unknown>): boolean =>
   sink[WriteSync] === undefined && sink.writeSome !== undefined
 
 export interface Options<A, E> {
+  /** The part that it delivers for. */
+  readonly node: SinkNode
   readonly source: Source<A>
   readonly sink: EventSink<A, E>
   readonly account: Account
@@ -55,7 +58,7 @@ export interface Batching {
 
 /** Starts a drainer in a fiber of its own: it belongs to the part, which ends it by `close`. */
 export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
-  const { account, batching, isEnding, onSinkClosed, processSpan, report, sink, source } = options
+  const { account, batching, isEnding, node, onSinkClosed, processSpan, report, sink, source } = options
   const { settle } = source
   const { watch } = account
   /** There while something watches: a write that began before that is not timed. */
@@ -66,11 +69,15 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   const ended = Latch.makeUnsafe()
   let batch: Page<A> = []
   let position = 0
+  /** The place of the next event whose write asked for a receipt, which is written alone. */
+  let alone = Number.POSITIVE_INFINITY
   let inFlight = 0
   const most = batching?.batchSize ?? maxBatch
   let limit = most
   /** The event whose report to `onDropped` is due or under way. */
-  let dropping: { readonly event: A; readonly cause: Cause.Cause<unknown> } | undefined
+  let dropping:
+    | { readonly event: A; readonly cause: Cause.Cause<unknown>; readonly receipt: ReceiptRequest | undefined }
+    | undefined
   /** How many events had been delivered when the last one failed. */
   let failedAt: number | undefined
   /** The sink that waits for the end of a write in two halves. */
@@ -79,19 +86,20 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   let fiber: Fiber.Fiber<void> | undefined
 
   const hasRecovered = () => failedAt !== undefined && account.delivered > failedAt
-  /** Whether there is an event to be written now. */
+  /** Whether there is an event to be written now, and not alone. */
   const advance = () => {
     if (stopped) return false
-    if (position < batch.length && source.revoke?.() !== true) return true
+    if (position < batch.length && source.revoke?.() !== true) return position < alone
     batch = []
     position = 0
     if (hasRecovered()) return false
     const events = source.poll()
     if (events === undefined) return false
     batch = events
+    alone = nextRequest(batch, 0)
     if (batching !== undefined) limit = most
     stopped = events.length === 0
-    return !stopped
+    return !stopped && alone > 0
   }
   const setInFlight = (n: number) => {
     account.inFlight += n - inFlight
@@ -106,14 +114,19 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     // Before it is settled: a flush that waits for it can write the next event at once.
     if (account.observers !== undefined) notify(account.observers, "delivered", batch.slice(position - n, position))
     if (watch.watchers !== undefined) timed()?.end(n > 1 || position >= batch.length)
+    const receipt = position > alone ? batch.receipts?.[alone] : undefined
     settle(n)
+    receipt?.release()
   }
   const dropped = () => {
     // The close has counted an event whose report it could not wait for.
     if (dropping === undefined) return
-    drop(account, dropping.cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died")
+    const reason = reasonOf(dropping.cause)
+    const { receipt } = dropping
+    drop(account, reason._tag)
     dropping = undefined
     settle(1)
+    receipt?.settle(node, { _tag: "Dropped", reason })
   }
   const endHalf = (exit: Exit.Exit<void, unknown>) => {
     const half = begun
@@ -147,7 +160,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   }
   const droppedNext = (cause: Cause.Cause<unknown>) => {
     // The event is pending until its report is made: a close or an interruption in between finds it here.
-    dropping = { event: batch[position++]!, cause }
+    const receipt = batch.receipts?.[position]
+    dropping = { event: batch[position++]!, cause, receipt }
     return reported
   }
   const reported = Effect.uninterruptibleMask((restore) =>
@@ -163,7 +177,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       while (advance()) {
         const events = batch
         const from = position
-        const end = Math.min(events.length, from + maxTurn - sinceYield)
+        const end = Math.min(events.length, alone, from + maxTurn - sinceYield)
         let at = from
         let isOpen = true
         try {
@@ -184,7 +198,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   }
   const nextBatch = () => {
     if (!advance()) return []
-    const events = position === 0 && batch.length <= limit ? batch : batch.slice(position, position + limit)
+    const end = Math.min(batch.length, alone, position + limit)
+    const events = position === 0 && end === batch.length ? batch : batch.slice(position, end)
     setInFlight(events.length)
     return events
   }
@@ -213,27 +228,27 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       }
     })
   )
+  const processed = <B>(processSpan: ProcessSpan, write: Effect.Effect<B, E | SinkClosed>, n: number) => {
+    const places = Array.from({ length: n }, (_, i) => position + i)
+    const { idOf } = source
+    return processSpan(write, {
+      writers: places.map((place) => batch.writers?.[place]),
+      ids: idOf && places.map(idOf),
+      isBatch: sink.writeSome !== undefined
+    })
+  }
   /** One write after another, or one batch, each in a span of its own: plain calls and halves of writes have no place for one. */
   const commitTraced = (processSpan: ProcessSpan): Effect.Effect<void, E | SinkClosed> => {
     const { writeSome } = sink
-    const processed = <B>(write: Effect.Effect<B, E | SinkClosed>, n: number) => {
-      const places = Array.from({ length: n }, (_, i) => position + i)
-      const { idOf } = source
-      return processSpan(write, {
-        writers: places.map((place) => batch.writers?.[place]),
-        ids: idOf && places.map(idOf),
-        isBatch: writeSome !== undefined
-      })
-    }
     if (writeSome !== undefined) {
-      const write = (events: NonEmptyReadonlyArray<A>) => processed(writeSome(events), events.length)
+      const write = (events: NonEmptyReadonlyArray<A>) => processed(processSpan, writeSome(events), events.length)
       return commitBatches(write, nextBatch, committed)
     }
     return Effect.whileLoop({
       while: advance,
       body: () => {
         setInFlight(1)
-        return processed(sink.write(batch[position]!), 1)
+        return processed(processSpan, sink.write(batch[position]!), 1)
       },
       step: () => delivered(1)
     })
@@ -249,12 +264,28 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
           : commitEach
 
   const deliver = Effect.catchCause(commit, failed)
+  /** The event whose write asked for a receipt: shorter ways than `write` have no place for the request. */
+  const deliverAlone = (receipt: ReceiptRequest) => {
+    setInFlight(1)
+    const event = batch[position]!
+    const write = within(receipt, sink.node, () => sink.write(event))
+    return Effect.catchCause(
+      Effect.map(processSpan === undefined ? write : processed(processSpan, write, 1), () => delivered(1)),
+      failed
+    )
+  }
   const turn = Effect.suspend(() => {
+    if (position > alone) alone = nextRequest(batch, position)
     if (advance()) {
       timed()?.begin()
       return deliver
     }
     if (stopped) return Effect.void
+    const receipt = position < batch.length ? batch.receipts?.[position] : undefined
+    if (receipt !== undefined) {
+      timed()?.begin()
+      return deliverAlone(receipt)
+    }
     if (!hasRecovered()) return source.wait
     failedAt = undefined
     return report.recovered()
@@ -285,9 +316,11 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       dropped()
       return report.unreported(event)
     },
-    undelivered: () => {
+    undelivered: (as: Left) => {
       const unreported = dropping === undefined ? [] : [{ event: dropping.event, inFlight: false }]
       const rest = batch.slice(position).map((event, i) => ({ event, inFlight: i < inFlight }))
+      dropping?.receipt?.settle(node, leftBy(as, false))
+      rest.forEach(({ inFlight }, i) => batch.receipts?.[position + i]?.settle(node, leftBy(as, inFlight)))
       stopped = true
       dropping = undefined
       batch = []

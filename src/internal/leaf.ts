@@ -12,6 +12,7 @@ import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { controlledBy, type SinkControls } from "./controls.ts"
 import { endAccount, noteError, type SinkNode } from "./node.ts"
+import { delivered, noteOutcome, type ReceiptRequest, Requested, requestOf, within } from "./receipt.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -191,7 +192,11 @@ export const sync = <A>(
     const sink = makeSink<A, never>({
       node,
       writeSync,
-      write: (event) => Effect.suspend(() => (writeSync(event) ? Effect.void : closed))
+      write: (event) =>
+        Effect.suspend(() => {
+          if (!writeSync(event)) return closed
+          return noteOutcome(node, delivered)
+        })
     })
     return Effect.as(
       Effect.addFinalizer(() => Effect.sync(() => endAccount(account))),
@@ -233,10 +238,14 @@ const leaf = <A, E, R>(
       const { account, closed, node } = leafPart(options)
       const writes = makeWrites(account, node)
       const provide = capture(context)
+      const hasDownstream = (options?.downstream?.length ?? 0) > 0
       const clock = Context.get(context, Clock.Clock)
 
+      /** What a function without `downstream` writes to is its own, and not of the receipt. */
+      const requested = <B>(request: ReceiptRequest, write: Effect.Effect<B, E, R>) =>
+        hasDownstream ? within(request, node, () => write) : Effect.provideService(write, Requested, undefined)
       const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
-        // One for all writes: the effect is read at once, and the end is the same.
+        // One for all writes without a request: the effect is read at once, and the end is the same.
         const begun = {
           effect: Effect.never as Effect.Effect<B, Own<E> | SinkClosed>,
           end: (exit: Exit.Exit<B, unknown>): undefined => {
@@ -247,9 +256,22 @@ const leaf = <A, E, R>(
         }
         return (input: I, fiber: Fiber.Fiber<unknown, unknown>) => {
           if (account.state !== "open") return undefined
-          // `SinkClosed` of a sink further down is part of every write's type already.
-          begun.effect = provide(write(input), fiber) as Effect.Effect<B, Own<E> | SinkClosed>
+          const request = requestOf(fiber)
+          const effect = request === undefined ? write(input) : requested(request, write(input))
           account.inFlight++
+          // `SinkClosed` of a sink further down is part of every write's type already.
+          const provided = provide(effect, fiber) as Effect.Effect<B, Own<E> | SinkClosed>
+          if (request !== undefined) {
+            return {
+              effect: provided,
+              end: (exit: Exit.Exit<B, unknown>): undefined => {
+                begun.end(exit)
+                if (hasDownstream || Exit.isFailure(exit)) return
+                for (let n = committed(exit.value); n > 0; n--) request.note(node, delivered)
+              }
+            }
+          }
+          begun.effect = provided
           return begun
         }
       }

@@ -3,13 +3,17 @@
  * reader takes share a page, so that the cost of an item, a wake-up and a turn is paid once for all of them.
  */
 import type { ExternalSpan } from "effect/Tracer"
+import type { ReceiptRequest, WithReceipts } from "./receipt.ts"
 
-export interface Page<out A> extends ReadonlyArray<A> {
+export interface Page<out A> extends ReadonlyArray<A>, WithReceipts {
   /** What the writers have left with the events, in their places: a page without any has no such array. */
   readonly writers?: ReadonlyArray<ExternalSpan | undefined> | undefined
 }
 
-type OpenPage<A> = Array<A> & { writers?: Array<ExternalSpan | undefined> }
+type OpenPage<A> = Array<A> & {
+  writers?: Array<ExternalSpan | undefined>
+  receipts?: Array<ReceiptRequest | undefined>
+}
 
 /** The most events on a page that is filled by single writes: what a slow reader keeps from the collector. */
 export const maxPage = 1024
@@ -20,27 +24,27 @@ const batchPage = 32
 export const pageWriter = <A>(max: number, offer: (page: Page<A>) => void) => {
   /** The page that is still written to. */
   let open: OpenPage<A> | undefined
-  const write = (event: A, writer?: ExternalSpan) => {
+  const write = (event: A, writer?: ExternalSpan, receipt?: ReceiptRequest) => {
     if (open !== undefined && open.length < max) {
       open.push(event)
-      if (writer !== undefined) leave(open, writer, open.length - 1)
+      leave(open, writer, receipt, open.length - 1)
       return
     }
     open = [event]
     // A reader may take the page within the offer.
-    if (writer !== undefined) leave(open, writer, 0)
+    leave(open, writer, receipt, 0)
     offer(open)
   }
   return {
     write,
-    writeAll: (events: Page<A>, writer?: ExternalSpan) => {
+    writeAll: (events: ReadonlyArray<A>, writer?: ExternalSpan, receipt?: ReceiptRequest) => {
       if (events.length < batchPage || max < batchPage) {
-        for (const event of events) write(event, writer)
+        for (const event of events) write(event, writer, receipt)
         return
       }
       open = undefined
       const page: OpenPage<A> = events.slice()
-      if (writer !== undefined) leave(page, writer, 0)
+      leave(page, writer, receipt, 0)
       offer(page)
     },
     /** Ends `page`, or any page, to which the next write would be added. A page that a reader has must not grow. */
@@ -58,6 +62,9 @@ export const join = <A>(pages: ReadonlyArray<Page<A>>): Page<A> => {
   if (pages.some(({ writers }) => writers !== undefined)) {
     joined.writers = pages.flatMap(({ length, writers }) => Array.from({ length }, (_, i) => writers?.[i]))
   }
+  if (pages.some(({ receipts }) => receipts !== undefined)) {
+    joined.receipts = pages.flatMap(({ length, receipts }) => Array.from({ length }, (_, i) => receipts?.[i]))
+  }
   return joined
 }
 
@@ -65,6 +72,7 @@ export const join = <A>(pages: ReadonlyArray<Page<A>>): Page<A> => {
 export const sliceOf = <A>(page: Page<A>, from: number, to?: number): Page<A> => {
   const slice: OpenPage<A> = page.slice(from, to)
   if (page.writers !== undefined) slice.writers = page.writers.slice(from, to)
+  if (page.receipts !== undefined) slice.receipts = page.receipts.slice(from, to)
   return slice
 }
 
@@ -108,8 +116,19 @@ export const pageReader = <A>(next: () => Page<A> | undefined) => {
 
 // internals
 
-/** Notes the writer of the events from a place on. */
-const leave = (page: OpenPage<unknown>, writer: ExternalSpan, from: number) => {
-  const writers = (page.writers ??= [])
-  for (let i = from; i < page.length; i++) writers[i] = writer
+/** Notes what the writer of the events from a place on has left. */
+const leave = (
+  page: OpenPage<unknown>,
+  writer: ExternalSpan | undefined,
+  receipt: ReceiptRequest | undefined,
+  from: number
+) => {
+  if (writer !== undefined) {
+    const writers = (page.writers ??= [])
+    for (let i = from; i < page.length; i++) writers[i] = writer
+  }
+  if (receipt !== undefined) {
+    const receipts = (page.receipts ??= [])
+    for (let i = from; i < page.length; i++) receipts[i] = receipt
+  }
 }

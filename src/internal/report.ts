@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
-import type { Died, Dropped, DropReason, OnDropped, Overflow, Undelivered } from "../Dropped.ts"
+import type { Died, Dropped, Failed, OnDropped, Overflow, Undelivered } from "../Dropped.ts"
 import { endWithin, reportTimeout, within } from "./deadline.ts"
 import { logLine, makeFailureLog, numbered } from "./failureLog.ts"
 import { type SinkNode, notify } from "./node.ts"
@@ -166,6 +166,16 @@ export const makeReport = <A, E>(
   }
 }
 
+/** Why an event was dropped whose delivery ended in `cause`. */
+export const reasonOf = <E>(cause: Cause.Cause<unknown>): Failed<E> | Died => {
+  for (const reason of cause.reasons) {
+    // What the sink failed with, less `SinkClosed`: its own error type.
+    if (Cause.isFailReason(reason)) return { _tag: "Failed", error: reason.error as E }
+  }
+  // No failure among the reasons: nothing of the error type is left.
+  return { _tag: "Died", cause: cause as Cause.Cause<never> }
+}
+
 // internals
 
 /** Ids named in one line of the log, at most. */
@@ -183,12 +193,3 @@ const idsOf = (events: ReadonlyArray<unknown>): ReadonlyArray<string> =>
       return []
     }
   })
-
-const reasonOf = <E>(cause: Cause.Cause<unknown>): DropReason<E> => {
-  for (const reason of cause.reasons) {
-    // What the sink failed with, less `SinkClosed`: its own error type.
-    if (Cause.isFailReason(reason)) return { _tag: "Failed", error: reason.error as E }
-  }
-  // No failure among the reasons: nothing of the error type is left.
-  return { _tag: "Died", cause: cause as Cause.Cause<never> }
-}

@@ -5,7 +5,8 @@ import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import type { Undelivered } from "../Dropped.ts"
 import { endWithin } from "./deadline.ts"
-import { type Account, drop, endAccount } from "./node.ts"
+import { type Account, drop, endAccount, type SinkNode } from "./node.ts"
+import { leftBy, type WithReceipts } from "./receipt.ts"
 import { maxTurn } from "./turns.ts"
 
 export type Shutdown<A> = ReturnType<typeof makeShutdown<A>>
@@ -62,6 +63,9 @@ export const makeShutdown = <A>(
   }
 }
 
+/** What the events are counted as that a close leaves, or an eviction. */
+export type Left = "undelivered" | "dropped"
+
 /** What takes events and delivers them, until it ends. */
 export interface Drainer<out A> {
   /** Opened when the drainer has ended: after its source, or when it was stopped. */
@@ -70,15 +74,19 @@ export interface Drainer<out A> {
   readonly stop: () => void
   /** Logs what refuses that interruption, and is left to itself. */
   readonly abandoned: () => Effect.Effect<void>
-  /** The events that were taken and not settled: at most one batch. To be asked for once, at the end. */
-  readonly undelivered: () => ReadonlyArray<Undelivered<A>>
+  /** The events that were taken and not settled: at most one batch. To be asked for once, at the end, with what they are counted as. */
+  readonly undelivered: (as: Left) => ReadonlyArray<Undelivered<A>>
 }
 
 /** Waits for the end of a drainer until `timeout`, then stops it. Answers the events that it leaves. */
-export const endDrainer = <A>({ abandoned, ended, stop, undelivered }: Drainer<A>, timeout: Duration.Duration) =>
+export const endDrainer = <A>(
+  { abandoned, ended, stop, undelivered }: Drainer<A>,
+  timeout: Duration.Duration,
+  as: Left = "undelivered"
+) =>
   endWithin(ended, timeout, stop).pipe(
     Effect.flatMap((isEnded) => (isEnded ? Effect.void : abandoned())),
-    Effect.map(() => undelivered())
+    Effect.map(() => undelivered(as))
   )
 
 /**
@@ -87,15 +95,18 @@ export const endDrainer = <A>({ abandoned, ended, stop, undelivered }: Drainer<A
  */
 export const closeWith = <A>(
   account: Account,
-  as: "undelivered" | "dropped",
+  node: SinkNode,
+  as: Left,
   undelivered: ReadonlyArray<Undelivered<A>>,
-  takeRest: () => ReadonlyArray<A>
+  takeRest: () => ReadonlyArray<A> & WithReceipts
 ): Effect.Effect<ReadonlyArray<Undelivered<A>>> =>
   Effect.gen(function* () {
     const list = [...undelivered]
     for (let rest = takeRest(); rest.length > 0; rest = takeRest()) {
-      for (const event of rest) {
-        list.push({ event, inFlight: false })
+      for (let i = 0; i < rest.length; i++) {
+        // Not out of bounds, by the condition.
+        list.push({ event: rest[i]!, inFlight: false })
+        rest.receipts?.[i]?.settle(node, leftBy(as, false))
         if (list.length % maxTurn === 0) yield* Effect.yieldNow
       }
     }

@@ -1,6 +1,7 @@
 /** Where a drainer takes its events from. */
 import type * as Effect from "effect/Effect"
 import type { Page } from "./pages.ts"
+import type { ReceiptRequest } from "./receipt.ts"
 import type { WriterSpan } from "./writerSpan.ts"
 
 export interface Source<out A> {
@@ -22,18 +23,23 @@ export interface Source<out A> {
 /** What keeps the events of a part, and is the source of all of its drainers. */
 export interface Buffer<A> {
   /** Takes an event in, which belongs to `key`. What the comparison of keys throws, it throws before it takes anything. */
-  readonly offer: (event: A, key: unknown, writer?: WriterSpan) => void
-  readonly offerAll: (events: ReadonlyArray<A>, keys: ReadonlyArray<unknown>, writer?: WriterSpan) => void
+  readonly offer: (event: A, key: unknown, writer?: WriterSpan, receipt?: ReceiptRequest) => void
+  readonly offerAll: (
+    events: ReadonlyArray<A>,
+    keys: ReadonlyArray<unknown>,
+    writer?: WriterSpan,
+    receipt?: ReceiptRequest
+  ) => void
   /** How many events were offered. */
   readonly offered: () => number
   /** How many events no drainer has taken. */
   readonly size: () => number
   /** How many events were offered before the first that is not settled. */
   readonly oldest: () => number
-  /** Drops the event that has waited longest; there must be one. */
-  readonly takeOldest: () => A
+  /** Drops the event that has waited longest, and calls `asked` where its write asked for a receipt; there must be one. */
+  readonly takeOldest: (asked?: (receipt: ReceiptRequest) => void) => A
   /** Takes some of the events that wait, once all drainers have ended; none when there are none. */
-  readonly takeRest: () => ReadonlyArray<A>
+  readonly takeRest: () => Page<A>
   /** Ends the sources once nothing waits, or at once. */
   readonly end: (atOnce: boolean) => void
   readonly source: (drainer: number) => Source<A>

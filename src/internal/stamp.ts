@@ -4,9 +4,7 @@ import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import { commitAll, isSource, type Source, wrap, type Wrapped, type Wrapping } from "./sink.ts"
 import { leading } from "./turns.ts"
-
-// Every runtime that Effect runs on has it; the types of the language alone do not know.
-const { crypto: webCrypto } = globalThis as unknown as { readonly crypto: { readonly randomUUID: () => string } }
+import { randomUuid } from "./uuid.ts"
 
 /**
  * An event with what must stay the same on every attempt, in every copy and after every restart.
@@ -67,7 +65,7 @@ export const stamp: {
 } = dual(
   (args) => isSource(args[0]),
   <A, E, W, X, R>(source: Source<Wrapping<Stamped<A>, E, W>, X, R>, options?: StampOptions<A>) => {
-    const id = options?.id ?? (() => webCrypto.randomUUID())
+    const id = options?.id ?? randomUuid
     const stamped = (event: A, fiber: Fiber.Fiber<unknown, unknown>): Stamped<A> => {
       const { span } = fiber.cache
       return {

@@ -32,10 +32,12 @@ class Run {
   /** What writes returned as committed: no probe has a part in this. */
   readonly succeeded: Array<Event> = []
   private readonly spec: CaseSpec
+  private readonly isNaive: boolean
   private n = 0
 
   constructor(spec: CaseSpec, makeQueue: MakeQueue | undefined) {
     this.spec = spec
+    this.isNaive = makeQueue !== undefined
     this.builder = new Builder(this.ticks, makeQueue)
   }
 
@@ -65,7 +67,9 @@ class Run {
                 (n) => void this.succeeded.push(...events.slice(0, n))
               )
             : how === "each" || writeSome === undefined
-              ? Effect.forEach(events, (event) => Effect.map(sink.write(event), () => void this.succeeded.push(event)))
+              ? Effect.forEach(events, (event) =>
+                  Effect.map(this.write(sink, event), () => void this.succeeded.push(event))
+                )
               : Effect.map(EventSink.writeAll(sink, events), () => void this.succeeded.push(...events))
         // Not `Effect.exit`, which would go on after the writer's own interruption.
         return Effect.andThen(
@@ -76,6 +80,45 @@ class Run {
       { discard: true }
     )
   }
+
+  /** Every other write asks for a receipt, where all parts are the library's. */
+  private write(sink: EventSink.EventSink<Event, unknown>, event: Event): Effect.Effect<void, unknown> {
+    if (event.n % 2 === 0 || this.isNaive) return sink.write(event)
+    return Effect.map(EventSink.writeWithReceipt(sink, event), (receipt) => void this.receipts.push({ event, receipt }))
+  }
+
+  readonly receipts: Array<{ readonly event: Event; readonly receipt: Effect.Effect<EventSink.Receipt> }> = []
+
+  /** Each receipt is complete at rest, and has no more outcomes of a kind than its sink counts. */
+  private readonly completeReceipts = Effect.gen({ self: this }, function* () {
+    const tally = new Map<string, number>()
+    for (const { event, receipt } of this.receipts) {
+      const fiber = yield* Effect.forkDetach(receipt, { startImmediately: true })
+      for (let turn = 0; turn < 8 && fiber.pollUnsafe() === undefined; turn++) yield* Effect.yieldNow
+      const exit = fiber.pollUnsafe()
+      if (exit === undefined || Exit.isFailure(exit)) {
+        this.found.push(`${event.n}: its receipt is not complete`)
+        continue
+      }
+      for (const { kind, outcome, sink } of exit.value.outcomes) {
+        const key = `${kind} ${sink} ${outcome._tag.toLowerCase()}`
+        tally.set(key, (tally.get(key) ?? 0) + 1)
+      }
+    }
+    const nodes = new Set(
+      this.builder.parts.flatMap(({ members, sink }) => [
+        sink.node,
+        ...members.flatMap(({ terms }) => terms.map(({ node }) => node))
+      ])
+    )
+    for (const { counts, kind, name } of [...nodes].map((node) => node.health(0))) {
+      for (const [what, n] of Object.entries(counts)) {
+        const key = `${kind} ${name} ${what}`
+        tally.set(key, (tally.get(key) ?? 0) - n)
+      }
+    }
+    for (const [key, more] of tally) if (more > 0) this.found.push(`${key}: ${more} more in receipts than it counts`)
+  })
 
   private operation(spec: OperationSpec, scope: Scope.Scope): Effect.Effect<unknown> {
     const pick = <A>(all: ReadonlyArray<A>): A | undefined => all[spec.target % all.length]
@@ -236,6 +279,7 @@ class Run {
       if (late.length > 0 && !transparent) found.push(`${edge.name}: ${late.length} writes began after the close`)
     }
     this.balance(root)
+    yield* this.completeReceipts
     yield* this.writeAfterClose
   })
 

@@ -151,7 +151,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     Effect.all([Deferred.await(closing), report.finish], { concurrency: "unbounded", discard: true })
   )
   const sendSpan = makeSendSpan(() => name, context)
-  const { send, write, writeSome } = makeWrites(writing, sendSpan)
+  const { send, write, writeSome } = makeWrites(node, writing, sendSpan)
   return Object.assign(makeSink<A, WriteError>({ node, write, writeSome }), {
     send,
     status: (event: EventId | string) => store.status(name, eventKeyOf(event)),

@@ -31,7 +31,7 @@ export interface Remaining<out A> {
 
 export interface Options<in out A, out E> extends Omit<
   SubscriberOptions<A, E>,
-  "id" | "account" | "log" | "disable" | "changed" | "found" | "onSinkClosed" | "before" | "processSpan"
+  "id" | "node" | "account" | "log" | "disable" | "changed" | "found" | "onSinkClosed" | "before" | "processSpan"
 > {
   readonly server: DeliveryServer
   readonly exchange: string

@@ -70,7 +70,7 @@ export const makeWriter = <A>(options: Options<A>): Writer<A> => {
     appending: () => (stored) => void (account.delivered += stored)
   })
   const sendSpan = makeSendSpan(() => node.name, options.context)
-  const { send, write, writeSome } = makeWrites(writing, sendSpan)
+  const { send, write, writeSome } = makeWrites(node, writing, sendSpan)
   const sink = makeSink<A, WriteError>({ node, write, writeSome })
   return {
     // Without limits it is never full, and drops nothing.

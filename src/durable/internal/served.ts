@@ -7,7 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { Delivering } from "../../internal/context.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { SinkNode, StoredHealth } from "../../internal/node.ts"
+import type { StoredHealth } from "../../internal/node.ts"
 import type { Definition, EventStoreError, Keeping, State, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
 import type { NotDelivering } from "./error.ts"
@@ -24,7 +24,6 @@ export interface Options<in out A, out E> extends Omit<
   readonly definition: Definition
   /** What the exchange is to keep, if this part says so. */
   readonly keeping?: Keeping | undefined
-  readonly node: SinkNode
   readonly context: Context.Context<never>
   /** Runs after every commit that this process knows of. */
   readonly changed: () => void

@@ -2,6 +2,7 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { SinkNode } from "../../internal/node.ts"
 import type { ProcessSpan } from "../../internal/processSpan.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import type {
@@ -25,6 +26,7 @@ import type { Row, Rows } from "./rows.ts"
 /** What a subscription that the process serves is made of. */
 export interface SubscriberOptions<in out A, out E> {
   readonly id: SubscriptionId
+  readonly node: SinkNode
   readonly sink: EventSink<A, E>
   readonly codec: Codec<A>
   readonly account: DurableAccount

@@ -250,6 +250,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (options.keepsOutcomes) beganAt = clock.currentTimeMillisUnsafe()
     }
     return startDrainer<A, E>({
+      node: options.node,
       sink: options.sink,
       account: account.delivering,
       context: options.context,

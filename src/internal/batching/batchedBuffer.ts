@@ -14,6 +14,7 @@ import type { Page } from "../pages.ts"
 import type { Buffer } from "../source.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
+import type { ReceiptRequest } from "../receipt.ts"
 import type { Weights } from "../queue/weights.ts"
 import type { BatchLimits } from "./limits.ts"
 
@@ -23,6 +24,7 @@ export interface Entry<A> extends Arrival {
   readonly position: number
   readonly batch: Batch<A>
   readonly writer: WriterSpan | undefined
+  readonly receipt: ReceiptRequest | undefined
 }
 
 interface Batch<A> {
@@ -173,7 +175,14 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
   const ripen = (time: number) => {
     for (let batch = nextOpen(); batch !== undefined && batch.due <= time; batch = nextOpen()) becomes(batch, "due")
   }
-  const add = (event: A, size: number, partition: Partition<A>, time: number, writer: WriterSpan | undefined) => {
+  const add = (
+    event: A,
+    size: number,
+    partition: Partition<A>,
+    time: number,
+    writer: WriterSpan | undefined,
+    receipt?: ReceiptRequest
+  ) => {
     const due = time + maxAge - Math.max(0, ageOf?.(event) ?? 0)
     let { last } = partition
     if (last !== undefined && last.state !== "full" && last.bytes + size > maxBytes) becomes(last, "full")
@@ -182,7 +191,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
       last.due = due
       if (last.state === "open") sort()
     }
-    const entry: Entry<A> = { event, size, position: offered++, batch: last, writer, hasLeft: false }
+    const entry: Entry<A> = { event, size, position: offered++, batch: last, writer, receipt, hasLeft: false }
     waiting.add(entry)
     last.entries.push(entry)
     last.size++
@@ -214,7 +223,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
     leave(entry)
     weights?.take(entry.position)
     weights?.settle(entry.position)
-    return entry.event
+    return entry
   }
   /** Takes the first batch of the first partition that is ready. */
   const takeBatch = () => {
@@ -250,16 +259,16 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
         MutableHashMap.has(partitions, key)
         return key
       }),
-    offer: (event, key, writer) => {
+    offer: (event, key, writer, receipt) => {
       const time = now()
-      add(event, sizeOf?.(event) ?? 0, partitionOf(key), time, writer)
+      add(event, sizeOf?.(event) ?? 0, partitionOf(key), time, writer, receipt)
       wake(time)
     },
-    offerAll: (events, keys, writer) => {
+    offerAll: (events, keys, writer, receipt) => {
       const time = now()
       const found = sizes(events)
       // The keys have been compared by `keyOf`.
-      events.forEach((event, i) => void add(event, found[i]!, partitionOf(keys[i]), time, writer))
+      events.forEach((event, i) => void add(event, found[i]!, partitionOf(keys[i]), time, writer, receipt))
       wake(time)
     },
     offerTogether: (events, key, writer, taken) => {
@@ -294,8 +303,12 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
         (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
         waiting.first()?.position ?? offered
       ),
-    takeOldest: takeFirst,
-    takeRest: () => Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst),
+    takeOldest: (asked) => {
+      const { event, receipt } = takeFirst()
+      if (receipt !== undefined) asked?.(receipt)
+      return event
+    },
+    takeRest: () => pageOf(Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst)),
     end: (atOnce) => {
       isEnded = true
       isStopped ||= atOnce
@@ -348,7 +361,9 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
 
 const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
   const page = entries.map(({ event }) => event)
-  return entries.some(({ writer }) => writer !== undefined)
-    ? Object.assign(page, { writers: entries.map(({ writer }) => writer) })
-    : page
+  const writers = entries.some(({ writer }) => writer !== undefined) && { writers: entries.map(({ writer }) => writer) }
+  const receipts = entries.some(({ receipt }) => receipt !== undefined) && {
+    receipts: entries.map(({ receipt }) => receipt)
+  }
+  return writers || receipts ? Object.assign(page, writers, receipts) : page
 }

@@ -154,6 +154,7 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
   const drainers = Array.from({ length: concurrency }, (_, i) => {
     const source = buffer.source(i)
     return startDrainer({
+      node,
       sink: items,
       account: delivering,
       context: Context.add(context, Delivering, node),

@@ -1,6 +1,6 @@
 /** A `PubSub` of pages, the sinks and streams that read from it, and their close. */
-import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
+import type * as Arr from "effect/Array"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type { Predicate } from "effect/Predicate"
-import * as Stream from "effect/Stream"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type { Dropped, Undelivered } from "../../Dropped.ts"
 import { refuseStoreBelow } from "../acknowledgement.ts"
 import { makeAges } from "../ages.ts"
@@ -18,16 +19,20 @@ import { defaultDrainTimeout } from "../deadline.ts"
 import { logLine } from "../failureLog.ts"
 import { endAccount, noteError, notify } from "../node.ts"
 import { count } from "../options.ts"
+import type { Page } from "../pages.ts"
 import type { TraceMode } from "../processSpan.ts"
+import { type ReceiptRequest, requestOf } from "../receipt.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { makeShutdown } from "../shutdown.ts"
 import { type EventSink, makePart, makeSink, type SinkClosed } from "../sink.ts"
 import { leading, maxTurn } from "../turns.ts"
 import { hasTracer, type WriterSpan } from "../writerSpan.ts"
-import { limitLag } from "./lag.ts"
-import { makeShared, type SharedDrainer } from "./sharedDrainer.ts"
+import type { SharedDrainer } from "./delivery.ts"
+import { makeShared } from "./sharedDrainer.ts"
 import { makeMember, type Member, type Shared } from "./member.ts"
-import { makeTopic, type Offer, route } from "./topic.ts"
+import { makeKept, type Replay, ReplayExpired } from "./replay.ts"
+import { makeStream, type Streaming } from "./stream.ts"
+import { catchUp, judging, makeTopic, type Offer } from "./topic.ts"
 
 /**
  * An event that a sink of a closed broadcaster did not get.
@@ -52,6 +57,11 @@ export class SubscriberLagged extends Data.TaggedError("SubscriberLagged")<{
   readonly sink: string | undefined
   /** How many events it had not read. */
   readonly missed: number
+  /**
+   * Where a new subscription goes on: `replay: { since }`. For a stream that is behind the last event that it has read; for a
+   * sink, whose `onDropped` gets what it leaves, it is the eviction.
+   */
+  readonly since: string
 }> {
   override get message(): string {
     return `${this.sink === undefined ? "a stream" : `"${this.sink}"`} fell ${this.missed} events behind "${this.broadcaster}"`
@@ -69,6 +79,26 @@ export interface Options {
   readonly drainTimeout?: Duration.Input | undefined
   /** How the spans of deliveries know that of their write, see `EventQueue.Options`: by a link, the default, or as its parent. */
   readonly trace?: TraceMode | undefined
+  /**
+   * How many of the last events are kept for the `replay` of sinks and streams that come later: a finite whole number, and 0
+   * by default.
+   */
+  readonly replay?: number | undefined
+}
+
+/**
+ * What a sink or a stream gets first, of what was published before.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ReplayOptions<out R extends Replay | undefined = number | undefined> {
+  /**
+   * How many of the events that the broadcaster keeps it gets first, a whole number; or `since` which position it gets all, which
+   * fails with `ReplayExpired` where the broadcaster has not kept all. None by default. Nothing is missed and nothing repeated
+   * between what is kept and what is published from now on, and a filter holds for both.
+   */
+  readonly replay?: R | undefined
 }
 
 /**
@@ -77,7 +107,7 @@ export interface Options {
  * @category options
  * @since 0.1.0
  */
-export interface AddOptions<in A> {
+export interface AddOptions<in A, out R extends Replay | undefined = number | undefined> extends ReplayOptions<R> {
   /** How long removing or closing goes on delivering to it. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
@@ -93,7 +123,10 @@ export interface AddOptions<in A> {
  * @category options
  * @since 0.1.0
  */
-export interface LossyAddOptions<in A, in E> extends AddOptions<A> {
+export interface LossyAddOptions<in A, in E, out R extends Replay | undefined = number | undefined> extends AddOptions<
+  A,
+  R
+> {
   /**
    * How many events it may be behind before it is evicted; unlimited by default. It is judged after it had a turn, so that
    * a burst evicts no sink that keeps up: evicted is one that is further behind than this and whose lag did not shrink in
@@ -113,14 +146,14 @@ export interface LossyAddOptions<in A, in E> extends AddOptions<A> {
  * @category options
  * @since 0.1.0
  */
-export interface SubscribeOptions {
+export interface SubscribeOptions<out R extends Replay | undefined = number | undefined> extends ReplayOptions<R> {
   /** How many events the stream may be behind before it fails; unlimited by default. It is judged as `LossyAddOptions` says. */
   readonly maxLag?: number | undefined
 }
 
 /** The options of `add` and of `subscribe`, whichever their overloads. */
-export type AnyAddOptions<A, E> = Partial<LossyAddOptions<A, E>>
-export type AnySubscribeOptions<A> = SubscribeOptions & Pick<AddOptions<A>, "filter">
+export type AnyAddOptions<A, E> = Partial<LossyAddOptions<A, E, Replay | undefined>>
+export type AnySubscribeOptions<A> = SubscribeOptions<Replay | undefined> & Pick<AddOptions<A>, "filter">
 
 /** What the functions of the module do to a broadcaster. */
 export type Members<A> = Effect.Success<ReturnType<typeof makeBroadcaster<A>>>["operations"]
@@ -136,6 +169,9 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const members = new Map<EventSink<A, unknown>, Member<A>>()
   /** What ends the subscription of each stream. */
   const streams = new Set<() => void>()
+  const keeps = count("Broadcaster.make", "replay", options.replay ?? 0, 0)
+  if (keeps === unlimited) throw new RangeError("Broadcaster.make: replay must be finite")
+  const kept = makeKept<A>(() => node.name, keeps, topic.published)
   /** What judges published events for those that have a filter. */
   const filters = new Set<Offer<A>>()
   /** What judges the lag of those that have a limit, after each publish. */
@@ -159,11 +195,22 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   }
   const sendSpan = makeSendSpan(() => node.name, context)
   const isTraced = hasTracer(context)
-  const publish = (event: A, writer: WriterSpan | undefined): Effect.Effect<void, SinkClosed> => {
+  /** Each sink that gets what is published next has an outcome of its own. */
+  const expected = (request: ReceiptRequest, n: number) => {
+    for (const { expect } of members.values()) expect(request, n)
+    return request.hold(0)
+  }
+  const publish = (
+    event: A,
+    writer: WriterSpan | undefined,
+    request: ReceiptRequest | undefined
+  ): Effect.Effect<void, SinkClosed> => {
     if (account.state !== "open") return closed
+    const receipt = request && expected(request, 1)
     published(1)
-    topic.publish(event, writer)
-    if (filters.size > 0) for (const offer of filters) offer(event, writer)
+    if (keeps > 0) kept.keep([event])
+    topic.publish(event, writer, receipt)
+    if (filters.size > 0) for (const offer of filters) offer(event, topic.published(), writer, receipt)
     if (limits.size > 0) for (const look of limits) look()
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
     return Effect.void
@@ -172,14 +219,15 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const write = (event: A) =>
     Effect.withFiber((fiber) =>
       sendSpan.mayTrace(fiber)
-        ? sendSpan.one((_, writer) => publish(event, isTraced ? writer : undefined), fiber)
-        : publish(event, undefined)
+        ? sendSpan.one((fiber, writer) => publish(event, isTraced ? writer : undefined, requestOf(fiber)), fiber)
+        : publish(event, undefined, requestOf(fiber))
     )
   /** How often filters have judged an event of a batch since the event loop had a turn for it. */
   let judged = 0
   const publishSome = (
     events: Arr.NonEmptyReadonlyArray<A>,
-    writer: WriterSpan | undefined
+    writer: WriterSpan | undefined,
+    request: ReceiptRequest | undefined
   ): Effect.Effect<number, SinkClosed> =>
     Effect.suspend(() => {
       if (account.state !== "open") return closed
@@ -188,13 +236,16 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       const most = size === 0 ? events.length : Math.floor((maxTurn - judged) / size)
       if (most < 1 && judged > 0) {
         judged = 0
-        return Effect.andThen(Effect.yieldNow, publishSome(events, writer))
+        return Effect.andThen(Effect.yieldNow, publishSome(events, writer, request))
       }
       const some = leading(events, Math.max(1, most))
       judged += size * some.length
       published(some.length)
-      topic.publishAll(some, writer)
-      for (const offer of filters) for (const event of some) offer(event, writer)
+      kept.keep(some)
+      const before = topic.published()
+      const receipt = request && expected(request, some.length)
+      topic.publishAll(some, writer, receipt)
+      for (const offer of filters) some.forEach((event, i) => offer(event, before + i + 1, writer, receipt))
       for (const look of limits) look()
       if (account.observers !== undefined) notify(account.observers, "accepted", some)
       return Effect.succeed(some.length)
@@ -202,8 +253,8 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   const writeSome = (events: Arr.NonEmptyReadonlyArray<A>) =>
     Effect.withFiber((fiber) =>
       sendSpan.mayTrace(fiber)
-        ? sendSpan.some((_, writer) => publishSome(events, isTraced ? writer : undefined), fiber)
-        : publishSome(events, undefined)
+        ? sendSpan.some((fiber, writer) => publishSome(events, isTraced ? writer : undefined, requestOf(fiber)), fiber)
+        : publishSome(events, undefined, requestOf(fiber))
     )
 
   const shared: Shared<A> = {
@@ -219,58 +270,90 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       return sharedDrainer
     }
   }
-  const lagging = (sink: string | undefined, missed: number) => {
-    const lagged = new SubscriberLagged({ broadcaster: node.name, sink, missed })
+  const lagging = (sink: string | undefined, missed: number, position: number) => {
+    const lagged = new SubscriberLagged({ broadcaster: node.name, sink, missed, since: kept.token(position) })
     noteError(account, lagged, clock)
     return lagged
   }
   const run = Effect.runForkWith(context)
+  /** The position that a replay begins at; nothing without one. */
+  const begin = (where: string, replay: Replay | undefined): number | ReplayExpired | undefined => {
+    if (replay === undefined) return undefined
+    return kept.begin(typeof replay === "number" ? count(where, "replay", replay, 0) : replay)
+  }
+  /** Makes a sink a member, which gets the events on the pages first. */
+  const enter = <E>(
+    sink: EventSink<A, E>,
+    { drainTimeout: ownTimeout = drainTimeout, filter, maxLag = unlimited, onDropped, onEvicted }: AnyAddOptions<A, E>,
+    earlier: ReadonlyArray<Page<A>>
+  ): Member<A> => {
+    const member = makeMember<A, E>(
+      {
+        sink,
+        filter,
+        maxLag,
+        onDropped,
+        earlier,
+        drainTimeout: Duration.fromInputUnsafe(ownTimeout),
+        onEvicted: (missed) => {
+          const lagged = lagging(sink.node.name, missed, topic.published())
+          // The subscription ends whatever the callback does.
+          const line = (cause?: Cause.Cause<unknown>) =>
+            logLine(node, "Error", `evicted a sink: ${lagged.message}`, { events: missed }, cause)
+          run(
+            onEvicted === undefined
+              ? line()
+              : Effect.catchCause(
+                  Effect.suspend(() => onEvicted(lagged)),
+                  line
+                )
+          )
+        },
+        onGone: () => {
+          // A broadcaster that has closed shows the sinks that it had.
+          if (account.state !== "open") return
+          members.delete(sink)
+          node.figures.changed()
+        }
+      },
+      shared
+    )
+    members.set(sink, member)
+    node.figures.changed(member.node)
+    return member
+  }
   /** Answers the new member, or nothing when the sink was there. */
   const add = <E>(
     sink: EventSink<A, E>,
     options: AnyAddOptions<A, E>
-  ): Effect.Effect<Member<A> | undefined, SinkClosed> =>
+  ): Effect.Effect<Member<A> | undefined, SinkClosed | ReplayExpired> =>
     Effect.suspend(() => {
       if (account.state !== "open") return closed
       const there = members.get(sink)
       if (there?.node.isOpen() === true) return Effect.succeed(undefined)
       refuseStoreBelow(node, sink.node)
-      const { filter, onDropped, onEvicted } = options
-      const maxLag = count("Broadcaster.add", "maxLag", options.maxLag ?? unlimited, 1)
+      count("Broadcaster.add", "maxLag", options.maxLag ?? unlimited, 1)
       if (there !== undefined) return Effect.andThen(Fiber.await(there.finish()), add(sink, options))
-      const member = makeMember<A, E>(
-        {
-          sink,
-          filter,
-          maxLag,
-          onDropped,
-          drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? drainTimeout),
-          onEvicted: (missed) => {
-            const lagged = lagging(sink.node.name, missed)
-            // The subscription ends whatever the callback does.
-            const line = (cause?: Cause.Cause<unknown>) =>
-              logLine(node, "Error", `evicted a sink: ${lagged.message}`, { events: missed }, cause)
-            run(
-              onEvicted === undefined
-                ? line()
-                : Effect.catchCause(
-                    Effect.suspend(() => onEvicted(lagged)),
-                    line
-                  )
-            )
-          },
-          onGone: () => {
-            // A broadcaster that has closed shows the sinks that it had.
-            if (account.state !== "open") return
-            members.delete(sink)
-            node.figures.changed()
-          }
-        },
-        shared
+      const { filter, replay } = options
+      const from = begin("Broadcaster.add", replay)
+      if (from instanceof ReplayExpired) return Effect.fail(from)
+      const earlier = from === undefined ? [] : kept.from(from)
+      if (filter === undefined || earlier.length === 0) return Effect.succeed(enter(sink, options, earlier))
+      const passed: Array<A> = []
+      const deaths: Array<readonly [event: A, defect: unknown]> = []
+      const judge = judging(
+        filter,
+        (event) => void passed.push(event),
+        (event, defect) => void deaths.push([event, defect])
       )
-      members.set(sink, member)
-      node.figures.changed(member.node)
-      return Effect.succeed(member)
+      return catchUp(topic.subscribe(earlier), judge, () => {
+        // Filters take turns, in which the broadcaster may have closed, or got the sink by another call.
+        if (account.state !== "open") return closed
+        if (members.has(sink)) return add(sink, options)
+        const member = enter(sink, options, [passed])
+        for (const [event, defect] of deaths) member.died(event, defect)
+        return Effect.succeed(member)
+      })
     })
   /** Ends the membership, and waits until the sink is gone. */
   const end = (member: Member<A>): Effect.Effect<void> =>
@@ -283,46 +366,35 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
       return Effect.tap(member.shutdown.awaited, () => Fiber.await(gone))
     })
 
-  const subscribe = Effect.fnUntraced(function* (options: AnySubscribeOptions<A>) {
-    if (account.state !== "open") return yield* closed
-    const { filter } = options
-    const maxLag = count("Broadcaster.subscribe", "maxLag", options.maxLag ?? unlimited, 1)
-    // What the filter lets through is a topic of its own. What it throws is logged, as a lost event.
-    const source = filter === undefined ? topic : makeTopic<A>(context)
-    const subscription = source.subscribe()
-    const died = (_: A, defect: unknown) => {
+  const streaming: Streaming<A, SubscriberLagged> = {
+    topic,
+    kept,
+    context,
+    filters,
+    limits,
+    streams,
+    refused: () => (account.state === "open" ? undefined : closed),
+    lagging: (missed, position) => lagging(undefined, missed, position),
+    died: (defect) => {
       noteError(account, defect, clock)
       run(logLine(node, "Error", "has a stream that misses an event, on which its filter died", { events: 1 }))
     }
-    const unroute = filter && route(filters, filter, source.publish, died)
-    let lagged: SubscriberLagged | undefined
-    const unlimit = limitLag(limits, context, {
-      maxLag,
-      lag: subscription.size,
-      evict: () => {
-        lagged = lagging(undefined, subscription.size())
-        end()
-        // What it has not read is left to the collector, page by page.
-        while (subscription.size() > 0) subscription.poll(1, maxTurn)
-      }
-    })
-    const end = () => {
-      streams.delete(end)
-      unroute?.()
-      unlimit()
-      subscription.cut()
-    }
-    streams.add(end)
-    yield* Effect.addFinalizer(() => Effect.sync(end))
-    const pull: Effect.Effect<Arr.NonEmptyReadonlyArray<A>, SubscriberLagged | Cause.Done> = Effect.suspend(() => {
-      if (lagged !== undefined) return Effect.fail(lagged)
-      // One event at a pull: a run that stops early leaves what it did not read to the next.
-      const events = subscription.poll(1, 1)
-      if (events === undefined) return Effect.andThen(subscription.wait, pull)
-      return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : Cause.done()
-    })
-    return Stream.fromPull(Effect.succeed(pull))
-  }, Effect.uninterruptible)
+  }
+  const subscribe = <B>(
+    { filter, maxLag, replay }: AnySubscribeOptions<A>,
+    show?: (event: A, position: string) => B
+  ): Effect.Effect<Stream.Stream<A | B, SubscriberLagged>, SinkClosed | ReplayExpired, Scope.Scope> =>
+    Effect.uninterruptible(
+      Effect.suspend(
+        (): Effect.Effect<Stream.Stream<A | B, SubscriberLagged>, SinkClosed | ReplayExpired, Scope.Scope> => {
+          if (account.state !== "open") return closed
+          const most = count("Broadcaster.subscribe", "maxLag", maxLag ?? unlimited, 1)
+          const from = begin("Broadcaster.subscribe", replay)
+          if (from instanceof ReplayExpired) return Effect.fail(from)
+          return makeStream({ filter, maxLag: most, from, show }, streaming)
+        }
+      )
+    )
 
   const drain = Effect.gen(function* () {
     const undelivered: Array<UndeliveredTo<A>> = []
@@ -353,7 +425,7 @@ export const makeBroadcaster = Effect.fnUntraced(function* <A>(options: Options)
   yield* Effect.addFinalizer(() => Effect.andThen(shutdown.drained, over.await))
   return {
     sink: makeSink<A, never>({ node, write, writeSome }),
-    operations: { add, end, remove, subscribe },
+    operations: { add, end, remove, subscribe, position: Effect.sync(() => kept.token(topic.published())) },
     shutdown: Effect.map(shutdown.drained, (undelivered) => {
       // Taking all lists is one step: an interrupted call takes none, and they are reported.
       for (const { shutdown } of members.values()) shutdown.take()

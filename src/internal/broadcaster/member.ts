@@ -10,20 +10,27 @@ import type { OnDropped, Undelivered } from "../../Dropped.ts"
 import { type Ages, makeAges } from "../ages.ts"
 import { joinUpTo, type Options as DrainerOptions, startDrainer } from "../drainer.ts"
 import { drop, edgeTo, noteError, pendingOf, type SinkNode } from "../node.ts"
+import type { Page } from "../pages.ts"
 import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
+import { filtered, type ReceiptRequest } from "../receipt.ts"
 import { makeReport } from "../report.ts"
 import { closeWith, endDrainer, makeShutdown, type Shutdown } from "../shutdown.ts"
 import { type EventSink, makePart, WriteSync } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
+import type { WriterSpan } from "../writerSpan.ts"
 import { limitLag } from "./lag.ts"
-import type { Delivery, SharedDrainer } from "./sharedDrainer.ts"
-import { makeTopic, type Offer, route, type Subscription, type Topic } from "./topic.ts"
+import type { Delivery, SharedDrainer } from "./delivery.ts"
+import { judging, makeTopic, type Offer, type Subscription, type Topic } from "./topic.ts"
 
 export interface Member<in out A> {
   readonly node: SinkNode
   readonly shutdown: Shutdown<Undelivered<A>>
   /** How many events ago the oldest that waits for the sink was published. */
   readonly behind: () => number
+  /** The filter died on an event. */
+  readonly died: (event: A, defect: unknown, receipt?: ReceiptRequest) => void
+  /** `n` events are published next, whose writes asked for a receipt. */
+  readonly expect: (request: ReceiptRequest, n: number) => void
   /** Begins the close, and reports what no call of `shutdown` takes. The fiber ends when the sink is gone. */
   readonly finish: () => Fiber.Fiber<void>
 }
@@ -34,6 +41,8 @@ export interface Options<A, E> {
   readonly filter: Predicate<A> | undefined
   readonly maxLag: number
   readonly onDropped: OnDropped<A, E> | undefined
+  /** What it gets first: events that were published before, those that its filter lets through. */
+  readonly earlier: ReadonlyArray<Page<A>>
   /** It ends, since it is so many events behind. */
   readonly onEvicted: (lag: number) => void
   /** It has drained, and all that was dropped has been reported. */
@@ -56,7 +65,7 @@ export interface Shared<in out A> {
 }
 
 export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Member<A> => {
-  const { drainTimeout, filter, maxLag, onDropped, onEvicted, onGone, sink } = options
+  const { drainTimeout, earlier, filter, maxLag, onDropped, onEvicted, onGone, sink } = options
   const { context } = shared
   // What a filter refuses is neither queued nor counted: its sink reads a topic of what it lets through.
   const topic = filter === undefined ? shared.topic : makeTopic<A>(context)
@@ -75,6 +84,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
   const isShared =
     write !== undefined &&
     filter === undefined &&
+    earlier.length === 0 &&
     maxLag === Number.POSITIVE_INFINITY &&
     onDropped === undefined &&
     processSpan === undefined
@@ -89,7 +99,8 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     update,
     oldestAge: (now) => ages.oldest(behind(), now)
   })
-  const first = topic.published()
+  const replayed = earlier.reduce((n, { length }) => n + length, 0)
+  const first = topic.published() - replayed
   let last = Number.POSITIVE_INFINITY
   /** Events that the filter died on. */
   let refused = 0
@@ -104,12 +115,14 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
   }
   const close = (timeout: Duration.Duration, as: "undelivered" | "dropped") => {
     unlimit()
-    unroute?.()
+    if (offer !== undefined) shared.filters.delete(offer)
     update()
     last = topic.published()
     account.state = "closing"
     delivery.cut()
-    return Effect.flatMap(endDrainer(delivery, timeout), (list) => closeWith(account, as, list, delivery.takeRest))
+    return Effect.flatMap(endDrainer(delivery, timeout, as), (list) =>
+      closeWith(account, node, as, list, delivery.takeRest)
+    )
   }
   const report = makeReport(node, onDropped, context)
   const shutdown = makeShutdown<Undelivered<A>>(context, report.undelivered, () => close(drainTimeout, "undelivered"))
@@ -122,27 +135,28 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     shutdown.begin(report.undelivered)
     finish()
   }
-  const common = { sink, account, report, context, onSinkClosed, processSpan }
+  const common = { node, sink, account, report, context, onSinkClosed, processSpan }
   const delivery: Delivery<A> = isShared
     ? shared.drainer().start({ ...common, write })
-    : startOwn(common, topic.subscribe())
-  const unroute =
-    filter &&
-    route(
-      shared.filters,
-      filter,
-      (event, writer) => {
-        topic.publish(event, writer)
-        ages.offer(1)
-      },
-      (event, defect) => {
-        // The defect is this member's, and neither the writer's nor another sink's.
-        noteError(account, defect, Context.get(context, Clock.Clock))
-        refused++
-        drop(account, "Died")
-        void report.aside([event], { _tag: "Died", cause: Cause.die(defect) })
-      }
-    )
+    : startOwn(common, topic.subscribe(earlier))
+  const died = (event: A, defect: unknown, receipt?: ReceiptRequest) => {
+    // The defect is this member's, and neither the writer's nor another sink's.
+    noteError(account, defect, Context.get(context, Clock.Clock))
+    refused++
+    drop(account, "Died")
+    const reason = { _tag: "Died", cause: Cause.die(defect) } as const
+    receipt?.note(node, { _tag: "Dropped", reason })
+    void report.aside([event], reason)
+  }
+  const take = (event: A, _: number, writer?: WriterSpan, receipt?: ReceiptRequest) => {
+    topic.publish(event, writer, receipt?.hold(1))
+    ages.offer(1)
+  }
+  const offer = filter && judging(filter, take, died, (receipt) => receipt.note(node, filtered))
+  if (offer !== undefined) {
+    shared.filters.add(offer)
+    ages.offer(replayed)
+  }
   const unlimit = limitLag(shared.limits, context, {
     maxLag,
     lag,
@@ -156,7 +170,11 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
       onEvicted(missed)
     }
   })
-  return { node, shutdown, behind, finish }
+  const expect = (request: ReceiptRequest, n: number) => {
+    // A filter judges each event by itself.
+    if (filter === undefined && account.state === "open") request.hold(n)
+  }
+  return { node, shutdown, behind, died, expect, finish }
 }
 
 // internals

@@ -12,6 +12,8 @@ import type { Predicate } from "effect/Predicate"
 import * as PubSub from "effect/PubSub"
 import * as Scope from "effect/Scope"
 import { join, maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import type { ReceiptRequest } from "../receipt.ts"
+import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 
 /** After this many pages the subscriptions that have not read as many take theirs out of the `PubSub`. */
@@ -22,8 +24,8 @@ const smallPage = 32
 export interface Topic<in out A> {
   /** How many events were published. */
   readonly published: () => number
-  readonly publish: (event: A, writer?: WriterSpan) => void
-  readonly publishAll: (events: ReadonlyArray<A>, writer?: WriterSpan) => void
+  readonly publish: (event: A, writer?: WriterSpan, receipt?: ReceiptRequest) => void
+  readonly publishAll: (events: ReadonlyArray<A>, writer?: WriterSpan, receipt?: ReceiptRequest) => void
   /** Subscribes to the events published from now on, after the events on `pages`. */
   readonly subscribe: (pages?: ReadonlyArray<Page<A>>) => Subscription<A>
 }
@@ -31,6 +33,8 @@ export interface Topic<in out A> {
 export interface Subscription<out A> {
   /** How many events wait. */
   readonly size: () => number
+  /** How many events were published before the next one that it gets. */
+  readonly position: () => number
   /** Takes at most `most` events without waiting: none once there will be no more, `undefined` when none wait. */
   readonly poll: (joinUpTo: number, most: number) => Page<A> | undefined
   /** Waits until `poll` may answer otherwise. */
@@ -41,8 +45,8 @@ export interface Subscription<out A> {
   readonly pages: () => ReadonlyArray<Page<A>>
 }
 
-/** What takes a published event. */
-export type Offer<A> = (event: A, writer?: WriterSpan) => void
+/** What takes a published event. `after` is how many were published when it was, itself included. */
+export type Offer<A> = (event: A, after: number, writer?: WriterSpan, receipt?: ReceiptRequest) => void
 
 export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   // Making a `PubSub` and subscribing to it are effects that are over at once: no other fiber comes between.
@@ -114,6 +118,7 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
     )
     return {
       size,
+      position: () => position,
       wait,
       poll: (joinUpTo, most) => {
         if (!isReady()) return undefined
@@ -139,35 +144,53 @@ export const makeTopic = <A>(context: Context.Context<never>): Topic<A> => {
   }
   return {
     published: () => published,
-    publish: (event, writer) => {
+    publish: (event, writer, receipt) => {
       published++
-      if (pulls.size > 0) write(event, writer)
+      if (pulls.size > 0) write(event, writer, receipt)
     },
-    publishAll: (events, writer) => {
+    publishAll: (events, writer, receipt) => {
       published += events.length
-      if (pulls.size > 0) writeAll(events, writer)
+      if (pulls.size > 0) writeAll(events, writer, receipt)
     },
     subscribe
   }
 }
 
-/**
- * Judges by the filter each event that is published from now on, for what takes it or notes that the filter died. Answers
- * what ends that.
- */
-export const route = <A>(
-  filters: Set<Offer<A>>,
-  filter: Predicate<A>,
-  take: Offer<A>,
-  died: (event: A, defect: unknown) => void
-) => {
-  const offer = (event: A, writer?: WriterSpan) => {
+/** Judges events by a filter, for what takes those that it lets through, or notes that it died on one, or held one back. */
+export const judging =
+  <A>(
+    filter: Predicate<A>,
+    take: Offer<A>,
+    died: (event: A, defect: unknown, receipt?: ReceiptRequest) => void,
+    refused?: (receipt: ReceiptRequest) => void
+  ): Offer<A> =>
+  (event, after, writer, receipt) => {
     try {
-      if (filter(event)) take(event, writer)
+      if (filter(event)) take(event, after, writer, receipt)
+      else if (receipt !== undefined) refused?.(receipt)
     } catch (defect) {
-      died(event, defect)
+      died(event, defect, receipt)
     }
   }
-  filters.add(offer)
-  return () => filters.delete(offer)
+
+/**
+ * Calls `judge` with the events that wait, and with what is published meanwhile, some of them a turn. `last` is called in the turn in which
+ * none waits any more: nothing is published between the two.
+ */
+export const catchUp = <A, B, E, R>(
+  subscription: Subscription<A>,
+  judge: (event: A, after: number) => void,
+  last: () => Effect.Effect<B, E, R>
+): Effect.Effect<B, E, R> => {
+  const turn: Effect.Effect<B, E, R> = Effect.suspend(() => {
+    const before = subscription.position()
+    subscription.poll(1, maxTurn)?.forEach((event, i) => judge(event, before + i + 1))
+    if (subscription.size() > 0) return Effect.andThen(Effect.yieldNow, turn)
+    subscription.cut()
+    return last()
+  })
+  return Effect.ensuring(
+    turn,
+    Effect.sync(() => subscription.cut())
+  )
 }

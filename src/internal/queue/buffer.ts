@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
 import { maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import type { ReceiptRequest } from "../receipt.ts"
 import type { Buffer } from "../source.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
@@ -52,28 +53,30 @@ export const fifo = <A>(
     keyOf: undefined,
     size: () => size,
     offered: () => offered,
-    offer: (event, _, writer) => {
+    offer: (event, _, writer, receipt) => {
       offered++
       size++
-      pages.write(event, writer)
+      pages.write(event, writer, receipt)
     },
-    offerAll: (events, _, writer) => {
+    offerAll: (events, _, writer, receipt) => {
       offered += events.length
       size += events.length
-      pages.writeAll(events, writer)
+      pages.writeAll(events, writer, receipt)
     },
     oldest: () => {
       let oldest = offered - size
       for (const { from, to } of taken) if (from < to) oldest = Math.min(oldest, from)
       return oldest
     },
-    takeOldest: () => {
+    takeOldest: (asked) => {
       weights?.take(offered - size)
       weights?.settle(offered - size)
-      const oldest = take(1)[0]!
+      const page = take(1)
+      const receipt = page.receipts?.[0]
+      if (receipt !== undefined) asked?.(receipt)
       // A drainer that is about to be woken finds nothing in a queue whose one page is here in part: that would be all it hears of.
       if (!isEnded && size > 0 && Queue.sizeUnsafe(queue) === 0) Queue.offerUnsafe(queue, reader.take(1, size))
-      return oldest
+      return page[0]!
     },
     takeRest: () => take(maxTurn, maxTurn),
     end: (atOnce) => {
@@ -110,6 +113,7 @@ interface Entry<A> extends Arrival {
   readonly partition: Partition<A>
   /** What its writer has left. */
   readonly writer?: WriterSpan
+  readonly receipt?: ReceiptRequest
 }
 
 /** The events of one key. At most one drainer has any of them, which keeps them in order. */
@@ -171,18 +175,27 @@ export const partitioned = <A>(
   const endIfOver = () => {
     if (isOver()) Queue.endUnsafe(ready)
   }
-  const add = (event: A, partition: Partition<A>, writer: WriterSpan | undefined) => {
+  const add = (
+    event: A,
+    partition: Partition<A>,
+    writer: WriterSpan | undefined,
+    receipt: ReceiptRequest | undefined
+  ) => {
     const bare = { event, position: offered++, partition, hasLeft: false }
-    const entry: Entry<A> = writer === undefined ? bare : { ...bare, writer }
+    const entry: Entry<A> =
+      writer === undefined && receipt === undefined
+        ? bare
+        : { ...bare, ...(writer && { writer }), ...(receipt && { receipt }) }
     waiting.add(entry)
     MutableList.append(partition.waiting, entry)
     if (!partition.isScheduled) schedule(partition)
   }
   /** Takes the event that has waited longest, which is the first of its partition; there must be one. */
   const takeFirst = () => {
-    const { event, partition } = waiting.first()!
-    waiting.leave(MutableList.take(partition.waiting) as Entry<A>)
-    return event
+    const { partition } = waiting.first()!
+    const first = MutableList.take(partition.waiting) as Entry<A>
+    waiting.leave(first)
+    return first
   }
   const wait = Effect.suspend(() => (isOver() ? Effect.void : Effect.ignore(Queue.peek(ready))))
 
@@ -193,8 +206,8 @@ export const partitioned = <A>(
       MutableHashMap.has(partitions, key)
       return key
     },
-    offer: (event, key, writer) => add(event, partitionOf(key), writer),
-    offerAll: (events, keys, writer) => {
+    offer: (event, key, writer, receipt) => add(event, partitionOf(key), writer, receipt),
+    offerAll: (events, keys, writer, receipt) => {
       const found: Array<Partition<A>> = []
       try {
         for (const key of keys) found.push(partitionOf(key))
@@ -203,7 +216,7 @@ export const partitioned = <A>(
         for (const one of found) if (!one.isScheduled) schedule(one)
         throw defect
       }
-      events.forEach((event, i) => add(event, found[i]!, writer))
+      events.forEach((event, i) => add(event, found[i]!, writer, receipt))
     },
     offered: () => offered,
     size: waiting.size,
@@ -212,16 +225,15 @@ export const partitioned = <A>(
         (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
         waiting.first()?.position ?? offered
       ),
-    takeOldest: () => {
-      // There is one.
-      const { position } = waiting.first()!
+    takeOldest: (asked) => {
+      const { event, position, receipt } = takeFirst()
       weights?.take(position)
       weights?.settle(position)
-      const event = takeFirst()
+      if (receipt !== undefined) asked?.(receipt)
       if (++dropped > waiting.size() + 16) sweep()
       return event
     },
-    takeRest: () => Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst),
+    takeRest: () => pageOf(Array.from({ length: Math.min(maxTurn, waiting.size()) }, takeFirst)),
     end: (atOnce) => {
       isEnded = true
       isStopped ||= atOnce
@@ -270,8 +282,12 @@ export const partitioned = <A>(
 // internals
 
 const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
-  const page = entries.map(({ event }) => event)
-  return entries.some(({ writer }) => writer !== undefined)
-    ? Object.assign(page, { writers: entries.map(({ writer }) => writer) })
-    : page
+  const page: Page<A> = entries.map(({ event }) => event)
+  if (entries.some(({ writer }) => writer !== undefined)) {
+    Object.assign(page, { writers: entries.map(({ writer }) => writer) })
+  }
+  if (entries.some(({ receipt }) => receipt !== undefined)) {
+    Object.assign(page, { receipts: entries.map(({ receipt }) => receipt) })
+  }
+  return page
 }

@@ -22,6 +22,7 @@ import { drop, edgeTo, notify, pendingOf, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import type { Page } from "../pages.ts"
 import { makeProcessSpan } from "../processSpan.ts"
+import { overflowed, type ReceiptRequest, requestOf } from "../receipt.ts"
 import { makeReport } from "../report.ts"
 import { makeSendSpan } from "../sendSpan.ts"
 import { closeWith, endDrainer, makeShutdown } from "../shutdown.ts"
@@ -40,6 +41,7 @@ interface Batch<out A> {
   readonly of: ReadonlyArray<number>
   readonly weight: number
   readonly writer: WriterSpan | undefined
+  readonly request: ReceiptRequest | undefined
 }
 
 /** A queue that is more about its batches. */
@@ -135,19 +137,21 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   }
 
   // The buffer first: what the comparison of keys throws comes before anything is counted.
-  const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan) => {
+  const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan, request?: ReceiptRequest) => {
     // Nothing is left for deliveries that have no spans.
     const left = isTraced ? writer : undefined
-    if (weights === undefined) buffer.offer(event, key, left)
-    else weighed([weight], () => buffer.offer(event, key, left))
+    const receipt = request?.hold(1)
+    if (weights === undefined) buffer.offer(event, key, left, receipt)
+    else weighed([weight], () => buffer.offer(event, key, left, receipt))
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
-  const offerAll = ({ events, keys, of, writer }: Batch<A>) => {
+  const offerAll = ({ events, keys, of, request, writer }: Batch<A>) => {
     const left = isTraced ? writer : undefined
-    if (weights === undefined) buffer.offerAll(events, keys, left)
-    else weighed(of, () => buffer.offerAll(events, keys, left))
+    const receipt = request?.hold(events.length)
+    if (weights === undefined) buffer.offerAll(events, keys, left, receipt)
+    else weighed(of, () => buffer.offerAll(events, keys, left, receipt))
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
@@ -167,7 +171,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     }
   }
 
-  const dropNewest = (events: ReadonlyArray<A>) => {
+  const dropNewest = (events: ReadonlyArray<A>, request?: ReceiptRequest) => {
+    if (request !== undefined) for (const _ of events) request.note(node, overflowed)
     account.accepted += events.length
     drop(account, "Overflow", events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
@@ -176,12 +181,12 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const dropOldest = (batch: Batch<A>) => {
     // Only what still waits can make room: when all of it is not enough, nothing is gained by dropping it.
     const taken = weights === undefined ? pendingOf(account) - buffer.size() : weights.taken()
-    if (taken > 0 && taken + batch.weight > capacity) return dropNewest(batch.events)
+    if (taken > 0 && taken + batch.weight > capacity) return dropNewest(batch.events, batch.request)
     const dropped: Array<A> = []
     let waiting = buffer.size()
     offerAll(batch)
     for (; waiting > 0 && load() > capacity; waiting--) {
-      dropped.push(buffer.takeOldest())
+      dropped.push(buffer.takeOldest((receipt) => receipt.settle(node, overflowed)))
       drop(account, "Overflow")
     }
     settled()
@@ -208,7 +213,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
           new QueueFull({ queue: node.name, capacity, weight: weights === undefined ? undefined : batch.weight })
         )
       case "drop-newest":
-        return dropNewest(batch.events)
+        return dropNewest(batch.events, batch.request)
       case "drop-oldest":
         return dropOldest(batch)
     }
@@ -229,10 +234,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     if (account.state !== "open") return closed
     const key = keyOf?.(event)
     const weight = weightOf(event)
+    const request = requestOf(fiber)
     if (!admission.fits(weight)) {
-      return overflown({ events: [event], keys: [key], of: [weight], weight, writer }, fiber)
+      return overflown({ events: [event], keys: [key], of: [weight], weight, writer, request }, fiber)
     }
-    offer(event, key, weight, writer)
+    offer(event, key, weight, writer, request)
     return Effect.void
   }
   const write = (event: A) =>
@@ -255,8 +261,9 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     fiber: Fiber.Fiber<unknown, unknown>,
     writer: WriterSpan | undefined
   ): Effect.Effect<number, QueueFull | SinkClosed> => {
+    const request = requestOf(fiber)
     if (keyOf === undefined && sizeOf === undefined) {
-      return acceptAll({ events, keys: [], of: [], weight: events.length, writer }, fiber)
+      return acceptAll({ events, keys: [], of: [], weight: events.length, writer, request }, fiber)
     }
     if (account.state !== "open") return closed
     const keys: Array<unknown> = []
@@ -272,7 +279,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     }
     return Effect.andThen(
       inTurns(events.length, ask),
-      Effect.suspend(() => acceptAll({ events, keys, of, weight, writer }, fiber))
+      Effect.suspend(() => acceptAll({ events, keys, of, weight, writer, request }, fiber))
     )
   }
   const writeSome = (events: NonEmptyReadonlyArray<A>) =>
@@ -295,7 +302,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
     if (overflow === "drop-newest") void dropNewest([event])
-    else void dropOldest({ events: [event], keys: [key], of: [weight], weight, writer })
+    else void dropOldest({ events: [event], keys: [key], of: [weight], weight, writer, request: undefined })
     return "accepted"
   }
 
@@ -303,6 +310,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const drainers = Array.from({ length: concurrency }, (_, i) => {
     const source = buffer.source(i)
     return startDrainer({
+      node,
       sink,
       account,
       report,
@@ -331,7 +339,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const drain = Effect.forEach(drainers, (drainer) => endDrainer(drainer, drainTimeout), {
     concurrency: "unbounded"
   }).pipe(
-    Effect.flatMap((lists) => closeWith(account, "undelivered", lists.flat(), buffer.takeRest)),
+    Effect.flatMap((lists) => closeWith(account, node, "undelivered", lists.flat(), buffer.takeRest)),
     Effect.tap(() => Effect.sync(settled))
   )
   const flush = Effect.suspend(() => {

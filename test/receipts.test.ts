@@ -3,12 +3,17 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import {
+  BatchingSink,
   Broadcaster,
+  ConcurrencyLimitedSink,
   EventChannel,
   EventFilter,
   EventQueue,
+  EventRouter,
   EventSink,
   ExponentialBackoff,
+  FallbackSink,
+  RateLimitedSink,
   RetryingSink
 } from "effect-events"
 import { DurableBroadcaster, DurableQueue, MemoryStore } from "effect-events/durable"
@@ -84,6 +89,48 @@ describe.each(leaves)("a receipt over a leaf that is %s", (_, make) => {
       }
       const { accepted, delivered, filtered } = even.node.health(0).counts
       assert.deepStrictEqual([accepted, delivered, filtered], [6, 3, 3])
+    })
+  )
+
+  it.effect("names the leaf that a router chose, and the router where it ignores the event", () =>
+    Effect.gen(function* () {
+      const router = yield* EventRouter.byKey(
+        (n: number) => (n < 10 ? "small" : n < 100 ? "large" : "none"),
+        { small: make("small"), large: make("large") },
+        { orElse: "ignore", name: "sizes" }
+      )
+      const queued = yield* EventQueue.make(router)
+      const topics = yield* EventRouter.byTopic({ topic: (n: number) => `n/${n}`, orElse: "ignore", name: "topics" })
+      yield* EventRouter.subscribe(topics, "n/*", yield* make("all"))
+      yield* EventRouter.subscribe(topics, "n/1", yield* make("one"))
+      for (const sink of [router, queued]) {
+        for (const [event, outcome] of [
+          [1, "small Delivered"],
+          [50, "large Delivered"],
+          [500, "sizes Filtered"]
+        ] as const) {
+          assert.deepStrictEqual(shown(yield* receiptOf<number, EventQueue.QueueFull>(sink, event)), [outcome])
+        }
+      }
+      assert.deepStrictEqual(sorted(yield* receiptOf(topics, 1)), ["all Delivered", "one Delivered"])
+      assert.deepStrictEqual(sorted(yield* receiptOf(topics, 2)), ["all Delivered"])
+      yield* EventRouter.unsubscribe(topics, "n/*", yield* make("other"))
+      const none = yield* EventRouter.byTopic({ topic: () => "x", orElse: "ignore", name: "none" })
+      assert.deepStrictEqual(shown(yield* receiptOf(none, 1)), ["none Filtered"])
+    })
+  )
+
+  it.effect("names the fallback that took the event, behind limits of rate and concurrency", () =>
+    Effect.gen(function* () {
+      const limited = yield* failing("first").pipe(
+        FallbackSink.make(make("second"), { after: "1 second" }),
+        ConcurrencyLimitedSink.make({ permits: 1 }),
+        RateLimitedSink.make({ limit: 100, window: "1 second" })
+      )
+      const queued = yield* EventQueue.make(limited)
+      for (const sink of [limited, queued]) {
+        assert.deepStrictEqual(shown(yield* receiptOf<number, EventQueue.QueueFull>(sink, 1)), ["second Delivered"])
+      }
     })
   )
 
@@ -521,5 +568,50 @@ describe("a receipt", () => {
       )
       yield* queue.flush
     }).pipe(Effect.scoped, Effect.provide(MemoryStore.layer), TestClock.withLive)
+  )
+})
+
+describe("a receipt of a batched event", () => {
+  const table = EventSink.makeBatch((_: ReadonlyArray<number>) => Effect.void, { name: "table" })
+
+  it.effect("waits for the batch, whether its write does or not", () =>
+    Effect.gen(function* () {
+      const committing = yield* table.pipe(BatchingSink.make({ maxAge: "1 second", name: "committing" }))
+      const accepting = yield* table.pipe(BatchingSink.make({ maxAge: "1 second", acknowledge: "accepted" }))
+      const queue = yield* EventQueue.make(table, { maxAge: "1 second", batchSize: 10 })
+      for (const [sink, outcome] of [
+        [committing, "committing Delivered"],
+        [accepting, "table Delivered"],
+        [queue, "table Delivered"]
+      ] as const) {
+        const writing = yield* Effect.forkChild(receiptOf<number, EventQueue.QueueFull>(sink, 1))
+        yield* settle
+        assert.isUndefined(writing.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(shown(yield* Fiber.join(writing)), [outcome])
+      }
+      assert.strictEqual(outstanding.receipts, 0)
+    })
+  )
+
+  it.effect("says what the queue of batches dropped, and what its close left", () =>
+    Effect.gen(function* () {
+      const { close, part } = yield* open(
+        EventQueue.make(TestSink.hanging<number>({ name: "receiver" }), {
+          name: "queue",
+          maxAge: "1 hour",
+          capacity: 1,
+          overflow: "drop-oldest",
+          drainTimeout: 0,
+          onDropped: () => Effect.void
+        })
+      )
+      const first = yield* EventSink.writeWithReceipt(part, 1)
+      yield* settle
+      const second = yield* EventSink.writeWithReceipt(part, 2)
+      yield* close
+      assert.deepStrictEqual([shown(yield* first), shown(yield* second)].flat().length, 2)
+      assert.strictEqual(outstanding.receipts, 0)
+    }).pipe(quiet)
   )
 })

@@ -2,6 +2,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { edgesTo, type SinkState } from "../node.ts"
+import { filtered, noteOutcome, open } from "../receipt.ts"
 import { type AnySource, type EventSink, fromSource, makePart, makeSink, WriteSync } from "../sink.ts"
 import { leading } from "../turns.ts"
 
@@ -77,7 +78,7 @@ const routing = (
 
   const writeTo = (sink: AnySink | undefined, event: unknown) => {
     if (sink !== undefined) return Effect.map(sink.write(event), deliveredOne)
-    return ignored(1) ? Effect.void : closed
+    return ignored(1) ? noteOutcome(node, filtered) : closed
   }
   const syncTo = (sink: AnySink | undefined, event: unknown): boolean => {
     if (sink === undefined) return ignored(1)
@@ -92,7 +93,7 @@ const routing = (
     write: (event) =>
       Effect.suspend(() => {
         const sink = routeOf(event)
-        if (!isSync) return writeTo(sink, event)
+        if (!isSync || open.receipts > 0) return writeTo(sink, event)
         // A sink that is closed answers with a `SinkClosed` of its own name.
         return syncTo(sink, event) ? Effect.void : writeTo(sink, event)
       }),
@@ -103,7 +104,7 @@ const routing = (
             const sink = routeOf(some[0])
             let n = 1
             while (n < some.length && isFor(some[n], sink)) n++
-            if (sink?.writeSome === undefined) return ignored(n) ? Effect.succeed(n) : closed
+            if (sink?.writeSome === undefined) return ignored(n) ? Effect.as(noteOutcome(node, filtered, n), n) : closed
             // Not empty: it has the first event.
             const run = n === some.length ? some : (some.slice(0, n) as unknown as NonEmptyReadonlyArray<unknown>)
             return Effect.map(sink.writeSome(run), (committed) => delivered(committed, committed))

@@ -7,6 +7,7 @@ import { judgesEdges, judgeEdge } from "../acknowledgement.ts"
 import { defaultDrainTimeout } from "../deadline.ts"
 import { edgesTo, noteError } from "../node.ts"
 import { patternsOf } from "../patternsOf.ts"
+import { filtered, noteOutcome } from "../receipt.ts"
 import { type EventSink, makePart, makeSink, runWrite, type SinkClosed, sinkClosedOf } from "../sink.ts"
 import { makeWrites } from "../writes.ts"
 
@@ -81,7 +82,10 @@ export const makeTopics = <A, E>({ drainTimeout = defaultDrainTimeout, name, orE
     }
     const toRest = (event: A) =>
       rest === undefined
-        ? Effect.sync(() => void account.filtered++)
+        ? Effect.andThen(
+            Effect.sync(() => void account.filtered++),
+            noteOutcome(node, filtered)
+          )
         : Effect.map(rest.write(event), () => void account.delivered++)
     const begin = (event: A) => {
       if (account.state !== "open") return undefined

@@ -412,19 +412,17 @@ const makeRetrier = <A, E, G, P>(
     const beginSome = writeSome && begins<Arr.NonEmptyReadonlyArray<A>, number>(writeSome, identity)
     const writeOne = (event: A) => runWrite(event, beginOne, closed)
 
-    /** A plain function is over when it returns: it needs no frame to notice its end, and no attempts where it succeeds. */
+    /** A plain function is over when it returns: no frame notices its end. A receipt is noted by the sink's `write`. */
     const writeOnce = (event: A, writeSync: (event: A) => boolean): Attempted<void> => {
       const idle = strategy.idle?.()
-      // A receipt is noted by the sink's `write`.
       if (idle === undefined || open.receipts > 0) return writeOne(event)
       attempted++
-      let isOpen: boolean
       try {
-        isOpen = writeSync(event)
+        if (!writeSync(event)) return sink.write(event)
       } catch (defect) {
         return Effect.andThen(noted(() => strategy.start(event, idle).abandon(true)) ?? Effect.void, Effect.die(defect))
       }
-      return isOpen ? (succeeded(undefined, 1) ?? Effect.void) : sink.write(event)
+      return succeeded(undefined, 1) ?? Effect.void
     }
     const retrier = makeSink<A, Failure>({
       node,

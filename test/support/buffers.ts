@@ -1,8 +1,7 @@
 /** Buffers of a queue, each with the Effect `Queue` that it keeps its events in. */
 import { type Cause, Effect, Queue } from "effect"
-import type { Page } from "../../src/internal/pages.ts"
+import type { Buffer, Page } from "../../src/internal/pages.ts"
 import { type Batching, fifo, type Partition, partitioned } from "../../src/internal/queue/buffer.ts"
-import type { Buffer } from "../../src/internal/source.ts"
 
 export const inOrder = <A>(drainers: number, batching: Batching): Effect.Effect<Buffer<A>> =>
   Effect.map(Queue.unbounded<Page<A>, Cause.Done>(), (queue) => fifo(queue, drainers, batching))

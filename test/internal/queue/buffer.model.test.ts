@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fc from "fast-check"
 import type { Batching } from "../../../src/internal/queue/buffer.ts"
-import type { Buffer } from "../../../src/internal/source.ts"
+import type { Buffer } from "../../../src/internal/pages.ts"
 import { byKeys, inOrder, one } from "../../support/buffers.ts"
 import { runs } from "../../support/runs.ts"
 

@@ -1,7 +1,7 @@
 /** What the drainers of a queue get, in order and by keys, and what is left to the collector. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Equal, Exit, Hash } from "effect"
-import type { Buffer } from "../../../src/internal/source.ts"
+import type { Buffer } from "../../../src/internal/pages.ts"
 import { maxTurn } from "../../../src/internal/turns.ts"
 import { byKeys, inOrder, one } from "../../support/buffers.ts"
 import { collector } from "../../support/collector.ts"

@@ -35,6 +35,8 @@ interface Route {
 
 /** So many deliveries go into the file with one statement: calling one costs more than its work. */
 const sizes = [25, 5, 1]
+/** A payload of more bytes goes by itself: a statement of several rows copies each of them once more. */
+const largeBytes = 2_048
 
 /** Answers nothing when the events do not fit the limits. */
 export const publishEvents = (
@@ -89,7 +91,8 @@ export const publishEvents = (
     if (event.id !== undefined && exchange !== null && window > 0 && isStored(to, dueAt))
       keepId(sql, exchange, tenant, event.id, position, after(now, window))
     if (only !== undefined && dueAt === undefined) {
-      inline.push(only, position, topic, contentType, trace, now, payload)
+      if (payload.length > largeBytes) sql.run(insertOne, only, position, topic, contentType, trace, now, payload)
+      else inline.push(only, position, topic, contentType, trace, now, payload)
     } else if (isStored(to, dueAt)) {
       sql.run(insertEvent, position, topic, contentType, trace, now, payload)
       const retained = isRetained ? [exchange, tenant, now] : [null, null, null]

@@ -42,7 +42,7 @@ import {
 } from "./internal/sqlite/subscriptionRows.ts"
 import { takeDeliveries } from "./internal/sqlite/takeDeliveries.ts"
 import { makeTransactions, type Transactions, type Work } from "./internal/sqlite/transactions.ts"
-import { EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
+import { type Change, EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
 
 /**
  * @category options
@@ -175,7 +175,7 @@ export const layer = (options: Options): Layer.Layer<EventStore, EventStoreError
     })
   )
 
-type Listener = Queue.Queue<void, EventStoreError | Cause.Done>
+type Listener = Queue.Queue<Change, EventStoreError | Cause.Done>
 
 const notInAFile = new EventStoreError({
   store: "sqlite",
@@ -193,8 +193,11 @@ const make = (
   pollInterval: Duration.Duration
 ): Operations => {
   const { inspect, read, write } = transactions
-  const notify = (): void => {
-    for (const listener of listeners) Queue.offerUnsafe(listener, undefined)
+  const notify = (change?: Change): void => {
+    for (const listener of listeners) {
+      // One that waits to be taken may be more than a settlement, and its place is the only one.
+      if (change === undefined || Queue.sizeUnsafe(listener) === 0) Queue.offerUnsafe(listener, change)
+    }
   }
   /** Notifies the listeners of a change with its commit, even if the caller is interrupted by then. */
   const change = <A>(
@@ -279,12 +282,11 @@ const make = (
     take: (owner, wanted) =>
       read("take", (sql, now) => wanted.flatMap((one) => takeDeliveries(sql, owner, one, now) ?? [])),
     settle: (owner, settlements) =>
-      change(
+      write(
         "settle",
         (sql, now) =>
           settlements.flatMap((one) => (settleDeliveries(sql, owner, one, now) ? [] : one.lease.subscription)),
-        false,
-        (lost) => lost.length < settlements.length
+        (lost) => (lost.length < settlements.length ? notify("settled") : undefined)
       ),
     release: (owner, leases) => {
       if (leases === "all") seenBy.delete(owner.id)

@@ -292,42 +292,32 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         Effect.map(settled)
       )
     })
-  const settleTurns = Effect.forever(
-    settleNow.await.pipe(
-      Effect.andThen(Effect.yieldNow),
-      Effect.andThen(
-        settleTurn.withPermits(1)(
-          Effect.suspend(() => {
-            settleNow.closeUnsafe()
-            const some = [...settling]
-            settling.clear()
-            return settleSome(some)
-          })
-        )
-      ),
-      Effect.andThen(Effect.sync(() => answered("settle"))),
-      Effect.catch((error) =>
-        Effect.andThen(
-          troubled("settle")(error),
-          Effect.sync(() => {
-            for (const one of subscribers.values()) settling.add(one)
-            settleNow.openUnsafe()
-          })
-        )
-      )
-    )
+  const settleTurns = Effect.gen(function* () {
+    yield* settleNow.await
+    yield* Effect.yieldNow
+    const turn = Effect.suspend(() => {
+      settleNow.closeUnsafe()
+      const some = [...settling]
+      settling.clear()
+      return settleSome(some)
+    })
+    yield* settleTurn.withPermits(1)(turn)
+    answered("settle")
+  }).pipe(
+    Effect.catch((error) =>
+      Effect.map(troubled("settle")(error), () => {
+        for (const one of subscribers.values()) settling.add(one)
+        settleNow.openUnsafe()
+      })
+    ),
+    Effect.forever
   )
-  const settleDelays = Effect.forever(
-    settleSoon.await.pipe(
-      Effect.andThen(Effect.sleep(acknowledgeDelay)),
-      Effect.andThen(
-        Effect.sync(() => {
-          settleSoon.closeUnsafe()
-          settleNow.openUnsafe()
-        })
-      )
-    )
-  )
+  const settleDelays = Effect.gen(function* () {
+    yield* settleSoon.await
+    yield* Effect.sleep(acknowledgeDelay)
+    settleSoon.closeUnsafe()
+    settleNow.openUnsafe()
+  }).pipe(Effect.forever)
 
   /** Claims at a time at the latest. */
   const claimBy = (at: number) => {

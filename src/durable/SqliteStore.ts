@@ -200,12 +200,8 @@ const make = (
     }
   }
   /** Notifies the listeners of a change with its commit, even if the caller is interrupted by then. */
-  const change = <A>(
-    operation: string,
-    work: Work<A>,
-    grows = false,
-    isChange: (answer: A) => boolean = (answer) => answer !== undefined
-  ) => write(operation, work, (answer) => (isChange(answer) ? notify() : undefined), grows)
+  const change = <A>(operation: string, work: Work<A>, grows = false, isChange?: (answer: A) => boolean) =>
+    write(operation, work, (answer) => ((isChange?.(answer) ?? answer !== undefined) ? notify() : undefined), grows)
 
   /** What this process has reported of the leases of its owners. */
   const seenBy = new Map<number, Seen>()

@@ -61,6 +61,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   let failedAt: number | undefined
   /** The sink that waits for the end of a write in two halves. */
   let begun: Begun<E> | undefined
+  /** The source had nothing when it was polled last: there is no need to ask it again before the wait, which knows of more. */
+  let isEmpty = false
   let stopped = false
   let fiber: Fiber.Fiber<void> | undefined
 
@@ -73,6 +75,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     position = 0
     if (hasRecovered()) return false
     const events = source.poll()
+    isEmpty = events === undefined
     if (events === undefined) return false
     batch = events
     stopped = events.length === 0
@@ -230,12 +233,15 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
 
   const deliver = Effect.catchCause(commit, failed)
   const turn = Effect.suspend(() => {
-    if (advance()) {
+    if (!isEmpty && advance()) {
       timing.begin()
       return deliver
     }
     if (stopped) return Effect.void
-    if (!hasRecovered()) return source.wait
+    if (!hasRecovered()) {
+      isEmpty = false
+      return source.wait
+    }
     failedAt = undefined
     return report.recovered()
   })

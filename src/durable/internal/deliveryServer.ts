@@ -8,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -84,7 +85,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const now = () => monotonicMillis(clock)
   const isStale = () =>
     owner === undefined ||
-    Math.max(clock.currentTimeMillisUnsafe() - renewedAt.wall, now() - renewedAt.monotonic) >= ttl
+    clock.currentTimeMillisUnsafe() - renewedAt.wall >= ttl ||
+    monotonicMillis(clock) - renewedAt.monotonic >= ttl
   const all = () => [...subscribers.values()]
   const wake = () => void woken.openUnsafe()
 
@@ -251,10 +253,11 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       orElse: () => Effect.sync(() => void (isClaimDue = true))
     })
   })
+  const round = Effect.andThen(Effect.catch(step, troubled("claim")), idle)
   const claiming = Effect.whileLoop({
     while: () => subscribers.size > 0 && !isStopping,
-    body: () => Effect.andThen(Effect.catch(step, troubled("claim")), idle),
-    step: () => {}
+    body: () => round,
+    step: constVoid
   })
 
   /** Settles what there is, of all subscribers or of one. */

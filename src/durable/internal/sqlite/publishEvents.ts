@@ -58,7 +58,7 @@ export const publishEvents = (
       route = routes.get(key) ?? routeOf(sql, exchange, tenant, topic)
       routes.set(key, route)
     }
-    const dueAt = dueAtOf(due, now)
+    const dueAt = due && dueAtOf(due, now)
     if (id !== undefined && route.exchange !== null && route.window > 0) {
       const key = `${tenant.length} ${tenant}${id}`
       const before = ids.get(key) ?? positionOfId(sql, route.exchange, tenant, id, now)
@@ -86,7 +86,7 @@ export const publishEvents = (
     if (typeof to === "number") return { position: to, matched: 0, isDuplicate: true }
     position++
     const { exchange, matches, only, patterns, window } = to
-    const dueAt = dueAtOf(event.due, now)
+    const dueAt = event.due && dueAtOf(event.due, now)
     const isRetained = to.isRetained && dueAt === undefined
     if (event.id !== undefined && exchange !== null && window > 0 && isStored(to, dueAt))
       keepId(sql, exchange, tenant, event.id, position, after(now, window))

@@ -81,6 +81,8 @@ export interface Options {
  * Those of a process that hangs or is paused are free when their time is over. That time is of Effect's `Clock`: the
  * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
  *
+ * A process keeps up to 16 MiB of the file in memory.
+ *
  * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
  * `sweep`, as are retained events, ids and outcomes whose time is over, a thousand rows at a time. What has a time of its own
  * is put to its place by the first claim after it, a thousand deliveries at a time. A subscription that starts with the oldest
@@ -251,9 +253,10 @@ const make = (
         false,
         (count) => count > 0
       ),
-    figures: (subscription) => read("read figures", (sql, now) => figuresOf(sql, subscription, now)),
+    // Each is one statement for a subscription, and so what was so at one time.
+    figures: (subscription) => inspect("read figures", (sql, now) => figuresOf(sql, subscription, now)),
     bounds: (subscriptions) =>
-      read("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
+      inspect("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
     renew: (owner, ttl) =>
       write("renew", (sql, now) => renewOwner(sql, owner, locks.own(), Duration.toMillis(ttl), now)),
     claim: (owner, subscriptions, limit) => {

@@ -53,28 +53,30 @@ export const figuresOf = (sql: Sql, subscription: SubscriptionId, now: Millis): 
 }
 
 export const boundsOf = (sql: Sql, subscription: SubscriptionId, now: Millis): ReadonlyArray<Bounds> => {
-  const found = sql.row<[scheduledAt: Millis | null, ...ends: ReadonlyArray<Position | null>]>(bounds, subscription)
+  const found = sql.row<BoundsRow>(bounds, subscription)
   if (found === undefined) return []
-  const [scheduledAt, ...ends] = found
+  const [scheduledAt, coming, ...ends] = found
   const isComing = scheduledAt !== null && scheduledAt <= now
   // One is enough, as all that are coming get positions after the last.
-  if (isComing) ends.push(sql.row<[Position]>(firstComing, subscription)?.[0] ?? null)
-  const positions = ends.filter((end) => end !== null)
+  const positions = (isComing ? [coming, ...ends] : ends).filter((end) => end !== null)
   if (positions.length === 0) return []
   return [{ subscription, first: Math.min(...positions), last: Math.max(...positions), isComing }]
 }
 
 // internals
 
+type BoundsRow = readonly [scheduledAt: Millis | null, coming: Position | null, ...ends: ReadonlyArray<Position | null>]
+
 const extend = "UPDATE owners SET renewed_at = ?, expires_at = ? WHERE id = ?"
 const insertOwner = "INSERT INTO owners (name, lock, renewed_at, expires_at) VALUES (?, ?, ?, ?) RETURNING id"
 const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner AND expires_at > ?
   WHERE subscription = ? AND subscription > 0`
-const firstComing = "SELECT event FROM scheduled WHERE subscription = ? ORDER BY due_at, id LIMIT 1"
 const ends = ["deliveries", "delayed"].flatMap((table) =>
   ["ASC", "DESC"].map(
     (order) => `(SELECT ${positionOf} FROM ${table} WHERE id BETWEEN ${ofLease} ORDER BY id ${order} LIMIT 1)`
   )
 )
-const bounds = `SELECT scheduled_at, ${ends.join(", ")} FROM leases WHERE subscription = ? AND pending > 0`
+const coming = "(SELECT event FROM scheduled s WHERE s.subscription = leases.subscription ORDER BY due_at, id LIMIT 1)"
+// One statement, so that no delivery is between its two places.
+const bounds = `SELECT scheduled_at, ${[coming, ...ends].join(", ")} FROM leases WHERE subscription = ? AND pending > 0`
 const free = `UPDATE leases SET owner = NULL, due_at = ${dueWhenFree} WHERE owner = ?`

@@ -44,7 +44,7 @@ interface Waiting {
 export interface Transactions {
   /** Reads, at once: it sees all that was committed before. */
   readonly read: <A>(operation: string, work: Work<A>) => Effect.Effect<A, EventStoreError>
-  /** Reads the state of the file without a transaction. */
+  /** Reads the state of the file, or what one statement reads, without a transaction around it. */
   readonly inspect: <A>(operation: string, work: Work<A>) => Effect.Effect<A, EventStoreError>
   /**
    * Writes. An operation that is interrupted while it waits has nothing written; but one that shares its commit is

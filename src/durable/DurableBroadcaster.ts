@@ -38,7 +38,7 @@ import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
 import type { EventId } from "./internal/sending.ts"
 import { serverOf } from "./internal/servers.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
-import { whenDefined } from "./internal/whenDefined.ts"
+import { whenDefined } from "./internal/writing.ts"
 import { sinks } from "./Redelivery.ts"
 
 export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"

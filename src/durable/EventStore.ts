@@ -190,9 +190,19 @@ export interface Operations {
    * Has an element after each commit, of this process or another, that may have given a process something to do: to deliver,
    * to claim, to drop, or room to write. One for several is enough, and one too many does no harm. Listening has begun once
    * its first element is there, which comes at once. When the stream fails, its listener polls, and listens again.
+   * A store that knows that there were only settlements may say so: there is nothing more to deliver or to claim then, and
+   * perhaps room to write.
    */
-  readonly changes: Stream.Stream<void, EventStoreError>
+  readonly changes: Stream.Stream<Change, EventStoreError>
 }
+
+/**
+ * What was committed: settlements alone, or anything.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Change = "settled" | void
 
 /**
  * The store of the durable parts in its context.

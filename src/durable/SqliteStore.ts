@@ -42,7 +42,7 @@ import {
 } from "./internal/sqlite/subscriptionRows.ts"
 import { takeDeliveries } from "./internal/sqlite/takeDeliveries.ts"
 import { makeTransactions, type Transactions, type Work } from "./internal/sqlite/transactions.ts"
-import { EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
+import { type Change, EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
 
 /**
  * @category options
@@ -80,6 +80,8 @@ export interface Options {
  * database locked, `filename` with `-owner-` and a random name, and the next claim removes what a killed one left of it.
  * Those of a process that hangs or is paused are free when their time is over. That time is of Effect's `Clock`: the
  * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
+ *
+ * A process keeps up to 16 MiB of the file in memory.
  *
  * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
  * `sweep`, as are retained events, ids and outcomes whose time is over, a thousand rows at a time. What has a time of its own
@@ -175,7 +177,7 @@ export const layer = (options: Options): Layer.Layer<EventStore, EventStoreError
     })
   )
 
-type Listener = Queue.Queue<void, EventStoreError | Cause.Done>
+type Listener = Queue.Queue<Change, EventStoreError | Cause.Done>
 
 const notInAFile = new EventStoreError({
   store: "sqlite",
@@ -193,16 +195,15 @@ const make = (
   pollInterval: Duration.Duration
 ): Operations => {
   const { inspect, read, write } = transactions
-  const notify = (): void => {
-    for (const listener of listeners) Queue.offerUnsafe(listener, undefined)
+  const notify = (change?: Change): void => {
+    for (const listener of listeners) {
+      // One that waits to be taken may be more than a settlement, and its place is the only one.
+      if (change === undefined || Queue.sizeUnsafe(listener) === 0) Queue.offerUnsafe(listener, change)
+    }
   }
   /** Notifies the listeners of a change with its commit, even if the caller is interrupted by then. */
-  const change = <A>(
-    operation: string,
-    work: Work<A>,
-    grows = false,
-    isChange: (answer: A) => boolean = (answer) => answer !== undefined
-  ) => write(operation, work, (answer) => (isChange(answer) ? notify() : undefined), grows)
+  const change = <A>(operation: string, work: Work<A>, grows = false, isChange?: (answer: A) => boolean) =>
+    write(operation, work, (answer) => ((isChange?.(answer) ?? answer !== undefined) ? notify() : undefined), grows)
 
   /** What this process has reported of the leases of its owners. */
   const seenBy = new Map<number, Seen>()
@@ -252,9 +253,10 @@ const make = (
         false,
         (count) => count > 0
       ),
-    figures: (subscription) => read("read figures", (sql, now) => figuresOf(sql, subscription, now)),
+    // Each is one statement for a subscription, and so what was so at one time.
+    figures: (subscription) => inspect("read figures", (sql, now) => figuresOf(sql, subscription, now)),
     bounds: (subscriptions) =>
-      read("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
+      inspect("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
     renew: (owner, ttl) =>
       write("renew", (sql, now) => renewOwner(sql, owner, locks.own(), Duration.toMillis(ttl), now)),
     claim: (owner, subscriptions, limit) => {
@@ -279,12 +281,11 @@ const make = (
     take: (owner, wanted) =>
       read("take", (sql, now) => wanted.flatMap((one) => takeDeliveries(sql, owner, one, now) ?? [])),
     settle: (owner, settlements) =>
-      change(
+      write(
         "settle",
         (sql, now) =>
           settlements.flatMap((one) => (settleDeliveries(sql, owner, one, now) ? [] : one.lease.subscription)),
-        false,
-        (lost) => lost.length < settlements.length
+        (lost) => (lost.length < settlements.length ? notify("settled") : undefined)
       ),
     release: (owner, leases) => {
       if (leases === "all") seenBy.delete(owner.id)

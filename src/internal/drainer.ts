@@ -81,6 +81,8 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   let failedAt: number | undefined
   /** The sink that waits for the end of a write in two halves. */
   let begun: Begun<E> | undefined
+  /** The source had nothing when it was polled last: there is no need to ask it again before the wait, which knows of more. */
+  let isEmpty = false
   let stopped = false
   let fiber: Fiber.Fiber<void> | undefined
 
@@ -93,6 +95,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     position = 0
     if (hasRecovered()) return false
     const events = source.poll()
+    isEmpty = events === undefined
     if (events === undefined) return false
     batch = events
     alone = nextRequest(batch, 0)
@@ -275,7 +278,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
   }
   const turn = Effect.suspend(() => {
     if (position > alone) alone = nextRequest(batch, position)
-    if (advance()) {
+    if (!isEmpty && advance()) {
       timed()?.begin()
       return deliver
     }
@@ -285,7 +288,10 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
       timed()?.begin()
       return deliverAlone(receipt)
     }
-    if (!hasRecovered()) return source.wait
+    if (!hasRecovered()) {
+      isEmpty = false
+      return source.wait
+    }
     failedAt = undefined
     return report.recovered()
   })

@@ -5,11 +5,24 @@ import * as Exit from "effect/Exit"
 /** Whether an effect is over already, so that there is nothing to run. `Exit.isExit` forgets the types. */
 export const isOver = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Exit<A, E> => Exit.isExit(effect)
 
-/** `Effect.exit` that runs nothing for an effect that is over. */
-export const exitEager = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
-  isOver(self) ? Effect.succeed(self) : Effect.exit(self)
+/** Takes the exits of effects one after the other until there is none, and runs nothing for those that are over. */
+export const exitsEager = <A, E>(
+  next: () => Effect.Effect<A, E> | undefined,
+  step: (exit: Exit.Exit<A, E>) => void
+): Effect.Effect<void> => {
+  let effect: Effect.Effect<A, E> | undefined
+  return Effect.whileLoop({
+    while: () => {
+      for (effect = next(); effect !== undefined && isOver(effect); effect = next()) step(effect)
+      return effect !== undefined
+    },
+    // There is one, by the condition of the loop.
+    body: () => Effect.exit(effect!),
+    step
+  })
+}
 
-/** Takes the answers of effects one after the other until there is none, and runs nothing for those that are over. */
+/** The same with their answers, up to the first failure. */
 export const loopEager = <A, E>(
   next: () => Effect.Effect<A, E> | undefined,
   step: (a: A) => void

@@ -1,9 +1,94 @@
 /** What a SQLite store does within its file that the laws of stores cannot see: its commits, its times and what it gives. */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect } from "effect"
+import { Duration, Effect, Queue, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import type * as EventStore from "effect-events/durable/EventStore"
-import { again, beside, commits, define, event, file, hour, open, publish, text, worker } from "./support/sqliteFile.ts"
+import { EventSink } from "effect-events"
+import { DurableQueue } from "effect-events/durable"
+import * as EventStore from "effect-events/durable/EventStore"
+import {
+  again,
+  beside,
+  commits,
+  define,
+  done,
+  event,
+  file,
+  hour,
+  open,
+  publish,
+  text,
+  worker
+} from "./support/sqliteFile.ts"
+
+describe("a change", () => {
+  /** What a listener is given after each step, once it listens. */
+  const changesAfter = Effect.fnUntraced(function* (
+    store: EventStore.Operations,
+    ...steps: ReadonlyArray<Effect.Effect<unknown, unknown>>
+  ) {
+    const found = yield* Queue.unbounded<EventStore.Change>()
+    yield* Effect.forkScoped(Stream.runForEach(store.changes, (change) => Queue.offer(found, change)))
+    yield* Queue.take(found)
+    return yield* Effect.forEach(steps, (step) => Effect.andThen(step, Queue.take(found)))
+  })
+
+  it.effect("is a settlement where nothing else was committed", () =>
+    Effect.gen(function* () {
+      const store = yield* open(yield* file)
+      const [id = 0] = yield* define(store, 1)
+      yield* publish(store, "a")
+      const one = yield* worker(store, [id])
+      const settle = Effect.flatMap(one.take(id), (all) => one.settle(id, ...all.map(done)))
+      const release = store.release(one.owner, "all")
+      const found = yield* changesAfter(store, settle, publish(store, "b"), settle, release)
+      assert.deepStrictEqual(found, ["settled", undefined, "settled", undefined])
+    })
+  )
+
+  it.effect("is anything where a settlement shares its commit with a publish, whichever is first", () =>
+    Effect.gen(function* () {
+      const store = yield* open(yield* file)
+      const [id = 0] = yield* define(store, 1)
+      yield* publish(store, "a")
+      yield* publish(store, "b")
+      const one = yield* worker(store, [id])
+      const [a, b] = yield* one.take(id)
+      const both = (...all: ReadonlyArray<Effect.Effect<unknown, unknown>>) =>
+        Effect.all(all, { concurrency: "unbounded" })
+      const found = yield* changesAfter(
+        store,
+        both(one.settle(id, done(a!)), publish(store, "c")),
+        both(publish(store, "d"), one.settle(id, done(b!)))
+      )
+      assert.deepStrictEqual(found, [undefined, undefined])
+    })
+  )
+
+  it.live("that is a settlement is followed by no take", () =>
+    Effect.gen(function* () {
+      const store = yield* open(yield* file)
+      let [takes, claims] = [0, 0]
+      const counting: EventStore.Operations = {
+        ...store,
+        claim: (owner, ids, limit) => Effect.suspend(() => store.claim(owner, ids, (claims++, limit))),
+        take: (owner, wanted) => Effect.suspend(() => store.take(owner, (takes++, wanted)))
+      }
+      const queue = yield* EventSink.make((_: string) => Effect.void).pipe(
+        DurableQueue.make({ name: "orders", schema: Schema.String }),
+        Effect.provideService(EventStore.EventStore, counting)
+      )
+      const one = Effect.andThen(queue.write("a"), queue.flush)
+      // The first claim, and its take, come with the beginning.
+      yield* one
+      yield* Effect.sleep("300 millis")
+      ;[takes, claims] = [0, 0]
+      for (let n = 0; n < 5; n++) yield* one
+      yield* Effect.sleep("300 millis")
+      // One for each arrival, and one for each claim that comes by its time.
+      assert.isAtMost(takes, 5 + claims)
+    })
+  )
+})
 
 describe("a claim", () => {
   it.effect("commits nothing when there is nothing but arrivals for the leases that are held", () =>

@@ -8,12 +8,22 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { reportTimeout, within } from "../../internal/deadline.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { EventStoreError, Lease, Operations, Owner, Settlement, SubscriptionId, Wanted } from "../EventStore.ts"
+import type {
+  Change,
+  EventStoreError,
+  Lease,
+  Operations,
+  Owner,
+  Settlement,
+  SubscriptionId,
+  Wanted
+} from "../EventStore.ts"
 import { makeLoops } from "./loops.ts"
 import type { DeliveryServer, Subscriber } from "./serving.ts"
 import { makeSweeping } from "./sweeping.ts"
@@ -72,17 +82,17 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   /** The loops of before have not ended yet. */
   let isStopping = false
 
-  const now = () => ({ wall: clock.currentTimeMillisUnsafe(), monotonic: monotonicMillis(clock) })
-  const isStale = () => {
-    const { monotonic, wall } = now()
-    return owner === undefined || Math.max(wall - renewedAt.wall, monotonic - renewedAt.monotonic) >= ttl
-  }
+  const now = () => monotonicMillis(clock)
+  const isStale = () =>
+    owner === undefined ||
+    clock.currentTimeMillisUnsafe() - renewedAt.wall >= ttl ||
+    monotonicMillis(clock) - renewedAt.monotonic >= ttl
   const all = () => [...subscribers.values()]
   const wake = () => void woken.openUnsafe()
 
   const renew: Effect.Effect<Owner, EventStoreError> = renewTurn.withPermits(1)(
     Effect.suspend(() => {
-      const asked = now()
+      const asked = { wall: clock.currentTimeMillisUnsafe(), monotonic: now() }
       const before = owner
       return Effect.map(store.renew(before ?? { name }, Duration.millis(ttl)), (found) => {
         // Counted from before the request: the store may have taken its time to answer.
@@ -116,7 +126,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       const isByChange = hasChanged
       isClaimDue = false
       hasChanged = false
-      claimedAt = now().monotonic
+      claimedAt = now()
       const open = all().filter((one) => one.isOpen())
       const ids = open.map(({ id }) => id)
       nextClaim = Number.POSITIVE_INFINITY
@@ -139,7 +149,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         for (const id of woken) subscribers.get(id)?.woken(true)
         const isStandby = open.some((one) => one.lease() === undefined)
         const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
-        nextClaim = now().monotonic + Math.max(1, delay)
+        nextClaim = now() + Math.max(1, delay)
       })
       return Effect.onError(claimed, failed)
     })
@@ -237,16 +247,17 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const isNeeded = isClaimDue || wanting.size > 0 || unused.length > 0
     if (isNeeded || subscribers.size === 0 || isStopping) return Effect.yieldNow
     woken.closeUnsafe()
-    const rest = Math.max(0, nextClaim - now().monotonic)
+    const rest = Math.max(0, nextClaim - now())
     return Effect.timeoutOrElse(woken.await, {
       duration: Duration.millis(rest),
       orElse: () => Effect.sync(() => void (isClaimDue = true))
     })
   })
+  const round = Effect.andThen(Effect.catch(step, troubled("claim")), idle)
   const claiming = Effect.whileLoop({
     while: () => subscribers.size > 0 && !isStopping,
-    body: () => Effect.andThen(Effect.catch(step, troubled("claim")), idle),
-    step: () => {}
+    body: () => round,
+    step: constVoid
   })
 
   /** Settles what there is, of all subscribers or of one. */
@@ -284,59 +295,63 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         Effect.map(settled)
       )
     })
-  const settleTurns = Effect.forever(
-    settleNow.await.pipe(
-      Effect.andThen(Effect.yieldNow),
-      Effect.andThen(
-        settleTurn.withPermits(1)(
-          Effect.suspend(() => {
-            settleNow.closeUnsafe()
-            const some = [...settling]
-            settling.clear()
-            return settleSome(some)
-          })
-        )
-      ),
-      Effect.andThen(Effect.sync(() => answered("settle"))),
-      Effect.catch((error) =>
-        Effect.andThen(
-          troubled("settle")(error),
-          Effect.sync(() => {
-            for (const one of subscribers.values()) settling.add(one)
-            settleNow.openUnsafe()
-          })
-        )
-      )
-    )
+  const settleTurns = Effect.gen(function* () {
+    yield* settleNow.await
+    yield* Effect.yieldNow
+    const turn = Effect.suspend(() => {
+      settleNow.closeUnsafe()
+      const some = [...settling]
+      settling.clear()
+      return settleSome(some)
+    })
+    yield* settleTurn.withPermits(1)(turn)
+    answered("settle")
+  }).pipe(
+    Effect.catch((error) =>
+      Effect.map(troubled("settle")(error), () => {
+        for (const one of subscribers.values()) settling.add(one)
+        settleNow.openUnsafe()
+      })
+    ),
+    Effect.forever
   )
-  const settleDelays = Effect.forever(
-    settleSoon.await.pipe(
-      Effect.andThen(Effect.sleep(acknowledgeDelay)),
-      Effect.andThen(
-        Effect.sync(() => {
-          settleSoon.closeUnsafe()
-          settleNow.openUnsafe()
-        })
-      )
-    )
-  )
+  const settleDelays = Effect.gen(function* () {
+    yield* settleSoon.await
+    yield* Effect.sleep(acknowledgeDelay)
+    settleSoon.closeUnsafe()
+    settleNow.openUnsafe()
+  }).pipe(Effect.forever)
 
+  /** Claims at a time at the latest. */
+  const claimBy = (at: number) => {
+    if (at >= nextClaim) return
+    nextClaim = at
+    wake()
+  }
   /** A listener polls at once, and again when listening broke: the loops log what is wrong with the store. */
-  const changed = Effect.sync(() => {
+  const arrived = () => {
     hasChanged = true
     const open = all().filter((one) => one.isOpen())
-    const rest = claimedAt + standbyPause - now().monotonic
     if (open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
+      claimBy(claimedAt + claimInterval)
       for (const one of open) one.woken(false)
-      nextClaim = Math.min(nextClaim, claimedAt + claimInterval)
-    } else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
-    else nextClaim = Math.min(nextClaim, now().monotonic + rest)
+      return
+    }
+    if (now() < claimedAt + standbyPause && inVain >= fruitless && all().every((one) => one.lease() === undefined))
+      return claimBy(claimedAt + standbyPause)
+    isClaimDue = true
     wake()
-    for (const one of [...all(), ...standbys]) one.changed()
-  })
-  const listening = Effect.suspend(() => Stream.runForEach(store.changes, () => changed)).pipe(
+  }
+  const changed = (change?: Change) =>
+    Effect.sync(() => {
+      // What comes due with a settlement is of a lease of the process that settled it, which knows.
+      if (change !== "settled") arrived()
+      for (const one of subscribers.values()) one.changed()
+      for (const one of standbys) one.changed()
+    })
+  const listening = Effect.suspend(() => Stream.runForEach(store.changes, changed)).pipe(
     Effect.exit,
-    Effect.andThen(changed),
+    Effect.andThen(changed()),
     Effect.andThen(Effect.sleep(listenAgain)),
     Effect.forever
   )

@@ -1,8 +1,9 @@
 /** Waits until what is stored is settled, by any process, and fails where no process delivers it. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
-import { monotonicNow } from "../../internal/monotonic.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { EventStoreError, Operations, Position, SubscriptionId, Which } from "../EventStore.ts"
 import { NotDelivering } from "./error.ts"
 
@@ -34,7 +35,8 @@ export const flush = Effect.fnUntraced(function* (
   const bounds = yield* store.bounds(pending)
   const through = new Map(bounds.map(({ last, subscription }) => [subscription, last]))
   const coming = new Set(bounds.flatMap(({ isComing, subscription }) => (isComing === true ? subscription : [])))
-  let checkedAt = yield* monotonicNow
+  const clock = yield* Clock.Clock
+  let checkedAt = monotonicMillis(clock)
   /** Since when no process was seen to have the lease. */
   const unserved = new Map<SubscriptionId, number>()
 
@@ -61,7 +63,7 @@ export const flush = Effect.fnUntraced(function* (
         if (found.isComing !== true) coming.delete(id)
       } else if ((found?.first ?? Infinity) > last && holds?.(last) !== true) through.delete(id)
     }
-    const at = yield* monotonicNow
+    const at = monotonicMillis(clock)
     // Also where other subscriptions make progress all the time.
     if (!isIdle && at - checkedAt < pollInterval) continue
     checkedAt = at

@@ -5,8 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { endWithin } from "../../internal/deadline.ts"
-import { answerAll } from "./answerAll.ts"
-import { makeOnDemand } from "./onDemand.ts"
+import { answerAll, makeOnDemand } from "./onDemand.ts"
 
 /** A write: what it stores, whole or not at all, and how much that is. */
 export interface Write<out A> {
@@ -160,12 +159,16 @@ export const makeGroupCommit = <A, E>(options: Options<A, E>): GroupCommit<A, E>
     // Writers from now on are behind these.
     const behind = waiting.length
     return Effect.matchCauseEffect(options.commit(writers), {
-      onFailure: (cause) => Effect.sync(() => failed(writers, cause)),
+      onFailure: (cause) => {
+        failed(writers, cause)
+        return Effect.void
+      },
       onSuccess: (fits) => {
         inVain = 0
         if (!fits) return full(writers, behind)
         most *= 2
-        return Effect.sync(() => answer(writers, Effect.void))
+        answer(writers, Effect.void)
+        return Effect.void
       }
     }).pipe(Effect.ensuring(Effect.sync(() => idle.openUnsafe())))
   })

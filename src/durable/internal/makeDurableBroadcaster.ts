@@ -98,7 +98,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
     store,
     codec,
     addressOf: addressOf(settings),
-    ready: Effect.void,
+    ready: () => Effect.void,
     downstream: () => [...Array.from(members, (member) => edgeTo(member, false)), ...unserved.edges()],
     context
   })

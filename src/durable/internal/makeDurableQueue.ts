@@ -28,9 +28,8 @@ import type { Settings } from "./settings.ts"
 import type { Remaining } from "./makeSubscription.ts"
 import { type EventId, eventKeyOf } from "./sending.ts"
 import { trim } from "./trim.ts"
-import { whenDefined } from "./whenDefined.ts"
 import { makeWrites } from "./writes.ts"
-import { makeWriting, type WriteError } from "./writing.ts"
+import { makeWriting, whenDefined, type WriteError } from "./writing.ts"
 import type * as Schema from "effect/Schema"
 
 /** The subscription of a queue: what is written to the exchange is for it. */
@@ -103,8 +102,8 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     node,
     log,
     context,
-    changed: () => writing.wake(),
-    settled: () => {},
+    // Without limits no writer waits for room.
+    changed: limits && (() => writing.wake()),
     onSinkClosed: () => begin(),
     before:
       overflow !== "drop-oldest" || limits === undefined

@@ -103,7 +103,6 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     node,
     log,
     onSinkClosed: () => begin(),
-    changed: () => {},
     before: undefined
   })
   const close = Effect.gen(function* () {

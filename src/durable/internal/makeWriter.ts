@@ -34,7 +34,7 @@ export interface Options<in out A> {
   readonly batchBytes: number
   readonly drainTimeout: Duration.Duration
   /** What must be so before anything is published. */
-  readonly ready: Effect.Effect<unknown, EventStoreError>
+  readonly ready: () => Effect.Effect<unknown, EventStoreError>
   readonly downstream: () => ReadonlyArray<SinkEdge>
   readonly context: Context.Context<never>
 }

@@ -1,7 +1,8 @@
-/** A fiber that runs while there is something to do. */
+/** What a shared commit needs: a fiber that takes turns while there is something to do, and answers that reach all that wait. */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import { constVoid } from "effect/Function"
 
 /** Takes turns as long as there is something to do. */
 export interface OnDemand {
@@ -22,7 +23,7 @@ export const makeOnDemand = (
   turn: Effect.Effect<void>
 ): OnDemand => {
   const next = Effect.andThen(Effect.yieldNow, turn)
-  const all = Effect.suspend(() => Effect.whileLoop({ while: isNeeded, body: () => next, step: () => {} }))
+  const all = Effect.whileLoop({ while: isNeeded, body: () => next, step: constVoid })
   let fiber: Fiber.Fiber<void> | undefined
   const start = () => {
     if (fiber !== undefined) return
@@ -35,4 +36,20 @@ export const makeOnDemand = (
     })
   }
   return { start, isIdle: () => fiber === undefined, interrupt: () => fiber?.interruptUnsafe() }
+}
+
+/**
+ * Answers all that wait, each of which runs inside of that. A throw of a fiber's observer goes to the process, as when a timer wakes
+ * that fiber, and not to the others.
+ */
+export const answerAll = <A>(all: ReadonlyArray<A>, answer: (one: A, i: number) => void): void => {
+  for (const [i, one] of all.entries()) {
+    try {
+      answer(one, i)
+    } catch (thrown) {
+      queueMicrotask(() => {
+        throw thrown
+      })
+    }
+  }
 }

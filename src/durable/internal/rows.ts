@@ -18,18 +18,11 @@ export interface Row<out A> {
     Extract<Settled, { readonly _tag: "DeadLettered" }> | "delivered" | "dropped" | "aside" | "remaining" | undefined
 }
 
-export const rowOf = <A>(delivery: Delivery, event: A): Row<A> => ({ ...rowWithout(delivery), event, isEvent: true })
-
-/** A delivery that is settled, and never delivered. */
-export const rowWithout = <A>({
-  attempts,
-  firstFailedAt,
-  lane,
-  payload,
-  position,
-  trace,
-  writtenAt
-}: Delivery): Row<A> => ({
+export const rowOf = <A>(
+  { attempts, firstFailedAt, lane, payload, position, trace, writtenAt }: Delivery,
+  event: A,
+  isEvent = true
+): Row<A> => ({
   position,
   lane,
   attempts,
@@ -37,11 +30,13 @@ export const rowWithout = <A>({
   writtenAt,
   bytes: payload.length,
   trace,
-  // Nothing reads it.
-  event: undefined as A,
-  isEvent: false,
+  event,
+  isEvent,
   outcome: undefined
 })
+
+/** A delivery that is settled, and never delivered: nothing reads its event. */
+export const rowWithout = <A>(delivery: Delivery): Row<A> => rowOf(delivery, undefined as A, false)
 
 export interface Rows<in out A> {
   readonly size: () => number

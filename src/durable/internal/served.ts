@@ -26,9 +26,9 @@ export interface Options<in out A, out E> extends Omit<
   readonly keeping?: Keeping | undefined
   readonly context: Context.Context<never>
   /** Runs after every commit that this process knows of. */
-  readonly changed: () => void
+  readonly changed?: (() => void) | undefined
   /** Runs after each settlement, by this process or perhaps by another. */
-  readonly settled: () => void
+  readonly settled?: (() => void) | undefined
   /** Comes before each take. */
   readonly before: ((serving: Serving<A>) => SubscriberOptions<A, E>["before"]) | undefined
 }
@@ -98,13 +98,13 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
   )
   const progressed = () => {
     progress.openUnsafe()
-    options.settled()
+    options.settled?.()
   }
   const changed = () => {
     isFresh = false
     // It may be a settlement by the process that delivers.
     if (serving?.subscriber.lease() === undefined) progressed()
-    options.changed()
+    options.changed?.()
     if (refreshing !== undefined || isClosing) return
     // What waits is seen to be gone, however soon it goes. Many that are idle ask for nothing.
     const isHeld = serving?.subscriber.lease() !== undefined

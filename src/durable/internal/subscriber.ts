@@ -13,7 +13,7 @@ import type { Page } from "../../internal/pages.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
-import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
+import { type Decoded, decodeDeliveries } from "./eventCodec.ts"
 import { isDisabled } from "./isDisabled.ts"
 import { type Row, rowWithout } from "./rows.ts"
 import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
@@ -63,7 +63,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     const noteLanes = () => {
       // What the store gives while the subscription waits, or for fresh events alone, does not show what is in lanes.
       if (wanted.perLane === 0 || (deliveries.length === 0 && mayWait)) return
-      if (lanes.taken(deliveries, more, wanted.busy, unsettled.all())) state.isDirty = true
+      if (lanes?.taken(deliveries, more, wanted.busy, unsettled.all()) === true) state.isDirty = true
     }
     if (deliveries.length === 0) {
       if (askedUnder !== state.generation) window.dirty()
@@ -91,7 +91,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       const offered: Array<Row<A>> = []
       for (const row of found) {
         rows.add(row)
-        const lane = isKeyed && row.lane === undefined ? lanes.behind(row.event) : undefined
+        const lane = row.lane === undefined ? lanes?.behind(row.event) : undefined
         if (lane === undefined) offered.push(row)
         else window.setAside(row, lane)
       }
@@ -114,14 +114,9 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       ask()
       return Effect.void
     }
+    const receiving = Effect.flatMap(decodeDeliveries(deliveries, codec, buffer.keyOf, pauses), received)
     // What comes before a take may have waited for the rows.
-    const over = Effect.sync(() => void (options.before && server.want(subscriber)))
-    run(
-      decodeDeliveries(deliveries, codec, (row) => buffer.keyOf?.(row), pauses).pipe(
-        Effect.flatMap(received),
-        Effect.andThen(over)
-      )
-    )
+    run(options.before === undefined ? receiving : Effect.map(receiving, () => server.want(subscriber)))
   }
   /** Keeps all events, and releases the lease after what is in flight, once the store has the subscription as disabled. */
   const disabling = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
@@ -213,16 +208,22 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.lease?.epoch !== epoch) return
       state.settling--
       redelivering.settled(wait)
-      const dead = settled.filter(({ _tag }) => _tag === "DeadLettered")
-      for (const { position } of settled) rows.settled(position)
+      let dead = 0
+      for (const { _tag, position } of settled) {
+        if (_tag === "DeadLettered") dead++
+        rows.settled(position)
+      }
       window.endSuspended()
-      if (lanes.hasSome()) window.dirty()
+      if (lanes?.hasSome() === true) window.dirty()
       ask()
-      counts.deadLettered += dead.length
-      account.removed(dead.length)
-      const known = Effect.sync(() => unsettled.settled({ settled, wait }))
-      // What was dead-lettered is logged before more is delivered.
-      run(dead.length > 0 ? Effect.ensuring(log.deadLettered(dead.length), known) : known)
+      const known = () => unsettled.settled({ settled, wait })
+      if (dead === 0) known()
+      else {
+        counts.deadLettered += dead
+        account.removed(dead)
+        // What was dead-lettered is logged before more is delivered.
+        run(Effect.ensuring(log.deadLettered(dead), Effect.sync(known)))
+      }
       if (options.before !== undefined) server.want(subscriber)
       options.settled()
     },
@@ -242,13 +243,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     /** When the attempt that is under way began. */
     let beganAt = 0
     const attempted = (row: Row<A>, error: string | undefined) => {
-      if (!options.keepsOutcomes) return
       const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
       unsettled.attempted({ position: row.position, at: beganAt, took, error })
     }
-    const begins = () => {
-      if (options.keepsOutcomes) beganAt = clock.currentTimeMillisUnsafe()
-    }
+    const begins = () => void (beganAt = clock.currentTimeMillisUnsafe())
     return startDrainer<A, E>({
       node: options.node,
       sink: options.sink,
@@ -277,7 +275,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             return undefined
           }
           taken = found
-          begins()
+          if (options.keepsOutcomes) begins()
           takenUnder = state.generation
           at = 0
           return pageOf(found, options.processSpan !== undefined)
@@ -292,7 +290,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           for (const row of back) rows.forget(row)
           source.settle(back.length)
           // What is behind them must not pass them, nor what is being taken, nor what is set aside behind one of them.
-          lanes.putBack(Math.max(window.evict(), ...back.map(({ position }) => position)))
+          const last = Math.max(window.evict(), ...back.map(({ position }) => position))
+          lanes?.putBack(last)
           state.generation++
           window.dirty()
           window.endSuspended()
@@ -308,7 +307,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
               delivered++
               observed?.push(row.event)
               rows.decide(row, "delivered")
-              attempted(row, undefined)
+              if (options.keepsOutcomes) attempted(row, undefined)
               unsettled.add({ _tag: "Acknowledged", position: row.position, lane: row.lane })
             }
           }
@@ -317,7 +316,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           if (observed !== undefined && counts.observers !== undefined) notify(counts.observers, "delivered", observed)
           if (delivered > 0) redelivering.answered()
           source.settle(n)
-          begins()
+          if (options.keepsOutcomes) begins()
           if (unsettled.hasSome()) server.settle(subscriber, state.isSuspended || isDone())
           else window.endSuspended()
         },
@@ -335,7 +334,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             row.outcome = "remaining"
             return restore(disabling(cause))
           }
-          attempted(row, reasonOf(cause))
+          if (options.keepsOutcomes) attempted(row, reasonOf(cause))
           const failed = cause.reasons.some(Cause.isFailReason) ? "Failed" : "Died"
           const { epoch } = state.lease
           return Effect.flatMap(disabled ? Effect.succeed(undefined) : redelivering.judge(row, cause), (next) => {

@@ -56,7 +56,7 @@ export const makeUnsettled = (): Unsettled => {
       return latch.await
     },
     settled: ({ settled, wait }) => {
-      for (const { position } of settled) open(position)
+      if (waiting.size > 0) for (const { position } of settled) open(position)
       // The head waits with it. The end of a wait is no news of an event.
       if (wait !== undefined && wait.attempts > 0) openAll()
     },

@@ -75,7 +75,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
           partitionBy(event)
         ))
   const isKeyed = buffer.keyOf !== undefined
-  const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
+  // Without keys an event that waits by itself has a lane of its own.
+  const lanes = isKeyed && partitionBy !== undefined ? makeLanes<A>(partitionBy) : undefined
   const rows = makeRows<A>()
   const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log)
   const unsettled = makeUnsettled()
@@ -122,7 +123,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   /** Takes back what is in memory and not in flight: its place may be behind what has failed. */
   const stepBack = () => {
     state.generation++
-    lanes.putBack(evict())
+    const last = evict()
+    lanes?.putBack(last)
     dirty()
   }
   const setAside = (row: Row<A>, lane: number) => {
@@ -184,7 +186,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
       const { epoch, subscription } = claimed
       state.lease = { subscription, epoch }
       state.hasAside = claimed.lanes.length > 0
-      if (isKeyed) lanes.claimed(claimed.lanes)
+      lanes?.claimed(claimed.lanes)
       redelivering.claimed(claimed)
       state.isDue = true
     },
@@ -204,7 +206,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     spill: () => {
       while (buffer.size() > 0) {
         const row = buffer.takeOldest()
-        if (row.lane === undefined) setAside(row, lanes.setAside(row.event))
+        if (lanes !== undefined && row.lane === undefined) setAside(row, lanes.setAside(row.event))
         else rows.forget(row)
       }
     },
@@ -222,8 +224,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
         return stepBack()
       }
       row.outcome = "aside"
-      const lane = row.lane ?? (isKeyed ? lanes.setAside(row.event) : row.position % maxLane)
-      if (isKeyed) lanes.wait(lane)
+      const lane = row.lane ?? lanes?.setAside(row.event) ?? row.position % maxLane
+      lanes?.wait(lane)
       state.hasAside = true
       unsettled.add({ _tag: "Again", position: row.position, lane, delay, attempts: redelivering.plannedOf(row) })
       const asked = retryAfterOf(Cause.squash(cause))
@@ -233,7 +235,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     },
     wanting: (limits: Limits): Wanted | undefined => {
       const isFresh = redelivering.wantsFresh() && !state.hasNoFresh
-      const wanted = { limits, except: rows.positions(), busy: lanes.busy(rows.all), perLane: isFresh ? 0 : perLane }
+      const busy = lanes?.busy(rows.all) ?? []
+      const wanted = { limits, except: rows.positions(), busy, perLane: isFresh ? 0 : perLane }
       return state.lease && { ...state.lease, ...wanted }
     }
   }

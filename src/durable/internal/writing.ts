@@ -39,7 +39,7 @@ export interface Options<in out A> {
   readonly batchBytes: number
   readonly drainTimeout: Duration.Duration
   /** What must be so before anything is published. */
-  readonly ready: Effect.Effect<unknown, EventStoreError>
+  readonly ready: () => Effect.Effect<unknown, EventStoreError>
   /** `n` events are about to be stored, some at a time of their own: takes how many of them are at the end. */
   readonly appending: (n: number, hasTimes: boolean) => (stored: number) => void
   readonly context: Context.Context<never>
@@ -103,10 +103,10 @@ const blames = (error: WriteError | SinkClosed) => {
 /** Notes the answers where they are asked for, and answers how many are duplicates. */
 const answered = (events: ReadonlyArray<Encoded<unknown>>, published: ReadonlyArray<Published>): number => {
   let duplicates = 0
-  events.forEach(({ answer }, at) => {
+  for (const [at, { answer }] of events.entries()) {
     if (answer !== undefined) answer.published = published[at]
     if (published[at]?.isDuplicate === true) duplicates++
-  })
+  }
   return duplicates
 }
 
@@ -131,19 +131,18 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
         stored.length,
         stored.some(({ due }) => due !== undefined)
       )
-      return Effect.onExit(store.publish(exchange, stored, limits), (exit) =>
-        Effect.sync(() => {
-          const published = exit._tag === "Success" ? exit.value : undefined
-          const duplicates = published === undefined ? 0 : answered(events, published)
-          account.filtered += duplicates
-          appended(published === undefined ? 0 : stored.length - duplicates)
-          if (published === undefined || account.observers === undefined) return
-          const accepted = events.filter((_, i) => published[i]?.isDuplicate !== true).map(({ event }) => event)
-          if (accepted.length > 0) notify(account.observers, "accepted", accepted)
-        })
-      )
+      return Effect.onExitPrimitive(store.publish(exchange, stored, limits), (exit) => {
+        const published = exit._tag === "Success" ? exit.value : undefined
+        const duplicates = published === undefined ? 0 : answered(events, published)
+        account.filtered += duplicates
+        appended(published === undefined ? 0 : stored.length - duplicates)
+        if (published === undefined || account.observers === undefined) return undefined
+        const accepted = events.filter((_, i) => published[i]?.isDuplicate !== true).map(({ event }) => event)
+        if (accepted.length > 0) notify(account.observers, "accepted", accepted)
+        return undefined
+      })
     })
-    return Effect.flatMapEager(options.ready, () => publishing).pipe(
+    return Effect.flatMapEager(options.ready(), () => publishing).pipe(
       Effect.mapErrorEager(failure),
       Effect.mapEager((published) => published !== undefined)
     )
@@ -192,8 +191,10 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
   ): Effect.Effect<void, WriteError | SinkClosed> => {
     // It may have closed during the encoding.
     if (account.state !== "open") return closed
-    const longest = events.reduce((most, { stored }) => Math.max(most, stored.id?.length ?? 0), 0)
-    if (longest > maxIdLength) return Effect.fail(failure(tooLong(longest)))
+    for (const { stored } of events) {
+      const length = stored.id?.length ?? 0
+      if (length > maxIdLength) return Effect.fail(failure(tooLong(length)))
+    }
     const delivering = fiber.getRef(Delivering)
     // The write would wait for room that only its own end can make.
     const cannotWait = delivering !== undefined && reaches(node, delivering)
@@ -247,6 +248,30 @@ export const makeWriting = <A>(options: Options<A>): Writing<A> => {
     close: Effect.suspend(() => group.close(closed, options.drainTimeout))
   }
 }
+
+/**
+ * What must be so before an event is published: that its exchange keeps what it is to keep, and that its subscription is defined.
+ * A write in a transaction defines it there (`join`), on the transaction's own connection: for another one it would wait while it
+ * holds one itself, and a pool in which all do has none left. Such a definition goes with a transaction that rolls back, so the next
+ * write in one repeats it.
+ */
+export const whenDefined =
+  ({
+    define,
+    isDefined,
+    join,
+    store
+  }: {
+    readonly store: Operations
+    /** Whether the definition is known to be committed. */
+    readonly isDefined: () => boolean
+    /** Commits the definition. */
+    readonly define: Effect.Effect<unknown, EventStoreError>
+    /** Defines as a part of the transaction that it is run in. */
+    readonly join: Effect.Effect<unknown, EventStoreError>
+  }) =>
+  (): Effect.Effect<unknown, EventStoreError> =>
+    isDefined() ? Effect.void : Effect.flatMapEager(store.inTransaction, (inside) => (inside ? join : define))
 
 // internals
 

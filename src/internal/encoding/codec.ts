@@ -32,8 +32,9 @@ export const encoder = <A>(schema: Schema.ConstraintCodec<A, unknown>, path: Pat
 /** A schema's decoder from JSON values, which stand at `path` in their request. */
 export const decoder = <A>(schema: Schema.ConstraintCodec<A, unknown>) => {
   const decode = SchemaParser.decodeUnknownEffect(Schema.toCodecJson(schema))
-  return (value: unknown, path: Path = []): Effect.Effect<A, EnvelopeError> =>
-    Effect.mapErrorEager(decode(value), issueError("decode", path))
+  const toError = issueError("decode", [])
+  return (value: unknown, path?: Path): Effect.Effect<A, EnvelopeError> =>
+    Effect.mapErrorEager(decode(value), path === undefined ? toError : issueError("decode", path))
 }
 
 /** A JSON value as its text. */

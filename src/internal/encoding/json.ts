@@ -2,14 +2,15 @@
 import * as Result from "effect/Result"
 
 /** A JSON text as a value; `line` is the number of the text's first line. */
-export const parse = (text: string, line = 1): Result.Result<unknown, string> =>
-  Result.try({
-    try: (): unknown => JSON.parse(text),
-    catch: () => {
-      const at = fault(text)
-      return `not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place(text, at, line)}`
-    }
-  })
+export const parse = (text: string, line = 1): Result.Result<unknown, string> => {
+  try {
+    return Result.succeed(JSON.parse(text))
+  } catch {
+    // It throws for nothing else.
+    const at = fault(text)
+    return Result.fail(`not JSON ${at >= text.length ? "since it ends too early, " : ""}at ${place(text, at, line)}`)
+  }
+}
 
 /**
  * How deep a received text may be nested, which RFC 8259, section 9, leaves to its reader. `JSON.parse` reads any depth,

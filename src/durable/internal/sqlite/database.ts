@@ -28,6 +28,11 @@ import { examine, migrate } from "./sqliteSchema.ts"
 /** Beyond this many bytes the file of the log is cut when it begins anew. */
 const logLimit = 16 * 1024 * 1024
 /**
+ * What a connection keeps in memory of the file, in KiB: four times what a batch may have. A transaction that changes more than
+ * that writes pages to the log before its end, and again at its end: batches of 1 MB take 15 % longer with SQLite's own 2,000.
+ */
+const cacheSize = 16 * 1024
+/**
  * How long it waits for another process that writes to a log that is gone, in milliseconds. It does nothing else
  * meanwhile: until the log is put back, what was committed is lost with the processes.
  */
@@ -239,7 +244,7 @@ export const makeDatabase = (filename: string): Database => {
       db.exec("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
       const mode = db.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"]
       if (mode !== "wal") return failed("Other", `no write-ahead log can be kept beside ${filename}`)
-      db.exec(`PRAGMA journal_size_limit = ${logLimit}`)
+      db.exec(`PRAGMA journal_size_limit = ${logLimit}; PRAGMA cache_size = -${cacheSize}`)
       if (found) {
         db.exec("BEGIN IMMEDIATE")
         const refused = migrate(db)

@@ -1,7 +1,7 @@
 /** Owners and their leases within one transaction. */
 import type { Bounds, Figures, Lease, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { after, type Sql } from "./prepared.ts"
-import { maxPosition, ofSubscription, positionOf, rowAt } from "./sqliteSchema.ts"
+import { maxPosition, positionOf, rowAt } from "./sqliteSchema.ts"
 
 const ofLease = ["0", String(maxPosition)].map((end) => rowAt(end, "leases.subscription")).join(" AND ")
 /**
@@ -53,27 +53,30 @@ export const figuresOf = (sql: Sql, subscription: SubscriptionId, now: Millis): 
 }
 
 export const boundsOf = (sql: Sql, subscription: SubscriptionId, now: Millis): ReadonlyArray<Bounds> => {
-  const [scheduledAt] = sql.row<[Millis | null]>(hasPending, subscription) ?? []
-  if (scheduledAt === undefined) return []
+  const found = sql.row<BoundsRow>(bounds, subscription)
+  if (found === undefined) return []
+  const [scheduledAt, coming, ...ends] = found
   const isComing = scheduledAt !== null && scheduledAt <= now
-  const found = ends.flatMap((end) => sql.row<[Position]>(end, subscription, subscription) ?? [])
   // One is enough, as all that are coming get positions after the last.
-  if (isComing) found.push(...(sql.row<[Position]>(firstComing, subscription) ?? []))
-  if (found.length === 0) return []
-  return [{ subscription, first: Math.min(...found), last: Math.max(...found), isComing }]
+  const positions = (isComing ? [coming, ...ends] : ends).filter((end) => end !== null)
+  if (positions.length === 0) return []
+  return [{ subscription, first: Math.min(...positions), last: Math.max(...positions), isComing }]
 }
 
 // internals
+
+type BoundsRow = readonly [scheduledAt: Millis | null, coming: Position | null, ...ends: ReadonlyArray<Position | null>]
 
 const extend = "UPDATE owners SET renewed_at = ?, expires_at = ? WHERE id = ?"
 const insertOwner = "INSERT INTO owners (name, lock, renewed_at, expires_at) VALUES (?, ?, ?, ?) RETURNING id"
 const figures = `SELECT pending, bytes, dead_letters, name FROM leases LEFT JOIN owners ON id = owner AND expires_at > ?
   WHERE subscription = ? AND subscription > 0`
-const hasPending = "SELECT scheduled_at FROM leases WHERE subscription = ? AND pending > 0"
-const firstComing = "SELECT event FROM scheduled WHERE subscription = ? ORDER BY due_at, id LIMIT 1"
 const ends = ["deliveries", "delayed"].flatMap((table) =>
   ["ASC", "DESC"].map(
-    (order) => `SELECT ${positionOf} FROM ${table} WHERE ${ofSubscription} ORDER BY id ${order} LIMIT 1`
+    (order) => `(SELECT ${positionOf} FROM ${table} WHERE id BETWEEN ${ofLease} ORDER BY id ${order} LIMIT 1)`
   )
 )
+const coming = "(SELECT event FROM scheduled s WHERE s.subscription = leases.subscription ORDER BY due_at, id LIMIT 1)"
+// One statement, so that no delivery is between its two places.
+const bounds = `SELECT scheduled_at, ${[coming, ...ends].join(", ")} FROM leases WHERE subscription = ? AND pending > 0`
 const free = `UPDATE leases SET owner = NULL, due_at = ${dueWhenFree} WHERE owner = ?`

@@ -35,6 +35,8 @@ interface Route {
 
 /** So many deliveries go into the file with one statement: calling one costs more than its work. */
 const sizes = [25, 5, 1]
+/** A payload of more bytes goes by itself: a statement of several rows copies each of them once more. */
+const largeBytes = 2_048
 
 /** Answers nothing when the events do not fit the limits. */
 export const publishEvents = (
@@ -56,7 +58,7 @@ export const publishEvents = (
       route = routes.get(key) ?? routeOf(sql, exchange, tenant, topic)
       routes.set(key, route)
     }
-    const dueAt = dueAtOf(due, now)
+    const dueAt = due && dueAtOf(due, now)
     if (id !== undefined && route.exchange !== null && route.window > 0) {
       const key = `${tenant.length} ${tenant}${id}`
       const before = ids.get(key) ?? positionOfId(sql, route.exchange, tenant, id, now)
@@ -84,12 +86,13 @@ export const publishEvents = (
     if (typeof to === "number") return { position: to, matched: 0, isDuplicate: true }
     position++
     const { exchange, matches, only, patterns, window } = to
-    const dueAt = dueAtOf(event.due, now)
+    const dueAt = event.due && dueAtOf(event.due, now)
     const isRetained = to.isRetained && dueAt === undefined
     if (event.id !== undefined && exchange !== null && window > 0 && isStored(to, dueAt))
       keepId(sql, exchange, tenant, event.id, position, after(now, window))
     if (only !== undefined && dueAt === undefined) {
-      inline.push(only, position, topic, contentType, trace, now, payload)
+      if (payload.length > largeBytes) sql.run(insertOne, only, position, topic, contentType, trace, now, payload)
+      else inline.push(only, position, topic, contentType, trace, now, payload)
     } else if (isStored(to, dueAt)) {
       sql.run(insertEvent, position, topic, contentType, trace, now, payload)
       const retained = isRetained ? [exchange, tenant, now] : [null, null, null]

@@ -11,8 +11,7 @@ const batch = 1_000
 export const firstLeft = "(SELECT min(due_at) FROM scheduled s WHERE s.subscription = leases.subscription)"
 
 /** When an event comes due; nothing for one that is due at once. */
-export const dueAtOf = (due: NewEvent["due"], now: Millis): Millis | undefined => {
-  if (due === undefined) return undefined
+export const dueAtOf = (due: NonNullable<NewEvent["due"]>, now: Millis): Millis | undefined => {
   const at = "at" in due ? after(0, due.at) : after(now, Duration.toMillis(due.after))
   return at > now ? at : undefined
 }

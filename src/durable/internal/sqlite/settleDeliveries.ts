@@ -95,7 +95,7 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     else inOrder.push(one.position)
   }
   for (const [from, to] of runs(inOrder)) acknowledgeRun(from, to, "Delivered")
-  for (const [from, to] of runs(dropped)) acknowledgeRun(from, to, "Dropped")
+  if (dropped.length > 0) for (const [from, to] of runs(dropped)) acknowledgeRun(from, to, "Dropped")
 
   let until = waitUntil
   if (wait !== undefined) {

@@ -52,7 +52,7 @@ export const takeDeliveries = (sql: Sql, owner: Owner, wanted: Wanted, now: numb
   }
   const inOrder = () => {
     // Between those that are taken already: their payloads are not read again.
-    for (const [from, to] of between(except)) {
+    for (const [from, to] of except.length === 0 ? everything : between(except)) {
       const range = [subscription, from, subscription, to, atMost(most - deliveries.length + 1)] as const
       const rows = bytes + pendingBytes <= limits.bytes ? sql.rows<Row>(head, ...range) : sql.each<Row>(head, ...range)
       for (const row of rows) if (!add(row)) return
@@ -69,12 +69,20 @@ export const takeDeliveries = (sql: Sql, owner: Owner, wanted: Wanted, now: numb
 
 type Row = readonly [...EventColumns, attempts: number, lane?: number, firstFailedAt?: Millis | null]
 
+// Without a copy of what `eventOf` makes: there is one for each event.
 const deliveryOf = (row: Row): Delivery => ({
-  ...eventOf(row),
+  position: row[0],
+  payload: row[1],
+  topic: row[2],
+  contentType: row[3] ?? undefined,
+  trace: row[4] ?? undefined,
+  writtenAt: row[5],
   attempts: row[6],
   lane: row[7],
   firstFailedAt: row[8] ?? undefined
 })
+
+const everything = [[0, maxPosition]] as const
 
 /** The ranges of positions without some. */
 const between = (except: ReadonlyArray<Position>): ReadonlyArray<readonly [from: Position, to: Position]> => {

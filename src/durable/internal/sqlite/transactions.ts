@@ -7,14 +7,17 @@
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { EventStoreError } from "../../EventStore.ts"
-import { answerAll } from "../answerAll.ts"
-import { makeOnDemand } from "../onDemand.ts"
+import { answerAll, makeOnDemand } from "../onDemand.ts"
 import type { Attempt, Database, Failed } from "./database.ts"
 import type { Sql } from "./prepared.ts"
 
-/** The work of an operation within its transaction. It may be done again, when the transaction failed. */
+/**
+ * The work of an operation within its transaction, at a time as an integer column can hold it. It may be done again, when the
+ * transaction failed.
+ */
 export type Work<A> = (sql: Sql, now: number) => A
 
 /** The longest sleep, in milliseconds, before a locked file is tried again. */
@@ -41,7 +44,7 @@ interface Waiting {
 export interface Transactions {
   /** Reads, at once: it sees all that was committed before. */
   readonly read: <A>(operation: string, work: Work<A>) => Effect.Effect<A, EventStoreError>
-  /** Reads the state of the file without a transaction. */
+  /** Reads the state of the file, or what one statement reads, without a transaction around it. */
   readonly inspect: <A>(operation: string, work: Work<A>) => Effect.Effect<A, EventStoreError>
   /**
    * Writes. An operation that is interrupted while it waits has nothing written; but one that shares its commit is
@@ -72,10 +75,11 @@ export const makeTransactions = (
     (kind: "read" | "none") =>
     <A>(operation: string, work: Work<A>): Effect.Effect<A, EventStoreError> =>
       Effect.clockWith((clock) => {
-        const since = monotonicMillis(clock)
+        let since: number | undefined
         const attempt = (delay: number): Effect.Effect<A, EventStoreError> => {
-          const outcome = database.attempt(kind, (sql) => work(sql, millis(clock)))
+          const outcome = database.attempt(kind, (sql) => work(sql, Math.floor(clock.currentTimeMillisUnsafe())))
           if (outcome._tag === "Done") return Effect.succeed(outcome.value)
+          since ??= monotonicMillis(clock)
           const left = busyTimeout - (monotonicMillis(clock) - since)
           if (outcome._tag !== "Busy" || left <= 0) return failure(operation, outcome)
           return Effect.andThen(
@@ -89,7 +93,7 @@ export const makeTransactions = (
   const write = <A>(
     operation: string,
     work: Work<A>,
-    committed: (answer: A) => void = () => {},
+    committed: (answer: A) => void = constVoid,
     grows = false
   ): Effect.Effect<A, EventStoreError> =>
     Effect.clockWith((clock) =>
@@ -119,13 +123,13 @@ export const makeTransactions = (
     if (batch.length === 0) return Effect.void
     const outcome = database.attempt(
       "write",
-      (sql) => batch.map(({ clock, work }) => work(sql, millis(clock))),
+      (sql) => batch.map(({ clock, work }) => work(sql, Math.floor(clock.currentTimeMillisUnsafe()))),
       batch.some(({ grows }) => grows)
     )
     if (outcome._tag === "Busy") return busy(batch, outcome)
     delay = 1
     if (outcome._tag === "Done") {
-      batch.forEach(({ committed }, i) => committed(outcome.value[i]))
+      for (const [i, { committed }] of batch.entries()) committed(outcome.value[i])
       answerAll(batch, ({ resume }, i) => resume(Effect.succeed(outcome.value[i])))
     } else if (batch.length > 1 && !(outcome._tag === "Failed" && outcome.maybeCommitted)) {
       // One of them may be to blame, and the others need not fail for it.
@@ -184,8 +188,3 @@ export const makeTransactions = (
 
   return { read: alone("read"), inspect: alone("none"), write }
 }
-
-// internals
-
-/** The time of a clock, as an integer column can hold it. */
-const millis = (clock: Clock.Clock): number => Math.floor(clock.currentTimeMillisUnsafe())

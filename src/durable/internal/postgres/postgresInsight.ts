@@ -143,7 +143,7 @@ LEFT JOIN LATERAL (SELECT * FROM ${leases} AS lease WHERE lease.subscription = s
 LEFT JOIN LATERAL (
   SELECT array_agg(at ORDER BY kept_at, place) AS begun, array_agg(took ORDER BY kept_at, place) AS took,
     array_agg(error ORDER BY kept_at, place) AS errors, array_agg(detail ORDER BY kept_at, place) AS details
-  FROM ${attempts} AS tried WHERE tried.event = event.position AND tried.subscription = subscription.id
+  FROM ${attempts} AS tried WHERE tried.event = event.position AND -tried.subscription = -subscription.id
 ) AS tried ON true
 ORDER BY subscription.name`
   }

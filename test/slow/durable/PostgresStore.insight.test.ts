@@ -72,7 +72,7 @@ describePostgres("what Postgres keeps of what became of events", (server) => {
       assert.deepStrictEqual(yield* stateOf(other.store, "heard", b), {
         subscription: "only",
         state: { _tag: "Delivered", at: Number(query("SELECT max(at) FROM effect_events_outcomes")) },
-        attempts: [{ at: 2, took: 1.5, error: "x" }]
+        attempts: [{ at: 2, took: 1.5, error: "x", detail: undefined }]
       })
       yield* settle([acknowledged(c!), again(d!, 1)])
       assert.deepStrictEqual(

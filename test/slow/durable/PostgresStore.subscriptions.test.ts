@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Fiber } from "effect"
 import type { EventStoreError } from "effect-events/durable/EventStore"
-import { define, describePostgres, openStore, publish } from "../../durable/support/postgres.ts"
+import { define, describePostgres, openStore, payload, publish } from "../../durable/support/postgres.ts"
 
 describePostgres("the subscriptions of PostgresStore", (server) => {
   const query = (text: string): string => server().psql(text)
@@ -63,7 +63,7 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
           hurried(60, (n) =>
             store.define(
               "hurried",
-              Array.map(staying, (name) => ({ name, topics: topics(n) }))
+              Array.map(staying, (name) => ({ name, topics: topics(n), data: payload(`${n % 3}`) }))
             )
           ),
           hurried(60, (n) =>
@@ -85,7 +85,7 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
             hurried(60, (n) =>
               Effect.gen(function* () {
                 const ids = (yield* store.list({ exchange: "hurried" })).map(({ id }) => id)
-                const { acquired } = yield* store.claim(owner, ids, 3)
+                const { acquired } = yield* store.claim(owner, n % 2 === 0 ? ids : { exchange: "hurried" }, 3)
                 const [lease] = acquired
                 if (lease !== undefined) yield* store.settle(owner, [{ lease, settled: [] }])
                 yield* store.release(owner, n % 3 === 0 ? [] : acquired)

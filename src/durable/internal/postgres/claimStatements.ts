@@ -74,8 +74,12 @@ placed AS (
       ? "exchange = (SELECT id FROM wanted)"
       : "(subscription IN (SELECT unnest($2::bigint[]))) IS TRUE"
     return onePlan(`WITH ${own},
-${whole ? `wanted AS MATERIALIZED (SELECT id FROM ${exchanges} WHERE name = $2::text),
-` : ""}me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
+${
+  whole
+    ? `wanted AS MATERIALIZED (SELECT id FROM ${exchanges} WHERE name = $2::text),
+`
+    : ""
+}me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
 over AS MATERIALIZED (
   SELECT id FROM ${owners} WHERE id <> $1::int AND (${isOver} OR id = ANY($5::int[])) AND ${set}
   FOR NO KEY UPDATE SKIP LOCKED

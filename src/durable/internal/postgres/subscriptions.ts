@@ -228,7 +228,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const text = subscriptionStatements(parts)
   const fill = fillText(parts)
   const whichOf = ({ exchange, ids, name, tenant }: Which) => [
-    ...[exchange, tenant ?? null, name ?? null],
+    exchange,
+    tenant ?? null,
+    name ?? null,
     ids === undefined ? null : array(ids)
   ]
   const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
@@ -322,7 +324,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
       Effect.map(
         run.read<SubscriptionRow>("list", text.list, [
           ...whichOf(which),
-          ...[after?.tenant ?? null, after?.name ?? null, most === undefined ? null : limit(most)]
+          after?.tenant ?? null,
+          after?.name ?? null,
+          most === undefined ? null : limit(most)
         ]),
         (rows) => rows.map(subscriptionOf(which.exchange))
       ),

@@ -80,7 +80,9 @@ describe("status", () => {
       yield* queue.pause()
       yield* queue.write(2)
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [{ at: 0, took: 0, error: "No", detail: undefined }])
+      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [
+        { at: 0, took: 0, error: "No", detail: undefined }
+      ])
     }).pipe(quiet)
   )
 

@@ -68,7 +68,7 @@ placed AS (
 `
 
   /**
-   * `$2` are subscriptions or, of a claim of a `whole` exchange, its name. `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
+   * `$2` are subscriptions, each once, or, of a claim of a `whole` exchange, its name. `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
    * where due times begin.
    */
   const claim = (brings: boolean, of: "few" | "many" | "whole") => {
@@ -83,7 +83,7 @@ placed AS (
     const freeColumns = "subscription, exchange, version, not_before, ready_at"
     const free =
       of === "few"
-        ? `SELECT lease.* FROM (SELECT DISTINCT unnest($2::bigint[]) AS id) AS given CROSS JOIN LATERAL (
+        ? `SELECT lease.* FROM (SELECT unnest($2::bigint[]) AS id) AS given CROSS JOIN LATERAL (
     SELECT ${freeColumns} FROM ${leases}
     WHERE subscription = given.id AND (${isFree} AND ready_at <= ${now}) IS TRUE AND ${isOpen}
     FOR NO KEY UPDATE SKIP LOCKED

@@ -75,7 +75,7 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     const { bring, claim } = isWhole ? text.whole : which.length <= few ? text.few : text.many
     const rows = yield* run.prepared<ClaimRow>("claim", brings ? bring : claim, [
       owner.id,
-      isWhole ? which.exchange : array(which),
+      isWhole ? which.exchange : array([...new Set(which)]),
       limit,
       horizon.from(ofArrivals),
       array(gone),

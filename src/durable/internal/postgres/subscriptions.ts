@@ -81,8 +81,10 @@ given AS MATERIALIZED (
     AS given (tenant, name, has_data, data, oldest, place)
 ),
 before AS MATERIALIZED (
-  SELECT id, topics, data FROM ${subscriptions}
-  WHERE exchange = $1::int AND (tenant, name) IN (SELECT tenant, name FROM given)
+  SELECT found.* FROM given CROSS JOIN LATERAL (
+    SELECT id, topics, data FROM ${subscriptions}
+    WHERE exchange = $1::int AND tenant = given.tenant AND name = given.name LIMIT 1
+  ) AS found
 ),
 defined AS (
   INSERT INTO ${subscriptions} AS subscription (exchange, tenant, name, topics, data, since)

@@ -68,8 +68,8 @@ placed AS (
 `
 
   /**
-   * `$2` are subscriptions, each once, or, of a claim of a `whole` exchange, its name. `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
-   * where due times begin.
+   * `$2` are subscriptions, each once, or, of a claim of a `whole` exchange, its name. `$4` is where arrivals begin, `$5` owners that
+   * are gone, `$6` what the process knows it has, if that is in doubt, `$7` where due times begin.
    */
   const claim = (brings: boolean, of: "few" | "many" | "whole") => {
     // subscriptions by a hash, however many there are, and an exchange by its index

@@ -24,7 +24,7 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "dashboard/internal/access": ["SinkDashboard"],
   "dashboard/internal/handlers": ["any"],
   "dashboard/internal/jobs": ["any"],
-  "durable/internal/durableLog": ["DurableQueue", "Subscription"],
+  "durable/internal/durableLog": ["DurableQueue", "Subscription", "WebhookEndpoints"],
   "durable/internal/loops": ["EventStore"],
   "durable/internal/unserved": ["DurableBroadcaster"],
   "http/internal/endpoint/endpointState": ["Endpoint"],
@@ -34,7 +34,9 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/combinators": ["any"],
   "internal/fallback/makeFallback": ["FallbackSink"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
-  "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"]
+  "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"],
+  "webhooks/WebhookApi": ["WebhookApi"],
+  "webhooks/internal/health": ["WebhookEndpoints"]
 }
 
 /** The end of a string or template that begins at `from`. */

@@ -8,8 +8,9 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import * as Clock from "effect/Clock"
+import * as Bytes from "effect/Bytes"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
@@ -84,6 +85,8 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOpti
   readonly maxAge?: Duration.Input | undefined
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
+  /** How many of the first bytes of an answer `onAttempt` is given: none by default, since they are the receiver's own. */
+  readonly answerBytes?: number | undefined
   /**
    * Is called for each request that is over, and for each event that could not be made into a request. For counting: what it
    * throws is a defect of the write.
@@ -102,6 +105,8 @@ export interface Attempt {
   readonly events: number
   /** What was answered, if anything was. */
   readonly status: number | undefined
+  /** The first bytes of the body of that, as far as they have come, where `answerBytes` asks for them. */
+  readonly answer?: Uint8Array | undefined
   /** Why it does not count as accepted; nothing when it does. */
   readonly error: HttpSinkError | undefined
   /** When it was begun, in milliseconds of the `Clock`. */
@@ -188,11 +193,12 @@ export const make = <A>(
     const maxBytes = count("HttpSink.make", "maxBytes", options.maxBytes ?? 1024 * 1024, 1)
     const timeout = Duration.fromInputUnsafe(options.timeout ?? "5 seconds")
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 hour")
+    const answerBytes = count("HttpSink.make", "answerBytes", options.answerBytes ?? 0, 0)
     const target = yield* makeTarget(options)
     const signer = signing && (yield* makeSigner(signing, envelope))
-    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden)
+    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden, answerBytes)
     const send: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<Answered, ClientError> =
-      transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer)
+      transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer?.refresh)
     const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })
 
     const failure = (reason: Reason, transient: boolean) =>
@@ -204,27 +210,34 @@ export const make = <A>(
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
     const last = makeLastAttempts()
-    const ended = ({ at, clock, events, monotonic }: Begun, status: number | undefined, error?: HttpSinkError) => {
+    const ended = (
+      { at, clock, events, monotonic }: Begun,
+      status: number | undefined,
+      error?: HttpSinkError,
+      answer?: Answered
+    ) => {
       const duration = monotonicMillis(clock) - monotonic
       // A request that a disabled endpoint holds back was not made.
       if (error?.reason._tag !== "Disabled") {
         const outcome = error !== undefined && status === undefined ? error.reason._tag : String(status)
         last.add({ at, duration, events, outcome, error: error?.reason.message })
       }
-      onAttempt?.({ events, status, error, at, duration })
+      const kept = answer === undefined || answerBytes === 0 ? {} : { answer: Bytes.concat(answer.head) }
+      onAttempt?.({ events, status, error, at, duration, ...kept })
     }
-    const failed = (begun: Begun, error: HttpSinkError) => {
-      ended(begun, error.reason._tag === "Status" ? error.reason.status : undefined, error)
+    const failed = (begun: Begun, error: HttpSinkError, answer?: Answered) => {
+      ended(begun, error.reason._tag === "Status" ? error.reason.status : undefined, error, answer)
       return Effect.fail(error)
     }
-    const answered = (begun: Begun, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
+    const answered = (begun: Begun, answer: Answered): Effect.Effect<number, HttpSinkError> => {
+      const { headers, status } = answer
       const verdict = classification({ status, headers })
       if (verdict !== "accepted") {
         return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-          failed(begun, failure(new Status({ status, retryAfter }), verdict === "transient"))
+          failed(begun, failure(new Status({ status, retryAfter }), verdict === "transient"), answer)
         )
       }
-      ended(begun, status)
+      ended(begun, status, undefined, answer)
       return Effect.succeed(begun.events)
     }
     const unanswered = (begun: Begun, error: ClientError): Effect.Effect<number, HttpSinkError> => {

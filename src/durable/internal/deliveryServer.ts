@@ -16,20 +16,19 @@ import { reportTimeout, within } from "../../internal/deadline.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type {
   Change,
+  Claims,
   EventStoreError,
   Lease,
   Operations,
   Owner,
-  Settlement,
   SubscriptionId,
   Wanted
 } from "../EventStore.ts"
 import { makeLoops } from "./loops.ts"
-import type { DeliveryServer, Subscriber } from "./serving.ts"
+import type { DeliveryServer, Host, Subscriber } from "./serving.ts"
+import { makeSettlements } from "./settlements.ts"
 import { makeSweeping } from "./sweeping.ts"
 
-/** How long a delivered event waits for its acknowledgement while others are in flight. */
-const acknowledgeDelay = "100 millis"
 /** How long the loops wait after a failure of the store, at first and at most, in milliseconds. */
 const [minRetryDelay, maxRetryDelay] = [100, 5_000]
 /** The delay after a failure before changes are listened to again. */
@@ -54,15 +53,13 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const subscribers = new Map<SubscriptionId, Subscriber>()
   /** Others of the same subscriptions, made twice in this process: the lease is the process's, so one of them delivers. */
   let standbys: ReadonlyArray<Subscriber> = []
+  /** What serves exchanges whole: its subscribers are there while they have a lease. */
+  const hosts = new Set<Host>()
   const wanting = new Set<Subscriber>()
-  const settling = new Set<Subscriber>()
   const woken = Latch.makeUnsafe()
-  const settleNow = Latch.makeUnsafe()
-  const settleSoon = Latch.makeUnsafe()
   const renewSoon = Latch.makeUnsafe()
   const sweeping = makeSweeping(store)
   const renewTurn = Semaphore.makeUnsafe(1)
-  const settleTurn = Semaphore.makeUnsafe(1)
   const name = globalThis.crypto.randomUUID()
   let owner: Owner | undefined
   /** When this process was last sure to have its leases: the one clock jumps, the other stands still in a suspension. */
@@ -88,6 +85,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     clock.currentTimeMillisUnsafe() - renewedAt.wall >= ttl ||
     monotonicMillis(clock) - renewedAt.monotonic >= ttl
   const all = () => [...subscribers.values()]
+  const isUsed = () => subscribers.size + hosts.size > 0
   const wake = () => void woken.openUnsafe()
 
   const renew: Effect.Effect<Owner, EventStoreError> = renewTurn.withPermits(1)(
@@ -127,36 +125,49 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       isClaimDue = false
       hasChanged = false
       claimedAt = now()
-      const open = all().filter((one) => one.isOpen())
+      const open = all().filter((one) => one.isOpen() && !one.isHosted)
       const ids = open.map(({ id }) => id)
       nextClaim = Number.POSITIVE_INFINITY
-      if (ids.length === 0) return Effect.void
       const failed = (cause: Cause.Cause<EventStoreError>) =>
         Effect.sync(() => {
           isClaimDue = true
           isInDoubt ||= cause.reasons.some((one) => one._tag !== "Fail" || one.error.maybeCommitted)
         })
-      const claimed = Effect.map(store.claim(owner, ids, ids.length), ({ acquired, inactive, wait, woken }) => {
+      const claimed = (host: Host | undefined, { acquired, inactive, wait, woken }: Claims) => {
         if (acquired.length + woken.length > 0) inVain = 0
         else if (isByChange) inVain++
-        for (const one of acquired) {
-          const subscriber = subscribers.get(one.subscription)
-          // It may have closed meanwhile.
-          if (subscriber?.isOpen() === true) subscriber.claimed(one)
-          else giveBack(one)
-        }
+        if (host !== undefined) host.acquired(acquired)
+        else
+          for (const one of acquired) {
+            const subscriber = subscribers.get(one.subscription)
+            // It may have closed meanwhile.
+            if (subscriber?.isOpen() === true) subscriber.claimed(one)
+            else giveBack(one)
+          }
         for (const id of inactive) subscribers.get(id)?.suspend()
         for (const id of woken) subscribers.get(id)?.woken(true)
-        const isStandby = open.some((one) => one.lease() === undefined)
+        const isStandby = host !== undefined || open.some((one) => one.lease() === undefined)
         const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
-        nextClaim = now() + Math.max(1, delay)
-      })
-      return Effect.onError(claimed, failed)
+        nextClaim = Math.min(nextClaim, now() + Math.max(1, delay))
+      }
+      const wanted: ReadonlyArray<Host | undefined> = ids.length > 0 ? [undefined, ...hosts] : [...hosts]
+      const claims = Effect.forEach(
+        wanted,
+        (host) =>
+          Effect.map(
+            host === undefined
+              ? store.claim(owner, ids, ids.length)
+              : store.claim(owner, { exchange: host.exchange }, host.free()),
+            (answer) => claimed(host, answer)
+          ),
+        { discard: true }
+      )
+      return Effect.onError(claims, failed)
     })
   /** Ends a lease that the store gives nothing for: it is lost, or its subscription is not active any more. */
   const withdraw = Effect.fnUntraced(function* (owner: Owner, subscriber: Subscriber, { epoch, subscription }: Lease) {
     const lease = { subscription, epoch }
-    yield* settleTurn.withPermits(1)(settleSome([subscriber]))
+    yield* settlements.flush(subscriber)
     const isLost = (yield* store.settle(owner, [{ lease, settled: [] }])).length > 0
     if (subscriber.lease()?.epoch !== epoch) return
     isClaimDue = true
@@ -235,6 +246,17 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       for (const one of all()) if (one.lease() !== undefined) one.lost()
     })
   )
+  const settlements = makeSettlements({
+    store,
+    owner: () => owner,
+    subscribers,
+    settled: (isWaiting) => {
+      isClaimDue ||= isWaiting
+      if (isClaimDue) wake()
+    },
+    answered: () => answered("settle"),
+    troubled: (error) => troubled("settle")(error)
+  })
   const step = Effect.gen(function* () {
     if (isInDoubt) yield* startOver
     const current = owner === undefined || isStale() ? yield* renew : owner
@@ -245,7 +267,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   })
   const idle = Effect.suspend(() => {
     const isNeeded = isClaimDue || wanting.size > 0 || unused.length > 0
-    if (isNeeded || subscribers.size === 0 || isStopping) return Effect.yieldNow
+    if (isNeeded || !isUsed() || isStopping) return Effect.yieldNow
     woken.closeUnsafe()
     const rest = Math.max(0, nextClaim - now())
     return Effect.timeoutOrElse(woken.await, {
@@ -255,72 +277,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   })
   const round = Effect.andThen(Effect.catch(step, troubled("claim")), idle)
   const claiming = Effect.whileLoop({
-    while: () => subscribers.size > 0 && !isStopping,
+    while: () => isUsed() && !isStopping,
     body: () => round,
     step: constVoid
   })
-
-  /** Settles what there is, of all subscribers or of one. */
-  const settleSome = (some: ReadonlyArray<Subscriber>): Effect.Effect<void, EventStoreError> =>
-    Effect.suspend(() => {
-      const settlements: Array<Settlement> = []
-      for (const one of owner === undefined ? [] : some) {
-        const settlement = one.settlement()
-        if (settlement !== undefined) settlements.push(settlement)
-      }
-      if (owner === undefined || !isReadonlyArrayNonEmpty(settlements)) return Effect.void
-      const settled = (lost: ReadonlyArray<SubscriptionId>) => {
-        for (const settlement of settlements) {
-          const one = some.find(({ id }) => id === settlement.lease.subscription)
-          if (one === undefined) continue
-          if (!lost.includes(one.id)) {
-            one.settled(settlement)
-            // A claim shows when what waits is due.
-            if (settlement.wait !== undefined || settlement.settled.some(({ _tag }) => _tag === "Again"))
-              isClaimDue = true
-            if (isClaimDue) wake()
-          } else if (one.lease()?.epoch === settlement.lease.epoch) one.lost()
-        }
-      }
-      const put = () => {
-        for (const settlement of settlements) {
-          const one = some.find(({ id }) => id === settlement.lease.subscription)
-          one?.unsettled(settlement)
-          if (one !== undefined && subscribers.get(one.id) === one) settling.add(one)
-        }
-        settleNow.openUnsafe()
-      }
-      return store.settle(owner, settlements).pipe(
-        Effect.onError(() => Effect.sync(put)),
-        Effect.map(settled)
-      )
-    })
-  const settleTurns = Effect.gen(function* () {
-    yield* settleNow.await
-    yield* Effect.yieldNow
-    const turn = Effect.suspend(() => {
-      settleNow.closeUnsafe()
-      const some = [...settling]
-      settling.clear()
-      return settleSome(some)
-    })
-    yield* settleTurn.withPermits(1)(turn)
-    answered("settle")
-  }).pipe(
-    Effect.catch((error) =>
-      Effect.map(troubled("settle")(error), () => {
-        for (const one of subscribers.values()) settling.add(one)
-        settleNow.openUnsafe()
-      })
-    ),
-    Effect.forever
-  )
-  const settleDelays = Effect.gen(function* () {
-    yield* settleSoon.await
-    yield* Effect.sleep(acknowledgeDelay)
-    settleSoon.closeUnsafe()
-    settleNow.openUnsafe()
-  }).pipe(Effect.forever)
 
   /** Claims at a time at the latest. */
   const claimBy = (at: number) => {
@@ -332,7 +292,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const arrived = () => {
     hasChanged = true
     const open = all().filter((one) => one.isOpen())
-    if (open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
+    const isSimple = hosts.size === 0 && open.length <= few
+    if (isSimple && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
       claimBy(claimedAt + claimInterval)
       for (const one of open) one.woken(false)
       return
@@ -356,7 +317,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     Effect.forever
   )
 
-  const loops = makeLoops(context, [claiming, settleTurns, settleDelays, renewing, listening, sweeping.loop])
+  const loops = makeLoops(context, [claiming, ...settlements.loops, renewing, listening, sweeping.loop])
   const stop = Effect.suspend(() => {
     isStopping = true
     const ended = loops.stop()
@@ -367,7 +328,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const over = Effect.sync(() => {
       owner = undefined
       isStopping = false
-      if (subscribers.size > 0) loops.start()
+      if (isUsed()) loops.start()
     })
     return Effect.ensuring(released, over)
   })
@@ -382,7 +343,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       return
     }
     subscribers.set(subscriber.id, subscriber)
-    const shortest = Math.min(...all().map(({ leaseTtl }) => Duration.toMillis(leaseTtl)))
+    begin()
+  }
+  const begin = () => {
+    const shortest = Math.min(...[...all(), ...hosts].map(({ leaseTtl }) => Duration.toMillis(leaseTtl)))
     const isShorter = shortest < ttl
     ttl = shortest
     isClaimDue = true
@@ -398,7 +362,23 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     isStale,
     giveBack,
     register,
-    flush: (subscriber) => settleTurn.withPermits(1)(settleSome([subscriber])),
+    adopt: (subscriber, lease) => {
+      subscribers.set(subscriber.id, subscriber)
+      subscriber.claimed(lease)
+    },
+    host: (host) => {
+      hosts.add(host)
+      begin()
+      return Effect.suspend(() => {
+        hosts.delete(host)
+        return isUsed() ? Effect.void : Effect.asVoid(Effect.exit(within(Effect.exit(stop), reportTimeout)))
+      })
+    },
+    claimSoon: () => {
+      isClaimDue = true
+      wake()
+    },
+    flush: settlements.flush,
     lost: () => {
       renewedAt = never
       isClaimDue = true
@@ -413,16 +393,16 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         if (isStandby) return Effect.void
         subscribers.delete(subscriber.id)
         wanting.delete(subscriber)
-        settling.delete(subscriber)
+        settlements.forget(subscriber)
         const next = standbys.find(({ id }) => id === subscriber.id)
         standbys = standbys.filter((one) => one !== next)
         if (next !== undefined) register(next)
-        if (subscribers.size === 0) return stop
+        if (!isUsed()) return stop
         if (lease !== undefined) giveBack(lease)
         return Effect.void
       }
       let isDone = false
-      const finish = Effect.flatMap(Effect.exit(settleTurn.withPermits(1)(settleSome([subscriber]))), (settled) =>
+      const finish = Effect.flatMap(Effect.exit(settlements.flush(subscriber)), (settled) =>
         Effect.map(Effect.exit(last), () => void (isDone = settled._tag === "Success"))
       )
       return Effect.gen(function* () {
@@ -438,10 +418,6 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       wanting.add(subscriber)
       wake()
     },
-    settle: (subscriber, atOnce) => {
-      settling.add(subscriber)
-      if (atOnce) settleNow.openUnsafe()
-      else settleSoon.openUnsafe()
-    }
+    settle: settlements.soon
   }
 }

@@ -16,7 +16,7 @@ import type { Claimed, Lease, Limits, Position, Wanted } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import type { DurableLog } from "./durableLog.ts"
 import { makeLanes } from "./lanes.ts"
-import { makeRedelivering, retryAfterOf } from "./redelivering.ts"
+import { makeRedelivering, type ReceiverState, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
 import { reasonOf } from "./toDeadLetter.ts"
 import { makeUnsettled } from "./unsettled.ts"
@@ -42,6 +42,7 @@ export interface Options<in out A> {
   readonly giveBack: (lease: Lease) => void
   /** There is something to be settled, at once. */
   readonly settle: () => void
+  readonly receiver?: ((state: ReceiverState) => void) | undefined
 }
 
 export type Window<A> = Effect.Success<ReturnType<typeof makeWindow<A>>>
@@ -78,7 +79,13 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   // Without keys an event that waits by itself has a lane of its own.
   const lanes = isKeyed && partitionBy !== undefined ? makeLanes<A>(partitionBy) : undefined
   const rows = makeRows<A>()
-  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log)
+  const redelivering = makeRedelivering(
+    options.redelivery,
+    concurrency === 1,
+    options.context,
+    options.log,
+    options.receiver
+  )
   const unsettled = makeUnsettled()
   const resumed = Latch.makeUnsafe()
   const state = {

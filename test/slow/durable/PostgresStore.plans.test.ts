@@ -43,7 +43,11 @@ describePostgres(
         yield* store.publish("plans", [{ ...event("one"), id: `id ${ids}`, due: due(3_600_000) }])
         yield* store.status("plans", named?.position ?? 0)
         yield* store.status("plans", { id: `id ${ids}` })
-        leases = [...leases, ...(yield* store.claim(owner, ids, 10)).acquired]
+        leases = [...leases, ...(yield* store.claim(owner, n % 2 === 0 ? ids : { exchange: "plans" }, 10)).acquired]
+        yield* store.define("plans", [{ name: "two", topics: ["two/*"], data: payload(`${n}`) }])
+        yield* store.list({ exchange: "plans", ids })
+        yield* store.list({ exchange: "plans", after: { tenant: "", name: "one" }, limit: 10 })
+        yield* store.setState({ exchange: "plans", ids }, "active", undefined)
         const limits = { rows: 100, bytes: 100_000 }
         const wanted = leases.map((lease) => ({ ...lease, limits, except: [1, 2, 3], busy: [], perLane: 2 }))
         const [first, ...rest] = wanted
@@ -70,6 +74,10 @@ describePostgres(
           yield* settle([], { delay: Duration.zero, attempts: 0 })
           const attempts = others.map(({ position }) => ({ position, at: n, took: 1, error: "no" }))
           yield* store.settle(owner, [{ lease, settled: [], attempts }])
+          const { at, position } = { at: n, position: a.position }
+          yield* store.attempts(subscription, { limit: 10 })
+          yield* store.attempts(subscription, { limit: 10, before: { at, position }, failedOnly: true })
+          yield* store.resend(subscription, [a.position, b.position, position + 1_000_000_000])
           yield* store.discard(subscription, 1)
           const letters = yield* store.deadLetters(subscription, { limit: 10, topic: "*", reason: "Failed" })
           for (const { position } of letters) yield* store.replay(subscription, [position])
@@ -101,10 +109,10 @@ describePostgres(
           SELECT 1, '', 'many ' || n, n, 4e12::bigint, 1 FROM generate_series(1, ${many}) n`,
         `INSERT INTO effect_events_outcomes (event, subscription, exchange, state, at, topic, written_at)
           SELECT 3000000 + n, ${subscription}, 1, 'Delivered', 4e12::bigint, '', 0 FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_attempts (event, subscription, exchange, at, begun, took, errors)
-          SELECT 3000000 + n, ${subscription}, 1, 4e12::bigint, '{}', '{}', '{}' FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_leases (subscription) SELECT 100 + n FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_leases (subscription, owner) SELECT 1000000 + n, 99 FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_attempts (event, subscription, kept_at, exchange, place, at, took, topic, error)
+          SELECT 3000000 + n, ${subscription}, 4e12::bigint, 1, 1, 4e12::bigint + n, 1, '', nullif(n % 1000, 1)::text FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_leases (subscription, exchange) SELECT 100 + n, 1 FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_leases (subscription, exchange, owner) SELECT 1000000 + n, 1, 99 FROM generate_series(1, ${many}) n`,
         `INSERT INTO effect_events_routes (exchange, tenant, pattern, subscription)
           SELECT exchange, '', 'three/' || n, 100 + n FROM generate_series(1, ${many}) n, effect_events_subscriptions s WHERE name = 'one'`,
         `INSERT INTO effect_events_events (position, exchange, version, xid, tenant, topic, payload, written_at)

@@ -189,7 +189,16 @@ export interface Which {
   readonly exchange: string
   readonly tenant?: string | undefined
   readonly name?: string | undefined
+  readonly ids?: ReadonlyArray<SubscriptionId> | undefined
 }
+
+/**
+ * What is claimed: some subscriptions, or all that an exchange has.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Claimable = ReadonlyArray<SubscriptionId> | { readonly exchange: string }
 
 /**
  * A process that delivers, as its store knows it.
@@ -235,7 +244,7 @@ export interface Claimed extends Lease {
  */
 export interface Claims {
   readonly acquired: ReadonlyArray<Claimed>
-  /** Subscriptions whose leases this process has, and for which something may have arrived or come due since the last claim. */
+  /** Subscriptions whose leases this process has, and where something may be new since its last claim: to deliver, or a definition. */
   readonly woken: ReadonlyArray<SubscriptionId>
   /** Subscriptions whose leases this process has, and which are not active. */
   readonly inactive: ReadonlyArray<SubscriptionId>
@@ -357,7 +366,8 @@ export interface Settlement {
   readonly settled: ReadonlyArray<Settled>
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
-   * first failure of what it waits for, and of 0 ends such a wait. `reason` is what went wrong, as text; `position` is the
+   * first failure of what it waits for. Of 0 it ends such a wait, or, with a delay, is a rest that nothing has failed for, as of a
+   * receiver with a limit of its rate. `reason` is what went wrong, as text; `position` is the
    * delivery that it waits for, where it waits for one: it ends the wait where that is pending no more.
    */
   readonly wait?:
@@ -386,6 +396,8 @@ export interface Attempt {
   readonly took: number
   /** What went wrong, as text; nothing where it succeeded. */
   readonly error: string | undefined
+  /** What is kept beside that, also where it succeeded, such as the answer: of a longer text the first 1,000 characters. */
+  readonly detail?: string | undefined
 }
 
 /**

@@ -13,7 +13,7 @@ const floors: ReadonlyArray<string> = [
   "internal/**",
   "{EventSink,RetryStrategy}",
   "{EventQueue,BatchingSink,Broadcaster,EventChannel,EventFilter,EventRouter,FallbackSink,RetryingSink,Breaker,ExponentialBackoff,RateLimitedSink,ConcurrencyLimitedSink,SinkMetrics}",
-  "SinkGraph",
+  "{SinkGraph,Interop}",
   "http/internal/{envelope,signature,address}/*",
   "http/{Classification,EndpointMetrics,HealthRoutes,RegistryEvent,WebhookSignature,AddressPolicy}",
   "http/Envelope",

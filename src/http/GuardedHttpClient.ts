@@ -12,15 +12,16 @@ import * as NodeDns from "@effect/platform-node/NodeDns"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { buildConnector } from "@effect/platform-node/Undici"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
-import type { HttpClient } from "effect/http/HttpClient"
+import { HttpClient } from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Dns from "effect/net/Dns"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { judgeLiteral, LookupFailed, resolve, type Resolved } from "./internal/guard.ts"
+import { judgeLiteral, LookupFailed, markGuarded, resolve, type Resolved } from "./internal/guard.ts"
 import * as AddressPolicy from "./AddressPolicy.ts"
 
 /**
@@ -55,7 +56,9 @@ export interface Options extends AddressPolicy.Options {
 export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never, Dns.Dns> =>
   Layer.provide(
     // Layers are shared by identity: an unguarded client made elsewhere in the program would take the place of this one.
-    Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher),
+    Layer.tap(Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher), (context) =>
+      Effect.sync(() => markGuarded(Context.get(context, HttpClient)))
+    ),
     Layer.effect(
       NodeHttpClient.Dispatcher,
       Effect.flatMap(makeConnector(options), (connect) => NodeHttpClient.makeDispatcherOptions({ connect }))

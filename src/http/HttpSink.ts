@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Bytes from "effect/Bytes"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpBody from "effect/http/HttpBody"
@@ -72,6 +73,8 @@ export interface Options<in out A> extends Omit<MakeOptions, "kind">, TargetOpti
   readonly maxEvents?: number | undefined
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
+  /** How many of the first bytes of an answer `onAttempt` is given: none by default, since they are the receiver's own. */
+  readonly answerBytes?: number | undefined
   /**
    * Is called for each request that is over, and for each event that could not be made into a request. For counting: what it
    * throws is a defect of the write.
@@ -90,6 +93,8 @@ export interface Attempt {
   readonly events: number
   /** What was answered, if anything was. */
   readonly status: number | undefined
+  /** The first bytes of the body of that, as far as they have come, where `answerBytes` asks for them. */
+  readonly answer?: Uint8Array | undefined
   /** Why it does not count as accepted; nothing when it does. */
   readonly error: HttpSinkError | undefined
 }
@@ -172,9 +177,10 @@ export const make = <A>(
     const maxBytes = count("HttpSink.make", "maxBytes", options.maxBytes ?? 1024 * 1024, 1)
     const timeout = Duration.fromInputUnsafe(options.timeout ?? "5 seconds")
     const maxRetryAfter = Duration.fromInputUnsafe(options.maxRetryAfter ?? "1 hour")
+    const answerBytes = count("HttpSink.make", "answerBytes", options.answerBytes ?? 0, 0)
     const target = yield* makeTarget(options)
     const signer = signing && (yield* makeSigner(signing, envelope))
-    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden)
+    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden, answerBytes)
     const send: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<Answered, ClientError> =
       transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer)
     const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })
@@ -187,19 +193,21 @@ export const make = <A>(
         HttpClientRequest.setHeaders(empty, headers),
         HttpBody.uint8Array(body, headers["content-type"] ?? contentType)
       )
-    const failed = (events: number, error: HttpSinkError) => {
+    const kept = ({ head }: Answered) => (answerBytes === 0 ? {} : { answer: Bytes.concat(head) })
+    const failed = (events: number, error: HttpSinkError, answered?: Answered) => {
       const status = error.reason._tag === "Status" ? error.reason.status : undefined
-      onAttempt?.({ events, status, error })
+      onAttempt?.({ events, status, error, ...(answered && kept(answered)) })
       return Effect.fail(error)
     }
-    const answered = (events: number, { headers, status }: Answered): Effect.Effect<number, HttpSinkError> => {
+    const answered = (events: number, answer: Answered): Effect.Effect<number, HttpSinkError> => {
+      const { headers, status } = answer
       const verdict = classification({ status, headers })
       if (verdict !== "accepted") {
         return Effect.flatMap(retryAfterOf(headers["retry-after"], maxRetryAfter), (retryAfter) =>
-          failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"))
+          failed(events, failure(new Status({ status, retryAfter }), verdict === "transient"), answer)
         )
       }
-      onAttempt?.({ events, status, error: undefined })
+      onAttempt?.({ events, status, error: undefined, ...kept(answer) })
       return Effect.succeed(events)
     }
     const unanswered = (events: number, error: ClientError): Effect.Effect<number, HttpSinkError> => {

@@ -28,7 +28,7 @@ export interface Options<in out A> {
   readonly kind: string
   readonly name: string
   readonly store: Operations
-  readonly codec: Codec<A>
+  readonly codec: Pick<Codec<A>, "encode">
   readonly addressOf: ((event: A) => Omit<NewEvent, "payload">) | undefined
   readonly batchSize: number
   readonly batchBytes: number

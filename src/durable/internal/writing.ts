@@ -25,7 +25,7 @@ export type WriteError = DurableWriteError | QueueFull
 export interface Options<in out A> {
   readonly exchange: string
   readonly store: Operations
-  readonly codec: Codec<A>
+  readonly codec: Pick<Codec<A>, "encode">
   /** What the store gets of an event, beside its payload. */
   readonly addressOf: ((event: A) => Omit<NewEvent, "payload">) | undefined
   /** Throws where an event cannot be delivered: a defect of the write, which accepts nothing. */

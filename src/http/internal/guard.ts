@@ -25,6 +25,14 @@ export interface Resolved {
   readonly family: 4 | 6
 }
 
+const guardedClients = new WeakSet<object>()
+
+/** Marks the client of a guard, so that a part whose urls come from outside can tell it from another. */
+export const markGuarded = (client: object): void => void guardedClients.add(client)
+
+/** Whether a client is that of a guard itself: one that is made of it, such as by a transformation, is not known to be. */
+export const isGuarded = (client: object): boolean => guardedClients.has(client)
+
 /** Judges a host that is connected to without a lookup. A name passes: `resolve` judges it. */
 export const judgeLiteral = (policy: AddressPolicy, host: string): ForbiddenAddress | LookupFailed | undefined => {
   const parsed = Result.getOrUndefined(Host.hostFromString(host))

@@ -40,6 +40,8 @@ export interface Answered {
   readonly status: number
   readonly headers: Headers.Headers
   readonly response: HttpClientResponse
+  /** The first bytes of the body, as many as are asked for. */
+  readonly head: Array<Uint8Array>
 }
 
 export type Exchange = (request: HttpClientRequest) => Effect.Effect<Answered, HttpClientError>
@@ -48,14 +50,19 @@ export const answeredBy = (response: HttpClientResponse): Answered => ({
   status: response.status,
   // Some clients make them at each access.
   headers: response.headers,
-  response
+  response,
+  head: heads.get(response) ?? []
 })
 
-/** Makes the exchanges of a client; `hidden` are the names of headers whose values may not be shown. */
+/**
+ * Makes the exchanges of a client; `hidden` are the names of headers whose values may not be shown, and `answerBytes` is how much of an
+ * answer's body is kept.
+ */
 export const makeExchange = (
   client: HttpClient.HttpClient,
   timeout: Duration.Duration,
-  hidden: ReadonlyArray<string>
+  hidden: ReadonlyArray<string>,
+  answerBytes: number
 ): Effect.Effect<Exchange> =>
   Effect.map(initOf(client), (init) => {
     const contextOf = makeContextOf(init, hidden)
@@ -65,8 +72,9 @@ export const makeExchange = (
       const answered = (response: HttpClientResponse) => {
         const received = answeredBy(response)
         answer = received
+        if (answerBytes > 0) heads.set(response, received.head)
         const read = () => received
-        return Effect.matchCause(drain(received), { onFailure: read, onSuccess: read })
+        return Effect.matchCause(drain(received, answerBytes), { onFailure: read, onSuccess: read })
       }
       const exchange = Effect.matchEffect(client.execute(request), {
         onSuccess: answered,
@@ -109,17 +117,24 @@ export const makeTransformed = (
 
 // internals
 
+/** What was kept of the bodies of answers: a client around the sink's own passes on the response alone. */
+const heads = new WeakMap<HttpClientResponse, Array<Uint8Array>>()
+
 /** How much of an answer's body is read so that its connection can be used again. */
 const maxDrained = 64 * 1024
 
 /** Reads the body of an answer to its end, or gives it up at the limit, which ends the connection. */
-const drain = ({ headers, response }: Answered): Effect.Effect<unknown, HttpClientError> => {
+const drain = ({ head, headers, response }: Answered, answerBytes: number): Effect.Effect<unknown, HttpClientError> => {
   const length = headers["content-length"] ?? ""
   // The length counts the bytes on the wire, and a client that decodes them may find any number behind it.
   const isPlain = headers["content-encoding"] === undefined && headers["transfer-encoding"] === undefined
-  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) return response.arrayBuffer
+  if (isPlain && /^\d+$/.test(length) && Number(length) <= maxDrained) {
+    if (answerBytes === 0) return response.arrayBuffer
+    return Effect.map(response.arrayBuffer, (bytes) => void head.push(new Uint8Array(bytes).slice(0, answerBytes)))
+  }
   let read = 0
   return Stream.runForEachWhile(response.stream, (bytes) => {
+    if (read < answerBytes) head.push(bytes.slice(0, answerBytes - read))
     read += bytes.length
     return Effect.succeed(read <= maxDrained)
   })

@@ -16,7 +16,9 @@ import type * as Stream from "effect/Stream"
 import type { EventStoreError } from "./internal/port/error.ts"
 import type { EventKey, EventStatus, Overview } from "./internal/port/insight.ts"
 import type {
+  AttemptPage,
   Bounds,
+  Claimable,
   Claims,
   DeadLetterFilter,
   Definition,
@@ -24,6 +26,7 @@ import type {
   Keeping,
   Lease,
   Limits,
+  Listing,
   NewEvent,
   Owner,
   Page,
@@ -31,6 +34,7 @@ import type {
   Published,
   Settlement,
   State,
+  StoredAttempt,
   StoredDeadLetter,
   Subscription,
   SubscriptionId,
@@ -43,7 +47,9 @@ export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
 export type { DeliveryState, DeliveryStatus, EventKey, EventStatus, Overview, Wait } from "./internal/port/insight.ts"
 export type {
   Attempt,
+  AttemptPage,
   Bounds,
+  Claimable,
   Claimed,
   Claims,
   DeadLetterFilter,
@@ -54,6 +60,7 @@ export type {
   Keeping,
   Lease,
   Limits,
+  Listing,
   Millis,
   NewEvent,
   Owner,
@@ -63,6 +70,7 @@ export type {
   Settled,
   Settlement,
   State,
+  StoredAttempt,
   StoredDeadLetter,
   Subscription,
   SubscriptionId,
@@ -86,7 +94,8 @@ export interface Operations {
   ) => Effect.Effect<void, EventStoreError>
   /**
    * Makes subscriptions, or brings those of the same tenant and name to their definitions. A change of topics holds for what
-   * is published after it; what is pending stays. A new subscription gets every event that a `publish` stores which began
+   * is published after it; what is pending stays. Where topics or data are others than before, the process that has the lease
+   * is woken. A new subscription gets every event that a `publish` stores which began
    * after this answered. With `joins` it is part of the caller's transaction, as a `publish` is, and commits with it.
    */
   readonly define: (
@@ -111,7 +120,7 @@ export interface Operations {
   /** Drops subscriptions for good, with all that is stored for them; answers how many deliveries were pending. */
   readonly drop: (which: Which) => Effect.Effect<number, EventStoreError>
   /** The subscriptions, by tenant and name. */
-  readonly list: (which: Which) => Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
+  readonly list: (which: Listing) => Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
   /** How much is stored for a subscription; nothing for one that is not there. */
   readonly figures: (subscription: SubscriptionId) => Effect.Effect<Figures | undefined, EventStoreError>
   /** Subscriptions with what is stored for them, by exchange, tenant and name; of all exchanges where none is given. */
@@ -139,12 +148,9 @@ export interface Operations {
   /**
    * Puts what has come due to the end of the order of its subscription. Acquires leases, at most `limit`, of those subscriptions that are active, have something due, and belong to no process
    * that lives; with epochs greater than any before. Answers with them which leases of the owner's own have something new.
+   * With an exchange all of its subscriptions are meant, and the cost is that of what is due, however many there are.
    */
-  readonly claim: (
-    owner: Owner,
-    subscriptions: ReadonlyArray<SubscriptionId>,
-    limit: number
-  ) => Effect.Effect<Claims, EventStoreError>
+  readonly claim: (owner: Owner, which: Claimable, limit: number) => Effect.Effect<Claims, EventStoreError>
   /**
    * The first deliveries of leases, from the head and never by a cursor. Lanes come first, each with its first deliveries,
    * then what stands in the order of the subscription. A lease that is lost, or whose subscription is not active any more, is
@@ -179,6 +185,20 @@ export interface Operations {
     subscription: SubscriptionId,
     positions: NonEmptyReadonlyArray<Position>
   ) => Effect.Effect<number, EventStoreError>
+  /**
+   * Puts events to the end of a subscription, in the order given, by the positions of the events: those that are dead letters
+   * as `replay` does, and of the others those of its tenant that are retained, whatever its topics. Answers how many deliveries
+   * that made: an event that is kept nowhere is passed over.
+   */
+  readonly resend: (
+    subscription: SubscriptionId,
+    positions: NonEmptyReadonlyArray<Position>
+  ) => Effect.Effect<number, EventStoreError>
+  /** The attempts of a subscription, the newest first, page by page: as long as its exchange keeps outcomes. */
+  readonly attempts: (
+    subscription: SubscriptionId,
+    page: AttemptPage
+  ) => Effect.Effect<ReadonlyArray<StoredAttempt>, EventStoreError>
   /** Deletes dead letters for good. Answers how many were deleted. */
   readonly purge: (
     subscription: SubscriptionId,

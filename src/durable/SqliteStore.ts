@@ -260,7 +260,7 @@ const make = (
     claim: (owner, subscriptions, limit) => {
       const work = (mayWrite: boolean) => (sql: Sql, now: number) => {
         const known = { seen: seenBy.get(owner.id) ?? nothingSeen(), abandoned: locks.abandoned }
-        return claimLeases(sql, owner, subscriptions, limit, known, mayWrite, now)
+        return claimLeases(sql, owner, "exchange" in subscriptions ? [] : subscriptions, limit, known, mayWrite, now)
       }
       return Effect.flatMap(read("claim", work(false)), (made) => {
         // One that may write is always made.
@@ -295,6 +295,8 @@ const make = (
     deadLetters: (subscription, page) => read("read dead letters", (sql) => listDeadLetters(sql, subscription, page)),
     replay: (subscription, positions) =>
       change("replay", (sql, now) => replayDeadLetters(sql, subscription, positions, now)),
+    resend: () => Effect.die("not yet"),
+    attempts: () => Effect.die("not yet"),
     purge: (subscription, positions) =>
       write("purge", (sql, now) => purgeDeadLetters(sql, subscription, positions, now)),
     sweep: write("sweep", sweep),

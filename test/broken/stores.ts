@@ -713,7 +713,8 @@ export const broken: ReadonlyArray<Broken> = [
       return {
         claim: (owner, subscriptions, limit) =>
           Effect.map(leases.claim(owner, subscriptions, limit), ({ acquired, ...claims }) => {
-            const held = subscriptions.flatMap((subscription) => leases.of({ subscription, epoch: 0 })?.lease ?? [])
+            const ids = "exchange" in subscriptions ? [] : subscriptions
+            const held = ids.flatMap((subscription) => leases.of({ subscription, epoch: 0 })?.lease ?? [])
             const others = held.filter((one) => acquired.every(({ subscription }) => subscription !== one.subscription))
             const two = others.map((one) => ({ ...one, attempts: 0, firstFailedAt: undefined, lanes: [] }))
             return { ...claims, acquired: [...acquired, ...two] }

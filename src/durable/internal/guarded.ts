@@ -50,6 +50,8 @@ export const guarded = (store: Operations): Operations => {
     countDeadLetters: guard("countDeadLetters", store.countDeadLetters),
     deadLetters: guard("deadLetters", store.deadLetters),
     replay: guard("replay", store.replay),
+    resend: guard("resend", store.resend),
+    attempts: guard("attempts", store.attempts),
     purge: guard("purge", store.purge),
     sweep: Effect.catchDefect(store.sweep, defectOf("sweep")),
     changes: store.changes

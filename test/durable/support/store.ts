@@ -127,6 +127,8 @@ export const operationsAround = (memory: MemoryStore.Memory, around: Around): Ef
       release: wrap("release", store.release),
       deadLetters: wrap("deadLetters", store.deadLetters),
       replay: wrap("replay", store.replay),
+      resend: wrap("resend", store.resend),
+      attempts: wrap("attempts", store.attempts),
       purge: wrap("purge", store.purge),
       sweep: store.sweep,
       changes: store.changes

@@ -92,8 +92,9 @@ const flaws: Readonly<Record<string, (store: Operations, memory: MemoryStore.Mem
       [...memory.entries.values()].filter(({ subscription }) => subscriptions.includes(subscription.id))
     return {
       ...store,
-      claim: (owner, subscriptions) =>
+      claim: (owner, which) =>
         Effect.sync(() => {
+          const subscriptions = "exchange" in which ? [] : which
           const acquired = isAcquired ? [] : entriesOf(subscriptions).map((entry) => acquire(entry, owner.id))
           const woken = isAcquired ? subscriptions : []
           isAcquired = true

@@ -46,6 +46,8 @@ export interface Entry {
   owner: number | undefined
   /** When there is something that no claim has seen. */
   wakeAt: Millis
+  /** Whether its owner has not seen how it is defined. */
+  isRedefined: boolean
   /** From the first attempt that fails until one succeeds. */
   wait: Wait | undefined
   readonly outcomes: Outcomes
@@ -66,6 +68,7 @@ export const makeEntry = (subscription: Subscription): Entry => ({
   epoch: 0,
   owner: undefined,
   wakeAt: never,
+  isRedefined: false,
   wait: undefined,
   outcomes: makeOutcomes()
 })
@@ -86,8 +89,25 @@ export const wake = (entry: Entry, at: Millis = atOnce): void => {
   entry.wakeAt = Math.min(entry.wakeAt, at)
 }
 
+export const redefine = (entry: Entry, subscription: Subscription): void => {
+  const { data, topics } = entry.subscription
+  const isSame = (one: ReadonlyArray<unknown> | Uint8Array = [], other: ReadonlyArray<unknown> | Uint8Array = []) =>
+    one.length === other.length && one.every((each: unknown, at: number) => each === other[at])
+  const isAsBefore =
+    isSame(topics, subscription.topics) &&
+    isSame(data, subscription.data) &&
+    (data === undefined) === (subscription.data === undefined)
+  entry.subscription = subscription
+  entry.isRedefined ||= entry.owner !== undefined && !isAsBefore
+}
+
+/** Whether its owner is to be woken. */
+export const isNew = (entry: Entry, now: Millis): boolean => entry.isRedefined || dueAt(entry) <= now
+
 /** Marks what is due as seen. */
 export const mark = (entry: Entry, now: Millis): void => {
+  entry.isRedefined = false
+  if (dueAt(entry) > now) return
   entry.wakeAt = Math.min(never, ...dueTimes(entry).filter((due) => due > now))
 }
 
@@ -109,6 +129,7 @@ const lanesOf = (lanes: Entry["lanes"]): Claimed["lanes"] => {
 /** A lease with an epoch greater than any before. */
 export const acquire = (entry: Entry, owner: number): Claimed => {
   entry.owner = owner
+  entry.isRedefined = false
   entry.epoch++
   const { epoch, lanes, subscription, wait } = entry
   const { attempts, firstFailedAt } = wait ?? { attempts: 0, firstFailedAt: undefined }
@@ -165,8 +186,8 @@ export const settle = (
   isKept = false
 ): void => {
   for (const one of isKept ? attempts : []) {
-    const of = eventAt(entry, one.position)
-    if (of !== undefined) entry.outcomes.attempted(of, one)
+    const row = rowAt(entry, one.position)
+    if (row !== undefined) entry.outcomes.attempted(row.of, row.event.topic, one, now)
   }
   for (const one of settled) {
     if (one._tag === "Acknowledged" || one._tag === "DeadLettered") settleForGood(entry, one, now, isKept)
@@ -174,7 +195,7 @@ export const settle = (
   }
   if (wait === undefined) return
   // What is waited for may be purged.
-  const isOver = wait.attempts === 0 || (wait.position !== undefined && eventAt(entry, wait.position) === undefined)
+  const isOver = wait.attempts === 0 || (wait.position !== undefined && rowAt(entry, wait.position) === undefined)
   if (isOver && entry.wait === undefined) return
   // A wait with one attempt is the first of what waits now.
   const firstFailedAt = wait.attempts > 1 ? (entry.wait?.firstFailedAt ?? now) : now
@@ -277,6 +298,20 @@ export const removeDeadLetters = ({ deadLetters }: Entry, positions: ReadonlyArr
     return at < 0 ? [] : deadLetters.splice(at, 1)
   })
 
+/** Removes the dead letters of an event, and one that is at its position, and answers them. */
+export const removeDeadLettersOf = ({ deadLetters }: Entry, event: Position): ReadonlyArray<DeadRow> => {
+  const found = deadLetters.filter(({ letter, of }) => letter.position === event || of === event)
+  for (const one of found) deadLetters.splice(deadLetters.indexOf(one), 1)
+  return found
+}
+
+/** Puts what was a dead letter to the end of the order. */
+export const deliverAgain = (entry: Entry, { letter, of }: DeadRow, position: Position): void => {
+  const { attempts, contentType, payload, topic, trace, writtenAt } = letter
+  const event = { payload, topic, contentType, trace, writtenAt }
+  deliver(entry, { position, of, event, attempts, firstFailedAt: undefined })
+}
+
 /** A copy with memory of its own. `slice` would not do: that of a `Buffer` shares its memory. */
 export const copy = (payload: Uint8Array): Uint8Array => new Uint8Array(payload)
 
@@ -296,9 +331,9 @@ const head = (chain: Chain, taken: ReadonlySet<Position>, limit: number, lane: n
   return rows
 }
 
-/** The event of a pending delivery. */
-const eventAt = ({ lanes, ordered }: Entry, position: Position): Position | undefined =>
-  [ordered, ...lanes.values()].find(({ rows }) => rows.has(position))?.rows.get(position)?.of
+/** A pending delivery. */
+const rowAt = ({ lanes, ordered }: Entry, position: Position): Row | undefined =>
+  [ordered, ...lanes.values()].find(({ rows }) => rows.has(position))?.rows.get(position)
 
 const settleForGood = (
   entry: Entry,

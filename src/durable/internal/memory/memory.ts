@@ -12,6 +12,7 @@ import type {
   Operations,
   Owner,
   Position,
+  Subscription,
   SubscriptionId,
   Which
 } from "../../EventStore.ts"
@@ -77,9 +78,10 @@ export const operations = (memory: Memory): Operations => {
   }
 
   const exchangeOf = (name: string): Exchange => exchanges.get(name) ?? nothingKept()
-  const find = ({ exchange, name, tenant }: Partial<Which>): ReadonlyArray<Entry.Entry> =>
+  const find = ({ exchange, ids, name, tenant }: Partial<Which>): ReadonlyArray<Entry.Entry> =>
     [...entries.values()].filter(
       ({ subscription }) =>
+        (ids === undefined || ids.includes(subscription.id)) &&
         (exchange === undefined || subscription.exchange === exchange) &&
         (tenant === undefined || subscription.tenant === tenant) &&
         (name === undefined || subscription.name === name)
@@ -117,7 +119,10 @@ export const operations = (memory: Memory): Operations => {
         definitions.map(({ data: given, name, start, tenant = "", topics: [...topics] }) => {
           const data = given === undefined ? undefined : Entry.copy(given)
           const [found] = find({ exchange, tenant, name })
-          if (found !== undefined) return (found.subscription = { ...found.subscription, topics, data })
+          if (found !== undefined) {
+            Entry.redefine(found, { ...found.subscription, topics, data })
+            return found.subscription
+          }
           const id = ++memory.id
           const state = { state: "active", reason: undefined, since: now } as const
           const entry = Entry.makeEntry({ id, exchange, tenant, name, topics, data, ...state })
@@ -192,11 +197,13 @@ export const operations = (memory: Memory): Operations => {
         return found.reduce((sum, { pending }) => sum + pending, 0)
       }),
 
-    list: (which) =>
+    list: ({ after, limit, ...which }) =>
       Effect.sync(() =>
         find(which)
           .map(({ subscription }) => subscription)
-          .toSorted((one, other) => compare(one.tenant, other.tenant) || compare(one.name, other.name))
+          .filter((one) => after === undefined || inOrder(one, after) > 0)
+          .toSorted(inOrder)
+          .slice(0, limit)
       ),
 
     figures: (subscription) =>
@@ -215,9 +222,7 @@ export const operations = (memory: Memory): Operations => {
           .map((entry) => Entry.overview(entry, nameOf(entry.owner, now), now))
           .toSorted(
             (one, other) =>
-              compare(one.exchange, other.exchange) ||
-              compare(one.tenant, other.tenant) ||
-              compare(one.name, other.name)
+              compare(one.exchange, other.exchange) || inOrder(one, other)
           )
       ),
 
@@ -243,10 +248,11 @@ export const operations = (memory: Memory): Operations => {
         return { id, name: owner.name }
       }),
 
-    claim: (owner, subscriptions, limit) =>
+    claim: (owner, which, limit) =>
       at((now) => {
         for (const [id, life] of owners) if (id !== owner.id && isOver(life, now)) end(id)
-        const given = new Set(owners.has(owner.id) ? subscriptions : [])
+        const ids = "exchange" in which ? find(which).map(({ subscription }) => subscription.id) : which
+        const given = new Set(owners.has(owner.id) ? ids : [])
         const acquired: Array<Claimed> = []
         const woken: Array<SubscriptionId> = []
         const inactive: Array<SubscriptionId> = []
@@ -262,7 +268,7 @@ export const operations = (memory: Memory): Operations => {
             next = Math.min(next, (owners.get(entry.owner)?.expiresAt ?? now) - now)
             continue
           }
-          if (Entry.dueAt(entry) <= now) {
+          if (isOwn ? Entry.isNew(entry, now) : Entry.dueAt(entry) <= now) {
             if (isOwn) woken.push(subscription)
             else if (acquired.length >= limit) continue
             else acquired.push(Entry.acquire(entry, owner.id))
@@ -315,14 +321,31 @@ export const operations = (memory: Memory): Operations => {
       changing(() =>
         on(subscription, 0, (entry) => {
           const replayed = Entry.removeDeadLetters(entry, positions)
-          for (const { letter, of } of replayed) {
-            const { attempts, contentType, payload, topic, trace, writtenAt } = letter
-            const event = { payload, topic, contentType, trace, writtenAt }
-            Entry.deliver(entry, { position: ++memory.position, of, event, attempts, firstFailedAt: undefined })
-          }
+          for (const one of replayed) Entry.deliverAgain(entry, one, ++memory.position)
           return replayed.length
         })
       ),
+
+    resend: (subscription, positions) =>
+      changing((now) =>
+        on(subscription, 0, (entry) => {
+          const { exchange, tenant } = entry.subscription
+          let count = 0
+          for (const of of new Set(positions)) {
+            const dead = Entry.removeDeadLettersOf(entry, of)
+            for (const one of dead) Entry.deliverAgain(entry, one, ++memory.position)
+            const kept = keptAt(exchangeOf(exchange), now).find((one) => one.position === of && one.tenant === tenant)
+            count += dead.length
+            if (dead.length > 0 || kept === undefined) continue
+            count++
+            const position = ++memory.position
+            Entry.deliver(entry, { position, of, event: kept.event, attempts: 0, firstFailedAt: undefined })
+          }
+          return count
+        })
+      ),
+
+    attempts: (subscription, page) => Effect.sync(() => on(subscription, [], ({ outcomes }) => outcomes.page(page))),
 
     purge: (subscription, positions) =>
       at((now) =>
@@ -367,3 +390,7 @@ const isOver = ({ expiresAt, renewedAt }: Life, now: Millis): boolean =>
   now >= expiresAt || renewedAt - now > expiresAt - renewedAt
 
 const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)
+
+type Named = Pick<Subscription, "tenant" | "name">
+const inOrder = (one: Named, other: Named): number =>
+  compare(one.tenant, other.tenant) || compare(one.name, other.name)

@@ -344,7 +344,7 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     inDoubt = true
     const rows = yield* run.prepared<ClaimRow>("claim", brings ? text.bring : text.claim, [
       owner.id,
-      array(subscriptions),
+      array("exchange" in subscriptions ? [] : subscriptions),
       limit,
       horizon.from(ofArrivals),
       array(gone),

@@ -13,9 +13,18 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { reportTimeout, within } from "../../internal/deadline.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { EventStoreError, Lease, Operations, Owner, Settlement, SubscriptionId, Wanted } from "../EventStore.ts"
+import type {
+  Claims,
+  EventStoreError,
+  Lease,
+  Operations,
+  Owner,
+  Settlement,
+  SubscriptionId,
+  Wanted
+} from "../EventStore.ts"
 import { makeLoops } from "./loops.ts"
-import type { DeliveryServer, Subscriber } from "./serving.ts"
+import type { DeliveryServer, Host, Subscriber } from "./serving.ts"
 import { makeSweeping } from "./sweeping.ts"
 
 /** How long a delivered event waits for its acknowledgement while others are in flight. */
@@ -44,6 +53,8 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   const subscribers = new Map<SubscriptionId, Subscriber>()
   /** Others of the same subscriptions, made twice in this process: the lease is the process's, so one of them delivers. */
   let standbys: ReadonlyArray<Subscriber> = []
+  /** What serves exchanges whole: its subscribers are there while they have a lease. */
+  const hosts = new Set<Host>()
   const wanting = new Set<Subscriber>()
   const settling = new Set<Subscriber>()
   const woken = Latch.makeUnsafe()
@@ -78,6 +89,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     return owner === undefined || Math.max(wall - renewedAt.wall, monotonic - renewedAt.monotonic) >= ttl
   }
   const all = () => [...subscribers.values()]
+  const isUsed = () => subscribers.size + hosts.size > 0
   const wake = () => void woken.openUnsafe()
 
   const renew: Effect.Effect<Owner, EventStoreError> = renewTurn.withPermits(1)(
@@ -117,19 +129,19 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       isClaimDue = false
       hasChanged = false
       claimedAt = now().monotonic
-      const open = all().filter((one) => one.isOpen())
+      const open = all().filter((one) => one.isOpen() && !one.isHosted)
       const ids = open.map(({ id }) => id)
       nextClaim = Number.POSITIVE_INFINITY
-      if (ids.length === 0) return Effect.void
       const failed = (cause: Cause.Cause<EventStoreError>) =>
         Effect.sync(() => {
           isClaimDue = true
           isInDoubt ||= cause.reasons.some((one) => one._tag !== "Fail" || one.error.maybeCommitted)
         })
-      const claimed = Effect.map(store.claim(owner, ids, ids.length), ({ acquired, inactive, wait, woken }) => {
+      const claimed = (host: Host | undefined, { acquired, inactive, wait, woken }: Claims) => {
         if (acquired.length + woken.length > 0) inVain = 0
         else if (isByChange) inVain++
-        for (const one of acquired) {
+        if (host !== undefined) host.acquired(acquired)
+        else for (const one of acquired) {
           const subscriber = subscribers.get(one.subscription)
           // It may have closed meanwhile.
           if (subscriber?.isOpen() === true) subscriber.claimed(one)
@@ -137,11 +149,23 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         }
         for (const id of inactive) subscribers.get(id)?.suspend()
         for (const id of woken) subscribers.get(id)?.woken(true)
-        const isStandby = open.some((one) => one.lease() === undefined)
+        const isStandby = host !== undefined || open.some((one) => one.lease() === undefined)
         const delay = Math.min(wait ?? Number.POSITIVE_INFINITY, isStandby ? standbyInterval : Number.POSITIVE_INFINITY)
-        nextClaim = now().monotonic + Math.max(1, delay)
-      })
-      return Effect.onError(claimed, failed)
+        nextClaim = Math.min(nextClaim, now().monotonic + Math.max(1, delay))
+      }
+      const wanted: ReadonlyArray<Host | undefined> = ids.length > 0 ? [undefined, ...hosts] : [...hosts]
+      const claims = Effect.forEach(
+        wanted,
+        (host) =>
+          Effect.map(
+            host === undefined
+              ? store.claim(owner, ids, ids.length)
+              : store.claim(owner, { exchange: host.exchange }, host.free()),
+            (answer) => claimed(host, answer)
+          ),
+        { discard: true }
+      )
+      return Effect.onError(claims, failed)
     })
   /** Ends a lease that the store gives nothing for: it is lost, or its subscription is not active any more. */
   const withdraw = Effect.fnUntraced(function* (owner: Owner, subscriber: Subscriber, { epoch, subscription }: Lease) {
@@ -235,7 +259,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
   })
   const idle = Effect.suspend(() => {
     const isNeeded = isClaimDue || wanting.size > 0 || unused.length > 0
-    if (isNeeded || subscribers.size === 0 || isStopping) return Effect.yieldNow
+    if (isNeeded || !isUsed() || isStopping) return Effect.yieldNow
     woken.closeUnsafe()
     const rest = Math.max(0, nextClaim - now().monotonic)
     return Effect.timeoutOrElse(woken.await, {
@@ -244,7 +268,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     })
   })
   const claiming = Effect.whileLoop({
-    while: () => subscribers.size > 0 && !isStopping,
+    while: () => isUsed() && !isStopping,
     body: () => Effect.andThen(Effect.catch(step, troubled("claim")), idle),
     step: () => {}
   })
@@ -326,7 +350,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     hasChanged = true
     const open = all().filter((one) => one.isOpen())
     const rest = claimedAt + standbyPause - now().monotonic
-    if (open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
+    if (hosts.size === 0 && open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
       for (const one of open) one.woken(false)
       nextClaim = Math.min(nextClaim, claimedAt + claimInterval)
     } else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true
@@ -352,7 +376,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     const over = Effect.sync(() => {
       owner = undefined
       isStopping = false
-      if (subscribers.size > 0) loops.start()
+      if (isUsed()) loops.start()
     })
     return Effect.ensuring(released, over)
   })
@@ -367,7 +391,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
       return
     }
     subscribers.set(subscriber.id, subscriber)
-    const shortest = Math.min(...all().map(({ leaseTtl }) => Duration.toMillis(leaseTtl)))
+    begin()
+  }
+  const begin = () => {
+    const shortest = Math.min(...[...all(), ...hosts].map(({ leaseTtl }) => Duration.toMillis(leaseTtl)))
     const isShorter = shortest < ttl
     ttl = shortest
     isClaimDue = true
@@ -383,6 +410,22 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     isStale,
     giveBack,
     register,
+    adopt: (subscriber, lease) => {
+      subscribers.set(subscriber.id, subscriber)
+      subscriber.claimed(lease)
+    },
+    host: (host) => {
+      hosts.add(host)
+      begin()
+      return Effect.suspend(() => {
+        hosts.delete(host)
+        return isUsed() ? Effect.void : Effect.asVoid(Effect.exit(within(Effect.exit(stop), reportTimeout)))
+      })
+    },
+    claimSoon: () => {
+      isClaimDue = true
+      wake()
+    },
     flush: (subscriber) => settleTurn.withPermits(1)(settleSome([subscriber])),
     lost: () => {
       renewedAt = never
@@ -402,7 +445,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         const next = standbys.find(({ id }) => id === subscriber.id)
         standbys = standbys.filter((one) => one !== next)
         if (next !== undefined) register(next)
-        if (subscribers.size === 0) return stop
+        if (!isUsed()) return stop
         if (lease !== undefined) giveBack(lease)
         return Effect.void
       }

@@ -2,13 +2,13 @@
 import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { logLine, makeFailureLog, numbered } from "../../internal/failureLog.ts"
-import { type Account, noteError, type SinkNode } from "../../internal/node.ts"
+import { type LogPart, logLine, makeFailureLog, numbered } from "../../internal/failureLog.ts"
+import { type Account, noteError } from "../../internal/node.ts"
 import type { EventStoreError } from "./port/error.ts"
 
 export type DurableLog = ReturnType<typeof makeDurableLog>
 
-export const makeDurableLog = (node: SinkNode, counts: Account, clock: Clock.Clock) => {
+export const makeDurableLog = (node: LogPart, counts: Account, clock: Clock.Clock) => {
   const deadLetterFailures = makeFailureLog()
   const storeFailures = makeFailureLog()
   let unlogged = 0

@@ -13,6 +13,7 @@ import type { Claimed, Position, Settlement } from "./port/records.ts"
 import type { Next, Redelivery } from "../Redelivery.ts"
 import type { DurableLog } from "./durableLog.ts"
 import type { Row } from "./rows.ts"
+import type { ReceiverState } from "./serving.ts"
 
 export interface Redelivering {
   /** What the plan makes of a failed attempt. */
@@ -32,6 +33,8 @@ export interface Redelivering {
   readonly stepped: (position: Position, isLate: boolean, asked: Duration.Duration | undefined, reason: string) => void
   /** The receiver has answered: it took an event, or refused one for good. Or the head is another. */
   readonly answered: () => void
+  /** The subscription makes no attempt for a while, which nothing has failed for. */
+  readonly rest: (delay: Duration.Duration, reason: string) => void
   /** Whether nothing is to be taken before the store knows of the wait. */
   readonly isHeld: () => boolean
   /** Whether it waits, or tries one event after a wait. */
@@ -56,7 +59,8 @@ export const makeRedelivering = (
   plan: Redelivery,
   isOrdered: boolean,
   context: Context.Context<never>,
-  log: Pick<DurableLog, "planDied">
+  log: Pick<DurableLog, "planDied">,
+  receiver?: (state: ReceiverState) => void
 ): Redelivering => {
   const clock = Context.get(context, Clock.Clock)
   const random = Context.get(context, Random.Random)
@@ -82,6 +86,7 @@ export const makeRedelivering = (
     firstFailedAt ??= clock.currentTimeMillisUnsafe()
     due = { delay, attempts, reason, position: head }
     isHeld = true
+    receiver?.({ _tag: "Failing", attempts, since: firstFailedAt, reason })
   }
   /** As the plan counts them: it is a fresh one after a replay. */
   const plannedOf = (row: Row<unknown>) =>
@@ -125,6 +130,13 @@ export const makeRedelivering = (
       if (attempts === 0) return
       end()
       due = { delay: Duration.zero, attempts: 0 }
+      receiver?.({ _tag: "Answering" })
+    },
+    rest: (delay, reason) => {
+      // A longer wait for what has failed comes first.
+      if (attempts > 0) return
+      due = { delay, attempts: 0, reason }
+      isHeld = true
     },
     isHeld: () => isHeld,
     isWaiting: () => attempts > 0,

@@ -10,6 +10,7 @@ import type {
   EventStoreError,
   Lease,
   Limits,
+  Millis,
   Operations,
   Settlement,
   SubscriptionId,
@@ -54,11 +55,40 @@ export interface SubscriberOptions<in out A, out E> {
   readonly onSinkClosed: () => void
   /** Comes before each take. */
   readonly before?: Subscriber["before"]
+  /** The lease that it is made for; without one it is claimed by itself. */
+  readonly lease?: Claimed | undefined
+  /** It may have come to rest, or be woken. */
+  readonly progressed?: ((isWoken: boolean) => void) | undefined
+  /** What its attempts show. */
+  readonly receiver?: ((state: ReceiverState) => void) | undefined
+}
+
+/** What becomes of a receiver, as its attempts show. */
+export type ReceiverState =
+  | {
+      readonly _tag: "Failing"
+      /** How many attempts have failed in a row, and since when. */
+      readonly attempts: number
+      readonly since: Millis
+      readonly reason: string
+    }
+  | { readonly _tag: "Answering" }
+
+/** What serves an exchange whole: whichever of its subscriptions have something due, so many at a time. */
+export interface Host {
+  readonly exchange: string
+  readonly leaseTtl: Duration.Duration
+  /** How many leases more it would serve now. */
+  readonly free: () => number
+  /** Leases of its subscriptions that this process has now. */
+  readonly acquired: (leases: ReadonlyArray<Claimed>) => void
 }
 
 /** A subscription that the process serves, as the loops see it. */
 export interface Subscriber {
   readonly id: SubscriptionId
+  /** Whether it is there for one lease, which its host has claimed. */
+  readonly isHosted: boolean
   readonly leaseTtl: Duration.Duration
   /** Whether it would deliver under a lease. */
   readonly isOpen: () => boolean
@@ -97,6 +127,12 @@ export interface Subscriber {
 export interface DeliveryServer {
   readonly store: Operations
   readonly register: (subscriber: Subscriber) => void
+  /** Serves a subscription under a lease that its host has claimed. */
+  readonly adopt: (subscriber: Subscriber, lease: Claimed) => void
+  /** Claims what is due in an exchange, for its host. Answers what ends that: the host has given its leases back by then. */
+  readonly host: (host: Host) => Effect.Effect<void>
+  /** A host has room for more. */
+  readonly claimSoon: () => void
   /** Settles what is left, runs `last` and releases the lease, in at most 5 seconds; `false` if the store did not settle. */
   readonly unregister: (subscriber: Subscriber, last: Effect.Effect<unknown>) => Effect.Effect<boolean>
   /** A lease was lost: the store may take this process for gone. */
@@ -128,6 +164,10 @@ export interface Serving<in out A> {
   /** Asks for what is not with this process; nothing without a lease, and while the answer to another take is decoded. */
   readonly wanting: (limits: Limits) => Wanted | undefined
   readonly begin: () => void
+  /** Whether nothing is left to be done under the lease. */
+  readonly isAtRest: () => boolean
+  /** Makes no attempt for a while, nor does another process. */
+  readonly rest: (delay: Duration.Duration, reason: string) => void
   /**
    * Delivers nothing more, and waits for what is in flight until `timeout`, and for `beside`; runs `last` when the rest is
    * settled. Answers the events that are in flight still.

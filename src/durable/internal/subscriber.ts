@@ -13,6 +13,7 @@ import type { Page } from "../../internal/pages.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
+import { AttemptDetail } from "./attemptDetail.ts"
 import { type Decoded, decodeDeliveries } from "./decodeDeliveries.ts"
 import { isDisabled } from "./isDisabled.ts"
 import { type Row, rowWithout } from "./rows.ts"
@@ -73,6 +74,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         window.dirty()
       }
       ask()
+      options.progressed?.(false)
       return
     }
     const at = askedUnder
@@ -141,6 +143,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   let reading: ((n: number, more: boolean) => void) | undefined
   const subscriber: Subscriber = {
     id,
+    isHosted: options.lease !== undefined,
     leaseTtl: options.leaseTtl,
     isOpen: () => !state.isStopped && !state.isPaused,
     lease: () => state.lease,
@@ -158,12 +161,14 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     suspend: () => {
       options.found(false)
       window.suspend()
+      options.progressed?.(false)
     },
     lost: () => {
       if (state.lease === undefined) return
       window.released()
       server.lost()
       run(log.leaseLost)
+      options.progressed?.(false)
     },
     isSuspended: () => state.isSuspended,
     woken: (isDue) => {
@@ -173,6 +178,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       state.hasNoFresh = false
       window.dirty()
       ask()
+      options.progressed?.(true)
     },
     renewed: () => {
       if (canDeliver()) resumed.openUnsafe()
@@ -224,6 +230,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       run(dead.length > 0 ? Effect.ensuring(log.deadLettered(dead.length), known) : known)
       if (options.before !== undefined) server.want(subscriber)
       options.settled()
+      options.progressed?.(false)
     },
     changed: () => {
       if (options.before !== undefined) server.want(subscriber)
@@ -240,10 +247,13 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     let takenUnder = state.generation
     /** When the attempt that is under way began. */
     let beganAt = 0
+    /** What the sink says of the attempt. */
+    const said = { detail: undefined as string | undefined }
     const attempted = (row: Row<A>, error: string | undefined) => {
       if (!options.keepsOutcomes) return
       const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
-      unsettled.attempted({ position: row.position, at: beganAt, took, error })
+      unsettled.attempted({ position: row.position, at: beganAt, took, error, detail: said.detail })
+      said.detail = undefined
     }
     const begins = () => {
       if (options.keepsOutcomes) beganAt = clock.currentTimeMillisUnsafe()
@@ -251,7 +261,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     return startDrainer<A, E>({
       sink: options.sink,
       account: account.delivering,
-      context: options.context,
+      context: options.keepsOutcomes ? Context.add(options.context, AttemptDetail, said) : options.context,
       processSpan: options.processSpan,
       onSinkClosed: options.onSinkClosed,
       // A failure during the close costs no event.
@@ -389,8 +399,17 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       dropping.openUnsafe()
       return row
     },
+    isAtRest: () =>
+      !state.isDirty && !state.isReceiving && state.settling === 0 && rows.size() === 0 && !unsettled.hasSome(),
+    rest: (delay, reason) => {
+      if (state.lease === undefined) return
+      redelivering.rest(delay, reason)
+      window.stepBack()
+      server.settle(subscriber, true)
+    },
     begin: () => {
-      server.register(subscriber)
+      if (options.lease === undefined) server.register(subscriber)
+      else server.adopt(subscriber, options.lease)
       drainers = Array.from({ length: concurrency }, (_, i) => drainer(i))
     },
     close: Effect.fnUntraced(function* (timeout, beside, last) {

@@ -14,6 +14,7 @@ import type { DurableLog } from "./durableLog.ts"
 import { makeLanes } from "./lanes.ts"
 import { makeRedelivering, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
+import type { ReceiverState } from "./serving.ts"
 import { reasonOf } from "./toDeadLetter.ts"
 import { makeUnsettled } from "./unsettled.ts"
 
@@ -36,6 +37,7 @@ export interface Options<in out A> {
   readonly giveBack: (lease: Lease) => void
   /** There is something to be settled, at once. */
   readonly settle: () => void
+  readonly receiver?: ((state: ReceiverState) => void) | undefined
 }
 
 export type Window<A> = Effect.Success<ReturnType<typeof makeWindow<A>>>
@@ -54,7 +56,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const isKeyed = buffer.keyOf !== undefined
   const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
   const rows = makeRows<A>()
-  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log)
+  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log, options.receiver)
   const unsettled = makeUnsettled()
   const resumed = Latch.makeUnsafe()
   const state = {

@@ -1,0 +1,10 @@
+import * as Context from "effect/Context"
+
+/**
+ * What a sink says of an attempt, such as the status of an answer: kept with the attempt where its exchange keeps outcomes. A
+ * delivery has a cell of its own; there is none outside of a delivery that is kept.
+ */
+export const AttemptDetail = Context.Reference<{ detail: string | undefined } | undefined>(
+  "effect-events/durable/internal/attemptDetail/AttemptDetail",
+  { defaultValue: () => undefined }
+)

@@ -1,0 +1,182 @@
+/**
+ * Serves an exchange whole: whichever of its subscriptions have something due, so many of them at a time as there are slots.
+ * What a process pays for is what is due, and not how many subscriptions there are. A subscription whose receiver is slow holds
+ * its own slot, and one that waits holds none.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Scope from "effect/Scope"
+import { describeCause } from "../../internal/describeCause.ts"
+import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { Claimed, Subscription, SubscriptionId } from "../EventStore.ts"
+import { type Options as SlotOptions, openSlot, type Receiver, type Slot } from "./slot.ts"
+
+export interface Options<in out A> extends SlotOptions<A> {
+  /** How many subscriptions are delivered at once, but those whose attempts take long; and for how long while others may wait. */
+  readonly slots: number
+  readonly slice: Duration.Duration
+  readonly drainTimeout: Duration.Duration
+  /** Makes what delivers to a subscription, for the time of a lease. One that fails disables the subscription. */
+  readonly receiver: (subscription: Subscription) => Effect.Effect<Receiver<A>, { readonly message: string }, Scope.Scope>
+}
+
+export interface ExchangeHost {
+  readonly slots: () => ReadonlyArray<Slot>
+  readonly close: Effect.Effect<void>
+}
+
+/** An attempt that takes longer leaves its slot to another subscription, in milliseconds; so many times as many are open at most. */
+const [slow, most] = [1_000, 4]
+/** How long a slot waits for more, in milliseconds: a subscription that gets its events one by one needs no claim for each. */
+const linger = 1_000
+/** How often slots are looked at while there are some. */
+const interval = "250 millis"
+/** The delay before the definitions are asked for again. */
+const again = "250 millis"
+
+export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options<A>) {
+  const { context, exchange, server } = options
+  const { store } = server
+  const clock = Context.get(context, Clock.Clock)
+  const now = () => monotonicMillis(clock)
+  const slice = Duration.toMillis(options.slice)
+  const slots = new Map<SubscriptionId, Slot>()
+  /** Leases that are acquired, and not served yet. */
+  let opening = 0
+  /** Subscriptions whose definitions may be others. */
+  const woken = new Set<SubscriptionId>()
+  const used = Latch.makeUnsafe()
+  const checking = Latch.makeUnsafe()
+  let isClosing = false
+
+  const run = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect)
+  const isSlow = (slot: Slot) => now() - (slot.attemptingSince() ?? Number.POSITIVE_INFINITY) > slow
+  const free = () => {
+    if (isClosing) return 0
+    let busy = opening
+    for (const slot of slots.values()) if (slot.restingSince() === undefined && !isSlow(slot)) busy++
+    return Math.max(0, Math.min(options.slots - busy, options.slots * most - slots.size - opening))
+  }
+  const end = (slot: Slot, timeout: Duration.Duration): Effect.Effect<void> =>
+    Effect.andThen(
+      slot.end(timeout),
+      Effect.sync(() => {
+        if (slots.get(slot.subscription.id) !== slot) return
+        slots.delete(slot.subscription.id)
+        server.claimSoon()
+      })
+    )
+  const endSoon = (slot: Slot, timeout = options.drainTimeout) => void run(end(slot, timeout))
+
+  const open = Effect.fnUntraced(function* (lease: Claimed, subscription: Subscription) {
+    const scope = Scope.makeUnsafe()
+    const made = yield* Effect.exit(Scope.provide(options.receiver(subscription), scope))
+    if (Exit.isFailure(made)) {
+      yield* Scope.close(scope, made)
+      // Nothing of it is lost: what is stored stays, until the subscription is enabled again.
+      yield* Effect.exit(options.disable(subscription, describeCause(made.cause)))
+      return server.giveBack(lease)
+    }
+    // It ended before this one was claimed.
+    const last = slots.get(subscription.id)
+    if (last !== undefined) yield* last.end(Duration.zero)
+    if (isClosing) {
+      yield* Scope.close(scope, Exit.void)
+      return server.giveBack(lease)
+    }
+    const slot: Slot = yield* openSlot(options, subscription, lease, made.value, scope, {
+      progressed: () => {
+        // A lease that is given back or lost has no use for its slot.
+        if (!slot.hasLease()) endSoon(slot)
+      },
+      woken: () => {
+        woken.add(subscription.id)
+        checking.openUnsafe()
+      }
+    })
+    slots.set(subscription.id, slot)
+    used.openUnsafe()
+  })
+  /** Serves leases that were acquired together. */
+  const serve = Effect.fnUntraced(function* (leases: ReadonlyArray<Claimed>) {
+    const found = yield* Effect.exit(list(leases.map(({ subscription }) => subscription)))
+    const definitions = new Map(
+      found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined
+    )
+    for (const lease of leases) {
+      opening--
+      const subscription = definitions.get(lease.subscription)
+      if (subscription === undefined) server.giveBack(lease)
+      else yield* open(lease, subscription)
+    }
+  }, Effect.uninterruptible)
+  const list = (ids: ReadonlyArray<SubscriptionId>) => store.list({ exchange, ids })
+
+  /** Ends those slots whose definitions are others now: an attempt that is under way is no failure of the receiver. */
+  const check = Effect.gen(function* () {
+    yield* checking.await
+    checking.closeUnsafe()
+    const ids = [...woken].filter((id) => slots.has(id))
+    woken.clear()
+    if (ids.length === 0) return
+    const found = yield* Effect.exit(list(ids))
+    if (found._tag === "Failure") {
+      for (const id of ids) woken.add(id)
+      checking.openUnsafe()
+      return yield* Effect.sleep(again)
+    }
+    const definitions = new Map(found.value.map((one) => [one.id, one]))
+    for (const id of ids) {
+      const slot = slots.get(id)
+      if (slot !== undefined && !isSame(slot.subscription, definitions.get(id))) endSoon(slot, Duration.zero)
+    }
+  })
+  const look = Effect.gen(function* () {
+    yield* used.await
+    yield* Effect.sleep(interval)
+    const isFull = free() === 0
+    for (const slot of slots.values()) {
+      const restingSince = slot.restingSince()
+      if (restingSince !== undefined && (isFull || now() - restingSince >= linger)) endSoon(slot)
+      else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
+    }
+    if (slots.size === 0) used.closeUnsafe()
+  })
+  const loops = [check, look].map((loop) => run(Effect.forever(loop)))
+  const leave = server.host({
+    exchange,
+    leaseTtl: options.leaseTtl,
+    free,
+    acquired: (leases) => {
+      if (leases.length === 0) return
+      opening += leases.length
+      run(serve(leases))
+    }
+  })
+
+  const host: ExchangeHost = {
+    slots: () => [...slots.values()],
+    close: Effect.gen(function* () {
+      isClosing = true
+      for (const loop of loops) loop.interruptUnsafe()
+      const all = [...slots.values()]
+      yield* Effect.forEach(all, (slot) => end(slot, options.drainTimeout), { concurrency: "unbounded", discard: true })
+      yield* leave
+    })
+  }
+  return host
+})
+
+// internals
+
+const isSame = (one: Subscription, other: Subscription | undefined): boolean =>
+  other !== undefined &&
+  one.topics.join("\n") === other.topics.join("\n") &&
+  (one.data ?? none).length === (other.data ?? none).length &&
+  (one.data ?? none).every((byte, i) => byte === other.data?.[i])
+
+const none = new Uint8Array()

@@ -1,0 +1,154 @@
+/** One subscription of an exchange that is served whole, from the claim of its lease until the lease is given back. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { ProcessSpan } from "../../internal/processSpan.ts"
+import { type EventSink, makeSink } from "../../internal/sink.ts"
+import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
+import type { Redelivery } from "../Redelivery.ts"
+import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
+import { makeDurableLog } from "./durableLog.ts"
+import type { Codec } from "./eventCodec.ts"
+import type { DeliveryServer, ReceiverState } from "./serving.ts"
+import { makeSubscriber } from "./subscriber.ts"
+
+/** What delivers to a subscription, as its definition says now. */
+export interface Receiver<in A> {
+  readonly sink: EventSink<A, unknown>
+  readonly redelivery: Redelivery
+  /** How many attempts may be under way at once: 1 keeps all events in order. */
+  readonly concurrency: number
+  readonly onDisabled: "pause" | "dead-letter"
+  /** The least time from the begin of an attempt to that of the next, also over processes: of a limited rate. */
+  readonly spacing: Duration.Duration | undefined
+}
+
+export interface Options<in out A> {
+  readonly server: DeliveryServer
+  readonly exchange: string
+  readonly kind: string
+  readonly codec: Codec<A>
+  readonly leaseTtl: Duration.Duration
+  readonly batchSize: number
+  readonly batchBytes: number
+  readonly keepsOutcomes: boolean
+  readonly context: Context.Context<never>
+  readonly processSpan: ((subscription: Subscription) => ProcessSpan | undefined) | undefined
+  readonly state: (subscription: Subscription, state: ReceiverState) => void
+  /** Disables the subscription in the store, for all processes. */
+  readonly disable: (subscription: Subscription, reason: string) => Effect.Effect<unknown, EventStoreError>
+}
+
+export interface Slot {
+  readonly subscription: Subscription
+  readonly account: DurableAccount
+  /** Since when it has its lease, and since when nothing is left to be done under it, by the monotonic clock. */
+  readonly openedAt: number
+  readonly restingSince: () => number | undefined
+  /** Since when the attempt is under way that has begun last; nothing between attempts. */
+  readonly attemptingSince: () => number | undefined
+  readonly hasLease: () => boolean
+  /** Waits for what is in flight until the time is up, and gives the lease back. */
+  readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
+}
+
+/** A rate is kept in memory up to this time between attempts, in milliseconds, and in the store above. */
+const maxPause = 50
+
+/** `progressed` runs when it may have come to rest, `woken` when its definition may be another. */
+export const openSlot = Effect.fnUntraced(function* <A>(
+  options: Options<A>,
+  subscription: Subscription,
+  lease: Claimed,
+  receiver: Receiver<A>,
+  scope: Scope.Closeable,
+  on: { readonly progressed: () => void; readonly woken: () => void }
+) {
+  const { context, server } = options
+  const clock = Context.get(context, Clock.Clock)
+  const now = () => monotonicMillis(clock)
+  const account = makeDurableAccount()
+  const { counts } = account
+  const log = makeDurableLog({ kind: options.kind, name: subscription.name }, counts, clock)
+  let restingSince: number | undefined
+  let attempting = 0
+  let beganAt = Number.NEGATIVE_INFINITY
+  let ending: Fiber.Fiber<void> | undefined
+
+  const spacing = receiver.spacing === undefined ? 0 : Duration.toMillis(receiver.spacing)
+  const paced = Effect.suspend(() => {
+    const rest = beganAt + spacing - now()
+    return rest > 0 ? Effect.sleep(Duration.millis(rest)) : Effect.void
+  })
+  const attempt = <B, E>(write: () => Effect.Effect<B, E>) =>
+    Effect.andThen(
+      spacing > 0 ? paced : Effect.void,
+      Effect.suspend(() => {
+        attempting++
+        beganAt = now()
+        return Effect.ensuring(
+          write(),
+          Effect.sync(() => void attempting--)
+        )
+      })
+    )
+  const { node, write, writeSome } = receiver.sink
+  const sink = makeSink<A, unknown>({
+    node,
+    write: (event) => attempt(() => write(event)),
+    writeSome: writeSome && ((events) => attempt(() => writeSome(events)))
+  })
+  const rested = () => {
+    const left = spacing > maxPause ? beganAt + spacing - now() : 0
+    // It holds no slot while it may make no attempt.
+    if (left > maxPause && !serving.isWaiting()) serving.rest(Duration.millis(left), "the limit of its rate")
+  }
+  const serving = yield* makeSubscriber<A, unknown>(server, {
+    ...options,
+    ...receiver,
+    sink,
+    id: subscription.id,
+    account,
+    log,
+    partitionBy: undefined,
+    onUndecodable: "dead-letter",
+    disable: (reason) => options.disable(subscription, reason),
+    processSpan: options.processSpan?.(subscription),
+    changed: () => {},
+    settled: rested,
+    found: () => {},
+    onSinkClosed: () => {},
+    lease,
+    progressed: (isWoken) => {
+      const isAtRest = serving.isAtRest()
+      restingSince = isAtRest ? (restingSince ?? now()) : undefined
+      if (isWoken) on.woken()
+      if (isAtRest) on.progressed()
+    },
+    receiver: (state) => options.state(subscription, state)
+  })
+  const slot: Slot = {
+    subscription,
+    account,
+    openedAt: now(),
+    restingSince: () => restingSince,
+    attemptingSince: () => (attempting > 0 ? beganAt : undefined),
+    hasLease: () => serving.subscriber.lease() !== undefined,
+    end: (timeout) =>
+      Effect.suspend(() => {
+        counts.state = "closing"
+        // A fiber of its own: each call waits for the same end.
+        ending ??= Effect.runForkWith(context)(
+          Effect.asVoid(Effect.andThen(serving.close(timeout, Effect.void, Effect.void), Scope.close(scope, Exit.void)))
+        )
+        return Effect.asVoid(Fiber.await(ending))
+      })
+  }
+  serving.begin()
+  return slot
+})

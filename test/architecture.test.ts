@@ -26,6 +26,9 @@ const floors: ReadonlyArray<string> = [
   "durable/{EventStore,Redelivery}",
   "durable/internal/{*,memory/*,sqlite/*,postgres/*}",
   "durable/{Administration,DurableQueue,DurableBroadcaster,MemoryStore,SqliteStore,PostgresStore}",
+  "webhooks/internal/*",
+  "webhooks/WebhookApi",
+  "webhooks/WebhookEndpoints",
   "dashboard/internal/{*,page/*}",
   "dashboard/SinkDashboard",
   "testing/internal/{standstill,testError}",
@@ -68,7 +71,7 @@ const root = join(import.meta.dirname, "..")
 const read = (path: string): string => readFileSync(join(root, path), "utf8")
 
 const modules = [...sourceTree.keys()]
-const inTable = modules.filter((module) => module !== "index" && module !== "http/index" && module !== "durable/index")
+const inTable = modules.filter((module) => !/^(?:\w+\/)?index$/.test(module))
 /** The command line is a program for Node, and no module of it can be imported from outside. */
 const isProgram = (module: string): boolean => module.startsWith("cli/")
 const publicModules = inTable.filter((module) => !/(^|\/)internal\//.test(module) && !isProgram(module))
@@ -132,7 +135,7 @@ describe("architecture", () => {
 
     it("belongs to http or to durable, and imports nothing of the other", () => {
       const rooms = new Set([module, ...neighboursOf(module)].map(roomOf))
-      expect(rooms.has("http") && rooms.has("durable") && !module.startsWith("testing/")).toBe(false)
+      expect(rooms.has("http") && rooms.has("durable") && !/^(?:testing|webhooks)\//.test(module)).toBe(false)
     })
 
     it("imports no package but effect, on the lower floors its stable part only, and a platform only if for it", () => {
@@ -153,7 +156,7 @@ describe("architecture", () => {
     })
   })
 
-  it.each(["", "durable/", "http/"])(
+  it.each(["", "durable/", "http/", "webhooks/"])(
     "%sindex.ts exports every public module beside it that needs no platform, and nothing else",
     (room) => {
       const lines = publicModules
@@ -191,6 +194,7 @@ describe("architecture", () => {
       ".": entry("index"),
       "./durable": entry("durable/index"),
       "./http": entry("http/index"),
+      "./webhooks": entry("webhooks/index"),
       ...Object.fromEntries(publicModules.map((module) => [`./${module}`, entry(module)])),
       "./internal/*": null,
       "./package.json": "./package.json"

@@ -90,9 +90,7 @@ export const makeKeyRing = Effect.fnUntraced(function* ({ current, old = [] }: K
       const nonce = yield* random.randomBytes(Aead.aes256Gcm.nonceLength)
       const aad = boundTo(exchange, endpoint)
       // A key and a nonce of the right length encrypt any text.
-      const encrypted = yield* Effect.orDie(
-        aead.encrypt(keys.get(current.id)!, Utf8.encode(text), { nonce, aad })
-      )
+      const encrypted = yield* Effect.orDie(aead.encrypt(keys.get(current.id)!, Utf8.encode(text), { nonce, aad }))
       return { key: current.id, sealed: Base64.encode(Bytes.concat([nonce, encrypted])) }
     }),
     open: Effect.fnUntraced(function* (sealed, exchange, endpoint) {

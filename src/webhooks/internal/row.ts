@@ -85,7 +85,8 @@ export const makeRows = (exchange: string, keys: KeyRing): Rows => {
       )
       return { ...definitionOf(endpoint), data }
     }),
-    shown: (subscription) => Effect.map(read(subscription), (row) => ({ ...plainOf(subscription, row), ...stateOf(subscription) })),
+    shown: (subscription) =>
+      Effect.map(read(subscription), (row) => ({ ...plainOf(subscription, row), ...stateOf(subscription) })),
     opened: Effect.fnUntraced(function* (subscription) {
       const row = yield* read(subscription)
       const plain = plainOf(subscription, row)

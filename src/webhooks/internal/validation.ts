@@ -92,7 +92,8 @@ export const makeValidation = (rules: Rules) => {
       for (const topic of topics) {
         const problem = textProblem(topic, limits.topicLength)
         if (problem !== undefined) return `have one that ${problem}`
-        if (/\*/.test(topic.replace(/(^|\/)\*$/, ""))) return 'have a "*" that is neither all of a pattern nor its end, as in "order/*"'
+        if (/\*/.test(topic.replace(/(^|\/)\*$/, "")))
+          return 'have a "*" that is neither all of a pattern nor its end, as in "order/*"'
       }
       return undefined
     },
@@ -104,7 +105,11 @@ export const makeValidation = (rules: Rules) => {
       if (length > limits.headerLength) return `have more than ${limits.headerLength} characters`
       for (const { name, value } of headers) {
         const isTwice = headers.filter((other) => other.name === name).length > 1
-        const problem = isTwice ? "is there twice" : isReserved.test(name) ? "is the sender's" : headerProblem(name, value)
+        const problem = isTwice
+          ? "is there twice"
+          : isReserved.test(name)
+            ? "is the sender's"
+            : headerProblem(name, value)
         if (problem !== undefined) return `have ${JSON.stringify(name)}, which ${problem}`
       }
       return undefined
@@ -120,7 +125,9 @@ export const makeValidation = (rules: Rules) => {
     },
     ordered: () => undefined,
     concurrency: (n) =>
-      Number.isInteger(n) && n >= 1 && n <= limits.concurrency ? undefined : `is no whole number from 1 to ${limits.concurrency}`,
+      Number.isInteger(n) && n >= 1 && n <= limits.concurrency
+        ? undefined
+        : `is no whole number from 1 to ${limits.concurrency}`,
     timeout: (input) => {
       const time = Duration.fromInput(input)
       if (time._tag === "None" || !Duration.isPositive(time.value)) return "is no time"

@@ -1,0 +1,361 @@
+/** Endpoints as rows of a store: made, read, changed and removed from any process, and never shown to another tenant. */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Redacted from "effect/Redacted"
+import * as Semaphore from "effect/Semaphore"
+import type {
+  AttemptPage,
+  DeadLetterFilter,
+  EventStatus,
+  EventStoreError,
+  Operations,
+  Position,
+  State,
+  Subscription
+} from "../../durable/EventStore.ts"
+import { type DeadLetters, makeDeadLetters } from "../../durable/internal/deadLetters.ts"
+import type { Codec } from "../../durable/internal/eventCodec.ts"
+import {
+  type Endpoint,
+  type EndpointAttempt,
+  type EndpointChange,
+  type EndpointDetails,
+  type EndpointEvent,
+  type EndpointKey,
+  EndpointNotFound,
+  type EndpointPage,
+  EndpointUnreadable,
+  InvalidEndpoint,
+  type Message,
+  type NewEndpoint,
+  type WithSecret
+} from "./model.ts"
+import { readDetail } from "./requests.ts"
+import type { Definitive, Rows } from "./row.ts"
+import { headersOf, limitsOf, makeValidation, type Rules } from "./validation.ts"
+
+/** What is done to endpoints, and asked of them. A key of another tenant is that of no endpoint. */
+export interface Administered<out A> {
+  /** Makes an endpoint: what is written after this has answered is for it. */
+  readonly create: (endpoint: NewEndpoint) => Effect.Effect<WithSecret, InvalidEndpoint | EventStoreError>
+  readonly get: (
+    endpoint: EndpointKey
+  ) => Effect.Effect<EndpointDetails, EndpointNotFound | EndpointUnreadable | EventStoreError>
+  /** A page of the endpoints of a tenant, by their ids: the first 50 by default. */
+  readonly list: (
+    tenant: string,
+    page?: { readonly after?: string | undefined; readonly limit?: number | undefined }
+  ) => Effect.Effect<EndpointPage, EventStoreError>
+  /**
+   * Changes an endpoint. What waits for it goes where it says then: the attempt that is under way is interrupted, which counts as no
+   * failure, and the next one goes to the new url. A change of topics holds for later writes.
+   */
+  readonly update: (
+    endpoint: EndpointKey,
+    change: EndpointChange
+  ) => Effect.Effect<Endpoint, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
+  /**
+   * Gives an endpoint another secret. The one before signs beside it for `keepFor`, a day by default, so that its receiver accepts
+   * requests before and after its own change.
+   */
+  readonly rotateSecret: (
+    endpoint: EndpointKey,
+    options?: { readonly keepFor?: Duration.Input | undefined; readonly secret?: Redacted.Redacted<string> | undefined }
+  ) => Effect.Effect<WithSecret, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
+  /** Stores what comes and delivers nothing, in all processes, until `resume`. Does nothing to one that is disabled. */
+  readonly pause: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>
+  /** Delivers again what was paused. Does nothing to one that is disabled. */
+  readonly resume: (endpoint: EndpointKey) => Effect.Effect<void, EndpointNotFound | EventStoreError>
+  /** The same as `pause`, until `enable`: for what is wrong with an endpoint. */
+  readonly disable: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>
+  /** Delivers again what was disabled, in order, first with one event. */
+  readonly enable: (endpoint: EndpointKey) => Effect.Effect<void, EndpointNotFound | EventStoreError>
+  /** Removes an endpoint for good, with its dead letters and all that waits for it. Answers how many events that was. */
+  readonly remove: (endpoint: EndpointKey) => Effect.Effect<number, EndpointNotFound | EventStoreError>
+  /**
+   * Sends events again, each by its id or by the position of an attempt, to the end of the order. Answers how many were found: those that
+   * are retained, or dead letters. An id is found as long as it is kept for deduplication.
+   */
+  readonly resend: (
+    endpoint: EndpointKey,
+    events: ReadonlyArray<string | Position>
+  ) => Effect.Effect<number, EndpointNotFound | EventStoreError>
+  /** Sends again the dead letters that match, such as those `from` a time: all by default. Answers how many there were. */
+  readonly replayFailed: (
+    endpoint: EndpointKey,
+    filter?: DeadLetterFilter
+  ) => Effect.Effect<number, EndpointNotFound | EventStoreError>
+  /** The attempts of an endpoint, the newest first, as long as `outcomes` says: the first 50 by default. */
+  readonly attempts: (
+    endpoint: EndpointKey,
+    page?: Partial<AttemptPage>
+  ) => Effect.Effect<ReadonlyArray<EndpointAttempt>, EndpointNotFound | EventStoreError>
+  /** What has become of an event of a tenant for each of its endpoints, by its id, as long as that is kept for deduplication. */
+  readonly status: (tenant: string, id: string) => Effect.Effect<EventStatus | undefined, EventStoreError>
+  /** The dead letters of an endpoint: none for one that is not there. */
+  readonly deadLetters: (endpoint: EndpointKey) => DeadLetters<Message<A>>
+  /**
+   * Encrypts all rows anew that were encrypted with another key than the current one, of all tenants. Answers how many those were, and
+   * how many cannot be read: the keys of these must stay.
+   */
+  readonly reencrypt: Effect.Effect<{ readonly reencrypted: number; readonly unreadable: number }, EventStoreError>
+}
+
+export interface Options<in out A> {
+  readonly exchange: string
+  readonly store: Operations
+  readonly rows: Rows
+  readonly rules: Rules
+  readonly codec: Codec<Message<A>>
+  readonly report: (event: EndpointEvent) => void
+}
+
+export interface Endpoints<in out A> extends Administered<A> {
+  readonly find: (endpoint: EndpointKey) => Effect.Effect<Subscription, EndpointNotFound | EventStoreError>
+  /** Sets the state of an endpoint, whatever it is, and reports that. */
+  readonly setState: (
+    endpoint: EndpointKey,
+    state: State,
+    reason: string | undefined
+  ) => Effect.Effect<number, EventStoreError>
+}
+
+/** How many secrets sign at most: each costs room in a header. */
+const maxSecrets = 4
+/** How many endpoints are read together, and events sent again. */
+const [pageSize, batchSize] = [100, 500]
+
+export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }: Options<A>): Endpoints<A> => {
+  const validate = makeValidation(rules)
+  const limits = limitsOf(rules.limits)
+  // A row is read, changed and written back. Two processes that change one endpoint at once are not kept apart: the later one wins.
+  const changing = Semaphore.makeUnsafe(1).withPermits(1)
+  const whichOf = ({ id, tenant }: EndpointKey) => ({ exchange, tenant, name: id })
+
+  const find = (endpoint: EndpointKey) =>
+    Effect.flatMap(store.list(whichOf(endpoint)), ([found]) =>
+      found === undefined ? Effect.fail(new EndpointNotFound({ id: endpoint.id })) : Effect.succeed(found)
+    )
+  const define = Effect.fnUntraced(function* (endpoint: Definitive) {
+    const definition = yield* rows.definition(endpoint)
+    const [defined] = yield* store.define(exchange, [definition], { joins: true })
+    // A definition is answered with its subscription, whose row was just made.
+    return yield* Effect.orDie(rows.shown(defined!))
+  })
+  const change = <E>(endpoint: EndpointKey, changed: (before: Definitive) => Effect.Effect<Definitive, E>) =>
+    changing(
+      Effect.gen(function* () {
+        const before = yield* rows.opened(yield* find(endpoint))
+        return yield* define(yield* changed(before))
+      })
+    )
+  const setState = (endpoint: EndpointKey, state: State, reason: string | undefined) =>
+    Effect.tap(store.setState(whichOf(endpoint), state, reason), (n) =>
+      n === 0 || state === "active"
+        ? Effect.void
+        : Effect.map(Clock.currentTimeMillis, (at) =>
+            report({
+              type: state,
+              tenant: endpoint.tenant,
+              endpoint: endpoint.id,
+              at,
+              ...(reason !== undefined && { reason })
+            })
+          )
+    )
+  const setStateFrom = (from: ReadonlyArray<State>, state: State) => (endpoint: EndpointKey, reason?: string) =>
+    Effect.flatMap(find(endpoint), (found) =>
+      from.includes(found.state) ? Effect.asVoid(setState(endpoint, state, reason)) : Effect.void
+    )
+  const idOf = (endpoint: EndpointKey) => Effect.map(store.list(whichOf(endpoint)), ([found]) => found?.id)
+  const deadLetters = (endpoint: EndpointKey) => makeDeadLetters(idOf(endpoint), store, codec)
+  const newSecret = Effect.sync(() => hidden(`whsec_${Base64.encode(SecureRandom.randomBytesUnsafe(32))}`))
+
+  return {
+    find,
+    setState,
+    create: Effect.fnUntraced(function* (given) {
+      yield* validate(given)
+      const { length } = yield* store.list({ exchange, tenant: given.tenant, limit: limits.endpoints })
+      if (length >= limits.endpoints) {
+        return yield* new InvalidEndpoint({ field: "tenant", problem: `has ${limits.endpoints} endpoints already` })
+      }
+      const createdAt = yield* Clock.currentTimeMillis
+      const secret = given.secret ?? (yield* newSecret)
+      const { tenant, topics = ["*"], url } = given
+      const endpoint = yield* define({
+        tenant,
+        id: `ep_${Base64Url.encode(SecureRandom.randomBytesUnsafe(18))}`,
+        url,
+        topics,
+        ...headerFields(given.headers ?? {}),
+        secrets: [{ secret, since: createdAt, until: undefined }],
+        description: given.description,
+        envelope: given.envelope,
+        plan: given.plan,
+        rate: given.rate && { limit: given.rate.limit, per: Duration.fromInputUnsafe(given.rate.per) },
+        ordered: given.ordered ?? true,
+        concurrency: given.concurrency,
+        timeout: given.timeout === undefined ? undefined : Duration.fromInputUnsafe(given.timeout),
+        createdAt
+      })
+      return { endpoint, secret }
+    }),
+    get: Effect.fnUntraced(function* (endpoint) {
+      const [found] = yield* store.overview(whichOf(endpoint))
+      if (found === undefined) return yield* new EndpointNotFound({ id: endpoint.id })
+      const { deadLetters, oldest, pending, wait } = found
+      const isFailing = wait !== undefined && wait.attempts > 0
+      return {
+        ...(yield* rows.shown(found)),
+        pending,
+        deadLetters,
+        oldest,
+        failingSince: isFailing ? wait.firstFailedAt : undefined,
+        nextAttempt: wait?.until,
+        lastError: isFailing ? wait.reason : undefined
+      }
+    }),
+    list: Effect.fnUntraced(function* (tenant, { after, limit = 50 } = {}) {
+      const found = yield* store.list({
+        exchange,
+        tenant,
+        limit: limit + 1,
+        ...(after !== undefined && { after: { tenant, name: after } })
+      })
+      const page = found.slice(0, limit)
+      const [endpoints, unreadable] = yield* Effect.partition(page, rows.shown)
+      return { endpoints, unreadable, next: found.length > limit ? page.at(-1)?.name : undefined }
+    }),
+    update: (endpoint, given) =>
+      Effect.andThen(
+        validate(given),
+        change(endpoint, (before) => Effect.succeed(changedBy(before, given)))
+      ),
+    rotateSecret: Effect.fnUntraced(function* (endpoint, { keepFor = "1 day", secret: given } = {}) {
+      if (given !== undefined) yield* validate({ secret: given })
+      const secret = given ?? (yield* newSecret)
+      const now = yield* Clock.currentTimeMillis
+      const until = now + Duration.toMillis(Duration.fromInputUnsafe(keepFor))
+      const changed = yield* change(endpoint, (before) =>
+        Effect.succeed({
+          ...before,
+          secrets: [
+            { secret, since: now, until: undefined },
+            ...before.secrets
+              .map((one) => ({ ...one, until: Math.min(one.until ?? until, until) }))
+              .filter((one) => one.until > now)
+          ].slice(0, maxSecrets)
+        })
+      )
+      return { endpoint: changed, secret }
+    }),
+    pause: setStateFrom(["active"], "paused"),
+    resume: setStateFrom(["paused"], "active"),
+    disable: setStateFrom(["active", "paused"], "disabled"),
+    enable: setStateFrom(["disabled"], "active"),
+    remove: (endpoint) => Effect.andThen(find(endpoint), store.drop(whichOf(endpoint))),
+    resend: Effect.fnUntraced(function* (endpoint, events) {
+      const { id, tenant } = yield* find(endpoint)
+      const positions: Array<Position> = []
+      for (const event of events) {
+        const found = typeof event === "string" ? yield* store.status(exchange, { tenant, id: event }) : undefined
+        const position = typeof event === "string" ? found?.position : event
+        if (position !== undefined) positions.push(position)
+      }
+      let sent = 0
+      for (let from = 0; from < positions.length; from += batchSize) {
+        const batch = positions.slice(from, from + batchSize)
+        if (isReadonlyArrayNonEmpty(batch)) sent += yield* store.resend(id, batch)
+      }
+      return sent
+    }),
+    replayFailed: (endpoint, filter) =>
+      Effect.andThen(
+        find(endpoint),
+        Effect.suspend(() => deadLetters(endpoint).replay(filter ?? "all"))
+      ),
+    attempts: Effect.fnUntraced(function* (endpoint, page) {
+      const { id } = yield* find(endpoint)
+      const attempts = yield* store.attempts(id, { limit: 50, ...page })
+      return attempts.map(({ detail, ...attempt }) => ({
+        ...attempt,
+        status: undefined,
+        answer: undefined,
+        ...readDetail(detail)
+      }))
+    }),
+    status: (tenant, id) => store.status(exchange, { tenant, id }),
+    deadLetters,
+    reencrypt: Effect.gen(function* () {
+      let [reencrypted, unreadable] = [0, 0]
+      for (let after: Subscription | undefined, isDone = false; !isDone;) {
+        const page: ReadonlyArray<Subscription> = yield* store.list({ exchange, limit: pageSize, after })
+        for (const { name, tenant } of page) {
+          const one = changing(
+            Effect.gen(function* () {
+              // It may have been changed since the page was read.
+              const found = yield* find({ tenant, id: name })
+              if (yield* rows.isCurrent(found)) return
+              yield* define(yield* rows.opened(found))
+              reencrypted++
+            })
+          )
+          yield* Effect.catchTags(one, {
+            EndpointNotFound: () => Effect.void,
+            EndpointUnreadable: () => Effect.sync(() => void unreadable++)
+          })
+        }
+        after = page.at(-1)
+        isDone = page.length < pageSize
+      }
+      return { reencrypted, unreadable }
+    })
+  }
+}
+
+// internals
+
+const hidden = (secret: string) => Redacted.make(secret, { label: "webhook secret" })
+
+const headerFields = (
+  given: NonNullable<NewEndpoint["headers"]>
+): Pick<Definitive, "headers" | "secretHeaders" | "secretHeaderValues"> => {
+  const headers = headersOf(given)
+  const plain = headers.filter(({ isSecret }) => !isSecret)
+  const secret = headers.filter(({ isSecret }) => isSecret)
+  return {
+    headers: Object.fromEntries(plain.map(({ name, value }) => [name, value])),
+    secretHeaders: secret.map(({ name }) => name),
+    secretHeaderValues: Object.fromEntries(secret.map(({ name, value }) => [name, hidden(value)]))
+  }
+}
+
+/** Leaves a field as it is where nothing is given, and takes it away for `null`. */
+const changedTo = <T>(before: T, given: T | null | undefined): T | undefined =>
+  given === undefined ? before : (given ?? undefined)
+
+const changedBy = (before: Definitive, given: EndpointChange): Definitive => ({
+  ...before,
+  ...(given.headers && headerFields(given.headers)),
+  url: given.url ?? before.url,
+  topics: given.topics ?? before.topics,
+  ordered: given.ordered ?? before.ordered,
+  description: changedTo(before.description, given.description),
+  envelope: changedTo(before.envelope, given.envelope),
+  plan: changedTo(before.plan, given.plan),
+  concurrency: changedTo(before.concurrency, given.concurrency),
+  rate: changedTo(
+    before.rate,
+    given.rate && { limit: given.rate.limit, per: Duration.fromInputUnsafe(given.rate.per) }
+  ),
+  timeout: changedTo(
+    before.timeout,
+    given.timeout === null || given.timeout === undefined ? given.timeout : Duration.fromInputUnsafe(given.timeout)
+  )
+})

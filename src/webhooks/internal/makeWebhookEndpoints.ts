@@ -1,0 +1,225 @@
+/** Webhook endpoints: a sink that stores, the endpoints as rows, and what serves them in this process. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { HttpClient } from "effect/http/HttpClient"
+import type * as Stream from "effect/Stream"
+import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
+import { makeExchangeHost } from "../../durable/internal/exchangeHost.ts"
+import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
+import { type DurableWriter, makeWriter } from "../../durable/internal/makeWriter.ts"
+import { serverOf } from "../../durable/internal/servers.ts"
+import type { ReceiverState } from "../../durable/internal/serving.ts"
+import { leaseTtlOf } from "../../durable/internal/settings.ts"
+import {
+  EventStore,
+  type EventStoreError,
+  type Keeping,
+  type Operations,
+  type Subscription
+} from "../../durable/EventStore.ts"
+import * as Redelivery from "../../durable/Redelivery.ts"
+import { mapInput } from "../../EventSink.ts"
+import * as AddressPolicy from "../../http/AddressPolicy.ts"
+import * as Envelope from "../../http/Envelope.ts"
+import { isGuarded } from "../../http/internal/guard.ts"
+import { withoutConstruction } from "../../internal/context.ts"
+import { defaultDrainTimeout } from "../../internal/deadline.ts"
+import { count } from "../../internal/options.ts"
+import { makeProcessSpan } from "../../internal/processSpan.ts"
+import { type Administered, makeEndpoints } from "./endpoints.ts"
+import { makeHealth } from "./health.ts"
+import { makeKeyRing } from "./keyRing.ts"
+import { type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
+import type {
+  Addressed,
+  EndpointEvent,
+  EndpointKey,
+  EndpointNotFound,
+  EndpointUnreadable,
+  Message,
+  TestResult
+} from "./model.ts"
+import type { Options, WriterOptions } from "./options.ts"
+import { makeReceiverOf } from "./receiver.ts"
+import { makeRequests, readDetail } from "./requests.ts"
+import { makeRows } from "./row.ts"
+
+/**
+ * A sink that stores events for the endpoints of their tenants, and the endpoints.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {
+  /**
+   * Sends an event to an endpoint at once, from this process, with a signature and an id as any other, and answers what came of it. It is
+   * not stored, and waits for nothing that is: also a paused endpoint gets it.
+   */
+  readonly sendTest: (
+    endpoint: EndpointKey,
+    test: Omit<Message<A>, "id">
+  ) => Effect.Effect<TestResult, EndpointNotFound | EndpointUnreadable | EventStoreError>
+  /** What happens to endpoints, as far as it happens in this process, from the time on at which it is run. */
+  readonly health: Stream.Stream<EndpointEvent>
+}
+
+export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Options<A>) {
+  const { name, outcomes = "3 days", retention = "3 days" } = options
+  const { deduplication = "1 day", drainTimeout, envelope, schema } = options
+  const context = withoutConstruction(yield* Effect.context<never>())
+  const client = yield* HttpClient
+  if (options.allowUnguarded !== true && !isGuarded(client)) {
+    throw new Error(
+      `WebhookEndpoints.make: the urls of "${name}" come from outside, and its HttpClient is not that of a GuardedHttpClient. Provide that, or set allowUnguarded where something else guards the network`
+    )
+  }
+  const keeping = keepingOf({ retention, outcomes, deduplication })
+  const server = serverOf(yield* EventStore, context)
+  const { store } = server
+  const disableAfter = Duration.toMillis(Duration.fromInputUnsafe(options.disableAfter ?? "2 days"))
+  const slots = count("WebhookEndpoints.make", "slots", options.slots ?? 256, 0)
+  const codec = messageCodec(schema)
+  const rows = makeRows(name, yield* makeKeyRing(options.keys))
+  const health = yield* makeHealth(name, options.onHealth)
+  const { envelopes = {}, plans = {} } = options
+  const requests = {
+    client,
+    // What customers get is the event, whatever is stored beside it.
+    envelope: envelope ?? ofEvent(Envelope.json(schema)),
+    envelopes,
+    classification: options.classification,
+    timeout: Duration.fromInputUnsafe(options.timeout ?? "15 seconds"),
+    maxBytes: options.maxBytes,
+    answerBytes: Math.min(maxAnswerBytes, count("WebhookEndpoints.make", "answerBytes", options.answerBytes ?? 0, 0)),
+    transformClient: options.transformClient
+  }
+  const { find, setState, ...administered } = makeEndpoints<A>({
+    exchange: name,
+    store,
+    rows,
+    codec,
+    report: health.report,
+    rules: {
+      limits: options.limits ?? {},
+      allowHttp: options.allowHttp ?? false,
+      addresses: AddressPolicy.make({ allow: options.allow }),
+      envelopes: Object.keys(envelopes),
+      plans: Object.keys(plans)
+    }
+  })
+  yield* store.open(name, keeping)
+
+  const disable = (subscription: Subscription, reason: string) =>
+    setState({ tenant: subscription.tenant, id: subscription.name }, "disabled", reason)
+  const clock = Context.get(context, Clock.Clock)
+  const state = (subscription: Subscription, state: ReceiverState) => {
+    const at = clock.currentTimeMillisUnsafe()
+    const { name, tenant } = subscription
+    if (state._tag === "Answering") return health.report({ type: "recovered", tenant, endpoint: name, at })
+    const { attempts, reason, since } = state
+    if (attempts === 1) health.report({ type: "failing", tenant, endpoint: name, at, reason })
+    if (at - since < disableAfter) return
+    const lasted = Duration.format(Duration.millis(at - since))
+    // Where the store fails, the next attempt that does comes here again.
+    Effect.runForkWith(context)(Effect.exit(disable(subscription, `all attempts have failed for ${lasted}: ${reason}`)))
+  }
+  if (slots > 0) {
+    const making = makeExchangeHost<Message<A>>({
+      server,
+      exchange: name,
+      kind: "WebhookEndpoints",
+      codec,
+      leaseTtl: leaseTtlOf("WebhookEndpoints.make", options.leaseTtl),
+      batchSize: 100,
+      batchBytes: 1024 * 1024,
+      keepsOutcomes: keepsOutcomes(keeping),
+      context,
+      processSpan: (subscription) =>
+        makeProcessSpan({ destination: () => name, subscription: () => subscription.name, mode: undefined }, context),
+      state,
+      disable,
+      slots,
+      slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
+      drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
+      receiver: makeReceiverOf<A>({ ...requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
+    })
+    yield* Effect.acquireRelease(making, ({ close }) => close)
+  }
+  const writer = yield* makeAddressedWriter<A>(options, { kind: "WebhookEndpoints", store, ready: Effect.void })
+  const self: WebhookEndpoints<A> = {
+    ...writer,
+    ...administered,
+    sendTest: (key, test) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const found = yield* find(key)
+          const endpoint = yield* rows.opened(found)
+          const cell = { detail: undefined as string | undefined }
+          const at = yield* Clock.currentTimeMillis
+          const id = newId()
+          const sent = yield* makeRequests<A>(requests)(endpoint, yield* rows.shown(found)).pipe(
+            Effect.flatMap((sink) => Effect.provideService(sink.write({ ...test, id }), AttemptDetail, cell)),
+            Effect.result
+          )
+          const took = (yield* Clock.currentTimeMillis) - at
+          const error = sent._tag === "Failure" ? sent.failure.message : undefined
+          return { id, at, took, status: undefined, answer: undefined, error, ...readDetail(cell.detail) }
+        })
+      ),
+    health: health.events
+  }
+  return self
+})
+
+/** A sink that stores for endpoints, and delivers to none. */
+export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
+  options: WriterOptions<A>,
+  from: { readonly kind: string; readonly store: Operations; readonly ready: Effect.Effect<unknown, EventStoreError> }
+) {
+  const context = withoutConstruction(yield* Effect.context<never>())
+  const settings = {
+    ...from,
+    name: options.name,
+    codec: writtenCodec(messageCodec(options.schema)),
+    addressOf: ({ id, tenant, topic }: Identified<A>) => ({ id, tenant, topic }),
+    batchSize: count("WebhookEndpoints.make", "batchSize", options.batchSize ?? 500, 1),
+    batchBytes: 4 * 1024 * 1024,
+    drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
+    downstream: () => [],
+    context
+  }
+  const made = Effect.sync(() => makeWriter<Identified<A>>(settings))
+  const { sink } = yield* Effect.acquireRelease(made, ({ close }) => close)
+  const mapped = yield* mapInput(sink, identified<A>)
+  const writer: DurableWriter<Addressed<A>> = {
+    ...mapped,
+    send: (write, sending = {}) =>
+      Effect.suspend(() => {
+        // An id of the options is that of the event, and so of its requests.
+        const { id = write.id, ...rest } = sending
+        const one = identified({ ...write, id })
+        return sink.send(one, rest)
+      })
+  }
+  return writer
+})
+
+export const writerKeeping = ({ deduplication }: Pick<WriterOptions<never>, "deduplication">): Keeping | undefined =>
+  keepingOf({ deduplication })
+
+// internals
+
+/** What a store keeps of an attempt has room for the status beside. */
+const maxAnswerBytes = 900
+
+/** The envelope of messages whose requests have the event alone. */
+const ofEvent = <A>({ contentType, encode, join }: Envelope.Envelope<A>): Envelope.Envelope<Message<A>> => ({
+  contentType,
+  join,
+  id: ({ id }) => id,
+  encode: ({ event }) => encode(event),
+  // No request is read by it.
+  decode: () => Effect.succeed([])
+})

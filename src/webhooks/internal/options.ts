@@ -1,0 +1,91 @@
+/** The options of webhook endpoints. */
+import type * as Duration from "effect/Duration"
+import type * as Schema from "effect/Schema"
+import type { Redelivery } from "../../durable/Redelivery.ts"
+import type { EventSink } from "../../EventSink.ts"
+import type * as AddressPolicy from "../../http/AddressPolicy.ts"
+import type { Classification } from "../../http/Classification.ts"
+import type { Envelope } from "../../http/Envelope.ts"
+import type { TransformClient } from "../../http/HttpSink.ts"
+import type { Keys } from "./keyRing.ts"
+import type { Endpoint, EndpointEvent, Message } from "./model.ts"
+import type { Limits } from "./validation.ts"
+
+/**
+ * The name of webhook endpoints and the schema of their events: all that a process needs which only writes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface WriterOptions<in out A> {
+  /** The name in the store, and in errors, logs, pictures and health. Endpoints of one name are those of one product. */
+  readonly name: string
+  /** The events, as JSON. An event that was written under an older schema must decode under this one. */
+  readonly schema: Schema.ConstraintCodec<A, unknown>
+  /**
+   * For how long ids are kept, of each tenant by itself: an event with an id that was written within that time is not stored again, and
+   * `status` finds an event by its id. Of all processes, as that of a `DurableBroadcaster`: a writer that leaves it out leaves it.
+   */
+  readonly deduplication?: Duration.Input | undefined
+  /** How long the close waits for a commit that is under way: 20 seconds by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** How many events share a commit at most; a whole number from 1, and 500 by default. */
+  readonly batchSize?: number | undefined
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<in out A> extends WriterOptions<A> {
+  /** What encrypts secrets in the store. */
+  readonly keys: Keys
+  /** What the request of an event looks like: the event as JSON by default. An id of its own means nothing: it is that of the write. */
+  readonly envelope?: Envelope<Message<A>> | undefined
+  /** Others, by the names that endpoints choose them by. */
+  readonly envelopes?: Readonly<Record<string, Envelope<Message<A>>>> | undefined
+  /** When a failed event is delivered again: `Redelivery.webhooks` by default, ten attempts within three days and a half. */
+  readonly redelivery?: Redelivery | undefined
+  /** Others, by the names that endpoints choose them by. */
+  readonly plans?: Readonly<Record<string, Redelivery>> | undefined
+  /**
+   * For how long all attempts of an endpoint may fail before it is disabled, and keeps its events until it is enabled: 2 days by
+   * default, which comes before the end of `Redelivery.webhooks`. `Duration.infinity` never disables one.
+   */
+  readonly disableAfter?: Duration.Input | undefined
+  /** What answers mean: `Classification.standardWebhooks` by default, under which a redirect is a failure. 410 always disables. */
+  readonly classification?: Classification | undefined
+  /** How long a request may take where the endpoint does not say: 15 seconds by default. */
+  readonly timeout?: Duration.Input | undefined
+  /** How many bytes the body of a request may have: 1 MiB by default. */
+  readonly maxBytes?: number | undefined
+  /**
+   * How many of the first bytes of an answer are kept with an attempt, at most 900, for `attempts`: none by default, since an answer may have
+   * what is its receiver's own.
+   */
+  readonly answerBytes?: number | undefined
+  /** Wraps the client of an endpoint, as by `HttpClient.withRateLimiter` under a key that is its id: what waits there is no request time. */
+  readonly transformClient?: ((endpoint: Endpoint) => TransformClient) | undefined
+  readonly limits?: Limits | undefined
+  /** Whether urls may be `http`: not by default. */
+  readonly allowHttp?: boolean | undefined
+  /** Networks beside the internet that literal addresses of urls may be in. The client judges what names are at, by its own policy. */
+  readonly allow?: AddressPolicy.Options["allow"]
+  /**
+   * Takes an `HttpClient` that is not that of a `GuardedHttpClient`: it may reach the application's own network by the url of a
+   * customer, so that something else must keep it from there. Without this, such a client is a defect of the construction.
+   */
+  readonly allowUnguarded?: boolean | undefined
+  /** For how long events are retained for `resend`: 3 days by default. */
+  readonly retention?: Duration.Input | undefined
+  /** For how long attempts and what became of events are kept: 3 days by default. 0 ends it, and makes a delivery cheaper. */
+  readonly outcomes?: Duration.Input | undefined
+  /** How many endpoints this process delivers to at once: 256 by default. With 0 it only writes and administers. */
+  readonly slots?: number | undefined
+  /** For how long one endpoint is delivered to while others wait for a slot: 5 seconds by default. */
+  readonly slice?: Duration.Input | undefined
+  /** How long what this process has is its own when it is gone without a word, see `DurableQueue.Options`: 10 seconds by default. */
+  readonly leaseTtl?: Duration.Input | undefined
+  /** Takes what happens to endpoints, as far as it happens in this process. One that fails is logged. */
+  readonly onHealth?: EventSink<EndpointEvent, unknown> | undefined
+}

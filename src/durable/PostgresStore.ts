@@ -199,8 +199,6 @@ export const make: (
     ...deadLettering(run, parts),
     ...insight(run, parts),
     discard: discarding(run, parts),
-    resend: () => Effect.die("not yet"),
-    attempts: () => Effect.die("not yet"),
     sweep: sweeping(run, parts),
     changes: changes.stream
   }

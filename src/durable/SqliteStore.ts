@@ -22,10 +22,12 @@ import {
   countDeadLetters,
   listDeadLetters,
   purgeDeadLetters,
-  replayDeadLetters
+  replayDeadLetters,
+  resendEvents
 } from "./internal/sqlite/deadLetterRows.ts"
 import { discardDeliveries } from "./internal/sqlite/discardDeliveries.ts"
 import { boundsOf, figuresOf, releaseLeases, renewOwner } from "./internal/sqlite/leaseRows.ts"
+import { listAttempts } from "./internal/sqlite/outcomeRows.ts"
 import { overviewOf } from "./internal/sqlite/overviewRows.ts"
 import { makeOwnerLocks, type OwnerLocks } from "./internal/sqlite/ownerLocks.ts"
 import { after, type Sql } from "./internal/sqlite/prepared.ts"
@@ -257,10 +259,10 @@ const make = (
       read("read bounds", (sql, now) => subscriptions.flatMap((one) => boundsOf(sql, one, now))),
     renew: (owner, ttl) =>
       write("renew", (sql, now) => renewOwner(sql, owner, locks.own(), Duration.toMillis(ttl), now)),
-    claim: (owner, subscriptions, limit) => {
+    claim: (owner, which, limit) => {
       const work = (mayWrite: boolean) => (sql: Sql, now: number) => {
         const known = { seen: seenBy.get(owner.id) ?? nothingSeen(), abandoned: locks.abandoned }
-        return claimLeases(sql, owner, "exchange" in subscriptions ? [] : subscriptions, limit, known, mayWrite, now)
+        return claimLeases(sql, owner, which, limit, known, mayWrite, now)
       }
       return Effect.flatMap(read("claim", work(false)), (made) => {
         // One that may write is always made.
@@ -295,8 +297,9 @@ const make = (
     deadLetters: (subscription, page) => read("read dead letters", (sql) => listDeadLetters(sql, subscription, page)),
     replay: (subscription, positions) =>
       change("replay", (sql, now) => replayDeadLetters(sql, subscription, positions, now)),
-    resend: () => Effect.die("not yet"),
-    attempts: () => Effect.die("not yet"),
+    resend: (subscription, positions) =>
+      change("resend", (sql, now) => resendEvents(sql, subscription, positions, now)),
+    attempts: (subscription, page) => read("read attempts", (sql) => listAttempts(sql, subscription, page)),
     purge: (subscription, positions) =>
       write("purge", (sql, now) => purgeDeadLetters(sql, subscription, positions, now)),
     sweep: write("sweep", sweep),

@@ -25,6 +25,7 @@
 import * as Effect from "effect/Effect"
 import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
 import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
+import { exchangeLaws } from "./internal/laws/exchangeLaws.ts"
 import { insightLaws } from "./internal/laws/insightLaws.ts"
 import { leaseLaws } from "./internal/laws/leaseLaws.ts"
 import { processLaws } from "./internal/laws/processLaws.ts"
@@ -51,7 +52,8 @@ export const laws: ReadonlyArray<Law> = [
   ...leaseLaws,
   ...processLaws,
   ...timeLaws,
-  ...insightLaws
+  ...insightLaws,
+  ...exchangeLaws
 ]
 
 /**

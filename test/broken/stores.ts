@@ -1121,8 +1121,234 @@ export const broken: ReadonlyArray<Broken> = [
       countDeadLetters: (subscription, { to, ...filter }) =>
         store.countDeadLetters(subscription, { ...filter, ...(to === undefined ? {} : { to: to + 1 }) })
     })
+  },
+  {
+    name: "a claim of an exchange is of all exchanges",
+    law: 31,
+    flaw: (store) => ({
+      claim: (owner, which, limit) =>
+        "exchange" in which
+          ? Effect.flatMap(store.overview({}), (found) => store.claim(owner, idsOf(found), limit))
+          : store.claim(owner, which, limit)
+    })
+  },
+  {
+    name: "a claim of an exchange has no limit",
+    law: 31,
+    flaw: (store) => ({
+      claim: (owner, which, limit) => store.claim(owner, which, "exchange" in which && limit > 0 ? all : limit)
+    })
+  },
+  {
+    name: "a claim of an exchange is of its first tenant",
+    law: 31,
+    flaw: (store) => ({
+      claim: (owner, which, limit) =>
+        "exchange" in which
+          ? Effect.flatMap(store.list({ ...which, tenant: "" }), (found) => store.claim(owner, idsOf(found), limit))
+          : store.claim(owner, which, limit)
+    })
+  },
+  {
+    name: "a claim of an exchange does not say when to claim again",
+    law: 31,
+    flaw: (store) => ({
+      claim: (owner, which, limit) =>
+        Effect.map(store.claim(owner, which, limit), ({ wait, ...claims }) => ({
+          ...claims,
+          wait: "exchange" in which ? undefined : wait
+        }))
+    })
+  },
+  {
+    name: "a list by ids is of all exchanges",
+    law: 32,
+    flaw: (store) => ({
+      list: ({ ids, ...which }) =>
+        ids === undefined
+          ? store.list(which)
+          : Effect.map(store.overview({ ids }), (found) =>
+              found.filter(({ tenant }) => (which.tenant ?? tenant) === tenant)
+            )
+    })
+  },
+  {
+    name: "a list by no ids is of all",
+    law: 32,
+    flaw: (store) => ({
+      list: ({ ids, ...which }) => store.list({ ...which, ids: ids?.length === 0 ? undefined : ids })
+    })
+  },
+  {
+    name: "a state is set whatever the ids",
+    law: 32,
+    flaw: (store) => ({
+      setState: ({ ids: _, ...which }, state, reason) => store.setState(which, state, reason)
+    })
+  },
+  {
+    name: "a page of subscriptions goes by names only",
+    law: 32,
+    flaw: (store) => ({
+      list: ({ after, limit, ...which }) =>
+        Effect.map(store.list(which), (found) =>
+          found.filter(({ name }) => after === undefined || name > after.name).slice(0, limit)
+        )
+    })
+  },
+  {
+    name: "a definition wakes no owner",
+    law: 33,
+    flaw: (store) => withoutWakes(store, () => true)
+  },
+  {
+    name: "a definition wakes as the same too",
+    law: 33,
+    flaw: (store) => ({
+      define: (exchange, definitions) =>
+        Effect.gen(function* () {
+          const touched = mapAll(definitions, (one) => ({ ...one, data: new TextEncoder().encode(`${Math.random()}`) }))
+          yield* store.define(exchange, touched)
+          return yield* store.define(exchange, definitions)
+        })
+    })
+  },
+  {
+    name: "other topics wake no owner",
+    law: 33,
+    flaw: (store) => withoutWakes(store, (hasOtherTopics) => hasOtherTopics)
+  },
+  {
+    name: "a definition wakes when the wait is over",
+    law: 33,
+    flaw: (store) => ({
+      claim: (owner, which, limit) =>
+        Effect.gen(function* () {
+          const claims = yield* store.claim(owner, which, limit)
+          const found = yield* store.overview({ ids: claims.woken })
+          const waiting = found.filter(({ wait }) => (wait?.until ?? 0) > 0).map(({ id }) => id)
+          return { ...claims, woken: claims.woken.filter((one) => !waiting.includes(one)) }
+        })
+    })
+  },
+  {
+    name: "an attempt has no detail",
+    law: 34,
+    flaw: (store) => withAttempts(store, ({ detail: _, ...one }) => one)
+  },
+  {
+    name: "a detail is kept of what failed only",
+    law: 34,
+    flaw: (store) =>
+      withAttempts(store, ({ detail, ...one }) => ({ ...one, detail: one.error === undefined ? undefined : detail }))
+  },
+  {
+    name: "attempts are listed as they were settled",
+    law: 34,
+    flaw: (store) => ({
+      attempts: (subscription, page) =>
+        Effect.map(store.attempts(subscription, page), (found) => found.toSorted((a, b) => b.position - a.position))
+    })
+  },
+  {
+    name: "a page of attempts is searched for failures",
+    law: 34,
+    flaw: (store) => ({
+      attempts: (subscription, { failedOnly = false, ...page }) =>
+        Effect.map(store.attempts(subscription, page), (found) =>
+          found.filter(({ error }) => !failedOnly || error !== undefined)
+        )
+    })
+  },
+  {
+    name: "a page of attempts begins after a time",
+    law: 34,
+    flaw: (store) => ({
+      attempts: (subscription, { before, ...page }) =>
+        store.attempts(subscription, { ...page, before: before && { ...before, position: 0 } })
+    })
+  },
+  {
+    name: "attempts are kept for ever",
+    law: 34,
+    flaw: (store, { map }) => ({
+      open: (exchange, keeping, options) => {
+        if (keeping?.outcomes !== undefined) map.set("", 1)
+        return store.open(exchange, { ...keeping, outcomes: map.has("") ? Duration.days(1) : undefined }, options)
+      }
+    })
+  },
+  {
+    name: "dead letters are not resent",
+    law: 35,
+    flaw: (store) => ({
+      resend: (subscription, positions) =>
+        Effect.flatMap(store.deadLetters(subscription, { limit: all }), (letters) => {
+          const dead = letters.map(({ position }) => position)
+          const rest = some(positions.filter((one) => !dead.includes(one)))
+          return rest === undefined ? Effect.succeed(0) : store.resend(subscription, rest)
+        })
+    })
+  },
+  {
+    name: "only dead letters are resent",
+    law: 35,
+    flaw: (store) => ({ resend: (subscription, positions) => store.replay(subscription, positions) })
+  },
+  {
+    name: "what is resent has the order of its positions",
+    law: 35,
+    flaw: (store) => ({
+      resend: (subscription, positions) =>
+        store.resend(subscription, some([...positions].toSorted((a, b) => a - b)) ?? positions)
+    })
+  },
+  {
+    name: "resend answers how many it was asked for",
+    law: 35,
+    flaw: (store) => ({
+      resend: (subscription, positions) => Effect.as(store.resend(subscription, positions), positions.length)
+    })
+  },
+  {
+    name: "an event is resent as often as it is given",
+    law: 35,
+    flaw: (store) => ({
+      resend: (subscription, positions) =>
+        Effect.map(
+          Effect.forEach(positions, (one) => store.resend(subscription, [one])),
+          (counts) => counts.reduce((sum, count) => sum + count, 0)
+        )
+    })
   }
 ]
+
+const idsOf = (found: ReadonlyArray<EventStore.Subscription>) => found.map(({ id }) => id)
+
+/** What `isLeftOut` selects is answered as it is given, and stays as it is. */
+const withoutWakes = (
+  store: Operations,
+  isLeftOut: (hasOtherTopics: boolean) => boolean
+): Partial<Operations> => ({
+  define: (exchange, definitions) =>
+    Effect.gen(function* () {
+      const defined: Array<EventStore.Subscription> = []
+      for (const one of definitions) {
+        const { data, name, tenant = "", topics } = one
+        const [before] = yield* store.list({ exchange, tenant, name })
+        const hasOtherTopics = JSON.stringify(before?.topics) !== JSON.stringify(topics)
+        if (before !== undefined && isLeftOut(hasOtherTopics)) defined.push({ ...before, topics, data })
+        else defined.push(...(yield* store.define(exchange, [one])))
+      }
+      return defined
+    })
+})
+
+const withAttempts = (
+  store: Operations,
+  f: (attempt: EventStore.Attempt) => EventStore.Attempt
+): Partial<Operations> =>
+  settling(store, (one) => Effect.succeed({ ...one, attempts: one.attempts?.map(f) }))
 
 /** The same number of elements. */
 const mapped = <A, B>(all: NonEmptyReadonlyArray<A>, f: (one: A) => B) =>

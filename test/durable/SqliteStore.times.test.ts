@@ -285,7 +285,7 @@ describe("outcomes", () => {
             {
               subscription: "0",
               state: { _tag: "Delivered", at: 1_000 },
-              attempts: [{ at: 1, took: 2, error: "no" }]
+              attempts: [{ at: 1, took: 2, error: "no", detail: undefined }]
             },
             { subscription: "1", state: { _tag: "Pending", failed: 0, nextAt: undefined }, attempts: [] }
           ]

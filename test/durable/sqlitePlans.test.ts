@@ -7,10 +7,12 @@ import {
   countDeadLetters,
   listDeadLetters,
   purgeDeadLetters,
-  replayDeadLetters
+  replayDeadLetters,
+  resendEvents
 } from "../../src/durable/internal/sqlite/deadLetterRows.ts"
 import { discardDeliveries } from "../../src/durable/internal/sqlite/discardDeliveries.ts"
 import { boundsOf, figuresOf, releaseLeases, renewOwner } from "../../src/durable/internal/sqlite/leaseRows.ts"
+import { listAttempts } from "../../src/durable/internal/sqlite/outcomeRows.ts"
 import { makeSql, type Sql } from "../../src/durable/internal/sqlite/prepared.ts"
 import { overviewOf } from "../../src/durable/internal/sqlite/overviewRows.ts"
 import { publishEvents } from "../../src/durable/internal/sqlite/publishEvents.ts"
@@ -83,6 +85,8 @@ it("no statement reads all rows of a table", () => {
   const known = { seen: nothingSeen(), abandoned: () => new Set<string>() }
   claimLeases(sql, other, ids.slice(30), 9, known, true, 3)
   claimLeases(sql, owner, ids.slice(0, 3), 9, known, true, 3)
+  claimLeases(sql, other, { exchange: "e" }, 2, known, true, 3)
+  defineSubscriptions(sql, "e", [{ name: "0", topics: ["*", "a/*"], data: payload }], 3)
   claimLeases(sql, owner, ids, 99, known, true, 3)
   const lease = { subscription: first, epoch: 1 }
   const delay = Duration.seconds(1)
@@ -122,6 +126,11 @@ it("no statement reads all rows of a table", () => {
   eventStatus(sql, "e", { id: "1" }, 5)
   replayDeadLetters(sql, first, [1], 5)
   purgeDeadLetters(sql, first, [1], 5)
+  assert.strictEqual(resendEvents(sql, first, [1, 2, 3], 5), 0)
+  for (const failedOnly of [false, true]) {
+    listAttempts(sql, first, { limit: 9, failedOnly })
+    listAttempts(sql, first, { limit: 9, failedOnly, before: { at: 1, position: 1 } })
+  }
   figuresOf(sql, first, 5)
   boundsOf(sql, first, 5)
   publishEvents(sql, "e", [{ payload, due: { at: 9 } }], undefined, 2)
@@ -131,6 +140,16 @@ it("no statement reads all rows of a table", () => {
   for (const which of [{}, { exchange: "e" }, { tenant: "", name: "0" }]) overviewOf(sql, which, 6)
   for (const which of [{ exchange: "e" }, { exchange: "e", tenant: "" }, { exchange: "e", tenant: "", name: "0" }]) {
     listSubscriptions(sql, which)
+    listSubscriptions(sql, { ...which, after: { tenant: "", name: "1" }, limit: 1 })
+    listSubscriptions(sql, { ...which, after: { tenant: "t", name: "1" }, limit: 1 })
+    setState(sql, which, "active", undefined, 6)
+  }
+  for (const which of [
+    { exchange: "e", ids },
+    { exchange: "e", tenant: "", name: "0", ids }
+  ]) {
+    listSubscriptions(sql, which)
+    overviewOf(sql, which, 6)
     setState(sql, which, "active", undefined, 6)
   }
   releaseLeases(sql, owner, [lease], 7)
@@ -145,9 +164,31 @@ it("no statement reads all rows of a table", () => {
       .all()
       .map(({ detail }) => String(detail))
       .filter((detail) => /SCAN|TEMP B-TREE|AUTOMATIC/.test(detail) && !allowed.test(detail))
+      // A list by ids sorts what it has found.
+      .filter((detail) => !(detail === "USE TEMP B-TREE FOR ORDER BY" && /json_each\(\?\)\) +ORDER/.test(statement)))
       .map((detail) => `${detail}: ${statement}`)
   )
   assert.deepStrictEqual(scans, [])
+  // What an exchange has is found by its own index, and a page begins where the one before has ended.
+  const plansOf = (which: RegExp) =>
+    [...statements]
+      .filter((statement) => which.test(statement))
+      .map((statement) =>
+        db
+          .prepare(`EXPLAIN QUERY PLAN ${statement}`)
+          .all()
+          .map(({ detail }) => String(detail))
+          .join("; ")
+      )
+  assert.match(plansOf(/AND exchange = \? ORDER BY due_at/).join(), /USING (COVERING )?INDEX leases_of_exchange \(exchange=\?/)
+  assert.match(plansOf(/redefined = 1 AND active = 1/)[0] ?? "", /INDEX leases_redefined \(owner=\?\)/)
+  assert.match(plansOf(/\(tenant, name\) > \(\?, \?\)/)[0] ?? "", /\(exchange=\? AND \(tenant,name\)>\(\?,\?\)\)/)
+  const byIds = plansOf(/subscriptions\.id IN \(SELECT value FROM json_each/)
+  for (const plan of byIds) assert.match(plan, /SEARCH subscriptions USING INTEGER PRIMARY KEY \(rowid=\?\)/)
+  assert.isAbove(byIds.length, 3)
+  assert.match(plansOf(/AND name > \?/)[0] ?? "", /\(exchange=\? AND tenant=\? AND name>\?\)/)
+  assert.match(plansOf(/\(at, event\) < /)[0] ?? "", /attempts_in_order \(subscription=\? AND \(at,event\)<\(\?,\?\)\)/)
+  assert.match(plansOf(/AND error IS NOT NULL/)[0] ?? "", /attempts_failed \(subscription=\? AND \(at,event\)<\(\?,\?\)\)/)
   // A subscription may have a million lanes: a statement of one looks at none of the others.
   const all = [...statements].filter((statement) => /\blane = \?/.test(statement))
   assert.isAbove(all.length, 3)

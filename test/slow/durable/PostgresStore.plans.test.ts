@@ -101,10 +101,10 @@ describePostgres(
           SELECT 1, '', 'many ' || n, n, 4e12::bigint, 1 FROM generate_series(1, ${many}) n`,
         `INSERT INTO effect_events_outcomes (event, subscription, exchange, state, at, topic, written_at)
           SELECT 3000000 + n, ${subscription}, 1, 'Delivered', 4e12::bigint, '', 0 FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_attempts (event, subscription, exchange, at, begun, took, errors)
-          SELECT 3000000 + n, ${subscription}, 1, 4e12::bigint, '{}', '{}', '{}' FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_leases (subscription) SELECT 100 + n FROM generate_series(1, ${many}) n`,
-        `INSERT INTO effect_events_leases (subscription, owner) SELECT 1000000 + n, 99 FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_attempts (event, subscription, kept_at, exchange, place, at, took, topic, error)
+          SELECT 3000000 + n, ${subscription}, 4e12::bigint, 1, 1, 4e12::bigint + n, 1, '', nullif(n % 1000, 1)::text FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_leases (subscription, exchange) SELECT 100 + n, 1 FROM generate_series(1, ${many}) n`,
+        `INSERT INTO effect_events_leases (subscription, exchange, owner) SELECT 1000000 + n, 1, 99 FROM generate_series(1, ${many}) n`,
         `INSERT INTO effect_events_routes (exchange, tenant, pattern, subscription)
           SELECT exchange, '', 'three/' || n, 100 + n FROM generate_series(1, ${many}) n, effect_events_subscriptions s WHERE name = 'one'`,
         `INSERT INTO effect_events_events (position, exchange, version, xid, tenant, topic, payload, written_at)

@@ -1,12 +1,13 @@
 /** The dead letters of a subscription. */
 import * as Effect from "effect/Effect"
 import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
-import { content, eventOf, isTopicOf, keepOutcomes, type Parts, set } from "./parts.ts"
+import { content, eventOf, isTopicOf, keepOutcomes, now, type Parts, set } from "./parts.ts"
 import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric, positionOf, timeOf } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
-  const { arrivals, deadLetters, deliveries, events, leases, notify, own, positions } = parts
+  const { arrivals, deadLetters, deliveries, events, exchanges, leases, notify, own, positions } = parts
+  const { subscriptions } = parts
   // what a drop has left is as good as gone
   const isThere = `EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)`
 
@@ -45,6 +46,55 @@ gone AS (
 ),
 numbered AS MATERIALIZED (
   SELECT nextval('${positions}') AS position, sorted.* FROM (SELECT * FROM gone ORDER BY place) AS sorted
+),
+queued AS (
+  INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
+  SELECT $1::bigint, position, attempts, event, ${content} FROM numbered ORDER BY position
+),
+arrived AS (
+  INSERT INTO ${arrivals} (position, subscriptions)
+  SELECT min(position), ARRAY[$1::bigint] FROM numbered HAVING count(*) > 0
+)
+SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM numbered`,
+
+    /**
+     * The position of a dead letter is its own or that of its event. An event that is retained is kept for some time more: what
+     * is put in order has it.
+     */
+    resend: `WITH ${own},
+given AS MATERIALIZED (SELECT * FROM unnest($2::bigint[]) WITH ORDINALITY AS given (position, place)),
+dead AS MATERIALIZED (
+  SELECT found.at, found.position, min(given.place) AS place
+  FROM given CROSS JOIN LATERAL (
+    SELECT ctid AS at, position FROM ${deadLetters} WHERE subscription = $1::bigint AND position = given.position
+    UNION ALL
+    SELECT ctid, position FROM ${deadLetters} WHERE subscription = $1::bigint AND event = given.position
+  ) AS found
+  WHERE ${isThere} AND ${set}
+  GROUP BY found.at, found.position
+),
+gone AS (
+  DELETE FROM ${deadLetters} AS letter USING dead
+  WHERE letter.subscription = $1::bigint AND letter.position = dead.position
+  RETURNING letter.attempts, ${eventOf("letter")} AS event, ${content.replaceAll(/\w+/g, "letter.$&")}, dead.place,
+    letter.position AS before
+),
+retained AS MATERIALIZED (
+  SELECT event.position AS event, given.place
+  FROM given
+  JOIN ${subscriptions} AS subscription ON subscription.id = $1::bigint
+  JOIN ${exchanges} AS exchange ON exchange.id = subscription.exchange
+  JOIN ${events} AS event ON event.position = given.position AND event.exchange = exchange.id
+    AND event.tenant = subscription.tenant AND event.version IS NOT NULL AND event.written_at > ${now} - exchange.retention
+  WHERE ${set} AND given.place <> ALL(ARRAY(SELECT place FROM dead))
+),
+numbered AS MATERIALIZED (
+  SELECT nextval('${positions}') AS position, sorted.* FROM (
+    SELECT attempts, event, ${content}, place, before FROM gone
+    UNION ALL
+    SELECT NULL, event, NULL, NULL, NULL, NULL, NULL, place, NULL FROM retained
+    ORDER BY place, before
+  ) AS sorted
 ),
 queued AS (
   INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
@@ -103,6 +153,11 @@ export const deadLettering = (run: Runner, parts: Parts) => {
       // a position given twice is moved in its first place
       Effect.map(
         run.write<CountRow>("replay", text.replay, [subscription, array([...new Set(positions.map(positionOf))])]),
+        countOf
+      ),
+    resend: (subscription, positions) =>
+      Effect.map(
+        run.write<CountRow>("resend", text.resend, [subscription, array([...new Set(positions.map(positionOf))])]),
         countOf
       ),
     purge: (subscription, positions) =>

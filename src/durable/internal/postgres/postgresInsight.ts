@@ -8,11 +8,14 @@ import type {
   EventStatus,
   Operations,
   Overview,
+  StoredAttempt,
   Wait
 } from "../../EventStore.ts"
 import { isTopicOf, now, type Parts, pendingOf, storedId } from "./parts.ts"
 import {
+  array,
   clock,
+  limit,
   type Numeric,
   numberOf,
   numbersOf,
@@ -58,7 +61,16 @@ const insightStatements = (parts: Parts) => {
     "0 AS attempts, NULL::bigint AS due_at, delivery.at, NULL::text AS reason, NULL::text AS cause"
   )
 
+  const page = (failed: string) => `SELECT event, topic, at, took, error, detail FROM ${attempts}
+WHERE subscription = $1::bigint AND EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)
+AND (at, event) < ($2::float8, $3::bigint) ${failed}
+ORDER BY at DESC, event DESC LIMIT $4::bigint`
+
   return {
+    /** Of the subscription `$1` those before the time `$2` and the event `$3`. */
+    attempts: page(""),
+    failedAttempts: page("AND error IS NOT NULL"),
+
     overview: `WITH ${settings}
 SELECT subscription.*, exchange.name AS exchange_name, pending.rows, pending.bytes, owner.name AS owner,
   (SELECT count(*) FROM ${deadLetters} AS letter WHERE letter.subscription = subscription.id) AS dead_letters,
@@ -72,7 +84,7 @@ CROSS JOIN LATERAL (
   SELECT count(*) AS rows, coalesce(sum(bytes), 0) AS bytes FROM ${pendingOf("subscription.id", parts)} AS pending
 ) AS pending
 WHERE ($1::text IS NULL OR exchange.name = $1) AND ($2::text IS NULL OR subscription.tenant = $2)
-AND ($3::text IS NULL OR subscription.name = $3)
+AND ($3::text IS NULL OR subscription.name = $3) AND ($4::bigint[] IS NULL OR subscription.id = ANY($4::bigint[]))
 ORDER BY exchange.name, subscription.tenant, subscription.name`,
 
     /**
@@ -122,14 +134,16 @@ SELECT event.position, event.topic, event.written_at, subscription.name,
     SELECT max(at) FROM unnest(ARRAY[found.due_at, lease.not_before]) AS time (at) WHERE at > ${now}
   ) END AS next_at,
   EXISTS (SELECT FROM unnest(subscription.topics) AS pattern WHERE ${isTopicOf("event.topic", "pattern")}) AS matches,
-  tried.begun::text AS begun, tried.took::text AS took, tried.errors
+  tried.begun::text AS begun, tried.took::text AS took, tried.errors, tried.details
 FROM event
 JOIN ${subscriptions} AS subscription
 ON subscription.exchange = (SELECT id FROM exchange) AND subscription.tenant = event.tenant
 LEFT JOIN found ON found.subscription = subscription.id
 LEFT JOIN LATERAL (SELECT * FROM ${leases} AS lease WHERE lease.subscription = subscription.id LIMIT 1) AS lease ON true
 LEFT JOIN LATERAL (
-  SELECT * FROM ${attempts} AS tried WHERE tried.event = event.position AND tried.subscription = subscription.id LIMIT 1
+  SELECT array_agg(at ORDER BY kept_at, place) AS begun, array_agg(took ORDER BY kept_at, place) AS took,
+    array_agg(error ORDER BY kept_at, place) AS errors, array_agg(detail ORDER BY kept_at, place) AS details
+  FROM ${attempts} AS tried WHERE tried.event = event.position AND tried.subscription = subscription.id
 ) AS tried ON true
 ORDER BY subscription.name`
   }
@@ -172,6 +186,21 @@ const waitOf = ({ attempts, first_failed_at, not_before, wait_reason, waits_for 
         position: numberOf(waits_for)
       }
 
+interface AttemptRow {
+  readonly event: Numeric
+  readonly topic: string
+  readonly at: number
+  readonly took: number
+  readonly error: string | null
+  readonly detail: string | null
+}
+
+const attemptOf = ({ at, detail, error, event, took, topic }: AttemptRow): StoredAttempt => ({
+  ...{ position: Number(event), topic, at, took },
+  error: error ?? undefined,
+  detail: detail ?? undefined
+})
+
 interface StatusRow {
   readonly position: Numeric
   readonly topic: string
@@ -187,6 +216,7 @@ interface StatusRow {
   readonly begun: string | null
   readonly took: string | null
   readonly errors: ReadonlyArray<string | null> | null
+  readonly details: ReadonlyArray<string | null> | null
 }
 
 const stateOf = ({ at, cause, failed, matches, next_at, reason, state }: StatusRow): DeliveryState => {
@@ -203,10 +233,14 @@ const stateOf = ({ at, cause, failed, matches, next_at, reason, state }: StatusR
   }
 }
 
-const attemptsOf = ({ begun, errors, took }: StatusRow): DeliveryStatus["attempts"] => {
+const attemptsOf = ({ begun, details, errors, took }: StatusRow): DeliveryStatus["attempts"] => {
   const times = numbersOf(begun ?? undefined)
   const durations = numbersOf(took ?? undefined)
-  return times.map((at, n) => ({ at, took: durations[n] ?? 0, error: errors?.[n] ?? undefined }))
+  return times.map((at, n) => ({
+    ...{ at, took: durations[n] ?? 0 },
+    error: errors?.[n] ?? undefined,
+    detail: details?.[n] ?? undefined
+  }))
 }
 
 const statusOf = (rows: ReadonlyArray<StatusRow>): EventStatus | undefined => {
@@ -226,10 +260,21 @@ export const insight = (run: Runner, parts: Parts) => {
   const keyOf = (event: EventKey) =>
     typeof event === "number" ? [positionOf(event), null, null] : [null, event.tenant ?? "", event.id]
   return {
-    overview: ({ exchange, name, tenant }) =>
+    overview: ({ exchange, ids, name, tenant }) =>
       Effect.map(
-        run.read<OverviewRow>("overview", text.overview, [exchange ?? null, tenant ?? null, name ?? null]),
+        run.read<OverviewRow>("overview", text.overview, [
+          ...[exchange ?? null, tenant ?? null, name ?? null],
+          ids === undefined ? null : array(ids)
+        ]),
         (rows) => rows.map(overviewOf)
+      ),
+    attempts: (subscription, { before, failedOnly = false, limit: most }) =>
+      Effect.map(
+        run.read<AttemptRow>("attempts", failedOnly ? text.failedAttempts : text.attempts, [
+          ...[subscription, before?.at ?? "Infinity", before?.position ?? 0],
+          limit(most)
+        ]),
+        (rows) => rows.map(attemptOf)
       ),
     status: (exchange, event) =>
       // no text of Postgres has a NUL

@@ -43,7 +43,8 @@ const content = `written_at bigint, topic text, content_type text, trace text, p
  * `leases` has a row a subscription. No publisher writes it, so that publishers never wait for each other: a publisher
  * leaves an arrival, and a claim turns that into `ready_at`, the time from which there may be something to do. There is no
  * cursor anywhere, so no late commit is skipped. `version` grows with each change that a reader of an older snapshot must
- * not undo. `keeps` is the exchange, where that keeps outcomes: a settlement reads the row anyway.
+ * not undo. `keeps` is the exchange, where that keeps outcomes: a settlement reads the row anyway. An owner has not seen that
+ * its subscription is `redefined`, which an arrival says that is marked so.
  *
  * `place` of an id is where it stood in the publish that gave it last, so that the publish finds its answer.
  */
@@ -83,6 +84,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
       `CREATE INDEX ${index("routes_subscription")} ON ${routes} (subscription)`,
       `CREATE TABLE ${leases} (
   subscription bigint PRIMARY KEY,
+  exchange int NOT NULL,
   active boolean NOT NULL DEFAULT true,
   owner int,
   epoch bigint NOT NULL DEFAULT 0,
@@ -93,9 +95,12 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
   first_failed_at bigint,
   reason text,
   waits_for bigint,
-  keeps int
+  keeps int,
+  redefined boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off)`,
       `CREATE INDEX ${index("leases_due")} ON ${leases} (ready_at) WHERE owner IS NULL AND active`,
+      `CREATE INDEX ${index("leases_exchange")} ON ${leases} (exchange, ready_at) WHERE owner IS NULL AND active`,
+      `ALTER TABLE ${leases} ALTER COLUMN exchange SET STATISTICS 0`,
       `CREATE INDEX ${index("leases_owner")} ON ${leases} (owner, ready_at) WHERE owner IS NOT NULL`,
       `CREATE INDEX ${index("leases_not_active")} ON ${leases} (owner) WHERE NOT active`,
       `CREATE TABLE ${owners} (
@@ -152,7 +157,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
         (table) => `ALTER TABLE ${table} ALTER COLUMN subscription SET STATISTICS 0`
       ),
       ...["exchange", "tenant", "pattern"].map((one) => `ALTER TABLE ${routes} ALTER COLUMN ${one} SET STATISTICS 0`),
-      `CREATE TABLE ${arrivals} (position bigint PRIMARY KEY, subscriptions bigint[] NOT NULL) ${shortLived}`,
+      `CREATE TABLE ${arrivals} (position bigint PRIMARY KEY, subscriptions bigint[] NOT NULL, redefined boolean) ${shortLived}`,
       `CREATE TABLE ${deadLetters} (
   subscription bigint NOT NULL,
   position bigint NOT NULL,
@@ -200,19 +205,24 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
       `CREATE TABLE ${attempts} (
   event bigint NOT NULL,
   subscription bigint NOT NULL,
+  kept_at bigint NOT NULL,
   exchange int NOT NULL,
-  at bigint NOT NULL,
-  begun float8[] NOT NULL,
-  took float8[] NOT NULL,
-  errors text[] NOT NULL,
-  PRIMARY KEY (event, subscription)
+  place int NOT NULL,
+  at float8 NOT NULL,
+  took float8 NOT NULL,
+  topic text NOT NULL,
+  error text,
+  detail text
 ) ${shortLived}`,
-      `CREATE INDEX ${index("attempts_at")} ON ${attempts} (exchange, at)`,
+      `CREATE INDEX ${index("attempts_event")} ON ${attempts} (event, subscription)`,
+      `CREATE INDEX ${index("attempts_order")} ON ${attempts} (subscription, at, event)`,
+      `CREATE INDEX ${index("attempts_failed")} ON ${attempts} (subscription, at, event) WHERE error IS NOT NULL`,
+      `CREATE INDEX ${index("attempts_kept")} ON ${attempts} (exchange, kept_at)`,
       ...withPages(
         routes,
         `(exchange, tenant, pattern, subscription) SELECT 0, '', ${wide} || n, n FROM generate_series(1, 400) AS n`
       ),
-      ...withPages(leases, "(subscription) SELECT n FROM generate_series(1, 3500) AS n"),
+      ...withPages(leases, "(subscription, exchange) SELECT n, 0 FROM generate_series(1, 3500) AS n"),
       ...withPages(
         events,
         `(position, exchange, version, xid, tenant, topic) SELECT n, 0, 0, 0, '', ${wide} FROM generate_series(1, 400) AS n`
@@ -239,7 +249,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
       ),
       ...withPages(
         attempts,
-        `(event, subscription, exchange, at, begun, took, errors) SELECT n, 0, 0, n, '{}', '{}', ARRAY[${wide}] FROM generate_series(1, 400) AS n`
+        `(event, subscription, kept_at, exchange, place, at, took, topic) SELECT n, 0, n, 0, 1, n, 0, ${wide} FROM generate_series(1, 400) AS n`
       ),
       ...withPages(
         arrivals,

@@ -5,35 +5,38 @@ import { bytesOf, content, eventOf, inLane, keepOutcomes, now, onePlan, type Par
 export const mostAttempts = 10
 
 /**
- * Keeps attempts, `$n` the subscription of each, and then position, time, duration and error, and outcomes of `ended`. A
+ * Keeps attempts, `$n` the subscription of each, and then position, time, duration, error and detail, and outcomes of `ended`. A
  * settlement has its lease to itself or, as another of the same owner, the rows of a delivery: so no row is counted twice.
  */
 const outcomesText = (parts: Parts, n: number, ended: string): string => {
-  const { attempts, delayed, deliveries } = parts
+  const { attempts, delayed, deliveries, events } = parts
   const found = (table: string) => `
-    SELECT ${eventOf("delivery")} AS event FROM ${table} AS delivery
+    SELECT ${eventOf("delivery")} AS event, delivery.topic FROM ${table} AS delivery
     WHERE delivery.subscription = tried.subscription AND delivery.position BETWEEN tried.position AND tried.position`
-  const last = (column: string) => {
-    const both = `(tried.${column} || EXCLUDED.${column})`
-    return `${column} = ${both}[greatest(1, cardinality${both} - ${mostAttempts - 1}):]`
-  }
   const rows = `SELECT ${eventOf("ended")} AS event, ended.topic, ended.written_at, ended.dropped, held.subscription, held.keeps
     FROM (${ended}) AS ended JOIN held ON held.subscription = ended.subscription`
   return `,
 tried AS MATERIALIZED (
-  SELECT tried.*, held.keeps FROM unnest($${n}::bigint[], $${n + 1}::bigint[], $${n + 2}::float8[], $${n + 3}::float8[], $${n + 4}::text[])
-    WITH ORDINALITY AS tried (subscription, position, at, took, error, place)
+  SELECT tried.*, held.keeps FROM unnest($${n}::bigint[], $${n + 1}::bigint[], $${n + 2}::float8[], $${n + 3}::float8[], $${n + 4}::text[], $${n + 5}::text[])
+    WITH ORDINALITY AS tried (subscription, position, at, took, error, detail, place)
   JOIN held ON held.subscription = tried.subscription AND held.same AND held.keeps IS NOT NULL
 ),
 noted AS (
-  INSERT INTO ${attempts} AS tried (event, subscription, exchange, at, begun, took, errors)
-  SELECT delivery.event, tried.subscription, tried.keeps, ${now}, array_agg(tried.at ORDER BY place),
-    array_agg(took ORDER BY place), array_agg(error ORDER BY place)
-  FROM tried CROSS JOIN LATERAL (SELECT event FROM (${found(deliveries)} UNION ALL${found(delayed)}
+  INSERT INTO ${attempts} (event, subscription, kept_at, exchange, place, at, took, topic, error, detail)
+  SELECT delivery.event, tried.subscription, ${now}, tried.keeps, tried.place, tried.at, tried.took,
+    coalesce(delivery.topic, (SELECT topic FROM ${events} WHERE position = delivery.event)), tried.error, tried.detail
+  FROM tried CROSS JOIN LATERAL (SELECT event, topic FROM (${found(deliveries)} UNION ALL${found(delayed)}
   ) AS delivery LIMIT 1) AS delivery
-  GROUP BY delivery.event, tried.subscription, tried.keeps
-  ORDER BY delivery.event, tried.subscription
-  ON CONFLICT (event, subscription) DO UPDATE SET at = EXCLUDED.at, ${["begun", "took", "errors"].map(last).join(", ")}
+  RETURNING event, subscription
+),
+trimmed AS (
+  DELETE FROM ${attempts} WHERE ctid = ANY(ARRAY(
+    SELECT old.at
+    FROM (SELECT event, subscription, count(*) AS rows FROM noted GROUP BY event, subscription) AS more CROSS JOIN LATERAL (
+      SELECT ctid AS at FROM ${attempts} AS kept WHERE kept.event = more.event AND kept.subscription = more.subscription
+      ORDER BY kept.kept_at DESC, kept.place DESC OFFSET ${mostAttempts} - more.rows
+    ) AS old
+  ))
 ),
 ended AS (${keepOutcomes(rows, "CASE WHEN ended.dropped THEN 'Dropped' ELSE 'Delivered' END", parts)}
 )`
@@ -230,6 +233,7 @@ changed AS (
     reason = CASE WHEN wait.attempts IS NULL THEN lease.reason WHEN wait.attempts > 0 THEN wait.reason END,
     waits_for = CASE WHEN wait.attempts IS NULL THEN lease.waits_for WHEN wait.attempts > 0 THEN wait.position END,
     ready_at = CASE
+      WHEN lease.redefined THEN least(lease.ready_at, ${now})
       WHEN wait.attempts > 0 THEN ${now} + wait.delay
       WHEN wait.attempts = 0 THEN least(CASE WHEN lease.not_before > 0 THEN ${now} ELSE lease.ready_at END, due.due_at)
       ELSE greatest(least(lease.ready_at, due.due_at), lease.not_before)

@@ -8,6 +8,9 @@ import { array, causeOf, milliseconds, type Numeric, textArray } from "./postgre
 import type { Runner } from "./runner.ts"
 import { mostAttempts, settleStatements } from "./settleStatements.ts"
 
+/** How many characters are kept of what an attempt tells. */
+const mostDetail = 1_000
+
 const whats = { Acknowledged: "ack", DeadLettered: "dead", Again: "again", Aside: "aside" } as const
 
 const isRemoved = ({ _tag }: Settled) => _tag === "Acknowledged" || _tag === "DeadLettered"
@@ -40,7 +43,8 @@ const attemptsOf = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<strin
     array(last.map(({ position }) => position)),
     array(last.map(({ at }) => at)),
     array(last.map(({ took }) => took)),
-    textArray(last.map(({ error }) => (error === undefined ? undefined : causeOf(error))))
+    textArray(last.map(({ error }) => (error === undefined ? undefined : causeOf(error)))),
+    textArray(last.map(({ detail }) => detail?.slice(0, mostDetail).replaceAll("\0", "\uFFFD")))
   ]
 }
 

@@ -7,6 +7,7 @@ import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
 import {
   array,
   clock,
+  limit,
   milliseconds,
   type Numeric,
   type SubscriptionRow,
@@ -18,13 +19,14 @@ import type { Runner } from "./runner.ts"
 /**
  * **Locks.** A definition and a drop lock their exchange first, so that they come one after the other. A drop and a change of
  * state then lock leases, in the order of their subscriptions, as claims, settlements and releases do. Subscriptions come
- * last, by tenant and name. A definition locks no lease: it makes those of new subscriptions.
+ * last, by tenant and name. A definition locks no lease: it makes those of new subscriptions, and leaves an arrival for others.
  */
 const subscriptionStatements = (parts: Parts) => {
-  const { deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
-  const { owners, routes, scheduled, subscriptions } = parts
-  const which = `exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
-  AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR name = $3)`
+  const { arrivals, deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
+  const { owners, positions, routes, scheduled, subscriptions } = parts
+  /** `$n` are ids. */
+  const which = (n: number) => `exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
+  AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR name = $3) AND ($${n}::bigint[] IS NULL OR id = ANY($${n}::bigint[]))`
   const columns = "id, tenant, name, topics, data, state, reason, since"
   const first = (table: string, order: "ASC" | "DESC") => `(
   SELECT position FROM ${table} AS delivery
@@ -78,6 +80,10 @@ given AS MATERIALIZED (
   FROM unnest($3::text[], $4::text[], $5::boolean[], $6::bytea[], $7::boolean[]) WITH ORDINALITY
     AS given (tenant, name, has_data, data, oldest, place)
 ),
+before AS MATERIALIZED (
+  SELECT id, topics, data FROM ${subscriptions}
+  WHERE exchange = $1::int AND (tenant, name) IN (SELECT tenant, name FROM given)
+),
 defined AS (
   INSERT INTO ${subscriptions} AS subscription (exchange, tenant, name, topics, data, since)
   SELECT $1::int, tenant, name, topics, CASE WHEN has_data THEN data END, ${now} FROM given
@@ -94,9 +100,17 @@ routed AS (
   SELECT DISTINCT $1::int, tenant, unnest(topics), id FROM defined
   ON CONFLICT DO NOTHING
 ),
+redefined AS MATERIALIZED (
+  SELECT defined.id FROM defined JOIN before ON before.id = defined.id
+  WHERE (before.topics, before.data) IS DISTINCT FROM (defined.topics, defined.data)
+),
+arrived AS (
+  INSERT INTO ${arrivals} (position, subscriptions, redefined)
+  SELECT nextval('${positions}'), array_agg(id), true FROM redefined HAVING count(*) > 0
+),
 leased AS (
-  INSERT INTO ${leases} (subscription, keeps)
-  SELECT id, (SELECT id FROM ${exchanges} WHERE id = $1::int AND outcomes > 0) FROM defined ON CONFLICT DO NOTHING
+  INSERT INTO ${leases} (subscription, exchange, keeps)
+  SELECT id, $1::int, (SELECT id FROM ${exchanges} WHERE id = $1::int AND outcomes > 0) FROM defined ON CONFLICT DO NOTHING
   RETURNING subscription
 ),
 fills AS (
@@ -105,12 +119,12 @@ fills AS (
   FROM leased JOIN defined ON defined.id = leased.subscription
   JOIN given ON given.tenant = defined.tenant AND given.name = defined.name AND given.oldest
 )
-SELECT ${columns} FROM defined`,
+SELECT ${columns}, (SELECT ${notify} FROM redefined LIMIT 1) AS notified FROM defined`,
 
     setState: `WITH ${own},
 chosen AS MATERIALIZED (
   SELECT id, (SELECT version FROM ${leases} WHERE subscription = id) AS version
-  FROM ${subscriptions} WHERE ${which} AND ${set} ORDER BY id
+  FROM ${subscriptions} WHERE ${which(4)} AND ${set} ORDER BY id
 ),
 locked AS MATERIALIZED (
   SELECT lease.subscription, lease.version = chosen.version AS same
@@ -124,14 +138,15 @@ listed AS MATERIALIZED (
 ),
 changed AS (
   UPDATE ${subscriptions} SET
-    state = $4, reason = $5, since = CASE WHEN state = $4 THEN since ELSE ${now} END
+    state = $5, reason = $6, since = CASE WHEN state = $5 THEN since ELSE ${now} END
   WHERE id = ANY(ARRAY(SELECT id FROM listed))
   RETURNING id
 ),
 leases AS (
   UPDATE ${leases} AS lease SET
-    active = $4 = 'active', version = version + 1, not_before = 0, attempts = 0, first_failed_at = NULL,
-    reason = NULL, waits_for = NULL, ready_at = ${dueAt("locked.same", parts)}
+    active = $5 = 'active', version = version + 1, not_before = 0, attempts = 0, first_failed_at = NULL,
+    reason = NULL, waits_for = NULL, 
+    ready_at = CASE WHEN lease.redefined THEN ${now} ELSE ${dueAt("locked.same", parts)} END
   FROM locked
   WHERE lease.subscription = locked.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM locked))
 )
@@ -145,7 +160,7 @@ SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified F
 
     /** What is stored is removed by the sweep, with what transactions leave that have not committed yet. */
     drop: `WITH ${joined},
-chosen AS MATERIALIZED (SELECT id FROM ${subscriptions} WHERE ${which}),
+chosen AS MATERIALIZED (SELECT id FROM ${subscriptions} WHERE ${which(4)}),
 locked AS MATERIALIZED (
   SELECT subscription FROM ${leases} WHERE subscription = ANY(ARRAY(SELECT id FROM chosen)) ORDER BY subscription FOR UPDATE
 ),
@@ -163,7 +178,9 @@ SELECT coalesce(sum(
 ), 0) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified
 FROM unleased`,
 
-    list: `SELECT ${columns} FROM ${subscriptions} WHERE ${which} ORDER BY tenant, name`,
+    /** `$5` the tenant and `$6` the name of the last before. */
+    list: `SELECT ${columns} FROM ${subscriptions}
+WHERE ${which(4)} AND ($5::text IS NULL OR (tenant, name) > ($5, $6)) ORDER BY tenant, name LIMIT $7::bigint`,
 
     figures: `SELECT pending.rows, pending.bytes, owner.name AS owner,
   (SELECT count(*) FROM ${deadLetters} AS letter WHERE letter.subscription = lease.subscription) AS dead_letters
@@ -210,7 +227,10 @@ interface BoundsRow {
 export const subscribing = (run: Runner, parts: Parts) => {
   const text = subscriptionStatements(parts)
   const fill = fillText(parts)
-  const whichOf = ({ exchange, name, tenant }: Which) => [exchange, tenant ?? null, name ?? null]
+  const whichOf = ({ exchange, ids, name, tenant }: Which) => [
+    ...[exchange, tenant ?? null, name ?? null],
+    ids === undefined ? null : array(ids)
+  ]
   const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
   const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
     run.client.unsafe<Row>(text, params).unprepared
@@ -298,9 +318,13 @@ export const subscribing = (run: Runner, parts: Parts) => {
         ),
         countOf
       ),
-    list: (which) =>
-      Effect.map(run.read<SubscriptionRow>("list", text.list, whichOf(which)), (rows) =>
-        rows.map(subscriptionOf(which.exchange))
+    list: ({ after, limit: most, ...which }) =>
+      Effect.map(
+        run.read<SubscriptionRow>("list", text.list, [
+          ...whichOf(which),
+          ...[after?.tenant ?? null, after?.name ?? null, most === undefined ? null : limit(most)]
+        ]),
+        (rows) => rows.map(subscriptionOf(which.exchange))
       ),
     figures: (subscription) =>
       Effect.map(run.read<FiguresRow>("figures", text.figures, [subscription]), ([row]): Figures | undefined =>

@@ -25,11 +25,11 @@ const sweepStatements = (parts: Parts) => {
   RETURNING subscription
 )`
   /** A settlement may be adding to a row, which is not too old then. */
-  const tooOld = (table: string) => `(
+  const tooOld = (table: string, at: string) => `(
   DELETE FROM ${table} WHERE ctid = ANY(ARRAY(
     SELECT old.ctid FROM ${exchanges} AS exchange CROSS JOIN LATERAL (
       SELECT ctid FROM ${table} AS kept
-      WHERE kept.exchange = exchange.id AND kept.at < ${now} - exchange.outcomes ORDER BY kept.at ${first(most)}
+      WHERE kept.exchange = exchange.id AND kept.${at} < ${now} - exchange.outcomes ORDER BY kept.${at} ${first(most)}
       FOR UPDATE SKIP LOCKED
     ) AS old
     WHERE ${set} LIMIT ${most}
@@ -82,8 +82,8 @@ a AS (
   ))
   RETURNING 1
 ),
-b AS ${tooOld(outcomes)},
-c AS ${tooOld(attempts)}
+b AS ${tooOld(outcomes, "at")},
+c AS ${tooOld(attempts, "kept_at")}
 SELECT greatest((SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT count(*) FROM c)) AS rows`,
 
     owners: `WITH ${own}

@@ -1,5 +1,5 @@
 /** A claim within one transaction: what is free and due is acquired, and what is new for leases that are held is reported. */
-import type { Claimed, Claims, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
+import type { Claimable, Claimed, Claims, Millis, Owner, Position, SubscriptionId } from "../../EventStore.ts"
 import { freeOwner } from "./leaseRows.ts"
 import type { Sql } from "./prepared.ts"
 import { bringDue, nextScheduled } from "./scheduledRows.ts"
@@ -45,7 +45,7 @@ const mostLanes = 65_536
 export const claimLeases = (
   sql: Sql,
   owner: Owner,
-  subscriptions: ReadonlyArray<SubscriptionId>,
+  which: Claimable,
   limit: number,
   { abandoned, seen }: Known,
   mayWrite: boolean,
@@ -66,7 +66,13 @@ export const claimLeases = (
     scheduled = nextScheduled(sql)
   }
 
-  const given = new Set(subscriptions)
+  const redefined = sql.rows<[SubscriptionId]>(redefinedOf, owner.id).map(([one]) => one)
+  if (redefined.length > 0) {
+    if (!mayWrite) return undefined
+    sql.run(noneRedefined, owner.id)
+  }
+
+  const given = "exchange" in which ? (sql.row<[Exchange]>(exchangeOf, which.exchange)?.[0] ?? noExchange) : new Set(which)
   const free = dueAmongFree(sql, given, limit, now)
   if (free.due.length > 0 && !mayWrite) return undefined
   // A lease of an owner that is gone would never end.
@@ -78,14 +84,14 @@ export const claimLeases = (
     for (const one of held.passed) sql.run(notDue, now, one)
   }
   const own = new Set(acquired.map(({ subscription }) => subscription))
-  const woken = held.wakes.flatMap(([one]) => (own.has(one) ? [] : one))
+  const woken = new Set([...redefined, ...held.wakes.flatMap(([one]) => (own.has(one) ? [] : one))])
   const expiries = others.flatMap((one) => (!isGone(one) && hasSome(sql, one, given) ? one[3] : []))
   // What is due and left to the next claim is due at once.
   const next = Math.min(free.next, held.next, Math.max(scheduled, now), ...expiries)
   return {
     claims: {
       acquired,
-      woken,
+      woken: [...woken],
       inactive: sql.rows<[SubscriptionId]>(notActive, owner.id).map(([id]) => id),
       wait: next === Number.POSITIVE_INFINITY ? undefined : next - now
     },
@@ -110,7 +116,13 @@ type HeldRow = readonly [
   nextDue: Millis | null
 ]
 
+/** The id of an exchange. */
+type Exchange = number
+/** What is claimed: all of an exchange, or some subscriptions. */
+type Given = Exchange | ReadonlySet<SubscriptionId>
+
 const none: ReadonlySet<string> = new Set()
+const noExchange: Exchange = 0
 
 /**
  * Whether its time is over. One that was renewed at a time further ahead than it lasts is of before the clock was set back: an
@@ -120,14 +132,16 @@ const isExpired = ([, , renewedAt, expiresAt]: OwnerRow, now: Millis): boolean =
   expiresAt <= now || renewedAt - now > expiresAt - renewedAt
 
 /** The subscriptions that are free and have been due for longest, and when the next one is. */
-const dueAmongFree = (sql: Sql, given: ReadonlySet<SubscriptionId>, limit: number, now: Millis) => {
+const dueAmongFree = (sql: Sql, given: Given, limit: number, now: Millis) => {
   const due: Array<SubscriptionId> = []
-  const rows =
-    given.size > few
+  const isOne = typeof given === "number"
+  const rows = isOne
+    ? sql.each<FreeRow>(`${freeRow} AND exchange = ? ORDER BY due_at`, given)
+    : given.size > few
       ? sql.each<FreeRow>(`${freeRow} ORDER BY due_at`)
       : [...given].flatMap((id) => sql.rows<FreeRow>(oneFree, id)).toSorted(([, a], [, b]) => a - b)
   for (const [subscription, dueAt] of rows) {
-    if (!given.has(subscription)) continue
+    if (!isOne && !given.has(subscription)) continue
     if (dueAt > now) return { due, next: dueAt }
     if (due.length >= limit) break
     due.push(subscription)
@@ -164,7 +178,8 @@ const newAmongHeld = (sql: Sql, owner: Owner, seen: Seen, now: Millis) => {
 }
 
 /** Whether another owner has the lease of one of these. */
-const hasSome = (sql: Sql, [owner]: OwnerRow, given: ReadonlySet<SubscriptionId>): boolean => {
+const hasSome = (sql: Sql, [owner]: OwnerRow, given: Given): boolean => {
+  if (typeof given === "number") return sql.row(`${heldBy} AND exchange = ? LIMIT 1`, owner, given) !== undefined
   if (given.size <= few) return [...given].some((one) => sql.row(`${heldBy} AND subscription = ?`, owner, one))
   for (const [one] of sql.each<[SubscriptionId]>(heldBy, owner)) if (given.has(one)) return true
   return false
@@ -173,7 +188,10 @@ const hasSome = (sql: Sql, [owner]: OwnerRow, given: ReadonlySet<SubscriptionId>
 const freeRow = "SELECT subscription, due_at FROM leases WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL"
 const oneFree = `${freeRow} AND subscription = ?`
 const heldBy = "SELECT subscription FROM leases WHERE owner = ? AND active = 1"
-const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1 WHERE subscription = ?
+const exchangeOf = "SELECT id FROM exchanges WHERE name = ?"
+const redefinedOf = "SELECT subscription FROM leases WHERE owner = ? AND redefined = 1 AND active = 1"
+const noneRedefined = "UPDATE leases SET redefined = 0 WHERE owner = ? AND redefined = 1 AND active = 1"
+const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1, redefined = 0 WHERE subscription = ?
   RETURNING epoch, attempts, first_failed_at`
 const notActive = "SELECT subscription FROM leases WHERE owner = ? AND active = 0"
 const lanesOf = `SELECT lane, ${positionOf} FROM delayed INDEXED BY delayed_firsts

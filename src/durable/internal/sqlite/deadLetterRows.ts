@@ -12,7 +12,7 @@ import { keepOutcomes } from "./outcomeRows.ts"
 import { atMost, type Sql, type Value } from "./prepared.ts"
 import { removeRows } from "./removeRows.ts"
 import { type EventColumns, eventOf } from "./takeDeliveries.ts"
-import { isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqliteSchema.ts"
+import { isMoved, isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqliteSchema.ts"
 
 export const listDeadLetters = (
   sql: Sql,
@@ -45,24 +45,30 @@ export const replayDeadLetters = (
   now: number
 ): number => {
   if (sql.row(isThere, subscription) === undefined) return 0
-  // There is always one.
-  const [last] = sql.row<[number]>(lastPosition)!
-  let count = 0
-  let bytes = 0
-  for (const position of positions) {
-    const found = isPosition(position)
-      ? sql.row<[event: number, attempts: number]>(remove, subscription, position)
-      : undefined
-    if (found === undefined) continue
-    const [event, attempts] = found
-    count++
-    sql.run(insertAgain, subscription, last + count, event, attempts)
-    bytes += sql.row<[number]>("SELECT length(payload) FROM events WHERE position = ?", event)?.[0] ?? 0
+  const found = positions.flatMap((position) =>
+    isPosition(position) ? sql.rows<Again>(remove, subscription, position) : []
+  )
+  return putAgain(sql, subscription, found, found.length, now)
+}
+
+export const resendEvents = (
+  sql: Sql,
+  subscription: SubscriptionId,
+  positions: ReadonlyArray<Position>,
+  now: number
+): number => {
+  if (sql.row(isThere, subscription) === undefined) return 0
+  const found: Array<Again> = []
+  let deadLetters = 0
+  for (const event of new Set(positions.filter(isPosition))) {
+    const dead = [...sql.rows<Again>(remove, subscription, event), ...sql.rows<Again>(removeMoved, event, subscription)]
+    deadLetters += dead.length
+    found.push(...dead)
+    if (dead.length > 0 || sql.row(isRetained, subscription, event, now) === undefined) continue
+    sql.run("UPDATE uses SET count = count + 1 WHERE event = ?", event)
+    found.push([event, 0])
   }
-  if (count === 0) return 0
-  sql.run(setPosition, last + count)
-  sql.run(arrived, count, bytes, count, now, now, subscription)
-  return count
+  return putAgain(sql, subscription, found, deadLetters, now)
 }
 
 export const purgeDeadLetters = (
@@ -90,6 +96,30 @@ export const purgeDeadLetters = (
 
 // What a settlement has put there.
 type Row = readonly [...EventColumns, Millis, DeadLetterReason, cause: string, attempts: number]
+
+/** What stands in the order again: an event, with the attempts that failed before. */
+type Again = readonly [event: Position, attempts: number]
+
+/** Puts events to the end of the order, and answers how many. Some of them were dead letters. */
+const putAgain = (
+  sql: Sql,
+  subscription: SubscriptionId,
+  found: ReadonlyArray<Again>,
+  deadLetters: number,
+  now: number
+): number => {
+  if (found.length === 0) return 0
+  // There is always one.
+  const [last] = sql.row<[number]>(lastPosition)!
+  let bytes = 0
+  for (const [n, [event, attempts]] of found.entries()) {
+    sql.run(insertAgain, subscription, last + n + 1, event, attempts)
+    bytes += sql.row<[number]>("SELECT length(payload) FROM events WHERE position = ?", event)?.[0] ?? 0
+  }
+  sql.run(setPosition, last + found.length)
+  sql.run(arrived, found.length, bytes, deadLetters, now, now, subscription)
+  return found.length
+}
 
 const beforeAll = { deadLetteredAt: Number.MIN_SAFE_INTEGER, position: 0 }
 
@@ -121,6 +151,10 @@ const count = "SELECT count(*) FROM leases l JOIN dead_letters d ON d.subscripti
 const matching = "WHERE l.subscription = ? AND dead_lettered_at >= ?"
 const byId = `id = ${rowAt("?")}`
 const remove = `DELETE FROM dead_letters WHERE ${byId} RETURNING event, attempts`
+const removeMoved = `DELETE FROM dead_letters WHERE event = ? AND ${isMoved} AND subscription = ? RETURNING event, attempts`
+const isRetained = `SELECT 1 FROM subscriptions s CROSS JOIN exchanges x ON x.id = s.exchange
+  CROSS JOIN uses u ON u.exchange = x.id AND u.tenant = s.tenant
+  WHERE s.id = ? AND u.event = ? AND u.written_at > ? - retention`
 const insertAgain = `INSERT INTO deliveries (id, event, attempts) VALUES (${rowAt("?")}, ?, ?)`
 const arrived = `UPDATE leases SET pending = pending + ?, bytes = bytes + ?, dead_letters = dead_letters - ?,
   wakes = wakes + 1, due_at = iif(ifnull(due_at > max(?, wait_until), TRUE), max(?, wait_until), due_at)

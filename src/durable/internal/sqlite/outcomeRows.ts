@@ -1,6 +1,14 @@
 /** What became of deliveries and their attempts, within one transaction: kept by the events, as long as the exchange says. */
-import type { Attempt, DeliveryStatus, Millis, Position, SubscriptionId } from "../../EventStore.ts"
-import type { Sql, Value } from "./prepared.ts"
+import type {
+  Attempt,
+  AttemptPage,
+  DeliveryStatus,
+  Millis,
+  Position,
+  StoredAttempt,
+  SubscriptionId
+} from "../../EventStore.ts"
+import { atMost, type Sql, type Value } from "./prepared.ts"
 import { isPosition, positionOf, rowAt } from "./sqliteSchema.ts"
 
 export type Ended = "Delivered" | "Dropped" | "Purged"
@@ -13,8 +21,9 @@ export interface End {
   readonly now: Millis
 }
 
-/** How many attempts of a delivery are kept. */
+/** How many attempts of a delivery are kept, and how many characters of what they tell. */
 const most = 10
+const mostDetail = 1_000
 
 /** Keeps what becomes of those rows that a condition selects. They are still there. */
 export const keepOutcomes = (
@@ -29,7 +38,7 @@ export const keepOutcomes = (
 export const keepOutcomeOf = (sql: Sql, event: Position, { exchange, now, state, subscription }: End): void =>
   void sql.run(`${insert} ${ofEvent}`, subscription, exchange, now, state, event)
 
-/** Keeps attempts of deliveries that are pending: of each event in one row, as most have one. */
+/** Keeps attempts of deliveries that are pending, the last ten of each. */
 export const keepAttempts = (
   sql: Sql,
   subscription: SubscriptionId,
@@ -37,32 +46,43 @@ export const keepAttempts = (
   attempts: ReadonlyArray<Attempt>,
   now: Millis
 ): void => {
-  const made = new Map<Position, Array<Omit<Attempt, "position">>>()
-  for (const { at, error, position, took } of attempts) {
-    const one = { at, took, error }
-    const others = made.get(position)
-    if (others === undefined) made.set(position, [one])
-    else others.push(one)
+  const found = new Map<Position, EventRow | undefined>()
+  for (const { at, detail, error, position, took } of attempts) {
+    if (!found.has(position) && isPosition(position))
+      found.set(position, sql.row<EventRow>(eventAt, subscription, position, subscription, position))
+    const of = found.get(position)
+    if (of === undefined) continue
+    const [event, topic] = of
+    const told = detail?.slice(0, mostDetail) ?? null
+    sql.run(insertAttempt, subscription, event, exchange, now, at, took, topic, error ?? null, told)
   }
-  for (const [position, all] of made) {
-    const found = isPosition(position)
-      ? sql.row<[Position]>(eventAt, subscription, position, subscription, position)
-      : undefined
-    if (found === undefined) continue
-    const [event] = found
-    const before = sql.row<[string]>(attemptsAt, subscription, event)
-    const last = [...(before === undefined ? [] : attemptsOf(before[0])), ...all].slice(-most)
-    sql.run(insertAttempts, subscription, event, exchange, now, JSON.stringify(last))
-  }
+  for (const of of found.values()) if (of !== undefined) sql.run(trimAttempts, of[0], subscription, most)
 }
 
-/** What `keepAttempts` has put there: JSON has no nothing, and leaves out the error of an attempt that succeeded. */
-export const attemptsOf = (text: string): DeliveryStatus["attempts"] =>
-  (JSON.parse(text) as ReadonlyArray<Partial<Attempt> & Pick<Attempt, "at" | "took">>).map(({ at, error, took }) => ({
-    at,
-    took,
-    error
-  }))
+/** The attempts of an event, by subscriptions. */
+export const attemptsOfEvent = (sql: Sql, event: Position, exchange: number) => {
+  const found = new Map<SubscriptionId, Array<DeliveryStatus["attempts"][number]>>()
+  for (const [subscription, at, took, error, detail] of sql.rows<AttemptRow>(ofEventInOrder, event, exchange)) {
+    const all = found.get(subscription) ?? []
+    found.set(subscription, all)
+    all.push({ at, took, error: error ?? undefined, detail: detail ?? undefined })
+  }
+  return found
+}
+
+/** A page of the attempts of a subscription, unless that was dropped. */
+export const listAttempts = (
+  sql: Sql,
+  subscription: SubscriptionId,
+  { before = afterAll, failedOnly = false, limit }: AttemptPage
+): ReadonlyArray<StoredAttempt> =>
+  sql
+    .rows<StoredRow>(failedOnly ? failedPage : page, subscription, before.at, before.position, atMost(limit))
+    .map(([position, topic, at, took, error, detail]) => ({
+      ...{ position, topic, at, took },
+      error: error ?? undefined,
+      detail: detail ?? undefined
+    }))
 
 // internals
 
@@ -79,7 +99,25 @@ const selecting = {
 }
 const ofEvent = `${outcome("position")}, topic, written_at FROM events WHERE position = ?`
 const byId = `id = ${rowAt("?")}`
-const eventAt = `SELECT ifnull(event, ${positionOf}) FROM deliveries WHERE ${byId}
-  UNION ALL SELECT event FROM delayed WHERE ${byId}`
-const attemptsAt = `SELECT attempts FROM attempts WHERE ${byId}`
-const insertAttempts = `INSERT OR REPLACE INTO attempts (id, exchange, at, attempts) VALUES (${rowAt("?")}, ?, ?, ?)`
+const topicOf = "(SELECT topic FROM events e WHERE e.position = d.event)"
+const eventAt = `SELECT ifnull(event, ${positionOf}), ifnull(topic, ${topicOf}) FROM deliveries d WHERE ${byId}
+  UNION ALL SELECT event, ${topicOf} FROM delayed d WHERE ${byId}`
+const insertAttempt = `INSERT INTO attempts (subscription, event, exchange, kept_at, at, took, topic, error, detail)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const trimAttempts = `DELETE FROM attempts WHERE id IN
+  (SELECT id FROM attempts WHERE event = ? AND subscription = ? ORDER BY id DESC LIMIT -1 OFFSET +?)`
+const ofEventInOrder = `SELECT subscription, at, took, error, detail FROM attempts
+  WHERE event = ? AND +exchange = ? ORDER BY subscription, id`
+
+type EventRow = readonly [event: Position, topic: string]
+type AttemptRow = readonly [SubscriptionId, at: Millis, took: number, error: string | null, detail: string | null]
+type StoredRow = readonly [
+  ...[Position, topic: string, at: Millis, took: number, error: string | null, detail: string | null]
+]
+
+const afterAll = { at: Number.MAX_VALUE, position: 0 }
+const pageOf = (failed: string) => `SELECT event, topic, at, took, error, detail FROM attempts a
+  WHERE subscription = (SELECT subscription FROM leases WHERE subscription = ?) AND (at, event) < (?, ?) ${failed}
+  ORDER BY at DESC, event DESC LIMIT +?`
+const page = pageOf("")
+const failedPage = pageOf("AND error IS NOT NULL")

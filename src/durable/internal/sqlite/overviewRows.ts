@@ -2,16 +2,19 @@
 import type { Millis, Overview, Position, Which } from "../../EventStore.ts"
 import type { Sql } from "./prepared.ts"
 import { maxPosition, rowAt } from "./sqliteSchema.ts"
-import { type SubscriptionColumns, subscriptionColumns, subscriptionOf } from "./subscriptionRows.ts"
+import { idsOf, isOfIds, type SubscriptionColumns, subscriptionColumns, subscriptionOf } from "./subscriptionRows.ts"
 
 export const overviewOf = (
   sql: Sql,
-  { exchange, name, tenant }: Partial<Which>,
+  { exchange, ids, name, tenant }: Partial<Which>,
   now: Millis
 ): ReadonlyArray<Overview> => {
   const given = Object.entries({ "x.name": exchange, "s.tenant": tenant, "s.name": name })
-  const where = given.flatMap(([column, value]) => (value === undefined ? [] : `AND ${column} = ?`)).join(" ")
-  const values = [exchange, tenant, name].filter((value) => value !== undefined)
+  const where = [
+    ...given.flatMap(([column, value]) => (value === undefined ? [] : `AND ${column} = ?`)),
+    ...(ids === undefined ? [] : [`AND s.id ${isOfIds}`])
+  ].join(" ")
+  const values = [exchange, tenant, name, ids && idsOf(ids)].filter((value) => value !== undefined)
   return sql.rows<Row>(`${overviews} ${where} ORDER BY x.name, tenant, s.name`, now, now, now, ...values).map((row) => {
     const [, , , , , , , , of, pending, bytes, deadLetters, owner, inOrder, aside, lane, scheduled, ...wait] = row
     const [until, attempts, firstFailedAt, reason, position] = wait

@@ -178,7 +178,7 @@ const makeTexts = (patterns: number) => {
   return {
     ...textsOf(`IN (SELECT subscription ${from})`),
     routes: `SELECT ifnull(l.subscription, 0), l.pending, l.bytes, l.due_at, l.wait_until, p.wakes, x.id, retention, deduplication
-      FROM leases p LEFT JOIN exchanges x ON x.name = ? LEFT JOIN routes r ON exchange = x.id AND ${matching}
+      FROM leases p LEFT JOIN exchanges x ON x.name = ? LEFT JOIN routes r ON r.exchange = x.id AND ${matching}
       LEFT JOIN leases l ON l.subscription = r.subscription WHERE p.subscription = 0`,
     // Several patterns of one subscription may match.
     schedule: `INSERT OR IGNORE INTO scheduled (id, subscription, event, due_at)

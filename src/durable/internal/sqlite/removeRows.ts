@@ -51,17 +51,21 @@ export const sweep = (sql: Sql, now: number): boolean => {
 
 // internals
 
-const kept = ["outcomes", "attempts"]
-const removeAllKept = kept.map(
-  (table) => `DELETE FROM ${table} WHERE id IN (SELECT id FROM ${table} WHERE ${ofSubscription} LIMIT +?)`
-)
+const kept = [
+  ["outcomes", "at"],
+  ["attempts", "kept_at"]
+]
+const removeAllKept = [
+  `DELETE FROM outcomes WHERE id IN (SELECT id FROM outcomes WHERE ${ofSubscription} LIMIT +?)`,
+  "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE subscription = ? AND subscription = ? LIMIT +?)"
+]
 
 const keptNoLonger = [
   `UPDATE uses SET exchange = NULL WHERE event IN (
     SELECT event FROM exchanges x CROSS JOIN uses u WHERE u.exchange = x.id AND u.written_at <= ? - retention LIMIT +?)`,
   `DELETE FROM ids WHERE (exchange, tenant, id) IN (SELECT exchange, tenant, id FROM ids WHERE expires_at <= ? LIMIT +?)`,
   ...kept.map(
-    (table) => `DELETE FROM ${table} WHERE id IN (
-      SELECT k.id FROM exchanges x CROSS JOIN ${table} k WHERE k.exchange = x.id AND k.at <= ? - x.outcomes LIMIT +?)`
+    ([table, at]) => `DELETE FROM ${table} WHERE id IN (
+      SELECT k.id FROM exchanges x CROSS JOIN ${table} k WHERE k.exchange = x.id AND k.${at} <= ? - x.outcomes LIMIT +?)`
   )
 ]

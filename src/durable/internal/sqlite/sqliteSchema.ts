@@ -67,16 +67,20 @@ const migrations: ReadonlyArray<string> = [
   ) STRICT;
   -- A subscription's hot row. Nothing of it is due before due_at, which may lie in the past when nothing is. The wakes of
   -- row 0 are the last position: it is not in a table of its own, so that a publish changes a page less. The first of what
-  -- is scheduled has the time scheduled_at. Outcomes are kept for the exchange keeps, if there is one.
+  -- is scheduled has the time scheduled_at. Outcomes are kept for the exchange keeps, if there is one. An owner has not seen
+  -- that its subscription is redefined.
   CREATE TABLE leases (
-    subscription INTEGER PRIMARY KEY, active INTEGER NOT NULL DEFAULT 1, epoch INTEGER NOT NULL DEFAULT 0, owner INTEGER,
+    subscription INTEGER PRIMARY KEY, exchange INTEGER, active INTEGER NOT NULL DEFAULT 1, epoch INTEGER NOT NULL DEFAULT 0, owner INTEGER,
     due_at INTEGER, wakes INTEGER NOT NULL DEFAULT 0 CHECK (wakes <= ${maxPosition}),
     wait_until INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, first_failed_at INTEGER,
     wait_reason TEXT, wait_position INTEGER, scheduled_at INTEGER, keeps INTEGER,
+    redefined INTEGER NOT NULL DEFAULT 0,
     pending INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, dead_letters INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   INSERT INTO leases (subscription) VALUES (0);
   CREATE INDEX leases_free ON leases (due_at) WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL;
+  CREATE INDEX leases_of_exchange ON leases (exchange, due_at) WHERE owner IS NULL AND active = 1 AND due_at IS NOT NULL;
+  CREATE INDEX leases_redefined ON leases (owner) WHERE redefined = 1;
   CREATE INDEX leases_held ON leases (owner, due_at) WHERE owner IS NOT NULL;
   CREATE INDEX leases_not_active ON leases (owner) WHERE active = 0;
   CREATE INDEX leases_scheduled ON leases (scheduled_at) WHERE scheduled_at IS NOT NULL;
@@ -126,16 +130,21 @@ const migrations: ReadonlyArray<string> = [
     PRIMARY KEY (exchange, tenant, id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX ids_expired ON ids (expires_at);
-  -- What became of deliveries, and their attempts as JSON: by the positions of their events.
+  -- What became of deliveries, and their attempts: by the positions of their events. An attempt has the number at which it
+  -- was kept.
   CREATE TABLE outcomes (
     id INTEGER PRIMARY KEY, exchange INTEGER NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,
     topic TEXT NOT NULL, written_at INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX outcomes_kept ON outcomes (exchange, at);
   CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY, exchange INTEGER NOT NULL, at INTEGER NOT NULL, attempts TEXT NOT NULL
+    id INTEGER PRIMARY KEY, subscription INTEGER NOT NULL, event INTEGER NOT NULL, exchange INTEGER NOT NULL,
+    kept_at INTEGER NOT NULL, at REAL NOT NULL, took REAL NOT NULL, topic TEXT NOT NULL, error TEXT, detail TEXT
   ) STRICT;
-  CREATE INDEX attempts_kept ON attempts (exchange, at);
+  CREATE INDEX attempts_of_event ON attempts (event, subscription);
+  CREATE INDEX attempts_in_order ON attempts (subscription, at, event);
+  CREATE INDEX attempts_failed ON attempts (subscription, at, event) WHERE error IS NOT NULL;
+  CREATE INDEX attempts_kept ON attempts (exchange, kept_at);
   -- Which log and which index the processes have open.
   CREATE TABLE generation (processes INTEGER NOT NULL, database TEXT, wal TEXT, shm TEXT) STRICT;
   INSERT INTO generation VALUES (0, NULL, NULL, NULL);

@@ -10,7 +10,7 @@ import type {
   SubscriptionId
 } from "../../EventStore.ts"
 import { positionOfId } from "./idRows.ts"
-import { attemptsOf, type Ended } from "./outcomeRows.ts"
+import { attemptsOfEvent, type Ended } from "./outcomeRows.ts"
 import { patternsOf } from "./patternsOf.ts"
 import type { Sql } from "./prepared.ts"
 import { isMoved, isPosition, positionBits, positionOf, rowAt } from "./sqliteSchema.ts"
@@ -53,11 +53,11 @@ export const eventStatus = (sql: Sql, name: string, event: EventKey, now: Millis
   const { topic, writtenAt } = of
   const patterns = patternsOf(topic)
   const isMatch = (topics: string) => topicsOf(topics).some((pattern) => patterns.includes(pattern))
-  const attempts = new Map(sql.rows<[SubscriptionId, string]>(attemptsOfEvent, position, exchange))
+  const attempts = attemptsOfEvent(sql, position, exchange)
   const deliveries = subscriptions.flatMap(([id, tenant, subscription, topics]): ReadonlyArray<DeliveryStatus> => {
     if (tenant !== found[1]) return []
     const state = known.get(id)?.state ?? { _tag: isMatch(topics) ? "Unknown" : "Unmatched" }
-    return [{ subscription, state, attempts: attemptsOf(attempts.get(id) ?? "[]") }]
+    return [{ subscription, state, attempts: attempts.get(id) ?? [] }]
   })
   return { position, topic, writtenAt, deliveries }
 }
@@ -82,7 +82,7 @@ type DeadRow = readonly [
 type OutcomeRow = readonly [SubscriptionId, at: Millis, state: Ended, topic: string, writtenAt: Millis]
 
 const subscriptionsOf = `SELECT id, tenant, name, topics, wait_until, attempts, wait_position
-  FROM subscriptions JOIN leases ON subscription = id WHERE exchange = ? ORDER BY tenant, name`
+  FROM subscriptions JOIN leases ON subscription = id WHERE subscriptions.exchange = ? ORDER BY tenant, name`
 
 interface Table {
   readonly name: string
@@ -113,5 +113,3 @@ const moved = ({ columns, name }: Table) =>
   `SELECT ${columns} FROM ${name} d JOIN events e ON e.position = event WHERE event = ? AND ${isMoved}`
 const outcomes = `SELECT ${ofRow}, at, d.state, topic, written_at
   FROM subscriptions s CROSS JOIN outcomes d ON d.id = ${atPosition} WHERE s.exchange = ?`
-const attemptsOfEvent = `SELECT ${ofRow}, attempts
-  FROM subscriptions s CROSS JOIN attempts d ON d.id = ${atPosition} WHERE s.exchange = ?`

@@ -1,7 +1,16 @@
 /** Exchanges and subscriptions within one transaction. */
-import type { Definition, Keeping, Millis, State, Subscription, SubscriptionId, Which } from "../../EventStore.ts"
+import type {
+  Definition,
+  Keeping,
+  Listing,
+  Millis,
+  State,
+  Subscription,
+  SubscriptionId,
+  Which
+} from "../../EventStore.ts"
 import { dueWhenFree } from "./leaseRows.ts"
-import { blob, type Sql } from "./prepared.ts"
+import { atMost, blob, type Sql } from "./prepared.ts"
 import { ofSubscription, rowAt } from "./sqliteSchema.ts"
 
 /** For how many milliseconds an exchange keeps what. */
@@ -49,15 +58,28 @@ export const dropSubscriptions = (sql: Sql, which: Which): number => {
   return found.reduce((sum, [, pending]) => sum + pending, 0)
 }
 
-export const listSubscriptions = (sql: Sql, which: Which): ReadonlyArray<Subscription> => {
+export const listSubscriptions = (
+  sql: Sql,
+  { after, limit = Number.POSITIVE_INFINITY, ...which }: Listing
+): ReadonlyArray<Subscription> => {
   const { values, where } = selected(which)
+  // Only one of these is the bound of an index, after the columns that are given.
+  const isOfTenant = which.tenant !== undefined && which.tenant === after?.tenant
+  const later = after === undefined ? "" : isOfTenant ? "AND name > ?" : "AND (tenant, name) > (?, ?)"
+  const from = after === undefined ? [] : isOfTenant ? [after.name] : [after.tenant, after.name]
   return sql
     .rows<SubscriptionColumns>(
-      `SELECT ${subscriptionColumns} FROM subscriptions ${where} ORDER BY tenant, name`,
-      ...values
+      `SELECT ${subscriptionColumns} FROM subscriptions ${where} ${later} ORDER BY tenant, name LIMIT +?`,
+      ...values,
+      ...from,
+      atMost(limit)
     )
     .map((row) => subscriptionOf(which.exchange, row))
 }
+
+/** The condition of ids, which has one value. */
+export const idsOf = (ids: ReadonlyArray<SubscriptionId>): string => JSON.stringify(ids)
+export const isOfIds = "IN (SELECT value FROM json_each(?))"
 
 /** Id, tenant, name, topics, data, state, reason, and since when. */
 export type SubscriptionColumns = readonly [
@@ -89,13 +111,14 @@ export const topicsOf = (topics: string) => JSON.parse(topics) as ReadonlyArray<
 const define = (sql: Sql, exchange: number, definition: Definition, now: Millis): void => {
   const { data, name, start, tenant = "", topics } = definition
   const values = [JSON.stringify(topics), data === undefined ? 0 : 1, data ?? null] as const
-  const found = sql.row<[SubscriptionId]>(byName, exchange, tenant, name)?.[0]
+  const [found, isSame] = sql.row<[SubscriptionId, number]>(byName, ...values, exchange, tenant, name) ?? []
   // An insert answers the id.
   const id = found ?? sql.row<[SubscriptionId]>(insert, exchange, tenant, name, now, ...values)![0]
   if (found === undefined) sql.run(insertLease, id, exchange)
   else {
     sql.run(removeRoutes, id)
     sql.run(update, ...values, id)
+    if (isSame === 0) sql.run(redefine, id)
   }
   for (const pattern of topics) sql.run(insertRoute, exchange, tenant, pattern, id)
   if (found !== undefined || start !== "oldest") return
@@ -105,19 +128,26 @@ const define = (sql: Sql, exchange: number, definition: Definition, now: Millis)
   if (count > 0) sql.run(setFilled, count, now, id, id, id)
 }
 
-const selected = ({ exchange, name, tenant }: Which) => ({
-  where: `WHERE exchange = (SELECT id FROM exchanges WHERE name = ?)
-    ${tenant === undefined ? "" : "AND tenant = ?"} ${name === undefined ? "" : "AND name = ?"}`,
-  values: [exchange, tenant, name].filter((value) => value !== undefined)
-})
+/** Ids are few: the others of the exchange are not searched for them. */
+const selected = ({ exchange, ids, name, tenant }: Which) => {
+  const column = (name: string) => `${ids === undefined ? "" : "+"}subscriptions.${name}`
+  return {
+    where: `WHERE ${column("exchange")} = (SELECT id FROM exchanges WHERE name = ?)
+    ${tenant === undefined ? "" : `AND ${column("tenant")} = ?`} ${name === undefined ? "" : `AND ${column("name")} = ?`}
+    ${ids === undefined ? "" : `AND subscriptions.id ${isOfIds}`}`,
+    values: [exchange, tenant, name, ids && idsOf(ids)].filter((value) => value !== undefined)
+  }
+}
 
 const setKeeping = `UPDATE exchanges SET retention = ifnull(?, retention), deduplication = ifnull(?, deduplication),
   outcomes = ifnull(?, outcomes) WHERE id = ?`
 const setKeeps = `UPDATE leases SET keeps = iif(? > 0, s.exchange, NULL) FROM subscriptions s
   WHERE s.exchange = ? AND subscription = s.id`
-const insertLease = `INSERT INTO leases (subscription, keeps)
-  SELECT ?, iif(outcomes > 0, id, NULL) FROM exchanges WHERE id = ?`
-const byName = "SELECT id FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ?"
+const insertLease = `INSERT INTO leases (subscription, exchange, keeps)
+  SELECT ?, id, iif(outcomes > 0, id, NULL) FROM exchanges WHERE id = ?`
+const byName = `SELECT id, topics = ? AND data IS CASE WHEN ? THEN ${blob} END FROM subscriptions
+  WHERE exchange = ? AND tenant = ? AND name = ?`
+const redefine = "UPDATE leases SET redefined = 1 WHERE subscription = ? AND owner IS NOT NULL"
 const pendingOf = "SELECT id, pending FROM subscriptions JOIN leases ON subscription = id"
 const insert = `INSERT INTO subscriptions (exchange, tenant, name, state, since, topics, data)
   VALUES (?, ?, ?, 'active', ?, ?, CASE WHEN ? THEN ${blob} END) RETURNING id`

@@ -56,8 +56,7 @@ export type Held = ReturnType<typeof makeHeld>
 /** A process over a handle: an owner, and what it does with its leases. */
 export const makeWorker = Effect.fnUntraced(function* (store: Store.Operations, name = "one") {
   const owner = yield* store.renew({ name }, hour)
-  const claim = (subscriptions: ReadonlyArray<Store.SubscriptionId>, limit = 100_000) =>
-    store.claim(owner, subscriptions, limit)
+  const claim = (which: Store.Claimable, limit = 100_000) => store.claim(owner, which, limit)
   /** Has its life end soon. */
   const die = store.renew(owner, short)
   const worker = { store, owner, claim, die, leave: store.release(owner, "all") }

@@ -141,12 +141,13 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         if (acquired.length + woken.length > 0) inVain = 0
         else if (isByChange) inVain++
         if (host !== undefined) host.acquired(acquired)
-        else for (const one of acquired) {
-          const subscriber = subscribers.get(one.subscription)
-          // It may have closed meanwhile.
-          if (subscriber?.isOpen() === true) subscriber.claimed(one)
-          else giveBack(one)
-        }
+        else
+          for (const one of acquired) {
+            const subscriber = subscribers.get(one.subscription)
+            // It may have closed meanwhile.
+            if (subscriber?.isOpen() === true) subscriber.claimed(one)
+            else giveBack(one)
+          }
         for (const id of inactive) subscribers.get(id)?.suspend()
         for (const id of woken) subscribers.get(id)?.woken(true)
         const isStandby = host !== undefined || open.some((one) => one.lease() === undefined)
@@ -350,7 +351,11 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     hasChanged = true
     const open = all().filter((one) => one.isOpen())
     const rest = claimedAt + standbyPause - now().monotonic
-    if (hosts.size === 0 && open.length <= few && open.every((one) => one.lease() !== undefined && !one.isSuspended())) {
+    if (
+      hosts.size === 0 &&
+      open.length <= few &&
+      open.every((one) => one.lease() !== undefined && !one.isSuspended())
+    ) {
       for (const one of open) one.woken(false)
       nextClaim = Math.min(nextClaim, claimedAt + claimInterval)
     } else if (rest <= 0 || inVain < fruitless || all().some((one) => one.lease() !== undefined)) isClaimDue = true

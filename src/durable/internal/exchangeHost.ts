@@ -21,7 +21,9 @@ export interface Options<in out A> extends SlotOptions<A> {
   readonly slice: Duration.Duration
   readonly drainTimeout: Duration.Duration
   /** Makes what delivers to a subscription, for the time of a lease. One that fails disables the subscription. */
-  readonly receiver: (subscription: Subscription) => Effect.Effect<Receiver<A>, { readonly message: string }, Scope.Scope>
+  readonly receiver: (
+    subscription: Subscription
+  ) => Effect.Effect<Receiver<A>, { readonly message: string }, Scope.Scope>
 }
 
 export interface ExchangeHost {
@@ -38,7 +40,7 @@ const interval = "250 millis"
 /** The delay before the definitions are asked for again. */
 const again = "250 millis"
 
-export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options<A>) {
+export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const { context, exchange, server } = options
   const { store } = server
   const clock = Context.get(context, Clock.Clock)
@@ -90,8 +92,8 @@ export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options
     }
     const slot: Slot = yield* openSlot(options, subscription, lease, made.value, scope, {
       progressed: () => {
-        // A lease that is given back or lost has no use for its slot.
-        if (!slot.hasLease()) endSoon(slot)
+        // A lease that is given back or lost has no use for its slot, and one that waits for a time of the store needs none.
+        if (!slot.hasLease() || slot.isWaiting()) endSoon(slot)
       },
       woken: () => {
         woken.add(subscription.id)
@@ -104,9 +106,7 @@ export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options
   /** Serves leases that were acquired together. */
   const serve = Effect.fnUntraced(function* (leases: ReadonlyArray<Claimed>) {
     const found = yield* Effect.exit(list(leases.map(({ subscription }) => subscription)))
-    const definitions = new Map(
-      found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined
-    )
+    const definitions = new Map(found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined)
     for (const lease of leases) {
       opening--
       const subscription = definitions.get(lease.subscription)
@@ -141,7 +141,8 @@ export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options
     const isFull = free() === 0
     for (const slot of slots.values()) {
       const restingSince = slot.restingSince()
-      if (restingSince !== undefined && (isFull || now() - restingSince >= linger)) endSoon(slot)
+      const isDone = restingSince !== undefined && (isFull || now() - restingSince >= linger)
+      if (isDone || !slot.hasLease()) endSoon(slot)
       else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
     }
     if (slots.size === 0) used.closeUnsafe()
@@ -169,7 +170,7 @@ export const makeExchangeHost = Effect.fnUntraced(function* <A>(options: Options
     })
   }
   return host
-})
+}
 
 // internals
 

@@ -52,7 +52,9 @@ export interface Slot {
   readonly restingSince: () => number | undefined
   /** Since when the attempt is under way that has begun last; nothing between attempts. */
   readonly attemptingSince: () => number | undefined
+  /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
+  readonly isWaiting: () => boolean
   /** Waits for what is in flight until the time is up, and gives the lease back. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
@@ -103,14 +105,18 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     write: (event) => attempt(() => write(event)),
     writeSome: writeSome && ((events) => attempt(() => writeSome(events)))
   })
+  let isLimited = false
   const rested = () => {
     const left = spacing > maxPause ? beganAt + spacing - now() : 0
     // It holds no slot while it may make no attempt.
-    if (left > maxPause && !serving.isWaiting()) serving.rest(Duration.millis(left), "the limit of its rate")
+    isLimited = left > maxPause && !serving.isWaiting()
+    if (isLimited) serving.rest(Duration.millis(left), "the limit of its rate")
   }
   const serving = yield* makeSubscriber<A, unknown>(server, {
     ...options,
     ...receiver,
+    // What waits for its turn is left in the store.
+    batchSize: spacing > maxPause ? 1 : options.batchSize,
     sink,
     id: subscription.id,
     account,
@@ -128,17 +134,19 @@ export const openSlot = Effect.fnUntraced(function* <A>(
       const isAtRest = serving.isAtRest()
       restingSince = isAtRest ? (restingSince ?? now()) : undefined
       if (isWoken) on.woken()
-      if (isAtRest) on.progressed()
+      if (isAtRest || !hasLease()) on.progressed()
     },
     receiver: (state) => options.state(subscription, state)
   })
+  const hasLease = () => serving.subscriber.lease() !== undefined
   const slot: Slot = {
     subscription,
     account,
     openedAt: now(),
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),
-    hasLease: () => serving.subscriber.lease() !== undefined,
+    hasLease,
+    isWaiting: () => isLimited || serving.isWaiting(),
     end: (timeout) =>
       Effect.suspend(() => {
         counts.state = "closing"

@@ -56,7 +56,13 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const isKeyed = buffer.keyOf !== undefined
   const lanes = makeLanes<A>(partitionBy ?? (() => undefined))
   const rows = makeRows<A>()
-  const redelivering = makeRedelivering(options.redelivery, concurrency === 1, options.context, options.log, options.receiver)
+  const redelivering = makeRedelivering(
+    options.redelivery,
+    concurrency === 1,
+    options.context,
+    options.log,
+    options.receiver
+  )
   const unsettled = makeUnsettled()
   const resumed = Latch.makeUnsafe()
   const state = {

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { HttpClient } from "effect/http/HttpClient"
 import type * as Stream from "effect/Stream"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
-import { makeExchangeHost } from "../../durable/internal/exchangeHost.ts"
+import { makeExchangeHost, type Options as HostOptions } from "../../durable/internal/exchangeHost.ts"
 import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
 import { type DurableWriter, makeWriter } from "../../durable/internal/makeWriter.ts"
 import { serverOf } from "../../durable/internal/servers.ts"
@@ -126,7 +126,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     Effect.runForkWith(context)(Effect.exit(disable(subscription, `all attempts have failed for ${lasted}: ${reason}`)))
   }
   if (slots > 0) {
-    const making = makeExchangeHost<Message<A>>({
+    const settings: HostOptions<Message<A>> = {
       server,
       exchange: name,
       kind: "WebhookEndpoints",
@@ -144,7 +144,8 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
       slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
       drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
       receiver: makeReceiverOf<A>({ ...requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
-    })
+    }
+    const making = Effect.sync(() => makeExchangeHost(settings))
     yield* Effect.acquireRelease(making, ({ close }) => close)
   }
   const writer = yield* makeAddressedWriter<A>(options, { kind: "WebhookEndpoints", store, ready: Effect.void })

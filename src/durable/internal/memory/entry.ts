@@ -195,7 +195,8 @@ export const settle = (
   }
   if (wait === undefined) return
   // What is waited for may be purged.
-  const isOver = wait.attempts === 0 || (wait.position !== undefined && rowAt(entry, wait.position) === undefined)
+  const isEnd = wait.attempts === 0 && Duration.isZero(wait.delay)
+  const isOver = isEnd || (wait.position !== undefined && rowAt(entry, wait.position) === undefined)
   if (isOver && entry.wait === undefined) return
   // A wait with one attempt is the first of what waits now.
   const firstFailedAt = wait.attempts > 1 ? (entry.wait?.firstFailedAt ?? now) : now

@@ -382,7 +382,8 @@ export interface Settlement {
   readonly settled: ReadonlyArray<Settled>
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
-   * first failure of what it waits for, and of 0 ends such a wait. `reason` is what went wrong, as text; `position` is the
+   * first failure of what it waits for. Of 0 it ends such a wait, or, with a delay, is a rest that nothing has failed for, as of a
+   * receiver with a limit of its rate. `reason` is what went wrong, as text; `position` is the
    * delivery that it waits for, where it waits for one: it ends the wait where that is pending no more.
    */
   readonly wait?:

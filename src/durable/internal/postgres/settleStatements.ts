@@ -229,23 +229,24 @@ changed AS (
       WHEN wait.attempts > 0 THEN coalesce(lease.first_failed_at, ${now})
       ELSE lease.first_failed_at
     END,
-    not_before = CASE WHEN wait.attempts = 0 THEN 0 WHEN wait.attempts > 0 THEN ${now} + wait.delay ELSE lease.not_before END,
-    reason = CASE WHEN wait.attempts IS NULL THEN lease.reason WHEN wait.attempts > 0 THEN wait.reason END,
-    waits_for = CASE WHEN wait.attempts IS NULL THEN lease.waits_for WHEN wait.attempts > 0 THEN wait.position END,
+    not_before = CASE WHEN wait.waits THEN ${now} + wait.delay WHEN wait.attempts = 0 THEN 0 ELSE lease.not_before END,
+    reason = CASE WHEN wait.attempts IS NULL THEN lease.reason WHEN wait.waits THEN wait.reason END,
+    waits_for = CASE WHEN wait.attempts IS NULL THEN lease.waits_for WHEN wait.waits THEN wait.position END,
     ready_at = CASE
       WHEN lease.redefined THEN least(lease.ready_at, ${now})
-      WHEN wait.attempts > 0 THEN ${now} + wait.delay
+      WHEN wait.waits THEN ${now} + wait.delay
       WHEN wait.attempts = 0 THEN least(CASE WHEN lease.not_before > 0 THEN ${now} ELSE lease.ready_at END, due.due_at)
       ELSE greatest(least(lease.ready_at, due.due_at), lease.not_before)
     END
   FROM held
   LEFT JOIN (
-    SELECT subscription, delay, reason, position, CASE
-      WHEN position IS NULL OR EXISTS (SELECT FROM ${found(deliveries)}) OR EXISTS (SELECT FROM ${found(delayed)}) THEN attempts
-      ELSE 0
-    END AS attempts
+    SELECT subscription, delay, reason, position, is_there AND (attempts > 0 OR delay > 0) AS waits,
+      CASE WHEN is_there THEN attempts ELSE 0 END AS attempts
     FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::text[], $17::bigint[])
       AS given (subscription, delay, attempts, reason, position)
+    CROSS JOIN LATERAL (
+      SELECT position IS NULL OR EXISTS (SELECT FROM ${found(deliveries)}) OR EXISTS (SELECT FROM ${found(delayed)}) AS is_there
+    ) AS waited
   ) AS wait
   ON wait.subscription = held.subscription
   LEFT JOIN (SELECT subscription, min(due_at) AS due_at FROM firsts WHERE position IS NOT NULL GROUP BY subscription) AS due

@@ -104,10 +104,11 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
     const isGone =
       position !== undefined && sql.row(pendingAt, subscription, position, subscription, position) === undefined
     const attempts = isGone ? 0 : wait.attempts
-    const why = attempts > 0 ? ([reason ?? null, position ?? null] as const) : [null, null]
+    const waits = !isGone && (attempts > 0 || Duration.isPositive(delay))
+    const why = waits ? ([reason ?? null, position ?? null] as const) : [null, null]
     // The end of a wait, be it now, is an arrival of all that is stored.
     if (attempts > 0 || failed > 0) comesDue = now
-    until = attempts > 0 ? after(now, Duration.toMillis(delay)) : 0
+    until = waits ? after(now, Duration.toMillis(delay)) : 0
     sql.run(setWait, attempts, attempts, now, now, until, ...why, subscription)
   }
   comesDue = Math.max(comesDue, until)

@@ -1,0 +1,367 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Duration, Effect, Schedule, Schema } from "effect"
+import { EventSink } from "effect-events"
+import { MemoryStore, Redelivery } from "effect-events/durable"
+import { TestClock } from "effect/testing"
+import { makeCodec } from "../../src/durable/internal/eventCodec.ts"
+import { makeExchangeHost, type Options } from "../../src/durable/internal/exchangeHost.ts"
+import { serverOf } from "../../src/durable/internal/servers.ts"
+import type { ReceiverState } from "../../src/durable/internal/serving.ts"
+import type { Receiver } from "../../src/durable/internal/slot.ts"
+import { pass, quiet, settle } from "../support/virtual.ts"
+import { type Name, operationsAround, operationsOver } from "./support/store.ts"
+
+const exchange = "webhooks"
+const codec = makeCodec(Schema.Number)
+const every = Redelivery.make(Schedule.spaced("10 seconds"), { maxAttempts: 3, jitter: 0 })
+const receiver = (sink: EventSink.EventSink<number, unknown>): Receiver<number> => ({
+  sink,
+  redelivery: every,
+  concurrency: 1,
+  onDisabled: "pause",
+  spacing: undefined
+})
+const encode = (text: string) => new TextEncoder().encode(text)
+const name = (n: number) => `endpoint-${String(n).padStart(5, "0")}`
+
+interface Attempt {
+  readonly endpoint: string
+  readonly event: number
+  readonly url: string
+}
+
+/** A process that serves the exchange of a memory, and what it has attempted. */
+const process = (
+  memory: MemoryStore.Memory,
+  options: Partial<Options<number>> & {
+    readonly deliver?: (attempt: Attempt) => Effect.Effect<void, unknown>
+    readonly of?: Partial<Receiver<number>>
+  } = {}
+) =>
+  Effect.gen(function* () {
+    const calls = new Map<Name, number>()
+    const store = yield* operationsAround(memory, (name, run) => {
+      calls.set(name, (calls.get(name) ?? 0) + 1)
+      return run
+    })
+    const attempts: Array<Attempt> = []
+    const states: Array<readonly [string, ReceiverState["_tag"]]> = []
+    const context = yield* Effect.context<never>()
+    const server = serverOf(store, context)
+    const host = makeExchangeHost<number>({
+      server,
+      exchange,
+      kind: "WebhookEndpoint",
+      codec,
+      leaseTtl: Duration.seconds(10),
+      batchSize: 10,
+      batchBytes: 1 << 20,
+      keepsOutcomes: false,
+      context,
+      processSpan: undefined,
+      slots: 16,
+      slice: Duration.seconds(2),
+      drainTimeout: Duration.seconds(5),
+      state: ({ name }, { _tag }) => void states.push([name, _tag]),
+      disable: ({ name, tenant }, reason) => store.setState({ exchange, tenant, name }, "disabled", reason),
+      receiver: ({ data, name }) =>
+        Effect.gen(function* () {
+          const url = new TextDecoder().decode(data)
+          if (url === "broken") return yield* Effect.fail({ message: "the definition is broken" })
+          const sink = yield* EventSink.make((event: number) =>
+            Effect.suspend(() => {
+              const attempt = { endpoint: name, event, url }
+              attempts.push(attempt)
+              return options.deliver?.(attempt) ?? Effect.void
+            })
+          )
+          return { ...receiver(sink), ...options.of }
+        }),
+      ...options
+    })
+    const eventsOf = (endpoint: string) => attempts.filter((one) => one.endpoint === endpoint).map(({ event }) => event)
+    return { ...host, attempts, calls, eventsOf, states, store, server }
+  })
+
+const world = Effect.gen(function* () {
+  const memory = yield* MemoryStore.makeMemory
+  const store = yield* operationsOver(memory)
+  yield* store.open(exchange)
+  const define = (n: number, url = "https://a.example") =>
+    store.define(exchange, [{ tenant: "acme", name: name(n), topics: ["*"], data: encode(url) }])
+  const publish = (...events: readonly [number, ...Array<number>]) => {
+    const [first, ...others] = events.map((n) => ({ payload: encode(String(n)), tenant: "acme", topic: "t" }))
+    return store.publish(exchange, [first!, ...others])
+  }
+  const pending = Effect.map(store.overview({ exchange }), (all) => all.reduce((n, one) => n + one.pending, 0))
+  return { memory, store, define, publish, pending }
+})
+
+describe("an exchange that is served whole", () => {
+  it.effect("delivers to each of its subscriptions in order, to more of them than there are slots", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 100; n++) yield* define(n)
+      yield* publish(1, 2, 3)
+      const one = yield* process(memory)
+      yield* pass(10)
+      yield* publish(4)
+      yield* pass(10)
+      for (let n = 0; n < 100; n++) assert.deepStrictEqual(one.eventsOf(name(n)), [1, 2, 3, 4])
+      assert.strictEqual(yield* pending, 0)
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("gets what is published while it has the lease, and a new subscription without a word", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const one = yield* process(memory)
+      yield* pass(1)
+      for (let n = 1; n <= 5; n++) {
+        yield* publish(n)
+        yield* TestClock.adjust("100 millis")
+        yield* settle
+      }
+      assert.deepStrictEqual(one.eventsOf(name(1)), [1, 2, 3, 4, 5])
+      yield* define(2)
+      yield* publish(6)
+      yield* pass(1)
+      assert.deepStrictEqual(one.eventsOf(name(2)), [6])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("asks the store no more often for ten thousand idle subscriptions than for ten", () =>
+    Effect.gen(function* () {
+      const calls = (count: number) =>
+        Effect.gen(function* () {
+          const { define, memory } = yield* world
+          for (let n = 0; n < count; n++) yield* define(n)
+          const one = yield* process(memory)
+          yield* pass(5)
+          one.calls.clear()
+          yield* pass(30)
+          const all = [...one.calls.values()].reduce((sum, n) => sum + n, 0)
+          yield* one.close
+          return all
+        })
+      const [few, many] = [yield* calls(10), yield* calls(10_000)]
+      assert.strictEqual(many, few)
+      assert.isAtMost(few, 30 * 2)
+    }).pipe(quiet)
+  )
+
+  it.effect("holds no slot for one that fails between its attempts, and goes on by its plan over processes", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      yield* define(2)
+      const deliver = ({ endpoint }: Attempt) => (endpoint === name(1) ? Effect.fail("down") : Effect.void)
+      const one = yield* process(memory, { deliver, slots: 1 })
+      yield* publish(1, 2)
+      yield* pass(5)
+      assert.deepStrictEqual([one.eventsOf(name(1)), one.eventsOf(name(2))], [[1], [1, 2]])
+      assert.strictEqual(one.slots().length, 0)
+      assert.deepStrictEqual(one.states, [[name(1), "Failing"]])
+      yield* one.close
+      const other = yield* process(memory, { deliver, slots: 1 })
+      yield* pass(4)
+      assert.deepStrictEqual(other.eventsOf(name(1)), [])
+      yield* pass(14)
+      // The second and the third attempt, of which the last is the plan's.
+      assert.deepStrictEqual(other.eventsOf(name(1)), [1, 1, 2])
+      const [first] = yield* store.overview({ exchange, name: name(1) })
+      assert.strictEqual(first?.deadLetters, 1)
+      yield* other.close
+    }).pipe(quiet)
+  )
+
+  it.effect("says when a receiver answers again", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      let isDown = true
+      const one = yield* process(memory, { deliver: () => (isDown ? Effect.fail("down") : Effect.void) })
+      yield* publish(1)
+      yield* pass(5)
+      isDown = false
+      yield* pass(10)
+      assert.deepStrictEqual(one.states, [
+        [name(1), "Failing"],
+        [name(1), "Answering"]
+      ])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("lets no more hanging receivers than there are slots keep others from theirs", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 12; n++) yield* define(n)
+      const hangs = ({ endpoint }: Attempt) => (endpoint < name(4) ? Effect.never : Effect.void)
+      const one = yield* process(memory, { deliver: hangs, slots: 4 })
+      yield* publish(1, 2)
+      yield* pass(5)
+      for (let n = 4; n < 12; n++) assert.deepStrictEqual(one.eventsOf(name(n)), [1, 2])
+      yield* Effect.forkChild(one.close)
+      yield* pass(6)
+    }).pipe(quiet)
+  )
+
+  it.effect("gives a flooded subscription no more than its slice while others wait", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      const slow = () => Effect.sleep("100 millis")
+      const one = yield* process(memory, { deliver: slow, slots: 1 })
+      for (let n = 1; n <= 100; n++) yield* publish(n)
+      yield* pass(1)
+      yield* store.define(exchange, [
+        { tenant: "other", name: name(2), topics: ["*"], data: encode("https://b.example") }
+      ])
+      yield* store.publish(exchange, [{ payload: encode("1"), tenant: "other", topic: "t" }])
+      yield* pass(4)
+      assert.deepStrictEqual(one.eventsOf(name(2)), [1])
+      assert.isAtLeast(one.eventsOf(name(1)).length, 20)
+      assert.isAtMost(one.eventsOf(name(1)).length, 60)
+      yield* pass(10)
+      assert.deepStrictEqual(
+        one.eventsOf(name(1)),
+        Array.from({ length: 100 }, (_, i) => i + 1)
+      )
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("delivers what waits to a definition that changes, and leaves an attempt that hangs", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const hangs = ({ url }: Attempt) => (url === "https://a.example" ? Effect.never : Effect.void)
+      const one = yield* process(memory, { deliver: hangs })
+      yield* publish(1, 2)
+      yield* pass(1)
+      yield* define(1, "https://b.example")
+      yield* pass(1)
+      assert.deepStrictEqual(
+        one.attempts.map(({ event, url }) => [event, url]),
+        [
+          [1, "https://a.example"],
+          [1, "https://b.example"],
+          [2, "https://b.example"]
+        ]
+      )
+      assert.deepStrictEqual(one.states, [])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("stops one that is paused or dropped, and goes on with one that is active again", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      yield* define(2)
+      const one = yield* process(memory, { deliver: () => Effect.sleep("500 millis") })
+      yield* publish(1, 2, 3, 4)
+      yield* pass(1)
+      yield* store.setState({ exchange, tenant: "acme", name: name(1) }, "paused", "by hand")
+      yield* store.drop({ exchange, tenant: "acme", name: name(2) })
+      yield* pass(5)
+      const paused = one.eventsOf(name(1)).length
+      assert.isBelow(paused, 4)
+      assert.isBelow(one.eventsOf(name(2)).length, 4)
+      assert.strictEqual(one.slots().length, 0)
+      yield* store.setState({ exchange, tenant: "acme", name: name(1) }, "active", undefined)
+      yield* pass(5)
+      assert.deepStrictEqual(one.eventsOf(name(1)).slice(-1), [4])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("disables one whose receiver cannot be made, and loses nothing of it", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1, "broken")
+      const one = yield* process(memory)
+      yield* publish(1)
+      yield* pass(2)
+      const [found] = yield* store.overview({ exchange })
+      assert.deepStrictEqual([found?.state, found?.pending], ["disabled", 1])
+      assert.include(found?.reason, "the definition is broken")
+      yield* define(1)
+      yield* store.setState({ exchange }, "active", undefined)
+      yield* pass(2)
+      assert.deepStrictEqual(one.eventsOf(name(1)), [1])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("keeps to a rate, also from one process to the next, and holds no slot meanwhile", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const times: Array<number> = []
+      const deliver = () =>
+        Effect.map(
+          Effect.clockWith((clock) => clock.currentTimeMillis),
+          (at) => void times.push(at)
+        )
+      const of = { spacing: Duration.seconds(4) }
+      const one = yield* process(memory, { deliver, of })
+      yield* publish(1, 2, 3, 4)
+      yield* pass(2)
+      assert.strictEqual(one.slots().length, 0)
+      yield* pass(4)
+      yield* one.close
+      const other = yield* process(memory, { deliver, of })
+      yield* pass(12)
+      assert.deepStrictEqual([...one.eventsOf(name(1)), ...other.eventsOf(name(1))], [1, 2, 3, 4])
+      times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, 4_000))
+      yield* other.close
+    }).pipe(quiet)
+  )
+
+  it.effect("is taken over by another process at once when it closes, in order and without a second delivery", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 20; n++) yield* define(n)
+      const slow = () => Effect.sleep("200 millis")
+      const one = yield* process(memory, { deliver: slow })
+      const other = yield* process(memory, { deliver: slow })
+      for (let n = 1; n <= 20; n++) yield* publish(n)
+      yield* pass(2)
+      assert.isAbove(one.attempts.length, 0)
+      assert.isAbove(other.attempts.length, 0)
+      yield* Effect.forkChild(one.close)
+      yield* pass(12)
+      for (let n = 0; n < 20; n++) {
+        const both = [...one.attempts, ...other.attempts].filter(({ endpoint }) => endpoint === name(n))
+        assert.deepStrictEqual(
+          both.map(({ event }) => event).toSorted((a, b) => a - b),
+          Array.from({ length: 20 }, (_, i) => i + 1)
+        )
+      }
+      yield* other.close
+    }).pipe(quiet)
+  )
+
+  it.effect("waits at the close for what is in flight, all of it together, and ends what hangs", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 8; n++) yield* define(n)
+      const gate = yield* Deferred.make<void>()
+      const deliver = ({ endpoint }: Attempt) => (endpoint < name(4) ? Deferred.await(gate) : Effect.never)
+      const one = yield* process(memory, { deliver })
+      yield* publish(1)
+      yield* pass(1)
+      const closing = yield* Effect.forkChild(one.close)
+      yield* pass(1)
+      yield* Deferred.succeed(gate, undefined)
+      yield* pass(5)
+      assert.isDefined(closing.pollUnsafe())
+      assert.strictEqual(yield* pending, 4)
+    }).pipe(quiet)
+  )
+})

@@ -121,7 +121,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     const { attempts, reason, since } = state
     if (attempts === 1) health.report({ type: "failing", tenant, endpoint: name, at, reason })
     if (at - since < disableAfter) return
-    const lasted = Duration.format(Duration.millis(at - since))
+    const lasted = Duration.format(Duration.seconds(Math.floor((at - since) / 1000)))
     // Where the store fails, the next attempt that does comes here again.
     Effect.runForkWith(context)(Effect.exit(disable(subscription, `all attempts have failed for ${lasted}: ${reason}`)))
   }

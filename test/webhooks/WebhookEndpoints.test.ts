@@ -1,0 +1,428 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Redacted, Result, Schedule, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { EventSink } from "effect-events"
+import { MemoryStore, Redelivery } from "effect-events/durable"
+import { WebhookSignature } from "effect-events/http"
+import { WebhookEndpoints } from "effect-events/webhooks"
+import { pass, quiet, settle } from "../support/virtual.ts"
+import { deliver, type Got, makeReceivers, Order, order, started, write } from "./support/webhooks.ts"
+
+const acme = { tenant: "acme", url: "https://acme.test/hook" }
+
+const verified = (got: Got, secrets: ReadonlyArray<Redacted.Redacted<string>>) =>
+  Effect.gen(function* () {
+    const [first, ...others] = yield* Effect.forEach(secrets, WebhookSignature.secret)
+    return yield* WebhookSignature.verify({ headers: got.headers, body: new TextEncoder().encode(got.body) }, [
+      first!,
+      ...others
+    ])
+  })
+
+describe("a write", () => {
+  it.effect("is for every endpoint of its tenant that matches, and for no other tenant", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      yield* webhooks.create({ ...acme, topics: ["order/*"] })
+      yield* webhooks.create({ tenant: "acme", url: "https://acme.test/users", topics: ["user/*"] })
+      yield* webhooks.create({ tenant: "other", url: "https://other.test/hook" })
+      yield* write(webhooks, 1)
+      yield* write(webhooks, 2, "other")
+      yield* write(webhooks, 3, "none")
+      yield* deliver
+      assert.sameMembers(receivers.urls(), ["https://acme.test/hook", "https://other.test/hook"])
+      assert.sameMembers(receivers.bodies(), [JSON.stringify(order(1)), JSON.stringify(order(2))])
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("has one id at every attempt: its own, or one that is assigned", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers((_, n) => new Response(null, { status: n % 2 === 1 ? 503 : 200 }))
+      const { webhooks } = yield* started(receivers)
+      const { secret } = yield* webhooks.create(acme)
+      yield* write(webhooks, 1)
+      const receipt = yield* webhooks.send({ tenant: "acme", topic: "order/placed", event: order(2) })
+      assert.isFalse(receipt.isDuplicate)
+      yield* pass(20)
+      const ids = receivers.got.map(({ headers }) => headers["webhook-id"])
+      assert.strictEqual(ids.length, 4)
+      assert.deepStrictEqual(ids.slice(0, 2), ["a1", "a1"])
+      assert.match(ids[2]!, /^msg_[0-9a-f]{32}$/)
+      assert.strictEqual(ids[3], ids[2])
+      for (const got of receivers.got.slice(-1)) yield* verified(got, [secret])
+      // The assigned one finds the event, too.
+      const status = yield* webhooks.status("acme", ids[2] ?? "")
+      assert.strictEqual(status?.deliveries[0]?.state._tag, "Delivered")
+      assert.isUndefined(yield* webhooks.status("other", ids[2] ?? ""))
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("of an id that was written is a duplicate for its tenant, and for no other", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      yield* webhooks.create(acme)
+      yield* webhooks.create({ tenant: "other", url: "https://other.test/hook" })
+      const sent = (tenant: string) => webhooks.send({ tenant, topic: "t", id: "a1", event: order(1) })
+      assert.isFalse((yield* sent("acme")).isDuplicate)
+      assert.isTrue((yield* sent("acme")).isDuplicate)
+      assert.isFalse((yield* sent("other")).isDuplicate)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect.each(["a.1", "", "a\n1", " a", "a ", "\u00e4", "x".repeat(501)])(
+    "of an id that no request could have fails typed: %j",
+    (id) =>
+      Effect.gen(function* () {
+        const { webhooks } = yield* started(makeReceivers())
+        const error = yield* Effect.flip(webhooks.write({ tenant: "acme", topic: "t", id, event: order(1) }))
+        assert.strictEqual(error._tag, "DurableWriteError")
+        assert.include(error.message, "the id is empty, longer than 500 characters, or has a full stop")
+      }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("by a process that only writes is delivered by another", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { memory, webhooks } = yield* started(receivers)
+      yield* webhooks.create(acme)
+      const writer = yield* Effect.provide(
+        WebhookEndpoints.writer({ name: "orders", schema: Order }),
+        MemoryStore.layerOver(memory)
+      )
+      yield* EventSink.writeAll(
+        writer,
+        [1, 2, 3].map((n) => ({ tenant: "acme", topic: "order/placed", event: order(n) }))
+      )
+      yield* deliver
+      assert.deepStrictEqual(
+        receivers.bodies(),
+        [1, 2, 3].map((n) => JSON.stringify(order(n)))
+      )
+    }).pipe(Effect.scoped, quiet)
+  )
+})
+
+describe("an endpoint", () => {
+  it.effect("is found with its tenant only", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { endpoint } = yield* webhooks.create({ ...acme, description: "billing", topics: ["order/*"] })
+      assert.match(endpoint.id, /^ep_[\w-]{24}$/)
+      assert.deepInclude(yield* webhooks.get(endpoint), {
+        url: acme.url,
+        state: "active",
+        pending: 0,
+        description: "billing"
+      })
+      const foreign = { tenant: "other", id: endpoint.id }
+      const asked: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+        webhooks.get(foreign),
+        webhooks.update(foreign, { url: "https://other.test" }),
+        webhooks.rotateSecret(foreign),
+        webhooks.pause(foreign),
+        webhooks.resume(foreign),
+        webhooks.disable(foreign),
+        webhooks.enable(foreign),
+        webhooks.remove(foreign),
+        webhooks.attempts(foreign),
+        webhooks.resend(foreign, ["a1"]),
+        webhooks.replayFailed(foreign),
+        webhooks.sendTest(foreign, { topic: "test", event: order(0) })
+      ]
+      for (const one of asked) assert.strictEqual((yield* Effect.flip(one))._tag, "EndpointNotFound")
+      assert.deepStrictEqual(yield* webhooks.deadLetters(foreign).list(), [])
+      assert.deepStrictEqual((yield* webhooks.list("other")).endpoints, [])
+      assert.strictEqual((yield* webhooks.get(endpoint)).state, "active")
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("is listed in pages", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const made = yield* Effect.forEach([1, 2, 3, 4, 5], (n) =>
+        webhooks.create({ ...acme, url: `https://acme.test/${n}` })
+      )
+      yield* webhooks.create({ tenant: "other", url: "https://other.test" })
+      const first = yield* webhooks.list("acme", { limit: 2 })
+      const second = yield* webhooks.list("acme", { limit: 2, after: first.next })
+      const third = yield* webhooks.list("acme", { limit: 2, after: second.next })
+      const ids = [first, second, third].flatMap(({ endpoints }) => endpoints.map(({ id }) => id))
+      assert.deepStrictEqual(ids, made.map(({ endpoint }) => endpoint.id).toSorted())
+      assert.isUndefined(third.next)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("that hangs gives way at once to where it was moved", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers(({ url }) => (url.includes("slow") ? Effect.never : new Response()))
+      const { webhooks } = yield* started(receivers)
+      const { endpoint } = yield* webhooks.create({ ...acme, url: "https://slow.test/" })
+      yield* write(webhooks, 1)
+      yield* write(webhooks, 2)
+      yield* deliver
+      assert.deepStrictEqual(receivers.urls(), ["https://slow.test/"])
+      yield* webhooks.update(endpoint, { url: "https://new.test/", headers: { "x-shop": "7" } })
+      yield* pass(2)
+      assert.deepStrictEqual(receivers.urls().slice(1), ["https://new.test/", "https://new.test/"])
+      assert.strictEqual(receivers.got[1]?.headers["x-shop"], "7")
+      assert.deepStrictEqual(
+        (yield* webhooks.attempts(endpoint)).map(({ error, status }) => [status, error]),
+        [
+          [200, undefined],
+          [200, undefined]
+        ]
+      )
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("is signed by the old secret beside the new one until its time is over, also within one lease", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      const first = yield* webhooks.create(acme)
+      const second = yield* webhooks.rotateSecret(first.endpoint, { keepFor: "10 seconds" })
+      assert.strictEqual(second.endpoint.secrets.length, 2)
+      const last = () => receivers.got.at(-1)!
+      // Often enough that its receiver stays.
+      for (let n = 0; n < 30; n++) {
+        yield* write(webhooks, n)
+        yield* TestClock.adjust("500 millis")
+        yield* settle
+        if (n === 10) yield* verified(last(), [first.secret])
+      }
+      assert.strictEqual(receivers.got.length, 30)
+      yield* verified(last(), [second.secret])
+      assert.include((yield* Effect.flip(verified(last(), [first.secret]))).message, "no v1 signature matches")
+      const third = yield* webhooks.rotateSecret(first.endpoint, { keepFor: 0 })
+      assert.strictEqual(third.endpoint.secrets.length, 1)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("that is removed takes its backlog with it, and says how much that was", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      const { endpoint } = yield* webhooks.create(acme)
+      yield* webhooks.pause(endpoint, "holidays")
+      for (const n of [1, 2, 3]) yield* write(webhooks, n)
+      assert.deepInclude(yield* webhooks.get(endpoint), { state: "paused", reason: "holidays", pending: 3 })
+      assert.strictEqual(yield* webhooks.remove(endpoint), 3)
+      yield* deliver
+      assert.deepStrictEqual(receivers.got, [])
+      assert.strictEqual((yield* Effect.flip(webhooks.get(endpoint)))._tag, "EndpointNotFound")
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("that is paused is not enabled, and one that is disabled is not resumed", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      const { endpoint } = yield* webhooks.create(acme)
+      const state = Effect.map(webhooks.get(endpoint), ({ state }) => state)
+      yield* webhooks.pause(endpoint)
+      yield* webhooks.enable(endpoint)
+      assert.strictEqual(yield* state, "paused")
+      yield* webhooks.disable(endpoint)
+      yield* webhooks.resume(endpoint)
+      yield* webhooks.pause(endpoint)
+      assert.strictEqual(yield* state, "disabled")
+      yield* write(webhooks, 1)
+      yield* deliver
+      assert.deepStrictEqual(receivers.got, [])
+      yield* webhooks.enable(endpoint)
+      yield* deliver
+      assert.strictEqual(receivers.got.length, 1)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("chooses an envelope and a plan by their names, or fails at once where there are none", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers(({ url }) => new Response(null, { status: url.includes("refuses") ? 500 : 200 }))
+      const text = {
+        contentType: "text/plain",
+        join: undefined,
+        id: undefined,
+        encode: ({ event, topic }: WebhookEndpoints.Message<{ readonly id: string }>) =>
+          Effect.succeed({ body: new TextEncoder().encode(`${topic} ${event.id}`), headers: {} }),
+        decode: () => Effect.succeed([])
+      }
+      const { webhooks } = yield* started(receivers, { envelopes: { text }, plans: { once: Redelivery.none } })
+      yield* webhooks.create({ ...acme, envelope: "text" })
+      const { endpoint } = yield* webhooks.create({ ...acme, url: "https://refuses.test", plan: "once" })
+      yield* write(webhooks, 1)
+      yield* deliver
+      assert.include(receivers.bodies(), "order/placed a1")
+      const [dead] = yield* webhooks.deadLetters(endpoint).list()
+      assert.strictEqual(dead?.attempts, 1)
+      assert.deepStrictEqual(Result.getOrThrow(dead!.event), { id: "a1", topic: "order/placed", event: order(1) })
+      const error = yield* Effect.flip(webhooks.create({ ...acme, envelope: "toString" }))
+      assert.deepInclude(error, { _tag: "InvalidEndpoint", field: "envelope" })
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("with a rate gets its requests evenly, and another costs it nothing", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers)
+      yield* webhooks.create({ ...acme, rate: { limit: 2, per: "10 seconds" } })
+      for (let n = 0; n < 6; n++) yield* write(webhooks, n)
+      yield* pass(11)
+      const early = receivers.got.length
+      assert.isAtMost(early, 3)
+      yield* pass(30)
+      assert.strictEqual(receivers.got.length, 6)
+    }).pipe(Effect.scoped, quiet)
+  )
+})
+
+describe("attempts", () => {
+  it.effect("have the status, and the first bytes of an answer only where these are asked for", () =>
+    Effect.gen(function* () {
+      for (const answerBytes of [undefined, 5]) {
+        const receivers = makeReceivers(
+          (_, n) => new Response("n\u0000: it is broken", { status: n === 1 ? 500 : 200 })
+        )
+        const { webhooks } = yield* started(receivers, { answerBytes })
+        const { endpoint } = yield* webhooks.create(acme)
+        yield* write(webhooks, 1)
+        yield* pass(10)
+        const attempts = yield* webhooks.attempts(endpoint)
+        const answer = answerBytes === undefined ? undefined : "n\u{fffd}: i"
+        assert.deepStrictEqual(
+          attempts.map(({ answer, error, status, topic }) => ({ status, answer, topic, failed: error !== undefined })),
+          [
+            { status: 200, answer, topic: "order/placed", failed: false },
+            { status: 500, answer, topic: "order/placed", failed: true }
+          ]
+        )
+        assert.strictEqual((yield* webhooks.attempts(endpoint, { failedOnly: true })).length, 1)
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("are made again for one event, and for all that failed since a time", () =>
+    Effect.gen(function* () {
+      let isDown = false
+      const receivers = makeReceivers(() => new Response(null, { status: isDown ? 400 : 200 }))
+      const { webhooks } = yield* started(receivers, { redelivery: Redelivery.none })
+      const { endpoint } = yield* webhooks.create(acme)
+      yield* write(webhooks, 1)
+      yield* deliver
+      assert.strictEqual(yield* webhooks.resend(endpoint, ["a1", "nothing"]), 1)
+      yield* deliver
+      assert.deepStrictEqual(receivers.bodies(), [JSON.stringify(order(1)), JSON.stringify(order(1))])
+      isDown = true
+      yield* write(webhooks, 2)
+      yield* pass(100)
+      yield* write(webhooks, 3)
+      yield* deliver
+      assert.strictEqual((yield* webhooks.get(endpoint)).deadLetters, 2)
+      isDown = false
+      assert.strictEqual(yield* webhooks.replayFailed(endpoint, { from: 50_000 }), 1)
+      yield* deliver
+      assert.strictEqual(receivers.bodies().at(-1), JSON.stringify(order(3)))
+      assert.strictEqual(yield* webhooks.replayFailed(endpoint), 1)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("to try an endpoint go out at once, and are stored nowhere", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers(() => new Response("nope", { status: 404 }))
+      const { webhooks } = yield* started(receivers, { slots: 0, answerBytes: 100 })
+      const { endpoint, secret } = yield* webhooks.create({ ...acme, headers: { "x-key": Redacted.make("sesame") } })
+      yield* webhooks.pause(endpoint)
+      const result = yield* webhooks.sendTest(endpoint, { topic: "test", event: order(0) })
+      assert.deepInclude(result, { status: 404, answer: "nope", took: 0 })
+      assert.include(result.error, "status 404")
+      yield* verified(receivers.got[0]!, [secret])
+      assert.strictEqual(receivers.got[0]!.headers["x-key"], "sesame")
+      assert.deepStrictEqual(yield* webhooks.attempts(endpoint), [])
+      assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
+    }).pipe(Effect.scoped, quiet)
+  )
+})
+
+describe("health", () => {
+  it.effect("says that an endpoint fails, recovers, is paused and disabled, as a stream and to a sink", () =>
+    Effect.gen(function* () {
+      let status = 200
+      const receivers = makeReceivers(() => new Response(null, { status }))
+      const taken: Array<WebhookEndpoints.EndpointEvent> = []
+      const onHealth = yield* EventSink.make((event: WebhookEndpoints.EndpointEvent) =>
+        Effect.sync(() => void taken.push(event))
+      )
+      const { webhooks } = yield* started(receivers, { onHealth })
+      const seen: Array<WebhookEndpoints.EndpointEvent> = []
+      yield* Effect.forkScoped(Stream.runForEach(webhooks.health, (event) => Effect.sync(() => void seen.push(event))))
+      const { endpoint } = yield* webhooks.create(acme)
+      yield* write(webhooks, 1)
+      yield* deliver
+      status = 503
+      yield* write(webhooks, 2)
+      yield* pass(4)
+      const { failingSince, lastError } = yield* webhooks.get(endpoint)
+      assert.isDefined(failingSince)
+      assert.include(lastError, "status 503")
+      status = 200
+      yield* pass(10)
+      yield* webhooks.pause(endpoint, "by hand")
+      yield* webhooks.resume(endpoint)
+      status = 410
+      yield* write(webhooks, 3)
+      yield* pass(3)
+      assert.deepStrictEqual(
+        taken.map(({ type }) => type),
+        ["failing", "recovered", "paused", "disabled"]
+      )
+      assert.deepStrictEqual(seen, taken)
+      assert.deepInclude(taken[2], { tenant: "acme", endpoint: endpoint.id, reason: "by hand" })
+      assert.include(taken[3]!.reason, "410")
+      assert.deepInclude(yield* webhooks.get(endpoint), { state: "disabled", pending: 1 })
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("an endpoint that fails for long enough is disabled and loses nothing, in order or not", () =>
+    Effect.gen(function* () {
+      for (const ordered of [true, false]) {
+        let status = 500
+        const receivers = makeReceivers(() => new Response(null, { status }))
+        const { webhooks } = yield* started(receivers, {
+          disableAfter: "1 hour",
+          redelivery: Redelivery.make(Schedule.spaced("1 minute"), { jitter: 0 })
+        })
+        const { endpoint } = yield* webhooks.create({ ...acme, ordered })
+        for (let n = 0; n < 10; n++) yield* write(webhooks, n)
+        for (let minute = 0; minute < 100; minute++) {
+          yield* TestClock.adjust("1 minute")
+          yield* settle
+        }
+        const found = yield* webhooks.get(endpoint)
+        assert.deepInclude(found, { state: "disabled", pending: 10, deadLetters: 0 })
+        assert.match(found.reason!, /^all attempts have failed for 1h( \d+m)?( \d+s)?: .*status 500/)
+        status = 200
+        yield* webhooks.enable(endpoint)
+        for (let minute = 0; minute < 5; minute++) {
+          yield* TestClock.adjust("1 minute")
+          yield* settle
+        }
+        assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("a sink of health that fails costs a line of the log", () =>
+    Effect.gen(function* () {
+      const onHealth = yield* EventSink.make((_: WebhookEndpoints.EndpointEvent) => Effect.fail("down"))
+      const { webhooks } = yield* started(makeReceivers(), { onHealth })
+      const { endpoint } = yield* webhooks.create(acme)
+      yield* webhooks.pause(endpoint)
+      yield* settle
+      yield* webhooks.resume(endpoint)
+      yield* write(webhooks, 1)
+      yield* deliver
+      assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
+    }).pipe(Effect.scoped, quiet)
+  )
+})

@@ -23,7 +23,7 @@ import { capture } from "../internal/context.ts"
 import { logLine } from "../internal/failureLog.ts"
 import { Access, Refused, Tenant, webhookApi } from "./internal/api.ts"
 import { deliveryHandlers, endpointHandlers } from "./internal/handlers.ts"
-import type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
+import type { WebhookEndpoints } from "./internal/contract.ts"
 import type { Message } from "./internal/model.ts"
 
 export { NotFound, Refused, Unavailable } from "./internal/api.ts"

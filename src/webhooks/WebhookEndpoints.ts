@@ -10,7 +10,7 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpClient } from "effect/http/HttpClient"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { EventStore, type EventStoreError } from "../durable/EventStore.ts"
 import type { DurableWriter } from "../durable/internal/makeWriter.ts"
@@ -18,19 +18,14 @@ import { serverOf } from "../durable/internal/servers.ts"
 import { whenDefined } from "../durable/internal/whenDefined.ts"
 import { layer as sinkLayer } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
+import type { WebhookEndpoints } from "./internal/contract.ts"
 import type { InvalidKey } from "./internal/keyRing.ts"
-import {
-  makeAddressedWriter,
-  makeWebhookEndpoints,
-  type WebhookEndpoints,
-  writerKeeping
-} from "./internal/makeWebhookEndpoints.ts"
+import { makeAddressedWriter, makeWebhookEndpoints, writerKeeping } from "./internal/makeWebhookEndpoints.ts"
 import type { Addressed } from "./internal/model.ts"
 import type { Options, WriterOptions } from "./internal/options.ts"
 
-export type { Administered } from "./internal/endpoints.ts"
+export type { Administered, WebhookEndpoints } from "./internal/contract.ts"
 export { InvalidKey, type Keys, type SealingKey } from "./internal/keyRing.ts"
-export type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
 export {
   type Addressed,
   type Endpoint,
@@ -158,6 +153,7 @@ export const layer = <I, A, X = never, R = never>(
   sinkLayer<I, WebhookEndpoints<A>, InvalidKey | EventStoreError | X, EventStore | HttpClient | Scope.Scope | R>(
     tag,
     Effect.flatMap(Effect.isEffect(options) ? options : Effect.succeed(options), make)
+    // The scope is that of the layer.
   ) as Layer.Layer<I, InvalidKey | EventStoreError | X, EventStore | HttpClient | Exclude<R, Scope.Scope>>
 
 /**

@@ -8,103 +8,22 @@ import * as Base64 from "effect/encoding/Base64"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
-import type {
-  AttemptPage,
-  DeadLetterFilter,
-  EventStatus,
-  EventStoreError,
-  Operations,
-  Position,
-  State,
-  Subscription
-} from "../../durable/EventStore.ts"
-import { type DeadLetters, makeDeadLetters } from "../../durable/internal/deadLetters.ts"
+import type { EventStoreError, Operations, Position, State, Subscription } from "../../durable/EventStore.ts"
+import { makeDeadLetters } from "../../durable/internal/deadLetters.ts"
 import type { Codec } from "../../durable/internal/eventCodec.ts"
+import type { Administered } from "./contract.ts"
 import {
-  type Endpoint,
-  type EndpointAttempt,
   type EndpointChange,
-  type EndpointDetails,
   type EndpointEvent,
   type EndpointKey,
   EndpointNotFound,
-  type EndpointPage,
-  EndpointUnreadable,
   InvalidEndpoint,
   type Message,
-  type NewEndpoint,
-  type WithSecret
+  type NewEndpoint
 } from "./model.ts"
 import { readDetail } from "./requests.ts"
 import type { Definitive, Rows } from "./row.ts"
 import { headersOf, limitsOf, makeValidation, type Rules } from "./validation.ts"
-
-/** What is done to endpoints, and asked of them. A key of another tenant is that of no endpoint. */
-export interface Administered<out A> {
-  /** Makes an endpoint: what is written after this has answered is for it. */
-  readonly create: (endpoint: NewEndpoint) => Effect.Effect<WithSecret, InvalidEndpoint | EventStoreError>
-  readonly get: (
-    endpoint: EndpointKey
-  ) => Effect.Effect<EndpointDetails, EndpointNotFound | EndpointUnreadable | EventStoreError>
-  /** A page of the endpoints of a tenant, by their ids: the first 50 by default. */
-  readonly list: (
-    tenant: string,
-    page?: { readonly after?: string | undefined; readonly limit?: number | undefined }
-  ) => Effect.Effect<EndpointPage, EventStoreError>
-  /**
-   * Changes an endpoint. What waits for it goes where it says then: the attempt that is under way is interrupted, which counts as no
-   * failure, and the next one goes to the new url. A change of topics holds for later writes.
-   */
-  readonly update: (
-    endpoint: EndpointKey,
-    change: EndpointChange
-  ) => Effect.Effect<Endpoint, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
-  /**
-   * Gives an endpoint another secret. The one before signs beside it for `keepFor`, a day by default, so that its receiver accepts
-   * requests before and after its own change.
-   */
-  readonly rotateSecret: (
-    endpoint: EndpointKey,
-    options?: { readonly keepFor?: Duration.Input | undefined; readonly secret?: Redacted.Redacted<string> | undefined }
-  ) => Effect.Effect<WithSecret, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
-  /** Stores what comes and delivers nothing, in all processes, until `resume`. Does nothing to one that is disabled. */
-  readonly pause: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>
-  /** Delivers again what was paused. Does nothing to one that is disabled. */
-  readonly resume: (endpoint: EndpointKey) => Effect.Effect<void, EndpointNotFound | EventStoreError>
-  /** The same as `pause`, until `enable`: for what is wrong with an endpoint. */
-  readonly disable: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>
-  /** Delivers again what was disabled, in order, first with one event. */
-  readonly enable: (endpoint: EndpointKey) => Effect.Effect<void, EndpointNotFound | EventStoreError>
-  /** Removes an endpoint for good, with its dead letters and all that waits for it. Answers how many events that was. */
-  readonly remove: (endpoint: EndpointKey) => Effect.Effect<number, EndpointNotFound | EventStoreError>
-  /**
-   * Sends events again, each by its id or by the position of an attempt, to the end of the order. Answers how many were found: those that
-   * are retained, or dead letters. An id is found as long as it is kept for deduplication.
-   */
-  readonly resend: (
-    endpoint: EndpointKey,
-    events: ReadonlyArray<string | Position>
-  ) => Effect.Effect<number, EndpointNotFound | EventStoreError>
-  /** Sends again the dead letters that match, such as those `from` a time: all by default. Answers how many there were. */
-  readonly replayFailed: (
-    endpoint: EndpointKey,
-    filter?: DeadLetterFilter
-  ) => Effect.Effect<number, EndpointNotFound | EventStoreError>
-  /** The attempts of an endpoint, the newest first, as long as `outcomes` says: the first 50 by default. */
-  readonly attempts: (
-    endpoint: EndpointKey,
-    page?: Partial<AttemptPage>
-  ) => Effect.Effect<ReadonlyArray<EndpointAttempt>, EndpointNotFound | EventStoreError>
-  /** What has become of an event of a tenant for each of its endpoints, by its id, as long as that is kept for deduplication. */
-  readonly status: (tenant: string, id: string) => Effect.Effect<EventStatus | undefined, EventStoreError>
-  /** The dead letters of an endpoint: none for one that is not there. */
-  readonly deadLetters: (endpoint: EndpointKey) => DeadLetters<Message<A>>
-  /**
-   * Encrypts all rows anew that were encrypted with another key than the current one, of all tenants. Answers how many those were, and
-   * how many cannot be read: the keys of these must stay.
-   */
-  readonly reencrypt: Effect.Effect<{ readonly reencrypted: number; readonly unreadable: number }, EventStoreError>
-}
 
 export interface Options<in out A> {
   readonly exchange: string

@@ -14,7 +14,7 @@ import {
   Tenant,
   Unavailable
 } from "./api.ts"
-import type { WebhookEndpoints } from "./makeWebhookEndpoints.ts"
+import type { WebhookEndpoints } from "./contract.ts"
 import type { Endpoint, EndpointAttempt, Message, NewEndpoint, WithSecret } from "./model.ts"
 
 interface One {

@@ -4,7 +4,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { HttpClient } from "effect/http/HttpClient"
-import type * as Stream from "effect/Stream"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
 import { makeExchangeHost, type Options as HostOptions } from "../../durable/internal/exchangeHost.ts"
 import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
@@ -28,42 +27,16 @@ import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import { count } from "../../internal/options.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
-import { type Administered, makeEndpoints } from "./endpoints.ts"
+import type { WebhookEndpoints } from "./contract.ts"
+import { makeEndpoints } from "./endpoints.ts"
 import { makeHealth } from "./health.ts"
 import { makeKeyRing } from "./keyRing.ts"
 import { type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
-import type {
-  Addressed,
-  EndpointEvent,
-  EndpointKey,
-  EndpointNotFound,
-  EndpointUnreadable,
-  Message,
-  TestResult
-} from "./model.ts"
+import type { Addressed, Message } from "./model.ts"
 import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests, readDetail } from "./requests.ts"
 import { makeRows } from "./row.ts"
-
-/**
- * A sink that stores events for the endpoints of their tenants, and the endpoints.
- *
- * @category models
- * @since 0.1.0
- */
-export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {
-  /**
-   * Sends an event to an endpoint at once, from this process, with a signature and an id as any other, and answers what came of it. It is
-   * not stored, and waits for nothing that is: also a paused endpoint gets it.
-   */
-  readonly sendTest: (
-    endpoint: EndpointKey,
-    test: Omit<Message<A>, "id">
-  ) => Effect.Effect<TestResult, EndpointNotFound | EndpointUnreadable | EventStoreError>
-  /** What happens to endpoints, as far as it happens in this process, from the time on at which it is run. */
-  readonly health: Stream.Stream<EndpointEvent>
-}
 
 export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const { name, outcomes = "3 days", retention = "3 days" } = options

@@ -9,7 +9,7 @@ import type { Receiver } from "../../durable/internal/slot.ts"
 import * as Redelivery from "../../durable/Redelivery.ts"
 import { make as makeSink } from "../../EventSink.ts"
 import type { Message } from "./model.ts"
-import { makeRequests, type Options as RequestOptions } from "./requests.ts"
+import { makeRequests, named, type Options as RequestOptions } from "./requests.ts"
 import type { Rows } from "./row.ts"
 
 export interface Options<in out A> extends RequestOptions<A> {
@@ -32,7 +32,7 @@ export const makeReceiverOf =
       const { rows } = options
       const endpoint = yield* rows.opened(subscription)
       const { concurrency = defaultConcurrency, ordered, plan, rate } = endpoint
-      const redelivery = plan === undefined ? options.redelivery : options.plans[plan]
+      const redelivery = plan === undefined ? options.redelivery : named(options.plans, plan)
       if (redelivery === undefined) {
         return yield* Effect.fail({ message: `the plan ${JSON.stringify(plan)} is none of the options'` })
       }

@@ -13,7 +13,7 @@ import type { Envelope } from "../../http/Envelope.ts"
 import * as HttpSink from "../../http/HttpSink.ts"
 import { ForbiddenAddress, HttpSinkError } from "../../http/HttpSinkError.ts"
 import { decodeLeniently } from "../../internal/encoding/utf8.ts"
-import { type EventSink, makeSink, type SinkClosed } from "../../internal/sink.ts"
+import { makeSink, type SinkClosed } from "../../internal/sink.ts"
 import type { Endpoint, Message } from "./model.ts"
 import type { Definitive } from "./row.ts"
 
@@ -39,7 +39,7 @@ export type Failure = HttpSink.InvalidUrl | HttpSink.InvalidHeader | Missing
 export const makeRequests = <A>(options: Options<A>) =>
   Effect.fnUntraced(function* (endpoint: Definitive, shown: Endpoint) {
     const { client, transformClient } = options
-    const envelope = endpoint.envelope === undefined ? options.envelope : options.envelopes[endpoint.envelope]
+    const envelope = endpoint.envelope === undefined ? options.envelope : named(options.envelopes, endpoint.envelope)
     if (envelope === undefined) return yield* missing("envelope", endpoint.envelope)
     const scope = yield* Effect.scope
     const headers = { ...endpoint.headers, ...endpoint.secretHeaderValues }
@@ -84,6 +84,10 @@ export const makeRequests = <A>(options: Options<A>) =>
       ).pipe(Effect.mapError(withoutAddress))
     return makeSink<Message<A>, HttpSinkError>({ node: valid.sink.node, write })
   })
+
+/** One of the options' by its name: no name is that of a property which every object has. */
+export const named = <T>(all: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(all, name) ? all[name] : undefined
 
 /** What was noted of an attempt. */
 export const readDetail = (detail: string | undefined): { readonly status?: number; readonly answer?: string } => {

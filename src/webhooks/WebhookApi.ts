@@ -23,7 +23,7 @@ import { capture } from "../internal/context.ts"
 import { logLine } from "../internal/failureLog.ts"
 import { Access, Refused, Tenant, webhookApi } from "./internal/api.ts"
 import { deliveryHandlers, endpointHandlers } from "./internal/handlers.ts"
-import type { WebhookEndpoints } from "./internal/contract.ts"
+import type { Administered } from "./internal/contract.ts"
 import type { Message } from "./internal/model.ts"
 
 export { NotFound, Refused, Unavailable } from "./internal/api.ts"
@@ -120,14 +120,14 @@ export interface Options<in out A, in out E = never, in out R = never> {
  * @since 0.1.0
  */
 export const layer = <I, A, E = never, R = never>(
-  tag: Context.Key<I, WebhookEndpoints<A>>,
+  tag: Context.Key<I, Administered<A>>,
   options: Options<NoInfer<A>, E, R>
 ): Layer.Layer<never, never, HttpRouter.HttpRouter | I | Exclude<R, Scope.Scope>> => Layer.unwrap(make(tag, options))
 
 // internals
 
 const make = Effect.fnUntraced(function* <I, A, E, R>(
-  tag: Context.Key<I, WebhookEndpoints<A>>,
+  tag: Context.Key<I, Administered<A>>,
   { authorize, path, testEvent }: Options<A, E, R>
 ) {
   const self = yield* Effect.service(tag)

@@ -18,14 +18,19 @@ import { serverOf } from "../durable/internal/servers.ts"
 import { whenDefined } from "../durable/internal/whenDefined.ts"
 import { layer as sinkLayer } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
-import type { WebhookEndpoints } from "./internal/contract.ts"
 import type { InvalidKey } from "./internal/keyRing.ts"
-import { makeAddressedWriter, makeWebhookEndpoints, writerKeeping } from "./internal/makeWebhookEndpoints.ts"
+import {
+  makeAddressedWriter,
+  makeWebhookEndpoints,
+  type WebhookEndpoints,
+  writerKeeping
+} from "./internal/makeWebhookEndpoints.ts"
 import type { Addressed } from "./internal/model.ts"
 import type { Options, WriterOptions } from "./internal/options.ts"
 
-export type { Administered, WebhookEndpoints } from "./internal/contract.ts"
+export type { Administered } from "./internal/contract.ts"
 export { InvalidKey, type Keys, type SealingKey } from "./internal/keyRing.ts"
+export type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
 export {
   type Addressed,
   type Endpoint,

@@ -5,9 +5,7 @@ import type * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import type { AttemptPage, DeadLetterFilter, EventStatus, EventStoreError, Position } from "../../durable/EventStore.ts"
 import type { DeadLetters } from "../../durable/internal/deadLetters.ts"
-import type { DurableWriter } from "../../durable/internal/makeWriter.ts"
 import type {
-  Addressed,
   Endpoint,
   EndpointAttempt,
   EndpointChange,
@@ -30,7 +28,7 @@ import type {
  * @category models
  * @since 0.1.0
  */
-export interface Administered<out A> {
+export interface Administered<in out A> {
   /** Makes an endpoint: what is written after this has answered is for it. */
   readonly create: (endpoint: NewEndpoint) => Effect.Effect<WithSecret, InvalidEndpoint | EventStoreError>
   readonly get: (
@@ -94,15 +92,6 @@ export interface Administered<out A> {
    * how many cannot be read: the keys of these must stay.
    */
   readonly reencrypt: Effect.Effect<{ readonly reencrypted: number; readonly unreadable: number }, EventStoreError>
-}
-
-/**
- * A sink that stores events for the endpoints of their tenants, and the endpoints.
- *
- * @category models
- * @since 0.1.0
- */
-export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {
   /**
    * Sends an event to an endpoint at once, from this process, with a signature and an id as any other, and answers what came of it. It is
    * not stored, and waits for nothing that is: also a paused endpoint gets it.

@@ -34,7 +34,7 @@ export interface Options<in out A> {
   readonly report: (event: EndpointEvent) => void
 }
 
-export interface Endpoints<in out A> extends Administered<A> {
+export interface Endpoints<in out A> extends Omit<Administered<A>, "sendTest" | "health"> {
   readonly find: (endpoint: EndpointKey) => Effect.Effect<Subscription, EndpointNotFound | EventStoreError>
   /** Sets the state of an endpoint, whatever it is, and reports that. */
   readonly setState: (

@@ -14,14 +14,14 @@ import {
   Tenant,
   Unavailable
 } from "./api.ts"
-import type { WebhookEndpoints } from "./contract.ts"
+import type { Administered } from "./contract.ts"
 import type { Endpoint, EndpointAttempt, Message, NewEndpoint, WithSecret } from "./model.ts"
 
 interface One {
   readonly params: { readonly id: string }
 }
 
-export const endpointHandlers = <A>(self: WebhookEndpoints<A>, testEvent: Omit<Message<A>, "id"> | undefined) => ({
+export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Message<A>, "id"> | undefined) => ({
   list: ({ query }: { readonly query: { readonly after?: string; readonly limit?: number } }) =>
     forTenant((tenant) =>
       Effect.map(self.list(tenant, query), ({ endpoints, next, unreadable }) => ({
@@ -84,7 +84,7 @@ export const endpointHandlers = <A>(self: WebhookEndpoints<A>, testEvent: Omit<M
     )
 })
 
-export const deliveryHandlers = <A>(self: WebhookEndpoints<A>) => ({
+export const deliveryHandlers = <A>(self: Administered<A>) => ({
   attempts: ({
     params: { id },
     query: { beforeAt, beforePosition, failed, limit = pageSize }

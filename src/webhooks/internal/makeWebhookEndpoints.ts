@@ -27,7 +27,7 @@ import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import { count } from "../../internal/options.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
-import type { WebhookEndpoints } from "./contract.ts"
+import type { Administered } from "./contract.ts"
 import { makeEndpoints } from "./endpoints.ts"
 import { makeHealth } from "./health.ts"
 import { makeKeyRing } from "./keyRing.ts"
@@ -37,6 +37,14 @@ import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests, readDetail } from "./requests.ts"
 import { makeRows } from "./row.ts"
+
+/**
+ * A sink that stores events for the endpoints of their tenants, and the endpoints.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {}
 
 export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const { name, outcomes = "3 days", retention = "3 days" } = options

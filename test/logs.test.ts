@@ -24,7 +24,7 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "dashboard/internal/access": ["SinkDashboard"],
   "dashboard/internal/handlers": ["any"],
   "dashboard/internal/jobs": ["any"],
-  "durable/internal/durableLog": ["DurableQueue", "Subscription"],
+  "durable/internal/durableLog": ["DurableQueue", "Subscription", "WebhookEndpoints"],
   "durable/internal/loops": ["EventStore"],
   "durable/internal/unserved": ["DurableBroadcaster"],
   "http/internal/endpoint/endpointState": ["Endpoint"],
@@ -33,7 +33,9 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/broadcaster/makeBroadcaster": ["Broadcaster"],
   "internal/combinators": ["any"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
-  "internal/writes": ["EventSink", "RetryingSink"]
+  "internal/writes": ["EventSink", "RetryingSink"],
+  "webhooks/WebhookApi": ["WebhookApi"],
+  "webhooks/internal/health": ["WebhookEndpoints"]
 }
 
 /** The end of a string or template that begins at `from`. */

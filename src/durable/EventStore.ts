@@ -14,9 +14,8 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { EventStoreError } from "./internal/port/error.ts"
-import type { EventKey, EventStatus, Overview } from "./internal/port/insight.ts"
+import type { AttemptPage, EventKey, EventStatus, Listing, Overview, StoredAttempt } from "./internal/port/insight.ts"
 import type {
-  AttemptPage,
   Bounds,
   Claimable,
   Claims,
@@ -26,7 +25,6 @@ import type {
   Keeping,
   Lease,
   Limits,
-  Listing,
   NewEvent,
   Owner,
   Page,
@@ -34,7 +32,6 @@ import type {
   Published,
   Settlement,
   State,
-  StoredAttempt,
   StoredDeadLetter,
   Subscription,
   SubscriptionId,
@@ -44,10 +41,19 @@ import type {
 } from "./internal/port/records.ts"
 
 export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
-export type { DeliveryState, DeliveryStatus, EventKey, EventStatus, Overview, Wait } from "./internal/port/insight.ts"
+export type {
+  AttemptPage,
+  DeliveryState,
+  DeliveryStatus,
+  EventKey,
+  EventStatus,
+  Listing,
+  Overview,
+  StoredAttempt,
+  Wait
+} from "./internal/port/insight.ts"
 export type {
   Attempt,
-  AttemptPage,
   Bounds,
   Claimable,
   Claimed,
@@ -60,7 +66,6 @@ export type {
   Keeping,
   Lease,
   Limits,
-  Listing,
   Millis,
   NewEvent,
   Owner,
@@ -70,7 +75,6 @@ export type {
   Settled,
   Settlement,
   State,
-  StoredAttempt,
   StoredDeadLetter,
   Subscription,
   SubscriptionId,

@@ -112,7 +112,7 @@ export interface Options {
  * bound by how fast the disk takes one commit after the other. A settlement notifies only where a writer has limits.
  *
  * The names of an exchange, a tenant and a subscription may have about 2,500 bytes together, and none a NUL. A NUL in a
- * cause or a reason is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
+ * cause, a reason or a detail is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
  * message: with `@effect/sql-pg` that is `maxMessageSize`, 16 MiB by default, less 64 KiB for what comes with it. A larger
  * one is refused when it is written, as is a NUL in a topic, a tenant, a content type, a trace or an id: with `Invalid`, and before
  * the server is asked, which would end a transaction for it.

@@ -182,7 +182,7 @@ export const make = <A>(
     const signer = signing && (yield* makeSigner(signing, envelope))
     const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden, answerBytes)
     const send: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<Answered, ClientError> =
-      transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer)
+      transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer?.refresh)
     const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })
 
     const failure = (reason: Reason, transient: boolean) =>

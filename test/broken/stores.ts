@@ -1326,10 +1326,7 @@ export const broken: ReadonlyArray<Broken> = [
 const idsOf = (found: ReadonlyArray<EventStore.Subscription>) => found.map(({ id }) => id)
 
 /** What `isLeftOut` selects is answered as it is given, and stays as it is. */
-const withoutWakes = (
-  store: Operations,
-  isLeftOut: (hasOtherTopics: boolean) => boolean
-): Partial<Operations> => ({
+const withoutWakes = (store: Operations, isLeftOut: (hasOtherTopics: boolean) => boolean): Partial<Operations> => ({
   define: (exchange, definitions) =>
     Effect.gen(function* () {
       const defined: Array<EventStore.Subscription> = []
@@ -1344,10 +1341,7 @@ const withoutWakes = (
     })
 })
 
-const withAttempts = (
-  store: Operations,
-  f: (attempt: EventStore.Attempt) => EventStore.Attempt
-): Partial<Operations> =>
+const withAttempts = (store: Operations, f: (attempt: EventStore.Attempt) => EventStore.Attempt): Partial<Operations> =>
   settling(store, (one) => Effect.succeed({ ...one, attempts: one.attempts?.map(f) }))
 
 /** The same number of elements. */

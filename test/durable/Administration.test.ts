@@ -33,8 +33,8 @@ describe("status", () => {
       const dead = yield* of(one)
       assert.deepInclude(dead?.state, { _tag: "DeadLettered", failed: 2, reason: "Exhausted" })
       assert.deepStrictEqual(dead?.attempts, [
-        { at: 0, took: 30, error: "No" },
-        { at: 10_030, took: 30, error: "No" }
+        { at: 0, took: 30, error: "No", detail: undefined },
+        { at: 10_030, took: 30, error: "No", detail: undefined }
       ])
       assert.deepStrictEqual((yield* of(two))?.state._tag, "Delivered")
       assert.deepStrictEqual((yield* of(two))?.attempts.length, 1)
@@ -80,7 +80,9 @@ describe("status", () => {
       yield* queue.pause()
       yield* queue.write(2)
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [{ at: 0, took: 0, error: "No" }])
+      assert.deepStrictEqual((yield* queue.status(id))?.deliveries[0]?.attempts, [
+        { at: 0, took: 0, error: "No", detail: undefined }
+      ])
     }).pipe(quiet)
   )
 

@@ -180,7 +180,10 @@ it("no statement reads all rows of a table", () => {
           .map(({ detail }) => String(detail))
           .join("; ")
       )
-  assert.match(plansOf(/AND exchange = \? ORDER BY due_at/).join(), /USING (COVERING )?INDEX leases_of_exchange \(exchange=\?/)
+  assert.match(
+    plansOf(/AND exchange = \? ORDER BY due_at/).join(),
+    /USING (COVERING )?INDEX leases_of_exchange \(exchange=\?/
+  )
   assert.match(plansOf(/redefined = 1 AND active = 1/)[0] ?? "", /INDEX leases_redefined \(owner=\?\)/)
   assert.match(plansOf(/\(tenant, name\) > \(\?, \?\)/)[0] ?? "", /\(exchange=\? AND \(tenant,name\)>\(\?,\?\)\)/)
   const byIds = plansOf(/subscriptions\.id IN \(SELECT value FROM json_each/)
@@ -188,7 +191,10 @@ it("no statement reads all rows of a table", () => {
   assert.isAbove(byIds.length, 3)
   assert.match(plansOf(/AND name > \?/)[0] ?? "", /\(exchange=\? AND tenant=\? AND name>\?\)/)
   assert.match(plansOf(/\(at, event\) < /)[0] ?? "", /attempts_in_order \(subscription=\? AND \(at,event\)<\(\?,\?\)\)/)
-  assert.match(plansOf(/AND error IS NOT NULL/)[0] ?? "", /attempts_failed \(subscription=\? AND \(at,event\)<\(\?,\?\)\)/)
+  assert.match(
+    plansOf(/AND error IS NOT NULL/)[0] ?? "",
+    /attempts_failed \(subscription=\? AND \(at,event\)<\(\?,\?\)\)/
+  )
   // A subscription may have a million lanes: a statement of one looks at none of the others.
   const all = [...statements].filter((statement) => /\blane = \?/.test(statement))
   assert.isAbove(all.length, 3)

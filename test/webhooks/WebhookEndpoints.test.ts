@@ -5,10 +5,13 @@ import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
 import { WebhookSignature } from "effect-events/http"
 import { WebhookEndpoints } from "effect-events/webhooks"
+import { file, open } from "../durable/support/sqliteFile.ts"
+import { operationsOver } from "../durable/support/store.ts"
 import { pass, quiet, settle } from "../support/virtual.ts"
-import { deliver, type Got, makeReceivers, Order, order, started, write } from "./support/webhooks.ts"
+import { deliver, type Got, makeReceivers, Order, order, started, startedOver, write } from "./support/webhooks.ts"
 
 const acme = { tenant: "acme", url: "https://acme.test/hook" }
+const everySecond = Redelivery.make(Schedule.spaced("1 second"), { jitter: 0 })
 
 const verified = (got: Got, secrets: ReadonlyArray<Redacted.Redacted<string>>) =>
   Effect.gen(function* () {
@@ -82,6 +85,19 @@ describe("a write", () => {
       }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("without a tenant or a topic fails typed", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      for (const given of [
+        { tenant: "", topic: "t" },
+        { tenant: "acme", topic: "" }
+      ]) {
+        const error = yield* Effect.flip(webhooks.write({ ...given, event: order(1) }))
+        assert.match(error.message, /the (tenant|topic) is empty/)
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
   it.effect("by a process that only writes is delivered by another", () =>
     Effect.gen(function* () {
       const receivers = makeReceivers()
@@ -100,6 +116,55 @@ describe("a write", () => {
         receivers.bodies(),
         [1, 2, 3].map((n) => JSON.stringify(order(n)))
       )
+    }).pipe(Effect.scoped, quiet)
+  )
+})
+
+describe("over a store in memory and in a SQLite file", () => {
+  const stores = {
+    memory: Effect.flatMap(MemoryStore.makeMemory, operationsOver),
+    SQLite: Effect.flatMap(file, open)
+  }
+  it.effect.each(["memory", "SQLite"] as const)("two processes share the endpoints, each in its order: %s", (name) =>
+    Effect.gen(function* () {
+      const operations = yield* stores[name]
+      // A server of deliveries is that of its store's object: a copy is another process.
+      const processes = [operations, { ...operations }, { ...operations }]
+      const receivers = makeReceivers((_, n) => new Response("no", { status: n % 7 === 0 ? 503 : 200 }))
+      const [writer, ...servers] = yield* Effect.forEach(processes, (store, n) =>
+        startedOver(store, receivers, { slots: n === 0 ? 0 : 4, answerBytes: 2, redelivery: everySecond })
+      )
+      const webhooks = writer!
+      const made = yield* Effect.forEach(["a", "b", "c", "d", "e"], (path) =>
+        webhooks.create({ ...acme, url: `https://acme.test/${path}` })
+      )
+      yield* webhooks.create({ tenant: "other", url: "https://other.test/" })
+      for (let n = 0; n < 20; n++) yield* write(webhooks, n)
+      yield* pass(60)
+      for (const { endpoint, secret } of made) {
+        const got = receivers.got.filter(({ url }) => url === endpoint.url)
+        const ids = got.map(({ headers }) => headers["webhook-id"])
+        assert.deepStrictEqual(
+          [...new Set(ids)],
+          Array.from({ length: 20 }, (_, n) => `a${n}`)
+        )
+        yield* verified(got.at(-1)!, [secret])
+        const attempts = yield* webhooks.attempts(endpoint, { limit: 200 })
+        assert.strictEqual(attempts.length, got.length)
+        assert.isTrue(attempts.every(({ answer, status }) => answer === "no" && (status === 200 || status === 503)))
+        assert.deepInclude(yield* webhooks.get(endpoint), { pending: 0, deadLetters: 0, failingSince: undefined })
+      }
+      assert.isFalse(receivers.urls().some((url) => url.includes("other")))
+      const [{ endpoint }] = made as [WebhookEndpoints.WithSecret]
+      assert.strictEqual(yield* servers[0]!.resend(endpoint, ["a3"]), 1)
+      yield* webhooks.update(endpoint, { url: "https://acme.test/new" })
+      yield* deliver
+      assert.deepInclude(receivers.got.at(-1), { url: "https://acme.test/new", body: JSON.stringify(order(3)) })
+      const page = yield* webhooks.list("acme", { limit: 3 })
+      const rest = yield* webhooks.list("acme", { limit: 3, after: page.next })
+      assert.deepStrictEqual([page.endpoints.length, rest.endpoints.length, rest.next], [3, 2, undefined])
+      assert.deepStrictEqual(yield* webhooks.reencrypt, { reencrypted: 0, unreadable: 0 })
+      assert.strictEqual(yield* webhooks.remove(endpoint), 0)
     }).pipe(Effect.scoped, quiet)
   )
 })
@@ -353,7 +418,7 @@ describe("health", () => {
       const onHealth = yield* EventSink.make((event: WebhookEndpoints.EndpointEvent) =>
         Effect.sync(() => void taken.push(event))
       )
-      const { webhooks } = yield* started(receivers, { onHealth })
+      const { webhooks } = yield* started(receivers, { onHealth, redelivery: everySecond })
       const seen: Array<WebhookEndpoints.EndpointEvent> = []
       yield* Effect.forkScoped(Stream.runForEach(webhooks.health, (event) => Effect.sync(() => void seen.push(event))))
       const { endpoint } = yield* webhooks.create(acme)

@@ -87,17 +87,25 @@ describe("the judgement of a fleet", () => {
   })
 
   it("is that something comes of a removed endpoint, or to the url of before", () => {
+    const late = [arrival(1, first, 1200), arrival(1, second, 1600)]
     const at = (removedAt: number) => (records: ReturnType<typeof make>) => {
       Object.assign(records.acme, { removingAt: removedAt - 1, removedAt })
+      return { arrivals: late }
     }
-    expect(problemsOf(at(850))).toEqual([])
-    expect(problemsOf(at(750))).toEqual([expect.stringMatching(/^removed: .* acme-1 came 550 ms after/)])
+    expect(problemsOf(at(1150))).toEqual([])
+    expect(problemsOf(at(1050))).toEqual([expect.stringMatching(/^removed: .* acme-1 came 550 ms after/)])
     // A process that was paused then may go on with what it was about to do.
-    const paused = (records: ReturnType<typeof make>) => {
-      at(750)(records)
-      return { disturbances: [{ from: 700, until: 1250 }] }
-    }
+    const paused = (records: ReturnType<typeof make>) => ({
+      ...at(1050)(records),
+      disturbances: [{ from: 1040, until: 1550 }]
+    })
     expect(problemsOf(paused)).toEqual([])
+    // What was written later was in no process then.
+    const later = (records: ReturnType<typeof make>) => {
+      records.writes.set("acme-1", { ...second, began: 1151, acknowledged: 1160 })
+      return at(1150)(records)
+    }
+    expect(problemsOf(later)).toEqual([expect.stringMatching(/^removed: .* acme-1 came 450 ms after/)])
     const moved = ({ acme }: ReturnType<typeof make>) => void acme.urls.splice(0, 1, { until: 750 }, {})
     expect(problemsOf(moved)).toEqual([expect.stringMatching(/^moved: .* acme-1 came 550 ms after/)])
   })

@@ -21,7 +21,7 @@ import {
   type Message,
   type NewEndpoint
 } from "./model.ts"
-import { readDetail } from "./requests.ts"
+import { readDetail } from "./answers.ts"
 import type { Definitive, Rows } from "./row.ts"
 import { headersOf, limitsOf, makeValidation, type Rules } from "./validation.ts"
 

@@ -27,6 +27,7 @@ import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import { count } from "../../internal/options.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
+import { readDetail } from "./answers.ts"
 import type { Administered } from "./contract.ts"
 import { makeEndpoints } from "./endpoints.ts"
 import { makeHealth } from "./health.ts"
@@ -35,7 +36,7 @@ import { type Identified, identified, messageCodec, newId, writtenCodec } from "
 import type { Addressed, Message } from "./model.ts"
 import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
-import { makeRequests, readDetail } from "./requests.ts"
+import { makeRequests } from "./requests.ts"
 import { makeRows } from "./row.ts"
 
 /**
@@ -65,7 +66,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   const rows = makeRows(name, yield* makeKeyRing(options.keys))
   const health = yield* makeHealth(name, options.onHealth)
   const { envelopes = {}, plans = {} } = options
-  const requests = {
+  const requests = makeRequests<A>({
     client,
     // What customers get is the event, whatever is stored beside it.
     envelope: envelope ?? ofEvent(Envelope.json(schema)),
@@ -75,7 +76,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     maxBytes: options.maxBytes,
     answerBytes: Math.min(maxAnswerBytes, count("WebhookEndpoints.make", "answerBytes", options.answerBytes ?? 0, 0)),
     transformClient: options.transformClient
-  }
+  })
   const { find, setState, ...administered } = makeEndpoints<A>({
     exchange: name,
     store,
@@ -124,7 +125,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
       slots,
       slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
       drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
-      receiver: makeReceiverOf<A>({ ...requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
+      receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
     }
     const making = Effect.sync(() => makeExchangeHost(settings))
     yield* Effect.acquireRelease(making, ({ close }) => close)
@@ -141,7 +142,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
           const cell = { detail: undefined as string | undefined }
           const at = yield* Clock.currentTimeMillis
           const id = newId()
-          const sent = yield* makeRequests<A>(requests)(endpoint, yield* rows.shown(found)).pipe(
+          const sent = yield* requests(endpoint, yield* rows.shown(found)).pipe(
             Effect.flatMap((sink) => Effect.provideService(sink.write({ ...test, id }), AttemptDetail, cell)),
             Effect.result
           )

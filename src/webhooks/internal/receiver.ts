@@ -7,13 +7,18 @@ import type * as Scope from "effect/Scope"
 import type { Subscription } from "../../durable/EventStore.ts"
 import type { Receiver } from "../../durable/internal/slot.ts"
 import * as Redelivery from "../../durable/Redelivery.ts"
-import { make as makeSink } from "../../EventSink.ts"
-import type { Message } from "./model.ts"
-import { makeRequests, named, type Options as RequestOptions } from "./requests.ts"
-import type { Rows } from "./row.ts"
+import { type EventSink, make as makeSink } from "../../EventSink.ts"
+import type { Endpoint, Message } from "./model.ts"
+import { named } from "./named.ts"
+import type { Definitive, Rows } from "./row.ts"
 
-export interface Options<in out A> extends RequestOptions<A> {
+export interface Options<in A> {
   readonly rows: Rows
+  /** Makes the sink of an endpoint, of which a write is one request. */
+  readonly requests: (
+    endpoint: Definitive,
+    shown: Endpoint
+  ) => Effect.Effect<EventSink<Message<A>, unknown>, { readonly message: string }, Scope.Scope>
   readonly redelivery: Redelivery.Redelivery
   readonly plans: Readonly<Record<string, Redelivery.Redelivery>>
 }
@@ -36,7 +41,7 @@ export const makeReceiverOf =
       if (redelivery === undefined) {
         return yield* Effect.fail({ message: `the plan ${JSON.stringify(plan)} is none of the options'` })
       }
-      const sink = yield* makeRequests(options)(endpoint, yield* rows.shown(subscription))
+      const sink = yield* options.requests(endpoint, yield* rows.shown(subscription))
       return {
         sink,
         redelivery,

@@ -12,9 +12,10 @@ import type { Classification } from "../../http/Classification.ts"
 import type { Envelope } from "../../http/Envelope.ts"
 import * as HttpSink from "../../http/HttpSink.ts"
 import { ForbiddenAddress, HttpSinkError } from "../../http/HttpSinkError.ts"
-import { decodeLeniently } from "../../internal/encoding/utf8.ts"
 import { makeSink, type SinkClosed } from "../../internal/sink.ts"
+import { detailOf } from "./answers.ts"
 import type { Endpoint, Message } from "./model.ts"
+import { named } from "./named.ts"
 import type { Definitive } from "./row.ts"
 
 export interface Options<in out A> {
@@ -32,8 +33,6 @@ export interface Options<in out A> {
 export interface Missing {
   readonly message: string
 }
-
-export type Failure = HttpSink.InvalidUrl | HttpSink.InvalidHeader | Missing
 
 /** Makes the sink of an endpoint: a write is one request. */
 export const makeRequests = <A>(options: Options<A>) =>
@@ -85,24 +84,6 @@ export const makeRequests = <A>(options: Options<A>) =>
     return makeSink<Message<A>, HttpSinkError>({ node: valid.sink.node, write })
   })
 
-/** One of the options' by its name: no name is that of a property which every object has. */
-export const named = <T>(all: Readonly<Record<string, T>>, name: string): T | undefined =>
-  Object.hasOwn(all, name) ? all[name] : undefined
-
-/** What was noted of an attempt. */
-export const readDetail = (detail: string | undefined): { readonly status?: number; readonly answer?: string } => {
-  const [, status, answer] = /^(\d+)(?:\n(.*))?$/s.exec(detail ?? "") ?? []
-  return {
-    ...(status !== undefined && { status: Number(status) }),
-    ...(answer !== undefined && { answer })
-  }
-}
-
-export const detailOf = ({ answer, status }: Pick<HttpSink.Attempt, "answer" | "status">): string | undefined =>
-  status === undefined
-    ? undefined
-    : `${status}${answer === undefined || answer.length === 0 ? "" : `\n${textOf(answer)}`}`
-
 // internals
 
 const missing = (what: string, name: string | undefined) =>
@@ -116,9 +97,6 @@ const note = (attempt: HttpSink.Attempt): void => {
   const cell = Fiber.getCurrent()?.getRef(AttemptDetail)
   if (cell !== undefined) cell.detail = detailOf(attempt)
 }
-
-/** Some stores hold no NUL, and a page should not hold what an answer has for a terminal. */
-const textOf = (bytes: Uint8Array): string => decodeLeniently(bytes).replace(/[^\P{Cc}\n\t]/gu, "\u{fffd}")
 
 /** What a name of a url is at, in a private network, is not for its customer to know. */
 const withoutAddress = (error: HttpSinkError | SinkClosed): HttpSinkError | SinkClosed => {

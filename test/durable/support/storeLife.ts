@@ -39,6 +39,8 @@ interface Model {
   holder: { readonly worker: Worker.Worker; readonly lease: Lease } | undefined
   /** Its owner must be woken by the next claim, if there is something due. */
   isNew: boolean
+  /** Its owner must be woken by the next claim. */
+  isRedefined: boolean
 }
 
 interface Row {
@@ -56,6 +58,9 @@ const live = Effect.fnUntraced(function* (
   const models: Array<Model> = []
   const workers: Array<Worker.Worker> = []
   const lost: Array<{ readonly owner: Worker.Worker["owner"]; readonly lease: Lease }> = []
+  const events: Array<{ readonly text: string; readonly position: EventStore.Position }> = []
+  const isRetained = yield* Random.nextBoolean
+  if (isRetained) yield* store.open(exchange, { retention: hour })
   let published = 0
   let hired = 0
 
@@ -67,13 +72,14 @@ const live = Effect.fnUntraced(function* (
   const add = Effect.fnUntraced(function* (name: string) {
     const topics = yield* pick(["*", "a"] as const)
     const id = yield* define(store, { name, topics: [topics] })
-    const flags = { isActive: true, isWaiting: false, isNew: false }
+    const flags = { isActive: true, isWaiting: false, isNew: false, isRedefined: false }
     models.push({ name, id, topics, rows: [], late: new Set(), letters: [], attempts: 0, holder: undefined, ...flags })
   })
   const hire = Effect.suspend(() => Worker.makeWorker(stores[hired % 2]!, `worker ${++hired}`))
   const free = (model: Model) => {
     if (model.holder !== undefined) lost.push({ owner: model.holder.worker.owner, lease: model.holder.lease })
     model.holder = undefined
+    model.isRedefined = false
   }
 
   /** What may be given, lane by lane, and at last what stands in order. */
@@ -99,6 +105,7 @@ const live = Effect.fnUntraced(function* (
         all.map(() => found.length),
         "for how many it is stored"
       )
+      events.push(...all.map((text, at) => ({ text, position: answer[at]!.position })))
       for (const model of found) {
         model.rows = [...model.rows, ...all.map((text) => ({ text, lane: undefined }))]
         model.isNew = true
@@ -106,18 +113,18 @@ const live = Effect.fnUntraced(function* (
     }),
     claim: Effect.fnUntraced(function* () {
       const worker = yield* pick(workers)
-      const asked = yield* some(models)
+      const isWhole = yield* Random.nextBoolean
+      const asked = isWhole ? models : yield* some(models)
       const limit = yield* Random.nextIntBetween(0, 3)
-      const { acquired, woken } = yield* worker.claim(
-        asked.map(({ id }) => id),
-        limit
-      )
+      const { acquired, woken } = yield* worker.claim(isWhole ? { exchange } : asked.map(({ id }) => id), limit)
       const may = asked.filter(({ holder, isActive, isWaiting }) => holder === undefined && isActive && !isWaiting)
       const must = may.filter(isDue)
       const isRight = acquired.length >= Math.min(limit, must.length) && acquired.length <= limit
       ensure(isRight, () => `acquired ${acquired.length}, asked for ${limit}, of ${must.length} that are due`)
       const own = models.filter(({ holder }) => holder?.worker === worker)
-      const missing = own.filter((model) => model.isNew && isDue(model) && !woken.includes(model.id))
+      const missing = own.filter(
+        (model) => ((model.isNew && isDue(model)) || (model.isRedefined && model.isActive)) && !woken.includes(model.id)
+      )
       expectSame(
         missing.map(({ name }) => name),
         [],
@@ -125,7 +132,10 @@ const live = Effect.fnUntraced(function* (
       )
       const others = woken.filter((id) => !own.some((model) => model.id === id))
       expectSame(others, [], "woken, of another")
-      for (const model of own) if (isDue(model)) model.isNew = false
+      for (const model of own) {
+        if (isDue(model)) model.isNew = false
+        if (model.isActive) model.isRedefined = false
+      }
       for (const { attempts, epoch, lanes, subscription } of acquired) {
         const model = may.find(({ id }) => id === subscription)
         ensure(model !== undefined, () => `acquired ${subscription}, of ${show(may.map(({ id }) => id))}`)
@@ -207,7 +217,10 @@ const live = Effect.fnUntraced(function* (
         yield* sleep(Worker.pastShort)
         // The claim of another has its leases free.
         yield* workers[0]!.claim([], 0)
-        for (const model of models) if (model.holder?.worker === workers[0] && isDue(model)) model.isNew = false
+        for (const model of models.filter(({ holder }) => holder?.worker === workers[0])) {
+          if (isDue(model)) model.isNew = false
+          if (model.isActive) model.isRedefined = false
+        }
       }
       for (const model of models) if (model.holder?.worker === worker) free(model)
     }),
@@ -231,9 +244,24 @@ const live = Effect.fnUntraced(function* (
       model.rows = [...model.rows, ...gone.map((text) => ({ text, lane: undefined }))]
       model.isNew = true
     }),
+    resend: Effect.fnUntraced(function* () {
+      const model = yield* pick(models)
+      const isPending = new Set(model.rows.map(({ text }) => text))
+      const asked = (yield* some(events.slice(-20))).filter(({ text }) => !isPending.has(text)).toReversed()
+      const [one, ...others] = asked
+      if (one === undefined) return
+      const count = yield* store.resend(model.id, [one.position, ...positions(others)])
+      const found = asked.filter(({ text }) => isRetained || model.letters.includes(text)).map(({ text }) => text)
+      expectSame(count, found.length, "how many were resent")
+      model.letters = model.letters.filter((text) => !found.includes(text))
+      model.rows = [...model.rows, ...found.map((text) => ({ text, lane: undefined }))]
+      model.isNew ||= found.length > 0
+    }),
     "define and drop": Effect.fnUntraced(function* () {
       const model = yield* pick(models)
-      model.topics = yield* pick(["*", "a"] as const)
+      const topics = yield* pick(["*", "a"] as const)
+      if (topics !== model.topics && model.holder !== undefined) model.isRedefined = true
+      model.topics = topics
       expectSame(
         yield* define(store, { name: model.name, topics: [model.topics] }),
         model.id,

@@ -43,7 +43,11 @@ describePostgres(
         yield* store.publish("plans", [{ ...event("one"), id: `id ${ids}`, due: due(3_600_000) }])
         yield* store.status("plans", named?.position ?? 0)
         yield* store.status("plans", { id: `id ${ids}` })
-        leases = [...leases, ...(yield* store.claim(owner, ids, 10)).acquired]
+        leases = [...leases, ...(yield* store.claim(owner, n % 2 === 0 ? ids : { exchange: "plans" }, 10)).acquired]
+        yield* store.define("plans", [{ name: "two", topics: ["two/*"], data: payload(`${n}`) }])
+        yield* store.list({ exchange: "plans", ids })
+        yield* store.list({ exchange: "plans", after: { tenant: "", name: "one" }, limit: 10 })
+        yield* store.setState({ exchange: "plans", ids }, "active", undefined)
         const limits = { rows: 100, bytes: 100_000 }
         const wanted = leases.map((lease) => ({ ...lease, limits, except: [1, 2, 3], busy: [], perLane: 2 }))
         const [first, ...rest] = wanted
@@ -70,6 +74,10 @@ describePostgres(
           yield* settle([], { delay: Duration.zero, attempts: 0 })
           const attempts = others.map(({ position }) => ({ position, at: n, took: 1, error: "no" }))
           yield* store.settle(owner, [{ lease, settled: [], attempts }])
+          const { at, position } = { at: n, position: a.position }
+          yield* store.attempts(subscription, { limit: 10 })
+          yield* store.attempts(subscription, { limit: 10, before: { at, position }, failedOnly: true })
+          yield* store.resend(subscription, [a.position, b.position, position + 1_000_000_000])
           yield* store.discard(subscription, 1)
           const letters = yield* store.deadLetters(subscription, { limit: 10, topic: "*", reason: "Failed" })
           for (const { position } of letters) yield* store.replay(subscription, [position])

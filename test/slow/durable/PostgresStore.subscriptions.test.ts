@@ -2,7 +2,8 @@
 import { assert, it } from "@effect/vitest"
 import { Array, Duration, Effect, Fiber } from "effect"
 import type { EventStoreError } from "effect-events/durable/EventStore"
-import { define, describePostgres, openStore, publish } from "../../durable/support/postgres.ts"
+import { openTransaction } from "../../durable/support/openTransaction.ts"
+import { define, describePostgres, leaseOf, only, openStore, payload, publish } from "../../durable/support/postgres.ts"
 
 describePostgres("the subscriptions of PostgresStore", (server) => {
   const query = (text: string): string => server().psql(text)
@@ -34,6 +35,37 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
     })
   )
 
+  it.live(
+    "a definition that is not committed yet holds up nothing of its subscription, and wakes its owner once it is",
+    () =>
+      Effect.gen(function* () {
+        const { store } = yield* openStore(server(), { lockTimeout: "200 millis" })
+        const other = yield* openStore(server())
+        const { id } = yield* define(store, "joined")
+        yield* publish(store, "joined", "1", "2")
+        const { lease, owner, settle, take } = yield* leaseOf(store, "joined")
+        const [first, second] = (yield* take()) ?? []
+        const data = payload("new")
+        const joined = other.store.define("joined", [{ name: only, topics: ["*"], data }], { joins: true })
+        const end = yield* openTransaction(other.sql, joined)
+        yield* settle([{ _tag: "Acknowledged", position: first!.position }])
+        const wait = { delay: Duration.hours(1), attempts: 1 }
+        assert.deepStrictEqual(yield* settle([{ _tag: "Aside", position: second!.position, lane: 1 }], wait), [])
+        yield* publish(store, "joined", "3")
+        assert.deepStrictEqual((yield* store.claim(owner, { exchange: "joined" }, 10)).woken, [])
+        yield* end
+        // Another process sees it first.
+        const next = yield* other.store.renew({ name: "next" }, Duration.minutes(1))
+        yield* other.store.claim(next, { exchange: "joined" }, 10)
+        assert.deepStrictEqual((yield* store.claim(owner, [], 10)).woken, [id])
+        const claims = yield* store.claim(owner, [], 10)
+        assert.deepStrictEqual(claims.woken, [])
+        assert.isAbove(claims.wait ?? 0, Duration.toMillis("59 minutes"))
+        assert.deepStrictEqual((yield* store.list({ exchange: "joined", ids: [id] }))[0]?.data, data)
+        yield* store.release(owner, [lease])
+      })
+  )
+
   it.live("definitions, drops, changes of state and the rest, side by side, wait for each other in no circle", () =>
     Effect.gen(function* () {
       const processes = yield* Effect.all([openStore(server()), openStore(server()), openStore(server())])
@@ -63,7 +95,7 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
           hurried(60, (n) =>
             store.define(
               "hurried",
-              Array.map(staying, (name) => ({ name, topics: topics(n) }))
+              Array.map(staying, (name) => ({ name, topics: topics(n), data: payload(`${n % 3}`) }))
             )
           ),
           hurried(60, (n) =>
@@ -85,7 +117,7 @@ describePostgres("the subscriptions of PostgresStore", (server) => {
             hurried(60, (n) =>
               Effect.gen(function* () {
                 const ids = (yield* store.list({ exchange: "hurried" })).map(({ id }) => id)
-                const { acquired } = yield* store.claim(owner, ids, 3)
+                const { acquired } = yield* store.claim(owner, n % 2 === 0 ? ids : { exchange: "hurried" }, 3)
                 const [lease] = acquired
                 if (lease !== undefined) yield* store.settle(owner, [{ lease, settled: [] }])
                 yield* store.release(owner, n % 3 === 0 ? [] : acquired)

@@ -50,7 +50,20 @@ export const defaults = {
   allowUnguarded: true
 } satisfies WebhookEndpoints.Options<Order>
 
-/** Makes webhook endpoints of a process: `store` is shared by processes. */
+/** Makes webhook endpoints of a process over a store. */
+export const startedOver = (
+  store: EventStore.Operations,
+  receivers: ReturnType<typeof makeReceivers>,
+  options: Partial<WebhookEndpoints.Options<Order>> = {}
+) =>
+  WebhookEndpoints.make<Order>({ ...defaults, ...options }).pipe(
+    Effect.provideService(WebCrypto.WebCrypto, promptCrypto),
+    Effect.provide(
+      Layer.merge(Layer.succeed(EventStore.EventStore, store), Layer.succeed(HttpClient.HttpClient, receivers.client))
+    )
+  )
+
+/** The same over a memory, which processes may share. */
 export const started = Effect.fnUntraced(function* (
   receivers: ReturnType<typeof makeReceivers>,
   options: Partial<WebhookEndpoints.Options<Order>> = {},
@@ -58,13 +71,7 @@ export const started = Effect.fnUntraced(function* (
 ) {
   const kept = memory ?? (yield* MemoryStore.makeMemory)
   const store = yield* operationsOver(kept)
-  const webhooks = yield* WebhookEndpoints.make<Order>({ ...defaults, ...options }).pipe(
-    Effect.provideService(WebCrypto.WebCrypto, promptCrypto),
-    Effect.provide(
-      Layer.merge(Layer.succeed(EventStore.EventStore, store), Layer.succeed(HttpClient.HttpClient, receivers.client))
-    )
-  )
-  return { webhooks, store, memory: kept }
+  return { webhooks: yield* startedOver(store, receivers, options), store, memory: kept }
 })
 
 export const order = (n: number): Order => ({ id: `a${n}`, total: n })

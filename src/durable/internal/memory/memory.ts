@@ -220,10 +220,7 @@ export const operations = (memory: Memory): Operations => {
       at((now) =>
         find(which)
           .map((entry) => Entry.overview(entry, nameOf(entry.owner, now), now))
-          .toSorted(
-            (one, other) =>
-              compare(one.exchange, other.exchange) || inOrder(one, other)
-          )
+          .toSorted((one, other) => compare(one.exchange, other.exchange) || inOrder(one, other))
       ),
 
     status: (exchange, event) =>
@@ -392,5 +389,4 @@ const isOver = ({ expiresAt, renewedAt }: Life, now: Millis): boolean =>
 const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)
 
 type Named = Pick<Subscription, "tenant" | "name">
-const inOrder = (one: Named, other: Named): number =>
-  compare(one.tenant, other.tenant) || compare(one.name, other.name)
+const inOrder = (one: Named, other: Named): number => compare(one.tenant, other.tenant) || compare(one.name, other.name)

@@ -14,7 +14,7 @@ export interface Outcomes {
   readonly sweep: (before: Millis) => void
 }
 
-interface Kept {
+interface Stored {
   readonly attempt: StoredAttempt
   readonly keptAt: Millis
 }
@@ -25,7 +25,7 @@ const mostDetail = 1_000
 
 export const makeOutcomes = (): Outcomes => {
   const outcomes = new Map<Position, Outcome>()
-  const attempts = new Map<Position, ReadonlyArray<Kept>>()
+  const attempts = new Map<Position, ReadonlyArray<Stored>>()
   const keptOf = (event: Position) => attempts.get(event) ?? []
   return {
     attempted: (position, topic, { at, detail, error, took }, keptAt) => {

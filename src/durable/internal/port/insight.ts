@@ -1,5 +1,5 @@
 /** What a store reports of what it holds: for those that look after it. */
-import type { Attempt, DeadLetterReason, Figures, Millis, Position, Subscription } from "./records.ts"
+import type { Attempt, DeadLetterReason, Figures, Millis, Position, Subscription, Which } from "./records.ts"
 
 /**
  * A subscription with what is stored for it, for those that look after it.
@@ -92,3 +92,42 @@ export type DeliveryState =
       readonly cause: string
     }
   | { readonly _tag: "Unmatched" | "Unknown" }
+
+/**
+ * A page of subscriptions of an exchange, in the order of their tenants and names.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Listing extends Which {
+  /** The last subscription of the page before. */
+  readonly after?: Pick<Subscription, "tenant" | "name"> | undefined
+  /** All by default. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * An attempt as its store has kept it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredAttempt extends Attempt {
+  /** That of its event. */
+  readonly position: Position
+  readonly topic: string
+}
+
+/**
+ * A page of the attempts of a subscription, the newest first.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AttemptPage {
+  /** The last attempt of the page before. */
+  readonly before?: Pick<StoredAttempt, "at" | "position"> | undefined
+  readonly limit: number
+  /** Only those that failed. */
+  readonly failedOnly?: boolean | undefined
+}

@@ -193,19 +193,6 @@ export interface Which {
 }
 
 /**
- * A page of subscriptions of an exchange, in the order of their tenants and names.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Listing extends Which {
-  /** The last subscription of the page before. */
-  readonly after?: Pick<Subscription, "tenant" | "name"> | undefined
-  /** All by default. */
-  readonly limit?: number | undefined
-}
-
-/**
  * What is claimed: some subscriptions, or all that an exchange has.
  *
  * @category models
@@ -257,10 +244,7 @@ export interface Claimed extends Lease {
  */
 export interface Claims {
   readonly acquired: ReadonlyArray<Claimed>
-  /**
-   * Subscriptions whose leases this process has, and for which something may have arrived or come due since the last claim; also
-   * those whose topics or data were changed by a `define`, waiting or not.
-   */
+  /** Subscriptions whose leases this process has, and where something may be new since its last claim: to deliver, or a definition. */
   readonly woken: ReadonlyArray<SubscriptionId>
   /** Subscriptions whose leases this process has, and which are not active. */
   readonly inactive: ReadonlyArray<SubscriptionId>
@@ -414,32 +398,6 @@ export interface Attempt {
   readonly error: string | undefined
   /** What is kept beside that, also where it succeeded, such as the answer: of a longer text the first 1,000 characters. */
   readonly detail?: string | undefined
-}
-
-/**
- * An attempt as its store has kept it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface StoredAttempt extends Attempt {
-  /** That of its event. */
-  readonly position: Position
-  readonly topic: string
-}
-
-/**
- * A page of the attempts of a subscription, the newest first.
- *
- * @category models
- * @since 0.1.0
- */
-export interface AttemptPage {
-  /** The last attempt of the page before. */
-  readonly before?: Pick<StoredAttempt, "at" | "position"> | undefined
-  readonly limit: number
-  /** Only those that failed. */
-  readonly failedOnly?: boolean | undefined
 }
 
 /**

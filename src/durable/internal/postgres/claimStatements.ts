@@ -5,6 +5,9 @@ import { never } from "./postgresRows.ts"
 /** How many arrivals, and leases of owners that are gone, one claim turns into times; and how many that are due it puts in place. */
 export const most = 1_000
 
+/** Up to this many subscriptions are looked up one by one, and not among all that are due. */
+export const few = 100
+
 /** How many lanes of a lease are in the answer. */
 const mostLanes = 65_536
 
@@ -65,17 +68,40 @@ placed AS (
 `
 
   /**
-   * `$2` are subscriptions or, of a claim that is `whole`, the name of an exchange. `$4` is where arrivals begin, `$5` owners that are gone, `$6` what the process knows it has, if that is in doubt, `$7`
-   * where due times begin.
+   * `$2` are subscriptions, each once, or, of a claim of a `whole` exchange, its name. `$4` is where arrivals begin, `$5` owners that
+   * are gone, `$6` what the process knows it has, if that is in doubt, `$7` where due times begin.
    */
-  const claim = (brings: boolean, whole: boolean) => {
+  const claim = (brings: boolean, of: "few" | "many" | "whole") => {
     // subscriptions by a hash, however many there are, and an exchange by its index
-    const isGiven = whole
-      ? "exchange = (SELECT id FROM wanted)"
-      : "(subscription IN (SELECT unnest($2::bigint[]))) IS TRUE"
+    const isGiven =
+      of === "whole" ? "exchange = (SELECT id FROM wanted)" : "(subscription IN (SELECT unnest($2::bigint[]))) IS TRUE"
+    // few are looked up one by one: others may be as many as there are
+    const among = (condition: string) =>
+      of === "few" ? `asked WHERE ${condition}` : `${leases} WHERE ${condition} AND ${isGiven}`
+    const isFree = "owner IS NULL AND active"
+    const isOpen = "subscription <> ALL(ARRAY(SELECT subscription FROM known)) AND EXISTS (SELECT FROM me)"
+    const freeColumns = "subscription, exchange, version, not_before, ready_at"
+    const free =
+      of === "few"
+        ? `SELECT lease.* FROM (SELECT unnest($2::bigint[]) AS id) AS given CROSS JOIN LATERAL (
+    SELECT ${freeColumns} FROM ${leases}
+    WHERE subscription = given.id AND (${isFree} AND ready_at <= ${now}) IS TRUE AND ${isOpen}
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS lease
+  ORDER BY ready_at LIMIT least($3::bigint, ${most})`
+        : `SELECT ${freeColumns} FROM ${among(`${isFree} AND ready_at <= ${now}`)} AND ${isOpen}
+  ORDER BY ready_at LIMIT least($3::bigint, ${most})
+  FOR NO KEY UPDATE SKIP LOCKED`
+    const wanted = `wanted AS MATERIALIZED (SELECT id FROM ${exchanges} WHERE name = $2::text),
+`
+    const asked = `asked AS MATERIALIZED (
+  SELECT lease.* FROM (SELECT unnest($2::bigint[]) AS id) AS given CROSS JOIN LATERAL (
+    SELECT subscription, owner, active, ready_at FROM ${leases} WHERE subscription = given.id LIMIT 1
+  ) AS lease
+),
+`
     return onePlan(`WITH ${own},
-${whole ? `wanted AS MATERIALIZED (SELECT id FROM ${exchanges} WHERE name = $2::text),
-` : ""}me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
+${of === "whole" ? wanted : ""}me AS MATERIALIZED (SELECT id FROM ${owners} WHERE id = $1::int AND NOT gone),
 over AS MATERIALIZED (
   SELECT id FROM ${owners} WHERE id <> $1::int AND (${isOver} OR id = ANY($5::int[])) AND ${set}
   FOR NO KEY UPDATE SKIP LOCKED
@@ -136,11 +162,7 @@ known AS MATERIALIZED (
   ) AS lease
 ),
 free AS MATERIALIZED (
-  SELECT subscription, exchange, version, not_before, ready_at FROM ${leases}
-  WHERE owner IS NULL AND active AND ready_at <= ${now} AND ${isGiven}
-  AND subscription <> ALL(ARRAY(SELECT subscription FROM known)) AND EXISTS (SELECT FROM me)
-  ORDER BY ready_at LIMIT least($3::bigint, ${most})
-  FOR NO KEY UPDATE SKIP LOCKED
+  ${free}
 ),
 judged AS MATERIALIZED (
   SELECT known.*,
@@ -181,7 +203,7 @@ changed AS (
   RETURNING lease.subscription, lease.exchange, lease.active, lease.ready_at, lease.owner, lease.epoch, lease.attempts, lease.first_failed_at,
     acquired, woken, orphan
 ),
-next AS MATERIALIZED (
+${of === "few" ? asked : ""}next AS MATERIALIZED (
   SELECT (
     SELECT due_at FROM ${scheduled} WHERE due_at >= $7::bigint ${brings ? `AND due_at > ${now}` : ""} ORDER BY due_at LIMIT 1
   ) AS due_at
@@ -189,16 +211,13 @@ next AS MATERIALIZED (
 future AS (
   SELECT expires_at AS ready_at FROM ${owners} AS other
   WHERE id <> $1::int AND id <> ALL(ARRAY(SELECT id FROM over)) AND NOT gone
-  AND (SELECT subscription FROM ${leases} WHERE owner = other.id AND active AND ${isGiven}
-    ORDER BY ready_at LIMIT 1) IS NOT NULL
+  AND (SELECT subscription FROM ${among("owner = other.id AND active")} ORDER BY ready_at LIMIT 1) IS NOT NULL
   UNION ALL
   (SELECT ready_at FROM ${leases}
     WHERE owner = $1::int AND active AND ready_at > ${now} AND ready_at < ${never}
     AND subscription <> ALL(ARRAY(SELECT subscription FROM decided)) ORDER BY ready_at LIMIT 1)
   UNION ALL
-  (SELECT ready_at FROM ${leases}
-    WHERE owner IS NULL AND active AND ready_at > ${now} AND ready_at < ${never} AND ${isGiven}
-    ORDER BY ready_at LIMIT 1)
+  (SELECT ready_at FROM ${among(`${isFree} AND ready_at > ${now} AND ready_at < ${never}`)} ORDER BY ready_at LIMIT 1)
   UNION ALL
   SELECT ready_at FROM changed
   WHERE active AND ready_at < ${never} AND (owner = $1::int OR owner IS NULL AND ready_at > ${now} AND ${isGiven})
@@ -210,8 +229,7 @@ future AS (
   ${brings ? "OR (SELECT count(*) FROM coming) > (SELECT count(*) FROM brought)" : ""}
   OR ${most} IN (${["arrived", "due", "orphans", ...(brings ? ["coming"] : [])].map((one) => `(SELECT count(*) FROM ${one})`).join(", ")})
   OR (SELECT count(*) FROM decided WHERE claimable) < $3::bigint AND (
-    SELECT subscription FROM ${leases}
-    WHERE owner IS NULL AND active AND ready_at <= ${now} AND ${isGiven}
+    SELECT subscription FROM ${among(`${isFree} AND ready_at <= ${now}`)}
     AND subscription <> ALL(ARRAY(SELECT subscription FROM decided)) AND EXISTS (SELECT FROM me)
     ORDER BY ready_at LIMIT 1
   ) IS NOT NULL
@@ -256,10 +274,9 @@ made AS (
 )
 SELECT id FROM kept UNION ALL SELECT id FROM made`,
 
-    claim: claim(false, false),
-    bring: claim(true, false),
-    claimWhole: claim(false, true),
-    bringWhole: claim(true, true),
+    few: { claim: claim(false, "few"), bring: claim(true, "few") },
+    many: { claim: claim(false, "many"), bring: claim(true, "many") },
+    whole: { claim: claim(false, "whole"), bring: claim(true, "whole") },
 
     /** All leases of the owner, and the owner with them, where `$2` is NULL. */
     release: onePlan(`WITH ${own},

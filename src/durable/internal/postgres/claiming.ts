@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import { monotonicNow } from "../../../internal/monotonic.ts"
 import type { Claimed, Claims, Operations, Owner, SubscriptionId } from "../../EventStore.ts"
-import { claimStatements, most } from "./claimStatements.ts"
+import { claimStatements, few, most } from "./claimStatements.ts"
 import { type Horizon, ofArrivals } from "./horizon.ts"
 import type { Parts } from "./parts.ts"
 import type { Presence } from "./presence.ts"
@@ -72,10 +72,10 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     const known = inDoubt ? array([...held]) : null
     inDoubt = true
     const isWhole = "exchange" in which
-    const [claim, bring] = isWhole ? [text.claimWhole, text.bringWhole] : [text.claim, text.bring]
+    const { bring, claim } = isWhole ? text.whole : which.length <= few ? text.few : text.many
     const rows = yield* run.prepared<ClaimRow>("claim", brings ? bring : claim, [
       owner.id,
-      isWhole ? which.exchange : array(which),
+      isWhole ? which.exchange : array([...new Set(which)]),
       limit,
       horizon.from(ofArrivals),
       array(gone),

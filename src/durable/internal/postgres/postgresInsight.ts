@@ -143,7 +143,7 @@ LEFT JOIN LATERAL (SELECT * FROM ${leases} AS lease WHERE lease.subscription = s
 LEFT JOIN LATERAL (
   SELECT array_agg(at ORDER BY kept_at, place) AS begun, array_agg(took ORDER BY kept_at, place) AS took,
     array_agg(error ORDER BY kept_at, place) AS errors, array_agg(detail ORDER BY kept_at, place) AS details
-  FROM ${attempts} AS tried WHERE tried.event = event.position AND tried.subscription = subscription.id
+  FROM ${attempts} AS tried WHERE tried.event = event.position AND -tried.subscription = -subscription.id
 ) AS tried ON true
 ORDER BY subscription.name`
   }
@@ -196,7 +196,10 @@ interface AttemptRow {
 }
 
 const attemptOf = ({ at, detail, error, event, took, topic }: AttemptRow): StoredAttempt => ({
-  ...{ position: Number(event), topic, at, took },
+  position: Number(event),
+  topic,
+  at,
+  took,
   error: error ?? undefined,
   detail: detail ?? undefined
 })
@@ -237,7 +240,8 @@ const attemptsOf = ({ begun, details, errors, took }: StatusRow): DeliveryStatus
   const times = numbersOf(begun ?? undefined)
   const durations = numbersOf(took ?? undefined)
   return times.map((at, n) => ({
-    ...{ at, took: durations[n] ?? 0 },
+    at,
+    took: durations[n] ?? 0,
     error: errors?.[n] ?? undefined,
     detail: details?.[n] ?? undefined
   }))
@@ -263,7 +267,9 @@ export const insight = (run: Runner, parts: Parts) => {
     overview: ({ exchange, ids, name, tenant }) =>
       Effect.map(
         run.read<OverviewRow>("overview", text.overview, [
-          ...[exchange ?? null, tenant ?? null, name ?? null],
+          exchange ?? null,
+          tenant ?? null,
+          name ?? null,
           ids === undefined ? null : array(ids)
         ]),
         (rows) => rows.map(overviewOf)
@@ -271,7 +277,9 @@ export const insight = (run: Runner, parts: Parts) => {
     attempts: (subscription, { before, failedOnly = false, limit: most }) =>
       Effect.map(
         run.read<AttemptRow>("attempts", failedOnly ? text.failedAttempts : text.attempts, [
-          ...[subscription, before?.at ?? "Infinity", before?.position ?? 0],
+          subscription,
+          before?.at ?? "Infinity",
+          before?.position ?? 0,
           limit(most)
         ]),
         (rows) => rows.map(attemptOf)

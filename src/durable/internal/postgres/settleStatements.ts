@@ -33,7 +33,7 @@ trimmed AS (
   DELETE FROM ${attempts} WHERE ctid = ANY(ARRAY(
     SELECT old.at
     FROM (SELECT event, subscription, count(*) AS rows FROM noted GROUP BY event, subscription) AS more CROSS JOIN LATERAL (
-      SELECT ctid AS at FROM ${attempts} AS kept WHERE kept.event = more.event AND kept.subscription = more.subscription
+      SELECT ctid AS at FROM ${attempts} AS kept WHERE kept.event = more.event AND -kept.subscription = -more.subscription
       ORDER BY kept.kept_at DESC, kept.place DESC OFFSET ${mostAttempts} - more.rows
     ) AS old
   ))

@@ -81,8 +81,10 @@ given AS MATERIALIZED (
     AS given (tenant, name, has_data, data, oldest, place)
 ),
 before AS MATERIALIZED (
-  SELECT id, topics, data FROM ${subscriptions}
-  WHERE exchange = $1::int AND (tenant, name) IN (SELECT tenant, name FROM given)
+  SELECT found.* FROM given CROSS JOIN LATERAL (
+    SELECT id, topics, data FROM ${subscriptions}
+    WHERE exchange = $1::int AND tenant = given.tenant AND name = given.name LIMIT 1
+  ) AS found
 ),
 defined AS (
   INSERT INTO ${subscriptions} AS subscription (exchange, tenant, name, topics, data, since)
@@ -228,7 +230,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
   const text = subscriptionStatements(parts)
   const fill = fillText(parts)
   const whichOf = ({ exchange, ids, name, tenant }: Which) => [
-    ...[exchange, tenant ?? null, name ?? null],
+    exchange,
+    tenant ?? null,
+    name ?? null,
     ids === undefined ? null : array(ids)
   ]
   const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
@@ -322,7 +326,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
       Effect.map(
         run.read<SubscriptionRow>("list", text.list, [
           ...whichOf(which),
-          ...[after?.tenant ?? null, after?.name ?? null, most === undefined ? null : limit(most)]
+          after?.tenant ?? null,
+          after?.name ?? null,
+          most === undefined ? null : limit(most)
         ]),
         (rows) => rows.map(subscriptionOf(which.exchange))
       ),

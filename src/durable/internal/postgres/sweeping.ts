@@ -24,7 +24,7 @@ const sweepStatements = (parts: Parts) => {
   ))
   RETURNING subscription
 )`
-  /** A settlement may be adding to a row, which is not too old then. */
+  /** A settlement may be removing a row too. */
   const tooOld = (table: string, at: string) => `(
   DELETE FROM ${table} WHERE ctid = ANY(ARRAY(
     SELECT old.ctid FROM ${exchanges} AS exchange CROSS JOIN LATERAL (

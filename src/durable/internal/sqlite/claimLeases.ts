@@ -72,7 +72,8 @@ export const claimLeases = (
     sql.run(noneRedefined, owner.id)
   }
 
-  const given = "exchange" in which ? (sql.row<[Exchange]>(exchangeOf, which.exchange)?.[0] ?? noExchange) : new Set(which)
+  const given =
+    "exchange" in which ? (sql.row<[Exchange]>(exchangeOf, which.exchange)?.[0] ?? noExchange) : new Set(which)
   const free = dueAmongFree(sql, given, limit, now)
   if (free.due.length > 0 && !mayWrite) return undefined
   // A lease of an owner that is gone would never end.

@@ -79,7 +79,10 @@ export const listAttempts = (
   sql
     .rows<StoredRow>(failedOnly ? failedPage : page, subscription, before.at, before.position, atMost(limit))
     .map(([position, topic, at, took, error, detail]) => ({
-      ...{ position, topic, at, took },
+      position,
+      topic,
+      at,
+      took,
       error: error ?? undefined,
       detail: detail ?? undefined
     }))

@@ -15,7 +15,6 @@ import { TracerEnabled } from "effect/References"
 import * as Stream from "effect/Stream"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { Timeout } from "../../HttpSinkError.ts"
-import type { Signer } from "./signer.ts"
 
 /**
  * What a client may fail with: its own errors, and those of a rate limit.
@@ -97,15 +96,15 @@ export const makeExchange = (
     }
   })
 
-/** The exchanges of a client around the sink's own, which may wait before a request, and make it again. */
+/** The exchanges of a client around the sink's own, which may wait before a request, and make it again: `refresh` signs it anew. */
 export const makeTransformed = (
   transform: TransformClient,
   exchange: Exchange,
-  signer: Signer<never> | undefined
+  refresh: ((request: HttpClientRequest) => Effect.Effect<HttpClientRequest>) | undefined
 ): ((request: HttpClientRequest) => Effect.Effect<Answered, ClientError>) => {
   const send = (request: HttpClientRequest) => Effect.map(exchange(request), ({ response }) => response)
   const signed = (request: HttpClientRequest) =>
-    signer === undefined ? send(request) : Effect.flatMap(signer.refresh(request), send)
+    refresh === undefined ? send(request) : Effect.flatMap(refresh(request), send)
   const client = transform(
     HttpClient.makeWith<never, never, HttpClientError, never>(
       (request) => Effect.flatMap(request, signed),

@@ -44,7 +44,10 @@ export const exchangeLaws: ReadonlyArray<Law> = [
         [all[1]],
         "one that was given back"
       )
-      ensure((returned[0]?.epoch ?? 0) > held.lease.epoch, () => `after the epoch ${held.lease.epoch}: ${show(returned)}`)
+      ensure(
+        (returned[0]?.epoch ?? 0) > held.lease.epoch,
+        () => `after the epoch ${held.lease.epoch}: ${show(returned)}`
+      )
       const late = yield* define(one, { name: "late" })
       yield* publish(one, ["f"])
       const { acquired: last, woken } = yield* mine.claim(whole)
@@ -71,7 +74,10 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       const { held, next, worker } = yield* Worker.two(one, other)
       yield* worker.die
       const { acquired, wait } = yield* next.claim(whole)
-      ensure(acquired.length > 0 || (wait ?? Number.POSITIVE_INFINITY) <= Duration.toMillis(Worker.short), () => `the next is in ${wait} ms`)
+      ensure(
+        acquired.length > 0 || (wait ?? Number.POSITIVE_INFINITY) <= Duration.toMillis(Worker.short),
+        () => `the next is in ${wait} ms`
+      )
       yield* sleep(Worker.pastShort)
       const found = acquired.length > 0 ? acquired : (yield* next.claim(whole)).acquired
       expectSame(
@@ -92,7 +98,11 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       expectSame(yield* list({ ids: [] }), [], "those of no ids")
       expectSame(yield* list({ ids: [a!, t], tenant: "t" }), [t], "those of ids and of a tenant")
       expectSame(idsOf(yield* store.overview({ ids: [t, elsewhere] })), [elsewhere, t], "the overview of two ids")
-      expectSame(yield* store.setState({ exchange, ids: [a!, b!, elsewhere] }, "paused", "x"), 2, "how many were paused")
+      expectSame(
+        yield* store.setState({ exchange, ids: [a!, b!, elsewhere] }, "paused", "x"),
+        2,
+        "how many were paused"
+      )
       const states = (yield* store.list({ exchange })).map(({ state }) => state)
       expectSame(states, ["paused", "active", "paused", "active"], "the states of all")
       yield* publish(store, ["e"])
@@ -177,7 +187,8 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       yield* next.claim([held.id])
       yield* world.until(
         () => watcher.elements > elements && woken === 1,
-        () => `after a definition there were ${watcher.elements - elements} changes, and its owner was woken ${woken} times`
+        () =>
+          `after a definition there were ${watcher.elements - elements} changes, and its owner was woken ${woken} times`
       )
       yield* define(other, { data: encode("2") })
       yield* other.setState(whole, "paused", undefined)
@@ -189,7 +200,11 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       const list = (page: Partial<AttemptPage> = {}) =>
         Effect.map(store.attempts(id, { limit: many, ...page }), (all) => all.map(shown))
       const attempt = (at: number, position: number, error?: string, detail?: string) => ({
-        ...{ at, position, took: at / 2, error, detail }
+        at,
+        position,
+        took: at / 2,
+        error,
+        detail
       })
       yield* send("none")
       const [none] = yield* take()

@@ -16,6 +16,7 @@ import {
   floodTenant,
   floodTopic,
   idOf,
+  lastWritesOf,
   type Orders,
   type Spec,
   specsOf,
@@ -101,6 +102,8 @@ export const simulate = async (plan: Plan): Promise<Outcome> => {
     isOver = true
     await Promise.all(meanwhile)
     await fleet.behave({ isTroubled: false })
+    await fleet.drain()
+    await fleet.write(fleet.last())
     await fleet.drain()
     // What must not arrive has its time to.
     await sleep(1_000)
@@ -291,7 +294,9 @@ const openFleet = async (plan: Plan) => {
       await create(addedSpec(i, `t${Math.floor(random() * tenants)}`, size))
       return "add"
     }
-    const endpoint = pick([...endpoints.values()])
+    const all = [...endpoints.values()]
+    // Most of the time only a slow one has a process that is busy with it.
+    const endpoint = pick(random() < 0.3 ? all.filter(({ spec }) => spec.kind === "slow") : all)
     const key = endpoint?.key
     if (endpoint === undefined || key === undefined || endpoint.removingAt !== undefined) return undefined
     if (endpoint.spec.kind === "flooded" || changing.has(endpoint)) return undefined
@@ -370,6 +375,8 @@ const openFleet = async (plan: Plan) => {
       }
       await Promise.all(done)
     },
+    /** A write of each topic to every tenant, which removed endpoints must not get. */
+    last: () => lastWritesOf(tenants),
     flood: async (events: number) => {
       for (let n = 0; n < events; n += floodBatch)
         await writeOne({ tenant: floodTenant, topic: floodTopic, count: Math.min(floodBatch, events - n) })

@@ -124,7 +124,10 @@ const foreign: Check = (records, endpoint, arrival, problem) => {
 
 const removed: Check = (records, endpoint, arrival, problem) => {
   const { removedAt } = endpoint
-  if (removedAt === undefined || arrival.at <= atLatest(records, removedAt)) return
+  if (removedAt === undefined) return
+  // What is written later was never for it, and is in no process.
+  const isLater = (records.writes.get(arrival.id)?.began ?? 0) > removedAt
+  if (!isLater && arrival.at <= atLatest(records, removedAt)) return
   problem("removed", `${named(endpoint, arrival)} came ${arrival.at - removedAt} ms after the endpoint was removed`)
 }
 

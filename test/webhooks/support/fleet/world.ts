@@ -73,6 +73,15 @@ export const writesOf = (options: {
   }))
 }
 
+/** Writes that every endpoint gets something of: fifty a second. */
+export const lastWritesOf = (tenants: number): ReadonlyArray<Due> =>
+  Array.from({ length: 2 * tenants }, (_, i) => ({
+    at: 20 * i,
+    tenant: `t${i % tenants}`,
+    topic: topicsWritten[i < tenants ? 0 : 2]!,
+    count: 1
+  }))
+
 /** What events are: the number is that of its tenant, which its writes count up. */
 export interface Written {
   readonly tenant: string

@@ -37,6 +37,11 @@ const [slow, most] = [1_000, 4]
 const linger = 1_000
 /** How often slots are looked at while there are some. */
 const interval = "250 millis"
+/**
+ * How often the definitions are asked for of those whose attempts take long, in milliseconds: no store notifies an owner of a drop,
+ * and a settlement that shows it comes after an attempt, when the next one has begun.
+ */
+const recheck = 1_000
 /** The delay before the definitions are asked for again. */
 const again = "250 millis"
 
@@ -51,6 +56,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   let opening = 0
   /** Subscriptions whose definitions may be others. */
   const woken = new Set<SubscriptionId>()
+  let checkedAt = Number.NEGATIVE_INFINITY
   const used = Latch.makeUnsafe()
   const checking = Latch.makeUnsafe()
   let isClosing = false
@@ -139,11 +145,17 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     yield* used.await
     yield* Effect.sleep(interval)
     const isFull = free() === 0
+    const isCheckDue = now() - checkedAt >= recheck
     for (const slot of slots.values()) {
       const restingSince = slot.restingSince()
       const isDone = restingSince !== undefined && (isFull || now() - restingSince >= linger)
       if (isDone || !slot.hasLease()) endSoon(slot)
       else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
+      else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
+    }
+    if (isCheckDue && woken.size > 0) {
+      checkedAt = now()
+      checking.openUnsafe()
     }
     if (slots.size === 0) used.closeUnsafe()
   })

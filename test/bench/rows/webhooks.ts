@@ -19,12 +19,21 @@ import { EventStore, PostgresStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { WebhookEndpoints } from "effect-events/webhooks"
 import { createHmac } from "node:crypto"
-import { statSync } from "node:fs"
+import { readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { commits, countStatements, countTransactions, cpu, share, statements } from "../idle.ts"
 import { Meter, throughput, times } from "../measure.ts"
-import { cpuAndWall, type Figures, type Load, type Metric, type Row, type Side, valueAtMost } from "../model.ts"
+import {
+  cpuAndWall,
+  type Figures,
+  type Load,
+  type Metric,
+  type Row,
+  type Sample,
+  type Side,
+  valueAtMost
+} from "../model.ts"
 import { batch, batchOf, event, folder, Order, payloadOf, postgres } from "../orders.ts"
 
 const payload = payloadOf(event)
@@ -88,14 +97,45 @@ const create = (
 /** Nothing is kept of what was delivered. */
 const bare = { retention: Duration.zero, outcomes: Duration.zero, deduplication: Duration.zero }
 
+const serverCpu: Metric = { key: "server", label: "CPU of the server", unit: "ns" }
+
+/** What the processes of the server have used, in milliseconds: those that there are now, as the system counts it. */
+const serverTime = (sql: PgClient.PgClient) =>
+  Effect.map(sql<{ readonly pid: number }>`SELECT pid FROM pg_stat_activity`, (rows) =>
+    rows.reduce((sum, { pid }) => {
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? []
+      // in ticks of 10 ms
+      return sum + 10 * (Number(fields[11]) + Number(fields[12]))
+    }, 0)
+  )
+
+/** Throughput, with the server's CPU time where there is a server. */
+const measured = (load: Load, body: Effect.Effect<void>, sql: PgClient.PgClient | undefined): Sample => {
+  if (sql === undefined) return throughput(load, body)
+  return Effect.gen(function* () {
+    let rounds = 0
+    const before = yield* serverTime(sql)
+    const figures = yield* throughput(
+      load,
+      Effect.andThen(
+        body,
+        Effect.sync(() => void rounds++)
+      )
+    )
+    const after = yield* serverTime(sql)
+    return { ...figures, server: ((after - before) * 1e6) / (rounds * load.n) }
+  }).pipe(Effect.orDie)
+}
+
 const publishing = (label: string, engine: Engine, options: typeof bare | object, goals?: Side["goals"]): Side => ({
   label,
   goals,
   run: (load) =>
     Effect.gen(function* () {
-      const webhooks = yield* made(yield* places[engine], new Meter(), { slots: 0, ...options })
+      const place: Place = yield* places[engine]
+      const webhooks = yield* made(place, new Meter(), { slots: 0, ...options })
       yield* create(webhooks, endpoints)
-      return throughput(load, Effect.orDie(times(load.n, () => webhooks.write(addressed))))
+      return measured(load, Effect.orDie(times(load.n, () => webhooks.write(addressed))), place.sql)
     }).pipe(Effect.orDie)
 })
 
@@ -112,7 +152,7 @@ const publishByHand: Readonly<Record<Engine, Side>> = {
           SELECT id, key FROM written CROSS JOIN subscriptions WHERE tenant = $2 AND topic = 'order/*'`,
           [payload, tenant]
         )
-        return throughput(load, Effect.orDie(times(load.n, () => write)))
+        return measured(load, Effect.orDie(times(load.n, () => write)), sql)
       }).pipe(Effect.orDie)
   },
   sqlite: {
@@ -164,7 +204,7 @@ const rawTables = Effect.map(folder, (path) => {
 })
 
 const perSecond: Metric = { key: "rate", label: "deliveries", unit: "per s" }
-const rated = ({ cpu = 0, wall = 0 }: Figures): Figures => ({ cpu, wall, rate: 1e9 / wall })
+const rated = (figures: Figures): Figures => ({ ...figures, rate: 1e9 / (figures["wall"] ?? 0) })
 const writesOf = ({ n }: Load) => Math.ceil(n / endpoints / batch)
 const delivered = ({ n }: Load) => writesOf({ n, millis: 0 }) * batch * endpoints
 
@@ -174,7 +214,7 @@ const delivering = (label: string, engine: Engine, options: typeof bare | object
   run: (load) =>
     Effect.gen(function* () {
       const meter = new Meter()
-      const place = yield* places[engine]
+      const place: Place = yield* places[engine]
       const webhooks = yield* made(place, meter, options)
       yield* create(webhooks, endpoints)
       const events = batchOf(event).map((one) => ({ tenant, topic, event: one }))
@@ -183,7 +223,7 @@ const delivering = (label: string, engine: Engine, options: typeof bare | object
       const swept = Effect.orDie(Effect.repeat(sweep, { while: (isMore) => isMore }))
       const total = delivered(load)
       const body = Effect.andThen(meter.delivered(total, written), swept)
-      return Effect.map(throughput({ ...load, n: total }, body), rated)
+      return Effect.map(measured({ ...load, n: total }, body, place.sql), rated)
     }).pipe(Effect.orDie)
 })
 
@@ -212,6 +252,7 @@ interface Delivery {
 const deliverByHand = (
   load: Load,
   meter: Meter,
+  sql: PgClient.PgClient | undefined,
   round: (requests: (rows: ReadonlyArray<Delivery>) => Effect.Effect<void>) => Effect.Effect<unknown>
 ) => {
   const client = nullClient(meter)
@@ -226,7 +267,7 @@ const deliverByHand = (
     total,
     times(writesOf(load), () => round(requests))
   )
-  return Effect.map(throughput({ ...load, n: total }, body), rated)
+  return Effect.map(measured({ ...load, n: total }, body, sql), rated)
 }
 
 const deliverySides: Readonly<Record<Engine, Side>> = {
@@ -249,7 +290,7 @@ const deliverySides: Readonly<Record<Engine, Side>> = {
           WHERE event BETWEEN $1::bigint AND $2::bigint ORDER BY subscription, event`
         const remove = `WITH acknowledged AS (DELETE FROM deliveries WHERE event BETWEEN $1::bigint AND $2::bigint)
           DELETE FROM events WHERE key BETWEEN $1::bigint AND $2::bigint`
-        return deliverByHand(load, new Meter(), (requests) =>
+        return deliverByHand(load, new Meter(), sql, (requests) =>
           Effect.gen(function* () {
             const [written] = yield* write
             const range = [written?.first, written?.last]
@@ -271,7 +312,7 @@ const deliverySides: Readonly<Record<Engine, Side>> = {
         const select = db.prepare(
           "SELECT subscription, event, payload FROM deliveries JOIN events ON key = event ORDER BY subscription, event"
         )
-        return deliverByHand(load, new Meter(), (requests) =>
+        return deliverByHand(load, new Meter(), undefined, (requests) =>
           Effect.gen(function* () {
             db.exec("BEGIN IMMEDIATE")
             for (let i = 0; i < batch; i++) fanOut.run(insert.run(payload).lastInsertRowid, tenant)
@@ -377,7 +418,7 @@ const rowsOf = (engine: Engine): ReadonlyArray<Row> => [
     name: `webhooks-publish-${engine}`,
     question: `One event written for 100 webhook endpoints on ${titles[engine]}`,
     n: 20,
-    metrics: cpuAndWall,
+    metrics: engine === "postgres" ? [...cpuAndWall, serverCpu] : cpuAndWall,
     warmUps: 2,
     note: "Per event, with a row for each endpoint; nothing is delivered. CPU is the client's.",
     sides: [
@@ -390,7 +431,7 @@ const rowsOf = (engine: Engine): ReadonlyArray<Row> => [
     name: `webhooks-deliveries-${engine}`,
     question: `Batches of 100 events to 100 webhook endpoints on ${titles[engine]}, over a null receiver`,
     n: 10_000,
-    metrics: [perSecond, ...cpuAndWall],
+    metrics: [perSecond, ...cpuAndWall, ...(engine === "postgres" ? [serverCpu] : [])],
     warmUps: 2,
     note: "Per delivery: written, taken, encoded, signed, requested of a client that only answers, and acknowledged. CPU is the client's.",
     sides: [

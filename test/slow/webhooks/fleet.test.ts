@@ -24,7 +24,7 @@ const small = {
   seconds: 12,
   flood: 500,
   leaseTtl: 1_500,
-  margin: 5_000,
+  margin: 3_000,
   killEvery: 2_500,
   changeEvery: 300
 }

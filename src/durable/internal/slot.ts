@@ -55,7 +55,7 @@ export interface Slot {
   /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
   readonly isWaiting: () => boolean
-  /** Waits for what is in flight until the time is up, and gives the lease back. */
+  /** Waits for what is in flight until the time is up, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
 

@@ -73,9 +73,10 @@ export const simulate = async (plan: Plan): Promise<Outcome> => {
     await fleet.behave({ isTroubled: true })
     const end = Date.now() + 1000 * plan.seconds
     const every = async (millis: number, act: () => Promise<unknown>) => {
-      while (!isOver) {
+      for (;;) {
         await sleep(millis * (0.5 + random()), undefined, { ref: false })
-        if (!isOver) await act()
+        if (isOver) return
+        await act()
       }
     }
     const kill = async () => {
@@ -98,7 +99,7 @@ export const simulate = async (plan: Plan): Promise<Outcome> => {
     }
     const meanwhile = [every(plan.killEvery, kill), every(plan.changeEvery, change), pause()]
     await Promise.all([fleet.write(writesOf(plan)), fleet.flood(plan.flood)])
-    while (Date.now() < end || kills < leastKills) await sleep(50)
+    await until(() => Date.now() >= end && kills >= leastKills)
     isOver = true
     await Promise.all(meanwhile)
     await fleet.behave({ isTroubled: false })
@@ -198,6 +199,12 @@ const mostOwed = 3_000
 const longestStall = 60_000
 const [creating, floodBatch] = [8, 250]
 
+/** Waits for what others do, and not for ever. */
+const until = async (isMet: () => boolean): Promise<void> => {
+  const end = Date.now() + longestStall
+  while (!isMet() && Date.now() < end) await sleep(20)
+}
+
 const openFleet = async (plan: Plan) => {
   const { endpoints: size, leaseTtl, margin, processes, seed, store, tenants } = plan
   const random = randomFrom(seed)
@@ -234,7 +241,7 @@ const openFleet = async (plan: Plan) => {
   let paused: Member | undefined
   const ask = async (command: Command) => {
     // The only process may be on its way.
-    while (only === undefined && members.length === 0) await sleep(10)
+    await until(() => only !== undefined || members.length > 0)
     const member = only ?? members[0]!
     await member.ready
     const answer = await member.ask(command)
@@ -369,8 +376,7 @@ const openFleet = async (plan: Plan) => {
       for (const one of due) {
         await sleep(Math.max(0, began + one.at - Date.now()))
         if (owedToHealthy > mostOwed) heldBack++
-        const until = Date.now() + longestStall
-        while (owedToHealthy > mostOwed && Date.now() < until) await sleep(20)
+        await until(() => owedToHealthy <= mostOwed)
         done.push(writeOne(one))
       }
       await Promise.all(done)

@@ -210,6 +210,19 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("makes room for others that are due as soon as nothing is left for one", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 100; n++) yield* define(n)
+      yield* publish(1)
+      const one = yield* process(memory, { slots: 4 })
+      yield* pass(3)
+      assert.strictEqual(yield* pending, 0)
+      assert.strictEqual(one.attempts.length, 100)
+      yield* one.close
+    }).pipe(quiet)
+  )
+
   it.effect("gives a flooded subscription no more than its slice while others wait", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world

@@ -3,6 +3,7 @@
  * endpoints cost that are idle, and the bytes of a delivery that waits.
  */
 import { PgClient } from "@effect/sql-pg"
+import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,6 +23,8 @@ import { createHmac } from "node:crypto"
 import { readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { makeKeyRing } from "../../../src/webhooks/internal/keyRing.ts"
+import { makeRows } from "../../../src/webhooks/internal/row.ts"
 import { commits, countStatements, countTransactions, cpu, share, statements } from "../idle.ts"
 import { Meter, throughput, times } from "../measure.ts"
 import {
@@ -41,6 +44,7 @@ const [tenant, topic] = ["acme", "order/placed"]
 const addressed = { tenant, topic, event }
 const name = "orders"
 const endpoints = 100
+const keys = { current: { id: "a", key: Redacted.make(new Uint8Array(32).fill(1)) } }
 
 /** A receiver that accepts and counts, in this process. */
 const nullClient = (meter: Meter): HttpClient =>
@@ -76,7 +80,7 @@ const made = ({ context }: Place, meter: Meter, options: Partial<WebhookEndpoint
   WebhookEndpoints.make<Order>({
     name,
     schema: Order,
-    keys: { current: { id: "a", key: Redacted.make(new Uint8Array(32).fill(1)) } },
+    keys,
     allowUnguarded: true,
     limits: { endpoints: 1_000 },
     ...options
@@ -326,6 +330,56 @@ const deliverySides: Readonly<Record<Engine, Side>> = {
   }
 }
 
+/** One event for each endpoint of a hundred tenants, most of which had none since the last: a lease and a receiver for each. */
+const sparse = (label: string, engine: Engine, options: typeof bare | object): Side => ({
+  label,
+  run: ({ millis }) =>
+    Effect.gen(function* () {
+      const meter = new Meter()
+      const place: Place = yield* places[engine]
+      const webhooks = yield* made(place, meter, options)
+      const tenants = 100
+      yield* create(webhooks, spread, {}, (i) => `t${i % tenants}`)
+      const written = Effect.forEach(Array.from({ length: tenants }), (_, i) =>
+        webhooks.write({ ...addressed, tenant: `t${i}` })
+      )
+      return Effect.map(measured({ n: spread, millis }, meter.delivered(spread, written), place.sql), rated)
+    }).pipe(Effect.orDie)
+})
+
+/** How many endpoints have an event each: more than there are slots. */
+const spread = 2_000
+
+/** Endpoints as `create` makes them, without a call for each. */
+const defineMany = Effect.fnUntraced(function* ({ context }: Place, n: number, of: (i: number) => string) {
+  const store = Context.get(context, EventStore.EventStore)
+  const rows = makeRows(name, yield* makeKeyRing(keys))
+  const secret = Redacted.make(`whsec_${Buffer.alloc(32, 1).toString("base64")}`)
+  for (let from = 0; from < n; from += batch) {
+    const some = yield* Effect.forEach(Array.from({ length: Math.min(batch, n - from) }), (_, k) =>
+      rows.definition({
+        tenant: of(from + k),
+        id: `ep_${from + k}`,
+        url: `https://receiver.test/${from + k}`,
+        topics: ["order/*"],
+        description: undefined,
+        headers: {},
+        secretHeaders: [],
+        secretHeaderValues: {},
+        secrets: [{ secret, since: 0, until: undefined }],
+        envelope: undefined,
+        plan: undefined,
+        rate: undefined,
+        ordered: true,
+        concurrency: undefined,
+        timeout: undefined,
+        createdAt: 0
+      })
+    )
+    if (isReadonlyArrayNonEmpty(some)) yield* store.define(name, some)
+  }
+})
+
 /** So many endpoints of a hundred tenants, that have had an event each. */
 const idle = (n: number, engine: Engine): Side => ({
   label: `ours, ${n.toLocaleString("en")} endpoints`,
@@ -337,7 +391,7 @@ const idle = (n: number, engine: Engine): Side => ({
       const meter = new Meter()
       const webhooks = yield* made(place, meter)
       const tenants = Math.min(n, 100)
-      yield* create(webhooks, n, {}, (i) => `t${i % tenants}`)
+      yield* defineMany(place, n, (i) => `t${i % tenants}`)
       const written = Effect.forEach(Array.from({ length: tenants }), (_, i) =>
         webhooks.write({ ...addressed, tenant: `t${i}` })
       )
@@ -348,7 +402,7 @@ const idle = (n: number, engine: Engine): Side => ({
     }).pipe(Effect.orDie)
 })
 
-const waiting = 300_000
+const waiting = 100_000
 const perWrite = 500
 const many = Array.from({ length: perWrite }, () => ({ ...addressed, event }))
 
@@ -444,6 +498,20 @@ const rowsOf = (engine: Engine): ReadonlyArray<Row> => [
     ]
   },
   {
+    name: `webhooks-spread-${engine}`,
+    question: `An event each to 2,000 webhook endpoints of 100 tenants on ${titles[engine]}, over a null receiver`,
+    n: spread,
+    metrics: [perSecond, ...cpuAndWall, ...(engine === "postgres" ? [serverCpu] : [])],
+    note: "Per delivery. Each is a lease that is claimed and released, and a receiver that is made, for one event.",
+    sides: [
+      sparse("ours", engine, bare),
+      {
+        ...sparse("ours, attempts and outcomes kept", engine, { ...bare, outcomes: Duration.days(3) }),
+        against: "ours"
+      }
+    ]
+  },
+  {
     name: `webhooks-idle-${engine}`,
     question: `A process that serves idle webhook endpoints on ${titles[engine]}, over 30 seconds`,
     n: 1,
@@ -459,7 +527,7 @@ export const webhooks: ReadonlyArray<Row> = [
   ...rowsOf("postgres"),
   {
     name: "webhooks-bytes",
-    question: "The bytes of a delivery that waits, of 300,000 to 100 endpoints, the event not counted",
+    question: "The bytes of a delivery that waits, of 100,000 to 100 endpoints, the event not counted",
     n: waiting,
     metrics: [bytes],
     cold: true,

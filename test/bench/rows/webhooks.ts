@@ -13,6 +13,7 @@ import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as EventSink from "effect-events/EventSink"
@@ -84,7 +85,10 @@ const made = ({ context }: Place, meter: Meter, options: Partial<WebhookEndpoint
     allowUnguarded: true,
     limits: { endpoints: 1_000 },
     ...options
-  }).pipe(Effect.provide(context), Effect.provideService(HttpClient, nullClient(meter)))
+  }).pipe(Effect.provide(context), Effect.provideService(HttpClient, nullClient(meter)), quiet)
+
+/** The output of the process is its figures. */
+const quiet = Effect.provideService(Logger.CurrentLoggers, new Set<Logger.Logger<unknown, unknown>>())
 
 const create = (
   webhooks: WebhookEndpoints.WebhookEndpoints<Order>,

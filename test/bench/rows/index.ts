@@ -22,6 +22,7 @@ import { pipeline } from "./pipeline.ts"
 import { queue } from "./queue.ts"
 import { queueOptions } from "./queueOptions.ts"
 import { retrier } from "./retrier.ts"
+import { webhooks } from "./webhooks.ts"
 
 /** By the names of their files, which the processes that measure them load alone. */
 const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
@@ -50,7 +51,8 @@ const files: typeof coreFiles = {
   durableFanout,
   durableIdle,
   durableInsight,
-  durablePostgres
+  durablePostgres,
+  webhooks
 }
 
 /** The rows of what is neither HTTP nor durable. */

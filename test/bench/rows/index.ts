@@ -17,6 +17,7 @@ import { http } from "./http.ts"
 import { latency } from "./latency.ts"
 import { membership } from "./membership.ts"
 import { memory } from "./memory.ts"
+import { others } from "./others.ts"
 import { outside } from "./outside.ts"
 import { pipeline } from "./pipeline.ts"
 import { queue } from "./queue.ts"
@@ -52,7 +53,8 @@ const files: typeof coreFiles = {
   durableIdle,
   durableInsight,
   durablePostgres,
-  webhooks
+  webhooks,
+  others
 }
 
 /** The rows of what is neither HTTP nor durable. */

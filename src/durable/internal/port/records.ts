@@ -367,8 +367,7 @@ export interface Settlement {
   /**
    * The whole subscription waits: nothing of it is due before `delay` is over, also for another process. `attempts` of 1 is the
    * first failure of what it waits for. Of 0 it ends such a wait, or, with a delay, is a rest that nothing has failed for.
-   * `reason` is what went wrong, as text; `position` is the delivery that it waits for, where it waits for one: it ends the wait
-   * where that is pending no more.
+   * `reason` is what went wrong; `position` is the delivery that it waits for, if any: where that is not pending, the wait ends.
    */
   readonly wait?:
     | {

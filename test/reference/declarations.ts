@@ -22,6 +22,7 @@ interface Statement {
 interface Declarations {
   readonly items: ReadonlyMap<string, ReadonlyArray<Item>>
   readonly exported: ReadonlyMap<string, Origin>
+  readonly imported: ReadonlyMap<string, Origin>
 }
 
 /** The name of an export where it is declared, and the file that declares it. */
@@ -37,6 +38,28 @@ export const moduleOf = (file: string): ReadonlyArray<Item> =>
   [...declarationsOf(file).exported].flatMap(([name, origin]) =>
     companions(resolve(origin)).map((item) => (item.name === name ? item : renamed(item, name)))
   )
+
+/** The declarations that an interface extends or a type combines and that have no page of their own. */
+export const privateParts = (item: Item, isPublic: (item: Item) => boolean): ReadonlyArray<Item> => {
+  const parts = new Map<string, Item>()
+  const visit = ({ file, kind, signature }: Item): void => {
+    const [, heritage = ""] =
+      kind === "interface" ? (/ extends ([\s\S]*?) \{/.exec(signature) ?? []) : (/=([\s\S]*)/.exec(signature) ?? [])
+    if (kind !== "interface" && kind !== "type") return
+    const { imported, items } = declarationsOf(file)
+    for (const [name] of heritage.matchAll(/\b[A-Z]\w*/g)) {
+      const origin = imported.get(name)
+      for (const part of items.get(name) ?? (origin === undefined ? [] : resolve(origin))) {
+        const key = `${part.file} ${part.name}`
+        if ((part.kind !== "interface" && part.kind !== "type") || isPublic(part) || parts.has(key)) continue
+        parts.set(key, part)
+        visit(part)
+      }
+    }
+  }
+  visit(item)
+  return [...parts.values()]
+}
 
 /** The sentence that a doc comment or a header begins with. */
 export const firstSentence = (doc: string): string => {
@@ -119,7 +142,7 @@ const declarationsOf = (file: string): Declarations => {
     items.set(item.name, [...(items.get(item.name) ?? []), item])
     if (code.startsWith("export ")) exported.set(item.name, { name: item.name, file })
   }
-  const declarations = { items, exported }
+  const declarations = { items, exported, imported }
   files.set(file, declarations)
   return declarations
 }

@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs"
 import { join, relative } from "node:path"
 import { format } from "prettier"
 import { root } from "../support/fences.ts"
-import { docOf, firstSentence, type Item, moduleOf } from "./declarations.ts"
+import { docOf, firstSentence, type Item, moduleOf, privateParts } from "./declarations.ts"
 
 /** The pages of the reference by their file names in `docs/reference`, and the public items without a sentence. */
 export interface Reference {
@@ -26,7 +26,9 @@ export const makeReference = async (): Promise<Reference> => {
   ])
   const byFile = new Map(modules.map((module) => [join(dist, `${module.name}.d.ts`), module]))
   const pages = new Map<string, string>([["README.md", indexOf(modules)]])
-  for (const module of modules) pages.set(fileOf(module.name), await pageOf(module, byFile))
+  const published = new Set(modules.flatMap(({ items }) => items.map(({ declared, file }) => `${file} ${declared}`)))
+  const isPublic = ({ declared, file }: Item) => published.has(`${file} ${declared}`)
+  for (const module of modules) pages.set(fileOf(module.name), await pageOf(module, byFile, isPublic))
   return { pages, undocumented: [...new Set(undocumented)] }
 }
 
@@ -119,7 +121,11 @@ ${sections.join("\n")}`
 const headingOf = ({ kind, name }: Item): string => (/^[A-Z]/.test(name) ? `${name} (${kind})` : name)
 const anchorOf = (item: Item): string => headingOf(item).toLowerCase().replaceAll(/[()]/g, "").replaceAll(" ", "-")
 
-const pageOf = async (module: Module, byFile: ReadonlyMap<string, Module>): Promise<string> => {
+const pageOf = async (
+  module: Module,
+  byFile: ReadonlyMap<string, Module>,
+  isPublic: (item: Item) => boolean
+): Promise<string> => {
   const { header, items, name } = module
   /** The public module that declares an item which this one exports again. */
   const homeOf = (item: Item) => {
@@ -137,7 +143,7 @@ const pageOf = async (module: Module, byFile: ReadonlyMap<string, Module>): Prom
   })
   const sections: Array<string> = []
   for (const item of items) {
-    if (homeOf(item) === undefined) sections.push(await sectionOf(item))
+    if (homeOf(item) === undefined) sections.push(await sectionOf(item, privateParts(item, isPublic)))
   }
   return `# ${shortName(name)}
 
@@ -153,10 +159,10 @@ ${contents.join("\n")}
 ${sections.join("\n")}`
 }
 
-const sectionOf = async (item: Item): Promise<string> => {
-  const signature = (
-    await format(item.signature, { parser: "typescript", semi: false, printWidth: 120, trailingComma: "none" })
-  ).trim()
+const sectionOf = async (item: Item, parts: ReadonlyArray<Item>): Promise<string> => {
+  const declarations = [item, ...parts].map(({ signature }) => signature).join("\n\n")
+  const options = { parser: "typescript", semi: false, printWidth: 120, trailingComma: "none" } as const
+  const signature = (await format(declarations, options)).trim()
   return `## ${headingOf(item)}\n\n\`\`\`ts\n${signature}\n\`\`\`\n\n${textOf(item.doc)}\n`
 }
 

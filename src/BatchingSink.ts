@@ -57,6 +57,8 @@ export interface Options<in A> extends Limits<A> {
 }
 
 /**
+ * How the events that a batch fails for are found.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -68,6 +68,8 @@ export interface FailureRate {
 }
 
 /**
+ * Options of every breaker, however long it stays open.
+ *
  * @category options
  * @since 0.1.0
  */

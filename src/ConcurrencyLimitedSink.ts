@@ -24,6 +24,8 @@ import { fromSource, isSource, type Source, type Wrapped, type Wrapping } from "
 import { maxTurn } from "./internal/turns.ts"
 
 /**
+ * Options of a limit of concurrent writes.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -37,6 +39,8 @@ export interface Options {
 }
 
 /**
+ * The options of a limit by key.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -49,6 +49,8 @@ export interface EventChannel<in out A> extends EventSink.EventSink<A> {
 }
 
 /**
+ * Options of a channel.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -19,6 +19,8 @@ import { isSource, makePart, SinkClosed, type Source, wrap, type Wrapped, type W
 import { leading } from "./internal/turns.ts"
 
 /**
+ * Options of a filter.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -25,6 +25,8 @@ import {
 } from "./internal/sink.ts"
 
 /**
+ * Options of a router.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -10,6 +10,8 @@ import * as Random from "effect/Random"
 import { fromDelays, type RetryStrategy } from "./RetryStrategy.ts"
 
 /**
+ * Options of an exponential backoff.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -55,6 +55,8 @@ export class WritableFailed extends Data.TaggedError("WritableFailed")<{
 }
 
 /**
+ * Options of a sink over what is not on Effect.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -32,6 +32,8 @@ import { maxTurn } from "./internal/turns.ts"
 export type OnExceeded = "delay" | "fail"
 
 /**
+ * Options of a rate limit: how many events in which time, and what becomes of those beyond it.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -53,6 +55,8 @@ export interface Options<out P extends OnExceeded = OnExceeded> {
 }
 
 /**
+ * The option of a rate limit by key.
+ *
  * @category options
  * @since 0.1.0
  */

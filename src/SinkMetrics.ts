@@ -40,6 +40,8 @@ export {
 type AnySink = EventSink<never, unknown>
 
 /**
+ * Options of the metrics of a graph.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -46,6 +46,8 @@ export type Root = AnySink | Context.Key<unknown, AnySink>
 type Needed<One> = One extends Context.Key<infer I, AnySink> ? I : never
 
 /**
+ * Options of every dashboard.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -98,6 +100,8 @@ export interface ChangingOptions<
 }
 
 /**
+ * Options of a dashboard that only shows, or of one whose viewers may change what runs.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -92,6 +92,8 @@ export const resume = (which: Which): Effect.Effect<number, EventStoreError, Eve
   Effect.flatMap(operations, (store) => store.setState(which, "active", undefined))
 
 /**
+ * Which waiting events a purge deletes.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -30,6 +30,8 @@ import { taking } from "./internal/postgres/taking.ts"
 import { EventStore, type EventStoreError, type Operations } from "./EventStore.ts"
 
 /**
+ * Options of a store in Postgres.
+ *
  * @category models
  * @since 0.1.0
  */

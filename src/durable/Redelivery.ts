@@ -61,6 +61,8 @@ export type Next =
   | { readonly _tag: "Expired" }
 
 /**
+ * Options of a plan of redelivery.
+ *
  * @category options
  * @since 0.1.0
  */

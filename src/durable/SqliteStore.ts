@@ -47,6 +47,8 @@ import { makeTransactions, type Transactions, type Work } from "./internal/sqlit
 import { type Change, EventStore, EventStoreError, type Operations, type Owner } from "./EventStore.ts"
 
 /**
+ * Options of a store in a file.
+ *
  * @category options
  * @since 0.1.0
  */

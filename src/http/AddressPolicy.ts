@@ -14,6 +14,8 @@ import { metadataAt, rangeOf } from "./internal/address/specialRanges.ts"
 export { ForbiddenAddress, type Range } from "./internal/address/forbiddenAddress.ts"
 
 /**
+ * Which addresses requests may go to.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -23,6 +25,8 @@ export interface AddressPolicy {
 }
 
 /**
+ * Options of an address policy.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -141,6 +141,8 @@ export interface Controls {
 export interface Endpoint<in out A> extends EventQueue.EventQueue<A>, Controls {}
 
 /**
+ * Options of an endpoint with a queue in memory.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -97,6 +97,8 @@ export interface Join {
 }
 
 /**
+ * Options of an envelope of one JSON value a line.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -117,6 +119,8 @@ export interface BatchOptions {
 }
 
 /**
+ * Options of an envelope of one JSON value a request.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -215,6 +219,8 @@ export const ndjson = <A>(
 }
 
 /**
+ * Options of an envelope of a Docker Registry's notifications.
+ *
  * @category options
  * @since 0.1.0
  */

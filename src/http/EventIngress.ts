@@ -63,6 +63,8 @@ export interface Answer {
 }
 
 /**
+ * Options of a handler that receives events.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -94,6 +96,8 @@ export interface Options<in out A, in E = never> {
 }
 
 /**
+ * Options of a route that receives events.
+ *
  * @category options
  * @since 0.1.0
  */

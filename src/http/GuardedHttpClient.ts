@@ -40,6 +40,8 @@ export interface Tls {
 }
 
 /**
+ * Options of a guarded client.
+ *
  * @category options
  * @since 0.1.0
  */

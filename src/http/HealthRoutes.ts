@@ -81,6 +81,8 @@ export interface ReadyOptions {
 }
 
 /**
+ * Options of the routes for probes.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -59,6 +59,8 @@ export type { TargetOptions } from "./internal/sink/target.ts"
 export type { ClientError, TransformClient } from "./internal/sink/exchange.ts"
 
 /**
+ * Options of a sink that posts events.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -130,6 +130,8 @@ export class RateLimited extends Data.TaggedError("RateLimited")<{
 const gone = 410
 
 /**
+ * Why an event was not delivered over HTTP.
+ *
  * @category reasons
  * @since 0.1.0
  */

@@ -140,6 +140,8 @@ export interface Signed {
 }
 
 /**
+ * Options of a verification.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -68,6 +68,8 @@ export interface SinkDeadLetterFilter {
 }
 
 /**
+ * Which dead letters a page has, and how many.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -95,6 +97,8 @@ export interface SinkDeadLetters {
 }
 
 /**
+ * A change of the dead letters that match a filter.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -9,6 +9,8 @@ import { CallerDeadline } from "./context.ts"
 import { monotonicMillis } from "./monotonic.ts"
 
 /**
+ * Options of a retrier.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -108,6 +108,8 @@ export interface Begun<out E, A = void> {
 }
 
 /**
+ * What `A` and `E` of a sink are inferred from.
+ *
  * @category models
  * @since 0.1.0
  */

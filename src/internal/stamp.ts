@@ -102,6 +102,8 @@ export const stamp: {
 )
 
 /**
+ * Options of a stamp.
+ *
  * @category options
  * @since 0.1.0
  */

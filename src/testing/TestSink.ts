@@ -38,6 +38,8 @@ export interface TestSink<in out A, out E = never> extends EventSink.EventSink<A
 }
 
 /**
+ * Options of a test's sink.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -37,6 +37,8 @@ export { NotFound, Refused, Unavailable } from "./internal/api.ts"
 export const api: typeof webhookApi = webhookApi
 
 /**
+ * Options of the API of endpoints.
+ *
  * @category options
  * @since 0.1.0
  */

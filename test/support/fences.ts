@@ -40,8 +40,11 @@ const fencesIn = (file: string): ReadonlyArray<Fence> => {
   return found
 }
 
-/** Every fence of README.md, docs and the doc comments of src. */
-export const fences: ReadonlyArray<Fence> = globSync(["README.md", "docs/**/*.md", "src/**/*.ts"], { cwd: root })
+/** Every fence of README.md, docs and the doc comments of src, of which the reference is a copy. */
+export const fences: ReadonlyArray<Fence> = globSync(["README.md", "docs/**/*.md", "src/**/*.ts"], {
+  cwd: root,
+  exclude: ["docs/reference/**"]
+})
   .toSorted()
   .flatMap((file) => fencesIn(file.replaceAll("\\", "/")))
 

@@ -20,6 +20,8 @@ export interface Identity<in out A> extends EventOptions<A> {
 }
 
 /**
+ * Options of a durable broadcaster.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -34,6 +36,8 @@ export interface Options<in out A> extends Identity<A>, OutcomeOptions, CommitOp
 }
 
 /**
+ * Options of a subscription.
+ *
  * @category options
  * @since 0.1.0
  */

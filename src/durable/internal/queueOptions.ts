@@ -18,6 +18,8 @@ export interface Identity<in out A> extends EventOptions<A> {
 }
 
 /**
+ * Options of a durable queue.
+ *
  * @category options
  * @since 0.1.0
  */

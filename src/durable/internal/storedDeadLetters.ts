@@ -33,6 +33,8 @@ export interface DeadLetterProgress {
 }
 
 /**
+ * Options of what is done to many dead letters.
+ *
  * @category options
  * @since 0.1.0
  */

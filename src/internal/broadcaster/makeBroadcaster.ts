@@ -69,6 +69,8 @@ export class SubscriberLagged extends Data.TaggedError("SubscriberLagged")<{
 }
 
 /**
+ * Options of a broadcaster.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -19,6 +19,8 @@ import { makeWrites } from "../writes.ts"
 import { makeGate, type Pass } from "./makeGate.ts"
 
 /**
+ * Options of a fallback.
+ *
  * @category options
  * @since 0.1.0
  */

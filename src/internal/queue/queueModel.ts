@@ -54,6 +54,8 @@ export interface EventQueue<in out A, out E = never> extends AcknowledgingSink<A
 }
 
 /**
+ * Options of every queue.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -90,6 +92,8 @@ export interface Options<out P extends Overflow = Overflow> {
 }
 
 /**
+ * The option of a queue that keeps events of one key in order.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -105,6 +109,8 @@ export interface Partitioned<in A> {
 }
 
 /**
+ * The option of a queue whose capacity is a weight, such as bytes.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -34,6 +34,8 @@ export interface WriterOptions<in out A> {
 }
 
 /**
+ * Options of the endpoints that a process delivers to.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -16,6 +16,8 @@ export interface Violation {
 }
 
 /**
+ * Options of a check of laws.
+ *
  * @category options
  * @since 0.1.0
  */

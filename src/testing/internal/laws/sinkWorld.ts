@@ -44,6 +44,12 @@ export interface Scenario {
   readonly minutes?: number | undefined
 }
 
+/**
+ * A law that every sink must keep, with its number and its title.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Law = LawOf<Subject, Play | Scenario>
 
 export const law = (

@@ -18,6 +18,12 @@ import type { Data as SubjectData, Subject } from "./storeSubject.ts"
 /** What happens to a store. It ends when something is wrong, by `ensure`. */
 export type Scenario = (world: World) => Effect.Effect<void, unknown, Scope.Scope>
 
+/**
+ * A law that every store must keep, with its number and its title.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Law = LawOf<Subject, Scenario>
 
 export const law = (

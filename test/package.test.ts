@@ -66,6 +66,13 @@ describe("the package", () => {
     expect(pages.flatMap((page) => deadLinks(page).map((link) => `${page}: ${link}`))).toEqual([])
   })
 
+  it("llms.txt names every page, those of the reference by their index", () => {
+    const pages = globSync("docs/**/*.md", { cwd: installed }).map((page) => page.replaceAll("\\", "/"))
+    const named = readFileSync(join(installed, "llms.txt"), "utf8")
+    const missing = pages.filter((page) => !/^docs\/reference\/(?!README)/.test(page) && !named.includes(`](${page})`))
+    expect(missing, "npm run pages writes it").toEqual([])
+  })
+
   // npx, since a clone needs neither: the second brings a TypeScript of its own
   it.each([
     ["publint@0.3.25", "--strict"],

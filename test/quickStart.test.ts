@@ -123,7 +123,7 @@ describe("docs/quick-start.md", () => {
 
     await until("both processes end", async () => (await isClosed("3000")) && (await isClosed("3001")), shell.output)
 
-    // and it compiles with the declarations of the package
+    // and it compiles with the declarations of the package; those of Effect and Node do not go together without skipLibCheck
     install(project, ...["typescript", "@types/node"].map((name) => `${name}@${manifest.devDependencies[name]}`))
     command(
       project,

@@ -22,13 +22,4 @@ export const install = (folder: string, ...names: ReadonlyArray<string>): string
   command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", ...names)
 
 /** The options of a strict compiler that has no configuration. */
-export const compilerOptions = [
-  "--noEmit",
-  "--strict",
-  "--module",
-  "nodenext",
-  "--target",
-  "es2024",
-  "--skipLibCheck",
-  "false"
-]
+export const compilerOptions = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024"]

@@ -129,8 +129,7 @@ describe("docs/quick-start.md", () => {
       project,
       join(project, "node_modules", ".bin", "tsc"),
       ...compilerOptions,
-      "--lib",
-      "es2024",
+      "--skipLibCheck",
       "--types",
       "node",
       ...files

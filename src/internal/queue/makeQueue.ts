@@ -170,6 +170,13 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     }
   }
 
+  /**
+   * Whether events may be offered now. Where they do not fit, those that wait for their age wait no more, since others come only
+   * when there is room. A drainer may run within the call: it makes room, or finds its sink closed and closes the queue.
+   */
+  const fits = (weight: number) =>
+    admission.fits(weight) || (batches?.hurry() === true && account.state === "open" && admission.fits(weight))
+
   const dropNewest = (events: ReadonlyArray<A>, request?: ReceiptRequest) => {
     if (request !== undefined) for (const _ of events) request.note(node, overflowed)
     account.accepted += events.length
@@ -196,8 +203,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     batch: Batch<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
-    // More events come only when there is room.
-    batches?.hurry()
+    if (account.state !== "open") return closed
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
@@ -234,7 +240,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     const key = keyOf?.(event)
     const weight = weightOf(event)
     const request = requestOf(fiber)
-    if (!admission.fits(weight)) {
+    if (!fits(weight)) {
       return overflown({ events: [event], keys: [key], of: [weight], weight, writer, request }, fiber)
     }
     offer(event, key, weight, writer, request)
@@ -251,7 +257,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, QueueFull | SinkClosed> => {
     if (account.state !== "open") return closed
-    if (!isUnbounded && !admission.fits(batch.weight)) return Effect.as(overflown(batch, fiber), batch.events.length)
+    if (!isUnbounded && !fits(batch.weight)) return Effect.as(overflown(batch, fiber), batch.events.length)
     offerAll(batch)
     return Effect.succeed(batch.events.length)
   }
@@ -294,10 +300,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     // A plain call has no fiber of its own: one may be running it.
     const fiber = isTraced ? Fiber.getCurrent() : undefined
     const writer = fiber && writerSpanOf(fiber)
-    if (isUnbounded || admission.fits(weight)) {
+    if (isUnbounded || fits(weight)) {
       offer(event, key, weight, writer)
       return "accepted"
     }
+    if (account.state !== "open") return "closed"
     if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
     if (overflow === "drop-newest") void dropNewest([event])

@@ -65,7 +65,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
-  const sizeOf = isUnbounded ? undefined : options.size
+  // That of a batching sink is for its batches.
+  const sizeOf = isUnbounded || batched !== undefined ? undefined : options.size
   const weights = sizeOf && makeWeights()
   const context = withoutConstruction(yield* Effect.context<never>())
   const clock = Context.get(context, Clock.Clock)

@@ -140,33 +140,41 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan, request?: ReceiptRequest) => {
     // Nothing is left for deliveries that have no spans.
     const left = isTraced ? writer : undefined
-    const receipt = request?.hold(1)
-    if (weights === undefined) buffer.offer(event, key, left, receipt)
-    else weighed([weight], () => buffer.offer(event, key, left, receipt))
+    if (weights === undefined && request === undefined) buffer.offer(event, key, left)
+    else noted(1, [weight], request, (receipt) => buffer.offer(event, key, left, receipt))
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
   const offerAll = ({ events, keys, of, request, writer }: Batch<A>) => {
     const left = isTraced ? writer : undefined
-    const receipt = request?.hold(events.length)
-    if (weights === undefined) buffer.offerAll(events, keys, left, receipt)
-    else weighed(of, () => buffer.offerAll(events, keys, left, receipt))
+    if (weights === undefined && request === undefined) buffer.offerAll(events, keys, left)
+    else noted(events.length, of, request, (receipt) => buffer.offerAll(events, keys, left, receipt))
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
   }
-  /** Offers events whose weights must be known when a drainer takes them, and forgets those where the offer throws. */
-  const weighed = (of: ReadonlyArray<number>, offer: () => void) => {
+  /**
+   * Offers `n` events whose weights must be known, and whose receipts be held, when a drainer takes them: it may within the offer.
+   * Neither is there any more where the offer throws.
+   */
+  const noted = (
+    n: number,
+    of: ReadonlyArray<number>,
+    request: ReceiptRequest | undefined,
+    offer: (receipt: ReceiptRequest | undefined) => void
+  ) => {
     const from = buffer.offered()
+    const receipt = request?.hold(n)
     of.forEach((weight, i) => weights?.offer(from + i, weight))
     try {
-      offer()
+      offer(receipt)
     } catch (defect) {
       of.forEach((_, i) => {
         weights?.take(from + i)
         weights?.settle(from + i)
       })
+      for (let i = 0; i < n; i++) receipt?.release()
       throw defect
     }
   }

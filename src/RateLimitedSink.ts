@@ -319,7 +319,7 @@ const tokenBuckets =
         },
         end: (untried) => {
           leave()
-          for (const bucket of taken.slice(taken.length - untried)) bucket.fullAt -= interval
+          for (const bucket of taken.slice(Math.max(0, taken.length - untried))) bucket.fullAt -= interval
           return undefined
         }
       }

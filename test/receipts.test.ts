@@ -76,6 +76,17 @@ describe.each(leaves)("a receipt over a leaf that is %s", (_, make) => {
     })
   )
 
+  it.effect("has nothing of what a tap or a limiter writes beside it", () =>
+    Effect.gen(function* () {
+      const audit = yield* make("audit")
+      const tapped = yield* make("leaf").pipe(
+        EventSink.tap((n) => Effect.ignore(audit.write(n))),
+        RateLimitedSink.makeShared(() => Effect.as(Effect.ignore(audit.write(0)), { delay: 0 }))
+      )
+      assert.deepStrictEqual(shown(yield* receiptOf(tapped, 1)), ["leaf Delivered"])
+    })
+  )
+
   it.effect("has what a filter held back, at the filter", () =>
     Effect.gen(function* () {
       const even = yield* make("leaf").pipe(EventFilter.make(isEven, { name: "even" }))

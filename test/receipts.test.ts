@@ -613,7 +613,10 @@ describe("a receipt of a batched event", () => {
       )
       const store = yield* leaf("receiver").pipe(DurableQueue.make({ name: "store", schema: Schema.Number }))
       const stored = yield* store.pipe(BatchingSink.make({ maxAge: "1 second" }))
-      const all = yield* EventRouter.byTopic<number, DurableQueue.DurableWriteError>({ topic: () => "n", orElse: "ignore" })
+      const all = yield* EventRouter.byTopic<number, DurableQueue.DurableWriteError>({
+        topic: () => "n",
+        orElse: "ignore"
+      })
       for (const sink of [yield* leaf("leaf"), filtered]) yield* EventRouter.subscribe(all, "*", sink)
       yield* EventRouter.subscribe(all, "n", stored)
       for (const [n, outcomes] of [

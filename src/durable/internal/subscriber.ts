@@ -196,24 +196,26 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     receive,
     settlement: () => {
       if (state.lease === undefined) return undefined
-      const wait = redelivering.settlement()
+      const { isFailing, wait } = redelivering.settlement()
       const taken = unsettled.take()
       // An attempt may be known before what comes of it: its plan takes its time.
-      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined
+      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined && isFailing === undefined
       if (isNothing) return undefined
       state.settling++
-      return { lease: state.lease, ...taken, wait }
+      return { lease: state.lease, ...taken, wait, isFailing }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return
       state.settling--
       unsettled.putBack(settlement)
-      redelivering.unsettled(settlement.wait)
+      redelivering.unsettled(settlement)
     },
-    settled: ({ lease: { epoch }, settled, wait }) => {
+    settled: (settlement) => {
+      const { epoch } = settlement.lease
+      const { settled, wait } = settlement
       if (state.lease?.epoch !== epoch) return
       state.settling--
-      redelivering.settled(wait)
+      redelivering.settled(settlement)
       let dead = 0
       for (const { _tag, position } of settled) {
         if (_tag === "DeadLettered") dead++

@@ -14,6 +14,8 @@ export interface Overview extends Subscription, Figures {
   readonly nextDue: Millis | undefined
   /** What the whole subscription waits for: see `Settlement`. */
   readonly wait: Wait | undefined
+  /** Since when its receiver is failing: see `Settlement`. */
+  readonly failingSince: Millis | undefined
 }
 
 /**

@@ -120,6 +120,11 @@ export interface Definition {
   readonly start?: "now" | "oldest" | undefined
   /** What the part above keeps with it, opaque to the store. */
   readonly data?: Uint8Array | undefined
+  /**
+   * The data that a subscription of the name must have: where there is none, or one with other data, nothing is done for this definition,
+   * and there is none of it in the answer. So a change that was made of what was read undoes no other, and makes none anew that was dropped.
+   */
+  readonly replaces?: Uint8Array | undefined
 }
 
 /**
@@ -232,6 +237,8 @@ export interface Claimed extends Lease {
   /** How many attempts have failed in a row, while the whole subscription waits; and when the first of them did. */
   readonly attempts: number
   readonly firstFailedAt: Millis | undefined
+  /** Since when its receiver is failing, as settlements say it is. */
+  readonly failingSince: Millis | undefined
   /** The lanes that have deliveries set aside, and the position of the first of each: the first 65,536 by their numbers. */
   readonly lanes: ReadonlyArray<{ readonly lane: number; readonly first: Position }>
 }
@@ -378,6 +385,11 @@ export interface Settlement {
         readonly position?: Position | undefined
       }
     | undefined
+  /**
+   * Whether the receiver is failing: since the first settlement that says so, over waits, leases and processes, until one says
+   * otherwise, or the state of the subscription is set. Left as it is where that is left out.
+   */
+  readonly isFailing?: boolean | undefined
   /** The attempts that came to this, in their order: kept where the exchange keeps outcomes, the last ten of a delivery. */
   readonly attempts?: ReadonlyArray<Attempt> | undefined
 }

@@ -171,6 +171,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       // Another claim has found it active.
       state.isSuspended = false
       state.hasNoFresh = false
+      state.isUnsure = options.lease !== undefined
       window.dirty()
       ask()
       options.progressed?.(true)
@@ -181,7 +182,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     wanted: () => {
       if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
-      if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
+      if (state.isReceiving || state.isUnsure || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
       const isFull = rows.size() >= window.size && buffer.size() > 0
       if (isFull && !window.hurry() && isKeyed) window.spill()
       const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
@@ -210,12 +211,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       unsettled.putBack(settlement)
       redelivering.unsettled(settlement)
     },
-    settled: (settlement) => {
-      const { epoch } = settlement.lease
-      const { settled, wait } = settlement
+    settled: ({ isFailing, lease: { epoch }, settled, wait }) => {
       if (state.lease?.epoch !== epoch) return
       state.settling--
-      redelivering.settled(settlement)
+      redelivering.settled({ isFailing, wait })
       let dead = 0
       for (const { _tag, position } of settled) {
         if (_tag === "DeadLettered") dead++
@@ -404,6 +403,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     isAtRest: () =>
       !state.isDirty && !state.isReceiving && state.settling === 0 && rows.size() === 0 && !unsettled.hasSome(),
+    sure: () => {
+      state.isUnsure = false
+      ask()
+    },
     rest: (delay, reason) => {
       if (state.lease === undefined) return
       redelivering.rest(delay, reason)

@@ -14,12 +14,20 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { EventStoreError } from "./internal/port/error.ts"
-import type { AttemptPage, EventKey, EventStatus, Listing, Overview, StoredAttempt } from "./internal/port/insight.ts"
+import type {
+  AttemptPage,
+  DeadLetterFilter,
+  EventKey,
+  EventStatus,
+  Listing,
+  Overview,
+  Page,
+  StoredAttempt
+} from "./internal/port/insight.ts"
 import type {
   Bounds,
   Claimable,
   Claims,
-  DeadLetterFilter,
   Definition,
   Figures,
   Keeping,
@@ -27,7 +35,6 @@ import type {
   Limits,
   NewEvent,
   Owner,
-  Page,
   Position,
   Published,
   Settlement,
@@ -43,12 +50,14 @@ import type {
 export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
 export type {
   AttemptPage,
+  DeadLetterFilter,
   DeliveryState,
   DeliveryStatus,
   EventKey,
   EventStatus,
   Listing,
   Overview,
+  Page,
   StoredAttempt,
   Wait
 } from "./internal/port/insight.ts"
@@ -58,7 +67,6 @@ export type {
   Claimable,
   Claimed,
   Claims,
-  DeadLetterFilter,
   DeadLetterReason,
   Definition,
   Delivery,
@@ -69,7 +77,6 @@ export type {
   Millis,
   NewEvent,
   Owner,
-  Page,
   Position,
   Published,
   Settled,

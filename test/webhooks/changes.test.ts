@@ -14,7 +14,10 @@ const stores = {
 const names = ["memory", "SQLite"] as const
 
 /** Two processes, of which the first does `between` after it has read a row, and before it writes that back, `times` times. */
-const started = Effect.fnUntraced(function* (name: keyof typeof stores, options: Parameters<typeof startedOver>[2] = {}) {
+const started = Effect.fnUntraced(function* (
+  name: keyof typeof stores,
+  options: Parameters<typeof startedOver>[2] = {}
+) {
   const store = yield* stores[name]
   const meanwhile = { times: 0, run: Effect.void as Effect.Effect<unknown, unknown> }
   const slow: EventStore.Operations = {

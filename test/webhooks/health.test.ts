@@ -23,9 +23,7 @@ const startedWith = Effect.fnUntraced(function* (
 ) {
   const made = yield* started(makeReceivers(answer), options, memory)
   const said: Array<WebhookEndpoints.EndpointEvent> = []
-  yield* Effect.forkScoped(
-    Stream.runForEach(made.webhooks.health, (event) => Effect.sync(() => void said.push(event)))
-  )
+  yield* Effect.forkScoped(Stream.runForEach(made.webhooks.health, (event) => Effect.sync(() => void said.push(event))))
   yield* settle
   return { ...made, said, types: () => said.map(({ type }) => type) }
 })
@@ -57,7 +55,9 @@ describe("an endpoint whose events are given up before it is disabled", () => {
       let status = 500
       const memory = yield* MemoryStore.makeMemory
       const options = { disableAfter: "1 hour", redelivery: short } as const
-      const processes = Array.from({ length: 3 }, () => startedWith(options, () => new Response(null, { status }), memory))
+      const processes = Array.from({ length: 3 }, () =>
+        startedWith(options, () => new Response(null, { status }), memory)
+      )
       const all: Array<string> = []
       let key: WebhookEndpoints.EndpointKey | undefined
       for (const [at, process] of processes.entries()) {
@@ -108,9 +108,8 @@ describe("a state", () => {
   it.effect("that several attempts or calls set at once is reported once", () =>
     Effect.gen(function* () {
       let status = 410
-      const { types, webhooks } = yield* startedWith(
-        {},
-        () => Effect.map(Effect.sleep("1 second"), () => new Response(null, { status }))
+      const { types, webhooks } = yield* startedWith({}, () =>
+        Effect.map(Effect.sleep("1 second"), () => new Response(null, { status }))
       )
       const { endpoint } = yield* webhooks.create({ ...acme, ordered: false, concurrency: 4 })
       for (let n = 0; n < 4; n++) yield* write(webhooks, n)

@@ -182,7 +182,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     wanted: () => {
       if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
-      if (state.isReceiving || state.isUnsure || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
+      if (state.isReceiving || state.isUnsure || !state.isDirty || !idle.includes(true) || redelivering.isHeld())
+        return undefined
       const isFull = rows.size() >= window.size && buffer.size() > 0
       if (isFull && !window.hurry() && isKeyed) window.spill()
       const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
@@ -200,7 +201,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       const { isFailing, wait } = redelivering.settlement()
       const taken = unsettled.take()
       // An attempt may be known before what comes of it: its plan takes its time.
-      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined && isFailing === undefined
+      const isNothing =
+        taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined && isFailing === undefined
       if (isNothing) return undefined
       state.settling++
       return { lease: state.lease, ...taken, wait, isFailing }

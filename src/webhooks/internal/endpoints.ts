@@ -226,9 +226,7 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
         const page: ReadonlyArray<Subscription> = yield* store.list({ exchange, limit: pageSize, after })
         for (const { name, tenant } of page) {
           const one = change({ tenant, id: name }, (found) =>
-            Effect.flatMap(rows.isCurrent(found), (isCurrent) =>
-              isCurrent ? Effect.undefined : rows.opened(found)
-            )
+            Effect.flatMap(rows.isCurrent(found), (isCurrent) => (isCurrent ? Effect.undefined : rows.opened(found)))
           ).pipe(Effect.map((changed) => void (reencrypted += changed === undefined ? 0 : 1)))
           yield* Effect.catchTags(one, {
             EndpointNotFound: () => Effect.void,

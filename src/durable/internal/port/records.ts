@@ -430,33 +430,3 @@ export interface StoredDeadLetter {
   readonly cause: string
   readonly attempts: number
 }
-
-/**
- * A page of dead letters: those after one, in the order in which they were dead-lettered.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Page extends DeadLetterFilter {
-  /** The last dead letter of the page before. */
-  readonly after?: Pick<StoredDeadLetter, "position" | "deadLetteredAt"> | undefined
-  readonly limit: number
-}
-
-/**
- * Dead letters of a subscription: all fields must match.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DeadLetterFilter {
-  readonly position?: Position | undefined
-  readonly reason?: DeadLetterReason | undefined
-  /** What the cause contains, upper and lower case told apart. */
-  readonly cause?: string | undefined
-  /** A pattern, as that of a `Definition`. */
-  readonly topic?: string | undefined
-  /** Dead-lettered at this time or after it, and before that. */
-  readonly from?: Millis | undefined
-  readonly to?: Millis | undefined
-}

@@ -97,7 +97,8 @@ export const settling = (run: Runner, parts: Parts, settings: SettlingSettings):
       array(all.map(({ settled }) => settled.position)),
       settlements.some(({ lease }) => counted(lease.subscription).length > 0)
     ]
-    const changed = (to: boolean) => settlements.flatMap(({ isFailing, lease }) => (isFailing === to ? lease.subscription : []))
+    const changed = (to: boolean) =>
+      settlements.flatMap(({ isFailing, lease }) => (isFailing === to ? lease.subscription : []))
     const [failing, answering] = [changed(true), changed(false)]
     if (
       waits.length + failing.length + answering.length === 0 &&
@@ -159,7 +160,13 @@ const joined = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<Settlemen
     const before = leases.get(key)
     const settled = [...(before?.settled ?? []), ...one.settled]
     const attempts = [...(before?.attempts ?? []), ...(one.attempts ?? [])]
-    leases.set(key, { lease: one.lease, settled, wait: one.wait ?? before?.wait, isFailing: one.isFailing ?? before?.isFailing, attempts })
+    leases.set(key, {
+      lease: one.lease,
+      settled,
+      wait: one.wait ?? before?.wait,
+      isFailing: one.isFailing ?? before?.isFailing,
+      attempts
+    })
   }
   return [...leases.values()]
 }

@@ -368,7 +368,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
 const isAs = (row: SubscriptionRow | undefined, { data, replaces, topics }: Definition): boolean =>
   row !== undefined &&
   replaces === undefined &&
-  isSame(row.topics, topics) && isSame(row.data ?? [], data ?? []) && (row.data === null) === !data
+  isSame(row.topics, topics) &&
+  isSame(row.data ?? [], data ?? []) &&
+  (row.data === null) === !data
 
 const isSame = <A>(one: ArrayLike<A>, other: ArrayLike<A>): boolean =>
   one.length === other.length && Array.from(one).every((each, at) => each === other[at])

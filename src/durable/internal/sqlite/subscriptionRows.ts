@@ -139,8 +139,13 @@ const define = (sql: Sql, exchange: number, definition: Definition, now: Millis)
 }
 
 const isOfData = (sql: Sql, exchange: number, { name, tenant = "" }: Definition, data: Uint8Array): boolean =>
-  sql.row(`SELECT 1 FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ? AND data = ${blob}`, exchange, tenant, name, data) !==
-  undefined
+  sql.row(
+    `SELECT 1 FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ? AND data = ${blob}`,
+    exchange,
+    tenant,
+    name,
+    data
+  ) !== undefined
 
 /** Ids are few: the others of the exchange are not searched for them. */
 const selected = ({ exchange, ids, name, tenant }: Which) => {

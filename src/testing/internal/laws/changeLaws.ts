@@ -43,7 +43,7 @@ export const changeLaws: ReadonlyArray<Law> = [
       yield* define(one, { data: encode("0") })
       const counting = (store: Operations) =>
         Effect.gen(function* () {
-          for (let done = 0; done < 10; ) {
+          for (let done = 0; done < 10;) {
             const [found] = yield* store.list({ exchange })
             const before = decode(found?.data ?? new Uint8Array())
             done += (yield* replace(store, before, String(Number(before) + 1))).length
@@ -61,7 +61,12 @@ export const changeLaws: ReadonlyArray<Law> = [
       const mine = yield* (yield* Worker.makeWorker(one)).acquire(id)
       const said = (isFailing?: boolean, wait?: number) =>
         one.settle(mine.owner, [
-          { lease: mine.lease, settled: [], isFailing, ...(wait !== undefined && { wait: { delay: wait === 0 ? Duration.zero : hour, attempts: wait } }) }
+          {
+            lease: mine.lease,
+            settled: [],
+            isFailing,
+            ...(wait !== undefined && { wait: { delay: wait === 0 ? Duration.zero : hour, attempts: wait } })
+          }
         ])
       const since = Effect.map(one.overview({ exchange }), ([found]) => found?.failingSince)
       expectSame([mine.claimed.failingSince, yield* since], [undefined, undefined], "at first")
@@ -129,9 +134,8 @@ export const changeLaws: ReadonlyArray<Law> = [
 // internals
 
 const replace = (store: Operations, before: string, after: string, topics: Definition["topics"] = ["*"]) =>
-  Effect.map(
-    store.define(exchange, [{ name: "s", topics, data: encode(after), replaces: encode(before) }]),
-    (found) => found.map(textOf)
+  Effect.map(store.define(exchange, [{ name: "s", topics, data: encode(after), replaces: encode(before) }]), (found) =>
+    found.map(textOf)
   )
 
 const dataOf = (store: Operations) => Effect.map(store.list({ exchange }), (found) => found.map(textOf))

@@ -716,7 +716,13 @@ export const broken: ReadonlyArray<Broken> = [
             const ids = "exchange" in subscriptions ? [] : subscriptions
             const held = ids.flatMap((subscription) => leases.of({ subscription, epoch: 0 })?.lease ?? [])
             const others = held.filter((one) => acquired.every(({ subscription }) => subscription !== one.subscription))
-            const two = others.map((one) => ({ ...one, attempts: 0, firstFailedAt: undefined, failingSince: undefined, lanes: [] }))
+            const two = others.map((one) => ({
+              ...one,
+              attempts: 0,
+              firstFailedAt: undefined,
+              failingSince: undefined,
+              lanes: []
+            }))
             return { ...claims, acquired: [...acquired, ...two] }
           })
       }

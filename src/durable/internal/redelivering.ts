@@ -58,7 +58,7 @@ export interface Redelivering {
   /** Whether an event that was not tried yet is to be tried next: one that no receiver takes must not hide one that is back. */
   readonly wantsFresh: () => boolean
   /** What is to be settled: taken out, put back where that failed, and done. */
-  readonly settlement: () => Waiting
+  readonly settlement: () => Waiting | undefined
   readonly unsettled: (waiting: Waiting) => void
   readonly settled: (waiting: Waiting) => void
   readonly claimed: (claimed: Pick<Claimed, "attempts" | "firstFailedAt" | "failingSince">) => void
@@ -173,7 +173,7 @@ export const makeRedelivering = (
       const wait = due
       due = undefined
       const isFailing = failingSince !== undefined
-      if (isFailing === isKnownToFail) return { wait }
+      if (isFailing === isKnownToFail) return wait && { wait }
       isKnownToFail = isFailing
       return { wait, isFailing }
     },

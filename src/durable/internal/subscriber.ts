@@ -198,14 +198,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     receive,
     settlement: () => {
       if (state.lease === undefined) return undefined
-      const { isFailing, wait } = redelivering.settlement()
+      const waiting = redelivering.settlement()
       const taken = unsettled.take()
       // An attempt may be known before what comes of it: its plan takes its time.
-      const isNothing =
-        taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined && isFailing === undefined
-      if (isNothing) return undefined
+      if (taken.settled.length === 0 && taken.attempts?.length === 0 && waiting === undefined) return undefined
       state.settling++
-      return { lease: state.lease, ...taken, wait, isFailing }
+      return { lease: state.lease, ...taken, ...waiting }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return

@@ -88,14 +88,19 @@ describePostgres("webhook endpoints on Postgres", (server) => {
       let renewals = 0
       const paused: EventStore.Operations = {
         ...store,
-        renew: (owner, ttl) => (renewals++ === 0 ? store.renew(owner, ttl) : Effect.andThen(Deferred.await(gate), store.renew(owner, ttl))),
+        renew: (owner, ttl) =>
+          renewals++ === 0 ? store.renew(owner, ttl) : Effect.andThen(Deferred.await(gate), store.renew(owner, ttl)),
         settle: (owner, settlements) =>
           Effect.andThen(
             Deferred.await(gate),
             Effect.tap(store.settle(owner, settlements), (lost) => Effect.sync(() => void late.push(lost)))
           )
       }
-      const options = { name: "paused", leaseTtl: "1 second", redelivery: Redelivery.make(Schedule.spaced("1 hour")) } as const
+      const options = {
+        name: "paused",
+        leaseTtl: "1 second",
+        redelivery: Redelivery.make(Schedule.spaced("1 hour"))
+      } as const
       const [mine, theirs] = [makeReceivers(), makeReceivers(() => new Response(null, { status: 503 }))]
       const one = yield* startedOver(paused, mine, options)
       const { endpoint } = yield* one.create(acme)
@@ -103,7 +108,9 @@ describePostgres("webhook endpoints on Postgres", (server) => {
       yield* until("the request of the process that is paused then", () => mine.got.length === 1)
       yield* startedOver((yield* openStore(server())).store, theirs, options)
       yield* until("the request of the other", () => theirs.got.length === 1)
-      yield* until("its failure is stored", () => Effect.map(one.get(endpoint), ({ failingSince }) => failingSince !== undefined))
+      yield* until("its failure is stored", () =>
+        Effect.map(one.get(endpoint), ({ failingSince }) => failingSince !== undefined)
+      )
       yield* Deferred.succeed(gate, undefined)
       yield* until("the late settlement", () => late.length > 0)
       assert.lengthOf(late[0]!, 1)

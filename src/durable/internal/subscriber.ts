@@ -131,7 +131,6 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     state.isPaused = true
     return Effect.andThen(log.paused(`event ${position}: ${textOf(cause)}`), Effect.sync(window.giveBack))
   }
-
   let askedUnder = state.generation
   /** Whether the store may give nothing for a wait. */
   let mayWait = false

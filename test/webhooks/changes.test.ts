@@ -1,7 +1,7 @@
 /** Changes of endpoints by several processes at once. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
-import { EventStore, MemoryStore } from "effect-events/durable"
+import { type EventStore, MemoryStore } from "effect-events/durable"
 import { file, open } from "../durable/support/sqliteFile.ts"
 import { operationsOver } from "../durable/support/store.ts"
 import { quiet } from "../support/virtual.ts"

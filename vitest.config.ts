@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config"
 // "effect-events" resolves to src/, as in tsconfig.json
 const source = { ssr: { resolve: { conditions: ["@effect-events/source"] } } }
 
-const pack = "test/package.test.ts"
+const pack = ["test/package.test.ts", "test/quickStart.test.ts"]
 
 // What takes its number of runs from there goes through a tenth of them in `npm test`, and through all in the slow suite.
 const ofManyRuns = globSync("test/**/*.test.ts", { cwd: import.meta.dirname }).filter((file) =>
@@ -24,7 +24,7 @@ export default defineConfig({
           // needs no other process: neither a child, nor a server, nor minutes
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/slow/**", pack],
+          exclude: ["test/slow/**", ...pack],
           // a third of the time went into loading `effect` anew for each file; no test changes what another one sees
           isolate: false,
           testTimeout: 60_000
@@ -42,7 +42,13 @@ export default defineConfig({
       },
       {
         // builds, packs and installs: the only tests that need a registry
-        test: { name: "pack", include: [pack], testTimeout: 240_000, hookTimeout: 480_000 }
+        test: {
+          name: "pack",
+          include: pack,
+          globalSetup: "test/support/pack.ts",
+          testTimeout: 240_000,
+          hookTimeout: 480_000
+        }
       }
     ]
   }

@@ -1,58 +1,76 @@
 import { spawnSync } from "node:child_process"
-import { existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { comments, fences, firstMissing, root } from "./support/fences.ts"
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest"
+import { root } from "./support/fences.ts"
+import { command, compilerOptions, env, install, manifest } from "./support/install.ts"
 
 // What a user gets: the packed tarball, installed into an empty folder and used from there.
 
-const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const entries = Object.keys(manifest.exports).filter((key) => !key.includes("*") && !key.endsWith(".json"))
 const specifiers = entries.map((key) => key.replace(/^\./, manifest.name))
 /** What needs `@effect/platform-node`, which this package does not bring. */
 const forNode = specifiers.filter((specifier) => /\/http\/Guarded/.test(specifier))
-const program = fences.find(({ file, mark }) => file === "README.md" && mark === "")
+
+/** What is neither source, nor built, nor a page. */
+const atRoot = ["AGENTS.md", "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "llms.txt", "package.json"]
 
 const folder = mkdtempSync(join(tmpdir(), "effect-events-"))
 const installed = join(folder, "node_modules", manifest.name)
 const bin = join(folder, "node_modules", ".bin", manifest.name)
-const tarball = `./${manifest.name}-${manifest.version}.tgz`
-
-// npm hands its own settings down to scripts: without this, the npm below would still work on this repository
-const env = Object.fromEntries(
-  Object.entries(process.env).filter(([key]) => !/^npm_(?:package|lifecycle|config_local_prefix)/.test(key))
-)
-
-/** Runs a command, fails if it does, and answers what it printed. */
-const command = (cwd: string, name: string, ...args: ReadonlyArray<string>): string => {
-  const result = spawnSync(name, args, { cwd, env, encoding: "utf8" })
-  expect(result.status, `${name} ${args.join(" ")}\n${result.stdout}${result.stderr}`).toBe(0)
-  return result.stdout
-}
-
 const write = (name: string, content: string): void => writeFileSync(join(folder, name), content)
 
 describe("the package", () => {
   beforeAll(() => {
-    // packing builds first: "prepack"
-    command(root, "npm", "pack", "--pack-destination", folder)
     write("package.json", JSON.stringify({ name: "user", private: true, type: "module" }))
     const others = ["effect", "typescript"].map((name) => `${name}@${manifest.devDependencies[name]}`)
-    command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", tarball, ...others)
+    install(folder, inject("tarball"), ...others)
   })
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-  it("contains nothing that a user does not need", () => {
-    const wanted = ["CHANGELOG.md", "LICENSE", "README.md", "dist", "docs", "package.json", "src"]
-    expect(readdirSync(installed).filter((name) => !wanted.includes(name))).toEqual([])
+  it("contains what it is made of, and nothing else", () => {
+    const tracked = command(root, "git", "ls-files").trim().split("\n")
+    const sources = tracked.filter((path) => path.startsWith("src/"))
+    const built = sources.flatMap((path) => {
+      const name = path.replace(/^src/, "dist").replace(/\.ts$/, "")
+      return [".js", ".js.map", ".d.ts", ".d.ts.map"].map((extension) => name + extension)
+    })
+    const pages = tracked.filter((path) => /^docs\/.*\.(?:md|png|ts|ndjson)$/.test(path))
+    const wanted = [...atRoot, ...sources, ...built, ...pages].toSorted()
+    const listed = command(folder, "tar", "-tzf", inject("tarball")).trim().split("\n")
+    const contents = listed.map((path) => path.replace(/^package\//, "")).toSorted()
+    expect(contents.filter((path) => !wanted.includes(path))).toEqual([])
+    expect(wanted.filter((path) => !contents.includes(path))).toEqual([])
+  })
+
+  it("contains no path of the machine that packed it", () => {
+    const files = globSync("**/*.{js,ts,map,md,txt,json}", { cwd: installed })
+    expect(files.length).toBeGreaterThan(500)
+    const naming = files.filter((file) => readFileSync(join(installed, file), "utf8").includes(root))
+    expect(naming).toEqual([])
+  })
+
+  it("every entry, and its program, leads to files that are there", () => {
+    const targets = Object.values<unknown>({ ...manifest.exports, bin: manifest.bin[manifest.name] })
+      .flatMap((target) => (typeof target === "object" && target !== null ? Object.values(target) : [target]))
+      .filter((target) => typeof target === "string")
+    expect(targets.length).toBeGreaterThan(entries.length)
+    expect(targets.filter((target) => !existsSync(join(installed, target)))).toEqual([])
   })
 
   it("contains every file and heading that its pages link to", () => {
-    const pages = globSync("{*.md,docs/**/*.md}", { cwd: installed })
+    const pages = globSync("{*.md,llms.txt,docs/**/*.md}", { cwd: installed })
     expect(pages.length).toBeGreaterThan(10)
     expect(pages.flatMap((page) => deadLinks(page).map((link) => `${page}: ${link}`))).toEqual([])
+  })
+
+  it("llms.txt names every page, those of the reference by their index", () => {
+    const pages = globSync("docs/**/*.md", { cwd: installed }).map((page) => page.replaceAll("\\", "/"))
+    const named = readFileSync(join(installed, "llms.txt"), "utf8")
+    const missing = pages.filter((page) => !/^docs\/reference\/(?!README)/.test(page) && !named.includes(`](${page})`))
+    expect(missing, "npm run pages writes it").toEqual([])
   })
 
   // npx, since a clone needs neither: the second brings a TypeScript of its own
@@ -60,7 +78,7 @@ describe("the package", () => {
     ["publint@0.3.25", "--strict"],
     ["@arethetypeswrong/cli@0.18.5", "--profile", "esm-only"]
   ])("%s finds no fault", (tool, ...options) => {
-    command(folder, "npx", "--yes", tool, tarball, ...options)
+    command(folder, "npx", "--yes", tool, inject("tarball"), ...options)
   })
 
   const importing = (list: ReadonlyArray<string>): void =>
@@ -100,7 +118,7 @@ describe("the package", () => {
     const { stderr } = spawnSync(process.execPath, ["entries.js"], { cwd: folder, encoding: "utf8" })
     expect(stderr).toContain("Cannot find package '@effect/platform-node'")
     const platform = `@effect/platform-node@${manifest.devDependencies["@effect/platform-node"]}`
-    command(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", platform)
+    install(folder, platform)
     command(folder, process.execPath, "entries.js")
   })
 
@@ -113,13 +131,6 @@ describe("the package", () => {
     const postgres = run("--store", "postgres://127.0.0.1:1/db", "queues")
     const sentence = "effect-events: this needs the package @effect/sql-pg: npm install @effect/sql-pg\n"
     expect([postgres.status, postgres.stdout, postgres.stderr]).toEqual([1, "", sentence])
-  })
-
-  it.skipIf(program === undefined)("the README's first program compiles and runs", () => {
-    const code = program?.code ?? ""
-    write("main.ts", code)
-    command(folder, join(folder, "node_modules", ".bin", "tsc"), ...compilerOptions, "main.ts")
-    expect(firstMissing(command(folder, process.execPath, "main.ts"), comments(code, "prints"))).toBe(undefined)
   })
 })
 
@@ -146,14 +157,3 @@ const anchorsOf = (text: string): ReadonlyArray<string> =>
       .replaceAll(/[^\p{L}\p{N}_\- ]/gu, "")
       .replaceAll(" ", "-")
   )
-
-const compilerOptions = [
-  "--noEmit",
-  "--strict",
-  "--module",
-  "nodenext",
-  "--target",
-  "es2024",
-  "--skipLibCheck",
-  "false"
-]

@@ -4,6 +4,7 @@ import { cpus, release, totalmem, type } from "node:os"
 import { join } from "node:path"
 import { type Checkout, checkout } from "./checkout.ts"
 import type { Go } from "./go.ts"
+import * as Others from "./others.ts"
 
 export interface Environment {
   readonly date: string
@@ -41,7 +42,13 @@ export const environment = (go: Go | string, before: Checkout | undefined): Envi
     node: process.versions.node,
     v8: process.versions.v8,
     go: typeof go === "string" ? go : go.go,
-    "go-events": typeof go === "string" ? go : go.goEvents
+    "go-events": typeof go === "string" ? go : go.goEvents,
+    ...Object.fromEntries(
+      Others.packages.flatMap((name): ReadonlyArray<readonly [string, string]> => {
+        const version = Others.versionOf(name)
+        return version === undefined ? [] : [[name, version]]
+      })
+    )
   },
   commits: { ours: commitOf(checkout(root)), before: before?.version }
 })

@@ -31,24 +31,29 @@ export const folder = Effect.acquireRelease(
   (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
 )
 
+/** The port of a server of its own, which ends with this process. */
+export const portOf = (script: "postgres.ts" | "redis.ts") =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      spawn(process.execPath, [fileURLToPath(new URL(script, import.meta.url))], {
+        stdio: ["pipe", "pipe", "inherit"]
+      })
+    ),
+    (child) => Effect.sync(() => child.stdin.end())
+  ).pipe(
+    Effect.flatMap((child) =>
+      Effect.promise(async () => {
+        for await (const said of createInterface({ input: child.stdout })) return said
+        throw new Error("the server did not start")
+      })
+    ),
+    Effect.map((said) => {
+      if (!/^\d+$/.test(said)) throw new Error(said)
+      return Number(said)
+    })
+  )
+
 /** The layer of a client with ten connections to a server of its own. */
-export const postgres = Effect.acquireRelease(
-  Effect.sync(() =>
-    spawn(process.execPath, [fileURLToPath(new URL("postgres.ts", import.meta.url))], {
-      stdio: ["pipe", "pipe", "inherit"]
-    })
-  ),
-  (child) => Effect.sync(() => child.stdin.end())
-).pipe(
-  Effect.flatMap((child) =>
-    Effect.promise(async () => {
-      for await (const said of createInterface({ input: child.stdout })) return said
-      throw new Error("the server did not start")
-    })
-  ),
-  Effect.map((said) => {
-    if (!/^\d+$/.test(said)) throw new Error(said)
-    const port = Number(said)
-    return PgClient.layer({ host: "127.0.0.1", port, username: "postgres", database: "postgres", maxConnections: 10 })
-  })
+export const postgres = Effect.map(portOf("postgres.ts"), (port) =>
+  PgClient.layer({ host: "127.0.0.1", port, username: "postgres", database: "postgres", maxConnections: 10 })
 )

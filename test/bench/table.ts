@@ -134,6 +134,20 @@ export const toMarkdown = (row: RowResult): string =>
     .trimEnd()
     .concat("\n")
 
+/** A line for each side: the CPU time of an event, which other work on the machine changes least. */
+export const shortMarkdown = (rows: ReadonlyArray<RowResult>): string => {
+  const lines = rows.flatMap((row) =>
+    row.sides.map(({ figures, label, status }, i) => {
+      const figure = figures["cpu"]
+      const microseconds = figure === undefined ? status : `${number(figure.median / 1e3)} µs`
+      return [i === 0 ? row.question : "", label, microseconds, i === 0 ? "1" : withRange(figure?.ratio)]
+    })
+  )
+  return [...markdown([["work", "with", "CPU per event", "times ours"], ...lines]), "", ...rows.flatMap(remarks)].join(
+    "\n"
+  )
+}
+
 /** All rows in short, and the goals. */
 export const summaryText = (rows: ReadonlyArray<RowResult>): string =>
   summaries.flatMap(({ table, title }) => [`${title}:`, ...text(table(rows)).map((line) => `  ${line}`), ""]).join("\n")

@@ -210,6 +210,19 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("makes room for others that are due as soon as nothing is left for one", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 100; n++) yield* define(n)
+      yield* publish(1)
+      const one = yield* process(memory, { slots: 4 })
+      yield* pass(3)
+      assert.strictEqual(yield* pending, 0)
+      assert.strictEqual(one.attempts.length, 100)
+      yield* one.close
+    }).pipe(quiet)
+  )
+
   it.effect("gives a flooded subscription no more than its slice while others wait", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world
@@ -277,6 +290,43 @@ describe("an exchange that is served whole", () => {
       yield* pass(5)
       assert.deepStrictEqual(one.eventsOf(name(1)).slice(-1), [4])
       yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("ends an attempt that takes long of one that is dropped, and begins no other", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      let ended = 0
+      const slow = () =>
+        Effect.ensuring(
+          Effect.sleep("4 seconds"),
+          Effect.sync(() => void ended++)
+        )
+      const one = yield* process(memory, { deliver: slow })
+      yield* publish(1, 2, 3)
+      yield* pass(2)
+      yield* store.drop({ exchange, tenant: "acme", name: name(1) })
+      yield* pass(2)
+      assert.deepStrictEqual([one.slots().length, ended], [0, 1])
+      yield* pass(10)
+      assert.deepStrictEqual(one.eventsOf(name(1)), [1])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("asks once a second, and not for each, about definitions of attempts that take long", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 8; n++) yield* define(n)
+      const one = yield* process(memory, { deliver: () => Effect.sleep("30 seconds") })
+      yield* publish(1)
+      yield* pass(5)
+      const before = one.calls.get("list") ?? 0
+      yield* pass(10)
+      assert.isAtMost((one.calls.get("list") ?? 0) - before, 11)
+      yield* Effect.forkChild(one.close)
+      yield* pass(6)
     }).pipe(quiet)
   )
 

@@ -4,7 +4,15 @@
  */
 
 /** The folders and files that keep to the words. */
-export const clean: ReadonlyArray<string> = ["src", "test", "docs", "README.md"]
+export const clean: ReadonlyArray<string> = [
+  "src",
+  "test",
+  "docs",
+  "README.md",
+  "AGENTS.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md"
+]
 
 /** A file within them that is made by a program, or that spells the words as patterns. */
 export const isLeftOut = (file: string): boolean =>

@@ -1,13 +1,14 @@
-import { spawnSync } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Worker } from "node:worker_threads"
 import { beforeAll, describe, expect, it } from "vitest"
 import { comments, fences, firstMissing, root, type Fence } from "../support/fences.ts"
 
-// Every ```ts fence of README.md, docs and src is a complete program. It must compile, run and end by itself, and
+// Every ```ts fence of README.md, AGENTS.md, docs and src is a complete program. It must compile, run and end by itself, and
 // print the lines that its `// prints: ...` comments say, in this order. A fence marked ```ts expect-error must not
-// compile, and the compiler's message must contain what its `// error: ...` comments say.
+// compile, and the compiler's message must contain what its `// error: ...` comments say. One marked ```ts service is an
+// HTTP server that runs until SIGTERM; its port is a free one here.
 
 const timeLimit = 120_000
 
@@ -73,6 +74,33 @@ const run = (fence: Fence): Promise<string> =>
     })
   })
 
+/** Runs a server in a process and a folder of its own; resolves with what it printed when it listened and then ended at a SIGTERM. */
+const serve = (fence: Fence): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const folder = join(directory, nameOf(fence).replace(/\.ts$/, ""))
+    mkdirSync(folder, { recursive: true })
+    const child = spawn(
+      process.execPath,
+      ["--conditions=@effect-events/source", "--disable-warning=ExperimentalWarning", join(directory, nameOf(fence))],
+      { cwd: folder, env: { ...process.env, WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }, stdio: "pipe" }
+    )
+    let output = ""
+    const collect = (chunk: string): void => {
+      output += chunk
+      if (output.includes("Listening on")) child.kill("SIGTERM")
+    }
+    child.stdout.setEncoding("utf8").on("data", collect)
+    child.stderr.setEncoding("utf8").on("data", collect)
+    const timer = setTimeout(() => child.kill("SIGKILL"), timeLimit)
+    child.on("error", reject)
+    child.on("close", (code, signal) => {
+      clearTimeout(timer)
+      // 130 is how `NodeRuntime.runMain` ends at a signal, when all scopes are closed
+      if (code === 130 && output.includes("Listening on")) return resolve(output)
+      reject(new Error(atItsSource(`${fence.file}:${fence.line}: ended with ${code ?? signal}\n${output}`)))
+    })
+  })
+
 /** An error that only says that the fence is not a program: syntax, or a name or module that does not exist. */
 const isBroken = ({ code }: TypeError): boolean =>
   code < 2000 || [2304, 2305, 2307, 2552, 2613, 2614, 2724].includes(code)
@@ -85,14 +113,17 @@ describe("the documentation", () => {
   beforeAll(() => {
     rmSync(directory, { recursive: true, force: true })
     mkdirSync(directory, { recursive: true })
-    for (const fence of fences) writeFileSync(join(directory, nameOf(fence)), fence.code)
+    for (const fence of fences) {
+      const code = fence.mark === "service" ? fence.code.replaceAll(/\bport: \d+/g, "port: 0") : fence.code
+      writeFileSync(join(directory, nameOf(fence)), code)
+    }
     const options = { extends: "../../tsconfig.json", include: ["*.ts"] }
     writeFileSync(join(directory, "tsconfig.json"), JSON.stringify(options))
     errors = fences.length === 0 ? new Map() : typeCheck()
   }, 240_000)
 
-  it('every TypeScript fence is marked "ts" or "ts expect-error"', () => {
-    const unknown = fences.filter(({ mark }) => mark !== "" && mark !== "expect-error")
+  it('every TypeScript fence is marked "ts", "ts service" or "ts expect-error"', () => {
+    const unknown = fences.filter(({ mark }) => !["", "service", "expect-error"].includes(mark))
     expect(unknown.map(({ file, line, mark }) => `${file}:${line} ${mark}`)).toEqual([])
   })
 
@@ -101,16 +132,19 @@ describe("the documentation", () => {
     const inMemory = /\b(?:EventQueue|EventChannel|Broadcaster|Endpoint)\.(?:make|layer)\b/
     const unsafe = fences.filter(
       ({ code, mark }) =>
-        mark === "" && durable.test(code) && inMemory.test(code) && !code.includes("EventSink.acknowledgeFromMemory")
+        mark !== "expect-error" &&
+        durable.test(code) &&
+        inMemory.test(code) &&
+        !code.includes("EventSink.acknowledgeFromMemory")
     )
     expect(unsafe.map(({ file, line }) => `${file}:${line}`)).toEqual([])
   })
 
   describe.concurrent("compiles and runs", () => {
-    for (const fence of fences.filter(({ mark }) => mark === "")) {
+    for (const fence of fences.filter(({ mark }) => mark !== "expect-error")) {
       it(`${fence.file}:${fence.line}`, { timeout: 2 * timeLimit }, async () => {
         expect(textOf(errorsOf(fence))).toBe("")
-        const output = await run(fence)
+        const output = await (fence.mark === "service" ? serve(fence) : run(fence))
         const missing = firstMissing(output, comments(fence.code, "prints"))
         expect(missing, `${fence.file}:${fence.line} does not print this line in its place, but:\n${output}`).toBe(
           undefined

@@ -9,7 +9,7 @@ export interface Fence {
   readonly file: string
   /** The line of the opening fence; the first line of `code` is the next one. */
   readonly line: number
-  /** What follows the language: "" for a program that runs, "expect-error" for one that must not compile. */
+  /** What follows the language: "" for a program that runs, "service" for a server, "expect-error" for what must not compile. */
   readonly mark: string
   readonly code: string
 }
@@ -40,8 +40,8 @@ const fencesIn = (file: string): ReadonlyArray<Fence> => {
   return found
 }
 
-/** Every fence of README.md, docs and the doc comments of src, of which the reference is a copy. */
-export const fences: ReadonlyArray<Fence> = globSync(["README.md", "docs/**/*.md", "src/**/*.ts"], {
+/** Every fence of README.md, AGENTS.md, docs and the doc comments of src, of which the reference is a copy. */
+export const fences: ReadonlyArray<Fence> = globSync(["README.md", "AGENTS.md", "docs/**/*.md", "src/**/*.ts"], {
   cwd: root,
   exclude: ["docs/reference/**"]
 })

@@ -37,6 +37,13 @@ const [slow, most] = [1_000, 4]
 const linger = 1_000
 /** How often slots are looked at while there are some. */
 const interval = "250 millis"
+/**
+ * How often the definitions are asked for of those whose attempts take long, in milliseconds: no store notifies an owner of a drop,
+ * and a settlement that shows it comes after an attempt, when the next one has begun.
+ */
+const recheck = 1_000
+/** How many receivers are made at once: what one of them waits for, such as a decryption, others need not wait for. */
+const together = 16
 /** The delay before the definitions are asked for again. */
 const again = "250 millis"
 
@@ -49,8 +56,12 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const slots = new Map<SubscriptionId, Slot>()
   /** Leases that are acquired, and not served yet. */
   let opening = 0
+  /** How many leases the last claim was for, and whether it found as many: others may be due. */
+  let asked = 0
+  let isMore = false
   /** Subscriptions whose definitions may be others. */
   const woken = new Set<SubscriptionId>()
+  let checkedAt = Number.NEGATIVE_INFINITY
   const used = Latch.makeUnsafe()
   const checking = Latch.makeUnsafe()
   let isClosing = false
@@ -92,8 +103,9 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     }
     const slot: Slot = yield* openSlot(options, subscription, lease, made.value, scope, {
       progressed: () => {
-        // A lease that is given back or lost has no use for its slot, and one that waits for a time of the store needs none.
-        if (!slot.hasLease() || slot.isWaiting()) endSoon(slot)
+        // A lease that is given back or lost has no use for its slot, and one that waits for a time of the store needs none; nor
+        // does one at rest while others are due.
+        if (!slot.hasLease() || slot.isWaiting() || (isMore && slot.restingSince() !== undefined)) endSoon(slot)
       },
       woken: () => {
         woken.add(subscription.id)
@@ -107,12 +119,13 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const serve = Effect.fnUntraced(function* (leases: ReadonlyArray<Claimed>) {
     const found = yield* Effect.exit(list(leases.map(({ subscription }) => subscription)))
     const definitions = new Map(found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined)
-    for (const lease of leases) {
-      opening--
-      const subscription = definitions.get(lease.subscription)
-      if (subscription === undefined) server.giveBack(lease)
-      else yield* open(lease, subscription)
-    }
+    const one = (lease: Claimed) =>
+      Effect.suspend(() => {
+        opening--
+        const subscription = definitions.get(lease.subscription)
+        return subscription === undefined ? Effect.sync(() => server.giveBack(lease)) : open(lease, subscription)
+      })
+    yield* Effect.forEach(leases, one, { concurrency: together, discard: true })
   }, Effect.uninterruptible)
   const list = (ids: ReadonlyArray<SubscriptionId>) => store.list({ exchange, ids })
 
@@ -139,11 +152,17 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     yield* used.await
     yield* Effect.sleep(interval)
     const isFull = free() === 0
+    const isCheckDue = now() - checkedAt >= recheck
     for (const slot of slots.values()) {
       const restingSince = slot.restingSince()
       const isDone = restingSince !== undefined && (isFull || now() - restingSince >= linger)
       if (isDone || !slot.hasLease()) endSoon(slot)
       else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
+      else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
+    }
+    if (isCheckDue && woken.size > 0) {
+      checkedAt = now()
+      checking.openUnsafe()
     }
     if (slots.size === 0) used.closeUnsafe()
   })
@@ -151,8 +170,9 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const leave = server.host({
     exchange,
     leaseTtl: options.leaseTtl,
-    free,
+    free: () => (asked = free()),
     acquired: (leases) => {
+      if (asked > 0) isMore = leases.length >= asked
       if (leases.length === 0) return
       opening += leases.length
       run(serve(leases))

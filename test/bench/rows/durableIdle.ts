@@ -8,13 +8,10 @@ import * as EventSink from "effect-events/EventSink"
 import { DurableBroadcaster, type EventStore, PostgresStore } from "effect-events/durable"
 import * as SqliteStore from "effect-events/durable/SqliteStore"
 import { join } from "node:path"
-import { StatementSync } from "node:sqlite"
-import { collect, Meter, stopwatch } from "../measure.ts"
-import { type Figures, type Metric, type Row, type Sample, valueAtMost } from "../model.ts"
+import { commits, countStatements, countTransactions, cpu, share, statements } from "../idle.ts"
+import { Meter } from "../measure.ts"
+import { type Row, valueAtMost } from "../model.ts"
 import { event, folder, Order, postgres } from "../orders.ts"
-
-/** How long a sample takes: as long as the longest interval of a broadcaster, that of subscriptions without a process. */
-const length = "30 seconds"
 
 /** A broadcaster whose subscriptions have had one event each, when it has settled. */
 const idle = (subscriptions: number, context: Context.Context<EventStore.EventStore>, settling: `${number} seconds`) =>
@@ -29,38 +26,6 @@ const idle = (subscriptions: number, context: Context.Context<EventStore.EventSt
     yield* Effect.sleep(settling)
   })
 
-/** What the process uses meanwhile, and how fast some counters grow. */
-const share = (counts: Effect.Effect<Figures>): Sample =>
-  Effect.gen(function* () {
-    collect()
-    const before = yield* counts
-    const watch = stopwatch()
-    yield* Effect.sleep(length)
-    const { cpu, wall } = watch()
-    const after = yield* counts
-    const rates = Object.entries(after).map(([key, n]) => [key, (1000 * (n - before[key]!)) / wall])
-    return { ...Object.fromEntries(rates), cpu: (100 * cpu) / wall }
-  })
-
-/** How many statements of `node:sqlite` this process has run since, and how many transactions that write. */
-const countStatements = (): (() => Figures) => {
-  let [statements, commits] = [0, 0]
-  const { prototype } = StatementSync
-  for (const method of ["run", "get", "all", "iterate"] as const) {
-    const original = prototype[method]
-    Object.defineProperty(prototype, method, {
-      value(this: StatementSync, ...values: ReadonlyArray<unknown>): unknown {
-        statements++
-        if (this.sourceSQL === "BEGIN IMMEDIATE") commits++
-        return Reflect.apply(original, this, values)
-      }
-    })
-  }
-  return () => ({ statements, commits })
-}
-
-const cpu: Metric = { key: "cpu", label: "CPU, of one core", unit: "percent" }
-const statements: Metric = { key: "statements", label: "statements", unit: "per s" }
 const goals = { cpu: valueAtMost(2), statements: valueAtMost(20) }
 
 const subscriptions = 200
@@ -70,7 +35,7 @@ export const durableIdle: ReadonlyArray<Row> = [
     name: "durable-idle-sqlite",
     question: "A process with 200 idle subscriptions of a `DurableBroadcaster` on SQLite, over 30 seconds",
     n: subscriptions,
-    metrics: [cpu, statements, { key: "commits", label: "commits", unit: "per s" }],
+    metrics: [cpu, statements, commits],
     cold: true,
     note: "Statements are those of `node:sqlite`, `BEGIN`, `COMMIT` and `PRAGMA` included.",
     sides: [
@@ -106,15 +71,7 @@ export const durableIdle: ReadonlyArray<Row> = [
             const sql = Context.get(context, PgClient.PgClient)
             // An idle session reports to the server's count within ten seconds.
             yield* idle(load.n, context, "12 seconds")
-            let own = 0
-            const counts = sql<{ readonly n: string }>`
-              SELECT (xact_commit + xact_rollback)::text AS n FROM pg_stat_database WHERE datname = current_database()
-            `.pipe(
-              // The statement that asks is counted by the next one.
-              Effect.map(([row]) => ({ statements: Number(row?.n) - own++ })),
-              Effect.orDie
-            )
-            return share(counts)
+            return share(countTransactions(sql))
           }).pipe(Effect.orDie)
       }
     ]

@@ -10,15 +10,16 @@ import { atLeast, type Row, type Side, cpuAndWall } from "../model.ts"
 import { event, Order, payloadOf, postgres } from "../orders.ts"
 
 const payload = payloadOf(event)
-const writers = 100
+/** So many write at the same time. */
+export const writers = 100
 
-const all = (n: number, write: Effect.Effect<unknown, unknown>) =>
+export const all = (n: number, write: Effect.Effect<unknown, unknown>) =>
   Effect.all(
     Array.from({ length: writers }, () => times(n / writers, () => write)),
     { concurrency: "unbounded", discard: true }
   )
 
-const queued = (label: string, batchSize?: number, goals?: Side["goals"]): Side => ({
+export const queued = (label: string, batchSize?: number, goals?: Side["goals"]): Side => ({
   label,
   goals,
   run: (load) =>
@@ -36,7 +37,7 @@ const queued = (label: string, batchSize?: number, goals?: Side["goals"]): Side 
 })
 
 /** Plain statements by all writers: written, and neither read nor removed nor notified. */
-const insert: Side = {
+export const insert: Side = {
   label: "INSERT by hand, one row a transaction",
   run: (load) =>
     Effect.gen(function* () {

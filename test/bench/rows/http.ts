@@ -15,7 +15,7 @@ import { fileURLToPath } from "node:url"
 import { throughput, times } from "../measure.ts"
 import { atLeast, type Row, type Side, cpuAndWall } from "../model.ts"
 
-const event = {
+export const event = {
   id: "5f8b6f0e-52c6-4b54-9b3c-0d4f8e6f7a11",
   type: "order.placed",
   customer: "customer-1234",
@@ -52,7 +52,7 @@ const nodeHttp: Client = (connections) =>
   NodeHttpClient.layerNodeHttpOptions({ keepAlive: true, maxSockets: connections })
 const fetch: Client = () => FetchHttpClient.layer
 
-const overHttp = (
+export const overHttp = (
   label: string,
   connections: number,
   run: (
@@ -110,7 +110,7 @@ const byHand = (
   )
 }
 
-const endpoint = (label: string, connections: number, options?: { readonly client?: Client }): Side =>
+export const endpoint = (label: string, connections: number, options?: { readonly client?: Client }): Side =>
   overHttp(
     label,
     connections,
@@ -133,7 +133,7 @@ const endpoint = (label: string, connections: number, options?: { readonly clien
   )
 
 /** A request takes so long that the compiler is still at work after the time that is enough for others: up to 4 s of it. */
-const warmUps = 4
+export const warmUps = 4
 
 export const http: ReadonlyArray<Row> = [
   {

@@ -17,11 +17,13 @@ import { http } from "./http.ts"
 import { latency } from "./latency.ts"
 import { membership } from "./membership.ts"
 import { memory } from "./memory.ts"
+import { others } from "./others.ts"
 import { outside } from "./outside.ts"
 import { pipeline } from "./pipeline.ts"
 import { queue } from "./queue.ts"
 import { queueOptions } from "./queueOptions.ts"
 import { retrier } from "./retrier.ts"
+import { webhooks } from "./webhooks.ts"
 
 /** By the names of their files, which the processes that measure them load alone. */
 const coreFiles: Readonly<Record<string, ReadonlyArray<Row>>> = {
@@ -50,7 +52,9 @@ const files: typeof coreFiles = {
   durableFanout,
   durableIdle,
   durableInsight,
-  durablePostgres
+  durablePostgres,
+  webhooks,
+  others
 }
 
 /** The rows of what is neither HTTP nor durable. */

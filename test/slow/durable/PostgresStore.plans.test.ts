@@ -137,6 +137,27 @@ describePostgres(
       )
     }
 
+    it.live("no claim of an exchange is compiled where no table was ever analyzed", () =>
+      Effect.gen(function* () {
+        const { store } = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })
+        const names = Array.makeBy(3_000, (n) => ({ name: `e${n}`, topics: ["*"] as const }))
+        for (const some of Array.chunksOf(names, 500)) yield* store.define("whole", some)
+        yield* store.publish("whole", [event("one")])
+        const start = server().logged.length
+        const owner = yield* store.renew({ name: "whole" }, Duration.hours(1))
+        for (let n = 0; n < 5; n++) {
+          const { acquired } = yield* store.claim(owner, { exchange: "whole" }, 100)
+          assert.strictEqual(acquired.length, 100)
+          yield* store.release(owner, acquired)
+        }
+        yield* store.release(owner, "all")
+        yield* Effect.sleep("200 millis")
+        const log = server().logged.slice(start)
+        assert.include(log, '"effect_events_leases"')
+        assert.notInclude(log, "JIT:")
+      })
+    )
+
     it.live("no table is read as a whole, nor is much of one passed over, whenever the plan was made", () =>
       Effect.gen(function* () {
         const process = yield* openStore(server(), { changes: "poll" }, { maxConnections: 1 })

@@ -42,7 +42,7 @@ const withReceipts = (label: string, asks: "each" | "another"): Side => ({
       if (writeWithReceipt === undefined) return yield* Effect.die("this side is left out")
       if (asks === "another") {
         const hanging = yield* Api.queue(yield* Api.effectful((_: string) => Effect.never))
-        yield* Effect.orDie(writeWithReceipt(hanging, event))
+        yield* Effect.asVoid(Effect.orDie(writeWithReceipt(hanging, event)))
       }
       const write = asks === "each" ? () => Effect.orDie(writeWithReceipt(queue, event)) : () => queue.write(event)
       return throughput(load, meter.delivered(load.n, times(load.n, write)))

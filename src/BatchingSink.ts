@@ -65,7 +65,7 @@ export interface Options<in A> extends Limits<A> {
 export interface Isolation<in E> {
   /**
    * Whether a batch that fails is written again in halves, down to the events that it fails for: by default after every
-   * failure but `SinkClosed`. For others the failure is that of every event of the batch. A batch of `n` events takes at
+   * failure but `SinkClosed`. For others the failure is that of every event of the batch, and so is what the function throws. A batch of `n` events takes at
    * most about `2n` writes then, and about `n` where the receiver is down: leave such errors to a `RetryingSink` below, or out.
    */
   readonly isolate?: boolean | ((error: E) => boolean) | undefined

@@ -20,6 +20,7 @@ import { makeKeyed } from "./internal/keyed.ts"
 import { type Limited, makeLimited, type Passage } from "./internal/limited.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { count } from "./internal/options.ts"
+import { apart } from "./internal/receipt.ts"
 import { fromSource, isSource, type Source, type Wrapped, type Wrapping } from "./internal/sink.ts"
 import { maxTurn } from "./internal/turns.ts"
 
@@ -323,7 +324,7 @@ const tokenBuckets =
         },
         end: (untried) => {
           leave()
-          for (const bucket of taken.slice(taken.length - untried)) bucket.fullAt -= interval
+          for (const bucket of taken.slice(Math.max(0, taken.length - untried))) bucket.fullAt -= interval
           return undefined
         }
       }
@@ -346,7 +347,7 @@ const sharedTokens = <A, F>(consume: Consume<F>, options: SharedOptions<A>) => {
       while (tokens < Math.min(events.length, most, maxTurn) && Equal.equals(key, by(events[tokens]!))) tokens++
       own.writes++
       const asked = Effect.flatMap(
-        Effect.suspend(() => consume(key, tokens)),
+        Effect.suspend(() => apart(consume(key, tokens))),
         ({ delay }) => {
           const duration = Duration.fromInputUnsafe(delay)
           return Duration.isZero(duration) ? Effect.void : clock.sleep(duration)

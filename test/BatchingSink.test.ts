@@ -228,6 +228,23 @@ describe("BatchingSink", () => {
       })
     )
 
+    it.effect("costs each event of a batch what isolate throws, once", () =>
+      Effect.gen(function* () {
+        const { events, sink } = receiver(refusing([2]))
+        const isolate = (): boolean => {
+          throw new Error("isolate")
+        }
+        const batching = yield* BatchingSink.make(sink, { batchSize: 3, maxAge: 100, isolate })
+        const writes = yield* writeEach(batching, [1, 2, 3, 4, 5, 6])
+        yield* settle
+        assert.deepStrictEqual(events(), [
+          [1, 2, 3],
+          [4, 5, 6]
+        ])
+        assert.deepStrictEqual(writes.map(errorOf).map(String), [...Array(3).fill("Error: isolate"), "ok", "ok", "ok"])
+      })
+    )
+
     it.effect("answers one write of several events for the leading part, and writes none of them after a failure", () =>
       Effect.gen(function* () {
         const { committed, sink } = receiver(refusing([3]))
@@ -545,6 +562,25 @@ describe("BatchingSink", () => {
           ]
         )
         assert.strictEqual(queue.node.health(0).counts.dropped, 3)
+      })
+    )
+
+    it.effect("counts events against its capacity, whatever their size is for a batch", () =>
+      Effect.gen(function* () {
+        const { events, sink } = receiver()
+        const batching = yield* BatchingSink.make(sink, {
+          acknowledge: "accepted",
+          maxAge: 100,
+          capacity: 4,
+          size: (n) => 10 * n,
+          maxBytes: 1000,
+          onDropped: () => Effect.void
+        })
+        for (const n of [1, 2, 3]) yield* batching.write(n)
+        yield* settle
+        assert.deepStrictEqual(events(), [])
+        yield* TestClock.adjust(100)
+        assert.deepStrictEqual(events(), [[1, 2, 3]])
       })
     )
 

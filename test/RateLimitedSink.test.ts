@@ -296,6 +296,21 @@ describe("by key", () => {
 })
 
 describe("batches", () => {
+  it.effect("a batch that a key throws in gives back all that it took", () =>
+    Effect.gen(function* () {
+      const { seen, sink } = yield* batches()
+      const by = (n: number) => {
+        if (n === 3) throw new Error("no key")
+        return "all"
+      }
+      const limited = yield* RateLimitedSink.make(sink, { limit: 2, window: "1 hour", onExceeded: "fail", by })
+      const exit = yield* Effect.exit(limited.writeSome([1, 3]))
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      assert.strictEqual(yield* limited.writeSome([1, 2]), 2)
+      assert.deepStrictEqual(seen, [[[1, 2], 0]])
+    })
+  )
+
   it.effect("as many leading events are written as there are tokens, at least one", () =>
     Effect.gen(function* () {
       const { seen, sink } = yield* batches()

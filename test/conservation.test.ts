@@ -22,6 +22,7 @@ const hanging = (drain: number): GraphSpec => ({
   batchSize: 0,
   drain
 })
+const recording: GraphSpec = { part: "receiver", behaviour: { does: "record" }, batchSize: 0, drain: 0 }
 const member = (drain: number) => ({ below: hanging(0), taker: "record", maxLag: 0, drain, later: false }) as const
 const inOrder = { concurrency: 1, keys: 0 } as const
 const one = { pause: 0, size: 1, how: "each" } as const
@@ -74,6 +75,47 @@ const onceBroken: ReadonlyArray<{ readonly when: string; readonly spec: CaseSpec
       operations: [{ at: 1, what: "flush", target: 0, interruptAfter: undefined }],
       closeAt: 6,
       steps: [1],
+      seed: 0
+    }
+  },
+  {
+    when: "a write that finds no room wakes a drainer, which finds the sink closed",
+    spec: {
+      graph: {
+        part: "queue",
+        ...inOrder,
+        capacity: 3,
+        overflow: "drop-oldest",
+        maxAge: 7,
+        taker: "none",
+        drain: 5,
+        below: {
+          part: "broadcaster",
+          members: [
+            {
+              below: { part: "broadcaster", members: [{ ...member(0), below: recording, taker: "none" }] },
+              taker: "none",
+              maxLag: 0,
+              drain: 0,
+              later: false
+            }
+          ]
+        }
+      },
+      writers: [
+        {
+          writes: [
+            { pause: 1, size: 1, how: "each" },
+            { pause: 0, size: 2, how: "some" },
+            { pause: 0, size: 1, how: "each" }
+          ],
+          interruptAt: undefined
+        },
+        { writes: [one], interruptAt: undefined }
+      ],
+      operations: [{ at: 0, what: "shutdown", target: 1, interruptAfter: undefined }],
+      closeAt: 1,
+      steps: [20],
       seed: 0
     }
   }

@@ -76,6 +76,17 @@ describe.each(leaves)("a receipt over a leaf that is %s", (_, make) => {
     })
   )
 
+  it.effect("has nothing of what a tap or a limiter writes beside it", () =>
+    Effect.gen(function* () {
+      const audit = yield* make("audit")
+      const tapped = yield* make("leaf").pipe(
+        EventSink.tap((n) => Effect.ignore(audit.write(n))),
+        RateLimitedSink.makeShared(() => Effect.as(Effect.ignore(audit.write(0)), { delay: 0 }))
+      )
+      assert.deepStrictEqual(shown(yield* receiptOf(tapped, 1)), ["leaf Delivered"])
+    })
+  )
+
   it.effect("has what a filter held back, at the filter", () =>
     Effect.gen(function* () {
       const even = yield* make("leaf").pipe(EventFilter.make(isEven, { name: "even" }))
@@ -580,7 +591,7 @@ describe("a receipt of a batched event", () => {
       const accepting = yield* table.pipe(BatchingSink.make({ maxAge: "1 second", acknowledge: "accepted" }))
       const queue = yield* EventQueue.make(table, { maxAge: "1 second", batchSize: 10 })
       for (const [sink, outcome] of [
-        [committing, "committing Delivered"],
+        [committing, "table Delivered"],
         [accepting, "table Delivered"],
         [queue, "table Delivered"]
       ] as const) {
@@ -592,6 +603,68 @@ describe("a receipt of a batched event", () => {
       }
       assert.strictEqual(outstanding.receipts, 0)
     })
+  )
+
+  it.effect("is that of the leaves below, of one that stores too", () =>
+    Effect.gen(function* () {
+      const filtered = yield* table.pipe(
+        EventFilter.make(isEven, { name: "even" }),
+        BatchingSink.make({ maxAge: "1 second" })
+      )
+      const store = yield* leaf("receiver").pipe(DurableQueue.make({ name: "store", schema: Schema.Number }))
+      const stored = yield* store.pipe(BatchingSink.make({ maxAge: "1 second" }))
+      const all = yield* EventRouter.byTopic<number, DurableQueue.DurableWriteError>({
+        topic: () => "n",
+        orElse: "ignore"
+      })
+      for (const sink of [yield* leaf("leaf"), filtered]) yield* EventRouter.subscribe(all, "*", sink)
+      yield* EventRouter.subscribe(all, "n", stored)
+      for (const [n, outcomes] of [
+        [1, ["leaf Delivered", "even Filtered", "store Stored"]],
+        [2, ["leaf Delivered", "table Delivered", "store Stored"]]
+      ] as const) {
+        const writing = yield* Effect.forkChild(receiptOf(all, n))
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(shown(yield* Fiber.join(writing)), [...outcomes])
+      }
+      assert.strictEqual(outstanding.receipts, 0)
+    }).pipe(Effect.provide(MemoryStore.layer))
+  )
+
+  it.effect("has nothing of a write of it that left, or failed and was repeated", () =>
+    Effect.gen(function* () {
+      const attempts: Array<ReadonlyArray<number>> = []
+      const batching = yield* EventSink.makeBatch(
+        (events: ReadonlyArray<number>) => {
+          attempts.push(events)
+          return attempts.length === 1 ? Effect.delay(Effect.fail("busy"), "1 second") : Effect.void
+        },
+        { name: "receiver" }
+      ).pipe(BatchingSink.make({ maxAge: "10 millis" }))
+      const retried = yield* batching.pipe(
+        EventSink.timeout("500 millis"),
+        RetryingSink.make(ExponentialBackoff.make({ base: "1 second", max: "1 second" }))
+      )
+      // The first of its batch, behind which the other is passed over.
+      yield* Effect.forkChild(Effect.exit(batching.write(0)), { startImmediately: true })
+      const writing = yield* Effect.forkChild(receiptOf(retried, 1))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(shown(yield* Fiber.join(writing)), ["receiver Delivered"])
+      assert.deepStrictEqual(attempts, [[0], [1]])
+      assert.strictEqual(outstanding.receipts, 0)
+    }).pipe(quiet)
+  )
+
+  it.effect("is complete where the queue of batches dies on the event's size", () =>
+    Effect.gen(function* () {
+      const broadcaster = yield* Broadcaster.make<number>()
+      const batching = yield* table.pipe(
+        BatchingSink.make({ maxAge: 1, acknowledge: "accepted", size: () => Number.NaN, maxBytes: 9, name: "batching" })
+      )
+      yield* Broadcaster.add(broadcaster, batching)
+      assert.deepStrictEqual(shown(yield* receiptOf(broadcaster, 1)), ["batching Dropped Died"])
+      assert.strictEqual(outstanding.receipts, 0)
+    }).pipe(quiet)
   )
 
   it.effect("says what the queue of batches dropped, and what its close left", () =>

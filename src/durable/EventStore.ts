@@ -14,12 +14,20 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { EventStoreError } from "./internal/port/error.ts"
-import type { AttemptPage, EventKey, EventStatus, Listing, Overview, StoredAttempt } from "./internal/port/insight.ts"
+import type {
+  AttemptPage,
+  DeadLetterFilter,
+  EventKey,
+  EventStatus,
+  Listing,
+  Overview,
+  Page,
+  StoredAttempt
+} from "./internal/port/insight.ts"
 import type {
   Bounds,
   Claimable,
   Claims,
-  DeadLetterFilter,
   Definition,
   Figures,
   Keeping,
@@ -27,7 +35,6 @@ import type {
   Limits,
   NewEvent,
   Owner,
-  Page,
   Position,
   Published,
   Settlement,
@@ -43,12 +50,14 @@ import type {
 export { EventStoreError, type StoreProblem } from "./internal/port/error.ts"
 export type {
   AttemptPage,
+  DeadLetterFilter,
   DeliveryState,
   DeliveryStatus,
   EventKey,
   EventStatus,
   Listing,
   Overview,
+  Page,
   StoredAttempt,
   Wait
 } from "./internal/port/insight.ts"
@@ -58,7 +67,6 @@ export type {
   Claimable,
   Claimed,
   Claims,
-  DeadLetterFilter,
   DeadLetterReason,
   Definition,
   Delivery,
@@ -69,7 +77,6 @@ export type {
   Millis,
   NewEvent,
   Owner,
-  Page,
   Position,
   Published,
   Settled,
@@ -100,7 +107,7 @@ export interface Operations {
    * Makes subscriptions, or brings those of the same tenant and name to their definitions. A change of topics holds for what
    * is published after it; what is pending stays. Where topics or data are others than before, the process that has the lease
    * is woken. A new subscription gets every event that a `publish` stores which began
-   * after this answered. With `joins` it is part of the caller's transaction, as a `publish` is, and commits with it.
+   * after this answered. Where a definition `replaces` what is not there, it is left out. With `joins` it is part of the caller's transaction, as a `publish` is, and commits with it.
    */
   readonly define: (
     exchange: string,
@@ -119,8 +126,13 @@ export interface Operations {
   ) => Effect.Effect<ReadonlyArray<Published> | undefined, EventStoreError>
   /** Whether the calling fiber is in a transaction of this store's own database. */
   readonly inTransaction: Effect.Effect<boolean>
-  /** Pauses, disables or activates subscriptions, and ends their waits; answers how many there are. */
-  readonly setState: (which: Which, state: State, reason: string | undefined) => Effect.Effect<number, EventStoreError>
+  /** Pauses, disables or activates subscriptions, those alone that are in one of the states `from`, and ends their waits; answers how many there are. */
+  readonly setState: (
+    which: Which,
+    state: State,
+    reason: string | undefined,
+    from?: ReadonlyArray<State> | undefined
+  ) => Effect.Effect<number, EventStoreError>
   /** Drops subscriptions for good, with all that is stored for them; answers how many deliveries were pending. */
   readonly drop: (which: Which) => Effect.Effect<number, EventStoreError>
   /** The subscriptions, by tenant and name. */

@@ -245,7 +245,8 @@ const make = (
     publish: (exchange, events, limits) =>
       change("publish", (sql, now) => publishEvents(sql, exchange, events, limits, now), true),
     inTransaction: Effect.succeed(false),
-    setState: (which, state, reason) => change("setState", (sql, now) => setState(sql, which, state, reason, now)),
+    setState: (which, state, reason, from) =>
+      change("setState", (sql, now) => setState(sql, which, state, reason, from, now)),
     drop: (which) => change("drop", (sql) => dropSubscriptions(sql, which)),
     list: (which) => read("list", (sql) => listSubscriptions(sql, which)),
     overview: (which) => read("read the overview", (sql, now) => overviewOf(sql, which, now)),

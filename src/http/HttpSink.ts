@@ -198,7 +198,7 @@ export const make = <A>(
     const answerBytes = count("HttpSink.make", "answerBytes", options.answerBytes ?? 0, 0)
     const target = yield* makeTarget(options)
     const signer = signing && (yield* makeSigner(signing, envelope))
-    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target.hidden, answerBytes)
+    const exchange = yield* makeExchange(yield* HttpClient.HttpClient, timeout, target, answerBytes)
     const send: (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<Answered, ClientError> =
       transformClient === undefined ? exchange : makeTransformed(transformClient, exchange, signer?.refresh)
     const empty = HttpClientRequest.post(target.href, { urlParams: target.params, headers: target.headers })

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { logLine } from "./failureLog.ts"
-import { open } from "./receipt.ts"
+import { apart, open } from "./receipt.ts"
 import {
   commitAll,
   type EventSink,
@@ -107,7 +107,7 @@ export const tap: {
 } = dual(2, <A, E, W, X, R>(source: Source<Wrapping<A, E, W>, X, R>, f: (event: A) => Effect.Effect<void>) =>
   wrap<A, E, W, A, E, X, R>(source, (self) => {
     const look = (event: A) =>
-      Effect.suspend(() => f(event)).pipe(
+      Effect.suspend(() => apart(f(event))).pipe(
         // The cause may carry the event, which is not for the log.
         Effect.catchCause(() => logLine(self.node, "Error", "has a tap that failed after the event was committed"))
       )

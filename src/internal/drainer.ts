@@ -150,15 +150,25 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     }
     if (n === 0) return Effect.void
     if (watch.watchers !== undefined) timed()?.end(true)
-    if (n > 1 && batching?.isIsolated(cause) !== false) {
+    const ofEach = n === 1 ? cause : failureOfEach(cause)
+    if (ofEach === undefined) {
       // None of the batch was committed, and which event is to blame is unknown: smaller batches find out.
       limit = Math.floor(n / 2)
       return Effect.void
     }
     failedAt = account.delivered
-    if (n === 1) return droppedNext(cause)
+    if (n === 1) return droppedNext(ofEach)
     let left = n
-    return Effect.whileLoop({ while: () => !stopped && left-- > 0, body: () => droppedNext(cause), step: () => {} })
+    return Effect.whileLoop({ while: () => !stopped && left-- > 0, body: () => droppedNext(ofEach), step: () => {} })
+  }
+  /** What each event of a batch has failed with, and nothing where the batch is to be split. */
+  const failureOfEach = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> | undefined => {
+    try {
+      return batching?.isIsolated(cause) === false ? cause : undefined
+    } catch (defect) {
+      // The user's own: the batch would be written for ever.
+      return Cause.die(defect)
+    }
   }
   const droppedNext = (cause: Cause.Cause<unknown>) => {
     // The event is pending until its report is made: a close or an interruption in between finds it here.

@@ -12,7 +12,7 @@ import { capture } from "./context.ts"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { controlledBy, type SinkControls } from "./controls.ts"
 import { endAccount, noteError, type SinkNode } from "./node.ts"
-import { delivered, noteOutcome, type ReceiptRequest, Requested, requestOf, within } from "./receipt.ts"
+import { apart, delivered, noteOutcome, type ReceiptRequest, requestOf, within } from "./receipt.ts"
 import { type BatchSink, type EventSink, makePart, makeSink, type Parts, runWrite, type SinkClosed } from "./sink.ts"
 import { makeWrites } from "./writes.ts"
 
@@ -243,7 +243,7 @@ const leaf = <A, E, R>(
 
       /** What a function without `downstream` writes to is its own, and not of the receipt. */
       const requested = <B>(request: ReceiptRequest, write: Effect.Effect<B, E, R>) =>
-        hasDownstream ? within(request, node, () => write) : Effect.provideService(write, Requested, undefined)
+        hasDownstream ? within(request, node, () => write) : apart(write)
       const begins = <I, B>(write: (input: I) => Effect.Effect<B, E, R>, committed: (b: B) => number) => {
         // One for all writes without a request: the effect is read at once, and the end is the same.
         const begun = {

@@ -18,8 +18,8 @@ export interface Passage<out F> {
   /** How many of the events the write may have, from the first on. To be called once, after the wait. */
   readonly most: () => number
   /**
-   * The write is over, however it ended, also before it went on: of what was admitted, so many events were not tried. Answers
-   * what is left to be run.
+   * The write is over, however it ended, also before it went on: of what was admitted, so many events were not tried, and
+   * infinitely many of a write that has not begun. Answers what is left to be run.
    */
   readonly end: (untried: number) => Effect.Effect<unknown> | undefined
 }
@@ -90,7 +90,8 @@ export const makeLimited = <A, E, F>(
           end: (exit) => {
             const n = Exit.isSuccess(exit) ? committed(exit.value) : 0
             account.delivered += n
-            const rest = passage.end(Exit.isSuccess(exit) ? admitted - n : hasBegun ? 0 : admitted)
+            // A write that has failed may have been seen by the receiver; one that has not begun was not, whatever was admitted.
+            const rest = passage.end(Exit.isSuccess(exit) ? admitted - n : hasBegun ? 0 : Number.POSITIVE_INFINITY)
             writes.end()
             return rest && Effect.asVoid(rest)
           }

@@ -196,6 +196,10 @@ export const within = <A, E, R>(
     })
   })
 
+/** Runs what a part is given beside its sink: the sinks that it writes to are its own, and not of the receipt. */
+export const apart = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  open.receipts === 0 ? effect : Effect.provideService(effect, Requested, undefined)
+
 /** Notes an outcome of `n` events where the fiber is in a write with a request. */
 export const noteOutcome = (sink: Named, outcome: AnyOutcome<unknown>, n = 1): Effect.Effect<void> =>
   open.receipts === 0

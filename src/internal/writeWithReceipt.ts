@@ -50,8 +50,8 @@ export interface Receipt {
  *
  * **Gotchas**
  *
- * An event of a queue or a broadcaster that has a receipt is delivered alone, in no batch, and not by the shorter ways of other
- * events. A stream of `Broadcaster.subscribe` is no sink, and has no outcome. A receipt waits as long as the slowest part: bound it
+ * An event of a queue, a broadcaster or a batching sink that has a receipt is delivered alone, in no batch, and not by the
+ * shorter ways of other events. A stream of `Broadcaster.subscribe` is no sink, and has no outcome. A receipt waits as long as the slowest part: bound it
  * by `Effect.timeout`, and wait for it in no part downstream, which would wait for itself.
  *
  * **Example** (What became of it)

@@ -24,6 +24,7 @@
  */
 import * as Effect from "effect/Effect"
 import { checkLaws, type CheckOptions, type Violation } from "./internal/laws/checkLaws.ts"
+import { changeLaws } from "./internal/laws/changeLaws.ts"
 import { deadLetterLaws } from "./internal/laws/deadLetterLaws.ts"
 import { exchangeLaws } from "./internal/laws/exchangeLaws.ts"
 import { insightLaws } from "./internal/laws/insightLaws.ts"
@@ -53,7 +54,8 @@ export const laws: ReadonlyArray<Law> = [
   ...processLaws,
   ...timeLaws,
   ...insightLaws,
-  ...exchangeLaws
+  ...exchangeLaws,
+  ...changeLaws
 ]
 
 /**

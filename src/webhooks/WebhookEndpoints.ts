@@ -66,14 +66,14 @@ export { layer as layerHttpApi } from "./WebhookApi.ts"
  * by any process. It goes to the url that the row has then. An endpoint is `failing` from its first failed attempt on, waits by its plan,
  * and holds no slot while it waits. One that answers 410, or fails for longer than `disableAfter`, is disabled and keeps its events.
  *
+ * Two processes that change one endpoint at the same time undo no change of each other.
+ *
  * The row of an endpoint that does not decode or decrypt disables it, with the reason. Where this process does not have the key of a row,
  * the endpoint's events wait, and it is tried again every half a minute: give a new key to all processes before it becomes the current one.
  *
  * **Gotchas**
  *
  * The urls are your customers'. The `HttpClient` must be that of a `GuardedHttpClient`, or the construction dies: see `allowUnguarded`.
- *
- * Two processes that change one endpoint at the same time are not kept apart: the later change wins, whole.
  *
  * A write without an id that is repeated after an error is another event for its receiver: give it an id of your own.
  *

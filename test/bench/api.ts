@@ -63,6 +63,9 @@ export const filter = <A>(sink: Sink<A>, predicate: (event: A) => boolean): Scop
 export const offerUnsafe = named(EventQueue, "offerUnsafe") as
   (<A>(queue: EventQueue.EventQueue<A>, event: A) => "accepted" | "full" | "closed") | undefined
 
+/** Receipts, in checkouts that have them. */
+export const writeWithReceipt = named(EventSink, "writeWithReceipt") as typeof EventSink.writeWithReceipt | undefined
+
 /** The metrics of a graph, in checkouts that have them. */
 export const metrics = named(Library, "SinkMetrics") as typeof SinkMetrics | undefined
 

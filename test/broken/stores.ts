@@ -650,7 +650,7 @@ export const broken: ReadonlyArray<Broken> = [
     name: "nothing is ever paused",
     law: 16,
     flaw: (store) => ({
-      setState: (which, _, reason) => store.setState(which, "active", reason)
+      setState: (which, _, reason, from) => store.setState(which, "active", reason, from)
     })
   },
   {
@@ -716,7 +716,13 @@ export const broken: ReadonlyArray<Broken> = [
             const ids = "exchange" in subscriptions ? [] : subscriptions
             const held = ids.flatMap((subscription) => leases.of({ subscription, epoch: 0 })?.lease ?? [])
             const others = held.filter((one) => acquired.every(({ subscription }) => subscription !== one.subscription))
-            const two = others.map((one) => ({ ...one, attempts: 0, firstFailedAt: undefined, lanes: [] }))
+            const two = others.map((one) => ({
+              ...one,
+              attempts: 0,
+              firstFailedAt: undefined,
+              failingSince: undefined,
+              lanes: []
+            }))
             return { ...claims, acquired: [...acquired, ...two] }
           })
       }
@@ -1319,6 +1325,96 @@ export const broken: ReadonlyArray<Broken> = [
           Effect.forEach(positions, (one) => store.resend(subscription, [one])),
           (counts) => counts.reduce((sum, count) => sum + count, 0)
         )
+    })
+  },
+  {
+    name: "a definition replaces whatever there is",
+    law: 36,
+    flaw: (store) => ({
+      define: (exchange, definitions) =>
+        store.define(
+          exchange,
+          mapAll(definitions, (one) => ({ ...one, replaces: undefined }))
+        )
+    })
+  },
+  {
+    name: "a definition makes anew what was dropped",
+    law: 36,
+    flaw: (store) => ({
+      define: (exchange, definitions) =>
+        Effect.flatMap(store.list({ exchange, name: definitions[0].name }), (found) =>
+          store.define(
+            exchange,
+            found.length > 0 ? definitions : mapAll(definitions, (one) => ({ ...one, replaces: undefined }))
+          )
+        )
+    })
+  },
+  {
+    name: "a definition compares first, and changes later",
+    law: 36,
+    flaw: (store) => ({
+      define: (exchange, definitions) =>
+        Effect.gen(function* () {
+          const [one] = definitions
+          if (one.replaces === undefined) return yield* store.define(exchange, definitions)
+          const [found] = yield* store.list({ exchange, name: one.name })
+          if (found?.data === undefined || found.data.join() !== one.replaces.join()) return []
+          yield* Effect.yieldNow
+          return yield* store.define(exchange, [{ ...one, replaces: undefined }])
+        })
+    })
+  },
+  {
+    name: "each settlement of a failing receiver begins anew",
+    law: 37,
+    flaw: (store) =>
+      settling(store, (one, owner) =>
+        one.isFailing === true
+          ? Effect.as(store.settle(owner, [{ lease: one.lease, settled: [], isFailing: false }]), one)
+          : Effect.succeed(one)
+      )
+  },
+  {
+    name: "another process is not given since when a receiver is failing",
+    law: 37,
+    flaw: (store) => ({
+      claim: (owner, which, limit) =>
+        Effect.map(store.claim(owner, which, limit), (claims) => ({
+          ...claims,
+          acquired: claims.acquired.map((one) => ({ ...one, failingSince: undefined }))
+        }))
+    })
+  },
+  {
+    name: "the end of a wait is that of a failing receiver",
+    law: 37,
+    flaw: (store) =>
+      settling(store, (one) => Effect.succeed(one.wait?.attempts === 0 ? { ...one, isFailing: false } : one))
+  },
+  {
+    name: "a failing receiver is failing for ever",
+    law: 37,
+    flaw: (store) =>
+      settling(store, (one) => Effect.succeed(one.isFailing === false ? { ...one, isFailing: undefined } : one))
+  },
+  {
+    name: "a state is set from any",
+    law: 38,
+    flaw: (store) => ({ setState: (which, state, reason) => store.setState(which, state, reason) })
+  },
+  {
+    name: "a state is looked at first, and set later",
+    law: 38,
+    flaw: (store) => ({
+      setState: (which, state, reason, from) =>
+        Effect.gen(function* () {
+          const found = yield* store.list(which)
+          if (from !== undefined && !found.some((one) => from.includes(one.state))) return 0
+          yield* Effect.yieldNow
+          return yield* store.setState(which, state, reason)
+        })
     })
   }
 ]

@@ -254,6 +254,7 @@ describe("what is written and read", () => {
       bytes: 1,
       deadLetters: 0,
       nextDue: undefined,
+      failingSince: undefined,
       wait
     }
     const at = (now: number, owner: string | undefined) =>

@@ -414,4 +414,49 @@ describe("an exchange that is served whole", () => {
       assert.strictEqual(yield* pending, 4)
     }).pipe(quiet)
   )
+
+  it.effect("an event that is written after a change of the definition goes where that says", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1, "old")
+      const one = yield* process(memory)
+      for (let n = 1; n <= 10; n += 2) {
+        yield* publish(n)
+        yield* TestClock.adjust("20 millis")
+        yield* settle
+        yield* define(1, `new ${n}`)
+        yield* publish(n + 1)
+        yield* TestClock.adjust("20 millis")
+        yield* settle
+      }
+      yield* pass(1)
+      assert.deepStrictEqual(one.eventsOf(name(1)), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+      const urls = one.attempts.filter(({ event }) => event % 2 === 0).map(({ url }) => url)
+      assert.deepStrictEqual(urls, ["new 1", "new 3", "new 5", "new 7", "new 9"])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("a burst of commits is one claim, and the first of them waits for none", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 4; n++) yield* define(n)
+      const one = yield* process(memory)
+      yield* pass(2)
+      const claims = () => one.calls.get("claim") ?? 0
+      const before = claims()
+      yield* publish(1)
+      yield* settle
+      assert.deepStrictEqual(one.eventsOf(name(3)), [1])
+      for (let n = 2; n <= 50; n++) {
+        yield* publish(n)
+        yield* settle
+      }
+      yield* TestClock.adjust("10 millis")
+      yield* settle
+      assert.isAtMost(claims() - before, 4)
+      assert.lengthOf(one.eventsOf(name(3)), 50)
+      yield* one.close
+    }).pipe(quiet)
+  )
 })

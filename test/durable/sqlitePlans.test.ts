@@ -142,7 +142,7 @@ it("no statement reads all rows of a table", () => {
     listSubscriptions(sql, which)
     listSubscriptions(sql, { ...which, after: { tenant: "", name: "1" }, limit: 1 })
     listSubscriptions(sql, { ...which, after: { tenant: "t", name: "1" }, limit: 1 })
-    setState(sql, which, "active", undefined, 6)
+    for (const from of [undefined, ["paused"] as const]) setState(sql, which, "active", undefined, from, 6)
   }
   for (const which of [
     { exchange: "e", ids },
@@ -150,7 +150,7 @@ it("no statement reads all rows of a table", () => {
   ]) {
     listSubscriptions(sql, which)
     overviewOf(sql, which, 6)
-    setState(sql, which, "active", undefined, 6)
+    for (const from of [undefined, ["paused"] as const]) setState(sql, which, "active", undefined, from, 6)
   }
   releaseLeases(sql, owner, [lease], 7)
   releaseLeases(sql, owner, "all", 7)

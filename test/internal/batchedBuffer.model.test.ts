@@ -93,7 +93,7 @@ const run = (isKeyed: boolean, steps: ReadonlyArray<Step>) => {
         const [first, ...others] = step.keys
         const events = [first!, ...others].map(() => ({ n: 0, key: first!, size: step.size, at: time }))
         const found: Array<Event> = []
-        buffer.offerTogether(events as [Event], isKeyed ? first : 0, undefined, (some) => {
+        buffer.offerTogether(events as [Event], isKeyed ? first : 0, undefined, undefined, (some) => {
           entries.push(...some)
           found.push(...some.map(({ event }) => event))
         })

@@ -1,8 +1,10 @@
 /** Builds a random graph out of the library's parts, with a probe on every edge and an account for every part that holds events. */
 import { Effect, Schedule, type Scope, Stream } from "effect"
 import {
+  BatchingSink,
   Breaker,
   Broadcaster,
+  ConcurrencyLimitedSink,
   type Dropped,
   EventChannel,
   EventFilter,
@@ -10,6 +12,8 @@ import {
   EventRouter,
   EventSink,
   ExponentialBackoff,
+  FallbackSink,
+  RateLimitedSink,
   RetryingSink,
   RetryStrategy
 } from "effect-events"
@@ -27,6 +31,8 @@ export interface Part {
   readonly inbound: Array<Edge>
   readonly below: Part | undefined
   readonly edge: Edge | undefined
+  /** What a fallback writes to where `below` does not commit. */
+  readonly next: { readonly part: Part; readonly edge: Edge } | undefined
   /** It is, or is above, a part that holds events. */
   readonly holds: boolean
   /** A queue's or a channel's. */
@@ -50,7 +56,8 @@ export interface Member {
 /** How queues are made: the library's, or one with a defect. */
 export type MakeQueue = (
   options: EventQueue.Options &
-    EventQueue.Partitioned<Event> & { readonly onDropped?: Dropped.OnDropped<Event, unknown> | undefined }
+    EventQueue.Partitioned<Event> &
+    EventQueue.Sized<Event> & { readonly onDropped?: Dropped.OnDropped<Event, unknown> | undefined }
 ) => (dst: AnySink) => Effect.Effect<EventQueue.EventQueue<Event, unknown>, never, Scope.Scope>
 
 // What the types would check is checked here by `fallible`, since a random graph is not known to the compiler.
@@ -93,7 +100,9 @@ export class Builder {
           // There is nothing to retry.
           if (spec.part === "retry" && !below.fallible) return Effect.succeed(below)
           // Below it, events may repeat, and accounts are kept by event.
-          if (spec.part === "timeout" && below.holds) return Effect.succeed(below)
+          if ((spec.part === "timeout" || spec.part === "fallback") && below.holds) return Effect.succeed(below)
+          const takesBatches = below.sink.writeSome !== undefined && !below.holds
+          if (spec.part === "batching" && !takesBatches) return Effect.succeed(below)
           const label = this.label(spec.part)
           const edge = this.connect(below, label)
           return this.wrapper(spec, label, below, edge)
@@ -134,6 +143,57 @@ export class Builder {
         })
       case "timeout":
         return Effect.map(EventSink.timeout(edge.sink, spec.ms), (sink) => add(sink, { fallible: true }))
+      case "limit":
+        return Effect.suspend(() => {
+          this.deadline += spec.drain
+          const { keys, most } = spec
+          const options = {
+            name: label,
+            drainTimeout: spec.drain,
+            ...(keys === 0 ? {} : { by: ({ n }: Event) => [n % keys] })
+          }
+          const make: Effect.Effect<AnySink, never, Scope.Scope> =
+            spec.by === "permits"
+              ? ConcurrencyLimitedSink.make(edge.sink, { ...options, permits: most })
+              : RateLimitedSink.make(edge.sink, {
+                  ...options,
+                  limit: most,
+                  window: 10,
+                  onExceeded: spec.by === "rate" ? "delay" : "fail"
+                })
+          return Effect.map(make, (sink) => add(sink, { fallible: fallible || spec.by === "rateOrFail" }))
+        })
+      case "batching":
+        return Effect.suspend(() => {
+          this.deadline += spec.drain
+          const { batchSize, concurrency, keys, maxAge } = spec
+          const make = BatchingSink.make(edge.sink as EventSink.BatchSink<Event, unknown>, {
+            name: label,
+            batchSize,
+            maxAge,
+            concurrency,
+            drainTimeout: spec.drain,
+            ...(keys === 0 ? {} : { partitionBy: ({ n }: Event) => [n % keys] })
+          })
+          return Effect.map(make, (sink) => add(sink, {}))
+        })
+      case "fallback":
+        return Effect.gen({ self: this }, function* () {
+          const part = yield* this.build(spec.next)
+          const next = { part, edge: this.connect(part, `${label}.next`) }
+          this.deadline += spec.drain + spec.after
+          const sink: AnySink = yield* FallbackSink.make(
+            edge.sink as EventSink.EventSink<Event, "an error">,
+            next.edge.sink,
+            {
+              name: label,
+              after: spec.after,
+              breaker: { threshold: spec.threshold, backoff: spec.after },
+              drainTimeout: spec.drain
+            }
+          )
+          return add(sink, { next, fallible: part.fallible, holds: part.holds })
+        })
       case "retry":
         return Effect.gen({ self: this }, function* () {
           this.deadline += spec.drain
@@ -154,6 +214,7 @@ export class Builder {
             drainTimeout: spec.drain,
             concurrency: spec.concurrency,
             ...(spec.maxAge === undefined || spec.maxAge === 0 ? {} : { batchSize: 3, maxAge: spec.maxAge }),
+            size: spec.weighs === true ? (event: Event) => event.n % 3 : undefined,
             partitionBy: spec.keys > 0 ? (event: Event) => [event.n % spec.keys] : undefined
           }
           let account: Account | undefined
@@ -353,6 +414,7 @@ export class Builder {
       inbound: [],
       below: undefined,
       edge: undefined,
+      next: undefined,
       account: undefined,
       members: [],
       received: undefined,

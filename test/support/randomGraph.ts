@@ -39,6 +39,34 @@ export type GraphSpec =
   | { readonly part: "mapInput"; readonly below: GraphSpec }
   | { readonly part: "tap"; readonly ms: number; readonly dies: boolean; readonly below: GraphSpec }
   | { readonly part: "timeout"; readonly ms: number; readonly below: GraphSpec }
+  /** A limit of how many events go in 10 ms, or of how many writes are under way; `keys` as for a queue. */
+  | {
+      readonly part: "limit"
+      readonly by: "rate" | "rateOrFail" | "permits"
+      readonly most: number
+      readonly keys: number
+      readonly drain: number
+      readonly below: GraphSpec
+    }
+  /** Over a sink that takes batches, and keeps none of them. */
+  | {
+      readonly part: "batching"
+      readonly batchSize: number
+      readonly maxAge: number
+      readonly concurrency: number
+      readonly keys: number
+      readonly drain: number
+      readonly below: GraphSpec
+    }
+  /** Over a sink that keeps nothing, since what it is left with may be there twice. */
+  | {
+      readonly part: "fallback"
+      readonly after: number
+      readonly threshold: number
+      readonly drain: number
+      readonly below: GraphSpec
+      readonly next: GraphSpec
+    }
   | { readonly part: "retry"; readonly strategy: Strategy; readonly drain: number; readonly below: GraphSpec }
   | {
       readonly part: "queue"
@@ -49,6 +77,8 @@ export type GraphSpec =
       readonly keys: number
       /** For how many milliseconds an event waits for a batch of 3 to fill up; without it, for none. */
       readonly maxAge?: number
+      /** Whether events have weights: the rest of their numbers by 3. */
+      readonly weighs?: boolean
       readonly taker: Taker
       readonly drain: number
       readonly below: GraphSpec
@@ -185,7 +215,41 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
         weight: 1,
         arbitrary: record({ part: constant("tap"), ms: fc.constantFrom(0, 3), dies: fc.boolean(), below })
       },
-      { weight: 1, arbitrary: record({ part: constant("timeout"), ms: ms(15), below }) }
+      { weight: 1, arbitrary: record({ part: constant("timeout"), ms: ms(15), below }) },
+      {
+        weight: 2,
+        arbitrary: record({
+          part: constant("limit"),
+          by: fc.constantFrom("rate", "rateOrFail", "permits"),
+          most: fc.integer({ min: 1, max: 3 }),
+          keys: fc.constantFrom(0, 1, 3),
+          drain,
+          below
+        })
+      },
+      {
+        weight: 3,
+        arbitrary: record({
+          part: constant("batching"),
+          batchSize: fc.integer({ min: 1, max: 4 }),
+          maxAge: fc.constantFrom(0, 2, 7),
+          concurrency: fc.constantFrom(1, 1, 2),
+          keys: fc.constantFrom(0, 0, 3),
+          drain,
+          below
+        })
+      },
+      {
+        weight: 3,
+        arbitrary: record({
+          part: constant("fallback"),
+          after: ms(15),
+          threshold: fc.integer({ min: 1, max: 3 }),
+          drain,
+          below,
+          next: below
+        })
+      }
     ),
     queue: record({
       part: constant("queue"),
@@ -194,6 +258,7 @@ const { broadcaster, graph, queue } = fc.letrec<Tied>((tie) => {
       concurrency: fc.constantFrom(1, 1, 2, 3, 4),
       keys: fc.constantFrom(0, 1, 2, 3, 5),
       maxAge: fc.constantFrom(0, 0, 2, 7),
+      weighs: fc.boolean(),
       taker,
       drain,
       below

@@ -356,13 +356,19 @@ class Run {
    */
   private orders(root: Part): ReadonlyMap<Edge, ReadonlyArray<number>> {
     const orders = new Map<Edge, ReadonlyArray<number>>(root.inbound.map((edge) => [edge, []]))
-    const visit = ({ below, edge, members, spec }: Part, order: ReadonlyArray<number>): void => {
+    const visit = ({ below, edge, members, next, spec }: Part, order: ReadonlyArray<number>): void => {
       for (const member of members) {
         orders.set(member.edge, order)
         visit(member.part, order)
       }
+      if (next !== undefined) {
+        // What the other sink is left with may come late.
+        orders.set(next.edge, order)
+        visit(next.part, order)
+        return
+      }
       if (edge === undefined || below === undefined) return
-      const mixes = spec.part === "queue" && spec.concurrency > 1
+      const mixes = (spec.part === "queue" || spec.part === "batching") && spec.concurrency > 1
       if (mixes && spec.keys === 0) return
       const kept = mixes ? [...order, spec.keys] : order
       orders.set(edge, kept)
@@ -373,7 +379,7 @@ class Run {
   }
 
   /** The account of a part that holds nothing: what it took went through it. */
-  private passed({ edge, inbound, label, members, received, sink, spec }: Part): ReadonlyArray<string> {
+  private passed({ edge, inbound, label, members, next, received, sink, spec }: Part): ReadonlyArray<string> {
     const found: Array<string> = []
     const check = (holds: boolean, what: string) => {
       if (!holds) found.push(`${label}: ${what}`)
@@ -402,7 +408,8 @@ class Run {
       )
     }
     if (members.length > 0 || edge === undefined) return found
-    const through = new Set(edge.committed.map(({ event }) => event.n))
+    const over = next === undefined ? [edge] : [edge, next.edge]
+    const through = new Set(over.flatMap((edge) => edge.committed.map(({ event }) => event.n)))
     const written = edge.attempts.flatMap(({ events }) => events)
     const taken = inbound.flatMap((edge) => edge.committed.map(({ event }) => event))
     const filter = (event: Event) => spec.part !== "filter" || passes(spec.mod, event)
@@ -439,7 +446,7 @@ class Run {
 
   /** Follows an event down the graph, by what receivers have and what parts reported: no probe has a part in this. */
   private accounted(part: Part, event: Event, charged: Map<Account, Set<number>>): boolean {
-    const { account, below, members, received, spec } = part
+    const { account, below, members, next, received, spec } = part
     const held = (account: Account, below: () => boolean): boolean => {
       if (account.notDelivered.has(event.n) || below()) return true
       // It is one of those that it only counted, or one above has lost it.
@@ -454,7 +461,9 @@ class Run {
       const got = () => account.reads?.some((read) => read.event.n === event.n) ?? false
       return held(account, below === undefined ? got : () => this.accounted(below, event, charged))
     }
-    if (below !== undefined) return this.accounted(below, event, charged)
+    if (below !== undefined && this.accounted(below, event, charged)) return true
+    if (next !== undefined) return this.accounted(next.part, event, charged)
+    if (below !== undefined) return false
     return members.every(({ part, terms }) =>
       terms.every(
         (term) => !term.accepted().surely.has(event.n) || held(term, () => this.accounted(part, event, charged))

@@ -156,8 +156,10 @@ describe("over a store in memory and in a SQLite file", () => {
       }
       assert.isFalse(receivers.urls().some((url) => url.includes("other")))
       const [{ endpoint }] = made as [WebhookEndpoints.WithSecret]
+      yield* webhooks.pause(endpoint)
       assert.strictEqual(yield* servers[0]!.resend(endpoint, ["a3"]), 1)
       yield* webhooks.update(endpoint, { url: "https://acme.test/new" })
+      yield* webhooks.resume(endpoint)
       yield* deliver
       assert.deepInclude(receivers.got.at(-1), { url: "https://acme.test/new", body: JSON.stringify(order(3)) })
       const page = yield* webhooks.list("acme", { limit: 3 })

@@ -44,6 +44,8 @@ const [fruitless, standbyPause] = [8, 250]
 const few = 8
 /** How often it claims all the same while there are commits, in milliseconds: a claim shows what is not active any more. */
 const claimInterval = 1_000
+/** The least time between claims that commits bring to what serves an exchange whole, in milliseconds: a burst of them is one claim. */
+const hostPause = 10
 /** How many subscriptions one take is for at most, and the bytes that they share, of which each has a part at least. */
 const [maxWanted, takeBytes, leastBytes] = [256, 16 * 1024 * 1024, 64 * 1024]
 const never = { wall: Number.NEGATIVE_INFINITY, monotonic: Number.NEGATIVE_INFINITY }
@@ -300,6 +302,7 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     }
     if (now() < claimedAt + standbyPause && inVain >= fruitless && all().every((one) => one.lease() === undefined))
       return claimBy(claimedAt + standbyPause)
+    if (hosts.size > 0 && now() < claimedAt + hostPause) return claimBy(claimedAt + hostPause)
     isClaimDue = true
     wake()
   }

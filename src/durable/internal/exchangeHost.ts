@@ -145,7 +145,9 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     const definitions = new Map(found.value.map((one) => [one.id, one]))
     for (const id of ids) {
       const slot = slots.get(id)
-      if (slot !== undefined && !isSame(slot.subscription, definitions.get(id))) endSoon(slot, Duration.zero)
+      if (slot === undefined) continue
+      if (isSame(slot.subscription, definitions.get(id))) slot.sure()
+      else endSoon(slot, Duration.zero)
     }
   })
   const look = Effect.gen(function* () {

@@ -18,12 +18,14 @@ import type { Row } from "./rows.ts"
 export type ReceiverState =
   | {
       readonly _tag: "Failing"
-      /** How many attempts have failed in a row, and since when. */
-      readonly attempts: number
+      /** Whether this is the first failure since it answered, and when that was. */
+      readonly isFirst: boolean
       readonly since: Millis
       readonly reason: string
     }
   | { readonly _tag: "Answering" }
+
+type Waiting = Pick<Settlement, "wait" | "isFailing">
 
 export interface Redelivering {
   /** What the plan makes of a failed attempt. */
@@ -41,8 +43,12 @@ export interface Redelivering {
    * have been taken before the wait that is, and its receiver have asked for time.
    */
   readonly stepped: (position: Position, isLate: boolean, asked: Duration.Duration | undefined, reason: string) => void
-  /** The receiver has answered: it took an event, or refused one for good. Or the head is another. */
+  /** The receiver has answered: it took an event, or refused one for good. */
   readonly answered: () => void
+  /** An attempt has failed without such an answer. */
+  readonly failed: (reason: string) => void
+  /** The event that has failed last is waited for no more: in order the head is another. */
+  readonly passed: () => void
   /** The subscription makes no attempt for a while, which nothing has failed for. */
   readonly rest: (delay: Duration.Duration, reason: string) => void
   /** Whether nothing is to be taken before the store knows of the wait. */
@@ -52,10 +58,10 @@ export interface Redelivering {
   /** Whether an event that was not tried yet is to be tried next: one that no receiver takes must not hide one that is back. */
   readonly wantsFresh: () => boolean
   /** What is to be settled: taken out, put back where that failed, and done. */
-  readonly settlement: () => Settlement["wait"]
-  readonly unsettled: (wait: Settlement["wait"]) => void
-  readonly settled: (wait: Settlement["wait"]) => void
-  readonly claimed: (claimed: Pick<Claimed, "attempts" | "firstFailedAt">) => void
+  readonly settlement: () => Waiting | undefined
+  readonly unsettled: (waiting: Waiting) => void
+  readonly settled: (waiting: Waiting) => void
+  readonly claimed: (claimed: Pick<Claimed, "attempts" | "firstFailedAt" | "failingSince">) => void
 }
 
 /** After how many failures in a row, of different events, a receiver counts as down. */
@@ -81,6 +87,9 @@ export const makeRedelivering = (
   let firstFailedAt: number | undefined
   let due: Settlement["wait"]
   let isHeld = false
+  /** Since when the receiver has not answered, and whether the store knows that it does not: only where `receiver` is. */
+  let failingSince: Millis | undefined
+  let isKnownToFail = false
   /** The events that have failed since the receiver answered. */
   const failing = new Set<Position>()
 
@@ -96,7 +105,11 @@ export const makeRedelivering = (
     firstFailedAt ??= clock.currentTimeMillisUnsafe()
     due = { delay, attempts, reason, position: head }
     isHeld = true
-    receiver?.({ _tag: "Failing", attempts, since: firstFailedAt, reason })
+  }
+  const endWait = () => {
+    if (attempts === 0) return
+    end()
+    due = { delay: Duration.zero, attempts: 0 }
   }
   /** As the plan counts them: it is a fresh one after a replay. */
   const plannedOf = (row: Row<unknown>) =>
@@ -121,9 +134,7 @@ export const makeRedelivering = (
       hold(delay, reason)
     },
     removed: (position) => {
-      if (!isOrdered || attempts === 0 || !isHead(position)) return
-      end()
-      due = { delay: Duration.zero, attempts: 0 }
+      if (isOrdered && isHead(position)) endWait()
     },
     stepped: (position, isLate, asked, reason) => {
       failing.add(position)
@@ -137,11 +148,18 @@ export const makeRedelivering = (
     },
     answered: () => {
       failing.clear()
-      if (attempts === 0) return
-      end()
-      due = { delay: Duration.zero, attempts: 0 }
+      endWait()
+      if (failingSince === undefined) return
+      failingSince = undefined
       receiver?.({ _tag: "Answering" })
     },
+    failed: (reason) => {
+      if (receiver === undefined) return
+      const isFirst = failingSince === undefined
+      failingSince ??= clock.currentTimeMillisUnsafe()
+      receiver({ _tag: "Failing", isFirst, since: failingSince, reason })
+    },
+    passed: endWait,
     rest: (delay, reason) => {
       // A longer wait for what has failed comes first.
       if (attempts > 0) return
@@ -154,15 +172,23 @@ export const makeRedelivering = (
     settlement: () => {
       const wait = due
       due = undefined
-      return wait
+      const isFailing = failingSince !== undefined
+      if (isFailing === isKnownToFail) return wait && { wait }
+      isKnownToFail = isFailing
+      return { wait, isFailing }
     },
-    unsettled: (wait) => void (due ??= wait),
-    settled: (wait) => {
+    unsettled: ({ isFailing, wait }) => {
+      due ??= wait
+      if (isFailing !== undefined) isKnownToFail = !isFailing
+    },
+    settled: ({ wait }) => {
       if (wait !== undefined && due === undefined) isHeld = false
     },
     claimed: (claimed) => {
       attempts = claimed.attempts
       firstFailedAt = claimed.firstFailedAt
+      failingSince = claimed.failingSince
+      isKnownToFail = failingSince !== undefined
       head = undefined
       due = undefined
       isHeld = false

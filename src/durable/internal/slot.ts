@@ -56,6 +56,8 @@ export interface Slot {
   /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
   readonly isWaiting: () => boolean
+  /** It is as its definition says: until then nothing is taken after it was woken. */
+  readonly sure: () => void
   /** Waits for what is in flight until the time is up, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
@@ -149,6 +151,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),
     hasLease,
+    sure: serving.sure,
     isWaiting: () => isLimited || serving.isWaiting(),
     end: (timeout) =>
       Effect.suspend(() => {

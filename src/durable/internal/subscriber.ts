@@ -131,7 +131,6 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     state.isPaused = true
     return Effect.andThen(log.paused(`event ${position}: ${textOf(cause)}`), Effect.sync(window.giveBack))
   }
-
   let askedUnder = state.generation
   /** Whether the store may give nothing for a wait. */
   let mayWait = false
@@ -171,6 +170,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       // Another claim has found it active.
       state.isSuspended = false
       state.hasNoFresh = false
+      state.isUnsure = options.lease !== undefined
       window.dirty()
       ask()
       options.progressed?.(true)
@@ -181,7 +181,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     wanted: () => {
       if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
-      if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return undefined
+      if (state.isReceiving || state.isUnsure || !state.isDirty || !idle.includes(true) || redelivering.isHeld())
+        return undefined
       const isFull = rows.size() >= window.size && buffer.size() > 0
       if (isFull && !window.hurry() && isKeyed) window.spill()
       const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
@@ -196,24 +197,23 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     receive,
     settlement: () => {
       if (state.lease === undefined) return undefined
-      const wait = redelivering.settlement()
+      const waiting = redelivering.settlement()
       const taken = unsettled.take()
       // An attempt may be known before what comes of it: its plan takes its time.
-      const isNothing = taken.settled.length === 0 && taken.attempts?.length === 0 && wait === undefined
-      if (isNothing) return undefined
+      if (taken.settled.length === 0 && taken.attempts?.length === 0 && waiting === undefined) return undefined
       state.settling++
-      return { lease: state.lease, ...taken, wait }
+      return { lease: state.lease, ...taken, ...waiting }
     },
     unsettled: (settlement) => {
       if (state.lease?.epoch !== settlement.lease.epoch) return
       state.settling--
       unsettled.putBack(settlement)
-      redelivering.unsettled(settlement.wait)
+      redelivering.unsettled(settlement)
     },
-    settled: ({ lease: { epoch }, settled, wait }) => {
+    settled: ({ isFailing, lease: { epoch }, settled, wait }) => {
       if (state.lease?.epoch !== epoch) return
       state.settling--
-      redelivering.settled(wait)
+      redelivering.settled({ isFailing, wait })
       let dead = 0
       for (const { _tag, position } of settled) {
         if (_tag === "DeadLettered") dead++
@@ -402,6 +402,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     isAtRest: () =>
       !state.isDirty && !state.isReceiving && state.settling === 0 && rows.size() === 0 && !unsettled.hasSome(),
+    sure: () => {
+      state.isUnsure = false
+      ask()
+    },
     rest: (delay, reason) => {
       if (state.lease === undefined) return
       redelivering.rest(delay, reason)

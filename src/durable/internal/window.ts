@@ -22,7 +22,7 @@ import { reasonOf } from "./toDeadLetter.ts"
 import { makeUnsettled } from "./unsettled.ts"
 
 /** What a subscription waits for that does not wait. */
-const atOnce = { attempts: 0, firstFailedAt: undefined }
+const atOnce = { attempts: 0, firstFailedAt: undefined, failingSince: undefined }
 /** The lanes of events that wait by themselves are their positions, by this. */
 const maxLane = 2 ** 31
 /** How many deliveries of one lane are taken at once, at most. */
@@ -95,6 +95,8 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     /** That was said since the last take was asked for, whose answer may not know of it. */
     isNews: false,
     isReceiving: false,
+    /** Nothing is taken before it is known whether the definition is another. */
+    isUnsure: false,
     /** There may be events that wait for their time. */
     hasAside: false,
     /** The subscription is not active: the lease is given back when nothing is in flight. */
@@ -219,11 +221,14 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     },
     /** An event is given up, with an answer of the receiver or without. */
     ended: ({ position }: Row<A>, isAnswer: boolean, takenUnder: number, cause: Cause.Cause<unknown>) => {
-      if (isAnswer || concurrency === 1) redelivering.answered()
+      if (isAnswer) return redelivering.answered()
+      redelivering.failed(reasonOf(cause))
+      if (concurrency === 1) redelivering.passed()
       else stepped(position, takenUnder, undefined, reasonOf(cause))
     },
     /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
     again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, cause: Cause.Cause<unknown>) => {
+      redelivering.failed(reasonOf(cause))
       if (concurrency === 1) {
         row.outcome = "remaining"
         redelivering.wait(row, delay, reasonOf(cause))

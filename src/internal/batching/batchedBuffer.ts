@@ -73,6 +73,7 @@ export interface BatchedBuffer<A> extends Buffer<A> {
     events: NonEmptyReadonlyArray<A>,
     key: unknown,
     writer: WriterSpan | undefined,
+    receipt: ReceiptRequest | undefined,
     taken: (entries: ReadonlyArray<Entry<A>>) => void
   ) => void
   /** Takes entries out that no drainer has taken. */
@@ -270,7 +271,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
       events.forEach((event, i) => void add(event, found[i]!, partitionOf(keys[i]), time, writer, receipt))
       wake(time)
     },
-    offerTogether: (events, key, writer, taken) => {
+    offerTogether: (events, key, writer, receipt, taken) => {
       const time = now()
       let bytes = 0
       const found: Array<number> = []
@@ -285,7 +286,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
       if (last !== undefined && (last.size + found.length > batchSize || last.bytes + bytes > maxBytes)) {
         becomes(last, "full")
       }
-      taken(found.map((size, i) => add(events[i]!, size, partition, time, writer)))
+      taken(found.map((size, i) => add(events[i]!, size, partition, time, writer, receipt)))
       wake(time)
     },
     leave: (entries) => entries.forEach(leave),

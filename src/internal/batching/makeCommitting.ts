@@ -20,6 +20,7 @@ import { monotonicMillis } from "../monotonic.ts"
 import { edgeTo, endAccount, makeAccount, reaches } from "../node.ts"
 import { count } from "../options.ts"
 import { makeProcessSpan, type TraceMode } from "../processSpan.ts"
+import { type ReceiptRequest, Requested, requestOf } from "../receipt.ts"
 import { makeReport } from "../report.ts"
 import { endDrainer, makeShutdown } from "../shutdown.ts"
 import { type BatchSink, makePart, makeSink, SinkClosed } from "../sink.ts"
@@ -137,7 +138,7 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
         places.push(i)
       })
       const [first, ...others] = live
-      if (first === undefined) return Effect.succeed(items.length)
+      if (first === undefined) return Effect.as(passedOver, items.length)
       return Effect.map(sink.writeSome([first.event, ...others.map(({ event }) => event)]), (n) => {
         // What outlives the close has had its verdict.
         if (account.state === "closed") return items.length
@@ -146,6 +147,8 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
         return places[n] ?? items.length
       })
     })
+  /** A write that is not made has no outcome either: it would be taken for one that a leaf has committed. */
+  const passedOver = Effect.withFiber((fiber) => Effect.sync(() => fiber.getRef(Requested)?.hold(0)))
   const items = makeSink<Item<A, E>, E>({
     node: sink.node,
     write: (item) => Effect.asVoid(writeLive([item])),
@@ -226,7 +229,8 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
       const key = partitionBy?.(events[0])
       const [first, ...others] = ofKey(events, key)
       const itemOf = (event: A): Item<A, E> => ({ event, write })
-      buffer.offerTogether([itemOf(first), ...others.map(itemOf)], key, writer, (entries) => {
+      const receipt = unheld(requestOf(fiber))
+      buffer.offerTogether([itemOf(first), ...others.map(itemOf)], key, writer, receipt, (entries) => {
         write.entries = entries
         write.size = entries.length
         waiting += entries.length
@@ -247,3 +251,9 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
   yield* Effect.addFinalizer(() => shutdown.finished)
   return makeSink<A, E>({ node, write: (event) => Effect.asVoid(writeSome([event])), writeSome })
 }, Effect.uninterruptible)
+
+// internals
+
+/** The write waits for the verdict on its events, and what it fails with it fails with: neither is for the drainer to note. */
+const unheld = (request: ReceiptRequest | undefined): ReceiptRequest | undefined =>
+  request && { ...request, release: () => {}, settle: () => {} }

@@ -98,7 +98,8 @@ export interface ReplayOptions<out R extends Replay | undefined = number | undef
   /**
    * How many of the events that the broadcaster keeps it gets first, a whole number; or `since` which position it gets all, which
    * fails with `ReplayExpired` where the broadcaster has not kept all. None by default. Nothing is missed and nothing repeated
-   * between what is kept and what is published from now on, and a filter holds for both.
+   * between what is kept and what is published from now on, and a filter holds for both. For `maxLag` it
+   * is behind by what it gets first.
    */
   readonly replay?: R | undefined
 }

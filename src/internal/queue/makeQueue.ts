@@ -65,7 +65,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout)
   const { overflow = "suspend", partitionBy } = options
   const isUnbounded = capacity === unbounded
-  const sizeOf = isUnbounded ? undefined : options.size
+  // That of a batching sink is for its batches.
+  const sizeOf = isUnbounded || batched !== undefined ? undefined : options.size
   const weights = sizeOf && makeWeights()
   const context = withoutConstruction(yield* Effect.context<never>())
   const clock = Context.get(context, Clock.Clock)
@@ -139,36 +140,51 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
   const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan, request?: ReceiptRequest) => {
     // Nothing is left for deliveries that have no spans.
     const left = isTraced ? writer : undefined
-    const receipt = request?.hold(1)
-    if (weights === undefined) buffer.offer(event, key, left, receipt)
-    else weighed([weight], () => buffer.offer(event, key, left, receipt))
+    if (weights === undefined && request === undefined) buffer.offer(event, key, left)
+    else noted(1, [weight], request, (receipt) => buffer.offer(event, key, left, receipt))
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
   }
   const offerAll = ({ events, keys, of, request, writer }: Batch<A>) => {
     const left = isTraced ? writer : undefined
-    const receipt = request?.hold(events.length)
-    if (weights === undefined) buffer.offerAll(events, keys, left, receipt)
-    else weighed(of, () => buffer.offerAll(events, keys, left, receipt))
+    if (weights === undefined && request === undefined) buffer.offerAll(events, keys, left)
+    else noted(events.length, of, request, (receipt) => buffer.offerAll(events, keys, left, receipt))
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
   }
-  /** Offers events whose weights must be known when a drainer takes them, and forgets those where the offer throws. */
-  const weighed = (of: ReadonlyArray<number>, offer: () => void) => {
+  /**
+   * Offers `n` events whose weights must be known, and whose receipts be held, when a drainer takes them: it may within the offer.
+   * Neither is there any more where the offer throws.
+   */
+  const noted = (
+    n: number,
+    of: ReadonlyArray<number>,
+    request: ReceiptRequest | undefined,
+    offer: (receipt: ReceiptRequest | undefined) => void
+  ) => {
     const from = buffer.offered()
+    const receipt = request?.hold(n)
     of.forEach((weight, i) => weights?.offer(from + i, weight))
     try {
-      offer()
+      offer(receipt)
     } catch (defect) {
       of.forEach((_, i) => {
         weights?.take(from + i)
         weights?.settle(from + i)
       })
+      for (let i = 0; i < n; i++) receipt?.release()
       throw defect
     }
   }
+
+  /**
+   * Whether events may be offered now. Where they do not fit, those that wait for their age wait no more, since others come only
+   * when there is room. A drainer may run within the call: it makes room, or finds its sink closed and closes the queue.
+   */
+  const fits = (weight: number) =>
+    admission.fits(weight) || (batches?.hurry() === true && account.state === "open" && admission.fits(weight))
 
   const dropNewest = (events: ReadonlyArray<A>, request?: ReceiptRequest) => {
     if (request !== undefined) for (const _ of events) request.note(node, overflowed)
@@ -196,8 +212,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     batch: Batch<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<void, QueueFull | SinkClosed> => {
-    // More events come only when there is room.
-    batches?.hurry()
+    if (account.state !== "open") return closed
     const delivering = fiber.getRef(Delivering)
     if (delivering !== undefined && reaches(node, delivering)) {
       // The write is part of this queue's own delivery: it would wait for itself.
@@ -234,7 +249,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     const key = keyOf?.(event)
     const weight = weightOf(event)
     const request = requestOf(fiber)
-    if (!admission.fits(weight)) {
+    if (!fits(weight)) {
       return overflown({ events: [event], keys: [key], of: [weight], weight, writer, request }, fiber)
     }
     offer(event, key, weight, writer, request)
@@ -251,7 +266,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, QueueFull | SinkClosed> => {
     if (account.state !== "open") return closed
-    if (!isUnbounded && !admission.fits(batch.weight)) return Effect.as(overflown(batch, fiber), batch.events.length)
+    if (!isUnbounded && !fits(batch.weight)) return Effect.as(overflown(batch, fiber), batch.events.length)
     offerAll(batch)
     return Effect.succeed(batch.events.length)
   }
@@ -294,10 +309,11 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     // A plain call has no fiber of its own: one may be running it.
     const fiber = isTraced ? Fiber.getCurrent() : undefined
     const writer = fiber && writerSpanOf(fiber)
-    if (isUnbounded || admission.fits(weight)) {
+    if (isUnbounded || fits(weight)) {
       offer(event, key, weight, writer)
       return "accepted"
     }
+    if (account.state !== "open") return "closed"
     if (overflow === "suspend" || overflow === "reject") return "full"
     // The report has a fiber of its own: nothing of it is left to be run.
     if (overflow === "drop-newest") void dropNewest([event])

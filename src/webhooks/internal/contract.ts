@@ -100,6 +100,9 @@ export interface Administered<in out A> {
     endpoint: EndpointKey,
     test: Omit<Message<A>, "id">
   ) => Effect.Effect<TestResult, EndpointNotFound | EndpointUnreadable | EventStoreError>
-  /** What happens to endpoints, as far as it happens in this process, from the time on at which it is run. */
+  /**
+   * What happens to endpoints, as far as it happens in this process: one that is killed may not have reported its last, or have another
+   * report it again. It goes from the time on at which it is run.
+   */
   readonly health: Stream.Stream<EndpointEvent>
 }

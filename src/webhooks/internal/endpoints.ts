@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Redacted from "effect/Redacted"
-import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError, Operations, Position, State, Subscription } from "../../durable/EventStore.ts"
 import { makeDeadLetters } from "../../durable/internal/deadLetters.ts"
 import type { Codec } from "../../durable/internal/eventCodec.ts"
@@ -36,11 +35,12 @@ export interface Options<in out A> {
 
 export interface Endpoints<in out A> extends Omit<Administered<A>, "sendTest" | "health"> {
   readonly find: (endpoint: EndpointKey) => Effect.Effect<Subscription, EndpointNotFound | EventStoreError>
-  /** Sets the state of an endpoint, whatever it is, and reports that. */
+  /** Sets the state of an endpoint that is in one of others, and reports that. */
   readonly setState: (
     endpoint: EndpointKey,
     state: State,
-    reason: string | undefined
+    reason: string | undefined,
+    from: ReadonlyArray<State>
   ) => Effect.Effect<number, EventStoreError>
 }
 
@@ -52,29 +52,40 @@ const [pageSize, batchSize] = [100, 500]
 export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }: Options<A>): Endpoints<A> => {
   const validate = makeValidation(rules)
   const limits = limitsOf(rules.limits)
-  // A row is read, changed and written back. Two processes that change one endpoint at once are not kept apart: the later one wins.
-  const changing = Semaphore.makeUnsafe(1).withPermits(1)
   const whichOf = ({ id, tenant }: EndpointKey) => ({ exchange, tenant, name: id })
 
   const find = (endpoint: EndpointKey) =>
     Effect.flatMap(store.list(whichOf(endpoint)), ([found]) =>
       found === undefined ? Effect.fail(new EndpointNotFound({ id: endpoint.id })) : Effect.succeed(found)
     )
-  const define = Effect.fnUntraced(function* (endpoint: Definitive) {
+  /** Answers nothing where it replaces a row that is another by now. */
+  const define = Effect.fnUntraced(function* (endpoint: Definitive, replaces?: Uint8Array) {
     const definition = yield* rows.definition(endpoint)
-    const [defined] = yield* store.define(exchange, [definition], { joins: true })
-    // A definition is answered with its subscription, whose row was just made.
-    return yield* Effect.orDie(rows.shown(defined!))
+    const [defined] = yield* store.define(exchange, [{ ...definition, replaces }], { joins: true })
+    // Its row was just made.
+    return defined && (yield* Effect.orDie(rows.shown(defined)))
   })
-  const change = <E>(endpoint: EndpointKey, changed: (before: Definitive) => Effect.Effect<Definitive, E>) =>
-    changing(
-      Effect.gen(function* () {
-        const before = yield* rows.opened(yield* find(endpoint))
-        return yield* define(yield* changed(before))
-      })
+  /** Reads a row, and writes back what `changed` makes of it, if anything: from the beginning where another has changed it meanwhile. */
+  const change = Effect.fnUntraced(function* <E>(
+    endpoint: EndpointKey,
+    changed: (found: Subscription) => Effect.Effect<Definitive | undefined, E>
+  ) {
+    while (true) {
+      const found = yield* find(endpoint)
+      const after = yield* changed(found)
+      if (after === undefined) return undefined
+      const defined = yield* define(after, found.data)
+      if (defined !== undefined) return defined
+    }
+  })
+  const changeOpened = (endpoint: EndpointKey, changed: (before: Definitive) => Definitive) =>
+    // It makes something of every row.
+    Effect.map(
+      change(endpoint, (found) => Effect.map(rows.opened(found), changed)),
+      (defined) => defined!
     )
-  const setState = (endpoint: EndpointKey, state: State, reason: string | undefined) =>
-    Effect.tap(store.setState(whichOf(endpoint), state, reason), (n) =>
+  const setState: Endpoints<A>["setState"] = (endpoint, state, reason, from) =>
+    Effect.tap(store.setState(whichOf(endpoint), state, reason, from), (n) =>
       n === 0 || state === "active"
         ? Effect.void
         : Effect.map(Clock.currentTimeMillis, (at) =>
@@ -87,10 +98,9 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
             })
           )
     )
+  /** By one of several that do so at once, and reported once. */
   const setStateFrom = (from: ReadonlyArray<State>, state: State) => (endpoint: EndpointKey, reason?: string) =>
-    Effect.flatMap(find(endpoint), (found) =>
-      from.includes(found.state) ? Effect.asVoid(setState(endpoint, state, reason)) : Effect.void
-    )
+    Effect.andThen(find(endpoint), Effect.asVoid(setState(endpoint, state, reason, from)))
   const idOf = (endpoint: EndpointKey) => Effect.map(store.list(whichOf(endpoint)), ([found]) => found?.id)
   const deadLetters = (endpoint: EndpointKey) => makeDeadLetters(idOf(endpoint), store, codec)
   const newSecret = Effect.sync(() => hidden(`whsec_${Base64.encode(SecureRandom.randomBytesUnsafe(32))}`))
@@ -107,7 +117,7 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       const createdAt = yield* Clock.currentTimeMillis
       const secret = given.secret ?? (yield* newSecret)
       const { tenant, topics = ["*"], url } = given
-      const endpoint = yield* define({
+      const made = yield* define({
         tenant,
         id: `ep_${Base64Url.encode(SecureRandom.randomBytesUnsafe(18))}`,
         url,
@@ -123,19 +133,20 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
         timeout: given.timeout === undefined ? undefined : Duration.fromInputUnsafe(given.timeout),
         createdAt
       })
-      return { endpoint, secret }
+      // It replaces nothing.
+      return { endpoint: made!, secret }
     }),
     get: Effect.fnUntraced(function* (endpoint) {
       const [found] = yield* store.overview(whichOf(endpoint))
       if (found === undefined) return yield* new EndpointNotFound({ id: endpoint.id })
-      const { deadLetters, oldest, pending, wait } = found
+      const { deadLetters, failingSince, oldest, pending, wait } = found
       const isFailing = wait !== undefined && wait.attempts > 0
       return {
         ...(yield* rows.shown(found)),
         pending,
         deadLetters,
         oldest,
-        failingSince: isFailing ? wait.firstFailedAt : undefined,
+        failingSince,
         nextAttempt: wait?.until,
         lastError: isFailing ? wait.reason : undefined
       }
@@ -154,24 +165,22 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
     update: (endpoint, given) =>
       Effect.andThen(
         validate(given),
-        change(endpoint, (before) => Effect.succeed(changedBy(before, given)))
+        changeOpened(endpoint, (before) => changedBy(before, given))
       ),
     rotateSecret: Effect.fnUntraced(function* (endpoint, { keepFor = "1 day", secret: given } = {}) {
       if (given !== undefined) yield* validate({ secret: given })
       const secret = given ?? (yield* newSecret)
       const now = yield* Clock.currentTimeMillis
       const until = now + Duration.toMillis(Duration.fromInputUnsafe(keepFor))
-      const changed = yield* change(endpoint, (before) =>
-        Effect.succeed({
-          ...before,
-          secrets: [
-            { secret, since: now, until: undefined },
-            ...before.secrets
-              .map((one) => ({ ...one, until: Math.min(one.until ?? until, until) }))
-              .filter((one) => one.until > now)
-          ].slice(0, maxSecrets)
-        })
-      )
+      const changed = yield* changeOpened(endpoint, (before) => ({
+        ...before,
+        secrets: [
+          { secret, since: now, until: undefined },
+          ...before.secrets
+            .map((one) => ({ ...one, until: Math.min(one.until ?? until, until) }))
+            .filter((one) => one.until > now)
+        ].slice(0, maxSecrets)
+      }))
       return { endpoint: changed, secret }
     }),
     pause: setStateFrom(["active"], "paused"),
@@ -216,15 +225,9 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       for (let after: Subscription | undefined, isDone = false; !isDone;) {
         const page: ReadonlyArray<Subscription> = yield* store.list({ exchange, limit: pageSize, after })
         for (const { name, tenant } of page) {
-          const one = changing(
-            Effect.gen(function* () {
-              // It may have been changed since the page was read.
-              const found = yield* find({ tenant, id: name })
-              if (yield* rows.isCurrent(found)) return
-              yield* define(yield* rows.opened(found))
-              reencrypted++
-            })
-          )
+          const one = change({ tenant, id: name }, (found) =>
+            Effect.flatMap(rows.isCurrent(found), (isCurrent) => (isCurrent ? Effect.undefined : rows.opened(found)))
+          ).pipe(Effect.map((changed) => void (reencrypted += changed === undefined ? 0 : 1)))
           yield* Effect.catchTags(one, {
             EndpointNotFound: () => Effect.void,
             EndpointUnreadable: () => Effect.sync(() => void unreadable++)

@@ -94,14 +94,14 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   yield* store.open(name, keeping)
 
   const disable = (subscription: Subscription, reason: string) =>
-    setState({ tenant: subscription.tenant, id: subscription.name }, "disabled", reason)
+    setState({ tenant: subscription.tenant, id: subscription.name }, "disabled", reason, ["active", "paused"])
   const clock = Context.get(context, Clock.Clock)
   const state = (subscription: Subscription, state: ReceiverState) => {
     const at = clock.currentTimeMillisUnsafe()
     const { name, tenant } = subscription
     if (state._tag === "Answering") return health.report({ type: "recovered", tenant, endpoint: name, at })
-    const { attempts, reason, since } = state
-    if (attempts === 1) health.report({ type: "failing", tenant, endpoint: name, at, reason })
+    const { isFirst, reason, since } = state
+    if (isFirst) health.report({ type: "failing", tenant, endpoint: name, at, reason })
     if (at - since < disableAfter) return
     const lasted = Duration.format(Duration.seconds(Math.floor((at - since) / 1000)))
     // Where the store fails, the next attempt that does comes here again.

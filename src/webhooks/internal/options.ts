@@ -51,7 +51,7 @@ export interface Options<in out A> extends WriterOptions<A> {
   /** Others, by the names that endpoints choose them by. */
   readonly plans?: Readonly<Record<string, Redelivery>> | undefined
   /**
-   * For how long all attempts of an endpoint may fail before it is disabled, and keeps its events until it is enabled: 2 days by
+   * For how long all attempts of an endpoint may fail, of whichever events, before it is disabled, and keeps its events until it is enabled: 2 days by
    * default, which comes before the end of `Redelivery.webhooks`. `Duration.infinity` never disables one.
    */
   readonly disableAfter?: Duration.Input | undefined

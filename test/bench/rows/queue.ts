@@ -30,6 +30,25 @@ const ours = (sink: typeof sync, batched: boolean, shown?: "shown"): Side => ({
     })
 })
 
+/** The same where each write asks for a receipt, or one has asked that no receiver answers. */
+const withReceipts = (label: string, asks: "each" | "another"): Side => ({
+  label,
+  missing: Api.writeWithReceipt === undefined ? "no receipts" : undefined,
+  run: (load) =>
+    Effect.gen(function* () {
+      const meter = new Meter()
+      const queue = yield* Api.queue(yield* sync(meter))
+      const { writeWithReceipt } = Api
+      if (writeWithReceipt === undefined) return yield* Effect.die("this side is left out")
+      if (asks === "another") {
+        const hanging = yield* Api.queue(yield* Api.effectful((_: string) => Effect.never))
+        yield* Effect.orDie(writeWithReceipt(hanging, event))
+      }
+      const write = asks === "each" ? () => Effect.orDie(writeWithReceipt(queue, event)) : () => queue.write(event)
+      return throughput(load, meter.delivered(load.n, times(load.n, write)))
+    })
+})
+
 /** An Effect `Queue` and a fiber that takes from it, as Effect's documentation shows them. It keeps no account. */
 const byHand = (
   label: string,
@@ -92,6 +111,18 @@ export const queue: ReadonlyArray<Row> = [
       ),
       floor,
       rxjsSide
+    ]
+  },
+  {
+    name: "queue-receipt",
+    question: "The same, where a receipt is asked for: what do writes that ask cost, and those beside them?",
+    n: 20_000,
+    metrics: cpuAndWall,
+    note: "Where no write asks it is the row before: a write then costs one comparison.",
+    sides: [
+      ours(sync, false),
+      withReceipts("ours, each write asks", "each"),
+      withReceipts("ours, beside a receipt that is not complete", "another")
     ]
   },
   {

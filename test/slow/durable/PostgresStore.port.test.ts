@@ -443,7 +443,14 @@ describePostgres("the port on Postgres", (server) => {
       const leased = leasedBy(
         store,
         other.owner,
-        lease ?? { subscription: id, epoch: 0, attempts: 0, firstFailedAt: undefined, lanes: [] }
+        lease ?? {
+          subscription: id,
+          epoch: 0,
+          attempts: 0,
+          firstFailedAt: undefined,
+          failingSince: undefined,
+          lanes: []
+        }
       )
       assert.deepStrictEqual(textsOf(yield* leased.take()), ["3", "1", "4"])
       yield* leased.settle([], { delay: Duration.minutes(1), attempts: 2 })
@@ -484,7 +491,14 @@ describePostgres("the port on Postgres", (server) => {
       const leased = leasedBy(
         store,
         owner,
-        lease ?? { subscription: a, epoch: 0, attempts: 0, firstFailedAt: undefined, lanes: [] }
+        lease ?? {
+          subscription: a,
+          epoch: 0,
+          attempts: 0,
+          firstFailedAt: undefined,
+          failingSince: undefined,
+          lanes: []
+        }
       )
       const [one] = (yield* leased.take()) ?? []
       assert.strictEqual(yield* store.setState({ exchange: "states", tenant: "" }, "disabled", "410 Gone\0"), 1)
@@ -508,7 +522,14 @@ describePostgres("the port on Postgres", (server) => {
           yield* leasedBy(
             store,
             other.owner,
-            active ?? { subscription: a, epoch: 0, attempts: 0, firstFailedAt: undefined, lanes: [] }
+            active ?? {
+              subscription: a,
+              epoch: 0,
+              attempts: 0,
+              firstFailedAt: undefined,
+              failingSince: undefined,
+              lanes: []
+            }
           ).take()
         ),
         ["2", "3"]
@@ -916,7 +937,14 @@ describePostgres("the port on Postgres", (server) => {
       const leased = leasedBy(
         store,
         owner,
-        lease ?? { subscription: id, epoch: 0, attempts: 0, firstFailedAt: undefined, lanes: [] }
+        lease ?? {
+          subscription: id,
+          epoch: 0,
+          attempts: 0,
+          firstFailedAt: undefined,
+          failingSince: undefined,
+          lanes: []
+        }
       )
       const taken = (yield* leased.take()) ?? []
       yield* leased.settle([dead(taken[0]?.position ?? 0), again(taken[1]?.position ?? 0, 1, hour)])

@@ -50,6 +50,7 @@ export interface Entry {
   isRedefined: boolean
   /** From the first attempt that fails until one succeeds. */
   wait: Wait | undefined
+  failingSince: Millis | undefined
   readonly outcomes: Outcomes
 }
 
@@ -70,6 +71,7 @@ export const makeEntry = (subscription: Subscription): Entry => ({
   wakeAt: never,
   isRedefined: false,
   wait: undefined,
+  failingSince: undefined,
   outcomes: makeOutcomes()
 })
 
@@ -89,10 +91,16 @@ export const wake = (entry: Entry, at: Millis = atOnce): void => {
   entry.wakeAt = Math.min(entry.wakeAt, at)
 }
 
+const isSame = (one: ReadonlyArray<unknown> | Uint8Array = [], other: ReadonlyArray<unknown> | Uint8Array = []) =>
+  one.length === other.length && one.every((each: unknown, at: number) => each === other[at])
+
+export const isOfData = (entry: Entry | undefined, given: Uint8Array): boolean => {
+  const { data } = entry?.subscription ?? { data: undefined }
+  return data !== undefined && isSame(data, given)
+}
+
 export const redefine = (entry: Entry, subscription: Subscription): void => {
   const { data, topics } = entry.subscription
-  const isSame = (one: ReadonlyArray<unknown> | Uint8Array = [], other: ReadonlyArray<unknown> | Uint8Array = []) =>
-    one.length === other.length && one.every((each: unknown, at: number) => each === other[at])
   const isAsBefore =
     isSame(topics, subscription.topics) &&
     isSame(data, subscription.data) &&
@@ -131,9 +139,9 @@ export const acquire = (entry: Entry, owner: number): Claimed => {
   entry.owner = owner
   entry.isRedefined = false
   entry.epoch++
-  const { epoch, lanes, subscription, wait } = entry
+  const { epoch, failingSince, lanes, subscription, wait } = entry
   const { attempts, firstFailedAt } = wait ?? { attempts: 0, firstFailedAt: undefined }
-  return { subscription: subscription.id, epoch, attempts, firstFailedAt, lanes: lanesOf(lanes) }
+  return { subscription: subscription.id, epoch, attempts, firstFailedAt, failingSince, lanes: lanesOf(lanes) }
 }
 
 /** Stores a delivery in the order of its subscription, or until its time comes. */
@@ -181,7 +189,7 @@ export const take = (
 /** `isKept`: what becomes of deliveries is kept. */
 export const settle = (
   entry: Entry,
-  { attempts = [], settled, wait }: Omit<Settlement, "lease">,
+  { attempts = [], isFailing, settled, wait }: Omit<Settlement, "lease">,
   now: Millis,
   isKept = false
 ): void => {
@@ -193,6 +201,7 @@ export const settle = (
     if (one._tag === "Acknowledged" || one._tag === "DeadLettered") settleForGood(entry, one, now, isKept)
     else setAside(entry, one, now)
   }
+  if (isFailing !== undefined) entry.failingSince = isFailing ? (entry.failingSince ?? now) : undefined
   if (wait === undefined) return
   // What is waited for may be purged.
   const isEnd = wait.attempts === 0 && Duration.isZero(wait.delay)
@@ -242,7 +251,7 @@ export const discard = (entry: Entry, limit: number, now: Millis, isKept: boolea
 }
 
 export const overview = (entry: Entry, owner: string | undefined, now: Millis): Overview => {
-  const { bytes, deadLetters, lanes, ordered, pending, scheduled, subscription, wait } = entry
+  const { bytes, deadLetters, failingSince, lanes, ordered, pending, scheduled, subscription, wait } = entry
   const aside = [...lanes.values()].flatMap(({ first }) => first ?? [])
   const [first] = aside.toSorted((one, other) => one.position - other.position)
   const written = [ordered.first, first].flatMap((row) => row?.event.writtenAt ?? [])
@@ -256,7 +265,8 @@ export const overview = (entry: Entry, owner: string | undefined, now: Millis): 
     owner,
     oldest: written.length === 0 ? undefined : Math.min(...written),
     nextDue: due.length === 0 ? undefined : Math.min(...due),
-    wait
+    wait,
+    failingSince
   }
 }
 

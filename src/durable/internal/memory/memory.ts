@@ -116,12 +116,13 @@ export const operations = (memory: Memory): Operations => {
 
     define: (exchange, definitions) =>
       changing((now) =>
-        definitions.map(({ data: given, name, start, tenant = "", topics: [...topics] }) => {
+        definitions.flatMap(({ data: given, name, replaces, start, tenant = "", topics: [...topics] }) => {
           const data = given === undefined ? undefined : Entry.copy(given)
           const [found] = find({ exchange, tenant, name })
+          if (replaces !== undefined && !Entry.isOfData(found, replaces)) return []
           if (found !== undefined) {
             Entry.redefine(found, { ...found.subscription, topics, data })
-            return found.subscription
+            return [found.subscription]
           }
           const id = ++memory.id
           const state = { state: "active", reason: undefined, since: now } as const
@@ -130,7 +131,7 @@ export const operations = (memory: Memory): Operations => {
           for (const { event, position, tenant } of start === "oldest" ? keptAt(exchangeOf(exchange), now) : [])
             if (Entry.isMatch(entry.subscription, { tenant, topic: event.topic }))
               Entry.deliver(entry, { position, of: position, event, attempts: 0, firstFailedAt: undefined })
-          return entry.subscription
+          return [entry.subscription]
         })
       ),
 
@@ -177,13 +178,14 @@ export const operations = (memory: Memory): Operations => {
 
     inTransaction: Effect.succeed(false),
 
-    setState: (which, state, reason) =>
+    setState: (which, state, reason, from) =>
       changing((now) => {
-        const found = find(which)
+        const found = find(which).filter(({ subscription }) => from === undefined || from.includes(subscription.state))
         for (const entry of found) {
           const since = entry.subscription.state === state ? entry.subscription.since : now
           entry.subscription = { ...entry.subscription, state, reason, since }
           entry.wait = undefined
+          entry.failingSince = undefined
           if (entry.owner === undefined) Entry.free(entry)
           else Entry.wake(entry)
         }

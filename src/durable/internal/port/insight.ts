@@ -1,5 +1,14 @@
 /** What a store reports of what it holds: for those that look after it. */
-import type { Attempt, DeadLetterReason, Figures, Millis, Position, Subscription, Which } from "./records.ts"
+import type {
+  Attempt,
+  DeadLetterReason,
+  Figures,
+  Millis,
+  Position,
+  StoredDeadLetter,
+  Subscription,
+  Which
+} from "./records.ts"
 
 /**
  * A subscription with what is stored for it, for those that look after it.
@@ -14,6 +23,8 @@ export interface Overview extends Subscription, Figures {
   readonly nextDue: Millis | undefined
   /** What the whole subscription waits for: see `Settlement`. */
   readonly wait: Wait | undefined
+  /** Since when its receiver is failing: see `Settlement`. */
+  readonly failingSince: Millis | undefined
 }
 
 /**
@@ -130,4 +141,34 @@ export interface AttemptPage {
   readonly limit: number
   /** Only those that failed. */
   readonly failedOnly?: boolean | undefined
+}
+
+/**
+ * A page of dead letters: those after one, in the order in which they were dead-lettered.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Page extends DeadLetterFilter {
+  /** The last dead letter of the page before. */
+  readonly after?: Pick<StoredDeadLetter, "position" | "deadLetteredAt"> | undefined
+  readonly limit: number
+}
+
+/**
+ * Dead letters of a subscription: all fields must match.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeadLetterFilter {
+  readonly position?: Position | undefined
+  readonly reason?: DeadLetterReason | undefined
+  /** What the cause contains, upper and lower case told apart. */
+  readonly cause?: string | undefined
+  /** A pattern, as that of a `Definition`. */
+  readonly topic?: string | undefined
+  /** Dead-lettered at this time or after it, and before that. */
+  readonly from?: Millis | undefined
+  readonly to?: Millis | undefined
 }

@@ -120,6 +120,11 @@ export interface Definition {
   readonly start?: "now" | "oldest" | undefined
   /** What the part above keeps with it, opaque to the store. */
   readonly data?: Uint8Array | undefined
+  /**
+   * The data that a subscription of the name must have: where there is none, or one with other data, nothing is done for this definition,
+   * and there is none of it in the answer. So a change that was made of what was read undoes no other, and makes none anew that was dropped.
+   */
+  readonly replaces?: Uint8Array | undefined
 }
 
 /**
@@ -232,6 +237,8 @@ export interface Claimed extends Lease {
   /** How many attempts have failed in a row, while the whole subscription waits; and when the first of them did. */
   readonly attempts: number
   readonly firstFailedAt: Millis | undefined
+  /** Since when its receiver is failing, as settlements say it is. */
+  readonly failingSince: Millis | undefined
   /** The lanes that have deliveries set aside, and the position of the first of each: the first 65,536 by their numbers. */
   readonly lanes: ReadonlyArray<{ readonly lane: number; readonly first: Position }>
 }
@@ -377,6 +384,11 @@ export interface Settlement {
         readonly position?: Position | undefined
       }
     | undefined
+  /**
+   * Whether the receiver is failing: since the first settlement that says so, over waits, leases and processes, until one says
+   * otherwise, or the state of the subscription is set. Left as it is where that is left out.
+   */
+  readonly isFailing?: boolean | undefined
   /** The attempts that came to this, in their order: kept where the exchange keeps outcomes, the last ten of a delivery. */
   readonly attempts?: ReadonlyArray<Attempt> | undefined
 }
@@ -416,34 +428,4 @@ export interface StoredDeadLetter {
   readonly reason: DeadLetterReason
   readonly cause: string
   readonly attempts: number
-}
-
-/**
- * A page of dead letters: those after one, in the order in which they were dead-lettered.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Page extends DeadLetterFilter {
-  /** The last dead letter of the page before. */
-  readonly after?: Pick<StoredDeadLetter, "position" | "deadLetteredAt"> | undefined
-  readonly limit: number
-}
-
-/**
- * Dead letters of a subscription: all fields must match.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DeadLetterFilter {
-  readonly position?: Position | undefined
-  readonly reason?: DeadLetterReason | undefined
-  /** What the cause contains, upper and lower case told apart. */
-  readonly cause?: string | undefined
-  /** A pattern, as that of a `Definition`. */
-  readonly topic?: string | undefined
-  /** Dead-lettered at this time or after it, and before that. */
-  readonly from?: Millis | undefined
-  readonly to?: Millis | undefined
 }

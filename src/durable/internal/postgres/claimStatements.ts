@@ -203,7 +203,7 @@ changed AS (
     END
   FROM decided
   WHERE lease.subscription = decided.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM decided))
-  RETURNING lease.subscription, lease.exchange, lease.active, lease.ready_at, lease.owner, lease.epoch, lease.attempts, lease.first_failed_at,
+  RETURNING lease.subscription, lease.exchange, lease.active, lease.ready_at, lease.owner, lease.epoch, lease.attempts, lease.first_failed_at, lease.failing_since,
     acquired, woken, orphan
 ),
 ${of === "few" ? asked : ""}next AS MATERIALIZED (
@@ -252,7 +252,7 @@ SELECT claims.*, (SELECT min(ready_at) FROM future) - ${now} AS wait,
   END AS done
 FROM (SELECT) AS one
 LEFT JOIN (
-  SELECT changed.subscription, attempts, first_failed_at, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes, lanes.firsts
+  SELECT changed.subscription, attempts, first_failed_at, failing_since, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes, lanes.firsts
   FROM changed LEFT JOIN LATERAL (
     SELECT array_agg(lane)::text AS lanes, array_agg(position)::text AS firsts FROM (
       SELECT lane, position FROM ${delayed} AS lane

@@ -18,6 +18,7 @@ interface ClaimRow {
   readonly epoch: Numeric | null
   readonly attempts: Numeric
   readonly first_failed_at: Numeric | null
+  readonly failing_since: Numeric | null
   readonly lanes: string | null
   readonly firsts: string | null
   readonly inactive: string | null
@@ -94,7 +95,7 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
     horizon.removed(Number(turned) + Number(brought))
     const acquired: Array<Claimed> = []
     const woken: Array<SubscriptionId> = []
-    for (const { attempts, epoch, first_failed_at, firsts, lanes, ...row } of rows) {
+    for (const { attempts, epoch, failing_since, first_failed_at, firsts, lanes, ...row } of rows) {
       if (row.subscription === null) continue
       const subscription = Number(row.subscription)
       if (epoch === null) woken.push(subscription)
@@ -105,6 +106,7 @@ export const claiming = (run: Runner, parts: Parts, horizon: Horizon, presence: 
           epoch: Number(epoch),
           attempts: Number(attempts),
           firstFailedAt: numberOf(first_failed_at),
+          failingSince: numberOf(failing_since),
           lanes: lanesOf(lanes, firsts)
         })
       }

@@ -75,7 +75,7 @@ ORDER BY at DESC, event DESC LIMIT $4::bigint`
 SELECT subscription.*, exchange.name AS exchange_name, pending.rows, pending.bytes, owner.name AS owner,
   (SELECT count(*) FROM ${deadLetters} AS letter WHERE letter.subscription = subscription.id) AS dead_letters,
   least(${first(deliveries)}, ${first(delayed)}) AS oldest, least(${next(delayed)}, ${next(scheduled)}) AS next_due,
-  lease.not_before, lease.attempts, lease.first_failed_at, lease.reason AS wait_reason, lease.waits_for
+  lease.not_before, lease.attempts, lease.first_failed_at, lease.reason AS wait_reason, lease.waits_for, lease.failing_since
 FROM ${exchanges} AS exchange
 JOIN ${subscriptions} AS subscription ON subscription.exchange = exchange.id
 JOIN ${leases} AS lease ON lease.subscription = subscription.id
@@ -162,6 +162,7 @@ interface OverviewRow extends SubscriptionRow {
   readonly first_failed_at: Numeric | null
   readonly wait_reason: string | null
   readonly waits_for: Numeric | null
+  readonly failing_since: Numeric | null
 }
 
 const overviewOf = (row: OverviewRow): Overview => ({
@@ -172,7 +173,8 @@ const overviewOf = (row: OverviewRow): Overview => ({
   owner: row.owner ?? undefined,
   oldest: numberOf(row.oldest),
   nextDue: numberOf(row.next_due),
-  wait: waitOf(row)
+  wait: waitOf(row),
+  failingSince: numberOf(row.failing_since)
 })
 
 const waitOf = ({ attempts, first_failed_at, not_before, wait_reason, waits_for }: OverviewRow): Wait | undefined =>

@@ -93,6 +93,7 @@ const versions = (names: Names): ReadonlyArray<ReadonlyArray<string>> => {
   not_before bigint NOT NULL DEFAULT 0,
   attempts int NOT NULL DEFAULT 0,
   first_failed_at bigint,
+  failing_since bigint,
   reason text,
   waits_for bigint,
   keeps int,

@@ -123,7 +123,7 @@ ${answer}`),
      * The statement's snapshot may be older than what it waited for, such as another settlement of the same lease, and then
      * it would take a row for the first that is gone. So where the lease has changed since the snapshot nothing is done.
      *
-     * What is waited for may be purged: that is the end of the wait.
+     * What is waited for may be purged: that is the end of the wait. `$18` are failing, and `$19` are not any more.
      */
     settle: onePlan(`WITH ${own},
 ${held("NO KEY UPDATE", isUnchanged)},
@@ -218,7 +218,7 @@ removed AS MATERIALIZED (
 dead AS (
   INSERT INTO ${deadLetters} (subscription, attempts, dead_lettered_at, reason, cause, ${columns})
   SELECT subscription, tried, ${now}, reason, cause, ${columns} FROM removed WHERE what = 'dead'
-)${kept(18, "SELECT *, what = 'drop' AS dropped FROM removed WHERE what IN ('ack', 'drop')")},
+)${kept(20, "SELECT *, what = 'drop' AS dropped FROM removed WHERE what IN ('ack', 'drop')")},
 changed AS (
   UPDATE ${leases} AS lease SET
     version = lease.version + 1,
@@ -228,6 +228,10 @@ changed AS (
       WHEN wait.attempts = 1 THEN ${now}
       WHEN wait.attempts > 0 THEN coalesce(lease.first_failed_at, ${now})
       ELSE lease.first_failed_at
+    END,
+    failing_since = CASE
+      WHEN lease.subscription = ANY($18::bigint[]) THEN coalesce(lease.failing_since, ${now})
+      WHEN lease.subscription <> ALL($19::bigint[]) THEN lease.failing_since
     END,
     not_before = CASE WHEN wait.waits THEN ${now} + wait.delay WHEN wait.attempts = 0 THEN 0 ELSE lease.not_before END,
     reason = CASE WHEN wait.attempts IS NULL THEN lease.reason WHEN wait.waits THEN wait.reason END,

@@ -97,8 +97,11 @@ export const settling = (run: Runner, parts: Parts, settings: SettlingSettings):
       array(all.map(({ settled }) => settled.position)),
       settlements.some(({ lease }) => counted(lease.subscription).length > 0)
     ]
+    const changed = (to: boolean) =>
+      settlements.flatMap(({ isFailing, lease }) => (isFailing === to ? lease.subscription : []))
+    const [failing, answering] = [changed(true), changed(false)]
     if (
-      waits.length === 0 &&
+      waits.length + failing.length + answering.length === 0 &&
       all.every(({ settled }) => settled._tag === "Acknowledged" && settled.lane === undefined)
     ) {
       const more = keeps ? [array(all.map(({ settled }) => isDropped(settled))), ...attempts] : []
@@ -118,6 +121,8 @@ export const settling = (run: Runner, parts: Parts, settings: SettlingSettings):
       array(waits.map(({ attempts }) => attempts)),
       textArray(waits.map(({ reason }) => (reason === undefined ? undefined : causeOf(reason)))),
       array(waits.map(({ position }) => position)),
+      array(failing),
+      array(answering),
       ...attempts
     ])
     return Effect.tap(rows, settings.changed)
@@ -155,7 +160,13 @@ const joined = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<Settlemen
     const before = leases.get(key)
     const settled = [...(before?.settled ?? []), ...one.settled]
     const attempts = [...(before?.attempts ?? []), ...(one.attempts ?? [])]
-    leases.set(key, { lease: one.lease, settled, wait: one.wait ?? before?.wait, attempts })
+    leases.set(key, {
+      lease: one.lease,
+      settled,
+      wait: one.wait ?? before?.wait,
+      isFailing: one.isFailing ?? before?.isFailing,
+      attempts
+    })
   }
   return [...leases.values()]
 }

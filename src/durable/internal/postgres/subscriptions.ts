@@ -71,14 +71,21 @@ ON CONFLICT (name) DO UPDATE SET version = exchange.version + 1 RETURNING id, ve
 WHERE exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
 AND (tenant, name) IN (SELECT * FROM unnest($2::text[], $3::text[]))`,
 
-    /** `$1` the exchange's id, `$2` its version; of each definition `$3` tenant, `$4` name, `$5`, `$6` data, `$7` oldest. */
+    /**
+     * `$1` the exchange's id, `$2` its version; of each definition `$3` tenant, `$4` name, `$5`, `$6` data, `$7` oldest, `$10`, `$11`
+     * the data that it replaces. No other definition, and no drop, comes between that and the change, by the lock of the exchange.
+     */
     define: `WITH ${joined},
 given AS MATERIALIZED (
   SELECT given.*, ARRAY(
     SELECT pattern FROM unnest($8::bigint[], $9::text[]) AS pattern (of, pattern) WHERE pattern.of = given.place
   ) AS topics
-  FROM unnest($3::text[], $4::text[], $5::boolean[], $6::bytea[], $7::boolean[]) WITH ORDINALITY
-    AS given (tenant, name, has_data, data, oldest, place)
+  FROM unnest($3::text[], $4::text[], $5::boolean[], $6::bytea[], $7::boolean[], $10::boolean[], $11::bytea[]) WITH ORDINALITY
+    AS given (tenant, name, has_data, data, oldest, replaces, replaced, place)
+  WHERE NOT replaces OR EXISTS (
+    SELECT FROM ${subscriptions} AS found WHERE exchange = $1::int AND found.tenant = given.tenant AND found.name = given.name
+    AND found.data = given.replaced
+  )
 ),
 before AS MATERIALIZED (
   SELECT found.* FROM given CROSS JOIN LATERAL (
@@ -135,7 +142,7 @@ locked AS MATERIALIZED (
   ) AS lease
 ),
 listed AS MATERIALIZED (
-  SELECT id FROM ${subscriptions} WHERE id = ANY(ARRAY(SELECT subscription FROM locked))
+  SELECT id FROM ${subscriptions} WHERE id = ANY(ARRAY(SELECT subscription FROM locked)) AND ($7::text[] IS NULL OR state = ANY($7::text[]))
   ORDER BY tenant, name FOR NO KEY UPDATE
 ),
 changed AS (
@@ -147,10 +154,10 @@ changed AS (
 leases AS (
   UPDATE ${leases} AS lease SET
     active = $5 = 'active', version = version + 1, not_before = 0, attempts = 0, first_failed_at = NULL,
-    reason = NULL, waits_for = NULL, 
+    failing_since = NULL, reason = NULL, waits_for = NULL,
     ready_at = CASE WHEN lease.redefined THEN ${now} ELSE ${dueAt("locked.same", parts)} END
   FROM locked
-  WHERE lease.subscription = locked.subscription AND lease.subscription = ANY(ARRAY(SELECT subscription FROM locked))
+  WHERE lease.subscription = locked.subscription AND lease.subscription = ANY(ARRAY(SELECT id FROM listed))
 )
 SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM changed`,
 
@@ -279,7 +286,9 @@ export const subscribing = (run: Runner, parts: Parts) => {
         unique.map(({ data = new Uint8Array() }) => data),
         array(unique.map(({ start }) => start === "oldest")),
         array(patterns.map(([of]) => of)),
-        textArray(patterns.map(([, pattern]) => pattern))
+        textArray(patterns.map(([, pattern]) => pattern)),
+        array(unique.map(({ replaces }) => replaces !== undefined)),
+        unique.map(({ replaces = new Uint8Array() }) => replaces)
       ])
     })
     // The lock of the exchange lasts as long as the caller's transaction: it is not taken for a definition that is there.
@@ -303,12 +312,13 @@ export const subscribing = (run: Runner, parts: Parts) => {
   return {
     open,
     define,
-    setState: (which, state, reason) =>
+    setState: (which, state, reason, from) =>
       Effect.map(
         run.write<CountRow>("setState", text.setState, [
           ...whichOf(which),
           state,
-          reason?.replaceAll("\0", "\uFFFD") ?? null
+          reason?.replaceAll("\0", "\uFFFD") ?? null,
+          from === undefined ? null : textArray([...from])
         ]),
         countOf
       ),
@@ -355,8 +365,12 @@ export const subscribing = (run: Runner, parts: Parts) => {
 }
 
 /** Whether a subscription is as its definition says. */
-const isAs = (row: SubscriptionRow | undefined, { data, topics }: Definition): boolean =>
-  row !== undefined && isSame(row.topics, topics) && isSame(row.data ?? [], data ?? []) && (row.data === null) === !data
+const isAs = (row: SubscriptionRow | undefined, { data, replaces, topics }: Definition): boolean =>
+  row !== undefined &&
+  replaces === undefined &&
+  isSame(row.topics, topics) &&
+  isSame(row.data ?? [], data ?? []) &&
+  (row.data === null) === !data
 
 const isSame = <A>(one: ArrayLike<A>, other: ArrayLike<A>): boolean =>
   one.length === other.length && Array.from(one).every((each, at) => each === other[at])

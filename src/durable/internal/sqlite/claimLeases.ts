@@ -107,7 +107,7 @@ export const claimLeases = (
 
 type OwnerRow = readonly [id: number, lock: string | null, renewedAt: Millis, expiresAt: Millis]
 type FreeRow = readonly [subscription: SubscriptionId, dueAt: Millis]
-type AcquiredRow = readonly [epoch: number, attempts: number, firstFailedAt: Millis | null]
+type AcquiredRow = readonly [epoch: number, attempts: number, firstFailedAt: Millis | null, failingSince: Millis | null]
 type HeldRow = readonly [
   subscription: SubscriptionId,
   wakes: number,
@@ -152,11 +152,12 @@ const dueAmongFree = (sql: Sql, given: Given, limit: number, now: Millis) => {
 
 const acquire = (sql: Sql, owner: Owner, subscription: SubscriptionId): Claimed => {
   // It is free, and no other transaction writes.
-  const [epoch, attempts, firstFailedAt] = sql.row<AcquiredRow>(acquireOne, owner.id, subscription)!
+  const [epoch, attempts, firstFailedAt, failingSince] = sql.row<AcquiredRow>(acquireOne, owner.id, subscription)!
   const lanes = sql
     .rows<[lane: number, first: Position]>(lanesOf, subscription, mostLanes)
     .map(([lane, first]) => ({ lane, first }))
-  return { subscription, epoch, attempts, firstFailedAt: firstFailedAt ?? undefined, lanes }
+  const since = { firstFailedAt: firstFailedAt ?? undefined, failingSince: failingSince ?? undefined }
+  return { subscription, epoch, attempts, ...since, lanes }
 }
 
 /** The leases with something new, and those that are due with nothing new. */
@@ -193,7 +194,7 @@ const exchangeOf = "SELECT id FROM exchanges WHERE name = ?"
 const redefinedOf = "SELECT subscription FROM leases WHERE owner = ? AND redefined = 1 AND active = 1"
 const noneRedefined = "UPDATE leases SET redefined = 0 WHERE owner = ? AND redefined = 1 AND active = 1"
 const acquireOne = `UPDATE leases SET owner = ?, epoch = epoch + 1, redefined = 0 WHERE subscription = ?
-  RETURNING epoch, attempts, first_failed_at`
+  RETURNING epoch, attempts, first_failed_at, failing_since`
 const notActive = "SELECT subscription FROM leases WHERE owner = ? AND active = 0"
 const lanesOf = `SELECT lane, ${positionOf} FROM delayed INDEXED BY delayed_firsts
   WHERE subscription = ? AND due_at IS NOT NULL ORDER BY lane LIMIT +?`

@@ -17,7 +17,7 @@ export const overviewOf = (
   const values = [exchange, tenant, name, ids && idsOf(ids)].filter((value) => value !== undefined)
   return sql.rows<Row>(`${overviews} ${where} ORDER BY x.name, tenant, s.name`, now, now, now, ...values).map((row) => {
     const [, , , , , , , , of, pending, bytes, deadLetters, owner, inOrder, aside, lane, scheduled, ...wait] = row
-    const [until, attempts, firstFailedAt, reason, position] = wait
+    const [until, attempts, firstFailedAt, reason, position, failingSince] = wait
     return {
       ...subscriptionOf(of, row),
       pending,
@@ -35,7 +35,8 @@ export const overviewOf = (
               firstFailedAt: firstFailedAt ?? undefined,
               reason: reason ?? undefined,
               position: position ?? undefined
-            }
+            },
+      failingSince: failingSince ?? undefined
     }
   })
 }
@@ -46,7 +47,8 @@ type Row = readonly [
   ...SubscriptionColumns,
   ...[exchange: string, pending: number, bytes: number, deadLetters: number, owner: string | null],
   ...[inOrder: Millis | null, aside: Millis | null, lane: Millis | null, scheduled: Millis | null],
-  ...[until: Millis, attempts: number, firstFailedAt: Millis | null, reason: string | null, position: Position | null]
+  ...[until: Millis, attempts: number, firstFailedAt: Millis | null, reason: string | null, position: Position | null],
+  failingSince: Millis | null
 ]
 
 const least = (...times: ReadonlyArray<Millis | null>): Millis | undefined => {
@@ -62,6 +64,6 @@ const next = (table: string) => `(SELECT min(d.due_at) FROM ${table} d WHERE d.s
 const overviews = `SELECT ${subscriptionColumns.replaceAll("subscriptions.", "s.")}, x.name,
     pending, bytes, dead_letters, o.name, ${first("deliveries", "ifnull(d.written_at, e.written_at)")},
     ${first("delayed", "e.written_at")}, ${next("delayed")}, ${next("scheduled")},
-    wait_until, attempts, first_failed_at, wait_reason, wait_position
+    wait_until, attempts, first_failed_at, wait_reason, wait_position, failing_since
   FROM exchanges x CROSS JOIN subscriptions s ON s.exchange = x.id CROSS JOIN leases l ON l.subscription = s.id
   LEFT JOIN owners o ON o.id = owner AND o.expires_at > ? WHERE TRUE`

@@ -10,7 +10,7 @@ type Of<Tag extends Settled["_tag"]> = Extract<Settled, { readonly _tag: Tag }>
 
 /** Answers whether the lease was held. */
 export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement, now: number): boolean => {
-  const { attempts: made = [], lease, settled, wait } = settlement
+  const { attempts: made = [], isFailing, lease, settled, wait } = settlement
   const { epoch, subscription } = lease
   const found = sql.row<HeldRow>(held, subscription, epoch, owner.id)
   if (found === undefined) return false
@@ -97,6 +97,7 @@ export const settleDeliveries = (sql: Sql, owner: Owner, settlement: Settlement,
   for (const [from, to] of runs(inOrder)) acknowledgeRun(from, to, "Delivered")
   if (dropped.length > 0) for (const [from, to] of runs(dropped)) acknowledgeRun(from, to, "Dropped")
 
+  if (isFailing !== undefined) sql.run(setFailing, isFailing ? 1 : 0, now, subscription)
   let until = waitUntil
   if (wait !== undefined) {
     const { delay, position, reason } = wait
@@ -134,6 +135,7 @@ const countOut = `UPDATE leases SET pending = pending - ?, bytes = bytes - ?, de
 const setWait = `UPDATE leases SET attempts = ?,
   first_failed_at = CASE ? WHEN 0 THEN NULL WHEN 1 THEN ? ELSE ifnull(first_failed_at, ?) END,
   wait_until = ?, wait_reason = ?, wait_position = ? WHERE subscription = ?`
+const setFailing = "UPDATE leases SET failing_since = iif(?, ifnull(failing_since, ?), NULL) WHERE subscription = ?"
 const run = `id BETWEEN ${rowAt("?")} AND ${rowAt("?")}`
 const sumOfRun = `SELECT count(*), total(length(payload)), count(event) FROM deliveries WHERE ${run}`
 const bytesOfRun = `SELECT total(length(payload)) FROM events WHERE position IN (SELECT event FROM deliveries WHERE ${run})`

@@ -73,7 +73,7 @@ const migrations: ReadonlyArray<string> = [
     subscription INTEGER PRIMARY KEY, exchange INTEGER, active INTEGER NOT NULL DEFAULT 1, epoch INTEGER NOT NULL DEFAULT 0, owner INTEGER,
     due_at INTEGER, wakes INTEGER NOT NULL DEFAULT 0 CHECK (wakes <= ${maxPosition}),
     wait_until INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, first_failed_at INTEGER,
-    wait_reason TEXT, wait_position INTEGER, scheduled_at INTEGER, keeps INTEGER,
+    failing_since INTEGER, wait_reason TEXT, wait_position INTEGER, scheduled_at INTEGER, keeps INTEGER,
     redefined INTEGER NOT NULL DEFAULT 0,
     pending INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, dead_letters INTEGER NOT NULL DEFAULT 0
   ) STRICT;

@@ -36,14 +36,24 @@ export const defineSubscriptions = (
 ): ReadonlyArray<Subscription> => {
   const exchange = openExchange(sql, name)
   return definitions.flatMap((one) => {
+    if (one.replaces !== undefined && !isOfData(sql, exchange, one, one.replaces)) return []
     define(sql, exchange, one, now)
     return listSubscriptions(sql, { exchange: name, tenant: one.tenant ?? "", name: one.name })
   })
 }
 
 /** Answers how many there are. */
-export const setState = (sql: Sql, which: Which, state: State, reason: string | undefined, now: Millis): number => {
-  const { values, where } = selected(which)
+export const setState = (
+  sql: Sql,
+  which: Which,
+  state: State,
+  reason: string | undefined,
+  from: ReadonlyArray<State> | undefined,
+  now: Millis
+): number => {
+  const all = selected(which)
+  const where = `${all.where} ${from === undefined ? "" : "AND state IN (SELECT value FROM json_each(?))"}`
+  const values = [...all.values, ...(from === undefined ? [] : [JSON.stringify(from)])]
   const those = `WHERE subscription IN (SELECT id FROM subscriptions ${where})`
   sql.run(`${setActive} ${those}`, state === "active" ? 1 : 0, ...values)
   sql.run(`${setDue} ${those}`, now, now, now, ...values)
@@ -128,6 +138,15 @@ const define = (sql: Sql, exchange: number, definition: Definition, now: Millis)
   if (count > 0) sql.run(setFilled, count, now, id, id, id)
 }
 
+const isOfData = (sql: Sql, exchange: number, { name, tenant = "" }: Definition, data: Uint8Array): boolean =>
+  sql.row(
+    `SELECT 1 FROM subscriptions WHERE exchange = ? AND tenant = ? AND name = ? AND data = ${blob}`,
+    exchange,
+    tenant,
+    name,
+    data
+  ) !== undefined
+
 /** Ids are few: the others of the exchange are not searched for them. */
 const selected = ({ exchange, ids, name, tenant }: Which) => {
   const column = (name: string) => `${ids === undefined ? "" : "+"}subscriptions.${name}`
@@ -162,7 +181,7 @@ const dropping = [
   "INSERT INTO dropped VALUES (?)"
 ]
 const setActive = `UPDATE leases SET active = ?, wait_until = 0, attempts = 0, first_failed_at = NULL,
-  wait_reason = NULL, wait_position = NULL, wakes = wakes + 1`
+  failing_since = NULL, wait_reason = NULL, wait_position = NULL, wakes = wakes + 1`
 const setDue = `UPDATE leases SET due_at = iif(owner IS NULL, ${dueWhenFree}, ?)`
 const setStateOf = "UPDATE subscriptions SET since = iif(state = ?, since, ?), state = ?, reason = ?"
 const fill = `INSERT INTO deliveries (id, event) SELECT ${rowAt("event")}, event

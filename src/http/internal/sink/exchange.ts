@@ -15,6 +15,7 @@ import { TracerEnabled } from "effect/References"
 import * as Stream from "effect/Stream"
 import { nativeTracer, ParentSpan, Tracer } from "effect/Tracer"
 import { Timeout } from "../../HttpSinkError.ts"
+import { inRequestSpan } from "./requestSpan.ts"
 
 /**
  * What a client may fail with: its own errors, and those of a rate limit.
@@ -54,19 +55,19 @@ export const answeredBy = (response: HttpClientResponse): Answered => ({
 })
 
 /**
- * Makes the exchanges of a client; `hidden` are the names of headers whose values may not be shown, and `answerBytes` is how much of an
+ * Makes the exchanges of a client to a target, of which spans show nothing that is hidden; `answerBytes` is how much of an
  * answer's body is kept.
  */
 export const makeExchange = (
   client: HttpClient.HttpClient,
   timeout: Duration.Duration,
-  hidden: ReadonlyArray<string>,
+  { hidden, hiddenHost }: { readonly hidden: ReadonlyArray<string>; readonly hiddenHost: string | undefined },
   answerBytes: number
 ): Effect.Effect<Exchange> =>
   Effect.map(initOf(client), (init) => {
-    const contextOf = makeContextOf(init, hidden)
+    const contextOf = makeContextOf(init, hidden, hiddenHost !== undefined)
     const timeUp = Effect.sleep(timeout)
-    return (request) => {
+    const exchange: Exchange = (request) => {
       let answer: Answered | undefined
       const answered = (response: HttpClientResponse) => {
         const received = answeredBy(response)
@@ -75,12 +76,12 @@ export const makeExchange = (
         const read = () => received
         return Effect.matchCause(drain(received, answerBytes), { onFailure: read, onSuccess: read })
       }
-      const exchange = Effect.matchEffect(client.execute(request), {
+      const exchanged = Effect.matchEffect(client.execute(request), {
         onSuccess: answered,
         // A client may fail for a status; here the classification decides.
         onFailure: (error) => ("response" in error.reason ? answered(error.reason.response) : Effect.fail(error))
       })
-      const inContext = Effect.updateContext(exchange, contextOf)
+      const inContext = Effect.updateContext(exchanged, contextOf)
       if (!Duration.isFinite(timeout)) return inContext
       return Effect.raceFirst(
         inContext,
@@ -94,6 +95,7 @@ export const makeExchange = (
         )
       )
     }
+    return hiddenHost === undefined ? exchange : inRequestSpan(exchange, hiddenHost, isTraced)
   })
 
 /** The exchanges of a client around the sink's own, which may wait before a request, and make it again: `refresh` signs it anew. */
@@ -143,16 +145,16 @@ const drain = ({ head, headers, response }: Answered, answerBytes: number): Effe
  * What a request runs in: its caller's context, with what keeps redirects unfollowed and secrets out of spans. `init` is
  * what the client itself was given for `fetch`.
  */
-const makeContextOf = (init: FetchHttpClient.RequestInit["Service"] | undefined, hidden: ReadonlyArray<string>) => {
+const makeContextOf = (
+  init: FetchHttpClient.RequestInit["Service"] | undefined,
+  hidden: ReadonlyArray<string>,
+  isHidden: boolean
+) => {
   const contextOf = (caller: Context.Context<never>): Context.Context<never> => {
     const given = Context.getOrUndefined(caller, FetchHttpClient.RequestInit)
     const context = Context.add(caller, FetchHttpClient.RequestInit, { ...init, ...given, redirect: "manual" })
-    // A client under a disabled tracer would send a `traceparent` that is none.
-    const isTraced =
-      Context.get(caller, TracerEnabled) &&
-      (Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer)
     // A span of its own costs a third of a request, and no tracer would record it.
-    if (!isTraced) return Context.add(context, HttpClient.TracerDisabledWhen, constTrue)
+    if (isHidden || !isTraced(caller)) return Context.add(context, HttpClient.TracerDisabledWhen, constTrue)
     return context.pipe(
       Context.add(Headers.CurrentRedactedNames, [...Context.get(caller, Headers.CurrentRedactedNames), ...hidden]),
       // Every value of a query that is part of the text.
@@ -166,6 +168,11 @@ const makeContextOf = (init: FetchHttpClient.RequestInit["Service"] | undefined,
     return last[1]
   }
 }
+
+/** A client under a disabled tracer would send a `traceparent` that is none. */
+const isTraced = (caller: Context.Context<never>): boolean =>
+  Context.get(caller, TracerEnabled) &&
+  (Context.getOrUndefined(caller, ParentSpan) !== undefined || Context.get(caller, Tracer) !== nativeTracer)
 
 /**
  * What a client that runs on `fetch` was given when it was made. A request's own options take the place of those, so they

@@ -20,6 +20,8 @@ export interface Target {
   readonly headers: Readonly<Record<string, string>>
   /** The names of headers whose values may not be shown. */
   readonly hidden: ReadonlyArray<string>
+  /** The host of a redacted url, of which spans show that alone. */
+  readonly hiddenHost: string | undefined
 }
 
 /**
@@ -71,7 +73,8 @@ export const makeTarget = Effect.fnUntraced(function* ({ headers: given = {}, ur
     host: hostname.replace(/^\[(.*)\]$/, "$1"),
     shown: Redacted.isRedacted(url) ? origin : origin + pathname,
     headers,
-    hidden
+    hidden,
+    hiddenHost: Redacted.isRedacted(url) ? hostname : undefined
   }
   return target
 })

@@ -9,7 +9,7 @@ const sections: ReadonlyArray<{ readonly title: string; readonly pages: Readonly
     pages: ["README.md", "docs/quick-start.md", "AGENTS.md", "docs/guide/tour.md", "docs/guide/modules.md"]
   },
   { title: "Guides", pages: ["docs/guide/*.md"] },
-  { title: "Recipes", pages: ["docs/recipes/*.md", "docs/examples/*/README.md"] },
+  { title: "Recipes", pages: ["docs/recipes/*.md", "docs/examples/**/README.md"] },
   { title: "Reference", pages: ["docs/reference/README.md"] },
   { title: "Optional", pages: ["docs/*.md", "CHANGELOG.md", "SECURITY.md"] }
 ]

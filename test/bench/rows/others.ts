@@ -194,7 +194,7 @@ export const others: ReadonlyArray<Row> = [
     n: 1_000,
     metrics: cpuAndWall,
     warmUps: 2,
-    note: "Ten connections to Postgres each; Redis syncs each write. CPU is the client's.",
+    note: "Ten connections to Postgres each; Redis syncs each write. The `INSERT` only inserts. PersistedQueue and graphile-worker take one job at a time, ten at once; BullMQ a hundred at once; pg-boss takes and completes a hundred together. CPU is the client's, and the server's is in no figure.",
     sides: [queued("ours: DurableQueue, on Postgres"), insert, persisted, pgBoss, graphile, bull]
   }
 ]

@@ -29,8 +29,10 @@ const receiver = (take: (batch: Batch, n: number) => Effect.Effect<number | void
 const writeEach = (sink: EventSink.EventSink<number, string>, events: Batch) =>
   Effect.forEach(events, (event) => Effect.forkChild(Effect.exit(sink.write(event)), { startImmediately: true }))
 
+/** Enough turns for what one millisecond brings: a batch begins, and its write ends. */
+const turns = Effect.repeat(Effect.yieldNow, { times: 40 })
 const pass = (millis: number) =>
-  Effect.repeat(Effect.andThen(TestClock.adjust(1), settle), { times: Math.max(0, millis - 1) })
+  Effect.andThen(Effect.repeat(Effect.andThen(TestClock.adjust(1), turns), { times: Math.max(0, millis - 1) }), settle)
 
 const exitOf = (fiber: Fiber.Fiber<Exit.Exit<unknown, unknown>>) => {
   const exit = fiber.pollUnsafe()

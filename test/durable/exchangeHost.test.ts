@@ -133,7 +133,7 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
-  it.effect("asks the store no more often for ten thousand idle subscriptions than for ten", () =>
+  it.effect("asks the store no more often for thousands of idle subscriptions than for ten", () =>
     Effect.gen(function* () {
       const calls = (count: number) =>
         Effect.gen(function* () {
@@ -147,7 +147,7 @@ describe("an exchange that is served whole", () => {
           yield* one.close
           return all
         })
-      const [few, many] = [yield* calls(10), yield* calls(10_000)]
+      const [few, many] = [yield* calls(10), yield* calls(3_000)]
       assert.strictEqual(many, few)
       assert.isAtMost(few, 30 * 2)
     }).pipe(quiet)

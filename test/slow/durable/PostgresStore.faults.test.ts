@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Duration, Effect, Fiber } from "effect"
+import { Duration, Effect, Fiber, Latch } from "effect"
 import type { EventStoreError } from "effect-events/durable/EventStore"
 import {
   define,
@@ -214,5 +214,29 @@ describePostgres("the faults of PostgresStore", (server) => {
       assert.include(error, { _tag: "EventStoreError", operation: "migrate", problem: "Other" })
       assert.match(error.message, /28000|28P01/)
     })
+  )
+
+  it.live(
+    "an owner that goes while a claim takes it for gone waits for that claim, and for nothing that it holds",
+    () =>
+      Effect.gen(function* () {
+        const { sql, store } = yield* openStore(server(), { changes: "poll" })
+        const { id } = yield* define(store, "going")
+        yield* publish(store, "going", "1")
+        const { owner } = yield* leaseOf(store, "going", "2 minutes")
+        const locked = yield* Latch.make()
+        const release = yield* Effect.forkChild(Effect.andThen(locked.await, store.release(owner, "all")))
+        // what a claim locks, in its order: the owner, and then its leases
+        const claim = Effect.gen(function* () {
+          yield* sql`SELECT id FROM effect_events_owners WHERE id = ${owner.id} FOR NO KEY UPDATE`
+          yield* locked.open
+          // the release has begun by then, and waits
+          yield* Effect.sleep("500 millis")
+          yield* sql`SELECT subscription FROM effect_events_leases WHERE subscription = ${id} FOR NO KEY UPDATE`
+        })
+        yield* sql.withTransaction(claim)
+        yield* Fiber.join(release)
+        assert.strictEqual((yield* store.figures(id))?.owner, undefined)
+      })
   )
 })

@@ -283,11 +283,18 @@ SELECT id FROM kept UNION ALL SELECT id FROM made`,
     many: { claim: claim(false, "many"), bring: claim(true, "many") },
     whole: { claim: claim(false, "whole"), bring: claim(true, "whole") },
 
-    /** All leases of the owner, and the owner with them, where `$2` is NULL. */
+    /**
+     * All leases of the owner, and the owner with them, where `$2` is NULL: the owner is locked first, as by a claim that takes it
+     * for gone, which waits for its leases.
+     */
     release: onePlan(`WITH ${own},
+mine AS MATERIALIZED (
+  SELECT id FROM ${owners} WHERE id = $1::int AND $2::bigint[] IS NULL AND ${set} FOR NO KEY UPDATE
+),
 seen AS MATERIALIZED (
   SELECT subscription, version FROM ${leases}
   WHERE owner = $1::int AND ($2::bigint[] IS NULL OR subscription = ANY($2::bigint[])) AND ${set}
+  AND (SELECT count(*) FROM mine) >= 0
 ),
 locked AS MATERIALIZED (
   SELECT lease.subscription, lease.version = seen.version AS same

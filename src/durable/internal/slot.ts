@@ -143,6 +143,11 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     },
     receiver: (state) => options.state(subscription, state)
   })
+  /** The next process keeps to the rate too, however soon it has the lease. */
+  const pace = Effect.suspend(() => {
+    rested()
+    return isLimited ? Effect.exit(server.flush(serving.subscriber)) : Effect.void
+  })
   const hasLease = () => serving.subscriber.lease() !== undefined
   const slot: Slot = {
     subscription,
@@ -158,7 +163,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
         counts.state = "closing"
         // A fiber of its own: each call waits for the same end.
         ending ??= Effect.runForkWith(context)(
-          Effect.asVoid(Effect.andThen(serving.close(timeout, Effect.void, Effect.void), Scope.close(scope, Exit.void)))
+          Effect.asVoid(Effect.andThen(serving.close(timeout, Effect.void, pace), Scope.close(scope, Exit.void)))
         )
         return Effect.asVoid(Fiber.await(ending))
       })

@@ -181,7 +181,7 @@ type Made<S, X, R> = Effect.Effect<S, X, R | Scope.Scope>
  * const insert = (rows: ReadonlyArray<string>) => Console.log("inserted", rows.join(" "))
  *
  * const program = Effect.gen(function* () {
- *   const rows = yield* EventSink.makeBatch(insert).pipe(BatchingSink.make({ batchSize: 2, maxAge: "10 millis" }))
+ *   const rows = yield* EventSink.makeBatch(insert).pipe(BatchingSink.make({ batchSize: 2, maxAge: "1 second" }))
  *   yield* Effect.forEach(["a", "b", "c"], (row) => rows.write(row), { concurrency: "unbounded" })
  * })
  *

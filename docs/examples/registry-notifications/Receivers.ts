@@ -69,8 +69,13 @@ const up = Effect.fnUntraced(function* (name: Name, verdict: Effect.Effect<Verdi
   return receiver
 })
 
-/** A receiver at a free port without a server: connections are refused. */
-const down = (name: Name) => Effect.scoped(Effect.flatMap(listen(0), (server) => receiverOf(name, server)))
+/** Receivers at free ports without servers: connections are refused. All ports are held together, so that each has its own. */
+const down = Effect.scoped(
+  Effect.gen(function* () {
+    const [late, absent] = [yield* listen(0), yield* listen(0)]
+    return [yield* receiverOf("late", late), yield* receiverOf("absent", absent)] as const
+  })
+)
 
 /** Brings a receiver up that was down. */
 const start = Effect.fnUntraced(function* (receiver: Receiver) {
@@ -87,14 +92,12 @@ export class Receivers extends Context.Service<Receivers, Readonly<Record<Name, 
     Layer.effect(
       Receivers,
       Effect.gen(function* () {
-        const late = yield* down("late")
+        // First those that listen: they would be given a port that is free again.
+        const healthy = yield* up("healthy", always)
+        const flakyOne = yield* Random.withSeed(up("flaky", flaky), seed)
+        const [late, absent] = yield* down
         yield* start(late).pipe(Effect.delay("2 seconds"), Effect.forkScoped)
-        return {
-          healthy: yield* up("healthy", always),
-          flaky: yield* Random.withSeed(up("flaky", flaky), seed),
-          late,
-          absent: yield* down("absent")
-        }
+        return { healthy, flaky: flakyOne, late, absent }
       })
     )
 }

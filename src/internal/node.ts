@@ -215,6 +215,8 @@ interface Keeping {
   readonly drops?: ReadonlyArray<keyof DroppedBy> | undefined
   /** Whether it may have filtered events, and dead letters. */
   readonly filters?: boolean | undefined
+  /** Whether it counts dead letters of a store that it does not show. */
+  readonly hasDeadLetters?: boolean | undefined
   /** Whether it delivers by a drainer of its own, whose writes are timed. */
   readonly isTimed?: boolean | undefined
   /** Its account is what the store has now, and counts nothing. */

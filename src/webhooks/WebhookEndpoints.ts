@@ -66,6 +66,9 @@ export { layer as layerHttpApi } from "./WebhookApi.ts"
  * by any process. It goes to the url that the row has then. An endpoint is `failing` from its first failed attempt on, waits by its plan,
  * and holds no slot while it waits. One that answers 410, or fails for longer than `disableAfter`, is disabled and keeps its events.
  *
+ * In the graph it has a node `WebhookDeliveries` below it, for `SinkMetrics`, `SinkDashboard` and `SinkGraph`: the deliveries of this process
+ * to whichever endpoints, its attempts and dead letters, and what is pending of those that it has a lease of.
+ *
  * Two processes that change one endpoint at the same time undo no change of each other.
  *
  * The row of an endpoint that does not decode or decrypt disables it, with the reason. Where this process does not have the key of a row,

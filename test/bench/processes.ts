@@ -12,7 +12,7 @@ const compiled = fileURLToPath(new URL("../../.cache/bench/compiled", import.met
 /** Else a collection now and then frees megabytes of code that was not used for a while, amid a row about memory. */
 const keepsBytecode = "--no-flush-bytecode"
 /** A sample that takes longer than this will not end. */
-const answerTimeout = 120_000
+const answerTimeout = 300_000
 
 export interface Measurer {
   /** Has it prepare and warm up, and answers with what it lacks for being measured, if it lacks something. */

@@ -60,6 +60,7 @@ const process = (
       context,
       processSpan: undefined,
       slots: 16,
+      nodeKind: "Deliveries",
       slice: Duration.seconds(2),
       drainTimeout: Duration.seconds(5),
       state: ({ name }, { _tag }) => void states.push([name, _tag]),

@@ -2,7 +2,7 @@
  * The account of a durable part. Deliveries in the store were written by this process, by one before it or by another beside
  * it: the accepted ones are those that this process has seen stored, delivered or dropped.
  */
-import { type Account as Counts, makeAccount } from "../../internal/node.ts"
+import { type Account as Counts, makeAccount, type Watch } from "../../internal/node.ts"
 
 export interface DurableAccount {
   readonly counts: Counts
@@ -34,8 +34,8 @@ export interface DurableAccount {
   readonly update: () => void
 }
 
-export const makeDurableAccount = (): DurableAccount => {
-  const counts = makeAccount()
+export const makeDurableAccount = (watch?: Watch): DurableAccount => {
+  const counts = makeAccount(watch)
   // What watches the part sees its drainers work.
   const delivering = makeAccount(counts.watch)
   let stored = 0

@@ -12,12 +12,16 @@ import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import { describeCause } from "../../internal/describeCause.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { SinkNode } from "../../internal/node.ts"
 import type { Claimed, Subscription, SubscriptionId } from "../EventStore.ts"
+import { makeDeliveries } from "./deliveries.ts"
 import { type Options as SlotOptions, openSlot, type Receiver, type Slot } from "./slot.ts"
 
 export interface Options<in out A> extends SlotOptions<A> {
   /** How many subscriptions are delivered at once, but those whose attempts take long; and for how long while others may wait. */
   readonly slots: number
+  /** The kind of the node of its deliveries. */
+  readonly nodeKind: string
   readonly slice: Duration.Duration
   readonly drainTimeout: Duration.Duration
   /** Makes what delivers to a subscription, for the time of a lease. One that fails disables the subscription. */
@@ -28,6 +32,8 @@ export interface Options<in out A> extends SlotOptions<A> {
 
 export interface ExchangeHost {
   readonly slots: () => ReadonlyArray<Slot>
+  /** The deliveries of this process, to whichever subscription. */
+  readonly node: SinkNode
   readonly close: Effect.Effect<void>
 }
 
@@ -54,6 +60,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const now = () => monotonicMillis(clock)
   const slice = Duration.toMillis(options.slice)
   const slots = new Map<SubscriptionId, Slot>()
+  const deliveries = makeDeliveries(options, slots)
   /** Leases that are acquired, and not served yet. */
   let opening = 0
   /** How many leases the last claim was for, and whether it found as many: others may be due. */
@@ -79,6 +86,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
       slot.end(timeout),
       Effect.sync(() => {
         if (slots.get(slot.subscription.id) !== slot) return
+        deliveries.ended(slot)
         slots.delete(slot.subscription.id)
         server.claimSoon()
       })
@@ -101,7 +109,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
       yield* Scope.close(scope, Exit.void)
       return server.giveBack(lease)
     }
-    const slot: Slot = yield* openSlot(options, subscription, lease, made.value, scope, {
+    const slot: Slot = yield* openSlot(options, subscription, lease, made.value, scope, deliveries.watch, {
       progressed: () => {
         // A lease that is given back or lost has no use for its slot, and one that waits for a time of the store needs none; nor
         // does one at rest while others are due.
@@ -183,12 +191,14 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
 
   const host: ExchangeHost = {
     slots: () => [...slots.values()],
+    node: deliveries.node,
     close: Effect.gen(function* () {
       isClosing = true
       for (const loop of loops) loop.interruptUnsafe()
       const all = [...slots.values()]
       yield* Effect.forEach(all, (slot) => end(slot, options.drainTimeout), { concurrency: "unbounded", discard: true })
       yield* leave
+      deliveries.close()
     })
   }
   return host

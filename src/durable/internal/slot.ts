@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import { monotonicMillis } from "../../internal/monotonic.ts"
+import type { Watch } from "../../internal/node.ts"
 import type { ProcessSpan } from "../../internal/processSpan.ts"
 import { type EventSink, makeSink } from "../../internal/sink.ts"
 import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
@@ -48,6 +49,8 @@ export interface Options<in out A> {
 export interface Slot {
   readonly subscription: Subscription
   readonly account: DurableAccount
+  /** How long its oldest delivery has waited that it has read, at `now` of the `Clock`. */
+  readonly oldestAge: (now: number) => number | undefined
   /** Since when it has its lease, and since when nothing is left to be done under it, by the monotonic clock. */
   readonly openedAt: number
   readonly restingSince: () => number | undefined
@@ -65,19 +68,20 @@ export interface Slot {
 /** A rate is kept in memory up to this time between attempts, in milliseconds, and in the store above. */
 const maxPause = 50
 
-/** `progressed` runs when it may have come to rest, `woken` when its definition may be another. */
+/** `watch` sees its deliveries. `progressed` runs when it may have come to rest, `woken` when its definition may be another. */
 export const openSlot = Effect.fnUntraced(function* <A>(
   options: Options<A>,
   subscription: Subscription,
   lease: Claimed,
   receiver: Receiver<A>,
   scope: Scope.Closeable,
+  watch: Watch,
   on: { readonly progressed: () => void; readonly woken: () => void }
 ) {
   const { context, server } = options
   const clock = Context.get(context, Clock.Clock)
   const now = () => monotonicMillis(clock)
-  const account = makeDurableAccount()
+  const account = makeDurableAccount(watch)
   const { counts } = account
   const log = makeDurableLog({ kind: options.kind, name: subscription.name }, counts, clock)
   let restingSince: number | undefined
@@ -152,6 +156,10 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   const slot: Slot = {
     subscription,
     account,
+    oldestAge: (at) => {
+      const oldest = serving.rows.oldest()
+      return oldest && Math.max(0, at - oldest.writtenAt)
+    },
     openedAt: now(),
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),

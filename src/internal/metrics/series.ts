@@ -92,10 +92,10 @@ const register = (node: SinkNode, context: Context.Context<never>, labels: Set<s
   }
   // A strategy that has no breaker has no state either.
   if (breaker?.() !== undefined) gauge(Handles.breakerState, () => breakerStates[breaker() ?? "closed"])
-  if (stored !== undefined) {
+  if (stored !== undefined || figures.hasDeadLetters === true) {
     counter(Handles.deadLettered, () => account().deadLettered)
-    gauge(Handles.leaseHeld, () => (stored().isLeased ? 1 : 0))
   }
+  if (stored !== undefined) gauge(Handles.leaseHeld, () => (stored().isLeased ? 1 : 0))
   let unwatch = () => {}
   if (figures.isTimed === true) {
     const { record, state } = Handles.makeDurations()

@@ -25,6 +25,7 @@ import * as Envelope from "../../http/Envelope.ts"
 import { isGuarded } from "../../http/internal/guard.ts"
 import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
+import { edgeTo, type SinkEdge } from "../../internal/node.ts"
 import { count } from "../../internal/options.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
 import { readDetail } from "./answers.ts"
@@ -107,6 +108,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     // Where the store fails, the next attempt that does comes here again.
     Effect.runForkWith(context)(Effect.exit(disable(subscription, `all attempts have failed for ${lasted}: ${reason}`)))
   }
+  const deliveries: Array<SinkEdge> = []
   if (slots > 0) {
     const settings: HostOptions<Message<A>> = {
       server,
@@ -123,14 +125,21 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
       state,
       disable,
       slots,
+      nodeKind: "WebhookDeliveries",
       slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
       drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
       receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
     }
     const making = Effect.sync(() => makeExchangeHost(settings))
-    yield* Effect.acquireRelease(making, ({ close }) => close)
+    const host = yield* Effect.acquireRelease(making, ({ close }) => close)
+    deliveries.push(edgeTo(host, false))
   }
-  const writer = yield* makeAddressedWriter<A>(options, { kind: "WebhookEndpoints", store, ready: () => Effect.void })
+  const writer = yield* makeAddressedWriter<A>(options, {
+    kind: "WebhookEndpoints",
+    store,
+    ready: () => Effect.void,
+    downstream: () => deliveries
+  })
   const self: WebhookEndpoints<A> = {
     ...writer,
     ...administered,
@@ -163,10 +172,12 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
     readonly kind: string
     readonly store: Operations
     readonly ready: () => Effect.Effect<unknown, EventStoreError>
+    readonly downstream?: () => ReadonlyArray<SinkEdge>
   }
 ) {
   const context = withoutConstruction(yield* Effect.context<never>())
   const settings = {
+    downstream: () => [],
     ...from,
     name: options.name,
     codec: writtenCodec(messageCodec(options.schema)),
@@ -174,7 +185,6 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
     batchSize: count("WebhookEndpoints.make", "batchSize", options.batchSize ?? 500, 1),
     batchBytes: 4 * 1024 * 1024,
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
-    downstream: () => [],
     context
   }
   const made = Effect.sync(() => makeWriter<Identified<A>>(settings))

@@ -56,6 +56,27 @@ export type { Law } from "./internal/laws/sinkWorld.ts"
 /**
  * The laws, in order.
  *
+ * **Details**
+ *
+ * - 0: conservation: every accepted event has exactly one fate, and the books balance
+ * - 1: calls of shutdown wait for the same flush and get the same list; the close reports the rest
+ * - 2: a write after the close, or waiting when it came, fails with SinkClosed
+ * - 3: a close releases each part once, after its own flush and before what it wraps
+ * - 4: removing, failing or closing one sink leaves the sequence of every other unchanged
+ * - 5: a close returns within its deadline, whatever the receiver does
+ * - 6: a backoff is at most its maximum and never collapses, however many failures there were
+ * - 7: any value is an event
+ * - 8: an accepted event is never lost without a report, and its content is never logged
+ * - 9: interrupting a write leaves it accepted or not; a batch is taken whole or not at all
+ * - 10: a defect or an interruption of a sink's own making stops neither worker nor sibling
+ * - 11: no fiber is left after the close, but one whose write refuses interruption
+ * - 12: writing from inside a queue's own delivery to that queue never deadlocks
+ * - 13: a failure during shutdown keeps the event
+ * - 14: a fallback fires on a first sink that blocks, as on one that fails
+ * - 15: batches make progress, and hold no event past its age
+ * - 16: a batch larger than the capacity enters an empty queue or fails typed; it never hangs
+ * - 17: what one fiber wrote in order arrives in order at each sink
+ *
  * @category laws
  * @since 0.1.0
  */

@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing"
 import type { Dropped } from "effect-events"
 import { Broadcaster, EventFilter, EventQueue, EventSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
+import { spread } from "./support/runs.ts"
 import { open, quiet, settle, withLogs } from "./support/virtual.ts"
 
 const range = (n: number, from = 1) => Array.from({ length: n }, (_, i) => i + from)
@@ -272,7 +273,7 @@ describe("a synchronous sink that throws", () => {
     ([how, to]) =>
       quiet(
         Effect.gen(function* () {
-          for (const n of all) {
+          for (const n of spread(all, 7)) {
             const { make, seen } = throwing(new Set([n]))
             const broadcaster = yield* Broadcaster.make<number>()
             const sibling = throwing(new Set())

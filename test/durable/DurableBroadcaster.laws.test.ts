@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Scope } from "effect"
 import { EventSink } from "effect-events"
 import { DurableBroadcaster, EventStore, MemoryStore, Redelivery } from "effect-events/durable"
+import { checksOf } from "../support/runs.ts"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { deadLettersOf, eventsOf, operationsOver } from "./support/store.ts"
 
@@ -80,8 +81,10 @@ const subjects = [...configs, ...pairs.map((config): Config => ({ ...config, two
     })
 )
 
-describe.each(subjects)("$name", (subject) => {
-  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+const checks = checksOf(subjects, (subject) => SinkLaws.laws.filter((law) => law.concerns(subject)))
+
+describe.each(checks)("$0.name", (subject, laws) => {
+  it.live.each(laws)("law $number: $title", (law) =>
     Effect.gen(function* () {
       const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
       assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))

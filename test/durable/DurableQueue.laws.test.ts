@@ -3,6 +3,7 @@ import { Effect, Schema } from "effect"
 import { EventSink } from "effect-events"
 import { DurableQueue, MemoryStore, Redelivery } from "effect-events/durable"
 import { deadLettersOf, eventsOf } from "./support/store.ts"
+import { checksOf } from "../support/runs.ts"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { recorder } from "../support/recorder.ts"
 
@@ -88,8 +89,10 @@ const subjects = (
   })
 )
 
-describe.each(subjects)("$name", (subject) => {
-  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+const checks = checksOf(subjects, (subject) => SinkLaws.laws.filter((law) => law.concerns(subject)))
+
+describe.each(checks)("$0.name", (subject, laws) => {
+  it.live.each(laws)("law $number: $title", (law) =>
     Effect.gen(function* () {
       const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
       assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))
@@ -97,8 +100,8 @@ describe.each(subjects)("$name", (subject) => {
   )
 })
 
-describe.each(subjects.slice(0, 3))("$name, under a tracer", (subject) => {
-  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+describe.each(checks.slice(0, 3))("$0.name, under a tracer", (subject, laws) => {
+  it.live.each(laws)("law $number: $title", (law) =>
     Effect.gen(function* () {
       const violations = yield* SinkLaws.check(subject, { laws: [law.number] })
       assert.isEmpty(violations, violations.map(({ what }) => what).join("\n"))

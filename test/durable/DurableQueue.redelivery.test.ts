@@ -4,6 +4,7 @@ import { Effect, Schedule } from "effect"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
 import { TestClock } from "effect/testing"
+import { runs } from "../support/runs.ts"
 import { quiet, settle } from "../support/virtual.ts"
 import { No, no, receiving } from "./support/attempts.ts"
 import { start } from "./support/process.ts"
@@ -322,18 +323,19 @@ describe("a receiver that is down", () => {
       let isDown = true
       const { attempts, received, sink } = yield* receiving(() => Effect.suspend(() => (isDown ? no : Effect.void)))
       const { queue } = yield* start(sink, { redelivery, concurrency: 4 })
-      yield* EventSink.writeAll(queue, range(1, 1000))
+      const n = runs(1000)
+      yield* EventSink.writeAll(queue, range(1, n))
       yield* TestClock.adjust("23 hours")
       // A request each five minutes at most, and those of the first minutes.
       assert.isAtMost(attempts.length, 23 * 15 + 40)
       assert.isAtLeast(attempts.length, 23 * 12)
-      assert.strictEqual(yield* queue.pending, 1000)
-      yield* queue.write(1001)
+      assert.strictEqual(yield* queue.pending, n)
+      yield* queue.write(n + 1)
       isDown = false
       yield* TestClock.adjust(name === "sinks" ? "10 minutes" : "2 days")
       assert.deepStrictEqual(
         received.toSorted((a, b) => a - b),
-        range(1, 1001)
+        range(1, n + 1)
       )
       assert.strictEqual(yield* queue.deadLetters.count(), 0)
     }).pipe(quiet)

@@ -55,6 +55,25 @@ export interface Buffer<A> {
   readonly keyOf: ((event: A) => unknown) | undefined
 }
 
+/** An event with what its writer has left. */
+export interface Left<out A> {
+  readonly event: A
+  readonly writer?: ExternalSpan | undefined
+  readonly receipt?: ReceiptRequest | undefined
+}
+
+/** A page of events that were kept one by one. */
+export const pageOf = <A>(some: ReadonlyArray<Left<A>>): Page<A> => {
+  const page: Page<A> = some.map(({ event }) => event)
+  if (some.some(({ writer }) => writer !== undefined)) {
+    Object.assign(page, { writers: some.map(({ writer }) => writer) })
+  }
+  if (some.some(({ receipt }) => receipt !== undefined)) {
+    Object.assign(page, { receipts: some.map(({ receipt }) => receipt) })
+  }
+  return page
+}
+
 type OpenPage<A> = Array<A> & {
   writers?: Array<ExternalSpan | undefined>
   receipts?: Array<ReceiptRequest | undefined>

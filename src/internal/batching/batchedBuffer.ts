@@ -10,20 +10,18 @@ import * as MutableHashMap from "effect/MutableHashMap"
 import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
-import type { Buffer, Page } from "../pages.ts"
+import { type Buffer, type Left, pageOf } from "../pages.ts"
+import { makeTaken } from "../taken.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 import type { ReceiptRequest } from "../receipt.ts"
 import type { Weights } from "../queue/weights.ts"
 import type { BatchLimits } from "./limits.ts"
 
-export interface Entry<A> extends Arrival {
-  readonly event: A
-  readonly size: number
+export interface Entry<A> extends Arrival, Left<A> {
   readonly position: number
+  readonly size: number
   readonly batch: Batch<A>
-  readonly writer: WriterSpan | undefined
-  readonly receipt: ReceiptRequest | undefined
 }
 
 interface Batch<A> {
@@ -97,7 +95,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
   /** The partitions that a drainer can take a batch of, in the order in which they became so, with others among them. */
   const ready = MutableList.make<Place<A>>()
   let readySize = 0
-  const sources: Array<{ taken: ReadonlyArray<Entry<A>>; settled: number }> = []
+  const taken = makeTaken(weights)
   const woken = Latch.makeUnsafe()
   /** The age that the drainers sleep to which sleep: later ones sleep to the same or an earlier one. */
   let sleepsTo = Number.POSITIVE_INFINITY
@@ -298,11 +296,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
     },
     offered: () => offered,
     size: waiting.size,
-    oldest: () =>
-      sources.reduce(
-        (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
-        waiting.first()?.position ?? offered
-      ),
+    oldest: () => taken.oldest(waiting.first()?.position ?? offered),
     takeOldest: (asked) => {
       const { event, receipt } = takeFirst()
       if (receipt !== undefined) asked?.(receipt)
@@ -317,8 +311,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
     },
     source: () => {
       let partition: Partition<A> | undefined
-      const own = { taken: [] as ReadonlyArray<Entry<A>>, settled: 0 }
-      sources.push(own)
+      const own = taken.source()
       return {
         wait,
         poll: () => {
@@ -328,26 +321,19 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
           if (batch === undefined) return isOver() ? [] : undefined
           partition = batch.partition
           partition.isTaken = partitionBy !== undefined
-          own.settled = 0
-          own.taken = batch.entries.filter(({ hasLeft }) => !hasLeft)
-          own.taken.forEach(waiting.leave)
-          if (weights !== undefined) for (const { position } of own.taken) weights.take(position)
+          const entries = batch.entries.filter(({ hasLeft }) => !hasLeft)
+          entries.forEach(waiting.leave)
           batch.entries = []
           becomes(batch, "gone")
           // Other drainers may wait for the end.
           if (isOver()) woken.openUnsafe()
-          return pageOf(own.taken)
+          own.take(entries)
+          return pageOf(entries)
         },
         settle: (n) => {
-          if (weights !== undefined) {
-            for (const { position } of own.taken.slice(own.settled, own.settled + n)) weights.settle(position)
-          }
-          own.settled += n
-          if (partition === undefined || own.settled < own.taken.length) return
+          if (!own.settle(n) || partition === undefined) return
           const done = partition
           partition = undefined
-          // A delivered event is left to the collector.
-          own.taken = []
           done.isTaken = false
           schedule(done)
           if (done.place !== undefined) woken.openUnsafe()
@@ -355,15 +341,4 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
       }
     }
   }
-}
-
-// internals
-
-const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
-  const page = entries.map(({ event }) => event)
-  const writers = entries.some(({ writer }) => writer !== undefined) && { writers: entries.map(({ writer }) => writer) }
-  const receipts = entries.some(({ receipt }) => receipt !== undefined) && {
-    receipts: entries.map(({ receipt }) => receipt)
-  }
-  return writers || receipts ? Object.assign(page, writers, receipts) : page
 }

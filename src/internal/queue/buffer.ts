@@ -6,8 +6,9 @@ import * as MutableList from "effect/MutableList"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { type Arrival, makeArrivals } from "../arrivals.ts"
-import { type Buffer, maxPage, type Page, pageReader, pageWriter } from "../pages.ts"
+import { type Buffer, type Left, maxPage, type Page, pageOf, pageReader, pageWriter } from "../pages.ts"
 import type { ReceiptRequest } from "../receipt.ts"
+import { makeTaken } from "../taken.ts"
 import { maxTurn } from "../turns.ts"
 import type { WriterSpan } from "../writerSpan.ts"
 import type { Weights } from "./weights.ts"
@@ -106,13 +107,9 @@ export const fifo = <A>(
   }
 }
 
-interface Entry<A> extends Arrival {
-  readonly event: A
+interface Entry<A> extends Arrival, Left<A> {
   readonly position: number
   readonly partition: Partition<A>
-  /** What its writer has left. */
-  readonly writer?: WriterSpan
-  readonly receipt?: ReceiptRequest
 }
 
 /** The events of one key. At most one drainer has any of them, which keeps them in order. */
@@ -133,8 +130,7 @@ export const partitioned = <A>(
   const partitions = MutableHashMap.empty<unknown, Partition<A>>()
   /** The events that no drainer has taken. */
   const waiting = makeArrivals<Entry<A>>()
-  /** What each drainer has taken, and how many of that are settled. */
-  const sources: Array<{ taken: ReadonlyArray<Entry<A>>; settled: number }> = []
+  const taken = makeTaken(weights)
   let offered = 0
   let dropped = 0
   let isEnded = false
@@ -219,11 +215,7 @@ export const partitioned = <A>(
     },
     offered: () => offered,
     size: waiting.size,
-    oldest: () =>
-      sources.reduce(
-        (oldest, { settled, taken }) => Math.min(oldest, taken[settled]?.position ?? oldest),
-        waiting.first()?.position ?? offered
-      ),
+    oldest: () => taken.oldest(waiting.first()?.position ?? offered),
     takeOldest: (asked) => {
       const { event, position, receipt } = takeFirst()
       weights?.take(position)
@@ -240,8 +232,7 @@ export const partitioned = <A>(
     },
     source: () => {
       let partition: Partition<A> | undefined
-      const own = { taken: [] as ReadonlyArray<Entry<A>>, settled: 0 }
-      sources.push(own)
+      const own = taken.source()
       return {
         wait,
         poll: () => {
@@ -252,41 +243,21 @@ export const partitioned = <A>(
               continue
             }
             partition = next
-            own.settled = 0
-            own.taken = MutableList.takeN(next.waiting, max)
-            own.taken.forEach(waiting.leave)
-            if (weights !== undefined) for (const { position } of own.taken) weights.take(position)
+            const entries = MutableList.takeN(next.waiting, max)
+            entries.forEach(waiting.leave)
             endIfOver()
-            return pageOf(own.taken)
+            own.take(entries)
+            return pageOf(entries)
           }
           return isOver() ? [] : undefined
         },
         settle: (n) => {
-          if (weights !== undefined) {
-            for (const { position } of own.taken.slice(own.settled, own.settled + n)) weights.settle(position)
-          }
-          own.settled += n
-          if (partition === undefined || own.settled < own.taken.length) return
+          if (!own.settle(n) || partition === undefined) return
           const done = partition
           partition = undefined
-          // A delivered event is left to the collector.
-          own.taken = []
           schedule(done)
         }
       }
     }
   }
-}
-
-// internals
-
-const pageOf = <A>(entries: ReadonlyArray<Entry<A>>): Page<A> => {
-  const page: Page<A> = entries.map(({ event }) => event)
-  if (entries.some(({ writer }) => writer !== undefined)) {
-    Object.assign(page, { writers: entries.map(({ writer }) => writer) })
-  }
-  if (entries.some(({ receipt }) => receipt !== undefined)) {
-    Object.assign(page, { receipts: entries.map(({ receipt }) => receipt) })
-  }
-  return page
 }

@@ -11,6 +11,7 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -180,12 +181,21 @@ export const make: {
   ): <E, X = never, R = never>(
     sink: Source<EventSink<A, E> & BelowStore, X, R>
   ) => Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
-} =
-  <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) =>
-  <E, X, R>(
-    source: Source<EventSink<A, E>, X, R>
-  ): Effect.Effect<DurableQueue<A, never>, X, R | EventStore | Scope.Scope> =>
-    queueOf(source, options)
+  <A, E, X = never, R = never, P extends Overflow = "suspend">(
+    sink: Source<EventSink<NoInfer<A>, E> & BelowStore, X, R>,
+    options: Options<A, P> & { readonly onDropped: OnDropped<NoInfer<A>> }
+  ): Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
+  <A, E, X = never, R = never, P extends Lossless = "suspend">(
+    sink: Source<EventSink<NoInfer<A>, E> & BelowStore, X, R>,
+    options: Options<A, P> & { readonly onDropped?: never }
+  ): Effect.Effect<DurableQueue<A, QueueError<P>>, X, R | EventStore | Scope.Scope>
+} = dual(
+  2,
+  <A, E, X, R>(
+    source: Source<EventSink<A, E>, X, R>,
+    options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }
+  ): Effect.Effect<DurableQueue<A, never>, X, R | EventStore | Scope.Scope> => queueOf(source, options)
+)
 
 const queueOf = <A, F, E, X, R>(
   source: Source<EventSink<A, E>, X, R>,

@@ -514,6 +514,13 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: ["'string'", "'Order'"]
   },
   {
+    title: "a durable queue of other events than its sink takes, data-first",
+    right: `const schema: Schema.Codec<Order, unknown> = null!
+      DurableQueue.make(reliable, { name: "orders", schema })`,
+    wrong: `DurableQueue.make(reliable, { name: "orders", schema: Schema.String })`,
+    says: ["'string'", "'Order'"]
+  },
+  {
     title: "a durable queue without a store",
     right: `
       const made = Effect.scoped(${durably("")})
@@ -806,6 +813,19 @@ const facts: Readonly<Record<string, string>> = {
     type Durable<E = never> = Made<DurableQueue.DurableQueue<Order, E>, never, EventStore.EventStore>
     const plain = reliable.pipe(Effect.flatMap(DurableQueue.make(identity)))
     check<Same<typeof plain, Durable>>()
+    const first = DurableQueue.make(reliable, identity)
+    check<Same<typeof first, Durable>>()
+    const firstReject = DurableQueue.make(unreliable, { ...identity, overflow: "reject" })
+    check<Same<typeof firstReject, Durable<EventQueue.QueueFull>>>()
+    const firstOldest = DurableQueue.make(reliable, {
+      ...identity,
+      overflow: "drop-oldest",
+      onDropped: (dropped) => {
+        check<Same<typeof dropped, Dropped.Dropped<Order>>>()
+        return Effect.void
+      }
+    })
+    check<Same<typeof firstOldest, Durable>>()
     const suspend = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "suspend", onDropped })))
     check<Same<typeof suspend, Durable>>()
     const newest = reliable.pipe(Effect.flatMap(DurableQueue.make({ ...identity, overflow: "drop-newest", onDropped })))

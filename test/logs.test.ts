@@ -35,7 +35,7 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/fallback/makeFallback": ["FallbackSink"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
   "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"],
-  "webhooks/WebhookApi": ["WebhookApi"],
+  "webhooks/internal/layerHttpApi": ["WebhookApi"],
   "webhooks/internal/health": ["WebhookEndpoints"]
 }
 

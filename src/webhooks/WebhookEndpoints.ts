@@ -30,6 +30,7 @@ import type { Options, WriterOptions } from "./internal/options.ts"
 
 export type { Administered } from "./internal/contract.ts"
 export { InvalidKey, type Keys, type SealingKey } from "./internal/keyRing.ts"
+export { type HttpApiOptions, layerHttpApi } from "./internal/layerHttpApi.ts"
 export type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
 export {
   type Addressed,
@@ -51,7 +52,6 @@ export {
 } from "./internal/model.ts"
 export type { Options, WriterOptions } from "./internal/options.ts"
 export type { Limits } from "./internal/validation.ts"
-export { layer as layerHttpApi } from "./WebhookApi.ts"
 
 /**
  * Makes webhook endpoints on the store of the context, and delivers to them as long as the scope is open, beside all other processes

@@ -213,6 +213,7 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       const attempts = yield* store.attempts(id, { limit: 50, ...page })
       return attempts.map(({ detail, ...attempt }) => ({
         ...attempt,
+        eventId: undefined,
         status: undefined,
         answer: undefined,
         ...readDetail(detail)

@@ -148,7 +148,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
           )
           const took = (yield* Clock.currentTimeMillis) - at
           const error = sent._tag === "Failure" ? sent.failure.message : undefined
-          return { id, at, took, status: undefined, answer: undefined, error, ...readDetail(cell.detail) }
+          return { at, took, status: undefined, answer: undefined, error, ...readDetail(cell.detail), eventId: id }
         })
       ),
     health: health.events

@@ -183,7 +183,9 @@ export interface EndpointPage {
  * @since 0.1.0
  */
 export interface EndpointAttempt {
-  /** The event, for `resend`. */
+  /** The id of the event: that of its write, or the one that was assigned there. `resend` and `status` take it. */
+  readonly eventId: string | undefined
+  /** The position of the event, which `resend` takes too. */
   readonly position: Position
   readonly topic: string
   readonly at: Millis
@@ -202,7 +204,7 @@ export interface EndpointAttempt {
  * @category models
  * @since 0.1.0
  */
-export type TestResult = Omit<EndpointAttempt, "position" | "topic"> & { readonly id: string }
+export type TestResult = Omit<EndpointAttempt, "eventId" | "position" | "topic"> & { readonly eventId: string }
 
 /**
  * What happened to an endpoint. `failing`: its attempts have begun to fail. `recovered`: one has succeeded again. `disabled`: by its
@@ -234,7 +236,7 @@ export type EndpointEvent = typeof EndpointEvent.Type
 export class EndpointNotFound extends Schema.TaggedError<EndpointNotFound>()(
   "EndpointNotFound",
   { id: Schema.String },
-  { httpApiStatus: 404 }
+  { httpApiStatus: 404, description: "There is no such endpoint of this tenant." }
 ) {
   override get message(): string {
     return `there is no endpoint ${JSON.stringify(this.id)}`
@@ -250,7 +252,7 @@ export class EndpointNotFound extends Schema.TaggedError<EndpointNotFound>()(
 export class InvalidEndpoint extends Schema.TaggedError<InvalidEndpoint>()(
   "InvalidEndpoint",
   { field: Schema.String, problem: Schema.String },
-  { httpApiStatus: 422 }
+  { httpApiStatus: 422, description: "An endpoint cannot be like this: which field is wrong, and why." }
 ) {
   override get message(): string {
     return `the ${this.field} ${this.problem}`
@@ -272,7 +274,7 @@ export class EndpointUnreadable extends Schema.TaggedError<EndpointUnreadable>()
     reason: Schema.Literals(["Undecodable", "UnknownKey", "Undecryptable"]),
     detail: Schema.String
   },
-  { httpApiStatus: 409 }
+  { httpApiStatus: 409, description: "The stored endpoint cannot be read." }
 ) {
   override get message(): string {
     return `the row of the endpoint ${JSON.stringify(this.id)} cannot be read: ${this.detail}`

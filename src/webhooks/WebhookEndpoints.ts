@@ -13,7 +13,6 @@ import type { HttpClient } from "effect/http/HttpClient"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { EventStore, type EventStoreError } from "../durable/EventStore.ts"
-import type { DurableWriter } from "../durable/internal/makeWriter.ts"
 import { serverOf } from "../durable/internal/servers.ts"
 import { whenDefined } from "../durable/internal/writing.ts"
 import { layer as sinkLayer } from "../EventSink.ts"
@@ -23,15 +22,15 @@ import {
   makeAddressedWriter,
   makeWebhookEndpoints,
   type WebhookEndpoints,
+  type WebhookWriter,
   writerKeeping
 } from "./internal/makeWebhookEndpoints.ts"
-import type { Addressed } from "./internal/model.ts"
 import type { Options, WriterOptions } from "./internal/options.ts"
 
 export type { Administered } from "./internal/contract.ts"
 export { InvalidKey, type Keys, type SealingKey } from "./internal/keyRing.ts"
 export { type HttpApiOptions, layerHttpApi } from "./internal/layerHttpApi.ts"
-export type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
+export type { WebhookEndpoints, WebhookWriter } from "./internal/makeWebhookEndpoints.ts"
 export {
   type Addressed,
   type Endpoint,
@@ -44,6 +43,7 @@ export {
   type EndpointPage,
   EndpointUnreadable,
   InvalidEndpoint,
+  InvalidEvent,
   type Message,
   type NewEndpoint,
   type Rate,
@@ -170,7 +170,7 @@ export const layer = <I, A, X = never, R = never>(
  */
 export const writer = <A>(
   options: WriterOptions<A>
-): Effect.Effect<DurableWriter<Addressed<A>>, never, EventStore | Scope.Scope> =>
+): Effect.Effect<WebhookWriter<A>, never, EventStore | Scope.Scope> =>
   Effect.gen(function* () {
     const { name } = options
     const { store } = serverOf(yield* EventStore, withoutConstruction(yield* Effect.context<never>()))

@@ -36,7 +36,10 @@ const mistakes: Readonly<Record<string, readonly [wrong: string, ...says: Readon
     `WebhookEndpoints.make({ name: "a", schema: Order, keys, onHealth: text })`,
     "string"
   ],
-  "a portal without authorize": [`WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal" })`, "Property 'authorize' is missing"],
+  "a portal without authorize": [
+    `WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal" })`,
+    "Property 'authorize' is missing"
+  ],
   "an authorize that answers no text": [
     `WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal", authorize: () => Effect.succeed(true) })`,
     "boolean"

@@ -74,27 +74,51 @@ describe("a write", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
-  it.effect.each(["a.1", "", "a\n1", " a", "a ", "\u00e4", "x".repeat(501)])(
-    "of an id that no request could have fails typed: %j",
-    (id) =>
-      Effect.gen(function* () {
-        const { webhooks } = yield* started(makeReceivers())
-        const error = yield* Effect.flip(webhooks.write({ tenant: "acme", topic: "t", id, event: order(1) }))
-        assert.strictEqual(error._tag, "DurableWriteError")
-        assert.include(error.message, "the id is empty, longer than 500 characters, or has a full stop")
-      }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("without a tenant or a topic fails typed", () =>
+  const ids: ReadonlyArray<readonly [id: string, problem: string]> = [
+    ["a.1", "has a full stop"],
+    ["", "is empty"],
+    ["a\n1", "has a character outside of printable ASCII"],
+    ["\u00e4", "has a character outside of printable ASCII"],
+    [" a", "begins or ends with a space"],
+    ["a ", "begins or ends with a space"],
+    ["x".repeat(501), "is longer than 500 characters"]
+  ]
+  it.effect.each(ids)("of an id that no request could have fails with what is wrong with it: %j", ([id, problem]) =>
     Effect.gen(function* () {
       const { webhooks } = yield* started(makeReceivers())
-      for (const given of [
-        { tenant: "", topic: "t" },
-        { tenant: "acme", topic: "" }
-      ]) {
-        const error = yield* Effect.flip(webhooks.write({ ...given, event: order(1) }))
-        assert.match(error.message, /the (tenant|topic) is empty/)
+      const given = { tenant: "acme", topic: "t", id, event: order(1) }
+      const errors = [
+        yield* Effect.flip(webhooks.write(given)),
+        yield* Effect.flip(webhooks.send(given)),
+        yield* Effect.flip(webhooks.send({ ...given, id: "a1" }, { id })),
+        yield* Effect.flip(EventSink.writeAll(webhooks, [{ ...given, id: "a1" }, given]))
+      ]
+      for (const error of errors) {
+        assert.deepInclude(error, { _tag: "InvalidEvent", name: "orders", tenant: "acme", topic: "t", field: "id" })
+        assert.include(error.message, problem)
+        assert.isAtMost(error.message.length, 700)
       }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("without a tenant or a topic fails with the field", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      for (const [field, given] of [
+        ["tenant", { tenant: "", topic: "t" }],
+        ["topic", { tenant: "acme", topic: "" }]
+      ] as const) {
+        const error = yield* Effect.flip(webhooks.write({ ...given, event: order(1) }))
+        assert.deepInclude(error, { _tag: "InvalidEvent", field, problem: "is empty" })
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("of an event that does not fit the schema fails as that of a durable queue does", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const error = yield* Effect.flip(webhooks.write({ tenant: "acme", topic: "t", event: { id: "a", total: 1.5 } }))
+      assert.strictEqual(error._tag === "DurableWriteError" && error.reason._tag, "Unencodable")
     }).pipe(Effect.scoped, quiet)
   )
 

@@ -7,7 +7,8 @@ import { HttpClient } from "effect/http/HttpClient"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
 import { makeExchangeHost, type Options as HostOptions } from "../../durable/internal/exchangeHost.ts"
 import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
-import { type DurableWriter, makeWriter } from "../../durable/internal/makeWriter.ts"
+import type { DurableWriteError } from "../../durable/internal/error.ts"
+import { makeWriter } from "../../durable/internal/makeWriter.ts"
 import { serverOf } from "../../durable/internal/servers.ts"
 import type { ReceiverState } from "../../durable/internal/redelivering.ts"
 import { leaseTtlOf } from "../../durable/internal/settings.ts"
@@ -19,7 +20,8 @@ import {
   type Subscription
 } from "../../durable/EventStore.ts"
 import * as Redelivery from "../../durable/Redelivery.ts"
-import { mapInput } from "../../EventSink.ts"
+import type { Receipt, SendOptions } from "../../durable/internal/sending.ts"
+import { type AcknowledgingSink, mapError, mapInput, type SinkClosed } from "../../EventSink.ts"
 import * as AddressPolicy from "../../http/AddressPolicy.ts"
 import * as Envelope from "../../http/Envelope.ts"
 import { isGuarded } from "../../http/internal/guard.ts"
@@ -32,8 +34,8 @@ import type { Administered } from "./contract.ts"
 import { makeEndpoints } from "./endpoints.ts"
 import { makeHealth } from "./health.ts"
 import { makeKeyRing } from "./keyRing.ts"
-import { type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
-import type { Addressed, Message } from "./model.ts"
+import { errorOfWrite, type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
+import type { Addressed, InvalidEvent, Message } from "./model.ts"
 import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests } from "./requests.ts"
@@ -45,7 +47,25 @@ import { makeRows } from "./row.ts"
  * @category models
  * @since 0.1.0
  */
-export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {}
+export interface WebhookEndpoints<in out A> extends WebhookWriter<A>, Administered<A> {}
+
+/**
+ * A sink that stores events for the endpoints of their tenants, and delivers none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WebhookWriter<in out A> extends AcknowledgingSink<
+  Addressed<A>,
+  DurableWriteError | InvalidEvent,
+  "store"
+> {
+  /** Writes an event, to be delivered at a time of its own if one is given, and answers what the store has of it. */
+  readonly send: (
+    event: Addressed<A>,
+    options?: SendOptions | undefined
+  ) => Effect.Effect<Receipt, DurableWriteError | InvalidEvent | SinkClosed>
+}
 
 export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const { name, outcomes = "3 days", retention = "3 days" } = options
@@ -169,7 +189,7 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
   const settings = {
     ...from,
     name: options.name,
-    codec: writtenCodec(messageCodec(options.schema)),
+    codec: writtenCodec(messageCodec(options.schema), options.name),
     addressOf: ({ id, tenant, topic }: Identified<A>) => ({ id, tenant, topic }),
     batchSize: count("WebhookEndpoints.make", "batchSize", options.batchSize ?? 500, 1),
     batchBytes: 4 * 1024 * 1024,
@@ -179,15 +199,17 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
   }
   const made = Effect.sync(() => makeWriter<Identified<A>>(settings))
   const { sink } = yield* Effect.acquireRelease(made, ({ close }) => close)
-  const mapped = yield* mapInput(sink, identified<A>)
-  const writer: DurableWriter<Addressed<A>> = {
+  const mapped = yield* mapInput(mapError(sink, errorOfWrite), identified<A>)
+  const writer: WebhookWriter<A> = {
     ...mapped,
     send: (write, sending = {}) =>
       Effect.suspend(() => {
         // An id of the options is that of the event, and so of its requests.
         const { id = write.id, ...rest } = sending
         const one = identified({ ...write, id })
-        return sink.send(one, rest)
+        return Effect.mapError(sink.send(one, rest), (error) =>
+          error._tag === "SinkClosed" ? error : errorOfWrite(error)
+        )
       })
   }
   return writer

@@ -228,6 +228,33 @@ export const EndpointEvent = Schema.Struct({
 export type EndpointEvent = typeof EndpointEvent.Type
 
 /**
+ * An event cannot be written as it is addressed: which field is wrong, and why. Nothing was stored, and no other try would store it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidEvent extends Schema.TaggedError<InvalidEvent>()(
+  "InvalidEvent",
+  {
+    /** The name of the webhook endpoints that it was written to. */
+    name: Schema.String,
+    tenant: Schema.String,
+    topic: Schema.String,
+    /** Its id, at most the first 500 characters. */
+    id: Schema.String,
+    field: Schema.Literals(["tenant", "topic", "id"]),
+    problem: Schema.String
+  },
+  { httpApiStatus: 422, description: "An event cannot be written as it is addressed: which field is wrong, and why." }
+) {
+  override get message(): string {
+    const { field, id, name, problem, tenant, topic } = this
+    const [ofId, ofTenant, ofTopic] = [id, tenant, topic].map((text) => JSON.stringify(text))
+    return `webhooks ${JSON.stringify(name)}: the ${field} of the event ${ofId} (tenant ${ofTenant}, topic ${ofTopic}) ${problem}`
+  }
+}
+
+/**
  * There is no such endpoint of this tenant. That of another tenant is as good as none.
  *
  * @category errors

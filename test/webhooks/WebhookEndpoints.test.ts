@@ -3,24 +3,23 @@ import { Effect, Redacted, Result, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
-import { WebhookSignature } from "effect-events/http"
 import { WebhookEndpoints } from "effect-events/webhooks"
-import { file, open } from "../durable/support/sqliteFile.ts"
-import { operationsOver } from "../durable/support/store.ts"
 import { pass, quiet, settle } from "../support/virtual.ts"
-import { deliver, type Got, makeReceivers, Order, order, started, startedOver, write } from "./support/webhooks.ts"
+import {
+  deliver,
+  makeReceivers,
+  Order,
+  order,
+  started,
+  startedOver,
+  storeNames,
+  stores,
+  verified,
+  write
+} from "./support/webhooks.ts"
 
 const acme = { tenant: "acme", url: "https://acme.test/hook" }
 const everySecond = Redelivery.make(Schedule.spaced("1 second"), { jitter: 0 })
-
-const verified = (got: Got, secrets: ReadonlyArray<Redacted.Redacted<string>>) =>
-  Effect.gen(function* () {
-    const [first, ...others] = yield* Effect.forEach(secrets, WebhookSignature.secret)
-    return yield* WebhookSignature.verify({ headers: got.headers, body: new TextEncoder().encode(got.body) }, [
-      first!,
-      ...others
-    ])
-  })
 
 describe("a write", () => {
   it.effect("is for every endpoint of its tenant that matches, and for no other tenant", () =>
@@ -145,11 +144,7 @@ describe("a write", () => {
 })
 
 describe("over a store in memory and in a SQLite file", () => {
-  const stores = {
-    memory: Effect.flatMap(MemoryStore.makeMemory, operationsOver),
-    SQLite: Effect.flatMap(file, open)
-  }
-  it.effect.each(["memory", "SQLite"] as const)("two processes share the endpoints, each in its order: %s", (name) =>
+  it.effect.each(storeNames)("two processes share the endpoints, each in its order: %s", (name) =>
     Effect.gen(function* () {
       const operations = yield* stores[name]
       // A server of deliveries is that of its store's object: a copy is another process.
@@ -364,73 +359,6 @@ describe("an endpoint", () => {
       assert.isAtMost(early, 3)
       yield* pass(30)
       assert.strictEqual(receivers.got.length, 6)
-    }).pipe(Effect.scoped, quiet)
-  )
-})
-
-describe("attempts", () => {
-  it.effect("have the status, and the first bytes of an answer only where these are asked for", () =>
-    Effect.gen(function* () {
-      for (const answerBytes of [undefined, 5]) {
-        const receivers = makeReceivers(
-          (_, n) => new Response("n\u0000: it is broken", { status: n === 1 ? 500 : 200 })
-        )
-        const { webhooks } = yield* started(receivers, { answerBytes })
-        const { endpoint } = yield* webhooks.create(acme)
-        yield* write(webhooks, 1)
-        yield* pass(10)
-        const attempts = yield* webhooks.attempts(endpoint)
-        const answer = answerBytes === undefined ? undefined : "n\u{fffd}: i"
-        assert.deepStrictEqual(
-          attempts.map(({ answer, error, status, topic }) => ({ status, answer, topic, failed: error !== undefined })),
-          [
-            { status: 200, answer, topic: "order/placed", failed: false },
-            { status: 500, answer, topic: "order/placed", failed: true }
-          ]
-        )
-        assert.strictEqual((yield* webhooks.attempts(endpoint, { failedOnly: true })).length, 1)
-      }
-    }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("are made again for one event, and for all that failed since a time", () =>
-    Effect.gen(function* () {
-      let isDown = false
-      const receivers = makeReceivers(() => new Response(null, { status: isDown ? 400 : 200 }))
-      const { webhooks } = yield* started(receivers, { redelivery: Redelivery.none })
-      const { endpoint } = yield* webhooks.create(acme)
-      yield* write(webhooks, 1)
-      yield* deliver
-      assert.strictEqual(yield* webhooks.resend(endpoint, ["a1", "nothing"]), 1)
-      yield* deliver
-      assert.deepStrictEqual(receivers.bodies(), [JSON.stringify(order(1)), JSON.stringify(order(1))])
-      isDown = true
-      yield* write(webhooks, 2)
-      yield* pass(100)
-      yield* write(webhooks, 3)
-      yield* deliver
-      assert.strictEqual((yield* webhooks.get(endpoint)).deadLetters, 2)
-      isDown = false
-      assert.strictEqual(yield* webhooks.replayFailed(endpoint, { from: 50_000 }), 1)
-      yield* deliver
-      assert.strictEqual(receivers.bodies().at(-1), JSON.stringify(order(3)))
-      assert.strictEqual(yield* webhooks.replayFailed(endpoint), 1)
-    }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("to try an endpoint go out at once, and are stored nowhere", () =>
-    Effect.gen(function* () {
-      const receivers = makeReceivers(() => new Response("nope", { status: 404 }))
-      const { webhooks } = yield* started(receivers, { slots: 0, answerBytes: 100 })
-      const { endpoint, secret } = yield* webhooks.create({ ...acme, headers: { "x-key": Redacted.make("sesame") } })
-      yield* webhooks.pause(endpoint)
-      const result = yield* webhooks.sendTest(endpoint, { topic: "test", event: order(0) })
-      assert.deepInclude(result, { status: 404, answer: "nope", took: 0 })
-      assert.include(result.error, "status 404")
-      yield* verified(receivers.got[0]!, [secret])
-      assert.strictEqual(receivers.got[0]!.headers["x-key"], "sesame")
-      assert.deepStrictEqual(yield* webhooks.attempts(endpoint), [])
-      assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
     }).pipe(Effect.scoped, quiet)
   )
 })

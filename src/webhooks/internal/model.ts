@@ -145,9 +145,13 @@ export interface EndpointDetails extends Endpoint {
   readonly deadLetters: number
   /** When the oldest event that waits was written. */
   readonly oldest: Millis | undefined
-  /** Since when every attempt has failed, when the next one is, and what went wrong last. */
+  /** Since when every attempt has failed, over restarts and processes; and when the next one is, where a failed one is waited for. */
   readonly failingSince: Millis | undefined
   readonly nextAttempt: Millis | undefined
+  /**
+   * What went wrong last, as long as `failingSince` stands. Where nothing waits for what failed, such as a dead letter, it is that of the
+   * last failed attempt, as long as the option `outcomes` keeps attempts: with 0 it is nothing then.
+   */
   readonly lastError: string | undefined
 }
 

@@ -36,7 +36,8 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
   "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"],
   "webhooks/internal/layerHttpApi": ["WebhookApi"],
-  "webhooks/internal/health": ["WebhookEndpoints"]
+  "webhooks/internal/health": ["WebhookEndpoints"],
+  "webhooks/internal/webhookLog": ["WebhookEndpoints"]
 }
 
 /** The end of a string or template that begins at `from`. */

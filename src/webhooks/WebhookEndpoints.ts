@@ -68,8 +68,8 @@ export type { Limits } from "./internal/validation.ts"
  *
  * Two processes that change one endpoint at the same time undo no change of each other.
  *
- * The row of an endpoint that does not decode or decrypt disables it, with the reason. Where this process does not have the key of a row,
- * the endpoint's events wait, and it is tried again every half a minute: give a new key to all processes before it becomes the current one.
+ * An endpoint is never disabled for what is wrong with this process: where its row does not decode or decrypt here, or names a key, a plan or an
+ * envelope that the options do not have, its events wait, it is tried again within half a minute by any process, and the log has an error.
  *
  * **Gotchas**
  *

@@ -374,10 +374,10 @@ describe("the API of a portal", () => {
         assert.isAbove(description?.length ?? 0, 20, operationId)
         assert.include(JSON.stringify(responses["400"]), "InvalidRequest")
       }
-      const names = operations.map(({ operationId }) => operationId?.replace(/^\w+\./, ""))
+      const names = operations.map(({ operationId }) => operationId?.replace(/^\w+\./, "") ?? "")
       // Each is that of the service.
       assert.deepStrictEqual(
-        names.filter((name) => !(name! in webhooks)),
+        names.filter((name) => !(name in webhooks)),
         []
       )
     }).pipe(Effect.scoped, quiet)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Result, Schedule, Stream } from "effect"
+import { Effect, Result, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"

@@ -40,6 +40,7 @@ import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests } from "./requests.ts"
 import { makeRows } from "./row.ts"
+import { aboutOf, loggedOf, makeWebhookLog } from "./webhookLog.ts"
 
 /**
  * A sink that stores events for the endpoints of their tenants, and the endpoints.
@@ -84,7 +85,8 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   const slots = count("WebhookEndpoints.make", "slots", options.slots ?? 256, 0)
   const codec = messageCodec(schema)
   const rows = makeRows(name, yield* makeKeyRing(options.keys))
-  const health = yield* makeHealth(name, options.onHealth)
+  const log = makeWebhookLog(name)
+  const health = yield* makeHealth(name, log, options.onHealth)
   const { envelopes = {}, plans = {} } = options
   const requests = makeRequests<A>({
     client,
@@ -113,8 +115,9 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   })
   yield* store.open(name, keeping)
 
+  const keyOf = ({ name, tenant }: Subscription) => ({ tenant, id: name })
   const disable = (subscription: Subscription, reason: string) =>
-    setState({ tenant: subscription.tenant, id: subscription.name }, "disabled", reason, ["active", "paused"])
+    setState(keyOf(subscription), "disabled", reason, ["active", "paused"])
   const clock = Context.get(context, Clock.Clock)
   const state = (subscription: Subscription, state: ReceiverState) => {
     const at = clock.currentTimeMillisUnsafe()
@@ -145,7 +148,10 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
       slots,
       slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
       drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
-      receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
+      receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans }),
+      unready: (subscription, cause) => void Effect.runForkWith(context)(log.unready(keyOf(subscription), cause)),
+      aboutOf: (subscription) => aboutOf(keyOf(subscription)),
+      loggedOf
     }
     const making = Effect.sync(() => makeExchangeHost(settings))
     yield* Effect.acquireRelease(making, ({ close }) => close)

@@ -212,7 +212,7 @@ export type TestResult = Omit<EndpointAttempt, "eventId" | "position" | "topic">
 
 /**
  * What happened to an endpoint. `failing`: its attempts have begun to fail. `recovered`: one has succeeded again. `disabled`: by its
- * answer of 410, for failing too long, by a row that cannot be read, or by hand. `paused`: by hand.
+ * answer of 410, for failing too long, or by hand. `paused`: by hand.
  *
  * @category models
  * @since 0.1.0

@@ -97,6 +97,22 @@ describe("an endpoint that cannot be", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect.each([
+    [{ allow: ["127.0.0.0/8"] }, undefined, "https://127.0.0.1/", undefined],
+    [{ allow: ["127.0.0.0/8"] }, undefined, "https://10.0.0.1/", "is not allowed"],
+    [{ allow: ["127.0.0.0/8"] }, undefined, "http://127.0.0.1/", "is not https"],
+    [{ allow: ["127.0.0.0/8"] }, [], "https://127.0.0.1/", "is not allowed"],
+    [{}, undefined, "https://127.0.0.1/", "is not allowed"]
+  ] as const)("is in no other network than those of the guarded client: %j, %j, %s", ([guard, allow, url, problem]) =>
+    Effect.gen(function* () {
+      const client = yield* Effect.provide(HttpClient.HttpClient, GuardedHttpClient.layer(guard))
+      const { webhooks } = yield* started({ ...makeReceivers(), client }, { allowUnguarded: false, allow })
+      const made = yield* Effect.result(webhooks.create({ ...acme, url }))
+      const said = made._tag === "Failure" ? made.failure.message : "is made"
+      assert.include(said, problem ?? "is made")
+    }).pipe(Effect.scoped, quiet)
+  )
+
   it.effect("is one more than a tenant may have", () =>
     Effect.gen(function* () {
       const { webhooks } = yield* started(makeReceivers(), { limits: { endpoints: 2 } })

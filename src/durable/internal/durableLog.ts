@@ -6,7 +6,6 @@ import { type LogPart, logLine, makeFailureLog, numbered } from "../../internal/
 import { type Account, noteError } from "../../internal/node.ts"
 import type { EventStoreError } from "./port/error.ts"
 import type { Position } from "./port/records.ts"
-import type { Row } from "./rows.ts"
 
 export type DurableLog<A = never> = ReturnType<typeof makeDurableLog<A>>
 
@@ -14,6 +13,13 @@ export type DurableLog<A = never> = ReturnType<typeof makeDurableLog<A>>
 export interface Logged {
   readonly id: string | undefined
   readonly cause: string
+}
+
+/** A delivery, and whether it has an event. */
+interface Dead<out A> {
+  readonly event: A
+  readonly isEvent: boolean
+  readonly position: Position
 }
 
 /** Nothing is given where the event does not decode. */
@@ -44,7 +50,7 @@ export const makeDurableLog = <A>(node: LogPart, counts: Account, clock: Clock.C
   })
   return {
     /** An event is to be moved to the dead letters: what is to be said of it once it is. */
-    deadLettering: ({ event, isEvent, position }: Row<A>, cause: Cause.Cause<unknown>): void => {
+    deadLettering: ({ event, isEvent, position }: Dead<A>, cause: Cause.Cause<unknown>): void => {
       if (loggedOf !== undefined) logged.set(position, loggedOf(isEvent ? event : undefined, cause))
     },
     /** Events were moved to the dead letters. */

@@ -24,7 +24,7 @@ import type { Receipt, SendOptions } from "../../durable/internal/sending.ts"
 import { type AcknowledgingSink, mapError, mapInput, type SinkClosed } from "../../EventSink.ts"
 import * as AddressPolicy from "../../http/AddressPolicy.ts"
 import * as Envelope from "../../http/Envelope.ts"
-import { isGuarded } from "../../http/internal/guard.ts"
+import { policyOf } from "../../http/internal/guard.ts"
 import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import { count } from "../../internal/options.ts"
@@ -73,7 +73,8 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   const { deduplication = "1 day", drainTimeout, envelope, schema } = options
   const context = withoutConstruction(yield* Effect.context<never>())
   const client = yield* HttpClient
-  if (options.allowUnguarded !== true && !isGuarded(client)) {
+  const policy = policyOf(client)
+  if (options.allowUnguarded !== true && policy === undefined) {
     throw new Error(
       `WebhookEndpoints.make: the urls of "${name}" come from outside, and its HttpClient is not that of a GuardedHttpClient. Provide that, or set allowUnguarded where something else guards the network`
     )
@@ -108,7 +109,9 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     rules: {
       limits: options.limits ?? {},
       allowHttp: options.allowHttp ?? false,
-      addresses: AddressPolicy.make({ allow: options.allow }),
+      // What the client would refuse, or allows, is known before an event waits for it.
+      addresses:
+        options.allow === undefined && policy !== undefined ? policy : AddressPolicy.make({ allow: options.allow }),
       envelopes: Object.keys(envelopes),
       plans: Object.keys(plans)
     }

@@ -71,7 +71,10 @@ export interface Options<in out A> extends WriterOptions<A> {
   readonly limits?: Limits | undefined
   /** Whether urls may be `http`: not by default. */
   readonly allowHttp?: boolean | undefined
-  /** Networks beside the internet that literal addresses of urls may be in. The client judges what names are at, by its own policy. */
+  /**
+   * Networks beside the internet that literal addresses of urls may be in: by default those that the `GuardedHttpClient` allows, which judges
+   * every connection by its own policy in any case.
+   */
   readonly allow?: AddressPolicy.Options["allow"]
   /**
    * Takes an `HttpClient` that is not that of a `GuardedHttpClient`: it may reach the application's own network by the url of a

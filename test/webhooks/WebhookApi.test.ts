@@ -159,6 +159,15 @@ describe("the API of a portal", () => {
       const last = page.attempts[1]!
       const rest = yield* deliveries.attempts({ params, query: { beforeAt: last.at, beforePosition: last.position } })
       assert.deepStrictEqual([page.attempts.length, rest.attempts.length], [2, 1])
+      // Half of a place is none: the first page would come again and again.
+      const errors = [
+        yield* Effect.flip(deliveries.attempts({ params, query: { beforeAt: last.at } })),
+        yield* Effect.flip(deliveries.deadLetters({ params, query: { afterPosition: last.position } }))
+      ]
+      assert.deepStrictEqual(
+        errors.map((error) => (error._tag === "InvalidRequest" ? error.problems[0]?.field : undefined)),
+        ["beforePosition", "afterAt"]
+      )
     }).pipe(Effect.scoped, quiet)
   )
 

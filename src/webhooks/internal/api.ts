@@ -260,7 +260,7 @@ export const Deliveries = HttpApiGroup.make("deliveries")
         limit
       },
       success: Schema.Struct({ attempts: Schema.Array(AttemptView) }),
-      error: found
+      error: [...found, InvalidRequest]
     }).annotateMerge(says("List attempts", "The last attempts of an endpoint, the newest first, while they are kept.")),
     HttpApiEndpoint.get("deadLetters", "/endpoints/:id/dead-letters", {
       params,
@@ -270,7 +270,7 @@ export const Deliveries = HttpApiGroup.make("deliveries")
         limit
       },
       success: Schema.Struct({ count: Schema.Int, deadLetters: Schema.Array(DeadLetterView) }),
-      error: read
+      error: [...read, InvalidRequest]
     }).annotateMerge(
       says("List dead letters", "The events that were given up, the oldest first, and how many there are.")
     ),

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { DeadLetterReason, DeliveryStatus, EventStoreError } from "../../durable/EventStore.ts"
-import { NotFound, Tenant, Unavailable } from "./api.ts"
+import { InvalidRequest, NotFound, Tenant, Unavailable } from "./api.ts"
 import type { Administered } from "./contract.ts"
 import type { Endpoint, EndpointAttempt, Message, NewEndpoint, WithSecret } from "./model.ts"
 import type { AttemptView, ChangeBody, EndpointView, EventView, NewEndpointBody } from "./views.ts"
@@ -95,25 +95,18 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
     }
   }) =>
     forTenant((tenant) =>
-      Effect.map(
-        self.attempts(
-          { tenant, id },
-          {
-            limit,
-            failedOnly: failedOnly === "true",
-            ...(beforeAt !== undefined &&
-              beforePosition !== undefined && { before: { at: beforeAt, position: beforePosition } })
-          }
-        ),
-        (attempts) => ({
+      Effect.gen(function* () {
+        const before = yield* placeOf("before", beforeAt, beforePosition)
+        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly: failedOnly === "true", before })
+        return {
           attempts: attempts.map((attempt): typeof AttemptView.Type => ({
             eventId: attempt.eventId ?? null,
             position: attempt.position,
             topic: attempt.topic,
             ...outcomeOf(attempt)
           }))
-        })
-      )
+        }
+      })
     ),
   deadLetters: ({
     params: { id },
@@ -125,10 +118,8 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
       Effect.gen(function* () {
         // One that is not there has no dead letters, and is to be told apart from one that has none.
         const { deadLetters: count } = yield* self.get({ tenant, id })
-        const after =
-          afterAt === undefined || afterPosition === undefined
-            ? undefined
-            : { deadLetteredAt: afterAt, position: afterPosition }
+        const place = yield* placeOf("after", afterAt, afterPosition)
+        const after = place && { deadLetteredAt: place.at, position: place.position }
         const all = yield* self.deadLetters({ tenant, id }).list({ after, limit })
         return {
           count,
@@ -191,6 +182,18 @@ const durationText = (duration: Duration.Duration): string => {
   const [unit, length] = Object.entries(units).find(([, length]) => millis % length === 0) ?? ["millis", 1]
   const count = millis / length
   return `${count} ${count === 1 && unit !== "millis" ? unit.slice(0, -1) : unit}`
+}
+
+/** The place that a page begins at, of which a query has both parts or none. */
+const placeOf = (
+  side: "before" | "after",
+  at: number | undefined,
+  position: number | undefined
+): Effect.Effect<{ readonly at: number; readonly position: number } | undefined, InvalidRequest> => {
+  if (at !== undefined && position !== undefined) return Effect.succeed({ at, position })
+  if (at === undefined && position === undefined) return Effect.undefined
+  const field = `${side}${at === undefined ? "At" : "Position"}`
+  return Effect.fail(new InvalidRequest({ problems: [{ in: "query", field, problem: "Missing key" }] }))
 }
 
 /** Runs for the tenant of the request. What the store's error says of the store is not for a customer. */

@@ -62,8 +62,8 @@ export interface Options<in out A> extends WriterOptions<A> {
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
   /**
-   * How many of the first bytes of an answer are kept with an attempt, at most 900, for `attempts`: none by default, since an answer may have
-   * what is its receiver's own.
+   * How many of the first bytes of an answer are kept with an attempt, at most 900, and fewer beside an event id of more than 90 characters, for
+   * `attempts`: none by default, since an answer may have what is its receiver's own.
    */
   readonly answerBytes?: number | undefined
   /** Wraps the client of an endpoint, as by `HttpClient.withRateLimiter` under a key that is its id: what waits there is no request time. */

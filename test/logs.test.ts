@@ -35,8 +35,9 @@ const kindsOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   "internal/fallback/makeFallback": ["FallbackSink"],
   "internal/report": ["DurableQueue", "EventChannel", "EventQueue", "Subscription"],
   "internal/writes": ["EventRouter", "EventSink", "FallbackSink", "RetryingSink"],
-  "webhooks/WebhookApi": ["WebhookApi"],
-  "webhooks/internal/health": ["WebhookEndpoints"]
+  "webhooks/internal/layerHttpApi": ["WebhookApi"],
+  "webhooks/internal/health": ["WebhookEndpoints"],
+  "webhooks/internal/webhookLog": ["WebhookEndpoints"]
 }
 
 /** The end of a string or template that begins at `from`. */

@@ -59,7 +59,7 @@ export const layerNoDns = (options: Options = {}): Layer.Layer<HttpClient, never
   Layer.provide(
     // Layers are shared by identity: an unguarded client made elsewhere in the program would take the place of this one.
     Layer.tap(Layer.fresh(NodeHttpClient.layerUndiciNoDispatcher), (context) =>
-      Effect.sync(() => markGuarded(Context.get(context, HttpClient)))
+      Effect.sync(() => markGuarded(Context.get(context, HttpClient), AddressPolicy.make(options)))
     ),
     Layer.effect(
       NodeHttpClient.Dispatcher,

@@ -28,6 +28,8 @@ export const makeFailureLog = () => {
 export interface LogPart {
   readonly kind: string
   readonly name: string
+  /** What of it a line is about, where it stands for many: annotations of all of its lines. */
+  readonly about?: Readonly<Record<string, string>> | undefined
 }
 
 /** The figures that a line may have, each under the same name in all lines. */
@@ -46,6 +48,8 @@ export interface LogCounts {
   readonly writes?: number
   /** The ids of the first of the events, where they have some. */
   readonly ids?: ReadonlyArray<string>
+  /** What went wrong, in words that are not the event's. */
+  readonly cause?: string | undefined
 }
 
 const levels = { Info: Effect.logInfo, Warn: Effect.logWarning, Error: Effect.logError } as const
@@ -55,14 +59,14 @@ const levels = { Info: Effect.logInfo, Warn: Effect.logWarning, Error: Effect.lo
  * The guide's table of lines is compared with the calls of this function.
  */
 export const logLine = (
-  { kind, name }: LogPart,
+  { about, kind, name }: LogPart,
   level: keyof typeof levels,
   what: string,
-  { ids = [], ...counts }: LogCounts = {},
+  { cause: said, ids = [], ...counts }: LogCounts = {},
   cause: Cause.Cause<unknown> = Cause.empty
 ): Effect.Effect<void> => {
   const shown = loggable(cause)
-  const named = ids.length > 0 ? { ids: ids.join(", ") } : {}
+  const named = { ...about, ...(ids.length > 0 && { ids: ids.join(", ") }), ...(said !== undefined && { cause: said }) }
   return levels[level](`${kind} "${name}" ${what}`, ...(shown.reasons.length > 0 ? [shown] : [])).pipe(
     Effect.annotateLogs({ sink: name, kind, ...counts, ...named })
   )

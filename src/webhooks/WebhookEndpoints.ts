@@ -13,7 +13,6 @@ import type { HttpClient } from "effect/http/HttpClient"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { EventStore, type EventStoreError } from "../durable/EventStore.ts"
-import type { DurableWriter } from "../durable/internal/makeWriter.ts"
 import { serverOf } from "../durable/internal/servers.ts"
 import { whenDefined } from "../durable/internal/writing.ts"
 import { layer as sinkLayer } from "../EventSink.ts"
@@ -23,14 +22,15 @@ import {
   makeAddressedWriter,
   makeWebhookEndpoints,
   type WebhookEndpoints,
+  type WebhookWriter,
   writerKeeping
 } from "./internal/makeWebhookEndpoints.ts"
-import type { Addressed } from "./internal/model.ts"
 import type { Options, WriterOptions } from "./internal/options.ts"
 
 export type { Administered } from "./internal/contract.ts"
 export { InvalidKey, type Keys, type SealingKey } from "./internal/keyRing.ts"
-export type { WebhookEndpoints } from "./internal/makeWebhookEndpoints.ts"
+export { type HttpApiOptions, layerHttpApi } from "./internal/layerHttpApi.ts"
+export type { WebhookEndpoints, WebhookWriter } from "./internal/makeWebhookEndpoints.ts"
 export {
   type Addressed,
   type Endpoint,
@@ -43,6 +43,7 @@ export {
   type EndpointPage,
   EndpointUnreadable,
   InvalidEndpoint,
+  InvalidEvent,
   type Message,
   type NewEndpoint,
   type Rate,
@@ -51,7 +52,6 @@ export {
 } from "./internal/model.ts"
 export type { Options, WriterOptions } from "./internal/options.ts"
 export type { Limits } from "./internal/validation.ts"
-export { layer as layerHttpApi } from "./WebhookApi.ts"
 
 /**
  * Makes webhook endpoints on the store of the context, and delivers to them as long as the scope is open, beside all other processes
@@ -71,8 +71,8 @@ export { layer as layerHttpApi } from "./WebhookApi.ts"
  *
  * Two processes that change one endpoint at the same time undo no change of each other.
  *
- * The row of an endpoint that does not decode or decrypt disables it, with the reason. Where this process does not have the key of a row,
- * the endpoint's events wait, and it is tried again every half a minute: give a new key to all processes before it becomes the current one.
+ * An endpoint is never disabled for what is wrong with this process: where its row does not decode or decrypt here, or names a key, a plan or an
+ * envelope that the options do not have, its events wait, it is tried again within half a minute by any process, and the log has an error.
  *
  * **Gotchas**
  *
@@ -173,7 +173,7 @@ export const layer = <I, A, X = never, R = never>(
  */
 export const writer = <A>(
   options: WriterOptions<A>
-): Effect.Effect<DurableWriter<Addressed<A>>, never, EventStore | Scope.Scope> =>
+): Effect.Effect<WebhookWriter<A>, never, EventStore | Scope.Scope> =>
   Effect.gen(function* () {
     const { name } = options
     const { store } = serverOf(yield* EventStore, withoutConstruction(yield* Effect.context<never>()))

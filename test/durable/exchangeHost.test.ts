@@ -45,6 +45,7 @@ const process = (
       return run
     })
     const attempts: Array<Attempt> = []
+    const unready: Array<string> = []
     const states: Array<readonly [string, ReceiverState["_tag"]]> = []
     const context = yield* Effect.context<never>()
     const server = serverOf(store, context)
@@ -65,6 +66,7 @@ const process = (
       drainTimeout: Duration.seconds(5),
       state: ({ name }, { _tag }) => void states.push([name, _tag]),
       disable: ({ name, tenant }, reason) => store.setState({ exchange, tenant, name }, "disabled", reason),
+      unready: ({ name }) => void unready.push(name),
       receiver: ({ data, name }) =>
         Effect.gen(function* () {
           const url = new TextDecoder().decode(data)
@@ -81,7 +83,7 @@ const process = (
       ...options
     })
     const eventsOf = (endpoint: string) => attempts.filter((one) => one.endpoint === endpoint).map(({ event }) => event)
-    return { ...host, attempts, calls, eventsOf, states, store, server }
+    return { ...host, attempts, calls, eventsOf, states, store, server, unready }
   })
 
 const world = Effect.gen(function* () {
@@ -331,19 +333,21 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
-  it.effect("disables one whose receiver cannot be made, and loses nothing of it", () =>
+  it.effect("tries one again whose receiver cannot be made, and neither disables it nor loses anything of it", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world
       yield* define(1, "broken")
       const one = yield* process(memory)
       yield* publish(1)
-      yield* pass(2)
+      yield* pass(100)
       const [found] = yield* store.overview({ exchange })
-      assert.deepStrictEqual([found?.state, found?.pending], ["disabled", 1])
-      assert.include(found?.reason, "the definition is broken")
+      assert.deepStrictEqual([found?.state, found?.pending, found?.owner], ["active", 1, undefined])
+      assert.include(found?.wait?.reason, "the definition is broken")
+      // Once in 15 to 30 seconds.
+      assert.isAtLeast(one.unready.length, 4)
+      assert.isAtMost(one.unready.length, 8)
       yield* define(1)
-      yield* store.setState({ exchange }, "active", undefined)
-      yield* pass(2)
+      yield* pass(31)
       assert.deepStrictEqual(one.eventsOf(name(1)), [1])
       yield* one.close
     }).pipe(quiet)

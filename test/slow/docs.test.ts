@@ -74,6 +74,12 @@ const run = (fence: Fence): Promise<string> =>
     })
   })
 
+/** What servers of the documentation take from their environment. */
+const secrets = {
+  WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+  WEBHOOKS_KEY: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+}
+
 /** Runs a server in a process and a folder of its own; resolves with what it printed when it listened and then ended at a SIGTERM. */
 const serve = (fence: Fence): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -82,7 +88,7 @@ const serve = (fence: Fence): Promise<string> =>
     const child = spawn(
       process.execPath,
       ["--conditions=@effect-events/source", "--disable-warning=ExperimentalWarning", join(directory, nameOf(fence))],
-      { cwd: folder, env: { ...process.env, WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }, stdio: "pipe" }
+      { cwd: folder, env: { ...process.env, ...secrets }, stdio: "pipe" }
     )
     let output = ""
     const collect = (chunk: string): void => {

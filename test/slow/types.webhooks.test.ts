@@ -5,7 +5,7 @@ import { compile, type Diagnostic, isBroken } from "../types/compile.ts"
 
 const header = `
 import { Context, Effect, Redacted, Schema } from "effect"
-import { WebhookApi, WebhookEndpoints } from "effect-events/webhooks"
+import { WebhookEndpoints } from "effect-events/webhooks"
 import { Refused, type Sink } from "../../test/types/prelude.ts"
 
 const Order = Schema.Struct({ id: Schema.String, total: Schema.Int })
@@ -36,17 +36,20 @@ const mistakes: Readonly<Record<string, readonly [wrong: string, ...says: Readon
     `WebhookEndpoints.make({ name: "a", schema: Order, keys, onHealth: text })`,
     "string"
   ],
-  "a portal without authorize": [`WebhookApi.layer(Webhooks, { path: "/portal" })`, "Property 'authorize' is missing"],
+  "a portal without authorize": [
+    `WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal" })`,
+    "Property 'authorize' is missing"
+  ],
   "an authorize that answers no text": [
-    `WebhookApi.layer(Webhooks, { path: "/portal", authorize: () => Effect.succeed(true) })`,
+    `WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal", authorize: () => Effect.succeed(true) })`,
     "boolean"
   ],
   "a path without a slash": [
-    `WebhookApi.layer(Webhooks, { path: "portal", authorize: () => Effect.succeed("acme") })`,
+    `WebhookEndpoints.layerHttpApi(Webhooks, { path: "portal", authorize: () => Effect.succeed("acme") })`,
     "/"
   ],
   "a portal with another test event": [
-    `WebhookApi.layer(Webhooks, { path: "/portal", authorize: () => Effect.succeed("acme"), testEvent: { topic: "t", event: 1 } })`,
+    `WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal", authorize: () => Effect.succeed("acme"), testEvent: { topic: "t", event: 1 } })`,
     "number"
   ]
 }
@@ -59,7 +62,7 @@ const facts: Readonly<Record<string, string>> = {
     const one = WebhookEndpoints.writer({ name: "a", schema: Order })
     Effect.flatMap(one, (writer) => writer.write({ tenant: "a", topic: "t", event }))`,
   "an authorize may fail": `
-    WebhookApi.layer(Webhooks, { path: "/portal", authorize: () => Effect.fail("no") })`
+    WebhookEndpoints.layerHttpApi(Webhooks, { path: "/portal", authorize: () => Effect.fail("no") })`
 }
 
 const snippets = Object.fromEntries([

@@ -17,7 +17,7 @@ class Unauthorized extends Error {
 /** A portal, and its clients: of a tenant each, in this process in place of a network. */
 const portal = Effect.fnUntraced(function* (
   webhooks: WebhookEndpoints.WebhookEndpoints<Order>,
-  options: Partial<WebhookApi.Options<Order>> = {}
+  options: Partial<WebhookEndpoints.HttpApiOptions<Order>> = {}
 ) {
   const api = WebhookEndpoints.layerHttpApi(Webhooks, {
     path: "/portal",
@@ -31,7 +31,8 @@ const portal = Effect.fnUntraced(function* (
       Layer.provide(Layer.succeed(Webhooks, webhooks)),
       Layer.provide([HttpServer.layerServices, Logger.layer([])])
     ),
-    { disableLogger: true }
+    // Of an event with a long id.
+    { disableLogger: true, routerConfig: { maxParamLength: 1500 } }
   )
   yield* Effect.addFinalizer(() => Effect.promise(dispose))
   // A handler runs in fibers of its own, which have the time of the platform.
@@ -45,10 +46,15 @@ const portal = Effect.fnUntraced(function* (
       return HttpClientResponse.fromWeb(request, yield* send(url.pathname + url.search, sent))
     })
   )
-  const clientOf = (tenant: string) =>
+  const clientOf = (
+    tenant: string,
+    change: (request: HttpClientRequest.HttpClientRequest) => HttpClientRequest.HttpClientRequest = (request) => request
+  ) =>
     HttpApiClient.make(WebhookApi.api, {
       baseUrl: "https://shop.test/portal",
-      transformClient: HttpClient.mapRequest(HttpClientRequest.setHeader("authorization", tenant))
+      transformClient: HttpClient.mapRequest((request) =>
+        change(HttpClientRequest.setHeader(request, "authorization", tenant))
+      )
     }).pipe(Effect.provideService(HttpClient.HttpClient, network))
   return { send, clientOf }
 })
@@ -68,9 +74,9 @@ describe("the API of a portal", () => {
           description: "billing",
           headers: { "x-plain": "7" },
           secretHeaders: { authorization: "Bearer open-sesame" },
-          rate: { limit: 600, seconds: 60 },
+          rate: { limit: 600, per: "1 minute" },
           plan: "once",
-          timeoutSeconds: 10
+          timeout: "10 seconds"
         }
       })
       assert.match(made.secret, /^whsec_/)
@@ -80,9 +86,9 @@ describe("the API of a portal", () => {
         url: "https://acme.test/hook",
         headers: { "x-plain": "7" },
         secretHeaders: ["authorization"],
-        rate: { limit: 600, seconds: 60 },
+        rate: { limit: 600, per: "1 minute" },
         plan: "once",
-        timeoutSeconds: 10,
+        timeout: "10 seconds",
         state: "active"
       })
       assert.deepStrictEqual(yield* endpoints.list({ query: {} }), {
@@ -92,9 +98,9 @@ describe("the API of a portal", () => {
       })
       const changed = yield* endpoints.update({
         params,
-        payload: { url: "https://acme.test/new", rate: null, timeoutSeconds: null }
+        payload: { url: "https://acme.test/new", rate: null, timeout: null }
       })
-      assert.deepInclude(changed, { url: "https://acme.test/new", rate: null, timeoutSeconds: null, plan: "once" })
+      assert.deepInclude(changed, { url: "https://acme.test/new", rate: null, timeout: null, plan: "once" })
       assert.strictEqual(receivers.got.length, 0)
 
       yield* write(webhooks, 1)
@@ -103,32 +109,35 @@ describe("the API of a portal", () => {
       status = 503
       yield* write(webhooks, 2)
       yield* deliver
-      const { attempts } = yield* deliveries.attempts({ params, query: { failed: "true" } })
+      const { attempts } = yield* deliveries.attempts({ params, query: { failedOnly: "true" } })
       assert.deepStrictEqual(
-        attempts.map(({ status, topic }) => [status, topic]),
-        [[503, "order/placed"]]
+        attempts.map(({ eventId, status, topic }) => [eventId, status, topic]),
+        [["a2", 503, "order/placed"]]
       )
       const { count, deadLetters } = yield* deliveries.deadLetters({ params, query: {} })
       assert.strictEqual(count, 1)
-      assert.deepInclude(deadLetters[0], { id: "a2", topic: "order/placed", reason: "Failed", attempts: 1 })
-      const event = yield* deliveries.event({ params: { id: "a2" } })
+      assert.deepInclude(deadLetters[0], { eventId: "a2", topic: "order/placed", reason: "Failed", attempts: 1 })
+      const event = yield* deliveries.status({ params: { id: "a2" } })
       assert.deepInclude(event.deliveries[0], { endpoint: id, state: "DeadLettered", failed: 1 })
       status = 200
-      assert.deepStrictEqual(yield* deliveries.replayFailed({ params, payload: { since: 0 } }), { events: 1 })
-      assert.deepStrictEqual(yield* deliveries.resend({ params, payload: { events: ["a1", attempts[0]!.position] } }), {
-        events: 2
-      })
+      assert.deepStrictEqual(yield* deliveries.replayFailed({ params, payload: { from: 0 } }), { events: 1 })
+      const [failed] = attempts
+      for (const events of [["a1", failed!.position], [failed!.eventId!]]) {
+        assert.deepStrictEqual(yield* deliveries.resend({ params, payload: { events } }), { events: events.length })
+      }
       yield* pass(3)
-      assert.strictEqual(receivers.got.length, 5)
+      assert.strictEqual(receivers.got.length, 6)
 
-      const rotated = yield* endpoints.rotateSecret({ params, payload: { keepSeconds: 3600 } })
+      const rotated = yield* endpoints.rotateSecret({ params, payload: { keepFor: "1 hour" } })
       assert.strictEqual(rotated.endpoint.secrets.length, 2)
       assert.notStrictEqual(rotated.secret, made.secret)
-      const test = yield* endpoints.test({ params })
+      const test = yield* endpoints.sendTest({ params })
       assert.deepInclude(test, { status: 200, error: null })
       yield* endpoints.pause({ params, payload: { reason: "holidays" } })
       assert.deepInclude(yield* endpoints.get({ params }), { state: "paused", reason: "holidays", pending: 0 })
       yield* write(webhooks, 3)
+      yield* endpoints.disable({ params, payload: { reason: "left" } })
+      assert.deepInclude(yield* endpoints.get({ params }), { state: "disabled", reason: "left", pending: 1 })
       assert.deepStrictEqual(yield* endpoints.remove({ params }), { events: 1 })
       assert.strictEqual((yield* Effect.flip(endpoints.get({ params })))._tag, "EndpointNotFound")
     }).pipe(Effect.scoped, quiet)
@@ -150,6 +159,15 @@ describe("the API of a portal", () => {
       const last = page.attempts[1]!
       const rest = yield* deliveries.attempts({ params, query: { beforeAt: last.at, beforePosition: last.position } })
       assert.deepStrictEqual([page.attempts.length, rest.attempts.length], [2, 1])
+      // Half of a place is none: the first page would come again and again.
+      const errors = [
+        yield* Effect.flip(deliveries.attempts({ params, query: { beforeAt: last.at } })),
+        yield* Effect.flip(deliveries.deadLetters({ params, query: { afterPosition: last.position } }))
+      ]
+      assert.deepStrictEqual(
+        errors.map((error) => (error._tag === "InvalidRequest" ? error.problems[0]?.field : undefined)),
+        ["beforePosition", "afterAt"]
+      )
     }).pipe(Effect.scoped, quiet)
   )
 
@@ -180,7 +198,7 @@ describe("the API of a portal", () => {
           asked++
         }
       }
-      assert.strictEqual(asked, 13)
+      assert.strictEqual(asked, 14)
       assert.strictEqual((yield* webhooks.get(endpoint)).state, "active")
       assert.strictEqual(receivers.got.length, 1)
     }).pipe(Effect.scoped, quiet)
@@ -210,7 +228,7 @@ describe("the API of a portal", () => {
       assert.strictEqual(unavailable._tag, "Unavailable")
       assert.notInclude(unavailable.message, "plug")
       const { endpoint } = yield* endpoints.create({ payload: { url: "https://acme.test" } })
-      assert.strictEqual((yield* Effect.flip(endpoints.test({ params: endpoint })))._tag, "NotFound")
+      assert.strictEqual((yield* Effect.flip(endpoints.sendTest({ params: endpoint })))._tag, "NotFound")
       const post = (body: unknown) =>
         send("/portal/endpoints", {
           method: "POST",
@@ -221,6 +239,156 @@ describe("the API of a portal", () => {
       assert.strictEqual((yield* post({ url: 7 })).status, 400)
       const response = yield* post({ url: "https://acme.test" })
       assert.strictEqual(response.headers.get("cache-control"), "no-store")
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  const sesame = "open-sesame"
+  const wrong: ReadonlyArray<readonly [what: string, path: string, body: unknown, problems: ReadonlyArray<string>]> = [
+    ["a field of another type", "/endpoints", { url: 7 }, ["body url Expected string"]],
+    [
+      "several fields, deep in the body",
+      "/endpoints",
+      { url: "https://a.test", secret: { is: sesame }, secretHeaders: { "x-a": [sesame] }, rate: { limit: 1.5 } },
+      [
+        "body secretHeaders.x-a Expected string",
+        "body secret Expected string",
+        "body rate.limit Expected an integer",
+        "body rate.per Missing key"
+      ]
+    ],
+    [
+      "a duration without a unit",
+      "/endpoints",
+      { url: "https://a.test", timeout: "10" },
+      ['body timeout Expected a duration with its unit, such as "10 seconds"']
+    ],
+    [
+      "a field that there is not",
+      "/endpoints/ep/replay-failed",
+      { since: 7 },
+      ["body since Expected no excess property"]
+    ],
+    [
+      "a time that is too long",
+      "/endpoints/ep/rotate-secret",
+      { keepFor: "31 days" },
+      ["body keepFor Expected at most 30 days"]
+    ],
+    ["no body", "/endpoints", undefined, ["body  Expected NewEndpoint"]],
+    [
+      "a query",
+      "/endpoints?limit=1000&failed=1",
+      undefined,
+      ["query failed Expected no excess property", "query limit Expected a value between 1 and 200"]
+    ],
+    [
+      "an id that is too long",
+      `/endpoints/${"x".repeat(101)}`,
+      undefined,
+      ["path id Expected a value with a length of at most 100"]
+    ]
+  ]
+
+  it.effect.each(wrong)(
+    "says what is wrong with a request, where, and with no value of it: %s",
+    ([what, path, body, problems]) =>
+      Effect.gen(function* () {
+        const { webhooks } = yield* started(makeReceivers())
+        const { send } = yield* portal(webhooks)
+        const response = yield* send(`/portal${path}`, {
+          method: what === "a query" || path.startsWith("/endpoints/xx") ? "GET" : "POST",
+          headers: { authorization: "acme", "content-type": "application/json" },
+          ...(body !== undefined && { body: JSON.stringify(body) })
+        })
+        const text = yield* Effect.promise(() => response.text())
+        assert.strictEqual(response.status, 400)
+        assert.match(response.headers.get("content-type")!, /^application\/json/)
+        const error = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(WebhookApi.InvalidRequest))(text)
+        assert.sameMembers(
+          error.problems.map((one) => `${one.in} ${one.field} ${one.problem}`),
+          [...problems]
+        )
+        assert.notInclude(text, sesame)
+      }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("refuses a body that is no JSON, and another media type, in words", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { send } = yield* portal(webhooks)
+      for (const [type, body, problem] of [
+        ["application/json", `{"secret":"${sesame}`, "Expected a valid JSON body"],
+        ["text/plain", sesame, "Expected application/json"]
+      ] as const) {
+        const headers = { authorization: "acme", "content-type": type }
+        const response = yield* send("/portal/endpoints", { method: "POST", headers, body })
+        const text = yield* Effect.promise(() => response.text())
+        assert.strictEqual(response.status, 400)
+        assert.include(text, problem)
+        assert.notInclude(text, sesame)
+      }
+      // Nothing is said of a request that is not authorized.
+      assert.strictEqual((yield* send("/portal/endpoints", { method: "POST", body: sesame })).status, 403)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("gives its client the same as a typed error", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { clientOf } = yield* portal(webhooks)
+      const { endpoints } = yield* clientOf("acme", HttpClientRequest.setUrlParam("limit", "no"))
+      const error = yield* Effect.flip(endpoints.list({ query: {} }))
+      const problem = error._tag === "InvalidRequest" ? error.problems[0] : undefined
+      assert.deepInclude(problem, { in: "query", field: "limit" })
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("takes a request without a body where all of its fields may be left out, and says so", () =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers(() => new Response(null, { status: 400 }))
+      const { webhooks } = yield* started(receivers, { redelivery: Redelivery.none })
+      const { clientOf, send } = yield* portal(webhooks)
+      const { endpoint } = yield* webhooks.create({ tenant: "acme", url: "https://acme.test/hook" })
+      yield* write(webhooks, 1)
+      yield* deliver
+      const post = (path: string) =>
+        send(`/portal/endpoints/${endpoint.id}/${path}`, { method: "POST", headers: { authorization: "acme" } })
+      const answers: Array<unknown> = []
+      for (const path of ["pause", "replay-failed", "disable"]) {
+        const response = yield* post(path)
+        answers.push(yield* Effect.promise(() => response.json()))
+      }
+      assert.deepStrictEqual(answers, [{ done: true }, { events: 1 }, { done: true }])
+      assert.strictEqual((yield* post("rotate-secret")).status, 200)
+      const { deliveries } = yield* clientOf("acme")
+      const none = yield* deliveries.replayFailed({ params: endpoint, payload: undefined })
+      assert.deepStrictEqual(none, { events: 0 })
+      const { paths } = yield* documentAt(send("/portal/openapi.json"))
+      const isOptional = Object.entries(paths).flatMap(([path, { post }]) =>
+        post?.requestBody?.required === false ? [path.split("/").at(-1)] : []
+      )
+      assert.sameMembers(isOptional, ["rotate-secret", "pause", "disable", "replay-failed"])
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("describes every operation in OpenAPI, with the error of a wrong request", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { send } = yield* portal(webhooks)
+      const { paths } = yield* documentAt(send("/portal/openapi.json"))
+      const operations = Object.values(paths).flatMap((methods) => Object.values(methods))
+      assert.strictEqual(operations.length, 16)
+      for (const { description, operationId, responses, summary } of operations) {
+        assert.isAbove(summary?.length ?? 0, 5, operationId)
+        assert.isAbove(description?.length ?? 0, 20, operationId)
+        assert.include(JSON.stringify(responses["400"]), "InvalidRequest")
+      }
+      const names = operations.map(({ operationId }) => operationId?.replace(/^\w+\./, "") ?? "")
+      // Each is that of the service.
+      assert.deepStrictEqual(
+        names.filter((name) => !(name in webhooks)),
+        []
+      )
     }).pipe(Effect.scoped, quiet)
   )
 
@@ -242,7 +410,19 @@ describe("the API of a portal", () => {
 })
 
 const Document = Schema.Struct({
-  paths: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.Unknown)),
+  paths: Schema.Record(
+    Schema.String,
+    Schema.Record(
+      Schema.String,
+      Schema.Struct({
+        operationId: Schema.optionalKey(Schema.String),
+        summary: Schema.optionalKey(Schema.String),
+        description: Schema.optionalKey(Schema.String),
+        requestBody: Schema.optionalKey(Schema.Struct({ required: Schema.Boolean })),
+        responses: Schema.Record(Schema.String, Schema.Unknown)
+      })
+    )
+  ),
   components: Schema.Struct({ schemas: Schema.Record(Schema.String, Schema.Unknown) })
 })
 

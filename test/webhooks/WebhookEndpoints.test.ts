@@ -1,26 +1,25 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Result, Schedule, Stream } from "effect"
+import { Effect, Result, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
-import { WebhookSignature } from "effect-events/http"
 import { WebhookEndpoints } from "effect-events/webhooks"
-import { file, open } from "../durable/support/sqliteFile.ts"
-import { operationsOver } from "../durable/support/store.ts"
 import { pass, quiet, settle } from "../support/virtual.ts"
-import { deliver, type Got, makeReceivers, Order, order, started, startedOver, write } from "./support/webhooks.ts"
+import {
+  deliver,
+  makeReceivers,
+  Order,
+  order,
+  started,
+  startedOver,
+  storeNames,
+  stores,
+  verified,
+  write
+} from "./support/webhooks.ts"
 
 const acme = { tenant: "acme", url: "https://acme.test/hook" }
 const everySecond = Redelivery.make(Schedule.spaced("1 second"), { jitter: 0 })
-
-const verified = (got: Got, secrets: ReadonlyArray<Redacted.Redacted<string>>) =>
-  Effect.gen(function* () {
-    const [first, ...others] = yield* Effect.forEach(secrets, WebhookSignature.secret)
-    return yield* WebhookSignature.verify({ headers: got.headers, body: new TextEncoder().encode(got.body) }, [
-      first!,
-      ...others
-    ])
-  })
 
 describe("a write", () => {
   it.effect("is for every endpoint of its tenant that matches, and for no other tenant", () =>
@@ -74,27 +73,51 @@ describe("a write", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
-  it.effect.each(["a.1", "", "a\n1", " a", "a ", "\u00e4", "x".repeat(501)])(
-    "of an id that no request could have fails typed: %j",
-    (id) =>
-      Effect.gen(function* () {
-        const { webhooks } = yield* started(makeReceivers())
-        const error = yield* Effect.flip(webhooks.write({ tenant: "acme", topic: "t", id, event: order(1) }))
-        assert.strictEqual(error._tag, "DurableWriteError")
-        assert.include(error.message, "the id is empty, longer than 500 characters, or has a full stop")
-      }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("without a tenant or a topic fails typed", () =>
+  const ids: ReadonlyArray<readonly [id: string, problem: string]> = [
+    ["a.1", "has a full stop"],
+    ["", "is empty"],
+    ["a\n1", "has a character outside of printable ASCII"],
+    ["\u00e4", "has a character outside of printable ASCII"],
+    [" a", "begins or ends with a space"],
+    ["a ", "begins or ends with a space"],
+    ["x".repeat(501), "is longer than 500 characters"]
+  ]
+  it.effect.each(ids)("of an id that no request could have fails with what is wrong with it: %j", ([id, problem]) =>
     Effect.gen(function* () {
       const { webhooks } = yield* started(makeReceivers())
-      for (const given of [
-        { tenant: "", topic: "t" },
-        { tenant: "acme", topic: "" }
-      ]) {
-        const error = yield* Effect.flip(webhooks.write({ ...given, event: order(1) }))
-        assert.match(error.message, /the (tenant|topic) is empty/)
+      const given = { tenant: "acme", topic: "t", id, event: order(1) }
+      const errors = [
+        yield* Effect.flip(webhooks.write(given)),
+        yield* Effect.flip(webhooks.send(given)),
+        yield* Effect.flip(webhooks.send({ ...given, id: "a1" }, { id })),
+        yield* Effect.flip(EventSink.writeAll(webhooks, [{ ...given, id: "a1" }, given]))
+      ]
+      for (const error of errors) {
+        assert.deepInclude(error, { _tag: "InvalidEvent", name: "orders", tenant: "acme", topic: "t", field: "id" })
+        assert.include(error.message, problem)
+        assert.isAtMost(error.message.length, 700)
       }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("without a tenant or a topic fails with the field", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      for (const [field, given] of [
+        ["tenant", { tenant: "", topic: "t" }],
+        ["topic", { tenant: "acme", topic: "" }]
+      ] as const) {
+        const error = yield* Effect.flip(webhooks.write({ ...given, event: order(1) }))
+        assert.deepInclude(error, { _tag: "InvalidEvent", field, problem: "is empty" })
+      }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("of an event that does not fit the schema fails as that of a durable queue does", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const error = yield* Effect.flip(webhooks.write({ tenant: "acme", topic: "t", event: { id: "a", total: 1.5 } }))
+      assert.strictEqual(error._tag === "DurableWriteError" && error.reason._tag, "Unencodable")
     }).pipe(Effect.scoped, quiet)
   )
 
@@ -121,11 +144,7 @@ describe("a write", () => {
 })
 
 describe("over a store in memory and in a SQLite file", () => {
-  const stores = {
-    memory: Effect.flatMap(MemoryStore.makeMemory, operationsOver),
-    SQLite: Effect.flatMap(file, open)
-  }
-  it.effect.each(["memory", "SQLite"] as const)("two processes share the endpoints, each in its order: %s", (name) =>
+  it.effect.each(storeNames)("two processes share the endpoints, each in its order: %s", (name) =>
     Effect.gen(function* () {
       const operations = yield* stores[name]
       // A server of deliveries is that of its store's object: a copy is another process.
@@ -340,73 +359,6 @@ describe("an endpoint", () => {
       assert.isAtMost(early, 3)
       yield* pass(30)
       assert.strictEqual(receivers.got.length, 6)
-    }).pipe(Effect.scoped, quiet)
-  )
-})
-
-describe("attempts", () => {
-  it.effect("have the status, and the first bytes of an answer only where these are asked for", () =>
-    Effect.gen(function* () {
-      for (const answerBytes of [undefined, 5]) {
-        const receivers = makeReceivers(
-          (_, n) => new Response("n\u0000: it is broken", { status: n === 1 ? 500 : 200 })
-        )
-        const { webhooks } = yield* started(receivers, { answerBytes })
-        const { endpoint } = yield* webhooks.create(acme)
-        yield* write(webhooks, 1)
-        yield* pass(10)
-        const attempts = yield* webhooks.attempts(endpoint)
-        const answer = answerBytes === undefined ? undefined : "n\u{fffd}: i"
-        assert.deepStrictEqual(
-          attempts.map(({ answer, error, status, topic }) => ({ status, answer, topic, failed: error !== undefined })),
-          [
-            { status: 200, answer, topic: "order/placed", failed: false },
-            { status: 500, answer, topic: "order/placed", failed: true }
-          ]
-        )
-        assert.strictEqual((yield* webhooks.attempts(endpoint, { failedOnly: true })).length, 1)
-      }
-    }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("are made again for one event, and for all that failed since a time", () =>
-    Effect.gen(function* () {
-      let isDown = false
-      const receivers = makeReceivers(() => new Response(null, { status: isDown ? 400 : 200 }))
-      const { webhooks } = yield* started(receivers, { redelivery: Redelivery.none })
-      const { endpoint } = yield* webhooks.create(acme)
-      yield* write(webhooks, 1)
-      yield* deliver
-      assert.strictEqual(yield* webhooks.resend(endpoint, ["a1", "nothing"]), 1)
-      yield* deliver
-      assert.deepStrictEqual(receivers.bodies(), [JSON.stringify(order(1)), JSON.stringify(order(1))])
-      isDown = true
-      yield* write(webhooks, 2)
-      yield* pass(100)
-      yield* write(webhooks, 3)
-      yield* deliver
-      assert.strictEqual((yield* webhooks.get(endpoint)).deadLetters, 2)
-      isDown = false
-      assert.strictEqual(yield* webhooks.replayFailed(endpoint, { from: 50_000 }), 1)
-      yield* deliver
-      assert.strictEqual(receivers.bodies().at(-1), JSON.stringify(order(3)))
-      assert.strictEqual(yield* webhooks.replayFailed(endpoint), 1)
-    }).pipe(Effect.scoped, quiet)
-  )
-
-  it.effect("to try an endpoint go out at once, and are stored nowhere", () =>
-    Effect.gen(function* () {
-      const receivers = makeReceivers(() => new Response("nope", { status: 404 }))
-      const { webhooks } = yield* started(receivers, { slots: 0, answerBytes: 100 })
-      const { endpoint, secret } = yield* webhooks.create({ ...acme, headers: { "x-key": Redacted.make("sesame") } })
-      yield* webhooks.pause(endpoint)
-      const result = yield* webhooks.sendTest(endpoint, { topic: "test", event: order(0) })
-      assert.deepInclude(result, { status: 404, answer: "nope", took: 0 })
-      assert.include(result.error, "status 404")
-      yield* verified(receivers.got[0]!, [secret])
-      assert.strictEqual(receivers.got[0]!.headers["x-key"], "sesame")
-      assert.deepStrictEqual(yield* webhooks.attempts(endpoint), [])
-      assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
     }).pipe(Effect.scoped, quiet)
   )
 })

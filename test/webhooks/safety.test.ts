@@ -1,12 +1,12 @@
 /** What keeps customers from each other, from the application's network, and from its secrets. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Redacted } from "effect"
+import { Cause, Effect, Exit, Redacted, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import { inspect } from "node:util"
 import { HttpSinkError } from "effect-events/http"
 import * as GuardedHttpClient from "effect-events/http/GuardedHttpClient"
 import type { WebhookEndpoints } from "effect-events/webhooks"
-import { MemoryStore } from "effect-events/durable"
+import { MemoryStore, Redelivery } from "effect-events/durable"
 import { operationsOver } from "../durable/support/store.ts"
 import { pass, quiet, withLogs } from "../support/virtual.ts"
 import { makeForbidden } from "./support/forbidden.ts"
@@ -94,6 +94,22 @@ describe("an endpoint that cannot be", () => {
       yield* webhooks.create({ ...acme, url: "http://10.20.0.7/" })
       const error = yield* Effect.flip(webhooks.create({ ...acme, url: "http://10.21.0.7/" }))
       assert.strictEqual(error._tag, "InvalidEndpoint")
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect.each([
+    [{ allow: ["127.0.0.0/8"] }, undefined, "https://127.0.0.1/", undefined],
+    [{ allow: ["127.0.0.0/8"] }, undefined, "https://10.0.0.1/", "is not allowed"],
+    [{ allow: ["127.0.0.0/8"] }, undefined, "http://127.0.0.1/", "is not https"],
+    [{ allow: ["127.0.0.0/8"] }, [], "https://127.0.0.1/", "is not allowed"],
+    [{}, undefined, "https://127.0.0.1/", "is not allowed"]
+  ] as const)("is in no other network than those of the guarded client: %j, %j, %s", ([guard, allow, url, problem]) =>
+    Effect.gen(function* () {
+      const client = yield* Effect.provide(HttpClient.HttpClient, GuardedHttpClient.layer(guard))
+      const { webhooks } = yield* started({ ...makeReceivers(), client }, { allowUnguarded: false, allow })
+      const made = yield* Effect.result(webhooks.create({ ...acme, url }))
+      const said = made._tag === "Failure" ? made.failure.message : "is made"
+      assert.include(said, problem ?? "is made")
     }).pipe(Effect.scoped, quiet)
   )
 
@@ -229,61 +245,101 @@ describe("secrets", () => {
     }).pipe(quiet, Effect.scoped)
   )
 
-  it.effect.each([
-    ["of another endpoint", "undecryptable"],
-    ["changed", "undecryptable"],
-    ["no row", "undecodable"]
-  ] as const)("a row that is %s disables its endpoint and loses nothing", ([what]) =>
-    Effect.gen(function* () {
-      const receivers = makeReceivers()
-      const { memory, webhooks } = yield* started(receivers)
-      const { endpoint } = yield* webhooks.create(acme)
-      const { endpoint: other } = yield* webhooks.create({ ...acme, tenant: "other" })
-      if (what === "of another endpoint") yield* tampered(memory, other, (row) => row, endpoint)
-      else if (what === "changed")
-        yield* tampered(memory, endpoint, (row) => row.replace(/"sealed":"..../, '"sealed":"AAAA'))
-      else yield* tampered(memory, endpoint, () => "{}")
-      yield* write(webhooks, 1)
-      yield* deliver
-      assert.deepStrictEqual(receivers.got, [])
-      const store = yield* operationsOver(memory)
-      const [found] = yield* store.overview({ exchange: "orders", tenant: "acme", name: endpoint.id })
-      assert.deepInclude(found, { state: "disabled", pending: 1, deadLetters: 0 })
-      assert.include(found!.reason, what === "no row" ? "cannot be read" : "do not decrypt")
-      if (what === "no row") {
-        const page = yield* webhooks.list("acme")
-        assert.deepStrictEqual(
-          page.unreadable.map(({ id }) => id),
-          [endpoint.id]
-        )
-      } else {
-        assert.strictEqual(
-          (yield* Effect.flip(webhooks.update(endpoint, { ordered: false })))._tag,
-          "EndpointUnreadable"
-        )
-      }
-      assert.strictEqual(yield* webhooks.remove(endpoint), 1)
-    }).pipe(Effect.scoped, quiet)
+  it.effect.each(["of another endpoint", "changed", "no row"] as const)(
+    "a row that is %s holds up its endpoint, which is neither failing nor disabled, and loses nothing",
+    (what) =>
+      withLogs((logs) =>
+        Effect.gen(function* () {
+          const receivers = makeReceivers()
+          const { memory, webhooks } = yield* started(receivers, { disableAfter: "1 second" })
+          const { endpoint } = yield* webhooks.create(acme)
+          const { endpoint: other } = yield* webhooks.create({ ...acme, tenant: "other" })
+          if (what === "of another endpoint") yield* tampered(memory, other, (row) => row, endpoint)
+          else if (what === "changed")
+            yield* tampered(memory, endpoint, (row) => row.replace(/"sealed":"..../, '"sealed":"AAAA'))
+          else yield* tampered(memory, endpoint, () => "{}")
+          yield* write(webhooks, 1)
+          yield* pass(100)
+          assert.deepStrictEqual(receivers.got, [])
+          const store = yield* operationsOver(memory)
+          const [found] = yield* store.overview({ exchange: "orders", tenant: "acme", name: endpoint.id })
+          assert.deepInclude(found, { state: "active", pending: 1, deadLetters: 0, failingSince: undefined })
+          const problem = what === "no row" ? "cannot be read" : "do not decrypt"
+          assert.include(found!.wait?.reason, problem)
+          assert.include(logs[0]?.line, "cannot deliver to an endpoint")
+          assert.include(logs[0]?.line, endpoint.id)
+          if (what === "no row") {
+            const page = yield* webhooks.list("acme")
+            assert.deepStrictEqual(
+              page.unreadable.map(({ id }) => id),
+              [endpoint.id]
+            )
+          } else {
+            assert.strictEqual(
+              (yield* Effect.flip(webhooks.update(endpoint, { ordered: false })))._tag,
+              "EndpointUnreadable"
+            )
+          }
+          assert.strictEqual(yield* webhooks.remove(endpoint), 1)
+        }).pipe(Effect.scoped)
+      )
   )
 
-  it.effect("a key that this process does not have holds up its endpoints until another has it", () =>
+  it.effect("a key that this process does not have holds up its endpoints, and disables none, until it has it", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const receivers = makeReceivers()
+        const memory = yield* MemoryStore.makeMemory
+        const newer = yield* started(receivers, { keys: { current: key("b") }, slots: 0 }, memory)
+        const { endpoint } = yield* newer.webhooks.create(acme)
+        yield* newer.webhooks.create(acme)
+        const { types } = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { webhooks } = yield* started(receivers, { disableAfter: "1 minute" }, memory)
+            const types: Array<string> = []
+            yield* Effect.forkScoped(
+              Stream.runForEach(webhooks.health, ({ type }) => Effect.sync(() => void types.push(type)))
+            )
+            yield* write(webhooks, 1)
+            yield* pass(300)
+            const found = yield* webhooks.get(endpoint)
+            assert.deepInclude(found, { state: "active", pending: 1, failingSince: undefined, lastError: undefined })
+            return { types }
+          })
+        )
+        assert.deepStrictEqual(receivers.got, [])
+        assert.deepStrictEqual(types, [])
+        const lines = logs.map(({ level, line }) => ({ level, ...JSON.parse(line) }))
+        assert.deepInclude(lines[0], { level: "ERROR" })
+        assert.include(lines[0].message, "cannot deliver to an endpoint")
+        const { annotations } = lines[0]
+        assert.deepInclude(annotations, { sink: "orders", tenant: "acme", failures: 1 })
+        assert.match(annotations.endpoint, /^ep_/)
+        assert.include(annotations.cause, 'does not have the key "b"')
+        // Two endpoints, each tried more than ten times: at doubling counts.
+        assert.isBelow(lines.length, 8)
+        yield* started(receivers, { keys: { current: key("a"), old: [key("b")] } }, memory)
+        yield* pass(40)
+        assert.strictEqual(receivers.got.length, 2)
+      }).pipe(Effect.scoped)
+    )
+  )
+
+  it.effect("a plan that this process does not have holds up its endpoints, and disables none", () =>
     Effect.gen(function* () {
       const receivers = makeReceivers()
       const memory = yield* MemoryStore.makeMemory
-      const newer = yield* started(receivers, { keys: { current: key("b") }, slots: 0 }, memory)
-      const { endpoint } = yield* newer.webhooks.create(acme)
+      const newer = yield* started(receivers, { plans: { slow: Redelivery.webhooks }, slots: 0 }, memory)
+      const { endpoint } = yield* newer.webhooks.create({ ...acme, plan: "slow" })
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const { webhooks } = yield* started(receivers, {}, memory)
+          const { webhooks } = yield* started(receivers, { disableAfter: "1 second" }, memory)
           yield* write(webhooks, 1)
-          yield* pass(5)
-          const found = yield* webhooks.get(endpoint)
-          assert.deepInclude(found, { state: "active", pending: 1 })
-          assert.include(found.lastError, 'does not have the key "b"')
+          yield* pass(60)
+          assert.deepInclude(yield* webhooks.get(endpoint), { state: "active", pending: 1 })
         })
       )
-      assert.deepStrictEqual(receivers.got, [])
-      yield* started(receivers, { keys: { current: key("a"), old: [key("b")] } }, memory)
+      yield* started(receivers, { plans: { slow: Redelivery.webhooks } }, memory)
       yield* pass(40)
       assert.strictEqual(receivers.got.length, 1)
     }).pipe(quiet, Effect.scoped)

@@ -364,6 +364,14 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
     store,
     isStale,
     giveBack,
+    defer: ({ attempts, epoch, subscription }, delay, reason) =>
+      Effect.suspend(() => {
+        const lease = { epoch, subscription }
+        // A plan that has begun goes on after it, and says itself what went wrong.
+        const wait = { delay, attempts, ...(attempts === 0 && { reason }) }
+        const waits = owner === undefined ? Effect.void : store.settle(owner, [{ lease, settled: [], wait }])
+        return Effect.map(Effect.exit(waits), () => giveBack(lease))
+      }),
     register,
     adopt: (subscriber, lease) => {
       subscribers.set(subscriber.id, subscriber)

@@ -5,23 +5,64 @@ import * as Effect from "effect/Effect"
 import { type LogPart, logLine, makeFailureLog, numbered } from "../../internal/failureLog.ts"
 import { type Account, noteError } from "../../internal/node.ts"
 import type { EventStoreError } from "./port/error.ts"
+import type { Position } from "./port/records.ts"
 
-export type DurableLog = ReturnType<typeof makeDurableLog>
+export type DurableLog<A = never> = ReturnType<typeof makeDurableLog<A>>
 
-export const makeDurableLog = (node: LogPart, counts: Account, clock: Clock.Clock) => {
+/** What a line says of an event that was dead-lettered, where its part knows what may be said. */
+export interface Logged {
+  readonly id: string | undefined
+  readonly cause: string
+}
+
+/** A delivery, and whether it has an event. */
+interface Dead<out A> {
+  readonly event: A
+  readonly isEvent: boolean
+  readonly position: Position
+}
+
+/** Nothing is given where the event does not decode. */
+export type LoggedOf<in A> = (event: A | undefined, cause: Cause.Cause<unknown>) => Logged
+
+/** How many events a line names. */
+const idsNamed = 10
+
+export const makeDurableLog = <A>(node: LogPart, counts: Account, clock: Clock.Clock, loggedOf?: LoggedOf<A>) => {
   const deadLetterFailures = makeFailureLog()
   const storeFailures = makeFailureLog()
+  const logged = new Map<Position, Logged>()
   let unlogged = 0
+  let ids: ReadonlyArray<string> = []
+  let cause: string | undefined
   const rest = Effect.suspend(() => {
     const n = unlogged
+    const said = { ids, cause }
     unlogged = 0
+    ids = []
+    cause = undefined
     if (n === 0) return Effect.void
-    return logLine(node, "Error", `moved ${numbered(n, "event")} to its dead letters`, { events: n })
+    return logLine(node, "Error", `moved ${numbered(n, "event")} to its dead letters`, {
+      events: n,
+      ids: said.ids,
+      cause: said.cause
+    })
   })
   return {
+    /** An event is to be moved to the dead letters: what is to be said of it once it is. */
+    deadLettering: ({ event, isEvent, position }: Dead<A>, cause: Cause.Cause<unknown>): void => {
+      if (loggedOf !== undefined) logged.set(position, loggedOf(isEvent ? event : undefined, cause))
+    },
     /** Events were moved to the dead letters. */
-    deadLettered: (n: number): Effect.Effect<void> => {
-      unlogged += n
+    deadLettered: (positions: ReadonlyArray<Position>): Effect.Effect<void> => {
+      unlogged += positions.length
+      for (const position of positions) {
+        const one = logged.get(position)
+        logged.delete(position)
+        if (one === undefined) continue
+        cause = one.cause
+        if (one.id !== undefined && ids.length < idsNamed) ids = [...ids, one.id]
+      }
       return deadLetterFailures.failed() === 0 ? Effect.void : rest
     },
     /** Events are delivered again. */

@@ -3,12 +3,14 @@
  * What a process pays for is what is due, and not how many subscriptions there are. A subscription whose receiver is slow holds
  * its own slot, and one that waits holds none.
  */
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
+import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { describeCause } from "../../internal/describeCause.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
@@ -24,10 +26,12 @@ export interface Options<in out A> extends SlotOptions<A> {
   readonly nodeKind: string
   readonly slice: Duration.Duration
   readonly drainTimeout: Duration.Duration
-  /** Makes what delivers to a subscription, for the time of a lease. One that fails disables the subscription. */
+  /** Makes what delivers to a subscription, for the time of a lease. Where it fails, the subscription waits, and it is tried again. */
   readonly receiver: (
     subscription: Subscription
   ) => Effect.Effect<Receiver<A>, { readonly message: string }, Scope.Scope>
+  /** The receiver of a subscription could not be made. */
+  readonly unready: (subscription: Subscription, cause: Cause.Cause<{ readonly message: string }>) => void
 }
 
 export interface ExchangeHost {
@@ -50,6 +54,8 @@ const interval = "250 millis"
 const recheck = 1_000
 /** How many receivers are made at once: what one of them waits for, such as a decryption, others need not wait for. */
 const together = 16
+/** How long a subscription waits at most whose receiver cannot be made, and half of that at least: many do not wait for the same time. */
+const untilReady = Duration.seconds(30)
 /** The delay before the definitions are asked for again. */
 const again = "250 millis"
 
@@ -57,6 +63,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const { context, exchange, server } = options
   const { store } = server
   const clock = Context.get(context, Clock.Clock)
+  const random = Context.get(context, Random.Random)
   const now = () => monotonicMillis(clock)
   const slice = Duration.toMillis(options.slice)
   const slots = new Map<SubscriptionId, Slot>()
@@ -98,9 +105,10 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     const made = yield* Effect.exit(Scope.provide(options.receiver(subscription), scope))
     if (Exit.isFailure(made)) {
       yield* Scope.close(scope, made)
-      // Nothing of it is lost: what is stored stays, until the subscription is enabled again.
-      yield* Effect.exit(options.disable(subscription, describeCause(made.cause)))
-      return server.giveBack(lease)
+      options.unready(subscription, made.cause)
+      // Another process may be able to, or this one when it is configured anew: no receiver has failed.
+      const delay = Duration.times(untilReady, 1 - random.nextDoubleUnsafe() / 2)
+      return yield* server.defer(lease, delay, describeCause(made.cause))
     }
     // It ended before this one was claimed.
     const last = slots.get(subscription.id)

@@ -77,7 +77,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     })
   )
   refuseMemoryBelow(node, sink.node)
-  const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
+  const log = makeDurableLog<A>(node, counts, Context.get(context, Clock.Clock))
   const report = makeReport<A, never>(node, settings.onDropped, context)
   const itself = { exchange: name, name }
   const closing = Deferred.makeUnsafe<Remaining<A>>()

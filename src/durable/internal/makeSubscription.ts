@@ -89,7 +89,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     })
   )
   refuseMemoryBelow(node, sink.node)
-  const log = makeDurableLog(node, counts, Context.get(context, Clock.Clock))
+  const log = makeDurableLog<A>(node, counts, Context.get(context, Clock.Clock))
   const closing = Deferred.makeUnsafe<Remaining<A>>()
   const spans = {
     destination: () => options.exchange,

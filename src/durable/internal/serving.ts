@@ -31,7 +31,7 @@ export interface SubscriberOptions<in out A, out E> {
   readonly sink: EventSink<A, E>
   readonly codec: Codec<A>
   readonly account: DurableAccount
-  readonly log: DurableLog
+  readonly log: DurableLog<A>
   readonly leaseTtl: Duration.Duration
   readonly batchSize: number
   /** How long an event waits for a batch to fill up. */
@@ -134,6 +134,8 @@ export interface DeliveryServer {
   readonly flush: (subscriber: Subscriber) => Effect.Effect<void, EventStoreError>
   /** A subscriber delivers nothing more under its lease, which another process may have. */
   readonly giveBack: (lease: Lease) => void
+  /** Releases a lease whose subscription is to wait before any process has it again, for a reason that is none of its receiver's. */
+  readonly defer: (lease: Claimed, delay: Duration.Duration, reason: string) => Effect.Effect<void>
   /** A subscriber may have something to ask the store for. */
   readonly want: (subscriber: Subscriber) => void
   /** A subscriber has something to be settled: at once, or within 100 ms. */

@@ -13,7 +13,7 @@ import { type EventSink, makeSink } from "../../internal/sink.ts"
 import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
-import { makeDurableLog } from "./durableLog.ts"
+import { type LoggedOf, makeDurableLog } from "./durableLog.ts"
 import type { Codec } from "./eventCodec.ts"
 import type { ReceiverState } from "./redelivering.ts"
 import type { DeliveryServer } from "./serving.ts"
@@ -41,6 +41,9 @@ export interface Options<in out A> {
   readonly keepsOutcomes: boolean
   readonly context: Context.Context<never>
   readonly processSpan: ((subscription: Subscription) => ProcessSpan | undefined) | undefined
+  /** What the lines of the log are about: by default the name of the subscription is in place of that of the exchange. */
+  readonly aboutOf?: ((subscription: Subscription) => Readonly<Record<string, string>>) | undefined
+  readonly loggedOf?: LoggedOf<A> | undefined
   readonly state: (subscription: Subscription, state: ReceiverState) => void
   /** Disables the subscription in the store, for all processes. */
   readonly disable: (subscription: Subscription, reason: string) => Effect.Effect<unknown, EventStoreError>
@@ -83,7 +86,12 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   const now = () => monotonicMillis(clock)
   const account = makeDurableAccount(watch)
   const { counts } = account
-  const log = makeDurableLog({ kind: options.kind, name: subscription.name }, counts, clock)
+  const { aboutOf, kind } = options
+  const part = aboutOf
+    ? { kind, name: options.exchange, about: aboutOf(subscription) }
+    : { kind, name: subscription.name }
+  // What is above reports and logs that it is disabled, whatever has disabled it.
+  const log = { ...makeDurableLog<A>(part, counts, clock, options.loggedOf), disabled: () => Effect.void }
   let restingSince: number | undefined
   let attempting = 0
   let beganAt = Number.NEGATIVE_INFINITY

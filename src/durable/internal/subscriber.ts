@@ -108,6 +108,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         // No event: it is settled before a drainer could take it.
         const row = rowWithout<A>(delivery)
         const outcome = toDeadLetter("Undecodable", row, cause, row.attempts)
+        log.deadLettering(row, cause)
         rows.add(row)
         rows.decide(row, outcome)
         settle(outcome)
@@ -214,19 +215,16 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       if (state.lease?.epoch !== epoch) return
       state.settling--
       redelivering.settled({ isFailing, wait })
-      let dead = 0
-      for (const { _tag, position } of settled) {
-        if (_tag === "DeadLettered") dead++
-        rows.settled(position)
-      }
+      const dead = settled.flatMap(({ _tag, position }) => (_tag === "DeadLettered" ? [position] : []))
+      for (const { position } of settled) rows.settled(position)
       window.endSuspended()
       if (lanes?.hasSome() === true) window.dirty()
       ask()
       const known = () => unsettled.settled({ settled, wait })
-      if (dead === 0) known()
+      if (dead.length === 0) known()
       else {
-        counts.deadLettered += dead
-        account.removed(dead)
+        counts.deadLettered += dead.length
+        account.removed(dead.length)
         // What was dead-lettered is logged before more is delivered.
         run(Effect.ensuring(log.deadLettered(dead), Effect.sync(known)))
       }
@@ -357,6 +355,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
             else {
               const reason = next === undefined ? "Disabled" : next._tag === "Permanent" ? failed : next._tag
               const outcome = toDeadLetter(reason, row, cause, redelivering.attemptsOf(row))
+              log.deadLettering(row, cause)
               window.ended(row, next === undefined || next._tag === "Permanent", takenUnder, cause)
               rows.decide(row, outcome)
               unsettled.add(outcome)

@@ -25,13 +25,13 @@ export interface Resolved {
   readonly family: 4 | 6
 }
 
-const guardedClients = new WeakSet<object>()
+const guardedClients = new WeakMap<object, AddressPolicy>()
 
-/** Marks the client of a guard, so that a part whose urls come from outside can tell it from another. */
-export const markGuarded = (client: object): void => void guardedClients.add(client)
+/** Marks the client of a guard with its policy, so that a part whose urls come from outside can tell it from another. */
+export const markGuarded = (client: object, policy: AddressPolicy): void => void guardedClients.set(client, policy)
 
-/** Whether a client is that of a guard itself: one that is made of it, such as by a transformation, is not known to be. */
-export const isGuarded = (client: object): boolean => guardedClients.has(client)
+/** The policy of a client that is that of a guard itself: one that is made of it, such as by a transformation, is not known to have one. */
+export const policyOf = (client: object): AddressPolicy | undefined => guardedClients.get(client)
 
 /** Judges a host that is connected to without a lookup. A name passes: `resolve` judges it. */
 export const judgeLiteral = (policy: AddressPolicy, host: string): ForbiddenAddress | LookupFailed | undefined => {

@@ -1,24 +1,33 @@
-/** What is kept of the answer to a request, as one text: the status, and behind a line feed the first bytes of the body. */
+/**
+ * What is kept of an attempt, as one text: the status of the answer and the id of the event, and behind a line feed the first bytes
+ * of the answer's body. The id is kept with the attempt, since a store keeps ids and attempts for different times.
+ */
 import { decodeLeniently } from "../../internal/encoding/utf8.ts"
 
 interface Noted {
+  readonly eventId: string | undefined
   readonly status: number | undefined
   readonly answer?: Uint8Array | undefined
 }
 
+interface Read {
+  readonly eventId?: string
+  readonly status?: number
+  readonly answer?: string
+}
+
 /** What was noted of an attempt. */
-export const readDetail = (detail: string | undefined): { readonly status?: number; readonly answer?: string } => {
-  const [, status, answer] = /^(\d+)(?:\n(.*))?$/s.exec(detail ?? "") ?? []
+export const readDetail = (detail: string | undefined): Read => {
+  const [, status = "", eventId = "", answer] = /^(\d*)(?: ([^\n]*))?(?:\n(.*))?$/s.exec(detail ?? "") ?? []
   return {
-    ...(status !== undefined && { status: Number(status) }),
+    ...(eventId !== "" && { eventId }),
+    ...(status !== "" && { status: Number(status) }),
     ...(answer !== undefined && { answer })
   }
 }
 
-export const detailOf = ({ answer, status }: Noted): string | undefined =>
-  status === undefined
-    ? undefined
-    : `${status}${answer === undefined || answer.length === 0 ? "" : `\n${textOf(answer)}`}`
+export const detailOf = ({ answer, eventId = "", status }: Noted): string =>
+  `${status ?? ""} ${eventId}${answer === undefined || answer.length === 0 ? "" : `\n${textOf(answer)}`}`
 
 // internals
 

@@ -6,7 +6,47 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import { EndpointNotFound, EndpointUnreadable, InvalidEndpoint } from "./model.ts"
+import {
+  AttemptView,
+  bounded,
+  ChangeBody,
+  DeadLetterView,
+  EndpointDetailsView,
+  EndpointView,
+  EventView,
+  KeepFor,
+  Millis,
+  NewEndpointBody,
+  TestView,
+  WithSecretView
+} from "./views.ts"
+
+/**
+ * The request does not decode: where it is wrong, and how. It quotes no value of the request.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()(
+  "InvalidRequest",
+  {
+    problems: Schema.Array(
+      Schema.Struct({
+        in: Schema.Literals(["path", "query", "headers", "body"]),
+        /** A path into the body, such as `rate.limit`, or the name of a parameter: empty where all of it is wrong. */
+        field: Schema.String,
+        problem: Schema.String
+      })
+    )
+  },
+  { httpApiStatus: 400, description: "The request does not decode: where it is wrong, and how." }
+) {
+  override get message(): string {
+    return this.problems.map(({ field, in: place, problem }) => `${place} ${field}: ${problem}`).join("; ")
+  }
+}
 
 /**
  * The request was not authorized.
@@ -17,7 +57,7 @@ import { EndpointNotFound, EndpointUnreadable, InvalidEndpoint } from "./model.t
 export class Refused extends Schema.TaggedError<Refused>()(
   "Refused",
   { message: Schema.String },
-  { httpApiStatus: 403 }
+  { httpApiStatus: 403, description: "The request is not authorized." }
 ) {}
 
 /**
@@ -29,7 +69,7 @@ export class Refused extends Schema.TaggedError<Refused>()(
 export class NotFound extends Schema.TaggedError<NotFound>()(
   "NotFound",
   { message: Schema.String },
-  { httpApiStatus: 404 }
+  { httpApiStatus: 404, description: "There is no such event or test event for this tenant." }
 ) {}
 
 /**
@@ -41,7 +81,7 @@ export class NotFound extends Schema.TaggedError<NotFound>()(
 export class Unavailable extends Schema.TaggedError<Unavailable>()(
   "Unavailable",
   { message: Schema.String },
-  { httpApiStatus: 503 }
+  { httpApiStatus: 503, description: "The store does not answer: the request may be repeated." }
 ) {}
 
 /** The tenant that a request is of. */
@@ -49,150 +89,25 @@ export class Tenant extends Context.Service<Tenant, { readonly tenant: string }>
   "effect-events/webhooks/internal/api/Tenant"
 ) {}
 
+/** Authorizes every request, and says what is wrong with one that does not decode. */
 export class Access extends HttpApiMiddleware.Service<Access, { provides: Tenant }>()(
   "effect-events/webhooks/internal/api/Access",
-  { error: Refused }
+  { error: [Refused, InvalidRequest] }
 ) {}
 
-const Millis = Schema.Number.annotate({ description: "milliseconds since 1970" })
-const bounded = (length: number) => Schema.String.check(Schema.isMaxLength(length))
-const RateView = Schema.Struct({ limit: Schema.Int, seconds: Schema.Number }).annotate({
-  description: "the most requests in so many seconds, spread evenly"
-})
-
-const endpointFields = {
-  id: Schema.String,
-  url: Schema.String,
-  topics: Schema.Array(Schema.String),
-  description: Schema.NullOr(Schema.String),
-  headers: Schema.Record(Schema.String, Schema.String),
-  secretHeaders: Schema.Array(Schema.String).annotate({
-    description: "the names of headers whose values are not shown"
-  }),
-  secrets: Schema.Array(Schema.Struct({ since: Millis, until: Schema.NullOr(Millis) })).annotate({
-    description: "since when each secret signs, the current one first, and until when one that was rotated out does"
-  }),
-  envelope: Schema.NullOr(Schema.String),
-  plan: Schema.NullOr(Schema.String),
-  rate: Schema.NullOr(RateView),
-  ordered: Schema.Boolean,
-  concurrency: Schema.NullOr(Schema.Int),
-  timeoutSeconds: Schema.NullOr(Schema.Number),
-  createdAt: Millis,
-  state: Schema.Literals(["active", "paused", "disabled"]),
-  reason: Schema.NullOr(Schema.String),
-  since: Millis.annotate({ description: "since when it is in its state" })
-}
-
-/** An endpoint, without its secrets. */
-export const EndpointView = Schema.Struct(endpointFields).annotate({ identifier: "Endpoint" })
-
-/** An endpoint with what is stored for it. */
-export const EndpointDetailsView = Schema.Struct({
-  ...endpointFields,
-  pending: Schema.Int,
-  deadLetters: Schema.Int,
-  oldest: Schema.NullOr(Millis),
-  failingSince: Schema.NullOr(Millis),
-  nextAttempt: Schema.NullOr(Millis),
-  lastError: Schema.NullOr(Schema.String)
-}).annotate({ identifier: "EndpointDetails" })
-
-const WithSecret = Schema.Struct({
-  endpoint: EndpointView,
-  secret: Schema.String.annotate({ description: "shown here only" })
-}).annotate({ identifier: "EndpointWithSecret" })
-
-const headers = Schema.Record(Schema.String, Schema.String)
-const topics = Schema.NonEmptyArray(Schema.String)
-
-/** What a customer makes an endpoint with. */
-export const NewEndpointBody = Schema.Struct({
-  url: Schema.String,
-  topics: Schema.optionalKey(topics),
-  description: Schema.optionalKey(Schema.String),
-  headers: Schema.optionalKey(headers),
-  secretHeaders: Schema.optionalKey(headers).annotate({
-    description: "their values are encrypted, and not shown again"
-  }),
-  secret: Schema.optionalKey(Schema.String).annotate({
-    description: "its first secret, whsec_ and base64: a new one by default"
-  }),
-  envelope: Schema.optionalKey(Schema.String),
-  plan: Schema.optionalKey(Schema.String),
-  rate: Schema.optionalKey(RateView),
-  ordered: Schema.optionalKey(Schema.Boolean),
-  concurrency: Schema.optionalKey(Schema.Int),
-  timeoutSeconds: Schema.optionalKey(Schema.Number)
-}).annotate({ identifier: "NewEndpoint" })
-
-/** What a customer changes: what is left out stays, and `null` takes it away. */
-export const ChangeBody = Schema.Struct({
-  url: Schema.optionalKey(Schema.String),
-  topics: Schema.optionalKey(topics),
-  description: Schema.optionalKey(Schema.NullOr(Schema.String)),
-  headers: Schema.optionalKey(headers).annotate({
-    description: "all of them: with secretHeaders they take the place of those before"
-  }),
-  secretHeaders: Schema.optionalKey(headers),
-  envelope: Schema.optionalKey(Schema.NullOr(Schema.String)),
-  plan: Schema.optionalKey(Schema.NullOr(Schema.String)),
-  rate: Schema.optionalKey(Schema.NullOr(RateView)),
-  ordered: Schema.optionalKey(Schema.Boolean),
-  concurrency: Schema.optionalKey(Schema.NullOr(Schema.Int)),
-  timeoutSeconds: Schema.optionalKey(Schema.NullOr(Schema.Number))
-}).annotate({ identifier: "EndpointChange" })
-
-const outcome = {
-  at: Millis,
-  took: Schema.Number.annotate({ description: "milliseconds" }),
-  status: Schema.NullOr(Schema.Int),
-  answer: Schema.NullOr(Schema.String),
-  error: Schema.NullOr(Schema.String)
-}
-
-/** An attempt to deliver. */
-export const AttemptView = Schema.Struct({ position: Schema.Number, topic: Schema.String, ...outcome }).annotate({
-  identifier: "Attempt"
-})
-
-/** What came of a test event. */
-export const TestView = Schema.Struct({ id: Schema.String, ...outcome }).annotate({ identifier: "TestResult" })
-
-/** An event that could not be delivered. Its content is what its endpoint was to get. */
-export const DeadLetterView = Schema.Struct({
-  position: Schema.Number,
-  id: Schema.NullOr(Schema.String),
-  topic: Schema.String,
-  reason: Schema.String,
-  cause: Schema.String,
-  attempts: Schema.Int,
-  writtenAt: Millis,
-  deadLetteredAt: Millis
-}).annotate({ identifier: "DeadLetter" })
-
-/** What has become of an event for each endpoint. */
-export const EventView = Schema.Struct({
-  id: Schema.String,
-  topic: Schema.String,
-  writtenAt: Millis,
-  deliveries: Schema.Array(
-    Schema.Struct({
-      endpoint: Schema.String,
-      state: Schema.Literals(["Pending", "Delivered", "Dropped", "Purged", "DeadLettered", "Unmatched", "Unknown"]),
-      failed: Schema.NullOr(Schema.Int),
-      at: Schema.NullOr(Millis).annotate({
-        description: "when that became of it; for one that is pending, its next attempt"
-      })
-    })
+/** A number of a query: the description of the API is of its text. */
+const digits = (description: string) =>
+  Schema.String.annotate({ description }).pipe(
+    Schema.decodeTo(Schema.Number, SchemaTransformation.numberFromString),
+    Schema.check(Schema.isInt())
   )
-}).annotate({ identifier: "EventStatus" })
-
-/** A number of a query. */
-const Digits = Schema.NumberFromString.check(Schema.isInt())
-const limit = Schema.optionalKey(Digits.check(Schema.isBetween({ minimum: 1, maximum: 200 })))
-const params = { id: bounded(100) }
-const paused = Schema.Struct({ reason: Schema.optionalKey(bounded(500)) })
+const limit = Schema.optionalKey(
+  digits("how many are in the page: 50 by default, 200 at most").check(Schema.isBetween({ minimum: 1, maximum: 200 }))
+)
+const params = { id: bounded(100).annotate({ description: "the id of the endpoint" }) }
+const reasoned = Schema.Struct({
+  reason: Schema.optionalKey(bounded(500)).annotate({ description: "shown with the state" })
+})
 const Done = Schema.Struct({ done: Schema.Literal(true) })
 const Count = Schema.Struct({ events: Schema.Int })
 
@@ -200,98 +115,211 @@ const found = [EndpointNotFound, Unavailable] as const
 const read = [...found, EndpointUnreadable] as const
 const changed = [...read, InvalidEndpoint] as const
 
+/** The body of a request that may leave it out. */
+const optionalBody = <S extends Schema.Top>(schema: S) => [schema, Schema.Undefined] as const
+
+/** Describes a body that may be left out. Its schema has `null` in its place, which no request needs to send. */
+const withOptionalBody = (operation: Record<string, unknown>): Record<string, unknown> => {
+  const found = Schema.decodeUnknownOption(OptionalBody)(operation)
+  if (found._tag === "None") return operation
+  const { schema } = found.value.requestBody.content["application/json"]
+  const [given] = schema.anyOf
+  return { ...operation, requestBody: { required: false, content: { "application/json": { schema: given } } } }
+}
+
+const OptionalBody = Schema.Struct({
+  requestBody: Schema.Struct({
+    content: Schema.Struct({
+      "application/json": Schema.Struct({ schema: Schema.Struct({ anyOf: Schema.NonEmptyArray(Schema.Unknown) }) })
+    })
+  })
+})
+
+/** What the description of the API says of an operation. */
+const says = (summary: string, description: string) => OpenApi.annotations({ summary, description })
+
+/** The same of one whose body may be left out. */
+const saysOptional = (summary: string, description: string) =>
+  OpenApi.annotations({ summary, description, transform: withOptionalBody })
+
 export const Endpoints = HttpApiGroup.make("endpoints")
   .add(
     HttpApiEndpoint.get("list", "/endpoints", {
-      query: { after: Schema.optionalKey(bounded(100)), limit },
+      query: {
+        after: Schema.optionalKey(bounded(100)).annotate({ description: "the `next` of the page before" }),
+        limit
+      },
       success: Schema.Struct({
         endpoints: Schema.Array(EndpointView),
-        unreadable: Schema.Array(Schema.Struct({ id: Schema.String, problem: Schema.String })),
+        unreadable: Schema.Array(
+          Schema.Struct({ id: Schema.String, reason: EndpointUnreadable.fields.reason, detail: Schema.String })
+        ).annotate({ description: "those of the page whose rows cannot be read" }),
         next: Schema.NullOr(Schema.String).annotate({ description: "the `after` of the next page" })
       }),
       error: Unavailable
-    }),
+    }).annotateMerge(says("List endpoints", "A page of the tenant's endpoints, in the order of their ids.")),
     HttpApiEndpoint.post("create", "/endpoints", {
       payload: NewEndpointBody,
-      success: WithSecret,
+      success: WithSecretView,
       error: [InvalidEndpoint, Unavailable]
-    }),
-    HttpApiEndpoint.get("get", "/endpoints/:id", { params, success: EndpointDetailsView, error: read }),
+    }).annotateMerge(
+      says(
+        "Create an endpoint",
+        "Events that are written after the answer are for it. The answer has its secret, which no other answer has."
+      )
+    ),
+    HttpApiEndpoint.get("get", "/endpoints/:id", { params, success: EndpointDetailsView, error: read }).annotateMerge(
+      says("Get an endpoint", "An endpoint, how many events wait for it, and whether it is failing.")
+    ),
     HttpApiEndpoint.patch("update", "/endpoints/:id", {
       params,
       payload: ChangeBody,
       success: EndpointView,
       error: changed
-    }),
+    }).annotateMerge(
+      says(
+        "Change an endpoint",
+        "A field that is left out stays as it is, and null takes it away. Events that wait go to the new url with the next attempt; a change of topics holds for later events."
+      )
+    ),
     HttpApiEndpoint.delete("remove", "/endpoints/:id", {
       params,
       success: Count.annotate({ description: "how many events were waiting" }),
       error: found
-    }),
+    }).annotateMerge(says("Remove an endpoint", "Removes it for good, with all events that wait for it.")),
     HttpApiEndpoint.post("rotateSecret", "/endpoints/:id/rotate-secret", {
       params,
-      payload: Schema.Struct({
-        keepSeconds: Schema.optionalKey(Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 30 * 24 * 3600 }))),
-        secret: Schema.optionalKey(Schema.String)
-      }),
-      success: WithSecret,
+      payload: optionalBody(
+        Schema.Struct({
+          keepFor: Schema.optionalKey(KeepFor).annotate({
+            description: "for how long the secret of before signs too: 1 day by default, 30 days at most"
+          }),
+          secret: Schema.optionalKey(Schema.String).annotate({ description: "the new secret: a random one by default" })
+        })
+      ),
+      success: WithSecretView,
       error: changed
-    }),
-    HttpApiEndpoint.post("pause", "/endpoints/:id/pause", { params, payload: paused, success: Done, error: found }),
-    HttpApiEndpoint.post("resume", "/endpoints/:id/resume", { params, success: Done, error: found }),
-    HttpApiEndpoint.post("enable", "/endpoints/:id/enable", { params, success: Done, error: found }),
-    HttpApiEndpoint.post("test", "/endpoints/:id/test", { params, success: TestView, error: [...read, NotFound] })
+    }).annotateMerge(
+      saysOptional(
+        "Rotate the secret",
+        "Gives it another secret, which the answer shows once. Both secrets sign until `keepFor` is over."
+      )
+    ),
+    HttpApiEndpoint.post("pause", "/endpoints/:id/pause", {
+      params,
+      payload: optionalBody(reasoned),
+      success: Done,
+      error: found
+    }).annotateMerge(
+      saysOptional(
+        "Pause an endpoint",
+        "Stores its events and delivers none until `resume`. One that is disabled stays so."
+      )
+    ),
+    HttpApiEndpoint.post("resume", "/endpoints/:id/resume", { params, success: Done, error: found }).annotateMerge(
+      says("Resume an endpoint", "Delivers again what was paused. One that is disabled stays so.")
+    ),
+    HttpApiEndpoint.post("disable", "/endpoints/:id/disable", {
+      params,
+      payload: optionalBody(reasoned),
+      success: Done,
+      error: found
+    }).annotateMerge(
+      saysOptional(
+        "Disable an endpoint",
+        "Stores its events and delivers none until `enable`, whether or not it is paused."
+      )
+    ),
+    HttpApiEndpoint.post("enable", "/endpoints/:id/enable", { params, success: Done, error: found }).annotateMerge(
+      says("Enable an endpoint", "Delivers again what was disabled, first with one event.")
+    ),
+    HttpApiEndpoint.post("sendTest", "/endpoints/:id/test", {
+      params,
+      success: TestView,
+      error: [...read, NotFound]
+    }).annotateMerge(
+      says(
+        "Send a test event",
+        "Sends it at once, also to a paused endpoint, and answers what came of it. It is not stored."
+      )
+    )
   )
   .middleware(Access)
+  .annotateMerge(OpenApi.annotations({ description: "Where a customer's events go." }))
 
 export const Deliveries = HttpApiGroup.make("deliveries")
   .add(
     HttpApiEndpoint.get("attempts", "/endpoints/:id/attempts", {
       params,
       query: {
-        beforeAt: Schema.optionalKey(Digits),
-        beforePosition: Schema.optionalKey(Digits),
-        failed: Schema.optionalKey(Schema.Literals(["true", "false"])),
+        beforeAt: Schema.optionalKey(digits("the `at` of the last attempt of the page before")),
+        beforePosition: Schema.optionalKey(digits("and its `position`")),
+        failedOnly: Schema.optionalKey(Schema.Literals(["true", "false"])).annotate({
+          description: "leaves out the attempts that succeeded"
+        }),
         limit
       },
       success: Schema.Struct({ attempts: Schema.Array(AttemptView) }),
-      error: found
-    }),
+      error: [...found, InvalidRequest]
+    }).annotateMerge(says("List attempts", "The last attempts of an endpoint, the newest first, while they are kept.")),
     HttpApiEndpoint.get("deadLetters", "/endpoints/:id/dead-letters", {
       params,
-      query: { afterAt: Schema.optionalKey(Digits), afterPosition: Schema.optionalKey(Digits), limit },
+      query: {
+        afterAt: Schema.optionalKey(digits("the `deadLetteredAt` of the last dead letter of the page before")),
+        afterPosition: Schema.optionalKey(digits("and its `position`")),
+        limit
+      },
       success: Schema.Struct({ count: Schema.Int, deadLetters: Schema.Array(DeadLetterView) }),
-      error: read
-    }),
+      error: [...read, InvalidRequest]
+    }).annotateMerge(
+      says("List dead letters", "The events that were given up, the oldest first, and how many there are.")
+    ),
     HttpApiEndpoint.post("resend", "/endpoints/:id/resend", {
       params,
       payload: Schema.Struct({
-        events: Schema.Array(Schema.Union([bounded(500), Schema.Number])).check(Schema.isMaxLength(500))
+        events: Schema.Array(Schema.Union([bounded(500), Schema.Finite])).check(Schema.isMaxLength(500))
       }).annotate({ description: "events by their ids, or by the positions of attempts and dead letters" }),
       success: Count.annotate({ description: "how many were found" }),
       error: found
-    }),
+    }).annotateMerge(
+      says("Send events again", "Puts events to the end of the endpoint's order, while they are retained.")
+    ),
     HttpApiEndpoint.post("replayFailed", "/endpoints/:id/replay-failed", {
       params,
-      payload: Schema.Struct({
-        since: Schema.optionalKey(Millis),
-        topic: Schema.optionalKey(bounded(500)),
-        reason: Schema.optionalKey(
-          Schema.Literals(["Failed", "Died", "Undecodable", "Exhausted", "Expired", "Disabled"])
-        )
-      }),
-      success: Count,
+      payload: optionalBody(
+        Schema.Struct({
+          from: Schema.optionalKey(Millis).annotate({
+            description: "those given up at this time, in milliseconds since 1970, or after it"
+          }),
+          to: Schema.optionalKey(Millis).annotate({ description: "and before this time, in milliseconds since 1970" }),
+          topic: Schema.optionalKey(bounded(500)).annotate({ description: "a topic, or a pattern such as `order/*`" }),
+          reason: Schema.optionalKey(
+            Schema.Literals(["Failed", "Died", "Undecodable", "Exhausted", "Expired", "Disabled"])
+          )
+        })
+      ),
+      success: Count.annotate({ description: "how many there were" }),
       error: found
-    }),
-    HttpApiEndpoint.get("event", "/events/:id", {
-      params: { id: bounded(500) },
+    }).annotateMerge(
+      saysOptional("Send dead letters again", "All that match every field of the body: without a body all of them.")
+    ),
+    HttpApiEndpoint.get("status", "/events/:id", {
+      params: { id: bounded(500).annotate({ description: "the id of the event" }) },
       success: EventView,
       error: [NotFound, Unavailable]
-    })
+    }).annotateMerge(
+      says("Get the status of an event", "What has become of an event at each endpoint, while its id is kept.")
+    )
   )
   .middleware(Access)
+  .annotateMerge(OpenApi.annotations({ description: "What became of events." }))
+
+/** A field that there is not would be taken for one that is left out, and all dead letters be sent again for some. */
+const strict = { errors: "all", onExcessProperty: "error" } as const
 
 export const webhookApi = HttpApi.make("Webhooks")
   .add(Endpoints)
   .add(Deliveries)
   .annotateMerge(OpenApi.annotations({ title: "Webhooks of a customer" }))
+  .annotate(HttpApi.QueryParseOptions, strict)
+  .annotate(HttpApi.PayloadParseOptions, strict)

@@ -140,7 +140,10 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       const [found] = yield* store.overview(whichOf(endpoint))
       if (found === undefined) return yield* new EndpointNotFound({ id: endpoint.id })
       const { deadLetters, failingSince, oldest, pending, wait } = found
-      const isFailing = wait !== undefined && wait.attempts > 0
+      const reason = wait !== undefined && wait.attempts > 0 ? wait.reason : undefined
+      // Nothing waits for what failed last, such as a dead letter: its attempt has the error.
+      const isKept = reason === undefined && failingSince !== undefined
+      const [last] = isKept ? yield* store.attempts(found.id, { limit: 1, failedOnly: true }) : []
       return {
         ...(yield* rows.shown(found)),
         pending,
@@ -148,7 +151,7 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
         oldest,
         failingSince,
         nextAttempt: wait?.until,
-        lastError: isFailing ? wait.reason : undefined
+        lastError: reason ?? last?.error
       }
     }),
     list: Effect.fnUntraced(function* (tenant, { after, limit = 50 } = {}) {
@@ -213,6 +216,7 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       const attempts = yield* store.attempts(id, { limit: 50, ...page })
       return attempts.map(({ detail, ...attempt }) => ({
         ...attempt,
+        eventId: undefined,
         status: undefined,
         answer: undefined,
         ...readDetail(detail)

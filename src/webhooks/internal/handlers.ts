@@ -4,21 +4,17 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { DeadLetterReason, DeliveryStatus, EventStoreError } from "../../durable/EventStore.ts"
-import {
-  type AttemptView,
-  type ChangeBody,
-  type EndpointView,
-  type EventView,
-  type NewEndpointBody,
-  NotFound,
-  Tenant,
-  Unavailable
-} from "./api.ts"
+import { InvalidRequest, NotFound, Tenant, Unavailable } from "./api.ts"
 import type { Administered } from "./contract.ts"
 import type { Endpoint, EndpointAttempt, Message, NewEndpoint, WithSecret } from "./model.ts"
+import type { AttemptView, ChangeBody, EndpointView, EventView, NewEndpointBody } from "./views.ts"
 
 interface One {
   readonly params: { readonly id: string }
+}
+
+interface Reasoned {
+  readonly payload?: { readonly reason?: string } | undefined
 }
 
 export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Message<A>, "id"> | undefined) => ({
@@ -26,7 +22,7 @@ export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Messa
     forTenant((tenant) =>
       Effect.map(self.list(tenant, query), ({ endpoints, next, unreadable }) => ({
         endpoints: endpoints.map(viewOf),
-        unreadable: unreadable.map(({ detail, id }) => ({ id, problem: detail })),
+        unreadable: unreadable.map(({ detail, id, reason }) => ({ id, reason, detail })),
         next: next ?? null
       }))
     ),
@@ -56,30 +52,32 @@ export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Messa
     forTenant((tenant) => Effect.map(self.remove({ tenant, id }), (events) => ({ events }))),
   rotateSecret: ({
     params: { id },
-    payload: { keepSeconds, secret }
-  }: One & { readonly payload: { readonly keepSeconds?: number; readonly secret?: string } }) =>
+    payload: { keepFor, secret } = {}
+  }: One & { readonly payload?: { readonly keepFor?: string; readonly secret?: string } | undefined }) =>
     forTenant((tenant) =>
       Effect.map(
         self.rotateSecret(
           { tenant, id },
           {
-            ...(keepSeconds !== undefined && { keepFor: Duration.seconds(keepSeconds) }),
+            ...(keepFor !== undefined && { keepFor: durationOf(keepFor) }),
             ...(secret !== undefined && { secret: hidden(secret) })
           }
         ),
         shownOnce
       )
     ),
-  pause: ({ params: { id }, payload: { reason } }: One & { readonly payload: { readonly reason?: string } }) =>
-    forTenant((tenant) => Effect.as(self.pause({ tenant, id }, reason), done)),
+  pause: ({ params: { id }, payload }: One & Reasoned) =>
+    forTenant((tenant) => Effect.as(self.pause({ tenant, id }, payload?.reason), done)),
   resume: ({ params: { id } }: One) => forTenant((tenant) => Effect.as(self.resume({ tenant, id }), done)),
+  disable: ({ params: { id }, payload }: One & Reasoned) =>
+    forTenant((tenant) => Effect.as(self.disable({ tenant, id }, payload?.reason), done)),
   enable: ({ params: { id } }: One) => forTenant((tenant) => Effect.as(self.enable({ tenant, id }), done)),
-  test: ({ params: { id } }: One) =>
+  sendTest: ({ params: { id } }: One) =>
     forTenant((tenant) =>
       Effect.gen(function* () {
         if (testEvent === undefined) return yield* new NotFound({ message: "there is no test event" })
         const result = yield* self.sendTest({ tenant, id }, testEvent)
-        return { id: result.id, ...outcomeOf(result) }
+        return { eventId: result.eventId, ...outcomeOf(result) }
       })
     )
 })
@@ -87,34 +85,28 @@ export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Messa
 export const deliveryHandlers = <A>(self: Administered<A>) => ({
   attempts: ({
     params: { id },
-    query: { beforeAt, beforePosition, failed, limit = pageSize }
+    query: { beforeAt, beforePosition, failedOnly, limit = pageSize }
   }: One & {
     readonly query: {
       readonly beforeAt?: number
       readonly beforePosition?: number
-      readonly failed?: "true" | "false"
+      readonly failedOnly?: "true" | "false"
       readonly limit?: number
     }
   }) =>
     forTenant((tenant) =>
-      Effect.map(
-        self.attempts(
-          { tenant, id },
-          {
-            limit,
-            failedOnly: failed === "true",
-            ...(beforeAt !== undefined &&
-              beforePosition !== undefined && { before: { at: beforeAt, position: beforePosition } })
-          }
-        ),
-        (attempts) => ({
+      Effect.gen(function* () {
+        const before = yield* placeOf("before", beforeAt, beforePosition)
+        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly: failedOnly === "true", before })
+        return {
           attempts: attempts.map((attempt): typeof AttemptView.Type => ({
+            eventId: attempt.eventId ?? null,
             position: attempt.position,
             topic: attempt.topic,
             ...outcomeOf(attempt)
           }))
-        })
-      )
+        }
+      })
     ),
   deadLetters: ({
     params: { id },
@@ -126,16 +118,14 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
       Effect.gen(function* () {
         // One that is not there has no dead letters, and is to be told apart from one that has none.
         const { deadLetters: count } = yield* self.get({ tenant, id })
-        const after =
-          afterAt === undefined || afterPosition === undefined
-            ? undefined
-            : { deadLetteredAt: afterAt, position: afterPosition }
+        const place = yield* placeOf("after", afterAt, afterPosition)
+        const after = place && { deadLetteredAt: place.at, position: place.position }
         const all = yield* self.deadLetters({ tenant, id }).list({ after, limit })
         return {
           count,
           deadLetters: all.map((one) => ({
+            eventId: Result.isSuccess(one.event) ? one.event.success.id : null,
             position: one.position,
-            id: Result.isSuccess(one.event) ? one.event.success.id : null,
             topic: one.topic,
             reason: one.reason,
             cause: one.cause,
@@ -153,14 +143,13 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
     forTenant((tenant) => Effect.map(self.resend({ tenant, id }, events), counted)),
   replayFailed: ({
     params: { id },
-    payload: { since, ...filter }
+    payload
   }: One & {
-    readonly payload: { readonly since?: number; readonly topic?: string; readonly reason?: DeadLetterReason }
-  }) =>
-    forTenant((tenant) =>
-      Effect.map(self.replayFailed({ tenant, id }, { ...filter, ...(since !== undefined && { from: since }) }), counted)
-    ),
-  event: ({ params: { id } }: One) =>
+    readonly payload?:
+      | { readonly from?: number; readonly to?: number; readonly topic?: string; readonly reason?: DeadLetterReason }
+      | undefined
+  }) => forTenant((tenant) => Effect.map(self.replayFailed({ tenant, id }, payload), counted)),
+  status: ({ params: { id } }: One) =>
     forTenant((tenant) =>
       Effect.flatMap(self.status(tenant, id), (status) =>
         status === undefined
@@ -181,6 +170,31 @@ const pageSize = 50
 const done = { done: true } as const
 const counted = (events: number) => ({ events })
 const hidden = (secret: string) => Redacted.make(secret, { label: "webhook secret" })
+
+/** The schema has judged it. */
+const durationOf = (text: string) => Duration.fromInputUnsafe(text as Duration.Input)
+
+const units = { days: 86_400_000, hours: 3_600_000, minutes: 60_000, seconds: 1000, millis: 1 }
+
+/** In the largest unit that it is a whole number of, as the schema takes it. */
+const durationText = (duration: Duration.Duration): string => {
+  const millis = Duration.toMillis(duration)
+  const [unit, length] = Object.entries(units).find(([, length]) => millis % length === 0) ?? ["millis", 1]
+  const count = millis / length
+  return `${count} ${count === 1 && unit !== "millis" ? unit.slice(0, -1) : unit}`
+}
+
+/** The place that a page begins at, of which a query has both parts or none. */
+const placeOf = (
+  side: "before" | "after",
+  at: number | undefined,
+  position: number | undefined
+): Effect.Effect<{ readonly at: number; readonly position: number } | undefined, InvalidRequest> => {
+  if (at !== undefined && position !== undefined) return Effect.succeed({ at, position })
+  if (at === undefined && position === undefined) return Effect.undefined
+  const field = `${side}${at === undefined ? "At" : "Position"}`
+  return Effect.fail(new InvalidRequest({ problems: [{ in: "query", field, problem: "Missing key" }] }))
+}
 
 /** Runs for the tenant of the request. What the store's error says of the store is not for a customer. */
 const forTenant = <B, E>(
@@ -208,11 +222,10 @@ const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   secrets: endpoint.secrets.map(({ since, until }) => ({ since, until: until ?? null })),
   envelope: endpoint.envelope ?? null,
   plan: endpoint.plan ?? null,
-  rate:
-    endpoint.rate === undefined ? null : { limit: endpoint.rate.limit, seconds: Duration.toSeconds(endpoint.rate.per) },
+  rate: endpoint.rate === undefined ? null : { limit: endpoint.rate.limit, per: durationText(endpoint.rate.per) },
   ordered: endpoint.ordered,
   concurrency: endpoint.concurrency ?? null,
-  timeoutSeconds: endpoint.timeout === undefined ? null : Duration.toSeconds(endpoint.timeout),
+  timeout: endpoint.timeout === undefined ? null : durationText(endpoint.timeout),
   createdAt: endpoint.createdAt,
   state: endpoint.state,
   reason: endpoint.reason ?? null,
@@ -226,13 +239,13 @@ const fieldsOf = ({
   headers,
   rate,
   secretHeaders,
-  timeoutSeconds,
+  timeout,
   ...rest
 }: Omit<typeof ChangeBody.Type, "url"> & { readonly url?: string }) => ({
   ...rest,
   ...((headers !== undefined || secretHeaders !== undefined) && { headers: joined(headers, secretHeaders) }),
-  ...(rate !== undefined && { rate: rate && { limit: rate.limit, per: Duration.seconds(rate.seconds) } }),
-  ...(timeoutSeconds !== undefined && { timeout: timeoutSeconds === null ? null : Duration.seconds(timeoutSeconds) })
+  ...(rate !== undefined && { rate: rate && { limit: rate.limit, per: durationOf(rate.per) } }),
+  ...(timeout !== undefined && { timeout: timeout === null ? null : durationOf(timeout) })
 })
 
 const joined = (
@@ -243,7 +256,7 @@ const joined = (
   ...Object.fromEntries(Object.entries(secretHeaders).map(([name, value]) => [name, hidden(value)]))
 })
 
-const outcomeOf = ({ answer, at, error, status, took }: Omit<EndpointAttempt, "position" | "topic">) => ({
+const outcomeOf = ({ answer, at, error, status, took }: Omit<EndpointAttempt, "eventId" | "position" | "topic">) => ({
   at,
   took,
   status: status ?? null,

@@ -8,7 +8,9 @@ import * as Stream from "effect/Stream"
 import * as EventQueue from "../../EventQueue.ts"
 import { acknowledgeFromMemory, type EventSink } from "../../EventSink.ts"
 import { logLine } from "../../internal/failureLog.ts"
+import { withoutConstruction } from "../../internal/context.ts"
 import type { EndpointEvent } from "./model.ts"
+import type { makeWebhookLog } from "./webhookLog.ts"
 
 export interface Health {
   readonly report: (event: EndpointEvent) => void
@@ -17,10 +19,12 @@ export interface Health {
 
 export const makeHealth = Effect.fnUntraced(function* (
   name: string,
+  log: ReturnType<typeof makeWebhookLog>,
   onHealth: EventSink<EndpointEvent, unknown> | undefined
 ) {
   const pubsub = yield* PubSub.unbounded<EndpointEvent>()
   yield* Effect.addFinalizer(() => PubSub.shutdown(pubsub))
+  const context = withoutConstruction(yield* Effect.context<never>())
   const part = { kind: "WebhookEndpoints", name }
   // A delivery does not wait for what is said of its endpoint.
   const queue =
@@ -34,6 +38,7 @@ export const makeHealth = Effect.fnUntraced(function* (
     ))
   const health: Health = {
     report: (event) => {
+      Effect.runForkWith(context)(log.happened(event))
       PubSub.publishUnsafe(pubsub, event)
       queue?.offerUnsafe(event)
     },

@@ -7,7 +7,8 @@ import { HttpClient } from "effect/http/HttpClient"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
 import { makeExchangeHost, type Options as HostOptions } from "../../durable/internal/exchangeHost.ts"
 import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
-import { type DurableWriter, makeWriter } from "../../durable/internal/makeWriter.ts"
+import type { DurableWriteError } from "../../durable/internal/error.ts"
+import { makeWriter } from "../../durable/internal/makeWriter.ts"
 import { serverOf } from "../../durable/internal/servers.ts"
 import type { ReceiverState } from "../../durable/internal/redelivering.ts"
 import { leaseTtlOf } from "../../durable/internal/settings.ts"
@@ -19,10 +20,11 @@ import {
   type Subscription
 } from "../../durable/EventStore.ts"
 import * as Redelivery from "../../durable/Redelivery.ts"
-import { mapInput } from "../../EventSink.ts"
+import type { Receipt, SendOptions } from "../../durable/internal/sending.ts"
+import { type AcknowledgingSink, mapError, mapInput, type SinkClosed } from "../../EventSink.ts"
 import * as AddressPolicy from "../../http/AddressPolicy.ts"
 import * as Envelope from "../../http/Envelope.ts"
-import { isGuarded } from "../../http/internal/guard.ts"
+import { policyOf } from "../../http/internal/guard.ts"
 import { withoutConstruction } from "../../internal/context.ts"
 import { defaultDrainTimeout } from "../../internal/deadline.ts"
 import { edgeTo, type SinkEdge } from "../../internal/node.ts"
@@ -33,12 +35,13 @@ import type { Administered } from "./contract.ts"
 import { makeEndpoints } from "./endpoints.ts"
 import { makeHealth } from "./health.ts"
 import { makeKeyRing } from "./keyRing.ts"
-import { type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
-import type { Addressed, Message } from "./model.ts"
+import { errorOfWrite, type Identified, identified, messageCodec, newId, writtenCodec } from "./messages.ts"
+import type { Addressed, InvalidEvent, Message } from "./model.ts"
 import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests } from "./requests.ts"
 import { makeRows } from "./row.ts"
+import { aboutOf, loggedOf, makeWebhookLog } from "./webhookLog.ts"
 
 /**
  * A sink that stores events for the endpoints of their tenants, and the endpoints.
@@ -46,14 +49,33 @@ import { makeRows } from "./row.ts"
  * @category models
  * @since 0.1.0
  */
-export interface WebhookEndpoints<in out A> extends DurableWriter<Addressed<A>>, Administered<A> {}
+export interface WebhookEndpoints<in out A> extends WebhookWriter<A>, Administered<A> {}
+
+/**
+ * A sink that stores events for the endpoints of their tenants, and delivers none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface WebhookWriter<in out A> extends AcknowledgingSink<
+  Addressed<A>,
+  DurableWriteError | InvalidEvent,
+  "store"
+> {
+  /** Writes an event, to be delivered at a time of its own if one is given, and answers what the store has of it. */
+  readonly send: (
+    event: Addressed<A>,
+    options?: SendOptions | undefined
+  ) => Effect.Effect<Receipt, DurableWriteError | InvalidEvent | SinkClosed>
+}
 
 export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Options<A>) {
   const { name, outcomes = "3 days", retention = "3 days" } = options
   const { deduplication = "1 day", drainTimeout, envelope, schema } = options
   const context = withoutConstruction(yield* Effect.context<never>())
   const client = yield* HttpClient
-  if (options.allowUnguarded !== true && !isGuarded(client)) {
+  const policy = policyOf(client)
+  if (options.allowUnguarded !== true && policy === undefined) {
     throw new Error(
       `WebhookEndpoints.make: the urls of "${name}" come from outside, and its HttpClient is not that of a GuardedHttpClient. Provide that, or set allowUnguarded where something else guards the network`
     )
@@ -65,7 +87,8 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
   const slots = count("WebhookEndpoints.make", "slots", options.slots ?? 256, 0)
   const codec = messageCodec(schema)
   const rows = makeRows(name, yield* makeKeyRing(options.keys))
-  const health = yield* makeHealth(name, options.onHealth)
+  const log = makeWebhookLog(name)
+  const health = yield* makeHealth(name, log, options.onHealth)
   const { envelopes = {}, plans = {} } = options
   const requests = makeRequests<A>({
     client,
@@ -87,15 +110,18 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     rules: {
       limits: options.limits ?? {},
       allowHttp: options.allowHttp ?? false,
-      addresses: AddressPolicy.make({ allow: options.allow }),
+      // What the client would refuse, or allows, is known before an event waits for it.
+      addresses:
+        options.allow === undefined && policy !== undefined ? policy : AddressPolicy.make({ allow: options.allow }),
       envelopes: Object.keys(envelopes),
       plans: Object.keys(plans)
     }
   })
   yield* store.open(name, keeping)
 
+  const keyOf = ({ name, tenant }: Subscription) => ({ tenant, id: name })
   const disable = (subscription: Subscription, reason: string) =>
-    setState({ tenant: subscription.tenant, id: subscription.name }, "disabled", reason, ["active", "paused"])
+    setState(keyOf(subscription), "disabled", reason, ["active", "paused"])
   const clock = Context.get(context, Clock.Clock)
   const state = (subscription: Subscription, state: ReceiverState) => {
     const at = clock.currentTimeMillisUnsafe()
@@ -128,7 +154,10 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
       nodeKind: "WebhookDeliveries",
       slice: Duration.fromInputUnsafe(options.slice ?? "5 seconds"),
       drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),
-      receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans })
+      receiver: makeReceiverOf<A>({ requests, rows, redelivery: options.redelivery ?? Redelivery.webhooks, plans }),
+      unready: (subscription, cause) => void Effect.runForkWith(context)(log.unready(keyOf(subscription), cause)),
+      aboutOf: (subscription) => aboutOf(keyOf(subscription)),
+      loggedOf
     }
     const making = Effect.sync(() => makeExchangeHost(settings))
     const host = yield* Effect.acquireRelease(making, ({ close }) => close)
@@ -157,7 +186,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
           )
           const took = (yield* Clock.currentTimeMillis) - at
           const error = sent._tag === "Failure" ? sent.failure.message : undefined
-          return { id, at, took, status: undefined, answer: undefined, error, ...readDetail(cell.detail) }
+          return { at, took, status: undefined, answer: undefined, error, ...readDetail(cell.detail), eventId: id }
         })
       ),
     health: health.events
@@ -180,7 +209,7 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
     downstream: () => [],
     ...from,
     name: options.name,
-    codec: writtenCodec(messageCodec(options.schema)),
+    codec: writtenCodec(messageCodec(options.schema), options.name),
     addressOf: ({ id, tenant, topic }: Identified<A>) => ({ id, tenant, topic }),
     batchSize: count("WebhookEndpoints.make", "batchSize", options.batchSize ?? 500, 1),
     batchBytes: 4 * 1024 * 1024,
@@ -189,15 +218,17 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
   }
   const made = Effect.sync(() => makeWriter<Identified<A>>(settings))
   const { sink } = yield* Effect.acquireRelease(made, ({ close }) => close)
-  const mapped = yield* mapInput(sink, identified<A>)
-  const writer: DurableWriter<Addressed<A>> = {
+  const mapped = yield* mapInput(mapError(sink, errorOfWrite), identified<A>)
+  const writer: WebhookWriter<A> = {
     ...mapped,
     send: (write, sending = {}) =>
       Effect.suspend(() => {
         // An id of the options is that of the event, and so of its requests.
         const { id = write.id, ...rest } = sending
         const one = identified({ ...write, id })
-        return sink.send(one, rest)
+        return Effect.mapError(sink.send(one, rest), (error) =>
+          error._tag === "SinkClosed" ? error : errorOfWrite(error)
+        )
       })
   }
   return writer

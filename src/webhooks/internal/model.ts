@@ -145,9 +145,13 @@ export interface EndpointDetails extends Endpoint {
   readonly deadLetters: number
   /** When the oldest event that waits was written. */
   readonly oldest: Millis | undefined
-  /** Since when every attempt has failed, when the next one is, and what went wrong last. */
+  /** Since when every attempt has failed, over restarts and processes; and when the next one is, where a failed one is waited for. */
   readonly failingSince: Millis | undefined
   readonly nextAttempt: Millis | undefined
+  /**
+   * What went wrong last, as long as `failingSince` stands. Where nothing waits for what failed, such as a dead letter, it is that of the
+   * last failed attempt, as long as the option `outcomes` keeps attempts: with 0 it is nothing then.
+   */
   readonly lastError: string | undefined
 }
 
@@ -183,7 +187,9 @@ export interface EndpointPage {
  * @since 0.1.0
  */
 export interface EndpointAttempt {
-  /** The event, for `resend`. */
+  /** The id of the event: that of its write, or the one that was assigned there. `resend` and `status` take it. */
+  readonly eventId: string | undefined
+  /** The position of the event, which `resend` takes too. */
   readonly position: Position
   readonly topic: string
   readonly at: Millis
@@ -202,11 +208,11 @@ export interface EndpointAttempt {
  * @category models
  * @since 0.1.0
  */
-export type TestResult = Omit<EndpointAttempt, "position" | "topic"> & { readonly id: string }
+export type TestResult = Omit<EndpointAttempt, "eventId" | "position" | "topic"> & { readonly eventId: string }
 
 /**
  * What happened to an endpoint. `failing`: its attempts have begun to fail. `recovered`: one has succeeded again. `disabled`: by its
- * answer of 410, for failing too long, by a row that cannot be read, or by hand. `paused`: by hand.
+ * answer of 410, for failing too long, or by hand. `paused`: by hand.
  *
  * @category models
  * @since 0.1.0
@@ -226,6 +232,33 @@ export const EndpointEvent = Schema.Struct({
 export type EndpointEvent = typeof EndpointEvent.Type
 
 /**
+ * An event cannot be written as it is addressed: which field is wrong, and why. Nothing was stored, and no other try would store it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidEvent extends Schema.TaggedError<InvalidEvent>()(
+  "InvalidEvent",
+  {
+    /** The name of the webhook endpoints that it was written to. */
+    name: Schema.String,
+    tenant: Schema.String,
+    topic: Schema.String,
+    /** Its id, at most the first 500 characters. */
+    id: Schema.String,
+    field: Schema.Literals(["tenant", "topic", "id"]),
+    problem: Schema.String
+  },
+  { httpApiStatus: 422, description: "An event cannot be written as it is addressed: which field is wrong, and why." }
+) {
+  override get message(): string {
+    const { field, id, name, problem, tenant, topic } = this
+    const [ofId, ofTenant, ofTopic] = [id, tenant, topic].map((text) => JSON.stringify(text))
+    return `webhooks ${JSON.stringify(name)}: the ${field} of the event ${ofId} (tenant ${ofTenant}, topic ${ofTopic}) ${problem}`
+  }
+}
+
+/**
  * There is no such endpoint of this tenant. That of another tenant is as good as none.
  *
  * @category errors
@@ -234,7 +267,7 @@ export type EndpointEvent = typeof EndpointEvent.Type
 export class EndpointNotFound extends Schema.TaggedError<EndpointNotFound>()(
   "EndpointNotFound",
   { id: Schema.String },
-  { httpApiStatus: 404 }
+  { httpApiStatus: 404, description: "There is no such endpoint of this tenant." }
 ) {
   override get message(): string {
     return `there is no endpoint ${JSON.stringify(this.id)}`
@@ -250,7 +283,7 @@ export class EndpointNotFound extends Schema.TaggedError<EndpointNotFound>()(
 export class InvalidEndpoint extends Schema.TaggedError<InvalidEndpoint>()(
   "InvalidEndpoint",
   { field: Schema.String, problem: Schema.String },
-  { httpApiStatus: 422 }
+  { httpApiStatus: 422, description: "An endpoint cannot be like this: which field is wrong, and why." }
 ) {
   override get message(): string {
     return `the ${this.field} ${this.problem}`
@@ -272,7 +305,7 @@ export class EndpointUnreadable extends Schema.TaggedError<EndpointUnreadable>()
     reason: Schema.Literals(["Undecodable", "UnknownKey", "Undecryptable"]),
     detail: Schema.String
   },
-  { httpApiStatus: 409 }
+  { httpApiStatus: 409, description: "The stored endpoint cannot be read." }
 ) {
   override get message(): string {
     return `the row of the endpoint ${JSON.stringify(this.id)} cannot be read: ${this.detail}`

@@ -62,8 +62,8 @@ export interface Options<in out A> extends WriterOptions<A> {
   /** How many bytes the body of a request may have: 1 MiB by default. */
   readonly maxBytes?: number | undefined
   /**
-   * How many of the first bytes of an answer are kept with an attempt, at most 900, for `attempts`: none by default, since an answer may have
-   * what is its receiver's own.
+   * How many of the first bytes of an answer are kept with an attempt, at most 900, and fewer beside an event id of more than 90 characters, for
+   * `attempts`: none by default, since an answer may have what is its receiver's own.
    */
   readonly answerBytes?: number | undefined
   /** Wraps the client of an endpoint, as by `HttpClient.withRateLimiter` under a key that is its id: what waits there is no request time. */
@@ -71,7 +71,10 @@ export interface Options<in out A> extends WriterOptions<A> {
   readonly limits?: Limits | undefined
   /** Whether urls may be `http`: not by default. */
   readonly allowHttp?: boolean | undefined
-  /** Networks beside the internet that literal addresses of urls may be in. The client judges what names are at, by its own policy. */
+  /**
+   * Networks beside the internet that literal addresses of urls may be in: by default those that the `GuardedHttpClient` allows, which judges
+   * every connection by its own policy in any case.
+   */
   readonly allow?: AddressPolicy.Options["allow"]
   /**
    * Takes an `HttpClient` that is not that of a `GuardedHttpClient`: it may reach the application's own network by the url of a

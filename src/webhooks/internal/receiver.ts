@@ -1,13 +1,11 @@
 /** What delivers to an endpoint for the time of a lease, as its row says then. */
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Subscription } from "../../durable/EventStore.ts"
 import type { Receiver } from "../../durable/internal/slot.ts"
-import * as Redelivery from "../../durable/Redelivery.ts"
-import { type EventSink, make as makeSink } from "../../EventSink.ts"
+import type { Redelivery } from "../../durable/Redelivery.ts"
+import type { EventSink } from "../../EventSink.ts"
 import type { Endpoint, Message } from "./model.ts"
 import { named } from "./named.ts"
 import type { Definitive, Rows } from "./row.ts"
@@ -19,16 +17,16 @@ export interface Options<in A> {
     endpoint: Definitive,
     shown: Endpoint
   ) => Effect.Effect<EventSink<Message<A>, unknown>, { readonly message: string }, Scope.Scope>
-  readonly redelivery: Redelivery.Redelivery
-  readonly plans: Readonly<Record<string, Redelivery.Redelivery>>
+  readonly redelivery: Redelivery
+  readonly plans: Readonly<Record<string, Redelivery>>
 }
 
 /** How many requests may be under way to an endpoint that is not ordered. */
 export const defaultConcurrency = 4
 
 /**
- * Makes the receiver of a row. It fails for a row that does not decode or decrypt, which another try would not change. A key that
- * this process does not have may come with a deployment, and is with another process already: its events wait, and nothing is sent.
+ * Makes the receiver of a row. It fails for a row that does not decode or decrypt, or that names what the options do not have: a key, a
+ * plan or an envelope may come with a deployment, and be with another process already.
  */
 export const makeReceiverOf =
   <A>(options: Options<A>) =>
@@ -49,26 +47,4 @@ export const makeReceiverOf =
         onDisabled: "pause" as const,
         spacing: rate && Duration.divideUnsafe(rate.per, rate.limit)
       }
-    }).pipe(
-      Effect.catchIf(
-        (error) => "reason" in error && error.reason === "UnknownKey",
-        ({ message }) => withoutKey<A>(message)
-      )
-    )
-
-// internals
-
-/** The row of an endpoint is encrypted with a key that this process does not have. */
-class KeyMissing extends Data.TaggedError("KeyMissing")<{ readonly message: string }> {}
-
-const withoutKey = Effect.fnUntraced(function* <A>(message: string) {
-  return {
-    sink: yield* makeSink((_: Message<A>) => Effect.fail(new KeyMissing({ message }))),
-    redelivery: untilItIsThere,
-    concurrency: 1,
-    onDisabled: "pause" as const,
-    spacing: undefined
-  }
-})
-
-const untilItIsThere = Redelivery.make(Schedule.spaced("30 seconds"), { jitter: 0.5 })
+    })

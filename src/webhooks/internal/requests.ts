@@ -13,7 +13,7 @@ import type { Envelope } from "../../http/Envelope.ts"
 import * as HttpSink from "../../http/HttpSink.ts"
 import { ForbiddenAddress, HttpSinkError } from "../../http/HttpSinkError.ts"
 import { makeSink, type SinkClosed } from "../../internal/sink.ts"
-import { detailOf } from "./answers.ts"
+import { detailOf, readDetail } from "./answers.ts"
 import type { Endpoint, Message } from "./model.ts"
 import { named } from "./named.ts"
 import type { Definitive } from "./row.ts"
@@ -78,9 +78,10 @@ export const makeRequests = <A>(options: Options<A>) =>
       Effect.orDie
     )
     const write = (event: Message<A>): Effect.Effect<void, HttpSinkError | SinkClosed> =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        now < valid.until ? valid.sink.write(event) : Effect.flatMap(renewed, (sink) => sink.write(event))
-      ).pipe(Effect.mapError(withoutAddress))
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        noteEvent(event)
+        return now < valid.until ? valid.sink.write(event) : Effect.flatMap(renewed, (sink) => sink.write(event))
+      }).pipe(Effect.mapError(withoutAddress))
     return makeSink<Message<A>, HttpSinkError>({ node: valid.sink.node, write })
   })
 
@@ -92,10 +93,18 @@ const missing = (what: string, name: string | undefined) =>
       name === undefined ? `it has no valid ${what}` : `the ${what} ${JSON.stringify(name)} is none of the options'`
   })
 
-/** Runs in the fiber of the write, which has the cell of its delivery. */
+/** These run in the fiber of the write, which has the cell of its delivery. */
+const cellOfWrite = () => Fiber.getCurrent()?.getRef(AttemptDetail)
+
+/** Comes first: an attempt that gets no answer has its event too. */
+const noteEvent = ({ id }: Message<unknown>): void => {
+  const cell = cellOfWrite()
+  if (cell !== undefined) cell.detail = detailOf({ eventId: id, status: undefined })
+}
+
 const note = (attempt: HttpSink.Attempt): void => {
-  const cell = Fiber.getCurrent()?.getRef(AttemptDetail)
-  if (cell !== undefined) cell.detail = detailOf(attempt)
+  const cell = cellOfWrite()
+  if (cell !== undefined) cell.detail = detailOf({ ...attempt, eventId: readDetail(cell.detail).eventId })
 }
 
 /** What a name of a url is at, in a private network, is not for its customer to know. */

@@ -3,7 +3,9 @@ import { Effect, Layer, Redacted, Schema } from "effect"
 import { WebCrypto } from "effect/crypto"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { EventStore, MemoryStore } from "effect-events/durable"
+import { WebhookSignature } from "effect-events/http"
 import { WebhookEndpoints } from "effect-events/webhooks"
+import { file, open } from "../../durable/support/sqliteFile.ts"
 import { operationsOver } from "../../durable/support/store.ts"
 import { pass } from "../../support/virtual.ts"
 import { promptCrypto } from "./promptCrypto.ts"
@@ -86,3 +88,20 @@ export const write = (
 
 /** Lets what is due be delivered. */
 export const deliver = pass(2)
+
+/** Stores of a test: over a file of its own, and in memory. */
+export const stores = {
+  memory: Effect.flatMap(MemoryStore.makeMemory, operationsOver),
+  SQLite: Effect.flatMap(file, open)
+}
+export const storeNames = ["memory", "SQLite"] as const
+
+/** Verifies a request as its receiver does. */
+export const verified = (got: Got, secrets: ReadonlyArray<Redacted.Redacted<string>>) =>
+  Effect.gen(function* () {
+    const [first, ...others] = yield* Effect.forEach(secrets, WebhookSignature.secret)
+    return yield* WebhookSignature.verify({ headers: got.headers, body: new TextEncoder().encode(got.body) }, [
+      first!,
+      ...others
+    ])
+  })

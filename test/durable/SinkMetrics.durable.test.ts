@@ -53,6 +53,48 @@ describe("a durable queue", () => {
     }).pipe(withRegistry, quiet)
   )
 
+  it.effect.each([
+    ["in order", {}],
+    ["by key", { concurrency: 4, partitionBy: (n: number) => n % 2 }],
+    ["in no order", { concurrency: 4 }]
+  ] as const)("shows how long the oldest has waited while its receiver is down: %s", ([, several]) =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const store = MemoryStore.layerOver(memory)
+      let isDown = true
+      const receiver = EventSink.make((_: number) => Effect.suspend(() => (isDown ? Effect.fail("down") : Effect.void)))
+      const make = DurableQueue.make(receiver, {
+        ...options,
+        redelivery: Redelivery.make(Schedule.spaced("10 minutes"), { jitter: 0 }),
+        ...several
+      })
+      const age = (queue: EventSink.EventSink<number, unknown>) =>
+        Effect.map(SinkGraph.health(queue), ([health]) => (health?.oldestAge ?? 0) / 1000)
+      const first = yield* open(Effect.provide(make, store))
+      yield* EventSink.writeAll(first.part, [1, 2, 3])
+      yield* settle
+      yield* TestClock.adjust("7 minutes")
+      assert.approximately(yield* age(first.part), 420, 1)
+      yield* TestClock.adjust("7 minutes")
+      assert.approximately(yield* age(first.part), 840, 1)
+      yield* first.close
+      // The next process knows of no event of it, and asks the store.
+      const { part: queue } = yield* open(Effect.provide(make, store))
+      yield* show(queue)
+      yield* refreshed
+      assert.approximately((yield* read("oldest_pending_age_seconds")) ?? 0, 840 + 16, 1)
+      isDown = false
+      yield* TestClock.adjust("30 minutes")
+      yield* settle
+      assert.deepStrictEqual([yield* read("pending"), yield* read("oldest_pending_age_seconds")], [0, 0])
+      isDown = true
+      yield* queue.write(5)
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      assert.approximately((yield* read("oldest_pending_age_seconds")) ?? 0, 60, 1)
+    }).pipe(withRegistry, quiet)
+  )
+
   it.effect("counts its attempts, those that fail and are repeated by its plan too", () =>
     Effect.gen(function* () {
       const memory = yield* MemoryStore.makeMemory

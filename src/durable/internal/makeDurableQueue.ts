@@ -62,10 +62,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
-    oldestAge: (now) => {
-      const oldest = served.serving()?.rows.oldest()
-      return oldest && Math.max(0, now - oldest.writtenAt)
-    }
+    oldestAge: (now) => served.oldestAge(now)
   })
   controlledBy(
     node,

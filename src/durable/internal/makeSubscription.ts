@@ -74,10 +74,7 @@ export const makeSubscription = <A, E>(options: Options<A, E>): MadeSubscription
     refresh: Effect.suspend(() => served.refresh),
     downstream: () => [edgeTo(sink, false)],
     breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
-    oldestAge: (now) => {
-      const oldest = served.serving()?.rows.oldest()
-      return oldest && Math.max(0, now - oldest.writtenAt)
-    }
+    oldestAge: (now) => served.oldestAge(now)
   })
   controlledBy(
     node,

@@ -1,5 +1,5 @@
 /** The deliveries of a subscription that are with this process: taken from the store, and not removed from it yet. */
-import type { Delivery, Limits, Position, Settled } from "./port/records.ts"
+import type { Delivery, Limits, Millis, Position, Settled } from "./port/records.ts"
 
 export interface Row<out A> {
   readonly position: Position
@@ -50,8 +50,10 @@ export interface Rows<in out A> {
   readonly settled: (position: Position) => void
   /** How many have no outcome yet. */
   readonly live: () => number
-  /** The first without an outcome. */
-  readonly oldest: () => Row<A> | undefined
+  /** When the first was written that is not settled: of these, and of those that went back to the store. */
+  readonly oldest: () => Millis | undefined
+  /** Another owner may deliver now what went back. */
+  readonly released: () => void
   readonly hasUpTo: (through: Position) => boolean
   readonly hasDropped: () => boolean
   /** How much is settled and still in the store. */
@@ -63,6 +65,9 @@ export interface Rows<in out A> {
   readonly gone: () => () => Limits
 }
 
+/** How many are known by themselves that wait in the store. */
+const mostAside = 1_000
+
 export const makeRows = <A>(): Rows<A> => {
   const rows = new Map<Position, Row<A>>()
   /** How much has had an outcome, and how much of that the store has removed. */
@@ -73,6 +78,16 @@ export const makeRows = <A>(): Rows<A> => {
     of.bytes += n * bytes
   }
   const leaves = ({ outcome }: Row<A>) => outcome !== undefined && outcome !== "aside" && outcome !== "remaining"
+  /** The first of the order that went back to the store: it waits, or what is in front of it does. */
+  let first: Row<A> | undefined
+  /** When those were written that are set aside. */
+  const aside = new Map<Position, Millis>()
+  const wentBack = (row: Row<A>) => {
+    if (leaves(row)) return
+    if (row.outcome === "aside" || row.lane !== undefined) {
+      if (aside.size < mostAside) aside.set(row.position, row.writtenAt)
+    } else if (first === undefined || row.position < first.position) first = row
+  }
   const find = (holds: (row: Row<A>) => boolean) => {
     for (const row of rows.values()) if (holds(row)) return row
     return undefined
@@ -81,9 +96,14 @@ export const makeRows = <A>(): Rows<A> => {
     size: () => rows.size,
     all: () => [...rows.values()],
     positions: () => [...rows.keys()],
-    add: (row) => void rows.set(row.position, row),
+    add: (row) => {
+      rows.set(row.position, row)
+      aside.delete(row.position)
+      if (row.lane === undefined && first !== undefined && first.position <= row.position) first = undefined
+    },
     forget: (row) => {
       if (leaves(row)) count(outcomes, row, -1)
+      wentBack(row)
       rows.delete(row.position)
     },
     decide: (row, outcome) => {
@@ -92,7 +112,8 @@ export const makeRows = <A>(): Rows<A> => {
     },
     settled: (position) => {
       const row = rows.get(position)
-      if (row !== undefined && row.outcome !== "aside") count(removed, row, 1)
+      if (row?.outcome === "aside") wentBack(row)
+      else if (row !== undefined) count(removed, row, 1)
       rows.delete(position)
     },
     live: () => {
@@ -100,7 +121,14 @@ export const makeRows = <A>(): Rows<A> => {
       for (const { outcome } of rows.values()) if (outcome === undefined) n++
       return n
     },
-    oldest: () => find(({ outcome }) => outcome === undefined),
+    oldest: () => {
+      const all = [find((row) => !leaves(row))?.writtenAt, first?.writtenAt, ...aside.values()]
+      return all.reduce((least, one) => (one === undefined || (least !== undefined && least <= one) ? least : one))
+    },
+    released: () => {
+      first = undefined
+      aside.clear()
+    },
     hasUpTo: (through) => find(({ position }) => position <= through) !== undefined,
     hasDropped: () => find(({ outcome }) => outcome === "dropped") !== undefined,
     settledSize: () => {

@@ -8,7 +8,7 @@ import * as Latch from "effect/Latch"
 import { Delivering } from "../../internal/context.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { StoredHealth } from "../../internal/node.ts"
-import type { Definition, EventStoreError, Keeping, State, SubscriptionId } from "../EventStore.ts"
+import type { Definition, EventStoreError, Keeping, Millis, State, SubscriptionId } from "../EventStore.ts"
 import { defineOne } from "./defineOne.ts"
 import type { NotDelivering } from "./error.ts"
 import { flush } from "./flush.ts"
@@ -41,6 +41,8 @@ export interface Served<in out A> {
   readonly serves: () => boolean
   /** What is known of it in the store, for metrics and health. */
   readonly stored: () => StoredHealth
+  /** How long the oldest has waited at `now`: as far as this process has read, or else as the store answered last. */
+  readonly oldestAge: (now: Millis) => number | undefined
   /** Asks the store for that. */
   readonly refresh: Effect.Effect<void>
   /** This process has changed its state in the store. */
@@ -124,6 +126,8 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
     if (isActive) state = "active"
     else if (state !== "disabled") state = "paused"
   }
+  /** When the oldest was written, as the store said. */
+  let oldest: Millis | undefined
   /** Asks the store, which may take its time: without an answer the last one stays. Answers whether that is over. */
   const overview = Effect.suspend(() => {
     const counted = account.counts.deadLettered
@@ -132,6 +136,7 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
       const found = answer._tag === "Some" ? answer.value[0] : undefined
       if (found === undefined || !isOver) return isOver
       state = found.state
+      oldest = found.oldest
       deadLetters = { stored: found.deadLetters, counted }
       return isOver
     })
@@ -188,6 +193,12 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
       state: serves() || isClosing || serving === undefined ? state : "paused",
       deadLetters: deadLetters && Math.max(0, deadLetters.stored + account.counts.deadLettered - deadLetters.counted)
     }),
+    oldestAge: (now) => {
+      // What a process delivers that does not wait is not as old as it was.
+      const isBehind = serving?.subscriber.lease() === undefined || serving.isWaiting()
+      const written = serving?.rows.oldest() ?? (isBehind ? oldest : undefined)
+      return written === undefined ? undefined : Math.max(0, now - written)
+    },
     // What was dead-lettered while the store answered may be in the answer, or not.
     refresh: Effect.asVoid(Effect.repeat(overview, { until: (isOver) => isOver, times: 3 })),
     flush: flush(

@@ -166,7 +166,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     account,
     oldestAge: (at) => {
       const oldest = serving.rows.oldest()
-      return oldest && Math.max(0, at - oldest.writtenAt)
+      return oldest === undefined ? undefined : Math.max(0, at - oldest)
     },
     openedAt: now(),
     restingSince: () => restingSince,

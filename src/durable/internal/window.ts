@@ -156,6 +156,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     // What was reported as dropped is never delivered by this process, whichever process has the lease meanwhile.
     for (const row of rows.all()) if (row.outcome !== undefined && row.outcome !== "dropped") rows.forget(row)
     evict()
+    rows.released()
     resumed.closeUnsafe()
   }
   const endSuspended = () => {

@@ -62,7 +62,9 @@ describePostgres(`${size} endpoints on Postgres`, (server) => {
 
 describePostgres(`${size} endpoints on Postgres, of which some are dead, slow and flooded`, (server) => {
   it.runIf(isWhole)("cost the others less than twice the time", { timeout }, async () => {
-    const outcome = await compare({ ...plan, seconds: 40, flood: 10_000, store: { postgres: server().port } }, 2)
+    // Where the machine is the limit, all are late, and no receiver is to blame.
+    const eased = { ...plan, perSecond: plan.perSecond / 2, seconds: 40, flood: 10_000 }
+    const outcome = await compare({ ...eased, store: { postgres: server().port } }, 2)
     console.log(outcome)
     expect(outcome.problems, `EFFECT_EVENTS_SEED=${seed}`).toEqual([])
     expect(outcome.troubled / outcome.calm, `EFFECT_EVENTS_SEED=${seed}`).toBeLessThan(2)

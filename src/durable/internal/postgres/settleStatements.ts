@@ -210,6 +210,7 @@ put_aside AS (
     CASE WHEN what = 'again' THEN ${now} END,
     CASE WHEN moved.position = firsts.position THEN firsts.due_at END
   FROM moved JOIN firsts ON firsts.subscription = moved.subscription AND firsts.lane = moved.lane
+  ORDER BY moved.subscription, moved.position
 ),
 removed AS MATERIALIZED (
   SELECT subscription, what, tried, reason, cause, ${columns}, ${bytes("taken_out")} FROM taken_out WHERE what IN ('ack', 'drop', 'dead')

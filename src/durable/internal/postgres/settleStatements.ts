@@ -118,7 +118,7 @@ ${answer}`),
 
     /**
      * Also what is set aside, and waits. Of a lane that something became of, the first row has the time: that of an `Again`,
-     * its own where it was the first before, or now.
+     * its own where it was the first before, or now. Rows are set aside in order, so that pages of the index get full.
      *
      * The statement's snapshot may be older than what it waited for, such as another settlement of the same lease, and then
      * it would take a row for the first that is gone. So where the lease has changed since the snapshot nothing is done.

@@ -23,8 +23,6 @@ import { makeUnsettled } from "./unsettled.ts"
 
 /** What a subscription waits for that does not wait. */
 const atOnce = { attempts: 0, firstFailedAt: undefined, failingSince: undefined }
-/** The lanes of events that wait by themselves are their positions, by this. */
-const maxLane = 2 ** 31
 /** How many deliveries of one lane are taken at once, at most. */
 const perLane = 16
 
@@ -76,7 +74,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
           partitionBy(event)
         ))
   const isKeyed = buffer.keyOf !== undefined
-  // Without keys an event that waits by itself has a lane of its own.
+  // Without keys an event that waits by itself has a lane of its own, that of its position.
   const lanes = isKeyed && partitionBy !== undefined ? makeLanes<A>(partitionBy) : undefined
   const rows = makeRows<A>()
   const redelivering = makeRedelivering(
@@ -237,7 +235,7 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
         return stepBack()
       }
       row.outcome = "aside"
-      const lane = row.lane ?? lanes?.setAside(row.event) ?? row.position % maxLane
+      const lane = row.lane ?? lanes?.setAside(row.event) ?? row.position
       lanes?.wait(lane)
       state.hasAside = true
       unsettled.add({ _tag: "Again", position: row.position, lane, delay, attempts: redelivering.plannedOf(row) })

@@ -535,7 +535,7 @@ export const webhooks: ReadonlyArray<Row> = [
     n: waiting,
     metrics: [bytes],
     cold: true,
-    note: "On Postgres the table with its indexes after a VACUUM. On SQLite the whole file.",
+    note: "On Postgres the table with its indexes after a VACUUM, without what the empty table has. On SQLite the whole file.",
     sides: [sizeOn("deliveries", 100, false), sizeOn("delayed", 140, true), sizeOfFile]
   }
 ]

@@ -103,6 +103,9 @@ describePostgres(
         `INSERT INTO effect_events_delayed (subscription, position, lane, due_at, topic, payload, written_at)
           SELECT s, 2000000 + n, n % 100, CASE WHEN n <= 100 THEN 4e12 END, '', 'x', 0
           FROM generate_series(1, ${many}) n, unnest('{${subscription},99}'::bigint[]) s`,
+        `INSERT INTO effect_events_delayed (subscription, position, due_at)
+          SELECT ${subscription}, 1000000 + n, 4e12::bigint + n FROM generate_series(1, 1000) n
+          UNION ALL SELECT 99, 1000000 + n, 4e12::bigint + n FROM generate_series(1, ${many}) n`,
         `INSERT INTO effect_events_scheduled (subscription, due_at, event, topic, payload, written_at)
           SELECT s, 4e12::bigint + n, s * 10000000 + n, '', 'x', 0
           FROM generate_series(1, ${many}) n, unnest('{${subscription},99}'::bigint[]) s`,

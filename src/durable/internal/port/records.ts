@@ -239,7 +239,7 @@ export interface Claimed extends Lease {
   readonly firstFailedAt: Millis | undefined
   /** Since when its receiver is failing, as settlements say it is. */
   readonly failingSince: Millis | undefined
-  /** The lanes that have deliveries set aside, and the position of the first of each: the first 65,536 by their numbers. */
+  /** The lanes that have deliveries set aside, and the position of the first of each: at most 65,536, by their numbers. */
   readonly lanes: ReadonlyArray<{ readonly lane: number; readonly first: Position }>
 }
 

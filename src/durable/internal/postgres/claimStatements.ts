@@ -8,7 +8,10 @@ export const most = 1_000
 /** Up to this many subscriptions are looked up one by one, and not among all that are due. */
 export const few = 100
 
-/** How many lanes of a lease are in the answer. */
+/**
+ * How many lanes of a lease are in the answer, which is as many as keys have. Those that are positions, of what waits without a
+ * key, are read in the order of their times: which of them are in the answer does not matter where there are more.
+ */
 const mostLanes = 65_536
 
 /** When to claim again what another claim had locked, in milliseconds. */
@@ -255,10 +258,18 @@ LEFT JOIN (
   SELECT changed.subscription, attempts, first_failed_at, failing_since, CASE WHEN acquired THEN epoch END AS epoch, lanes.lanes, lanes.firsts
   FROM changed LEFT JOIN LATERAL (
     SELECT array_agg(lane)::text AS lanes, array_agg(position)::text AS firsts FROM (
-      SELECT lane, position FROM ${delayed} AS lane
-      WHERE lane.subscription BETWEEN changed.subscription AND changed.subscription
-      AND due_at IS NOT NULL AND changed.acquired
-      ORDER BY lane.subscription, lane.lane ${first(mostLanes)}
+      SELECT * FROM (
+        (SELECT lane, position FROM ${delayed} AS lane
+        WHERE lane.subscription BETWEEN changed.subscription AND changed.subscription
+        AND due_at IS NOT NULL AND lane.lane IS NOT NULL AND changed.acquired
+        ORDER BY lane.subscription, lane.lane ${first(mostLanes)})
+        UNION ALL
+        (SELECT position, position FROM ${delayed} AS lane
+        WHERE lane.subscription BETWEEN changed.subscription AND changed.subscription
+        AND due_at IS NOT NULL AND lane.lane IS NULL AND changed.acquired
+        ORDER BY lane.subscription, lane.due_at ${first(mostLanes)})
+      ) AS lane
+      ORDER BY lane LIMIT ${mostLanes}
     ) AS lane
   ) AS lanes ON true
   WHERE acquired OR woken

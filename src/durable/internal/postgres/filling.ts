@@ -45,8 +45,8 @@ batch AS MATERIALIZED (
   SELECT * FROM ${events} WHERE position > (SELECT position FROM chosen) ORDER BY position ${first(most)}
 ),
 filled AS (
-  INSERT INTO ${deliveries} (subscription, position, event)
-  SELECT chosen.subscription, batch.position, batch.position
+  INSERT INTO ${deliveries} (subscription, position)
+  SELECT chosen.subscription, batch.position
   FROM chosen CROSS JOIN batch
   WHERE batch.exchange = chosen.exchange AND batch.tenant = chosen.tenant AND batch.version < chosen.version
   AND batch.written_at > chosen.oldest

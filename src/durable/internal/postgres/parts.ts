@@ -51,9 +51,33 @@ export const onePlan = (text: string): string => text.replaceAll(/\$\d+::(\w+\[\
  */
 export const first = (rows: number): string => `LIMIT (SELECT ${rows})`
 
-/** The rows of one lane, to be read in the order of `lane, position`, which only one index has. */
-export const inLane = (row: string, subscription: string, lane: string): string =>
-  `${row}.subscription = ${subscription} AND (${row}.lane, ${row}.position) >= (${lane}, 0) AND ${row}.lane <= ${lane}`
+/** The lane of a row of `delayed`, which is NULL in the row where it is the row's own position: the rows of one are found by `ofLane`. */
+export const laneOf = (row: string): string => `coalesce(${row}.lane, ${row}.position)`
+
+/**
+ * The first rows of one lane, of those that meet a condition on `delivery`: of its number by the index of positions, and the
+ * others after a position in the order of `lane, position`, which only one index has.
+ */
+export const ofLane = (
+  { delayed }: Names,
+  columns: string,
+  [subscription, lane, after = "-1"]: readonly [subscription: string, lane: string, after?: string],
+  condition: string,
+  limit: string
+): string => `(
+  SELECT * FROM (
+    (SELECT ${columns} FROM ${delayed} AS delivery
+    WHERE delivery.subscription = ${subscription} AND delivery.position BETWEEN ${lane} AND ${lane} AND delivery.lane IS NULL
+    AND ${condition}
+    ORDER BY delivery.position LIMIT ${limit})
+    UNION ALL
+    (SELECT ${columns} FROM ${delayed} AS delivery
+    WHERE delivery.subscription = ${subscription} AND (delivery.lane, delivery.position) > (${lane}, ${after}) AND delivery.lane <= ${lane}
+    AND ${condition}
+    ORDER BY delivery.lane, delivery.position LIMIT ${limit})
+  ) AS delivery
+  ORDER BY delivery.position LIMIT ${limit}
+)`
 
 /** The first due time of the lanes of a `lease`, and of what stands in order at once. */
 export const laneDueAt = ({ delayed }: Names, condition = "true"): string =>
@@ -67,20 +91,21 @@ export const dueAt = (same: string, names: Names): string => `CASE
     ELSE ${laneDueAt(names)}
   END`
 
-/** The payload's size of a row of `deliveries`, `delayed` or `scheduled`, whose event may be in `events`. */
+/** The payload's size of a row of `deliveries` or `delayed`, whose event may be in `events`. */
 export const bytesOf = (row: string, events: string): string =>
-  `coalesce(octet_length(${row}.payload), (SELECT octet_length(event.payload) FROM ${events} AS event WHERE event.position = ${row}.event), 0)`
+  `coalesce(octet_length(${row}.payload), (SELECT octet_length(event.payload) FROM ${events} AS event WHERE event.position = ${eventOf(row)}), 0)`
 
 /** The sizes of what is pending for a subscription. Events are looked up one by one, and only if they must. */
 export const pendingOf = (subscription: string, { delayed, deliveries, events, scheduled }: Names): string => {
-  const of = (table: string) => `
+  const of = (table: string, event: string) => `
   SELECT octet_length(payload) AS bytes FROM ${table} WHERE subscription = ${subscription} AND payload IS NOT NULL
   UNION ALL
   SELECT octet_length(event.payload)
   FROM ${table} AS delivery
-  CROSS JOIN LATERAL (SELECT payload FROM ${events} WHERE position = delivery.event LIMIT 1) AS event
+  CROSS JOIN LATERAL (SELECT payload FROM ${events} WHERE position = ${event} LIMIT 1) AS event
   WHERE delivery.subscription = ${subscription} AND delivery.payload IS NULL`
-  return `(${[deliveries, delayed, scheduled].map(of).join(" UNION ALL ")})`
+  const rows = [of(deliveries, eventOf("delivery")), of(delayed, eventOf("delivery")), of(scheduled, "delivery.event")]
+  return `(${rows.join(" UNION ALL ")})`
 }
 
 /**
@@ -99,10 +124,20 @@ export const storedId = (id: string): string =>
   `CASE WHEN octet_length(${id}) > 1000 THEN rpad(encode(sha256(convert_to(${id}, 'UTF8')), 'hex'), 1001, '-') ELSE ${id} END`
 
 /** The columns of an event, beside those that say which. */
-export const content = "written_at, topic, content_type, trace, payload"
+export const content = "written_at, topic, headers, payload"
 
 /** The position of the event of a row of `deliveries`, `delayed` or `dead_letters`. */
 export const eventOf = (row: string): string => `coalesce(${row}.event, ${row}.position)`
+
+/** The row of `events` of such a row, if the event is not in that itself. */
+export const sharedOf = (row: string, { events }: Names): string =>
+  `LEFT JOIN LATERAL (
+  SELECT * FROM ${events} WHERE position = ${eventOf(row)} AND ${row}.written_at IS NULL LIMIT 1
+) AS event ON true`
+
+/** Whether such a row is of the event at a position that is not its own, or whose content it has not: by the index of those. */
+export const isOf = (row: string, event: string): string =>
+  `${eventOf(row)} = ${event} AND (${row}.event IS NOT NULL OR ${row}.written_at IS NULL)`
 
 /**
  * Keeps what became of `rows`: those have a `subscription`, the exchange in `keeps` where that keeps outcomes, the position of

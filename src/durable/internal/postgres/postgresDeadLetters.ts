@@ -1,7 +1,7 @@
 /** The dead letters of a subscription. */
 import * as Effect from "effect/Effect"
 import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
-import { content, eventOf, isTopicOf, keepOutcomes, now, type Parts, set } from "./parts.ts"
+import { content, eventOf, isOf, isTopicOf, keepOutcomes, now, type Parts, set, sharedOf } from "./parts.ts"
 import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric, positionOf, timeOf } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
@@ -11,7 +11,7 @@ const deadLetterStatements = (parts: Parts) => {
   // what a drop has left is as good as gone
   const isThere = `EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)`
 
-  const eventOfLetter = `LEFT JOIN LATERAL (SELECT * FROM ${events} WHERE position = letter.event LIMIT 1) AS event ON true`
+  const eventOfLetter = sharedOf("letter", parts)
   /** `$2` a position, `$3` a reason, `$4` a part of the cause, `$5` a pattern of topics, `$6` from and `$7` to a time. */
   const selected = `FROM ${deadLetters} AS letter ${eventOfLetter}
   WHERE letter.subscription = $1::bigint AND ${isThere}
@@ -28,8 +28,7 @@ const deadLetterStatements = (parts: Parts) => {
 
     list: `SELECT letter.position, letter.attempts, letter.dead_lettered_at, letter.reason, letter.cause,
   coalesce(letter.written_at, event.written_at) AS written_at, coalesce(letter.topic, event.topic) AS topic,
-  coalesce(letter.content_type, event.content_type) AS content_type, coalesce(letter.trace, event.trace) AS trace,
-  coalesce(letter.payload, event.payload) AS payload
+  coalesce(letter.headers, event.headers) AS headers, coalesce(letter.payload, event.payload) AS payload
 FROM (
   SELECT letter.* ${selected} AND (letter.dead_lettered_at, letter.position) > ($8::bigint, $9::bigint)
   ORDER BY letter.dead_lettered_at, letter.position
@@ -68,7 +67,7 @@ dead AS MATERIALIZED (
   FROM given CROSS JOIN LATERAL (
     SELECT ctid AS at, position FROM ${deadLetters} WHERE subscription = $1::bigint AND position = given.position
     UNION ALL
-    SELECT ctid, position FROM ${deadLetters} WHERE subscription = $1::bigint AND event = given.position
+    SELECT ctid, position FROM ${deadLetters} AS letter WHERE subscription = $1::bigint AND ${isOf("letter", "given.position")}
   ) AS found
   WHERE ${isThere} AND ${set}
   GROUP BY found.at, found.position
@@ -92,7 +91,7 @@ numbered AS MATERIALIZED (
   SELECT nextval('${positions}') AS position, sorted.* FROM (
     SELECT attempts, event, ${content}, place, before FROM gone
     UNION ALL
-    SELECT NULL, event, NULL, NULL, NULL, NULL, NULL, place, NULL FROM retained
+    SELECT NULL, event, NULL, NULL, NULL, NULL, place, NULL FROM retained
     ORDER BY place, before
   ) AS sorted
 ),

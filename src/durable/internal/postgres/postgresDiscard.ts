@@ -1,7 +1,7 @@
 /** Deletes what is pending of a subscription. */
 import * as Effect from "effect/Effect"
 import type { Operations } from "../../EventStore.ts"
-import { eventOf, keepOutcomes, now, type Parts } from "./parts.ts"
+import { eventOf, keepOutcomes, now, ofLane, type Parts } from "./parts.ts"
 import { limit, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
@@ -11,16 +11,24 @@ import type { Runner } from "./runner.ts"
  */
 const discardStatements = (parts: Parts) => {
   const { delayed, deliveries, joined, leases, notify, scheduled } = parts
-  const gone = (table: string, event: string, order: string, limit: string, lock = "") => `(
+  const gone = (table: string, event: string, order: string, limit: string, condition = "true", lock = "") => `(
   DELETE FROM ${table} AS delivery WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ${table} AS delivery
-    WHERE delivery.subscription BETWEEN $1::bigint AND $1::bigint
+    WHERE delivery.subscription BETWEEN $1::bigint AND $1::bigint AND ${condition}
     ORDER BY delivery.subscription, ${order} LIMIT ${limit} ${lock}
   ))
   RETURNING ${event} AS event, delivery.topic, delivery.written_at`
   const rest = (...before: ReadonlyArray<string>) =>
     `$2::bigint - ${before.map((one) => `(SELECT count(*) FROM ${one})`).join(" - ")}`
 
+  /** What is left of a lane, beside that of its number, is behind what is deleted of it. */
+  const head = ofLane(
+    parts,
+    "delivery.ctid AS at, delivery.position",
+    ["$1::bigint", "lanes.lane", "lanes.position"],
+    "delivery.position <> ALL(ARRAY(SELECT position FROM alone))",
+    "1"
+  )
   const purged = `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint`
 
   return {
@@ -29,23 +37,21 @@ const discardStatements = (parts: Parts) => {
     discard: `WITH ${joined},
 ordered AS ${gone(deliveries, eventOf("delivery"), "position", "$2::bigint")}
 ),
-aside AS ${gone(delayed, eventOf("delivery"), "lane, position", rest("ordered"))}, delivery.lane, delivery.position
+aside AS ${gone(delayed, eventOf("delivery"), "lane, position", rest("ordered"), "lane IS NOT NULL")}, delivery.lane, delivery.position
 ),
-coming AS ${gone(scheduled, "delivery.event", "due_at, event", rest("ordered", "aside"), "FOR UPDATE SKIP LOCKED")}
+alone AS ${gone(delayed, eventOf("delivery"), "position", rest("ordered", "aside"), "lane IS NULL")}, delivery.position
 ),
-last AS MATERIALIZED (SELECT lane, max(position) AS position FROM aside GROUP BY lane ORDER BY lane DESC LIMIT 1),
+coming AS ${gone(scheduled, "delivery.event", "due_at, event", rest("ordered", "aside", "alone"), "true", "FOR UPDATE SKIP LOCKED")}
+),
+lanes AS MATERIALIZED (SELECT lane, max(position) AS position FROM aside GROUP BY lane),
 freed AS (
-  UPDATE ${delayed} AS delivery SET due_at = ${now} WHERE ctid = (
-    SELECT head.at FROM last CROSS JOIN LATERAL (
-      SELECT ctid AS at FROM ${delayed} AS delivery
-      WHERE delivery.subscription = $1::bigint AND (delivery.lane, delivery.position) > (last.lane, last.position)
-      AND delivery.lane <= last.lane
-      ORDER BY delivery.lane, delivery.position LIMIT 1
-    ) AS head
-  )
+  UPDATE ${delayed} AS delivery SET due_at = ${now} WHERE delivery.due_at IS NULL AND ctid = ANY(ARRAY(
+    SELECT head.at FROM lanes CROSS JOIN LATERAL ${head} AS head
+  ))
 ),
 gone AS MATERIALIZED (
-  SELECT * FROM ordered UNION ALL SELECT event, topic, written_at FROM aside UNION ALL SELECT * FROM coming
+  SELECT * FROM ordered UNION ALL SELECT event, topic, written_at FROM aside
+  UNION ALL SELECT event, topic, written_at FROM alone UNION ALL SELECT * FROM coming
 ),
 ended AS (${keepOutcomes(purged, "'Purged'", parts)}
 ),

@@ -11,7 +11,7 @@ import type {
   StoredAttempt,
   Wait
 } from "../../EventStore.ts"
-import { isTopicOf, now, type Parts, pendingOf, storedId } from "./parts.ts"
+import { eventOf, isOf, isTopicOf, now, type Parts, pendingOf, storedId } from "./parts.ts"
 import {
   array,
   clock,
@@ -29,7 +29,7 @@ const insightStatements = (parts: Parts) => {
   const { attempts, deadLetters, delayed, deliveries, events, exchanges, ids, leases } = parts
   const { outcomes, owners, scheduled, subscriptions } = parts
   const first = (table: string) => `(
-    SELECT coalesce(delivery.written_at, (SELECT written_at FROM ${events} WHERE position = delivery.event)) AS written_at
+    SELECT coalesce(delivery.written_at, (SELECT written_at FROM ${events} WHERE position = ${eventOf("delivery")})) AS written_at
     FROM ${table} AS delivery WHERE delivery.subscription = subscription.id ORDER BY delivery.position LIMIT 1
   )`
   const next = (table: string) => `(
@@ -88,8 +88,8 @@ AND ($3::text IS NULL OR subscription.name = $3) AND ($4::bigint[] IS NULL OR su
 ORDER BY exchange.name, subscription.tenant, subscription.name`,
 
     /**
-     * Of the exchange `$1` the event at `$2`, or of the tenant `$3` with the id `$4`. A delivery has the position of its event
-     * in \`event\`, or is the only one, at that position: only then the subscriptions of the exchange are searched one by one.
+     * Of the exchange `$1` the event at `$2`, or of the tenant `$3` with the id `$4`. A delivery that shares its
+     * event is found by that; or it is the only one, at that position: only then the subscriptions of the exchange are searched one by one.
      */
     status: `WITH ${settings},
 exchange AS MATERIALIZED (SELECT id FROM ${exchanges} WHERE name = $1),
@@ -100,7 +100,10 @@ wanted AS MATERIALIZED (
   WHERE exchange = (SELECT id FROM exchange) AND tenant = $3 AND id = ${storedId("$4::text")} AND expires_at > ${now}
 ),
 by_event AS MATERIALIZED (
-  ${[inOrder, aside, coming, dead, ended].map((text) => `${text} WHERE delivery.event = ${wanted}`).join("\n  UNION ALL ")}
+  ${[
+    ...[inOrder, aside, dead].map((text) => `${text} WHERE ${isOf("delivery", wanted)}`),
+    ...[coming, ended].map((text) => `${text} WHERE delivery.event = ${wanted}`)
+  ].join("\n  UNION ALL ")}
 ),
 by_position AS MATERIALIZED (
   SELECT found.* FROM ${subscriptions} AS subscription CROSS JOIN LATERAL (

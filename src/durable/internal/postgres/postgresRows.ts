@@ -1,6 +1,6 @@
 /** What a store gives to Postgres, and what the rows that it gets mean. */
 import * as Duration from "effect/Duration"
-import type { DeadLetterReason, Delivery, State, StoredDeadLetter, Subscription } from "../port/records.ts"
+import type { DeadLetterReason, Delivery, NewEvent, State, StoredDeadLetter, Subscription } from "../port/records.ts"
 
 /** A number as clients give it: `bigint`s come as such, or as text. */
 export type Numeric = number | bigint | string
@@ -70,23 +70,35 @@ export const subscriptionOf =
     since: Number(since)
   })
 
+/**
+ * The content type and the trace of an event as one text, which is empty where an event has neither: few have, and a column more
+ * makes all rows of deliveries longer.
+ */
+export const headersOf = ({ contentType = "", trace = "" }: Pick<NewEvent, "contentType" | "trace">): string =>
+  contentType === "" && trace === "" ? "" : `${contentType.length}:${contentType}${trace}`
+
+const ofHeaders = (headers: string): Pick<Delivery, "contentType" | "trace"> => {
+  if (headers === "") return { contentType: undefined, trace: undefined }
+  const from = headers.indexOf(":") + 1
+  const to = from + Number(headers.slice(0, from - 1))
+  return { contentType: headers.slice(from, to) || undefined, trace: headers.slice(to) || undefined }
+}
+
 /** An event, wherever it is kept. */
 interface EventRow {
   readonly position: Numeric
   readonly payload: Uint8Array
   readonly topic: string
-  readonly content_type: string | null
-  readonly trace: string | null
+  readonly headers: string | null
   readonly written_at: Numeric
   readonly attempts: Numeric | null
 }
 
-const eventOf = ({ attempts, content_type, payload, position, topic, trace, written_at }: EventRow) => ({
+const eventOf = ({ attempts, headers, payload, position, topic, written_at }: EventRow) => ({
   position: Number(position),
   payload,
   topic,
-  contentType: content_type ?? undefined,
-  trace: trace ?? undefined,
+  ...ofHeaders(headers ?? ""),
   writtenAt: Number(written_at),
   attempts: Number(attempts ?? 0)
 })

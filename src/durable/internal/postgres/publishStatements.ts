@@ -38,21 +38,20 @@ ${counted},
 given AS MATERIALIZED (
   SELECT nextval('${positions}') AS position, event.*,
     ((SELECT counts FROM counted))[event.kind] > 1 OR (SELECT retains FROM exchange) AS shared
-  FROM unnest($6::int[], $7::text[], $8::text[], $9::bytea[]) AS event (kind, content_type, trace, payload)
+  FROM unnest($6::int[], $7::text[], $8::bytea[]) AS event (kind, headers, payload)
   WHERE ${set}
 ),
 stored AS (
-  INSERT INTO ${events} (position, exchange, version, xid, tenant, written_at, topic, content_type, trace, payload)
+  INSERT INTO ${events} (position, exchange, version, xid, tenant, ${content})
   SELECT position, exchange.id, exchange.version, txid_current(), ($2::text[])[kind], ${now}, ($5::text[])[kind],
-    nullif(content_type, ''), nullif(trace, ''), payload
+    nullif(headers, ''), payload
   FROM given CROSS JOIN exchange
   WHERE shared
 ),
 queued AS (
-  INSERT INTO ${deliveries} (subscription, position, event, written_at, topic, content_type, trace, payload)
-  SELECT subscription, position, CASE WHEN shared THEN position END, CASE WHEN NOT shared THEN ${now} END,
-    CASE WHEN NOT shared THEN ($5::text[])[given.kind] END, CASE WHEN NOT shared THEN nullif(content_type, '') END,
-    CASE WHEN NOT shared THEN nullif(trace, '') END, CASE WHEN NOT shared THEN payload END
+  INSERT INTO ${deliveries} (subscription, position, ${content})
+  SELECT subscription, position, CASE WHEN NOT shared THEN ${now} END, CASE WHEN NOT shared THEN ($5::text[])[given.kind] END,
+    CASE WHEN NOT shared THEN nullif(headers, '') END, CASE WHEN NOT shared THEN payload END
   FROM given JOIN matched ON matched.kind = given.kind
 ),
 arrived AS (
@@ -65,8 +64,8 @@ SELECT array_agg(position)::text AS positions, (SELECT counts::text FROM counted
 FROM given`)
 
   /**
-   * The same of events of which some have an id, `$10` with the place of the first of the same id in `$11`, or a time, in
-   * `$12` or after `$13`.
+   * The same of events of which some have an id, `$9` with the place of the first of the same id in `$10`, or a time, in
+   * `$11` or after `$12`.
    *
    * **Why one of an id is stored.** Each takes the row of its id, which waits for a transaction that has it until that ends.
    * Rows are taken in the order of their ids, so that two publishes do not wait for each other. An event is stored whose
@@ -81,8 +80,8 @@ ${counted},
 given AS MATERIALIZED (
   SELECT nextval('${positions}') AS position, event.*, coalesce(event.at, ${now} + event.delay) AS due_at
   FROM unnest(
-    $6::int[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::int[], $12::bigint[], $13::bigint[]
-  ) WITH ORDINALITY AS event (kind, content_type, trace, payload, id, first, at, delay, place)
+    $6::int[], $7::text[], $8::bytea[], $9::text[], $10::int[], $11::bigint[], $12::bigint[]
+  ) WITH ORDINALITY AS event (kind, headers, payload, id, first, at, delay, place)
   WHERE ${set}
 ),
 named AS (
@@ -104,7 +103,7 @@ named AS (
   RETURNING named.position, named.place
 ),
 fresh AS MATERIALIZED (
-  SELECT given.position, given.kind, given.content_type, given.trace, given.payload,
+  SELECT given.position, given.kind, given.headers, given.payload,
     CASE WHEN given.due_at > ${now} THEN given.due_at END AS due_at,
     ((SELECT counts FROM counted))[given.kind] > 1
       OR (SELECT retains FROM exchange) AND (given.due_at > ${now}) IS NOT TRUE AS shared
@@ -113,22 +112,21 @@ fresh AS MATERIALIZED (
   OR (position IN (SELECT position FROM named)) IS TRUE
 ),
 stored AS (
-  INSERT INTO ${events} (position, exchange, version, xid, tenant, written_at, topic, content_type, trace, payload)
+  INSERT INTO ${events} (position, exchange, version, xid, tenant, ${content})
   SELECT position, exchange.id, CASE WHEN due_at IS NULL THEN exchange.version END, txid_current(), ($2::text[])[kind], ${now},
-    ($5::text[])[kind], nullif(content_type, ''), nullif(trace, ''), payload
+    ($5::text[])[kind], nullif(headers, ''), payload
   FROM fresh CROSS JOIN exchange
   WHERE shared
 ),
 addressed AS MATERIALIZED (
-  SELECT matched.subscription, fresh.position, fresh.due_at, CASE WHEN shared THEN fresh.position END AS event,
-    CASE WHEN NOT shared THEN ${now} END AS written_at, CASE WHEN NOT shared THEN ($5::text[])[fresh.kind] END AS topic,
-    CASE WHEN NOT shared THEN nullif(content_type, '') END AS content_type,
-    CASE WHEN NOT shared THEN nullif(trace, '') END AS trace, CASE WHEN NOT shared THEN payload END AS payload
+  SELECT matched.subscription, fresh.position, fresh.due_at, CASE WHEN NOT shared THEN ${now} END AS written_at,
+    CASE WHEN NOT shared THEN ($5::text[])[fresh.kind] END AS topic,
+    CASE WHEN NOT shared THEN nullif(headers, '') END AS headers, CASE WHEN NOT shared THEN payload END AS payload
   FROM fresh JOIN matched ON matched.kind = fresh.kind
 ),
 queued AS (
-  INSERT INTO ${deliveries} (subscription, position, event, ${content})
-  SELECT subscription, position, event, ${content} FROM addressed WHERE due_at IS NULL
+  INSERT INTO ${deliveries} (subscription, position, ${content})
+  SELECT subscription, position, ${content} FROM addressed WHERE due_at IS NULL
 ),
 waiting AS (
   INSERT INTO ${scheduled} (subscription, due_at, event, ${content})

@@ -4,7 +4,7 @@ import type { Limits, NewEvent, Operations, Published } from "../../EventStore.t
 import { patternsOf } from "../../../internal/patternsOf.ts"
 import { type CountedCapacity, fits, type Held, makeCountedCapacity, sums } from "./countedCapacity.ts"
 import type { Parts } from "./parts.ts"
-import { array, milliseconds, type Numeric, numbersOf, textArray, timeOf } from "./postgresRows.ts"
+import { array, headersOf, milliseconds, type Numeric, numbersOf, textArray, timeOf } from "./postgresRows.ts"
 import { publishStatements } from "./publishStatements.ts"
 import { problem, type Runner } from "./runner.ts"
 
@@ -143,8 +143,7 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
         ...kinds.params,
         textArray(kinds.topics),
         array(kinds.kindOf),
-        textArray(events.map(({ contentType = "" }) => contentType)),
-        textArray(events.map(({ trace = "" }) => trace)),
+        textArray(events.map(headersOf)),
         events.map(({ payload }) => payload),
         ...(special?.params ?? [])
       ]),

@@ -1,5 +1,5 @@
 /** The statements of a settlement. */
-import { bytesOf, content, eventOf, inLane, keepOutcomes, now, onePlan, type Parts, set } from "./parts.ts"
+import { bytesOf, content, eventOf, keepOutcomes, laneOf, now, ofLane, onePlan, type Parts, set } from "./parts.ts"
 
 /** How many attempts of a delivery are kept. */
 export const mostAttempts = 10
@@ -118,7 +118,7 @@ ${answer}`),
 
     /**
      * Also what is set aside, and waits. Of a lane that something became of, the first row has the time: that of an `Again`,
-     * its own where it was the first before, or now.
+     * its own where it was the first before, or now. Rows are set aside in order, so that pages of the index get full.
      *
      * The statement's snapshot may be older than what it waited for, such as another settlement of the same lease, and then
      * it would take a row for the first that is gone. So where the lease has changed since the snapshot nothing is done.
@@ -139,7 +139,7 @@ ordered AS (
   RETURNING delivery.*
 ),
 in_lane AS MATERIALIZED (
-  SELECT found.at, given.*, found.lane AS of_lane FROM given CROSS JOIN ${found(delayed)}
+  SELECT found.at, given.*, ${laneOf("found")} AS of_lane FROM given CROSS JOIN ${found(delayed)}
 ),
 out_of_lane AS (
   DELETE FROM ${delayed} AS delivery
@@ -163,7 +163,7 @@ lanes AS MATERIALIZED (
   FROM (
     SELECT subscription, lane, what, delay FROM moved
     UNION ALL SELECT subscription, lane, what, delay FROM stays
-    UNION ALL SELECT subscription, lane, what, NULL FROM left_lane
+    UNION ALL SELECT subscription, ${laneOf("left_lane")}, what, NULL FROM left_lane
   ) AS of_lane
   GROUP BY subscription, lane
 ),
@@ -175,12 +175,13 @@ firsts AS MATERIALIZED (
       ELSE ${now}
     END AS due_at
   FROM lanes
-  LEFT JOIN LATERAL (
-    SELECT ctid AS at, position, due_at FROM ${delayed} AS delivery
-    WHERE ${inLane("delivery", "lanes.subscription", "lanes.lane")}
-    AND ctid <> ALL(ARRAY(SELECT at FROM in_lane WHERE what IN ('ack', 'drop', 'dead')))
-    ORDER BY delivery.lane, delivery.position LIMIT 1
-  ) AS before ON true
+  LEFT JOIN LATERAL ${ofLane(
+    parts,
+    "delivery.ctid AS at, delivery.position, delivery.due_at",
+    ["lanes.subscription", "lanes.lane"],
+    "delivery.ctid <> ALL(ARRAY(SELECT at FROM in_lane WHERE what IN ('ack', 'drop', 'dead')))",
+    "1"
+  )} AS before ON true
   LEFT JOIN LATERAL (
     SELECT min(position) AS position FROM moved
     WHERE moved.subscription = lanes.subscription AND moved.lane = lanes.lane
@@ -204,11 +205,12 @@ stayed AS (
 ),
 put_aside AS (
   INSERT INTO ${delayed} (subscription, lane, ${columns}, attempts, first_failed_at, due_at)
-  SELECT moved.subscription, moved.lane, ${columnsOf("moved")},
+  SELECT moved.subscription, nullif(moved.lane, moved.position), ${columnsOf("moved")},
     CASE WHEN what = 'again' THEN tried ELSE attempts END,
     CASE WHEN what = 'again' THEN ${now} END,
     CASE WHEN moved.position = firsts.position THEN firsts.due_at END
   FROM moved JOIN firsts ON firsts.subscription = moved.subscription AND firsts.lane = moved.lane
+  ORDER BY moved.subscription, moved.position
 ),
 removed AS MATERIALIZED (
   SELECT subscription, what, tried, reason, cause, ${columns}, ${bytes("taken_out")} FROM taken_out WHERE what IN ('ack', 'drop', 'dead')

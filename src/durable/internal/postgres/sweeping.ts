@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { Operations } from "../../EventStore.ts"
 import { fillText } from "./filling.ts"
-import { first, now, type Parts, set } from "./parts.ts"
+import { first, isOf, now, type Parts, set } from "./parts.ts"
 import type { Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
@@ -16,8 +16,8 @@ const sweepStatements = (parts: Parts) => {
   const { attempts, deadLetters, delayed, deliveries, dropped, events, exchanges, ids, leases, outcomes, own, owners } =
     parts
   const { scheduled } = parts
-  const unneeded = (table: string) =>
-    `(SELECT event FROM ${table} AS other WHERE other.event = event.position LIMIT 1) IS NULL`
+  const unneeded = (table: string, condition = isOf("other", "event.position")) =>
+    `(SELECT subscription FROM ${table} AS other WHERE ${condition} LIMIT 1) IS NULL`
   const ofDropped = (table: string) => `(
   DELETE FROM ${table} WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ${table} WHERE subscription = ANY(ARRAY(SELECT subscription FROM ended)) AND ${set} LIMIT ${most}
@@ -69,7 +69,8 @@ gone AS (
     WHERE ${set} AND event.written_at <= ${now} - coalesce(
       (SELECT retention + CASE WHEN retention > 0 THEN ${grace} ELSE 0 END FROM ${exchanges} WHERE id = event.exchange), 0
     )
-    AND ${unneeded(deliveries)} AND ${unneeded(delayed)} AND ${unneeded(scheduled)} AND ${unneeded(deadLetters)}
+    AND ${unneeded(deliveries)} AND ${unneeded(delayed)} AND ${unneeded(deadLetters)}
+    AND ${unneeded(scheduled, "other.event = event.position")}
   ))
 )
 SELECT count(*) AS rows, max(position) AS last FROM seen`,

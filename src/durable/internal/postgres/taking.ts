@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { Delivery, Operations, SubscriptionId, Wanted } from "../../EventStore.ts"
 import type { Horizon } from "./horizon.ts"
-import { inLane, onePlan, type Parts } from "./parts.ts"
+import { first, laneOf, ofLane, onePlan, type Parts, sharedOf } from "./parts.ts"
 import { array, clock, type DeliveryRow, deliveryOf, limit, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
@@ -14,10 +14,19 @@ import type { Runner } from "./runner.ts"
  * order and stops. Its plan for `subscription = $1` depends on how old its statistics are: while they know little of a
  * subscription that has grown since, it reads all of it and sorts. The plan is also to know roughly how many leases and rows
  * are wanted, `leases` and `rows` at most: a statement that seems to read a large part of a table is compiled first (JIT),
- * which takes longer than all the rest.
+ * which takes longer than all the rest. To the planner each row is one of an event that is to be looked up, so that it expects a
+ * tenth of them.
  */
-const takeText = ({ delayed, deliveries, events, fills, ...parts }: Parts, leases: number, rows: number): string =>
-  onePlan(`WITH wanted AS MATERIALIZED (
+const takeText = (parts: Parts, leases: number, rows: number): string => {
+  const { delayed, deliveries, fills } = parts
+  const followers = ofLane(
+    parts,
+    "*",
+    ["wanted.subscription", "first.lane"],
+    "delivery.position <> ALL(wanted.excluded)",
+    "wanted.per_lane"
+  )
+  return onePlan(`WITH wanted AS MATERIALIZED (
   SELECT wanted.*, ${clock} AS now,
     CASE WHEN (SELECT subscription FROM ${fills} WHERE subscription = wanted.subscription LIMIT 1) IS NULL
       THEN wanted."from" ELSE 0 END AS beginning,
@@ -42,42 +51,36 @@ LEFT JOIN LATERAL (
     sum(octet_length(head.payload)) OVER (ORDER BY head.part, head.due_at, head.lane, head.position) AS total,
     lead(true, 1, false) OVER (ORDER BY head.part, head.due_at, head.lane, head.position) AS more
   FROM (
-    SELECT 0 AS part, first.due_at, follower.lane, follower.position, follower.attempts, follower.first_failed_at,
+    SELECT 0 AS part, first.due_at, first.lane, follower.position, follower.attempts, follower.first_failed_at,
       coalesce(follower.written_at, event.written_at) AS written_at, coalesce(follower.topic, event.topic) AS topic,
-      coalesce(follower.content_type, event.content_type) AS content_type, coalesce(follower.trace, event.trace) AS trace,
-      coalesce(follower.payload, event.payload) AS payload
-    FROM (SELECT * FROM (
-      SELECT lane, due_at FROM ${delayed} AS lane
+      coalesce(follower.headers, event.headers) AS headers, coalesce(follower.payload, event.payload) AS payload
+    FROM (SELECT * FROM (SELECT * FROM (
+      SELECT ${laneOf("lane")} AS lane, due_at FROM ${delayed} AS lane
       WHERE lane.subscription = wanted.subscription AND lane.due_at IS NOT NULL AND lane.due_at <= wanted.now
-      AND lane.lane <> ALL(wanted.busy)
+      AND ${laneOf("lane")} <> ALL(wanted.busy)
       ORDER BY lane.due_at
       LIMIT wanted.rows + 1
-    ) AS first LIMIT ${rows}) AS first
-    CROSS JOIN LATERAL (
-      SELECT * FROM ${delayed} AS lane
-      WHERE ${inLane("lane", "wanted.subscription", "first.lane")} AND lane.position <> ALL(wanted.excluded)
-      ORDER BY lane.lane, lane.position
-      LIMIT wanted.per_lane
-    ) AS follower
-    LEFT JOIN LATERAL (SELECT * FROM ${events} WHERE position = follower.event LIMIT 1) AS event ON true
+    ) AS one LIMIT ${rows}) AS one ${first(rows)}) AS first
+    CROSS JOIN LATERAL ${followers} AS follower
+    ${sharedOf("follower", parts)}
     UNION ALL
     SELECT 1, NULL, NULL, ordered.position, ordered.attempts, NULL,
       coalesce(ordered.written_at, event.written_at), coalesce(ordered.topic, event.topic),
-      coalesce(ordered.content_type, event.content_type), coalesce(ordered.trace, event.trace),
-      coalesce(ordered.payload, event.payload)
-    FROM (SELECT * FROM (
+      coalesce(ordered.headers, event.headers), coalesce(ordered.payload, event.payload)
+    FROM (SELECT * FROM (SELECT * FROM (
       SELECT * FROM ${deliveries} AS delivery
       WHERE (delivery.subscription, delivery.position) >= (wanted.subscription, wanted.beginning)
       AND delivery.subscription <= wanted.subscription
       AND delivery.position <> ALL(wanted.excluded)
       ORDER BY delivery.subscription, delivery.position
       LIMIT wanted.rows + 1
-    ) AS ordered LIMIT ${rows}) AS ordered
-    LEFT JOIN LATERAL (SELECT * FROM ${events} WHERE position = ordered.event LIMIT 1) AS event ON true
+    ) AS one LIMIT ${rows}) AS one ${first(rows)}) AS ordered
+    ${sharedOf("ordered", parts)}
   ) AS head
   WHERE lease.not_before <= wanted.now
 ) AS delivery ON delivery.place = 1 OR delivery.place <= wanted.rows AND delivery.total <= wanted.bytes
 ORDER BY wanted.place, delivery.place`)
+}
 
 type TakeRow = { readonly subscription: Numeric; readonly waits: boolean; readonly more: boolean } & (
   DeliveryRow | { readonly position: null }

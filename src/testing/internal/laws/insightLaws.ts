@@ -212,6 +212,24 @@ export const insightLaws: ReadonlyArray<Law> = [
       yield* held.send("new")
       yield* expect(["new"], "what comes after")
     }),
+    "of lanes with the numbers of positions": withHeld(names("e", 1, 6), function* ({ id, settle, store, take }) {
+      const all = yield* take()
+      const [, two, three, four, , six] = all
+      const lane = (one: { readonly position: Position } | undefined) => one!.position
+      // The delivery of the number waits in front of another, and stands behind one that waits.
+      yield* settle(again(two, lane(two), hour), aside(three, lane(two)))
+      yield* settle(again(four, lane(six), hour), aside(six, lane(six)))
+      for (let deleted = 1; deleted <= all.length; deleted++) {
+        expectSame(yield* store.discard(id, 1), 1, "how many were deleted")
+        const states = yield* Effect.forEach(all, ({ position }) => stateOf(store, position))
+        const left = all.filter((_, i) => states[i]?._tag === "Pending")
+        expectSame(left.length, all.length - deleted, "how many are left")
+        const waits = [two!, four!].filter((one) => left.includes(one)).map((one) => (one === two ? three : six))
+        const due = left.filter((one) => one !== two && one !== four && !waits.includes(one))
+        const given = positions(yield* take()).toSorted((a, b) => a - b)
+        expectSame(given, positions(due), `what is given, ${deleted} deleted`)
+      }
+    }),
     "what is waited for": withHeld(["a"], function* ({ expect, id, lease, owner, send, store, take }) {
       const [a] = yield* take()
       yield* store.discard(id, 1)

@@ -125,6 +125,34 @@ export const settlementLaws: ReadonlyArray<Law> = [
       yield* settle(again(first, 1, hour), acknowledged(first))
       yield* expect(["e-3@1"], "after one that waited")
     }),
+    "in a lane with the number of a position": withHeld(names("e", 1, 6), function* ({ expect, settle, take }) {
+      const all = yield* take()
+      const [one, two, three, four, five, six] = all
+      const lane = three!.position
+      const of = (...some: ReadonlyArray<number>) => some.map((n) => `e-${n}@${lane}`)
+      const alone = { busy: [six!.position] }
+      yield* settle(again(three, lane, hour), again(six, six!.position, hour), aside(four, lane))
+      yield* expect(["e-1", "e-2", "e-5"], "while the one of the number waits")
+      yield* settle(aside(two, lane))
+      yield* expect([...of(2, 3, 4), "e-1", "e-5"], "one before it", alone)
+      yield* expect(of(2, 3), "two rows", { limits: { rows: 2, bytes: infinite } })
+      yield* expect([...of(2, 4), "e-1", "e-5"], "without it", { except: [lane] })
+      yield* expect(["e-1", "e-5"], "without the lane", { busy: [lane] })
+      yield* settle(acknowledged({ ...two!, lane }))
+      yield* expect([...of(3, 4), "e-1", "e-5"], "it is due with those behind it, when the first is settled")
+      yield* settle(aside(five, lane), again(three, lane, hour, 2))
+      yield* expect(["e-1"], "while it waits again")
+      yield* settle(acknowledged({ ...three!, lane }))
+      yield* expect([...of(4, 5), "e-1"], "when it is settled")
+      yield* settle(
+        again(six, six!.position, Duration.zero),
+        dead({ ...four!, lane }),
+        acknowledged({ ...five!, lane })
+      )
+      const [last] = yield* expect([`e-6@${six!.position}`, "e-1"], "one alone")
+      yield* settle(acknowledged(last), acknowledged(one))
+      yield* expect([], "all are settled")
+    }),
     "of one that is gone, or in no such lane": withHeld(
       names("e", 1, 3),
       function* ({ expect, figures, settle, take }) {

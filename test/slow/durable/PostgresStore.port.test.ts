@@ -576,7 +576,7 @@ describePostgres("the port on Postgres", (server) => {
       ])
       const ids = defined.map(({ id }) => id)
       yield* publish(store, "limited", "1")
-      const first = yield* store.renew({ name: "first" }, Duration.millis(200))
+      const first = yield* store.renew({ name: "first" }, Duration.seconds(3))
       const second = yield* store.renew({ name: "second" }, hour)
       const subscriptions = (claimed: { readonly acquired: ReadonlyArray<Claimed> }) =>
         claimed.acquired.map(({ subscription }) => subscription)
@@ -587,8 +587,8 @@ describePostgres("the port on Postgres", (server) => {
       const { acquired, wait, woken } = yield* store.claim(second, ids.slice(0, 8), 100)
       assert.deepStrictEqual([...acquired, ...woken], [])
       // until the other's time is over
-      assert.isTrue(wait !== undefined && wait > 0 && wait <= 200)
-      yield* Effect.sleep("210 millis")
+      assert.isTrue(wait !== undefined && wait > 0 && wait <= 3_000)
+      yield* Effect.sleep("3100 millis")
       // all that the owner had whose time is over, and those that were free
       const two = subscriptions(yield* store.claim(second, ids, 2))
       const rest = subscriptions(yield* store.claim(second, ids, 100))

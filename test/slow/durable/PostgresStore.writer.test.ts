@@ -176,7 +176,10 @@ describePostgres("the first write of a queue in a transaction", (server) => {
       const define =
         definer === "another process"
           ? other.store.define(name, [{ name, topics: ["*"] }])
-          : Effect.andThen(Deferred.succeed(begin, undefined), Effect.delay(Deferred.await(end), "50 millis"))
+          : Effect.andThen(
+              Deferred.succeed(begin, undefined),
+              Effect.andThen(Deferred.await(end), Effect.sleep("50 millis"))
+            )
       yield* sql`CREATE TABLE IF NOT EXISTS orders (name text)`
       const insert = sql`INSERT INTO orders VALUES (${name})`
       const orders = Effect.map(sql`SELECT FROM orders WHERE name = ${name}`, ({ length }) => length)
@@ -184,7 +187,8 @@ describePostgres("the first write of a queue in a transaction", (server) => {
       if (!seen[level]) {
         const error = yield* Effect.flip(first)
         assert.instanceOf(error, DurableQueue.DurableWriteError)
-        assert.include(error.message, definer === "another process" ? "40001" : "newer than the snapshot")
+        // A writer that has not heard of its own definition yet, on a busy machine, defines again, and the server refuses that.
+        assert.match(error.message, definer === "another process" ? /40001/ : /newer than the snapshot|40001/)
         assert.deepStrictEqual([yield* orders, yield* pendingOf(store, name)], [0, 0])
         yield* at(process, level, Effect.andThen(insert, writer.write(1)))
       } else yield* first

@@ -4,7 +4,7 @@ import { EventQueue, EventSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broken, honest } from "./broken/subjects.ts"
 import { recorder } from "./support/recorder.ts"
-import { isFull } from "./support/runs.ts"
+import { checksOf, isFull } from "./support/runs.ts"
 import { kinds } from "./support/sinkSubjects.ts"
 
 /** Every law that concerns a part, on every part. */
@@ -85,7 +85,11 @@ describe("SinkLaws", () => {
     }
   })
 
-  const checks = [...kinds.flatMap(isFull ? product : selection), ...product(honest)]
+  const others = checksOf(honest, (part) => SinkLaws.laws.filter((law) => law.concerns(part)))
+  const checks = [
+    ...kinds.flatMap(isFull ? product : selection),
+    ...others.flatMap(([part, laws]) => laws.map((law) => [part, law] as const))
+  ]
   for (const [part, some] of Map.groupBy(checks, ([part]) => part)) {
     describe(`${part.name}`, () => {
       for (const [, law] of some) {

@@ -272,6 +272,34 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("leaves an attempt that hangs also where its slice is over, and others wait for its slot", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      const deliver = ({ url }: Attempt) => (url === "https://a.example" ? Effect.never : Effect.sleep("100 millis"))
+      const one = yield* process(memory, { deliver, slots: 1, drainTimeout: Duration.seconds(20) })
+      yield* publish(1)
+      yield* pass(1)
+      yield* store.define(exchange, [
+        { tenant: "other", name: name(2), topics: ["*"], data: encode("https://b.example") }
+      ])
+      for (let n = 1; n <= 60; n++)
+        yield* store.publish(exchange, [{ payload: encode(String(n)), tenant: "other", topic: "t" }])
+      yield* pass(5)
+      yield* define(1, "https://c.example")
+      yield* pass(2)
+      assert.deepStrictEqual(
+        one.attempts.filter(({ endpoint }) => endpoint === name(1)).map(({ event, url }) => [event, url]),
+        [
+          [1, "https://a.example"],
+          [1, "https://c.example"]
+        ]
+      )
+      yield* Effect.forkChild(one.close)
+      yield* pass(21)
+    }).pipe(quiet)
+  )
+
   it.effect("stops one that is paused or dropped, and goes on with one that is active again", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world

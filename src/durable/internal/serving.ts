@@ -164,12 +164,13 @@ export interface Serving<in out A> {
   /** Makes no attempt for a while, nor does another process. */
   readonly rest: (delay: Duration.Duration, reason: string) => void
   /**
-   * Delivers nothing more, and waits for what is in flight until `timeout`, and for `beside`; runs `last` when the rest is
-   * settled. Answers the events that are in flight still.
+   * Delivers nothing more, and waits for what is in flight until `timeout` or `cut`, and for `beside`; runs `last` when the
+   * rest is settled. Answers the events that are in flight still.
    */
   readonly close: (
     timeout: Duration.Duration,
     beside: Effect.Effect<void>,
-    last: Effect.Effect<unknown>
+    last: Effect.Effect<unknown>,
+    cut?: Effect.Effect<void>
   ) => Effect.Effect<ReadonlyArray<A>>
 }

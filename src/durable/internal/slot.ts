@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { Watch } from "../../internal/node.ts"
@@ -61,7 +62,7 @@ export interface Slot {
   readonly isWaiting: () => boolean
   /** It is as its definition says: until then nothing is taken after it was woken. */
   readonly sure: () => void
-  /** Waits for what is in flight until the time is up, and releases the lease. */
+  /** Waits for what is in flight until the time is up, or until another call waits for nothing, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
 
@@ -88,6 +89,8 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let attempting = 0
   let beganAt = Number.NEGATIVE_INFINITY
   let ending: Fiber.Fiber<void> | undefined
+  /** Open from an end on that waits for nothing, which may come while another waits. */
+  const cut = Latch.makeUnsafe()
 
   const spacing = receiver.spacing === undefined ? 0 : Duration.toMillis(receiver.spacing)
   const paced = Effect.suspend(() => {
@@ -169,9 +172,12 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     end: (timeout) =>
       Effect.suspend(() => {
         counts.state = "closing"
+        if (Duration.isZero(timeout)) cut.openUnsafe()
         // A fiber of its own: each call waits for the same end.
         ending ??= Effect.runForkWith(context)(
-          Effect.asVoid(Effect.andThen(serving.close(timeout, Effect.void, pace), Scope.close(scope, Exit.void)))
+          Effect.asVoid(
+            Effect.andThen(serving.close(timeout, Effect.void, pace, cut.await), Scope.close(scope, Exit.void))
+          )
         )
         return Effect.asVoid(Fiber.await(ending))
       })

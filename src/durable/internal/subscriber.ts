@@ -10,7 +10,7 @@ import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
 import { noteError, notify } from "../../internal/node.ts"
 import type { Page } from "../../internal/pages.ts"
-import { endDrainer } from "../../internal/shutdown.ts"
+import { type Drainer, endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
 import { AttemptDetail } from "./attemptDetail.ts"
@@ -374,7 +374,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       }
     })
   }
-  let drainers: ReadonlyArray<ReturnType<typeof drainer>> = []
+  let drainers: ReadonlyArray<Drainer<A>> = []
 
   const serving: Serving<A> = {
     subscriber,
@@ -417,11 +417,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       else server.adopt(subscriber, options.lease)
       drainers = Array.from({ length: concurrency }, (_, i) => drainer(i))
     },
-    close: Effect.fnUntraced(function* (timeout, beside, last) {
+    close: Effect.fnUntraced(function* (timeout, beside, last, cut) {
       state.isStopped = true
       buffer.end(true)
       resumed.openUnsafe()
-      const ended = Effect.forEach(drainers, (one) => endDrainer(one, timeout), { concurrency: "unbounded" })
+      const end = (one: Drainer<A>) => endDrainer(one, timeout, "undelivered", cut)
+      const ended = Effect.forEach(drainers, end, { concurrency: "unbounded" })
       const [, undelivered] = yield* Effect.all([beside, ended], { concurrency: "unbounded" })
       const inFlight = undelivered.flat().flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
       if (!(yield* server.unregister(subscriber, last))) yield* log.unacknowledged

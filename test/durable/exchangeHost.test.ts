@@ -402,6 +402,41 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("keeps to a rate with several attempts under way, and holds no slot while none is", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const times: Array<number> = []
+      const deliver = () =>
+        Effect.clockWith((clock) => {
+          times.push(clock.currentTimeMillisUnsafe())
+          return Effect.sleep("2500 millis")
+        })
+      // At the rate of the first several are under way at once, and at that of the second none between them.
+      for (const [seconds, most] of [
+        [1, 3],
+        [8, 1]
+      ] as const) {
+        times.length = 0
+        yield* publish(1, 2, 3, 4, 5, 6)
+        const one = yield* process(memory, { deliver, of: { concurrency: 4, spacing: Duration.seconds(seconds) } })
+        let free = 0
+        for (let second = 0; second < 50; second++) {
+          yield* pass(1)
+          if (one.slots().length === 0) free++
+        }
+        assert.lengthOf(times, 6)
+        times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, 1_000 * seconds))
+        const underWay = times.map((at) => times.filter((other) => other <= at && at < other + 2_500).length)
+        assert.strictEqual(Math.max(...underWay), most)
+        assert.isAtLeast(free, 20)
+        assert.isUndefined(one.node.health(0).lastError)
+        yield* one.close
+        yield* pass(10)
+      }
+    }).pipe(quiet)
+  )
+
   it.effect("is taken over by another process at once when it closes, in order and without a second delivery", () =>
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world

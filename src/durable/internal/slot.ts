@@ -10,7 +10,7 @@ import * as Scope from "effect/Scope"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { Watch } from "../../internal/node.ts"
 import type { ProcessSpan } from "../../internal/processSpan.ts"
-import { type EventSink, makeSink } from "../../internal/sink.ts"
+import { type EventSink, makeSink, SinkClosed } from "../../internal/sink.ts"
 import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
@@ -89,26 +89,29 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let attempting = 0
   let beganAt = Number.NEGATIVE_INFINITY
   let ending: Fiber.Fiber<void> | undefined
-  /** Open from an end on that waits for nothing, which may come while another waits. */
-  const cut = Latch.makeUnsafe()
+  /** Open from the end on; and from an end on that waits for nothing, which may come while another waits. */
+  const [closing, cut] = [Latch.makeUnsafe(), Latch.makeUnsafe()]
 
   const spacing = receiver.spacing === undefined ? 0 : Duration.toMillis(receiver.spacing)
-  const paced = Effect.suspend(() => {
-    const rest = beganAt + spacing - now()
-    return rest > 0 ? Effect.sleep(Duration.millis(rest)) : Effect.void
-  })
-  const attempt = <B, E>(write: () => Effect.Effect<B, E>) =>
-    Effect.andThen(
-      spacing > 0 ? paced : Effect.void,
-      Effect.suspend(() => {
-        attempting++
-        beganAt = now()
-        return Effect.ensuring(
-          write(),
-          Effect.sync(() => void attempting--)
+  const attempt = <B, E>(write: () => Effect.Effect<B, E>): Effect.Effect<B, E | SinkClosed> =>
+    Effect.suspend(() => {
+      const rest = spacing > 0 ? beganAt + spacing - now() : 0
+      if (rest > 0) {
+        // Its event is left in the store.
+        if (ending !== undefined) return Effect.fail(new SinkClosed({ sink: receiver.sink.node.name }))
+        // Another may have begun meanwhile: of all that wait one begins at a time.
+        return Effect.andThen(
+          Effect.raceFirst(Effect.sleep(Duration.millis(rest)), closing.await),
+          Effect.suspend(() => attempt(write))
         )
-      })
-    )
+      }
+      attempting++
+      beganAt = now()
+      return Effect.ensuring(
+        write(),
+        Effect.sync(() => void attempting--)
+      )
+    })
   const { node, write, writeSome } = receiver.sink
   const sink = makeSink<A, unknown>({
     node,
@@ -118,8 +121,8 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let isLimited = false
   const rested = () => {
     const left = spacing > maxPause ? beganAt + spacing - now() : 0
-    // It holds no slot while it may make no attempt.
-    isLimited = left > maxPause && !serving.isWaiting()
+    // It holds no slot while it may make no attempt, and makes none.
+    isLimited = left > maxPause && attempting === 0 && !serving.isWaiting()
     if (isLimited) serving.rest(Duration.millis(left), "the limit of its rate")
   }
   const serving = yield* makeSubscriber<A, unknown>(server, {
@@ -146,7 +149,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
       const isAtRest = serving.isAtRest()
       restingSince = isAtRest ? (restingSince ?? now()) : undefined
       if (isWoken) on.woken()
-      if (isAtRest || !hasLease()) on.progressed()
+      if (isAtRest || isLimited || !hasLease()) on.progressed()
     },
     receiver: (state) => options.state(subscription, state)
   })
@@ -179,6 +182,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
             Effect.andThen(serving.close(timeout, Effect.void, pace, cut.await), Scope.close(scope, Exit.void))
           )
         )
+        closing.openUnsafe()
         return Effect.asVoid(Fiber.await(ending))
       })
   }

@@ -9,7 +9,7 @@ import { serverOf } from "../../src/durable/internal/servers.ts"
 import type { ReceiverState } from "../../src/durable/internal/redelivering.ts"
 import type { Receiver } from "../../src/durable/internal/slot.ts"
 import { pass, quiet, settle } from "../support/virtual.ts"
-import { type Name, operationsAround, operationsOver } from "./support/store.ts"
+import { type Around, error, type Name, operationsAround, operationsOver } from "./support/store.ts"
 
 const exchange = "webhooks"
 const codec = makeCodec(Schema.Number)
@@ -36,13 +36,17 @@ const process = (
   options: Partial<Options<number>> & {
     readonly deliver?: (attempt: Attempt) => Effect.Effect<void, unknown>
     readonly of?: Partial<Receiver<number>>
+    /** How long a settlement takes. */
+    readonly delay?: Duration.Input
+    readonly around?: Around
   } = {}
 ) =>
   Effect.gen(function* () {
     const calls = new Map<Name, number>()
-    const store = yield* operationsAround(memory, (name, run) => {
+    const store = yield* operationsAround(memory, (name, run, args) => {
       calls.set(name, (calls.get(name) ?? 0) + 1)
-      return run
+      if (options.around !== undefined) return options.around(name, run, args)
+      return name === "acknowledge" && options.delay !== undefined ? Effect.delay(run, options.delay) : run
     })
     const attempts: Array<Attempt> = []
     const states: Array<readonly [string, ReceiverState["_tag"]]> = []
@@ -476,6 +480,44 @@ describe("an exchange that is served whole", () => {
       yield* pass(5)
       assert.isDefined(closing.pollUnsafe())
       assert.strictEqual(yield* pending, 4)
+    }).pipe(quiet)
+  )
+
+  it.effect("acknowledges at the close what it has delivered, by few statements to a store that takes its time", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 100; n++) yield* define(n)
+      const deliver = ({ endpoint }: Attempt) => Effect.sleep(Duration.millis(5 * Number(endpoint.slice(-2))))
+      const one = yield* process(memory, { slots: 100, deliver, delay: "200 millis" })
+      yield* publish(1, 2)
+      const before = one.calls.get("acknowledge") ?? 0
+      yield* TestClock.adjust("20 millis")
+      yield* settle
+      yield* Effect.forkChild(one.close)
+      yield* pass(30)
+      const settled = (one.calls.get("acknowledge") ?? 0) - before
+      assert.strictEqual((yield* pending) + one.attempts.length, 200)
+      assert.isAtMost(settled, 4)
+    }).pipe(quiet)
+  )
+
+  it.effect("acknowledges at the end of a slot what it has delivered, also where the store fails for a moment", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      yield* define(1)
+      let isDown = false
+      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
+        Effect.suspend(() => (isDown && name === "acknowledge" ? Effect.fail(error(name)) : run))
+      const one = yield* process(memory, { deliver: () => Effect.sleep("500 millis"), around })
+      yield* publish(1, 2, 3, 4)
+      yield* pass(1)
+      isDown = true
+      const closing = yield* Effect.forkChild(one.close)
+      yield* pass(2)
+      isDown = false
+      yield* pass(1)
+      assert.isDefined(closing.pollUnsafe())
+      assert.strictEqual((yield* pending) + one.attempts.length, 4)
     }).pipe(quiet)
   )
 

@@ -543,6 +543,63 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("an event that is written after a change goes where that says, also while the store answers others", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1, "old")
+      let change: Effect.Effect<unknown, unknown> = Effect.void
+      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
+        Effect.tap(run, () => {
+          if (name !== "list") return Effect.void
+          const once = change
+          change = Effect.void
+          return Effect.orDie(Effect.andThen(once, Effect.sleep("20 millis")))
+        })
+      const one = yield* process(memory, { around })
+      yield* publish(1)
+      yield* pass(1)
+      // While the definition is asked for that is the same still.
+      change = Effect.andThen(define(1, "new"), publish(3))
+      yield* publish(2)
+      yield* pass(2)
+      assert.deepInclude(
+        one.attempts.map(({ event, url }) => [event, url]),
+        [3, "new"]
+      )
+      assert.notDeepInclude(
+        one.attempts.map(({ event, url }) => [event, url]),
+        [3, "old"]
+      )
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("a flood of commits does not keep what they are of from being taken", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
+        name === "list" ? Effect.delay(run, "12 millis") : name === "claim" ? Effect.delay(run, "20 millis") : run
+      const written: Array<number> = []
+      const delays: Array<number> = []
+      const now = Effect.clockWith((clock) => clock.currentTimeMillis)
+      const deliver = ({ event }: Attempt) =>
+        Effect.map(now, (at) => void delays.push(at - (written[event] ?? Number.NaN)))
+      const one = yield* process(memory, { around, deliver, batchSize: 1_000 })
+      yield* pass(1)
+      for (let n = 0; n < 1_000; n++) {
+        written.push(yield* now)
+        yield* publish(n)
+        yield* TestClock.adjust("2 millis")
+        yield* Effect.repeat(Effect.yieldNow, { times: 30 })
+      }
+      yield* pass(2)
+      assert.lengthOf(delays, 1_000)
+      assert.isAtMost(Math.max(...delays), 100)
+      yield* one.close
+    }).pipe(quiet)
+  )
+
   it.effect("a burst of commits is one claim, and the first of them waits for none", () =>
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world

@@ -141,8 +141,14 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const check = Effect.gen(function* () {
     yield* checking.await
     checking.closeUnsafe()
-    const ids = [...woken].filter((id) => slots.has(id))
+    const asked = new Map(
+      [...woken].flatMap((id) => {
+        const slot = slots.get(id)
+        return slot === undefined ? [] : [[id, { slot, isSame: slot.asking() }] as const]
+      })
+    )
     woken.clear()
+    const ids = [...asked.keys()]
     if (ids.length === 0) return
     const found = yield* Effect.exit(list(ids))
     if (found._tag === "Failure") {
@@ -151,10 +157,8 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
       return yield* Effect.sleep(again)
     }
     const definitions = new Map(found.value.map((one) => [one.id, one]))
-    for (const id of ids) {
-      const slot = slots.get(id)
-      if (slot === undefined) continue
-      if (isSame(slot.subscription, definitions.get(id))) slot.sure()
+    for (const [id, { slot, isSame }] of asked) {
+      if (isSameAs(slot.subscription, definitions.get(id))) isSame()
       else endSoon(slot, Duration.zero)
     }
   })
@@ -206,7 +210,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
 
 // internals
 
-const isSame = (one: Subscription, other: Subscription | undefined): boolean =>
+const isSameAs = (one: Subscription, other: Subscription | undefined): boolean =>
   other !== undefined &&
   one.topics.join("\n") === other.topics.join("\n") &&
   (one.data ?? none).length === (other.data ?? none).length &&

@@ -60,8 +60,8 @@ export interface Slot {
   /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
   readonly isWaiting: () => boolean
-  /** It is as its definition says: until then nothing is taken after it was woken. */
-  readonly sure: () => void
+  /** Its definition is asked for. Answers what says that it is as that says: until then nothing that was taken after it was woken is delivered. */
+  readonly asking: () => () => void
   /** Waits for what is in flight until the time is up, or until another call waits for nothing, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
@@ -170,7 +170,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),
     hasLease,
-    sure: serving.sure,
+    asking: serving.asking,
     isWaiting: () => isLimited || serving.isWaiting(),
     end: (timeout) =>
       Effect.suspend(() => {

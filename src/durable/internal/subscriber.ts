@@ -13,7 +13,7 @@ import type { Page } from "../../internal/pages.ts"
 import { type Drainer, endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
-import { AttemptDetail } from "./attemptDetail.ts"
+import { AttemptDetail, type Said } from "./attemptDetail.ts"
 import { makeCertainty } from "./certainty.ts"
 import { type Decoded, decodeDeliveries } from "./eventCodec.ts"
 import { disabled, isDisabled } from "./isDisabled.ts"
@@ -260,11 +260,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     /** When the attempt that is under way began. */
     let beganAt = 0
     /** What the sink says of the attempt. */
-    const said = { detail: undefined as string | undefined }
+    const said: Said = { detail: undefined }
     const attempted = (row: Row<A>, error: string | undefined) => {
-      const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
-      unsettled.attempted({ position: row.position, at: beganAt, took, error, detail: said.detail })
-      said.detail = undefined
+      const at = said.beganAt ?? beganAt
+      const took = Math.max(0, clock.currentTimeMillisUnsafe() - at)
+      unsettled.attempted({ position: row.position, at, took, error, detail: said.detail })
+      Object.assign(said, { detail: undefined, beganAt: undefined })
     }
     const begins = () => void (beganAt = clock.currentTimeMillisUnsafe())
     return startDrainer<A, E>({

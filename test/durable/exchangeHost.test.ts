@@ -8,7 +8,7 @@ import { makeExchangeHost, type Options } from "../../src/durable/internal/excha
 import { serverOf } from "../../src/durable/internal/servers.ts"
 import type { ReceiverState } from "../../src/durable/internal/redelivering.ts"
 import type { Receiver } from "../../src/durable/internal/slot.ts"
-import { pass, quiet, settle } from "../support/virtual.ts"
+import { pass, quiet, settle, withLogs } from "../support/virtual.ts"
 import { type Around, error, type Name, operationsAround, operationsOver } from "./support/store.ts"
 
 const exchange = "webhooks"
@@ -363,6 +363,34 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("asks once a second, with a line of the log, where the store does not give its definitions", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const { define, memory, publish } = yield* world
+        yield* define(1)
+        let isDown = true
+        const around: Around = (name, run) =>
+          Effect.andThen(
+            Effect.suspend(() => (isDown && name === "list" ? Effect.fail(error(name)) : Effect.void)),
+            run
+          )
+        const one = yield* process(memory, { around })
+        yield* publish(1)
+        yield* pass(10)
+        assert.isAtMost(one.calls.get("list") ?? 0, 11)
+        assert.lengthOf(
+          logs.filter(({ level, line }) => level === "ERROR" && line.includes("waits for its store")),
+          4
+        )
+        isDown = false
+        yield* pass(2)
+        assert.deepStrictEqual(one.eventsOf(name(1)), [1])
+        assert.isTrue(logs.some(({ line }) => line.includes("has its store again")))
+        yield* one.close
+      })
+    )
+  )
+
   it.effect("disables one whose receiver cannot be made, and loses nothing of it", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world
@@ -506,8 +534,11 @@ describe("an exchange that is served whole", () => {
       const { define, memory, pending, publish } = yield* world
       yield* define(1)
       let isDown = false
-      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
-        Effect.suspend(() => (isDown && name === "acknowledge" ? Effect.fail(error(name)) : run))
+      const around: Around = (name, run) =>
+        Effect.andThen(
+          Effect.suspend(() => (isDown && name === "acknowledge" ? Effect.fail(error(name)) : Effect.void)),
+          run
+        )
       const one = yield* process(memory, { deliver: () => Effect.sleep("500 millis"), around })
       yield* publish(1, 2, 3, 4)
       yield* pass(1)
@@ -548,7 +579,7 @@ describe("an exchange that is served whole", () => {
       const { define, memory, publish } = yield* world
       yield* define(1, "old")
       let change: Effect.Effect<unknown, unknown> = Effect.void
-      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
+      const around: Around = (name, run) =>
         Effect.tap(run, () => {
           if (name !== "list") return Effect.void
           const once = change
@@ -578,7 +609,7 @@ describe("an exchange that is served whole", () => {
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world
       yield* define(1)
-      const around = <A, E>(name: Name, run: Effect.Effect<A, E>) =>
+      const around: Around = (name, run) =>
         name === "list" ? Effect.delay(run, "12 millis") : name === "claim" ? Effect.delay(run, "20 millis") : run
       const written: Array<number> = []
       const delays: Array<number> = []

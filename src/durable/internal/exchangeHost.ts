@@ -12,9 +12,10 @@ import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import { describeCause } from "../../internal/describeCause.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { SinkNode } from "../../internal/node.ts"
+import { makeAccount, type SinkNode } from "../../internal/node.ts"
 import type { Claimed, Subscription, SubscriptionId } from "../EventStore.ts"
 import { makeDeliveries } from "./deliveries.ts"
+import { makeDurableLog } from "./durableLog.ts"
 import { type Options as SlotOptions, openSlot, type Receiver, type Slot } from "./slot.ts"
 
 export interface Options<in out A> extends SlotOptions<A> {
@@ -50,8 +51,8 @@ const interval = "250 millis"
 const recheck = 1_000
 /** How many receivers are made at once: what one of them waits for, such as a decryption, others need not wait for. */
 const together = 16
-/** The delay before the definitions are asked for again. */
-const again = "250 millis"
+/** The delay before the definitions are asked for again; and that before leases are given back that have none. */
+const [again, afterFailure] = ["250 millis", "1 second"] as const
 
 export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const { context, exchange, server } = options
@@ -61,6 +62,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const slice = Duration.toMillis(options.slice)
   const slots = new Map<SubscriptionId, Slot>()
   const deliveries = makeDeliveries(options, slots)
+  const log = makeDurableLog({ kind: options.kind, name: exchange }, makeAccount(), clock)
   /** Leases that are acquired, and not served yet. */
   let opening = 0
   /** How many leases the last claim was for, and whether it found as many: others may be due. */
@@ -125,8 +127,13 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   })
   /** Serves leases that were acquired together. */
   const serve = Effect.fnUntraced(function* (leases: ReadonlyArray<Claimed>) {
-    const found = yield* Effect.exit(list(leases.map(({ subscription }) => subscription)))
-    const definitions = new Map(found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined)
+    const found = yield* Effect.result(list(leases.map(({ subscription }) => subscription)))
+    // They are due at once when they are given back.
+    if (found._tag === "Failure") yield* Effect.andThen(log.troubled(found.failure), Effect.sleep(afterFailure))
+    else yield* log.storeRecovered
+    const definitions = new Map(
+      found._tag === "Success" ? found.success.map((one) => [one.id, one] as const) : undefined
+    )
     const one = (lease: Claimed) =>
       Effect.suspend(() => {
         opening--
@@ -150,13 +157,14 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     woken.clear()
     const ids = [...asked.keys()]
     if (ids.length === 0) return
-    const found = yield* Effect.exit(list(ids))
+    const found = yield* Effect.result(list(ids))
     if (found._tag === "Failure") {
       for (const id of ids) woken.add(id)
       checking.openUnsafe()
-      return yield* Effect.sleep(again)
+      return yield* Effect.andThen(log.troubled(found.failure), Effect.sleep(again))
     }
-    const definitions = new Map(found.value.map((one) => [one.id, one]))
+    yield* log.storeRecovered
+    const definitions = new Map(found.success.map((one) => [one.id, one]))
     for (const [id, { slot, isSame }] of asked) {
       if (isSameAs(slot.subscription, definitions.get(id))) isSame()
       else endSoon(slot, Duration.zero)

@@ -469,6 +469,30 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("goes in part to a process that joins, also where another has slots for all", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 8; n++) yield* define(n)
+      const deliver = () => Effect.sleep("100 millis")
+      const one = yield* process(memory, { deliver })
+      for (let n = 0; n < 400; n++) yield* publish(n)
+      yield* pass(2)
+      const other = yield* process(memory, { deliver })
+      yield* pass(15)
+      assert.isAbove(other.attempts.length, 200)
+      assert.isAbove(one.attempts.length, 200)
+      // No endpoint waits for that: each has nearly 10 events a second.
+      assert.isAbove(one.attempts.length + other.attempts.length, 8 * 17 * 9)
+      for (let n = 0; n < 8; n++) {
+        const events = [...one.eventsOf(name(n)), ...other.eventsOf(name(n))]
+        assert.lengthOf(new Set(events), events.length)
+      }
+      yield* Effect.forkChild(one.close)
+      yield* Effect.forkChild(other.close)
+      yield* pass(6)
+    }).pipe(quiet)
+  )
+
   it.effect("is taken over by another process at once when it closes, in order and without a second delivery", () =>
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world

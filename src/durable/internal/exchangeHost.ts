@@ -83,17 +83,19 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     for (const slot of slots.values()) if (slot.restingSince() === undefined && !isSlow(slot)) busy++
     return Math.max(0, Math.min(options.slots - busy, options.slots * most - slots.size - opening))
   }
-  const end = (slot: Slot, timeout: Duration.Duration): Effect.Effect<void> =>
+  const end = (slot: Slot, timeout: Duration.Duration, isShared = false): Effect.Effect<void> =>
     Effect.andThen(
       slot.end(timeout),
       Effect.sync(() => {
         if (slots.get(slot.subscription.id) !== slot) return
         deliveries.ended(slot)
         slots.delete(slot.subscription.id)
-        server.claimSoon()
+        // What is given up for other processes is claimed once the store says so to all of them.
+        if (!isShared) server.claimSoon()
       })
     )
-  const endSoon = (slot: Slot, timeout = options.drainTimeout) => void run(end(slot, timeout))
+  const endSoon = (slot: Slot, timeout = options.drainTimeout, isShared = false) =>
+    void run(end(slot, timeout, isShared))
 
   const open = Effect.fnUntraced(function* (lease: Claimed, subscription: Subscription) {
     const scope = Scope.makeUnsafe()
@@ -175,12 +177,17 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     yield* Effect.sleep(interval)
     const isFull = free() === 0
     const isCheckDue = now() - checkedAt >= recheck
+    let isSharing = false
     for (const slot of slots.values()) {
       const restingSince = slot.restingSince()
       const isDone = restingSince !== undefined && (isFull || now() - restingSince >= linger)
       if (isDone || !slot.hasLease()) endSoon(slot)
       else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
-      else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
+      // One at a time: another process may have room, of which this one does not know.
+      else if (!isSharing && !slot.isEnding() && !isSlow(slot) && now() - slot.openedAt >= slice) {
+        isSharing = true
+        endSoon(slot, Duration.infinity, true)
+      } else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
     }
     if (isCheckDue && woken.size > 0) {
       checkedAt = now()

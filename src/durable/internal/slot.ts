@@ -60,9 +60,10 @@ export interface Slot {
   /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
   readonly isWaiting: () => boolean
+  readonly isEnding: () => boolean
   /** Its definition is asked for. Answers what says that it is as that says: until then nothing that was taken after it was woken is delivered. */
   readonly asking: () => () => void
-  /** Waits for what is in flight until the time is up, or until another call waits for nothing, and releases the lease. */
+  /** Waits for what is in flight until the time is up, of this call or of another, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
 
@@ -89,7 +90,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let attempting = 0
   let beganAt = Number.NEGATIVE_INFINITY
   let ending: Fiber.Fiber<void> | undefined
-  /** Open from the end on; and from an end on that waits for nothing, which may come while another waits. */
+  /** Open from the end on; and once the time of one of the calls is up that end it. */
   const [closing, cut] = [Latch.makeUnsafe(), Latch.makeUnsafe()]
 
   const spacing = receiver.spacing === undefined ? 0 : Duration.toMillis(receiver.spacing)
@@ -170,12 +171,12 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),
     hasLease,
+    isEnding: () => ending !== undefined,
     asking: serving.asking,
     isWaiting: () => isLimited || serving.isWaiting(),
     end: (timeout) =>
       Effect.suspend(() => {
         counts.state = "closing"
-        if (Duration.isZero(timeout)) cut.openUnsafe()
         // A fiber of its own: each call waits for the same end.
         ending ??= Effect.runForkWith(context)(
           Effect.asVoid(
@@ -183,7 +184,14 @@ export const openSlot = Effect.fnUntraced(function* <A>(
           )
         )
         closing.openUnsafe()
-        return Effect.asVoid(Fiber.await(ending))
+        const ended = Effect.asVoid(Fiber.await(ending))
+        if (!Duration.isFinite(timeout)) return ended
+        // It may be less time than a call before has.
+        const cutting = Effect.andThen(
+          Effect.sync(() => cut.openUnsafe()),
+          ended
+        )
+        return Effect.timeoutOrElse(ended, { duration: timeout, orElse: () => cutting })
       })
   }
   serving.begin()

@@ -1,7 +1,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
-import type { SubscriberOptions } from "./serving.ts"
 
 /**
  * Whether a delivery failed because its receiver is disabled: the error has a `disabled` that is `true`, or it is that of a
@@ -11,8 +10,17 @@ export const isDisabled = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => Cause.isFailReason(reason) && hasDisabled(reason.error))
 
 /** Has the store disable a subscription, however long that takes: until then the event cannot be left. */
-export const disabled = (
-  { disable, log }: Pick<SubscriberOptions<never, unknown>, "disable" | "log">,
+export const disabled = <E>(
+  {
+    disable,
+    log
+  }: {
+    readonly disable: (reason: string) => Effect.Effect<unknown, E>
+    readonly log: {
+      readonly troubled: (error: E) => Effect.Effect<void>
+      readonly disabled: (reason: string) => Effect.Effect<void>
+    }
+  },
   reason: string
 ) =>
   disable(reason).pipe(

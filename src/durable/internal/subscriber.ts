@@ -35,8 +35,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   })
   const { buffer, isKeyed, lanes, redelivering, resumed, rows, state, unsettled } = window
   const clock = Context.get(options.context, Clock.Clock)
-  const dropping = Latch.makeUnsafe()
-  const certainty = makeCertainty()
+  const [dropping, certainty] = [Latch.makeUnsafe(), makeCertainty()]
   const idle = Array.from({ length: concurrency }, () => false)
 
   /** In a fiber of its own: a log that is interrupted costs the loops nothing. */
@@ -262,9 +261,9 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     /** What the sink says of the attempt. */
     const said: Said = { detail: undefined }
     const attempted = (row: Row<A>, error: string | undefined) => {
-      const at = said.beganAt ?? beganAt
+      const { beganAt: at = beganAt, detail } = said
       const took = Math.max(0, clock.currentTimeMillisUnsafe() - at)
-      unsettled.attempted({ position: row.position, at, took, error, detail: said.detail })
+      unsettled.attempted({ position: row.position, at, took, error, detail })
       Object.assign(said, { detail: undefined, beganAt: undefined })
     }
     const begins = () => void (beganAt = clock.currentTimeMillisUnsafe())
@@ -429,8 +428,8 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       state.isStopped = true
       buffer.end(true)
       resumed.openUnsafe()
-      const end = (one: Drainer<A>) => endDrainer(one, timeout, "undelivered", cut)
-      const ended = Effect.forEach(drainers, end, { concurrency: "unbounded" })
+      const ends = drainers.map((one) => endDrainer(one, timeout, "undelivered", cut))
+      const ended = Effect.all(ends, { concurrency: "unbounded" })
       const [, undelivered] = yield* Effect.all([beside, ended], { concurrency: "unbounded" })
       const inFlight = undelivered.flat().flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
       if (!(yield* server.unregister(subscriber, last))) yield* log.unacknowledged

@@ -28,16 +28,19 @@ export const within = (done: Effect.Effect<unknown>, timeout: Duration.Duration)
 }
 
 /**
- * Waits for `ended` up to `timeout`, then interrupts by `interrupt`. Answers whether it ended: `false` means that it
- * refuses interruption and must be abandoned.
+ * Waits for `ended` up to `timeout` or `cut`, then interrupts by `interrupt`. Answers whether it ended: `false` means that
+ * it refuses interruption and must be abandoned.
  */
 export const endWithin = (
   ended: Latch.Latch,
   timeout: Duration.Duration,
-  interrupt: () => void
+  interrupt: () => void,
+  cut?: Effect.Effect<void>
 ): Effect.Effect<boolean> =>
   Effect.gen(function* () {
-    if (ended.isOpen() || (yield* within(ended.await, timeout))) return true
+    if (ended.isOpen()) return true
+    yield* within(cut === undefined ? ended.await : Effect.raceFirst(ended.await, cut), timeout)
+    if (ended.isOpen()) return true
     return yield* unwind(ended, interrupt)
   })
 

@@ -141,9 +141,11 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     if (stopped) return Effect.void
     const n = inFlight
     setInFlight(0)
-    noteError(account, Cause.squash(cause), clock)
     const isClosed = sinkClosedOf(cause) !== undefined
-    if ((isClosed && batching?.outlivesSink !== true) || isEnding?.() === true) {
+    const isOver = isEnding?.() === true
+    // What is refused at the end of its own part is no error.
+    if (!isClosed || !isOver) noteError(account, Cause.squash(cause), clock)
+    if ((isClosed && batching?.outlivesSink !== true) || isOver) {
       stopped = true
       onSinkClosed()
       return Effect.void

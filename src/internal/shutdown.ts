@@ -78,13 +78,14 @@ export interface Drainer<out A> {
   readonly undelivered: (as: Left) => ReadonlyArray<Undelivered<A>>
 }
 
-/** Waits for the end of a drainer until `timeout`, then stops it. Answers the events that it leaves. */
+/** Waits for the end of a drainer until `timeout` or `cut`, then stops it. Answers the events that it leaves. */
 export const endDrainer = <A>(
   { abandoned, ended, stop, undelivered }: Drainer<A>,
   timeout: Duration.Duration,
-  as: Left = "undelivered"
+  as: Left = "undelivered",
+  cut?: Effect.Effect<void>
 ) =>
-  endWithin(ended, timeout, stop).pipe(
+  endWithin(ended, timeout, stop, cut).pipe(
     Effect.flatMap((isEnded) => (isEnded ? Effect.void : abandoned())),
     Effect.map(() => undelivered(as))
   )

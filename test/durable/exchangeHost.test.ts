@@ -8,8 +8,8 @@ import { makeExchangeHost, type Options } from "../../src/durable/internal/excha
 import { serverOf } from "../../src/durable/internal/servers.ts"
 import type { ReceiverState } from "../../src/durable/internal/redelivering.ts"
 import type { Receiver } from "../../src/durable/internal/slot.ts"
-import { pass, quiet, settle } from "../support/virtual.ts"
-import { type Name, operationsAround, operationsOver } from "./support/store.ts"
+import { pass, quiet, settle, withLogs } from "../support/virtual.ts"
+import { type Around, error, type Name, operationsAround, operationsOver } from "./support/store.ts"
 
 const exchange = "webhooks"
 const codec = makeCodec(Schema.Number)
@@ -36,13 +36,17 @@ const process = (
   options: Partial<Options<number>> & {
     readonly deliver?: (attempt: Attempt) => Effect.Effect<void, unknown>
     readonly of?: Partial<Receiver<number>>
+    /** How long a settlement takes. */
+    readonly delay?: Duration.Input
+    readonly around?: Around
   } = {}
 ) =>
   Effect.gen(function* () {
     const calls = new Map<Name, number>()
-    const store = yield* operationsAround(memory, (name, run) => {
+    const store = yield* operationsAround(memory, (name, run, args) => {
       calls.set(name, (calls.get(name) ?? 0) + 1)
-      return run
+      if (options.around !== undefined) return options.around(name, run, args)
+      return name === "acknowledge" && options.delay !== undefined ? Effect.delay(run, options.delay) : run
     })
     const attempts: Array<Attempt> = []
     const unready: Array<string> = []
@@ -274,6 +278,34 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("leaves an attempt that hangs also where its slice is over, and others wait for its slot", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish, store } = yield* world
+      yield* define(1)
+      const deliver = ({ url }: Attempt) => (url === "https://a.example" ? Effect.never : Effect.sleep("100 millis"))
+      const one = yield* process(memory, { deliver, slots: 1, drainTimeout: Duration.seconds(20) })
+      yield* publish(1)
+      yield* pass(1)
+      yield* store.define(exchange, [
+        { tenant: "other", name: name(2), topics: ["*"], data: encode("https://b.example") }
+      ])
+      for (let n = 1; n <= 60; n++)
+        yield* store.publish(exchange, [{ payload: encode(String(n)), tenant: "other", topic: "t" }])
+      yield* pass(5)
+      yield* define(1, "https://c.example")
+      yield* pass(2)
+      assert.deepStrictEqual(
+        one.attempts.filter(({ endpoint }) => endpoint === name(1)).map(({ event, url }) => [event, url]),
+        [
+          [1, "https://a.example"],
+          [1, "https://c.example"]
+        ]
+      )
+      yield* Effect.forkChild(one.close)
+      yield* pass(21)
+    }).pipe(quiet)
+  )
+
   it.effect("stops one that is paused or dropped, and goes on with one that is active again", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world
@@ -333,6 +365,34 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("asks once a second, with a line of the log, where the store does not give its definitions", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const { define, memory, publish } = yield* world
+        yield* define(1)
+        let isDown = true
+        const around: Around = (name, run) =>
+          Effect.andThen(
+            Effect.suspend(() => (isDown && name === "list" ? Effect.fail(error(name)) : Effect.void)),
+            run
+          )
+        const one = yield* process(memory, { around })
+        yield* publish(1)
+        yield* pass(10)
+        assert.isAtMost(one.calls.get("list") ?? 0, 11)
+        assert.lengthOf(
+          logs.filter(({ level, line }) => level === "ERROR" && line.includes("waits for its store")),
+          4
+        )
+        isDown = false
+        yield* pass(2)
+        assert.deepStrictEqual(one.eventsOf(name(1)), [1])
+        assert.isTrue(logs.some(({ line }) => line.includes("has its store again")))
+        yield* one.close
+      })
+    )
+  )
+
   it.effect("tries one again whose receiver cannot be made, and neither disables it nor loses anything of it", () =>
     Effect.gen(function* () {
       const { define, memory, publish, store } = yield* world
@@ -378,6 +438,65 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("keeps to a rate with several attempts under way, and holds no slot while none is", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const times: Array<number> = []
+      const deliver = () =>
+        Effect.clockWith((clock) => {
+          times.push(clock.currentTimeMillisUnsafe())
+          return Effect.sleep("2500 millis")
+        })
+      // At the rate of the first several are under way at once, and at that of the second none between them.
+      for (const [seconds, most] of [
+        [1, 3],
+        [8, 1]
+      ] as const) {
+        times.length = 0
+        yield* publish(1, 2, 3, 4, 5, 6)
+        const one = yield* process(memory, { deliver, of: { concurrency: 4, spacing: Duration.seconds(seconds) } })
+        let free = 0
+        for (let second = 0; second < 50; second++) {
+          yield* pass(1)
+          if (one.slots().length === 0) free++
+        }
+        assert.lengthOf(times, 6)
+        times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, 1_000 * seconds))
+        const underWay = times.map((at) => times.filter((other) => other <= at && at < other + 2_500).length)
+        assert.strictEqual(Math.max(...underWay), most)
+        assert.isAtLeast(free, 20)
+        assert.isUndefined(one.node.health(0).lastError)
+        yield* one.close
+        yield* pass(10)
+      }
+    }).pipe(quiet)
+  )
+
+  it.effect("goes in part to a process that joins, also where another has slots for all", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      for (let n = 0; n < 8; n++) yield* define(n)
+      const deliver = () => Effect.sleep("100 millis")
+      const one = yield* process(memory, { deliver })
+      for (let n = 0; n < 400; n++) yield* publish(n)
+      yield* pass(2)
+      const other = yield* process(memory, { deliver })
+      yield* pass(15)
+      assert.isAbove(other.attempts.length, 200)
+      assert.isAbove(one.attempts.length, 200)
+      // No endpoint waits for that: each has nearly 10 events a second.
+      assert.isAbove(one.attempts.length + other.attempts.length, 8 * 17 * 9)
+      for (let n = 0; n < 8; n++) {
+        const events = [...one.eventsOf(name(n)), ...other.eventsOf(name(n))]
+        assert.lengthOf(new Set(events), events.length)
+      }
+      yield* Effect.forkChild(one.close)
+      yield* Effect.forkChild(other.close)
+      yield* pass(6)
+    }).pipe(quiet)
+  )
+
   it.effect("is taken over by another process at once when it closes, in order and without a second delivery", () =>
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world
@@ -420,6 +539,47 @@ describe("an exchange that is served whole", () => {
     }).pipe(quiet)
   )
 
+  it.effect("acknowledges at the close what it has delivered, by few statements to a store that takes its time", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      for (let n = 0; n < 100; n++) yield* define(n)
+      const deliver = ({ endpoint }: Attempt) => Effect.sleep(Duration.millis(5 * Number(endpoint.slice(-2))))
+      const one = yield* process(memory, { slots: 100, deliver, delay: "200 millis" })
+      yield* publish(1, 2)
+      const before = one.calls.get("acknowledge") ?? 0
+      yield* TestClock.adjust("20 millis")
+      yield* settle
+      yield* Effect.forkChild(one.close)
+      yield* pass(30)
+      const settled = (one.calls.get("acknowledge") ?? 0) - before
+      assert.strictEqual((yield* pending) + one.attempts.length, 200)
+      assert.isAtMost(settled, 4)
+    }).pipe(quiet)
+  )
+
+  it.effect("acknowledges at the end of a slot what it has delivered, also where the store fails for a moment", () =>
+    Effect.gen(function* () {
+      const { define, memory, pending, publish } = yield* world
+      yield* define(1)
+      let isDown = false
+      const around: Around = (name, run) =>
+        Effect.andThen(
+          Effect.suspend(() => (isDown && name === "acknowledge" ? Effect.fail(error(name)) : Effect.void)),
+          run
+        )
+      const one = yield* process(memory, { deliver: () => Effect.sleep("500 millis"), around })
+      yield* publish(1, 2, 3, 4)
+      yield* pass(1)
+      isDown = true
+      const closing = yield* Effect.forkChild(one.close)
+      yield* pass(2)
+      isDown = false
+      yield* pass(1)
+      assert.isDefined(closing.pollUnsafe())
+      assert.strictEqual((yield* pending) + one.attempts.length, 4)
+    }).pipe(quiet)
+  )
+
   it.effect("an event that is written after a change of the definition goes where that says", () =>
     Effect.gen(function* () {
       const { define, memory, publish } = yield* world
@@ -438,6 +598,63 @@ describe("an exchange that is served whole", () => {
       assert.deepStrictEqual(one.eventsOf(name(1)), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
       const urls = one.attempts.filter(({ event }) => event % 2 === 0).map(({ url }) => url)
       assert.deepStrictEqual(urls, ["new 1", "new 3", "new 5", "new 7", "new 9"])
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("an event that is written after a change goes where that says, also while the store answers others", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1, "old")
+      let change: Effect.Effect<unknown, unknown> = Effect.void
+      const around: Around = (name, run) =>
+        Effect.tap(run, () => {
+          if (name !== "list") return Effect.void
+          const once = change
+          change = Effect.void
+          return Effect.orDie(Effect.andThen(once, Effect.sleep("20 millis")))
+        })
+      const one = yield* process(memory, { around })
+      yield* publish(1)
+      yield* pass(1)
+      // While the definition is asked for that is the same still.
+      change = Effect.andThen(define(1, "new"), publish(3))
+      yield* publish(2)
+      yield* pass(2)
+      assert.deepInclude(
+        one.attempts.map(({ event, url }) => [event, url]),
+        [3, "new"]
+      )
+      assert.notDeepInclude(
+        one.attempts.map(({ event, url }) => [event, url]),
+        [3, "old"]
+      )
+      yield* one.close
+    }).pipe(quiet)
+  )
+
+  it.effect("a flood of commits does not keep what they are of from being taken", () =>
+    Effect.gen(function* () {
+      const { define, memory, publish } = yield* world
+      yield* define(1)
+      const around: Around = (name, run) =>
+        name === "list" ? Effect.delay(run, "12 millis") : name === "claim" ? Effect.delay(run, "20 millis") : run
+      const written: Array<number> = []
+      const delays: Array<number> = []
+      const now = Effect.clockWith((clock) => clock.currentTimeMillis)
+      const deliver = ({ event }: Attempt) =>
+        Effect.map(now, (at) => void delays.push(at - (written[event] ?? Number.NaN)))
+      const one = yield* process(memory, { around, deliver, batchSize: 1_000 })
+      yield* pass(1)
+      for (let n = 0; n < 1_000; n++) {
+        written.push(yield* now)
+        yield* publish(n)
+        yield* TestClock.adjust("2 millis")
+        yield* Effect.repeat(Effect.yieldNow, { times: 30 })
+      }
+      yield* pass(2)
+      assert.lengthOf(delays, 1_000)
+      assert.isAtMost(Math.max(...delays), 100)
       yield* one.close
     }).pipe(quiet)
   )

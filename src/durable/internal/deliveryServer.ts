@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { reportTimeout, within } from "../../internal/deadline.ts"
@@ -48,6 +49,8 @@ const claimInterval = 1_000
 const hostPause = 10
 /** How many subscriptions one take is for at most, and the bytes that they share, of which each has a part at least. */
 const [maxWanted, takeBytes, leastBytes] = [256, 16 * 1024 * 1024, 64 * 1024]
+/** The delay before the last settlement under a lease is tried again. */
+const flushAgain = "200 millis"
 const never = { wall: Number.NEGATIVE_INFINITY, monotonic: Number.NEGATIVE_INFINITY }
 
 export const makeDeliveryServer = (store: Operations, context: Context.Context<never>): DeliveryServer => {
@@ -413,7 +416,10 @@ export const makeDeliveryServer = (store: Operations, context: Context.Context<n
         return Effect.void
       }
       let isDone = false
-      const finish = Effect.flatMap(Effect.exit(settlements.flush(subscriber)), (settled) =>
+      const flush = settlements.flush(subscriber)
+      // A slot ends at any time, also while the store fails for a moment: what is given up then is delivered again.
+      const settling = subscriber.isHosted ? Effect.retry(flush, Schedule.spaced(flushAgain)) : flush
+      const finish = Effect.flatMap(Effect.exit(settling), (settled) =>
         Effect.map(Effect.exit(last), () => void (isDone = settled._tag === "Success"))
       )
       return Effect.gen(function* () {

@@ -14,9 +14,10 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { describeCause } from "../../internal/describeCause.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { SinkNode } from "../../internal/node.ts"
+import { makeAccount, type SinkNode } from "../../internal/node.ts"
 import type { Claimed, Subscription, SubscriptionId } from "../EventStore.ts"
 import { makeDeliveries } from "./deliveries.ts"
+import { makeDurableLog } from "./durableLog.ts"
 import { type Options as SlotOptions, openSlot, type Receiver, type Slot } from "./slot.ts"
 
 export interface Options<in out A> extends SlotOptions<A> {
@@ -56,8 +57,8 @@ const recheck = 1_000
 const together = 16
 /** How long a subscription waits at most whose receiver cannot be made, and half of that at least: many do not wait for the same time. */
 const untilReady = Duration.seconds(30)
-/** The delay before the definitions are asked for again. */
-const again = "250 millis"
+/** The delay before the definitions are asked for again; and that before leases are given back that have none. */
+const [again, afterFailure] = ["250 millis", "1 second"] as const
 
 export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const { context, exchange, server } = options
@@ -68,6 +69,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const slice = Duration.toMillis(options.slice)
   const slots = new Map<SubscriptionId, Slot>()
   const deliveries = makeDeliveries(options, slots)
+  const log = makeDurableLog({ kind: options.kind, name: exchange }, makeAccount(), clock)
   /** Leases that are acquired, and not served yet. */
   let opening = 0
   /** How many leases the last claim was for, and whether it found as many: others may be due. */
@@ -88,17 +90,19 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     for (const slot of slots.values()) if (slot.restingSince() === undefined && !isSlow(slot)) busy++
     return Math.max(0, Math.min(options.slots - busy, options.slots * most - slots.size - opening))
   }
-  const end = (slot: Slot, timeout: Duration.Duration): Effect.Effect<void> =>
+  const end = (slot: Slot, timeout: Duration.Duration, isShared = false): Effect.Effect<void> =>
     Effect.andThen(
       slot.end(timeout),
       Effect.sync(() => {
         if (slots.get(slot.subscription.id) !== slot) return
         deliveries.ended(slot)
         slots.delete(slot.subscription.id)
-        server.claimSoon()
+        // What is given up for other processes is claimed once the store says so to all of them.
+        if (!isShared) server.claimSoon()
       })
     )
-  const endSoon = (slot: Slot, timeout = options.drainTimeout) => void run(end(slot, timeout))
+  const endSoon = (slot: Slot, timeout = options.drainTimeout, isShared = false) =>
+    void run(end(slot, timeout, isShared))
 
   const open = Effect.fnUntraced(function* (lease: Claimed, subscription: Subscription) {
     const scope = Scope.makeUnsafe()
@@ -133,8 +137,13 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   })
   /** Serves leases that were acquired together. */
   const serve = Effect.fnUntraced(function* (leases: ReadonlyArray<Claimed>) {
-    const found = yield* Effect.exit(list(leases.map(({ subscription }) => subscription)))
-    const definitions = new Map(found._tag === "Success" ? found.value.map((one) => [one.id, one] as const) : undefined)
+    const found = yield* Effect.result(list(leases.map(({ subscription }) => subscription)))
+    // They are due at once when they are given back.
+    if (found._tag === "Failure") yield* Effect.andThen(log.troubled(found.failure), Effect.sleep(afterFailure))
+    else yield* log.storeRecovered
+    const definitions = new Map(
+      found._tag === "Success" ? found.success.map((one) => [one.id, one] as const) : undefined
+    )
     const one = (lease: Claimed) =>
       Effect.suspend(() => {
         opening--
@@ -149,20 +158,25 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
   const check = Effect.gen(function* () {
     yield* checking.await
     checking.closeUnsafe()
-    const ids = [...woken].filter((id) => slots.has(id))
+    const asked = new Map(
+      [...woken].flatMap((id) => {
+        const slot = slots.get(id)
+        return slot === undefined ? [] : [[id, { slot, isSame: slot.asking() }] as const]
+      })
+    )
     woken.clear()
+    const ids = [...asked.keys()]
     if (ids.length === 0) return
-    const found = yield* Effect.exit(list(ids))
+    const found = yield* Effect.result(list(ids))
     if (found._tag === "Failure") {
       for (const id of ids) woken.add(id)
       checking.openUnsafe()
-      return yield* Effect.sleep(again)
+      return yield* Effect.andThen(log.troubled(found.failure), Effect.sleep(again))
     }
-    const definitions = new Map(found.value.map((one) => [one.id, one]))
-    for (const id of ids) {
-      const slot = slots.get(id)
-      if (slot === undefined) continue
-      if (isSame(slot.subscription, definitions.get(id))) slot.sure()
+    yield* log.storeRecovered
+    const definitions = new Map(found.success.map((one) => [one.id, one]))
+    for (const [id, { slot, isSame }] of asked) {
+      if (isSameAs(slot.subscription, definitions.get(id))) isSame()
       else endSoon(slot, Duration.zero)
     }
   })
@@ -171,12 +185,17 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
     yield* Effect.sleep(interval)
     const isFull = free() === 0
     const isCheckDue = now() - checkedAt >= recheck
+    let isSharing = false
     for (const slot of slots.values()) {
       const restingSince = slot.restingSince()
       const isDone = restingSince !== undefined && (isFull || now() - restingSince >= linger)
       if (isDone || !slot.hasLease()) endSoon(slot)
       else if (isFull && now() - slot.openedAt >= slice) endSoon(slot)
-      else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
+      // One at a time: another process may have room, of which this one does not know.
+      else if (!isSharing && !slot.isEnding() && !isSlow(slot) && now() - slot.openedAt >= slice) {
+        isSharing = true
+        endSoon(slot, Duration.infinity, true)
+      } else if (isCheckDue && isSlow(slot)) woken.add(slot.subscription.id)
     }
     if (isCheckDue && woken.size > 0) {
       checkedAt = now()
@@ -214,7 +233,7 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
 
 // internals
 
-const isSame = (one: Subscription, other: Subscription | undefined): boolean =>
+const isSameAs = (one: Subscription, other: Subscription | undefined): boolean =>
   other !== undefined &&
   one.topics.join("\n") === other.topics.join("\n") &&
   (one.data ?? none).length === (other.data ?? none).length &&

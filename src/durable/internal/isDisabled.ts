@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 
 /**
@@ -7,6 +8,26 @@ import { hasProperty } from "effect/Predicate"
  */
 export const isDisabled = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => Cause.isFailReason(reason) && hasDisabled(reason.error))
+
+/** Has the store disable a subscription, however long that takes: until then the event cannot be left. */
+export const disabled = <E>(
+  {
+    disable,
+    log
+  }: {
+    readonly disable: (reason: string) => Effect.Effect<unknown, E>
+    readonly log: {
+      readonly troubled: (error: E) => Effect.Effect<void>
+      readonly disabled: (reason: string) => Effect.Effect<void>
+    }
+  },
+  reason: string
+) =>
+  disable(reason).pipe(
+    Effect.tapError((error) => Effect.andThen(log.troubled(error), Effect.sleep("1 second"))),
+    Effect.eventually,
+    Effect.andThen(log.disabled(reason))
+  )
 
 // internals
 

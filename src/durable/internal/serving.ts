@@ -161,17 +161,18 @@ export interface Serving<in out A> {
   readonly begin: () => void
   /** Whether nothing is left to be done under the lease. */
   readonly isAtRest: () => boolean
-  /** It is as its definition says, which may have been another when it was woken: it takes what has come. */
-  readonly sure: () => void
+  /** Its definition is asked for. Answers what says that it is as that says: what it has taken is delivered. */
+  readonly asking: () => () => void
   /** Makes no attempt for a while, nor does another process. */
   readonly rest: (delay: Duration.Duration, reason: string) => void
   /**
-   * Delivers nothing more, and waits for what is in flight until `timeout`, and for `beside`; runs `last` when the rest is
-   * settled. Answers the events that are in flight still.
+   * Delivers nothing more, and waits for what is in flight until `timeout` or `cut`, and for `beside`; runs `last` when the
+   * rest is settled. Answers the events that are in flight still.
    */
   readonly close: (
     timeout: Duration.Duration,
     beside: Effect.Effect<void>,
-    last: Effect.Effect<unknown>
+    last: Effect.Effect<unknown>,
+    cut?: Effect.Effect<void>
   ) => Effect.Effect<ReadonlyArray<A>>
 }

@@ -71,6 +71,21 @@ export const makeSettlements = ({ answered, owner, settled, store, subscribers, 
         Effect.map(done)
       )
     })
+  /** What waits for the next turn by itself: many that end together are one statement. */
+  let next = new Set<Subscriber>()
+  const flush = (subscriber: Subscriber): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      const group = next
+      group.add(subscriber)
+      const own = Effect.suspend(() => {
+        const others = [...group]
+        group.clear()
+        if (next === group) next = new Set()
+        // After a failure it is settled alone: what the store does not take may be another's.
+        return Effect.andThen(others.length > 1 ? Effect.exit(settle(others)) : Effect.void, settle([subscriber]))
+      })
+      return Effect.onInterrupt(turn.withPermits(1)(own), () => Effect.sync(() => void group.delete(subscriber)))
+    })
   const turns = Effect.gen(function* () {
     yield* now.await
     yield* Effect.yieldNow
@@ -105,7 +120,7 @@ export const makeSettlements = ({ answered, owner, settled, store, subscribers, 
       if (atOnce) now.openUnsafe()
       else later.openUnsafe()
     },
-    flush: (subscriber) => turn.withPermits(1)(settle([subscriber])),
+    flush,
     forget: (subscriber) => void waiting.delete(subscriber)
   }
 }

@@ -5,11 +5,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import { monotonicMillis } from "../../internal/monotonic.ts"
 import type { Watch } from "../../internal/node.ts"
 import type { ProcessSpan } from "../../internal/processSpan.ts"
-import { type EventSink, makeSink } from "../../internal/sink.ts"
+import { type EventSink, makeSink, SinkClosed } from "../../internal/sink.ts"
 import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
 import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
@@ -62,9 +63,10 @@ export interface Slot {
   /** Whether it has the lease still, and makes no attempt before a time that the store knows. */
   readonly hasLease: () => boolean
   readonly isWaiting: () => boolean
-  /** It is as its definition says: until then nothing is taken after it was woken. */
-  readonly sure: () => void
-  /** Waits for what is in flight until the time is up, and releases the lease. */
+  readonly isEnding: () => boolean
+  /** Its definition is asked for. Answers what says that it is as that says: until then nothing that was taken after it was woken is delivered. */
+  readonly asking: () => () => void
+  /** Waits for what is in flight until the time is up, of this call or of another, and releases the lease. */
   readonly end: (timeout: Duration.Duration) => Effect.Effect<void>
 }
 
@@ -96,24 +98,29 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let attempting = 0
   let beganAt = Number.NEGATIVE_INFINITY
   let ending: Fiber.Fiber<void> | undefined
+  /** Open from the end on; and once the time of one of the calls is up that end it. */
+  const [closing, cut] = [Latch.makeUnsafe(), Latch.makeUnsafe()]
 
   const spacing = receiver.spacing === undefined ? 0 : Duration.toMillis(receiver.spacing)
-  const paced = Effect.suspend(() => {
-    const rest = beganAt + spacing - now()
-    return rest > 0 ? Effect.sleep(Duration.millis(rest)) : Effect.void
-  })
-  const attempt = <B, E>(write: () => Effect.Effect<B, E>) =>
-    Effect.andThen(
-      spacing > 0 ? paced : Effect.void,
-      Effect.suspend(() => {
-        attempting++
-        beganAt = now()
-        return Effect.ensuring(
-          write(),
-          Effect.sync(() => void attempting--)
+  const attempt = <B, E>(write: () => Effect.Effect<B, E>): Effect.Effect<B, E | SinkClosed> =>
+    Effect.suspend(() => {
+      const rest = spacing > 0 ? beganAt + spacing - now() : 0
+      if (rest > 0) {
+        // Its event is left in the store.
+        if (ending !== undefined) return Effect.fail(new SinkClosed({ sink: receiver.sink.node.name }))
+        // Another may have begun meanwhile: of all that wait one begins at a time.
+        return Effect.andThen(
+          Effect.raceFirst(Effect.sleep(Duration.millis(rest)), closing.await),
+          Effect.suspend(() => attempt(write))
         )
-      })
-    )
+      }
+      attempting++
+      beganAt = now()
+      return Effect.ensuring(
+        write(),
+        Effect.sync(() => void attempting--)
+      )
+    })
   const { node, write, writeSome } = receiver.sink
   const sink = makeSink<A, unknown>({
     node,
@@ -123,8 +130,8 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   let isLimited = false
   const rested = () => {
     const left = spacing > maxPause ? beganAt + spacing - now() : 0
-    // It holds no slot while it may make no attempt.
-    isLimited = left > maxPause && !serving.isWaiting()
+    // It holds no slot while it may make no attempt, and makes none.
+    isLimited = left > maxPause && attempting === 0 && !serving.isWaiting()
     if (isLimited) serving.rest(Duration.millis(left), "the limit of its rate")
   }
   const serving = yield* makeSubscriber<A, unknown>(server, {
@@ -151,7 +158,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
       const isAtRest = serving.isAtRest()
       restingSince = isAtRest ? (restingSince ?? now()) : undefined
       if (isWoken) on.woken()
-      if (isAtRest || !hasLease()) on.progressed()
+      if (isAtRest || isLimited || !hasLease()) on.progressed()
     },
     receiver: (state) => options.state(subscription, state)
   })
@@ -172,16 +179,27 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     restingSince: () => restingSince,
     attemptingSince: () => (attempting > 0 ? beganAt : undefined),
     hasLease,
-    sure: serving.sure,
+    isEnding: () => ending !== undefined,
+    asking: serving.asking,
     isWaiting: () => isLimited || serving.isWaiting(),
     end: (timeout) =>
       Effect.suspend(() => {
         counts.state = "closing"
         // A fiber of its own: each call waits for the same end.
         ending ??= Effect.runForkWith(context)(
-          Effect.asVoid(Effect.andThen(serving.close(timeout, Effect.void, pace), Scope.close(scope, Exit.void)))
+          Effect.asVoid(
+            Effect.andThen(serving.close(timeout, Effect.void, pace, cut.await), Scope.close(scope, Exit.void))
+          )
         )
-        return Effect.asVoid(Fiber.await(ending))
+        closing.openUnsafe()
+        const ended = Effect.asVoid(Fiber.await(ending))
+        if (!Duration.isFinite(timeout)) return ended
+        // It may be less time than a call before has.
+        const cutting = Effect.andThen(
+          Effect.sync(() => cut.openUnsafe()),
+          ended
+        )
+        return Effect.timeoutOrElse(ended, { duration: timeout, orElse: () => cutting })
       })
   }
   serving.begin()

@@ -10,12 +10,13 @@ import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
 import { noteError, notify } from "../../internal/node.ts"
 import type { Page } from "../../internal/pages.ts"
-import { endDrainer } from "../../internal/shutdown.ts"
+import { type Drainer, endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
-import { AttemptDetail } from "./attemptDetail.ts"
+import { AttemptDetail, type Said } from "./attemptDetail.ts"
+import { makeCertainty } from "./certainty.ts"
 import { type Decoded, decodeDeliveries } from "./eventCodec.ts"
-import { isDisabled } from "./isDisabled.ts"
+import { disabled, isDisabled } from "./isDisabled.ts"
 import { type Row, rowWithout } from "./rows.ts"
 import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
 import { reasonOf, textOf, toDeadLetter } from "./toDeadLetter.ts"
@@ -34,7 +35,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   })
   const { buffer, isKeyed, lanes, redelivering, resumed, rows, state, unsettled } = window
   const clock = Context.get(options.context, Clock.Clock)
-  const dropping = Latch.makeUnsafe()
+  const [dropping, certainty] = [Latch.makeUnsafe(), makeCertainty()]
   const idle = Array.from({ length: concurrency }, () => false)
 
   /** In a fiber of its own: a log that is interrupted costs the loops nothing. */
@@ -42,6 +43,11 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   const canDeliver = () => state.lease !== undefined && !server.isStale()
   const ask = () => {
     if (state.isDirty && state.lease !== undefined) server.want(subscriber)
+  }
+  /** Nothing is taken that would have to wait: the definition is asked for all the same, as an attempt may hang. */
+  const doubted = () => {
+    if (certainty.isInDoubt() && !certainty.isHolding()) options.progressed?.(true)
+    return undefined
   }
   const isDone = () => rows.size() === unsettled.all().length
   const settle = (settled: Settled) => {
@@ -74,6 +80,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         window.dirty()
       }
       ask()
+      doubted()
       options.progressed?.(false)
       return
     }
@@ -119,7 +126,11 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     }
     const receiving = Effect.flatMap(decodeDeliveries(deliveries, codec, buffer.keyOf, pauses), received)
     // What comes before a take may have waited for the rows.
-    run(options.before === undefined ? receiving : Effect.map(receiving, () => server.want(subscriber)))
+    const go = () =>
+      run(options.before === undefined ? receiving : Effect.map(receiving, () => server.want(subscriber)))
+    if (!certainty.isInDoubt()) return go()
+    certainty.hold(go)
+    options.progressed?.(true)
   }
   /** Keeps all events, and releases the lease after what is in flight, once the store has the subscription as disabled. */
   const disabling = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
@@ -171,23 +182,21 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       // Another claim has found it active.
       state.isSuspended = false
       state.hasNoFresh = false
-      state.isUnsure = options.lease !== undefined
+      if (options.lease !== undefined) certainty.doubt()
       window.dirty()
       ask()
-      options.progressed?.(true)
     },
     renewed: () => {
       if (canDeliver()) resumed.openUnsafe()
       ask()
     },
     wanted: () => {
-      if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return undefined
-      if (state.isReceiving || state.isUnsure || !state.isDirty || !idle.includes(true) || redelivering.isHeld())
-        return undefined
+      if (state.lease === undefined || state.isStopped || state.isPaused || state.isSuspended) return doubted()
+      if (state.isReceiving || !state.isDirty || !idle.includes(true) || redelivering.isHeld()) return doubted()
       const isFull = rows.size() >= window.size && buffer.size() > 0
       if (isFull && !window.hurry() && isKeyed) window.spill()
       const free = (redelivering.isWaiting() ? 1 : window.size) - rows.size()
-      if (free < 1) return undefined
+      if (free < 1) return doubted()
       state.isNews = false
       reading = account.reading()
       askedUnder = state.generation
@@ -248,11 +257,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     /** When the attempt that is under way began. */
     let beganAt = 0
     /** What the sink says of the attempt. */
-    const said = { detail: undefined as string | undefined }
+    const said: Said = { detail: undefined }
     const attempted = (row: Row<A>, error: string | undefined) => {
-      const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
-      unsettled.attempted({ position: row.position, at: beganAt, took, error, detail: said.detail })
-      said.detail = undefined
+      const { beganAt: at = beganAt, detail } = said
+      const took = Math.max(0, clock.currentTimeMillisUnsafe() - at)
+      unsettled.attempted({ position: row.position, at, took, error, detail })
+      Object.assign(said, { detail: undefined, beganAt: undefined })
     }
     const begins = () => void (beganAt = clock.currentTimeMillisUnsafe())
     return startDrainer<A, E>({
@@ -373,7 +383,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       }
     })
   }
-  let drainers: ReadonlyArray<ReturnType<typeof drainer>> = []
+  let drainers: ReadonlyArray<Drainer<A>> = []
 
   const serving: Serving<A> = {
     subscriber,
@@ -401,10 +411,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     },
     isAtRest: () =>
       !state.isDirty && !state.isReceiving && state.settling === 0 && rows.size() === 0 && !unsettled.hasSome(),
-    sure: () => {
-      state.isUnsure = false
-      ask()
-    },
+    asking: certainty.asking,
     rest: (delay, reason) => {
       if (state.lease === undefined) return
       redelivering.rest(delay, reason)
@@ -416,11 +423,12 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
       else server.adopt(subscriber, options.lease)
       drainers = Array.from({ length: concurrency }, (_, i) => drainer(i))
     },
-    close: Effect.fnUntraced(function* (timeout, beside, last) {
+    close: Effect.fnUntraced(function* (timeout, beside, last, cut) {
       state.isStopped = true
       buffer.end(true)
       resumed.openUnsafe()
-      const ended = Effect.forEach(drainers, (one) => endDrainer(one, timeout), { concurrency: "unbounded" })
+      const ends = drainers.map((one) => endDrainer(one, timeout, "undelivered", cut))
+      const ended = Effect.all(ends, { concurrency: "unbounded" })
       const [, undelivered] = yield* Effect.all([beside, ended], { concurrency: "unbounded" })
       const inFlight = undelivered.flat().flatMap(({ event, inFlight }) => (inFlight ? [event] : []))
       if (!(yield* server.unregister(subscriber, last))) yield* log.unacknowledged
@@ -438,11 +446,3 @@ const pageOf = <A>(rows: ReadonlyArray<Row<A>>, isTraced: boolean): Page<A> => {
     ? Object.assign(page, { writers: rows.map(({ trace }) => (trace === undefined ? undefined : parse(trace))) })
     : page
 }
-
-/** Has the store disable a subscription, however long that takes: until then the event cannot be left. */
-const disabled = ({ disable, log }: Pick<SubscriberOptions<never, unknown>, "disable" | "log">, reason: string) =>
-  disable(reason).pipe(
-    Effect.tapError((error) => Effect.andThen(log.troubled(error), Effect.sleep("1 second"))),
-    Effect.eventually,
-    Effect.andThen(log.disabled(reason))
-  )

@@ -93,8 +93,6 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     /** That was said since the last take was asked for, whose answer may not know of it. */
     isNews: false,
     isReceiving: false,
-    /** Nothing is taken before it is known whether the definition is another. */
-    isUnsure: false,
     /** There may be events that wait for their time. */
     hasAside: false,
     /** The subscription is not active: the lease is given back when nothing is in flight. */

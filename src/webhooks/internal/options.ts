@@ -36,6 +36,55 @@ export interface WriterOptions<in out A> {
 /**
  * Options of the endpoints that a process delivers to.
  *
+ * **Example** (One limit for all endpoints of a tenant)
+ *
+ * ```ts
+ * import { Effect, Layer, Redacted, Schema } from "effect"
+ * import { MemoryStore } from "effect-events/durable"
+ * import { WebhookEndpoints } from "effect-events/webhooks"
+ * import { HttpClient, HttpClientResponse } from "effect/http"
+ * import { RateLimiter } from "effect/persistence"
+ *
+ * // receivers in this process, in place of GuardedHttpClient.layer()
+ * const received: Array<number> = []
+ * const client = HttpClient.make((request) =>
+ *   Effect.sync(() => {
+ *     received.push(performance.now())
+ *     return HttpClientResponse.fromWeb(request, new Response())
+ *   })
+ * )
+ *
+ * // of several machines, `RateLimiter.layerStoreRedis` shares the limit
+ * const LimiterLive = RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))
+ *
+ * const program = Effect.gen(function* () {
+ *   const limiter = yield* RateLimiter.RateLimiter
+ *   const webhooks = yield* WebhookEndpoints.make({
+ *     name: "orders",
+ *     schema: Schema.String,
+ *     keys: { current: { id: "2026", key: Redacted.make(new Uint8Array(32)) } },
+ *     allowUnguarded: true,
+ *     // `times: 0` leaves a 429 to the endpoint's plan
+ *     transformClient: ({ tenant }) =>
+ *       HttpClient.withRateLimiter({ limiter, key: tenant, limit: 1, window: "1 second", times: 0 })
+ *   })
+ *   for (const url of ["https://a.test", "https://b.test"]) yield* webhooks.create({ tenant: "acme", url })
+ *   yield* webhooks.write({ tenant: "acme", topic: "order/placed", event: "an order" })
+ *   while (received.length < 2) yield* Effect.sleep("10 millis")
+ *   const [first = 0, second = 0] = received
+ *   console.log(second - first > 500)
+ * })
+ *
+ * Effect.runPromise(
+ *   program.pipe(
+ *     Effect.scoped,
+ *     Effect.provideService(HttpClient.HttpClient, client),
+ *     Effect.provide([MemoryStore.layer, LimiterLive])
+ *   )
+ * )
+ * // prints: true
+ * ```
+ *
  * @category options
  * @since 0.1.0
  */
@@ -66,7 +115,10 @@ export interface Options<in out A> extends WriterOptions<A> {
    * `attempts`: none by default, since an answer may have what is its receiver's own.
    */
   readonly answerBytes?: number | undefined
-  /** Wraps the client of an endpoint, as by `HttpClient.withRateLimiter` under a key that is its id: what waits there is no request time. */
+  /**
+   * Wraps the client of an endpoint, as by `HttpClient.withRateLimiter`: what waits there is no request time, neither for `timeout` nor in
+   * `attempts`. It holds its place beside the `slots` meanwhile, so keep the waits short; the `rate` of an endpoint holds none.
+   */
   readonly transformClient?: ((endpoint: Endpoint) => TransformClient) | undefined
   readonly limits?: Limits | undefined
   /** Whether urls may be `http`: not by default. */
@@ -85,9 +137,16 @@ export interface Options<in out A> extends WriterOptions<A> {
   readonly retention?: Duration.Input | undefined
   /** For how long attempts and what became of events are kept: 3 days by default. 0 ends it, and makes a delivery cheaper. */
   readonly outcomes?: Duration.Input | undefined
-  /** How many endpoints this process delivers to at once: 256 by default. With 0 it only writes and administers. */
+  /**
+   * How many endpoints this process delivers to at once: 256 by default. With 0 it only writes and administers. An endpoint that waits, for
+   * its plan, its rate or an event, holds none. One whose attempt takes longer than a second leaves its slot to another until the attempt is
+   * over; four times as many endpoints as slots are under way at most.
+   */
   readonly slots?: number | undefined
-  /** For how long one endpoint is delivered to while others wait for a slot: 5 seconds by default. */
+  /**
+   * For how long one endpoint is delivered to while others wait for a slot: 5 seconds by default, and until the requests are over that are
+   * under way. So an endpoint that waits behind n others in the order of what is due, all of them flooded, is delivered to within n / `slots` slices.
+   */
   readonly slice?: Duration.Input | undefined
   /** How long what this process has is its own when it is gone without a word, see `DurableQueue.Options`: 10 seconds by default. */
   readonly leaseTtl?: Duration.Input | undefined

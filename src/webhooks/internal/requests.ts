@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { HttpClient } from "effect/http/HttpClient"
+import { HttpClient, transform } from "effect/http/HttpClient"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
@@ -37,7 +37,9 @@ export interface Missing {
 /** Makes the sink of an endpoint: a write is one request. */
 export const makeRequests = <A>(options: Options<A>) =>
   Effect.fnUntraced(function* (endpoint: Definitive, shown: Endpoint) {
-    const { client, transformClient } = options
+    const { transformClient } = options
+    // Waiting is not request time: neither for a permit, nor for the turn that a rate gives.
+    const client = transform(options.client, begun)
     const envelope = endpoint.envelope === undefined ? options.envelope : named(options.envelopes, endpoint.envelope)
     if (envelope === undefined) return yield* missing("envelope", endpoint.envelope)
     const scope = yield* Effect.scope
@@ -101,6 +103,14 @@ const noteEvent = ({ id }: Message<unknown>): void => {
   const cell = cellOfWrite()
   if (cell !== undefined) cell.detail = detailOf({ eventId: id, status: undefined })
 }
+
+/** Notes when a request begins; of one that is made again, the last time. */
+const begun = <A, E, R>(request: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Clock.currentTimeMillis, (at) => {
+    const cell = cellOfWrite()
+    if (cell !== undefined) cell.beganAt = at
+    return request
+  })
 
 const note = (attempt: HttpSink.Attempt): void => {
   const cell = cellOfWrite()

@@ -175,4 +175,40 @@ describePostgres("webhook endpoints on Postgres", (server) => {
       for (let n = 1; n < times.length; n++) assert.isAbove(times[n]! - times[n - 1]!, 240)
     }).pipe(Effect.scoped, Effect.timeout(Duration.seconds(60)), quiet)
   )
+
+  it.live("the concurrency of an endpoint holds over processes, through which it moves", () =>
+    Effect.gen(function* () {
+      const underWay = new Map<string, number>()
+      const by = new Map<string, Set<number>>()
+      let [most, done] = [0, 0]
+      const receiversOf = (process: number) =>
+        makeReceivers(({ url }) =>
+          Effect.gen(function* () {
+            const n = (underWay.get(url) ?? 0) + 1
+            underWay.set(url, n)
+            most = Math.max(most, n)
+            by.set(url, (by.get(url) ?? new Set()).add(process))
+            yield* Effect.sleep("30 millis")
+            underWay.set(url, (underWay.get(url) ?? 0) - 1)
+            done++
+            return new Response()
+          })
+        )
+      // Fewer slots than endpoints: each is given up after its slice.
+      const options = { name: "concurrency", slots: 2, slice: "200 millis" } as const
+      const [one] = yield* Effect.forEach([1, 2], (process) =>
+        Effect.flatMap(openStore(server()), ({ store }) => startedOver(store, receiversOf(process), options))
+      )
+      for (let n = 0; n < 6; n++) {
+        yield* one!.create({ tenant: "acme", url: `https://acme.test/${n}`, ordered: false, concurrency: 3 })
+      }
+      yield* EventSink.writeAll(
+        one!,
+        Array.from({ length: 60 }, (_, n) => ({ tenant: "acme", topic: "order/placed", event: order(n) }))
+      )
+      yield* until("360 requests", () => done === 360)
+      assert.strictEqual(most, 3)
+      assert.isTrue([...by.values()].some(({ size }) => size === 2))
+    }).pipe(Effect.scoped, quiet)
+  )
 })

@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type Changes, canListen, largestPayload, listening, polling } from "./internal/postgres/changes.ts"
+import { announcing } from "./internal/postgres/announcing.ts"
 import { claiming } from "./internal/postgres/claiming.ts"
 import { makeHorizon } from "./internal/postgres/horizon.ts"
 import { names, prefixOf } from "./internal/postgres/names.ts"
@@ -109,9 +110,9 @@ export interface Options {
  * `changes: "poll"` there, and with a pooler that hands out a connection per transaction, such as PgBouncer's, which
  * keeps notifications to itself.
  *
- * Postgres lets transactions that notify commit one after the other, in all of its databases, and a write notifies. A
- * queue's own writes share commits (group commit), which makes up for it; the application's transactions that write are
- * bound by how fast the disk takes one commit after the other. A settlement notifies only where a writer has limits.
+ * Postgres lets transactions that notify commit one after the other, in all of its databases. Of a process's own commits
+ * one in 10 ms notifies; each of the application's transactions that write does, so these are bound by how fast the disk takes
+ * one commit after the other. A settlement notifies only where a writer has limits.
  *
  * The names of an exchange, a tenant and a subscription may have about 2,500 bytes together, and none a NUL. A NUL in a
  * cause, a reason or a detail is kept as U+FFFD, and a cause is cut after 20,000 characters. A payload must fit the client's largest
@@ -187,7 +188,8 @@ export const make: (
         })
       : polling(Duration.fromInputUnsafe(options.pollInterval ?? "250 millis"))
   const horizon = makeHorizon(run, naming)
-  const { capacities, publish } = publishing(run, parts, largestPayload(sql))
+  const announced = yield* announcing(run.write("notify", parts.announce, []))
+  const { capacities, publish } = publishing(run, parts, announced, largestPayload(sql))
   const { claim, lost, release, renew } = claiming(run, parts, horizon, presence)
   return {
     publish,

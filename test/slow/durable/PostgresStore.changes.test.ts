@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Queue, Scope, Stream } from "effect"
+import { Array, Duration, Effect, Layer, Queue, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
@@ -68,6 +68,35 @@ describePostgres("the changes of PostgresStore", (server) => {
       yield* quiet
       yield* other.store.drop(which)
       yield* next
+    })
+  )
+
+  it.live("notifies once for the commits of 10 ms, and again after the last of them", () =>
+    Effect.gen(function* () {
+      const { sql } = yield* openStore(server())
+      const other = yield* openStore(server(), { changes: "poll" })
+      yield* define(other.store, "many")
+      const listener = yield* sql.listen("effect_events_changes")
+      const began = performance.now()
+      yield* Effect.forEach(Array.makeBy(300, String), (n) => publish(other.store, "many", n), { concurrency: 10 })
+      const most = 2 + (performance.now() - began) / 10
+      // It may come within the last commit's own statement, or after it.
+      yield* Effect.sleep("200 millis")
+      const heard = yield* Queue.takeAll(listener)
+      assert.isAtMost(heard.length, most)
+      // Each commit has a notification after it.
+      for (const n of ["first", "second"]) yield* publish(other.store, "many", n)
+      let heardOfBoth = 0
+      while (heardOfBoth < 2) heardOfBoth += (yield* Effect.timeout(Queue.takeAll(listener), "60 seconds")).length
+      // In a transaction of the application's own each commit notifies.
+      const joined = other.sql.withTransaction(publish(other.store, "many", "joined"))
+      yield* Effect.repeat(joined, { times: 4 })
+      let joins = 0
+      while (joins < 5) joins += (yield* Effect.timeout(Queue.takeAll(listener), "60 seconds")).length
+      // An isolated commit needs no second statement, which a process that is frozen after it would not make.
+      yield* Effect.sleep("100 millis")
+      yield* publish(other.store, "many", "alone")
+      yield* Effect.timeout(Queue.take(listener), "60 seconds")
     })
   )
 

@@ -17,6 +17,8 @@ export interface Parts extends Names {
   /** A notification of all listeners, when the transaction commits. A void has a text, which is empty. */
   readonly notify: string
   readonly ping: string
+  /** The notification by itself. */
+  readonly announce: string
 }
 
 /** The time of the whole statement, and whether its settings are set: for its conditions. */
@@ -35,7 +37,8 @@ export const parts = (names: Names, lockTimeout: number): Parts => ({
 )`,
   joined: `settings AS MATERIALIZED (SELECT ${clock} AS now, true AS ok)`,
   notify: notifying(names, ""),
-  ping: `SELECT ${notifying(names, pingPayload)} AS notified`
+  ping: `SELECT ${notifying(names, pingPayload)} AS notified`,
+  announce: `SELECT ${notifying(names, "")} AS notified`
 })
 
 /**

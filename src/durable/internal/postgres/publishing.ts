@@ -1,7 +1,9 @@
 /** Writes events for the subscriptions that match. */
 import * as Effect from "effect/Effect"
-import type { Limits, NewEvent, Operations, Published } from "../../EventStore.ts"
+import * as Exit from "effect/Exit"
+import type { EventStoreError, Limits, NewEvent, Operations, Published } from "../../EventStore.ts"
 import { patternsOf } from "../../../internal/patternsOf.ts"
+import type { Announcing } from "./announcing.ts"
 import { type CountedCapacity, fits, type Held, makeCountedCapacity, sums } from "./countedCapacity.ts"
 import type { Parts } from "./parts.ts"
 import { array, headersOf, milliseconds, type Numeric, numbersOf, textArray, timeOf } from "./postgresRows.ts"
@@ -119,8 +121,9 @@ interface HeldRow {
 }
 
 /** `largest` is the largest payload that the client can read again, in bytes. */
-export const publishing = (run: Runner, parts: Parts, largest: number) => {
-  const text = publishStatements(parts)
+export const publishing = (run: Runner, parts: Parts, announcing: Announcing, largest: number) => {
+  const loud = publishStatements(parts)
+  const silent = publishStatements({ ...parts, notify: "NULL::text" })
   const capacities = new Map<string, CountedCapacity>()
 
   const capacityOf = (exchange: string): CountedCapacity => {
@@ -135,27 +138,40 @@ export const publishing = (run: Runner, parts: Parts, largest: number) => {
     const joins = yield* run.inTransaction
     const kinds = kindsOf(events)
     const special = specialOf(events)
-    const statement =
-      special === undefined ? (joins ? text.join : text.publish) : joins ? text.joinSpecial : text.publishSpecial
-    const add = Effect.map(
-      (joins ? run.join : run.prepared)<PublishedRow>("publish", statement, [
-        exchange,
-        ...kinds.params,
-        textArray(kinds.topics),
-        array(kinds.kindOf),
-        textArray(events.map(headersOf)),
-        events.map(({ payload }) => payload),
-        ...(special?.params ?? [])
-      ]),
-      ([row]) => publishedOf(row, kinds.kindOf, special?.firsts ?? [])
-    )
+    const params = [
+      exchange,
+      ...kinds.params,
+      textArray(kinds.topics),
+      array(kinds.kindOf),
+      textArray(events.map(headersOf)),
+      events.map(({ payload }) => payload),
+      ...(special?.params ?? [])
+    ]
+    const published = (rows: Effect.Effect<ReadonlyArray<PublishedRow>, EventStoreError>) =>
+      Effect.map(rows, ([row]) => publishedOf(row, kinds.kindOf, special?.firsts ?? []))
+    const commit = Effect.suspend(() => {
+      const leads = announcing.leads()
+      const text = leads ? loud : silent
+      const committed = published(
+        run.prepared("publish", special === undefined ? text.publish : text.publishSpecial, params)
+      )
+      if (leads) return committed
+      return Effect.onExit(committed, (exit) =>
+        Effect.sync(() => {
+          // What failed may have been committed.
+          if (Exit.isFailure(exit) || exit.value.some(({ matched }) => matched > 0)) announcing.late()
+        })
+      )
+    })
+    const join = published(run.join("publish", special === undefined ? loud.join : loud.joinSpecial, params))
+    const add = joins ? join : commit
     const added = Effect.sync(() => capacities.get(exchange)?.added(kinds.sizes))
     const noted = joins ? run.client.afterCommit(added) : added
     // What passes the limits counts for what does not.
     if (limits === undefined) return yield* Effect.tap(add, noted)
     const capacity = capacityOf(exchange)
     const count = Effect.map(
-      (joins ? run.join : run.read)<HeldRow>("publish", text.held, [exchange, ...kinds.params]),
+      (joins ? run.join : run.read)<HeldRow>("publish", loud.held, [exchange, ...kinds.params]),
       (rows) =>
         rows.map(({ bytes, kind, rows, subscription }): Held => ({
           kind: kinds.keys[Number(kind) - 1] ?? "",

@@ -12,6 +12,7 @@ import type { ProcessSpan } from "../../internal/processSpan.ts"
 import { type EventSink, makeSink } from "../../internal/sink.ts"
 import type { Claimed, EventStoreError, Subscription } from "../EventStore.ts"
 import type { Redelivery } from "../Redelivery.ts"
+import { AttemptDetail } from "./attemptDetail.ts"
 import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
 import { type LoggedOf, makeDurableLog } from "./durableLog.ts"
 import type { Codec } from "./eventCodec.ts"
@@ -108,6 +109,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
       Effect.suspend(() => {
         attempting++
         beganAt = now()
+        if (spacing > 0) noteBegin(clock.currentTimeMillisUnsafe())
         return Effect.ensuring(
           write(),
           Effect.sync(() => void attempting--)
@@ -187,3 +189,11 @@ export const openSlot = Effect.fnUntraced(function* <A>(
   serving.begin()
   return slot
 })
+
+// internals
+
+/** What an attempt has waited for its rate is no time of its request. */
+const noteBegin = (at: number): void => {
+  const cell = Fiber.getCurrent()?.getRef(AttemptDetail)
+  if (cell !== undefined) cell.beganAt = at
+}

@@ -13,7 +13,7 @@ import type { Page } from "../../internal/pages.ts"
 import { endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
-import { AttemptDetail } from "./attemptDetail.ts"
+import { type AttemptCell, AttemptDetail } from "./attemptDetail.ts"
 import { type Decoded, decodeDeliveries } from "./eventCodec.ts"
 import { isDisabled } from "./isDisabled.ts"
 import { type Row, rowWithout } from "./rows.ts"
@@ -245,16 +245,15 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
     let taken: ReadonlyArray<Row<A>> = []
     let at = 0
     let takenUnder = state.generation
-    /** When the attempt that is under way began. */
-    let beganAt = 0
-    /** What the sink says of the attempt. */
-    const said = { detail: undefined as string | undefined }
+    /** What the sink says of the attempt that is under way. */
+    const said: AttemptCell = { detail: undefined, beganAt: 0 }
     const attempted = (row: Row<A>, error: string | undefined) => {
+      const { beganAt, detail } = said
       const took = Math.max(0, clock.currentTimeMillisUnsafe() - beganAt)
-      unsettled.attempted({ position: row.position, at: beganAt, took, error, detail: said.detail })
+      unsettled.attempted({ position: row.position, at: beganAt, took, error, detail })
       said.detail = undefined
     }
-    const begins = () => void (beganAt = clock.currentTimeMillisUnsafe())
+    const begins = () => void (said.beganAt = clock.currentTimeMillisUnsafe())
     return startDrainer<A, E>({
       node: options.node,
       sink: options.sink,

@@ -4,7 +4,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { HttpClient } from "effect/http/HttpClient"
-import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
+import { type AttemptCell, AttemptDetail } from "../../durable/internal/attemptDetail.ts"
 import { makeExchangeHost, type Options as HostOptions } from "../../durable/internal/exchangeHost.ts"
 import { keepingOf, keepsOutcomes } from "../../durable/internal/keepingOf.ts"
 import type { DurableWriteError } from "../../durable/internal/error.ts"
@@ -177,8 +177,8 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
         Effect.gen(function* () {
           const found = yield* find(key)
           const endpoint = yield* rows.opened(found)
-          const cell = { detail: undefined as string | undefined }
           const at = yield* Clock.currentTimeMillis
+          const cell: AttemptCell = { detail: undefined, beganAt: at }
           const id = newId()
           const sent = yield* requests(endpoint, yield* rows.shown(found)).pipe(
             Effect.flatMap((sink) => Effect.provideService(sink.write({ ...test, id }), AttemptDetail, cell)),

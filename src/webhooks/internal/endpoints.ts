@@ -187,7 +187,8 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       return { endpoint: changed, secret }
     }),
     pause: setStateFrom(["active"], "paused"),
-    resume: setStateFrom(["paused"], "active"),
+    // An active one has its wait ended.
+    resume: setStateFrom(["active", "paused"], "active"),
     disable: setStateFrom(["active", "paused"], "disabled"),
     enable: setStateFrom(["disabled"], "active"),
     remove: (endpoint) => Effect.andThen(find(endpoint), store.drop(whichOf(endpoint))),

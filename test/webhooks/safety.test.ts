@@ -245,6 +245,18 @@ describe("secrets", () => {
     }).pipe(quiet, Effect.scoped)
   )
 
+  it.effect("a row that another key of the same id has encrypted is counted as unreadable", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const first = yield* started(makeReceivers(), {}, memory)
+      yield* first.webhooks.create(acme)
+      const keys = { current: { id: "a", key: key("b").key } }
+      const { webhooks } = yield* started(makeReceivers(), { keys }, memory)
+      yield* webhooks.create(acme)
+      assert.deepStrictEqual(yield* webhooks.reencrypt, { reencrypted: 0, unreadable: 1 })
+    }).pipe(quiet, Effect.scoped)
+  )
+
   it.effect.each(["of another endpoint", "changed", "no row"] as const)(
     "a row that is %s holds up its endpoint, which is neither failing nor disabled, and loses nothing",
     (what) =>

@@ -61,6 +61,7 @@ describe("an endpoint that cannot be", () => {
       /are more than 20/
     ],
     ["secret", { secret: Redacted.make("whsec_!!") }, /a character outside of base64/],
+    ["secret", { secret: Redacted.make("whsec_YWJj") }, /has 3 bytes, fewer than the 24/],
     ["rate", { rate: { limit: 0, per: "1 second" } }, /no whole number/],
     ["rate", { rate: { limit: 1, per: "0 seconds" } }, /has no time/],
     ["rate", { rate: { limit: 1, per: "2 days" } }, /less than one request in a day/],

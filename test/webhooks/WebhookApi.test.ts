@@ -109,7 +109,7 @@ describe("the API of a portal", () => {
       status = 503
       yield* write(webhooks, 2)
       yield* deliver
-      const { attempts } = yield* deliveries.attempts({ params, query: { failedOnly: "true" } })
+      const { attempts } = yield* deliveries.attempts({ params, query: { failedOnly: true } })
       assert.deepStrictEqual(
         attempts.map(({ eventId, status, topic }) => [eventId, status, topic]),
         [["a2", 503, "order/placed"]]

@@ -90,14 +90,14 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
     readonly query: {
       readonly beforeAt?: number
       readonly beforePosition?: number
-      readonly failedOnly?: "true" | "false"
+      readonly failedOnly?: boolean
       readonly limit?: number
     }
   }) =>
     forTenant((tenant) =>
       Effect.gen(function* () {
         const before = yield* placeOf("before", beforeAt, beforePosition)
-        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly: failedOnly === "true", before })
+        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly, before })
         return {
           attempts: attempts.map((attempt): typeof AttemptView.Type => ({
             eventId: attempt.eventId ?? null,

@@ -28,7 +28,10 @@ import { toGraph } from "../SinkGraph.ts"
  * @category models
  * @since 0.1.0
  */
-export type Root<I = never> = EventSink<never, unknown> | Context.Key<I, EventSink<never, unknown>>
+export type Root = EventSink<never, unknown> | Context.Key<unknown, EventSink<never, unknown>>
+
+/** The tags among some roots, as what a layer needs. */
+type Needed<One> = One extends Context.Key<infer I, EventSink<never, unknown>> ? I : never
 
 /**
  * Why a sink is not ready.
@@ -86,9 +89,11 @@ export interface ReadyOptions {
  * @category options
  * @since 0.1.0
  */
-export interface Options<out I = never> extends ReadyOptions {
+export interface Options<
+  out Roots extends NonEmptyReadonlyArray<Root> = NonEmptyReadonlyArray<EventSink<never, unknown>>
+> extends ReadyOptions {
   /** The graphs: every node downstream of each is looked at, and one that several reach is looked at once. */
-  readonly roots: NonEmptyReadonlyArray<Root<I>>
+  readonly roots: Roots
   /** The path that answers while the process runs: `/live` by default, `false` for none. */
   readonly live?: HttpRouter.PathInput | false | undefined
   /** The path that answers whether all sinks are ready: `/ready` by default, `false` for none. */
@@ -178,13 +183,13 @@ export const reasons = (
  * @category layers
  * @since 0.1.0
  */
-export const layer = <I = never>(options: Options<I>): Layer.Layer<never, never, HttpRouter.HttpRouter | I> =>
+export const layer = <const Roots extends NonEmptyReadonlyArray<Root>>(
+  options: Options<Roots>
+): Layer.Layer<never, never, HttpRouter.HttpRouter | Needed<Roots[number]>> =>
   HttpRouter.use((router) =>
     Effect.gen(function* () {
       const { live = defaults.live, ready = defaults.ready, roots } = options
-      const sinks = yield* Effect.forEach(roots, (root): Effect.Effect<EventSink<never, unknown>, never, I> =>
-        isEventSink(root) ? Effect.succeed(root) : root
-      )
+      const sinks = yield* Effect.forEach(roots, sinkOf<Needed<Roots[number]>>)
       const reasonsNow = reasons(sinks, options)
       if (live !== false) yield* router.add("GET", live, answering(Effect.succeed(json(200, { live: true }))))
       if (ready === false) return
@@ -202,6 +207,10 @@ export const layer = <I = never>(options: Options<I>): Layer.Layer<never, never,
   )
 
 // internals
+
+/** The compiler does not follow that what the tags need is `Needed`. */
+const sinkOf = <I>(root: Root) =>
+  (isEventSink(root) ? Effect.succeed(root) : root) as Effect.Effect<EventSink<never, unknown>, never, I>
 
 const json = (status: number, body: unknown) =>
   HttpServerResponse.jsonUnsafe(body, { status, headers: { "cache-control": "no-store" } })

@@ -109,14 +109,18 @@ describe("the API of a portal", () => {
       status = 503
       yield* write(webhooks, 2)
       yield* deliver
-      const { attempts } = yield* deliveries.attempts({ params, query: { failedOnly: "true" } })
+      const { attempts } = yield* deliveries.attempts({ params, query: { failedOnly: true } })
       assert.deepStrictEqual(
         attempts.map(({ eventId, status, topic }) => [eventId, status, topic]),
         [["a2", 503, "order/placed"]]
       )
+      const problem = "could not post to https://acme.test: status 503"
+      assert.strictEqual(attempts[0]?.error, problem)
+      assert.strictEqual((yield* endpoints.sendTest({ params })).error, problem)
       const { count, deadLetters } = yield* deliveries.deadLetters({ params, query: {} })
       assert.strictEqual(count, 1)
-      assert.deepInclude(deadLetters[0], { eventId: "a2", topic: "order/placed", reason: "Failed", attempts: 1 })
+      assert.deepInclude(deadLetters[0], { eventId: "a2", reason: "Failed", cause: problem, attempts: 1 })
+      assert.strictEqual(deadLetters[0]?.topic, "order/placed")
       const event = yield* deliveries.status({ params: { id: "a2" } })
       assert.deepInclude(event.deliveries[0], { endpoint: id, state: "DeadLettered", failed: 1 })
       status = 200
@@ -126,7 +130,7 @@ describe("the API of a portal", () => {
         assert.deepStrictEqual(yield* deliveries.resend({ params, payload: { events } }), { events: events.length })
       }
       yield* pass(3)
-      assert.strictEqual(receivers.got.length, 6)
+      assert.strictEqual(receivers.got.length, 7)
 
       const rotated = yield* endpoints.rotateSecret({ params, payload: { keepFor: "1 hour" } })
       assert.strictEqual(rotated.endpoint.secrets.length, 2)
@@ -140,6 +144,23 @@ describe("the API of a portal", () => {
       assert.deepInclude(yield* endpoints.get({ params }), { state: "disabled", reason: "left", pending: 1 })
       assert.deepStrictEqual(yield* endpoints.remove({ params }), { events: 1 })
       assert.strictEqual((yield* Effect.flip(endpoints.get({ params })))._tag, "EndpointNotFound")
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("says why an endpoint is disabled, as its customer would", () =>
+    Effect.gen(function* () {
+      for (const [status, reason] of [
+        [410, "could not post to https://acme.test: status 410"],
+        [500, "all attempts have failed for 0: could not post to https://acme.test: status 500"]
+      ] as const) {
+        const receivers = makeReceivers(() => new Response(null, { status }))
+        const { webhooks } = yield* started(receivers, { disableAfter: 0 })
+        const { endpoints } = yield* (yield* portal(webhooks)).clientOf("acme")
+        const { endpoint } = yield* endpoints.create({ payload: { url: "https://acme.test/hook" } })
+        yield* write(webhooks, 1)
+        yield* deliver
+        assert.deepInclude(yield* endpoints.get({ params: { id: endpoint.id } }), { state: "disabled", reason })
+      }
     }).pipe(Effect.scoped, quiet)
   )
 

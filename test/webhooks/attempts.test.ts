@@ -75,6 +75,23 @@ describe("attempts", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  both("have the time of their requests, without what they waited for a rate: %s", (name) =>
+    Effect.gen(function* () {
+      const receivers = makeReceivers(() => Effect.as(Effect.sleep("100 millis"), new Response("fine")))
+      const webhooks = yield* startedOver(yield* stores[name], receivers)
+      const rate = { limit: 1, per: "4 seconds" } as const
+      const { endpoint } = yield* webhooks.create({ ...acme, rate, ordered: false, concurrency: 2 })
+      for (let n = 0; n < 4; n++) yield* write(webhooks, n)
+      yield* pass(30)
+      const attempts = (yield* webhooks.attempts(endpoint)).toReversed()
+      assert.deepStrictEqual(
+        attempts.map(({ took }) => took),
+        [100, 100, 100, 100]
+      )
+      for (const [n, { at }] of attempts.entries()) if (n > 0) assert.isAtLeast(at - attempts[n - 1]!.at, 4_000)
+    }).pipe(Effect.scoped, quiet)
+  )
+
   both("have the id of their event, that was given or assigned, also without an answer: %s", (name) =>
     Effect.gen(function* () {
       let isReached = true

@@ -106,6 +106,30 @@ describe("an endpoint whose events are given up before it is disabled", () => {
   )
 })
 
+describe("an endpoint that waits for its next attempt", () => {
+  for (const ordered of [true, false])
+    it.effect(`is tried at once when it is resumed: ${ordered ? "ordered" : "in no order"}`, () =>
+      Effect.gen(function* () {
+        let status = 500
+        const redelivery = Redelivery.fromDelays(["2 hours"], { jitter: 0 })
+        const { webhooks } = yield* startedWith({ redelivery }, () => new Response(null, { status }))
+        const { endpoint } = yield* webhooks.create({ ...acme, ordered })
+        for (let n = 0; n < 6; n++) yield* write(webhooks, n)
+        yield* deliver
+        const { nextAttempt } = yield* webhooks.get(endpoint)
+        assert.isDefined(nextAttempt)
+        status = 200
+        yield* write(webhooks, 6)
+        yield* pass(1)
+        assert.deepInclude(yield* webhooks.get(endpoint), { pending: 7, nextAttempt })
+        yield* webhooks.resume(endpoint)
+        yield* pass(3)
+        // Out of order each event that has failed waits for its own time.
+        assert.deepInclude(yield* webhooks.get(endpoint), { pending: ordered ? 0 : 6, nextAttempt: undefined })
+      }).pipe(Effect.scoped, quiet)
+    )
+})
+
 describe("a state", () => {
   it.effect("that several attempts or calls set at once is reported once", () =>
     Effect.gen(function* () {

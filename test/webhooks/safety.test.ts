@@ -61,6 +61,7 @@ describe("an endpoint that cannot be", () => {
       /are more than 20/
     ],
     ["secret", { secret: Redacted.make("whsec_!!") }, /a character outside of base64/],
+    ["secret", { secret: Redacted.make("whsec_YWJj") }, /has 3 bytes, fewer than the 24/],
     ["rate", { rate: { limit: 0, per: "1 second" } }, /no whole number/],
     ["rate", { rate: { limit: 1, per: "0 seconds" } }, /has no time/],
     ["rate", { rate: { limit: 1, per: "2 days" } }, /less than one request in a day/],
@@ -242,6 +243,18 @@ describe("secrets", () => {
       yield* write(webhooks, 1)
       yield* deliver
       assert.strictEqual(receivers.got.length, 2)
+    }).pipe(quiet, Effect.scoped)
+  )
+
+  it.effect("a row that another key of the same id has encrypted is counted as unreadable", () =>
+    Effect.gen(function* () {
+      const memory = yield* MemoryStore.makeMemory
+      const first = yield* started(makeReceivers(), {}, memory)
+      yield* first.webhooks.create(acme)
+      const keys = { current: { id: "a", key: key("b").key } }
+      const { webhooks } = yield* started(makeReceivers(), { keys }, memory)
+      yield* webhooks.create(acme)
+      assert.deepStrictEqual(yield* webhooks.reencrypt, { reencrypted: 0, unreadable: 1 })
     }).pipe(quiet, Effect.scoped)
   )
 

@@ -101,6 +101,19 @@ const digits = (description: string) =>
     Schema.decodeTo(Schema.Number, SchemaTransformation.numberFromString),
     Schema.check(Schema.isInt())
   )
+/** The same of a yes or no. */
+const flag = (description: string) =>
+  Schema.Literals(["true", "false"])
+    .annotate({ description })
+    .pipe(
+      Schema.decodeTo(
+        Schema.Boolean,
+        SchemaTransformation.transform({
+          decode: (text) => text === "true",
+          encode: (is) => (is ? "true" : "false")
+        })
+      )
+    )
 const limit = Schema.optionalKey(
   digits("how many are in the page: 50 by default, 200 at most").check(Schema.isBetween({ minimum: 1, maximum: 200 }))
 )
@@ -194,7 +207,9 @@ export const Endpoints = HttpApiGroup.make("endpoints")
           keepFor: Schema.optionalKey(KeepFor).annotate({
             description: "for how long the secret of before signs too: 1 day by default, 30 days at most"
           }),
-          secret: Schema.optionalKey(Schema.String).annotate({ description: "the new secret: a random one by default" })
+          secret: Schema.optionalKey(Schema.String).annotate({
+            description: "the new secret, as `secret` of a new endpoint: a random one by default"
+          })
         })
       ),
       success: WithSecretView,
@@ -202,7 +217,7 @@ export const Endpoints = HttpApiGroup.make("endpoints")
     }).annotateMerge(
       saysOptional(
         "Rotate the secret",
-        "Gives it another secret, which the answer shows once. Both secrets sign until `keepFor` is over."
+        "Gives it another secret, which the answer shows once. Both secrets sign until `keepFor` is over; four at most sign at once."
       )
     ),
     HttpApiEndpoint.post("pause", "/endpoints/:id/pause", {
@@ -217,7 +232,10 @@ export const Endpoints = HttpApiGroup.make("endpoints")
       )
     ),
     HttpApiEndpoint.post("resume", "/endpoints/:id/resume", { params, success: Done, error: found }).annotateMerge(
-      says("Resume an endpoint", "Delivers again what was paused. One that is disabled stays so.")
+      says(
+        "Resume an endpoint",
+        "Delivers again what was paused, and tries one at once that waits for its next attempt. One that is disabled stays so."
+      )
     ),
     HttpApiEndpoint.post("disable", "/endpoints/:id/disable", {
       params,
@@ -231,7 +249,7 @@ export const Endpoints = HttpApiGroup.make("endpoints")
       )
     ),
     HttpApiEndpoint.post("enable", "/endpoints/:id/enable", { params, success: Done, error: found }).annotateMerge(
-      says("Enable an endpoint", "Delivers again what was disabled, first with one event.")
+      says("Enable an endpoint", "Delivers again what was disabled, first with one event. One that is paused stays so.")
     ),
     HttpApiEndpoint.post("sendTest", "/endpoints/:id/test", {
       params,
@@ -254,9 +272,7 @@ export const Deliveries = HttpApiGroup.make("deliveries")
       query: {
         beforeAt: Schema.optionalKey(digits("the `at` of the last attempt of the page before")),
         beforePosition: Schema.optionalKey(digits("and its `position`")),
-        failedOnly: Schema.optionalKey(Schema.Literals(["true", "false"])).annotate({
-          description: "leaves out the attempts that succeeded"
-        }),
+        failedOnly: Schema.optionalKey(flag("leaves out the attempts that succeeded")),
         limit
       },
       success: Schema.Struct({ attempts: Schema.Array(AttemptView) }),

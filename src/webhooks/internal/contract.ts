@@ -49,7 +49,7 @@ export interface Administered<in out A> {
   ) => Effect.Effect<Endpoint, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
   /**
    * Gives an endpoint another secret. The one before signs beside it for `keepFor`, a day by default, so that its receiver accepts
-   * requests before and after its own change.
+   * requests before and after its own change. At most four sign at once: the oldest ends first.
    */
   readonly rotateSecret: (
     endpoint: EndpointKey,
@@ -57,7 +57,10 @@ export interface Administered<in out A> {
   ) => Effect.Effect<WithSecret, InvalidEndpoint | EndpointNotFound | EndpointUnreadable | EventStoreError>
   /** Stores what comes and delivers nothing, in all processes, until `resume`. Does nothing to one that is disabled. */
   readonly pause: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>
-  /** Delivers again what was paused. Does nothing to one that is disabled. */
+  /**
+   * Delivers again what was paused. One that is active and waits for its next attempt, as after its receiver was mended, is tried at
+   * once: `failingSince` begins anew. Does nothing to one that is disabled.
+   */
   readonly resume: (endpoint: EndpointKey) => Effect.Effect<void, EndpointNotFound | EventStoreError>
   /** The same as `pause`, until `enable`: for what is wrong with an endpoint. */
   readonly disable: (endpoint: EndpointKey, reason?: string) => Effect.Effect<void, EndpointNotFound | EventStoreError>

@@ -187,7 +187,8 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       return { endpoint: changed, secret }
     }),
     pause: setStateFrom(["active"], "paused"),
-    resume: setStateFrom(["paused"], "active"),
+    // An active one has its wait ended.
+    resume: setStateFrom(["active", "paused"], "active"),
     disable: setStateFrom(["active", "paused"], "disabled"),
     enable: setStateFrom(["disabled"], "active"),
     remove: (endpoint) => Effect.andThen(find(endpoint), store.drop(whichOf(endpoint))),
@@ -229,8 +230,11 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
       for (let after: Subscription | undefined, isDone = false; !isDone;) {
         const page: ReadonlyArray<Subscription> = yield* store.list({ exchange, limit: pageSize, after })
         for (const { name, tenant } of page) {
+          // A row of the current key is opened, too: another key may have had its id.
           const one = change({ tenant, id: name }, (found) =>
-            Effect.flatMap(rows.isCurrent(found), (isCurrent) => (isCurrent ? Effect.undefined : rows.opened(found)))
+            Effect.flatMap(rows.opened(found), (opened) =>
+              Effect.map(rows.isCurrent(found), (isCurrent) => (isCurrent ? undefined : opened))
+            )
           ).pipe(Effect.map((changed) => void (reencrypted += changed === undefined ? 0 : 1)))
           yield* Effect.catchTags(one, {
             EndpointNotFound: () => Effect.void,

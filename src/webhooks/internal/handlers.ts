@@ -43,7 +43,7 @@ export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Messa
         oldest: endpoint.oldest ?? null,
         failingSince: endpoint.failingSince ?? null,
         nextAttempt: endpoint.nextAttempt ?? null,
-        lastError: endpoint.lastError ?? null
+        lastError: problemOf(endpoint.lastError)
       }))
     ),
   update: ({ params: { id }, payload }: One & { readonly payload: typeof ChangeBody.Type }) =>
@@ -90,14 +90,14 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
     readonly query: {
       readonly beforeAt?: number
       readonly beforePosition?: number
-      readonly failedOnly?: "true" | "false"
+      readonly failedOnly?: boolean
       readonly limit?: number
     }
   }) =>
     forTenant((tenant) =>
       Effect.gen(function* () {
         const before = yield* placeOf("before", beforeAt, beforePosition)
-        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly: failedOnly === "true", before })
+        const attempts = yield* self.attempts({ tenant, id }, { limit, failedOnly, before })
         return {
           attempts: attempts.map((attempt): typeof AttemptView.Type => ({
             eventId: attempt.eventId ?? null,
@@ -128,7 +128,7 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
             position: one.position,
             topic: one.topic,
             reason: one.reason,
-            cause: one.cause,
+            cause: problemIn(one.cause),
             attempts: one.attempts,
             writtenAt: one.writtenAt,
             deadLetteredAt: one.deadLetteredAt
@@ -228,7 +228,7 @@ const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   timeout: endpoint.timeout === undefined ? null : durationText(endpoint.timeout),
   createdAt: endpoint.createdAt,
   state: endpoint.state,
-  reason: endpoint.reason ?? null,
+  reason: problemOf(endpoint.reason),
   since: endpoint.since
 })
 
@@ -261,8 +261,12 @@ const outcomeOf = ({ answer, at, error, status, took }: Omit<EndpointAttempt, "e
   took,
   status: status ?? null,
   answer: answer ?? null,
-  error: error ?? null
+  error: problemOf(error)
 })
+
+/** What a customer reads of an error: neither its class, nor the id of the endpoint that was asked for. */
+const problemIn = (error: string): string => error.replace(/(^|: )(?:HttpSinkError: )?"ep_[\w-]{24}" /, "$1")
+const problemOf = (error: string | undefined): string | null => (error === undefined ? null : problemIn(error))
 
 const deliveryOf = ({ state, subscription }: DeliveryStatus): (typeof EventView.Type)["deliveries"][number] => ({
   endpoint: subscription,

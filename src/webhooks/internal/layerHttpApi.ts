@@ -45,8 +45,8 @@ export interface HttpApiOptions<in out A, in out E = never, in out R = never> {
  *
  * Every request asks `authorize`, which is given what the layer is built with. The errors are typed: 400 for a request that
  * does not decode, with each field and what is wrong, 403 for one that is refused, 404 for an endpoint that is not there or of another
- * tenant, 422 for one that cannot be, with the field, and 503 while the store does not answer. A field that the API does not have is an
- * error too. A duration is text with its unit, such as `"10 seconds"`.
+ * tenant, 409 for one whose row this process cannot read, 422 for one that cannot be, with the field, and 503 while the store does not
+ * answer. A field that the API does not have is an error too. A duration is text with its unit, such as `"10 seconds"`.
  *
  * `WebhookApi.api` is the API for a client.
  *

@@ -74,7 +74,7 @@ export interface NewEndpoint {
   readonly description?: string | undefined
   /** Headers of every request. The values of redacted ones are encrypted, and never shown again. */
   readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
-  /** Its first secret, such as one of another system: a new one by default. */
+  /** Its first secret, such as one of another system, of 24 to 75 bytes: a new one by default. */
   readonly secret?: Redacted.Redacted<string> | undefined
   /** The name of one of the options' `envelopes`, and of one of their `plans`. */
   readonly envelope?: string | undefined
@@ -193,7 +193,7 @@ export interface EndpointAttempt {
   readonly position: Position
   readonly topic: string
   readonly at: Millis
-  /** How long it took, in milliseconds. */
+  /** How long it took, in milliseconds, without what it waited for a rate. */
   readonly took: number
   /** What the receiver answered, if it did, and the first characters of that, where the options ask for them. */
   readonly status: number | undefined
@@ -212,7 +212,8 @@ export type TestResult = Omit<EndpointAttempt, "eventId" | "position" | "topic">
 
 /**
  * What happened to an endpoint. `failing`: its attempts have begun to fail. `recovered`: one has succeeded again. `disabled`: by its
- * answer of 410, for failing too long, or by hand. `paused`: by hand.
+ * answer of 410, for failing too long, or by hand. `paused`: by hand. A state that is set by hand ends what `failing` began: no
+ * `recovered` follows, and the next failure is `failing` anew.
  *
  * @category models
  * @since 0.1.0

@@ -8,7 +8,7 @@ import type { AddressPolicy } from "../../http/AddressPolicy.ts"
 import { judgeLiteral } from "../../http/internal/guard.ts"
 import { headerProblem } from "../../http/internal/sink/headerProblem.ts"
 import { urlProblem } from "../../http/internal/sink/target.ts"
-import { secretProblem } from "../../http/internal/signature/webhookSecret.ts"
+import { strongSecretProblem } from "../../http/internal/signature/webhookSecret.ts"
 import { type EndpointChange, InvalidEndpoint, type NewEndpoint } from "./model.ts"
 
 /**
@@ -114,7 +114,7 @@ export const makeValidation = (rules: Rules) => {
       }
       return undefined
     },
-    secret: (secret) => secretProblem(Redacted.value(secret)),
+    secret: (secret) => strongSecretProblem(Redacted.value(secret)),
     envelope: (name) => (rules.envelopes.includes(name) ? undefined : "is none of the names that there are"),
     plan: (name) => (rules.plans.includes(name) ? undefined : "is none of the names that there are"),
     rate: ({ limit, per }) => {

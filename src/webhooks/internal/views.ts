@@ -91,7 +91,7 @@ export const NewEndpointBody = Schema.Struct({
     description: "their values are encrypted, and not shown again"
   }),
   secret: Schema.optionalKey(Schema.String).annotate({
-    description: "its first secret, whsec_ and base64: a new one by default"
+    description: "its first secret, whsec_ and the base64 of 24 to 75 bytes: a new one by default"
   }),
   envelope: Schema.optionalKey(Schema.String),
   plan: Schema.optionalKey(Schema.String),
@@ -120,7 +120,7 @@ export const ChangeBody = Schema.Struct({
 
 const outcome = {
   at: Millis,
-  took: Schema.Finite.annotate({ description: "milliseconds" }),
+  took: Schema.Finite.annotate({ description: "milliseconds, without what it waited for a rate" }),
   status: Schema.NullOr(Schema.Int).annotate({ description: "what the receiver answered: null where it did not" }),
   answer: Schema.NullOr(Schema.String).annotate({
     description: "the first characters of its answer, where they are kept"

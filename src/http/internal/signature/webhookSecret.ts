@@ -71,6 +71,16 @@ export class InvalidSecret extends Data.TaggedError("InvalidSecret")<{
 export const secretProblem = (text: string): string | undefined =>
   Result.match(readKey(text), { onFailure: ({ detail }) => detail, onSuccess: () => undefined })
 
+/** The same of a secret that is not trusted: it must be as long as Standard Webhooks asks for. */
+export const strongSecretProblem = (text: string): string | undefined =>
+  Result.match(readKey(text), {
+    onFailure: ({ detail }) => detail,
+    onSuccess: ({ length }) =>
+      length < minBytes
+        ? `has ${length} ${length === 1 ? "byte" : "bytes"}, fewer than the ${minBytes} that Standard Webhooks allows`
+        : undefined
+  })
+
 /**
  * Reads a secret as Standard Webhooks serializes it ("Signature scheme"): `whsec_` and the base64 of random bytes. The key is
  * imported here, once.

@@ -29,6 +29,9 @@ describePostgres("the changes of PostgresStore", (server) => {
   const listening = "(query LIKE 'LISTEN%' OR query LIKE 'SELECT pg_advisory_lock_shared%') AND state = 'idle'"
   const listeners = () => Number(server().psql(`SELECT count(*) FROM pg_stat_activity WHERE ${listening}`))
   const end = () => server().psql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${listening}`)
+  const lockedOwners = () => server().psql("SELECT id FROM effect_events_owners WHERE locked AND NOT gone")
+  /** The lock of a child is there, and its row says so. */
+  const isLocked = () => locks() === 1 && lockedOwners() !== ""
   const until = (holds: () => boolean) =>
     Effect.timeout(Effect.repeat(Effect.delay(Effect.sync(holds), "20 millis"), { until: Boolean }), "60 seconds")
 
@@ -234,7 +237,7 @@ describePostgres("the changes of PostgresStore", (server) => {
       const { id } = yield* define(store, "killed")
       yield* publish(store, "killed", "1")
       const owner = yield* child("killed", "listen")
-      yield* until(() => locks() === 1)
+      yield* until(isLocked)
       const waiter = yield* store.renew({ name: "waiter" }, Duration.hours(1))
       const claim = Effect.delay(store.claim(waiter, [id], 1), "100 millis")
       owner.kill("SIGSTOP")
@@ -255,7 +258,7 @@ describePostgres("the changes of PostgresStore", (server) => {
         const { id } = yield* define(store, "stopped")
         yield* publish(store, "stopped", "1")
         const owner = yield* child("stopped", "listen")
-        yield* until(() => locks() === 1)
+        yield* until(isLocked)
         owner.kill("SIGSTOP")
         yield* store.publish("stopped", [{ payload: payload("2"), due: { after: Duration.millis(100) } }])
         const waiter = yield* store.renew({ name: "waiter" }, Duration.hours(1))
@@ -298,7 +301,6 @@ describePostgres("the changes of PostgresStore", (server) => {
       yield* until(() => listeners() === 0)
       yield* listen(store)
       const { owner } = yield* leaseOf(store, "session", "1 hour")
-      const lockedOwners = () => server().psql("SELECT id FROM effect_events_owners WHERE locked AND NOT gone")
       yield* until(() => lockedOwners() === String(owner.id))
       const waiter = yield* other.store.renew({ name: "waiter" }, Duration.hours(1))
       const claim = Effect.delay(other.store.claim(waiter, [id], 1), "20 millis")

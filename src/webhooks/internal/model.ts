@@ -79,6 +79,10 @@ export interface NewEndpoint {
   /** The name of one of the options' `envelopes`, and of one of their `plans`. */
   readonly envelope?: string | undefined
   readonly plan?: string | undefined
+  /**
+   * How many requests it gets in a time, over all processes and whatever its `concurrency`. Gaps of up to 50 ms are kept in memory: a move
+   * to another process may shorten one.
+   */
   readonly rate?: Rate | undefined
   /**
    * Whether events arrive in the order of their writes, the default: a failed one then holds up those behind it. Otherwise it steps

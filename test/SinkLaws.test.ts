@@ -4,7 +4,7 @@ import { EventQueue, EventSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broken, honest } from "./broken/subjects.ts"
 import { recorder } from "./support/recorder.ts"
-import { checksOf, isFull } from "./support/runs.ts"
+import { checksOf, isFull, spread } from "./support/runs.ts"
 import { kinds } from "./support/sinkSubjects.ts"
 
 /** Every law that concerns a part, on every part. */
@@ -24,9 +24,10 @@ describe("SinkLaws", () => {
     for (const [law, subject, more = []] of broken) {
       it.live(`${subject.name}: it breaks ${law}`, () =>
         Effect.gen(function* () {
-          const violations = yield* SinkLaws.check(subject)
-          const numbers = [...new Set(violations.map(({ law }) => law))]
           const expected = [law, ...more].toSorted((a, b) => a - b)
+          // In the slow suite it is judged by all laws, and breaks no others.
+          const violations = yield* SinkLaws.check(subject, isFull ? {} : { laws: expected })
+          const numbers = [...new Set(violations.map(({ law }) => law))]
           assert.deepStrictEqual(numbers, expected, violations.map(({ law, what }) => `${law}: ${what}`).join("\n"))
         })
       )
@@ -40,7 +41,7 @@ describe("SinkLaws", () => {
     })
   })
 
-  it.live("finds a sink that spins", () =>
+  it.live.runIf(isFull)("finds a sink that spins", () =>
     Effect.gen(function* () {
       const spinning = SinkLaws.subject({
         name: "a sink whose close spins",
@@ -73,7 +74,7 @@ describe("SinkLaws", () => {
 
   describe("under a tracer, whose deliveries have a way of their own", () => {
     const queued = kinds.map((parts) => parts.filter(({ name }) => /EventQueue|Broadcaster/.test(name)))
-    for (const [part, law] of queued.flatMap(selection)) {
+    for (const [part, law] of spread(queued.flatMap(selection), 4)) {
       it.live(`${part.name}, ${law.number}: ${law.title}`, () => {
         const { provide, spans } = recorder()
         return Effect.gen(function* () {

@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import { Broadcaster, EventQueue, EventSink, ExponentialBackoff, RetryingSink } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { quiet, settle } from "./support/virtual.ts"
+import { spread } from "./support/runs.ts"
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
@@ -280,7 +281,7 @@ describe("a test that ends with an event pending while its clock stands still", 
       )
     ]
   }
-  for (const [name, [pending, test]] of Object.entries(hangs)) {
+  for (const [name, [pending, test]] of spread(Object.entries(hangs), 3)) {
     it.live(`${name}: the close dies, and says so`, () =>
       Effect.gen(function* () {
         const message = messageOf(yield* quiet(ends(test)))

@@ -487,7 +487,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   it.effect.each(kinds)("costs a queue no event and no wake-up: %s", ([, options]) =>
     Effect.gen(function* () {
       yield* isSound
-      for (const allowance of spread(allowances, 5)) {
+      for (const allowance of spread(allowances, 10)) {
         const { part: sink } = yield* open(TestSink.recording<number>())
         const make = EventQueue.make(sink, { ...options, onDropped: () => Effect.void })
         const { part: queue } = yield* open(Effect.provideService(make, References.MaxOpsBeforeYield, allowance))
@@ -503,7 +503,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   it.effect("costs a broadcaster no event and no wake-up", () =>
     Effect.gen(function* () {
       yield* isSound
-      for (const allowance of spread(allowances, 5)) {
+      for (const allowance of spread(allowances, 10)) {
         const { part: sink } = yield* open(TestSink.recording<number>())
         const make = Effect.tap(Broadcaster.make<number>(), (self) => Broadcaster.add(self, sink))
         const { part: broadcaster } = yield* open(Effect.provideService(make, References.MaxOpsBeforeYield, allowance))
@@ -593,7 +593,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   // Before it was mended: a write was counted in one operation, and what notices its end began in the next.
   it.effect("leaves no write under way that was interrupted", () =>
     Effect.gen(function* () {
-      for (const allowance of spread(allowances, 5)) {
+      for (const allowance of spread(allowances, 10)) {
         const { close: closeLeaf, part: leaf } = yield* open(EventSink.make((_: number) => Effect.fail("no")))
         const { close: closeRetrier, part: retrier } = yield* open(RetryingSink.make(RetryStrategy.identity)(leaf))
         const { part: batches } = yield* open(EventSink.makeBatch((_: ReadonlyArray<number>) => Effect.void))
@@ -645,7 +645,7 @@ describe("a fiber that the scheduler makes to yield, between any two operations,
   // Before it was mended: what is pending is counted before the flush is noted, and what is settled in between is waited for, for ever.
   it.effect("costs a flush nothing either", () =>
     Effect.gen(function* () {
-      for (const allowance of spread(allowances, 5)) {
+      for (const allowance of spread(allowances, 10)) {
         const { part: sink } = yield* open(TestSink.recording<number>())
         const { part: queue } = yield* open(EventQueue.make({ concurrency: 2 })(sink))
         const flush = Effect.gen(function* () {

@@ -6,6 +6,7 @@ import * as StoreLaws from "effect-events/testing/StoreLaws"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { spread } from "../support/runs.ts"
 
 const subject = StoreLaws.subject({
   name: "sqlite",
@@ -20,7 +21,7 @@ const subject = StoreLaws.subject({
 })
 
 describe("the laws of SqliteStore", () => {
-  for (const law of StoreLaws.laws) {
+  for (const law of spread(StoreLaws.laws, 2)) {
     it.live(`${law.number}: ${law.title}`, () =>
       Effect.gen(function* () {
         const violations = yield* StoreLaws.check(subject, { laws: [law.number] })

@@ -4,6 +4,7 @@ import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import type { Envelope } from "../../src/http/Envelope.ts"
 import * as Endpoint from "../../src/http/Endpoint.ts"
+import { checksOf } from "../support/runs.ts"
 
 // As in the suite of `HttpSink`: the receiver stands behind a client without a socket. That of an endpoint which is
 // disabled is its `onDisabled`.
@@ -112,8 +113,10 @@ const subjects = kinds.flatMap((kind) => [
   })
 ])
 
-describe.each(subjects)("$name", (subject) => {
-  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+const checks = checksOf(subjects, (subject) => SinkLaws.laws.filter((law) => law.concerns(subject)))
+
+describe.each(checks)("$0.name", (subject, laws) => {
+  it.live.each(laws)("law $number: $title", (law) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* SinkLaws.check(subject, { laws: [law.number] }), [])
     })

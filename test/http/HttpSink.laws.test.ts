@@ -4,6 +4,7 @@ import { HttpClient, HttpClientError, HttpClientResponse } from "effect/http"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import type { Envelope } from "../../src/http/Envelope.ts"
 import * as HttpSink from "../../src/http/HttpSink.ts"
+import { checksOf } from "../support/runs.ts"
 
 // The suite runs on virtual time, which no socket knows: here its receiver stands behind a client without one.
 
@@ -53,8 +54,10 @@ const subjects = ([undefined, join] as const).map((join) =>
   })
 )
 
-describe.each(subjects)("$name", (subject) => {
-  it.live.each(SinkLaws.laws.filter((law) => law.concerns(subject)))("law $number: $title", (law) =>
+const checks = checksOf(subjects, (subject) => SinkLaws.laws.filter((law) => law.concerns(subject)))
+
+describe.each(checks)("$0.name", (subject, laws) => {
+  it.live.each(laws)("law $number: $title", (law) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* SinkLaws.check(subject, { laws: [law.number] }), [])
     })

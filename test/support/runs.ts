@@ -12,11 +12,11 @@ export const spread = <A>(all: ReadonlyArray<A>, every: number): ReadonlyArray<A
   isFull ? all : all.filter((_, n) => n % every === 0)
 
 /**
- * Pairs of what is tested and what it is tested for. In `npm test` each of the first is in a quarter of its pairs, each of the second
- * with a quarter of the first, and every fourth of these another.
+ * Pairs of what is tested and what it is tested for. In `npm test` each of the first is in an eighth of its pairs, each of the second
+ * with an eighth of the first, and every one of these in its turn.
  */
 export const checksOf = <A, B>(
   some: ReadonlyArray<A>,
   of: (one: A) => ReadonlyArray<B>
 ): ReadonlyArray<readonly [A, ReadonlyArray<B>]> =>
-  some.map((one, i) => [one, isFull ? of(one) : of(one).filter((_, j) => (i + j) % 4 === 0)] as const)
+  some.map((one, i) => [one, isFull ? of(one) : of(one).filter((_, j) => (i + j) % 8 === 0)] as const)

@@ -6,6 +6,7 @@ import { MemoryStore, Redelivery } from "effect-events/durable"
 import type { WebhookEndpoints } from "effect-events/webhooks"
 import { open, pass, quiet, settle } from "../support/virtual.ts"
 import { deliver, makeReceivers, started, write } from "./support/webhooks.ts"
+import { spread } from "../support/runs.ts"
 
 const acme = { tenant: "acme", url: "https://acme.test/hook" }
 /** Two attempts within a minute, and then a dead letter. */
@@ -30,7 +31,7 @@ const startedWith = Effect.fnUntraced(function* (
 
 describe("an endpoint whose events are given up before it is disabled", () => {
   for (const [kind, redelivery] of Object.entries({ "a short plan": short, "no plan": none }))
-    for (const ordered of [true, false])
+    for (const ordered of spread([true, false], 2))
       it.effect(`is failing once, and disabled in the end: ${kind}, ${ordered ? "ordered" : "in no order"}`, () =>
         Effect.gen(function* () {
           const { said, types, webhooks } = yield* startedWith(

@@ -7,6 +7,7 @@ import { file, open as openFile } from "../durable/support/sqliteFile.ts"
 import { operationsOver } from "../durable/support/store.ts"
 import { open, quiet, settle } from "../support/virtual.ts"
 import { makeReceivers, startedOver, write } from "./support/webhooks.ts"
+import { spread } from "../support/runs.ts"
 
 const tenths = (count: number) =>
   Effect.repeat(Effect.andThen(TestClock.adjust("100 millis"), settle), { times: count - 1 })
@@ -16,7 +17,7 @@ const stores = {
 }
 
 describe("an endpoint keeps over restarts", () => {
-  it.effect.each(["memory", "SQLite"] as const)(
+  it.effect.each(spread(["SQLite", "memory"] as const, 2))(
     "its place in its plan, its breaker, its rate and its pause: %s",
     (name) =>
       Effect.gen(function* () {

@@ -154,6 +154,8 @@ describe("SIGKILL right after acknowledgements", () => {
         []
       ])
       await child.kill()
+      // What was on its way is there by then.
+      await sleep(200)
     }
     // Something was at stake.
     expect(lost()).not.toEqual([])

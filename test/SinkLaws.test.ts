@@ -88,7 +88,7 @@ describe("SinkLaws", () => {
 
   const others = checksOf(honest, (part) => SinkLaws.laws.filter((law) => law.concerns(part)))
   const checks = [
-    ...kinds.flatMap(isFull ? product : selection),
+    ...spread(kinds.flatMap(isFull ? product : selection), 2),
     ...others.flatMap(([part, laws]) => laws.map((law) => [part, law] as const))
   ]
   for (const [part, some] of Map.groupBy(checks, ([part]) => part)) {

@@ -16,7 +16,7 @@ import {
 } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
 import { makeTopic } from "../src/internal/broadcaster/topic.ts"
-import { runs, spread } from "./support/runs.ts"
+import { isFull, runs, spread } from "./support/runs.ts"
 import { open, quiet, settle } from "./support/virtual.ts"
 
 /** Collects the lines of the log, as text. */
@@ -443,7 +443,7 @@ describe("found by breaking the code", () => {
   )
 })
 
-describe("a fiber that the scheduler makes to yield, between any two operations,", () => {
+describe.runIf(isFull)("a fiber that the scheduler makes to yield, between any two operations,", () => {
   /** As many operations as the default has, or so few that every two of them are parted now and then. */
   const allowances = Array.from({ length: 30 }, (_, n) => n + 5)
   const kinds: ReadonlyArray<readonly [kind: string, options: EventQueue.Options & EventQueue.Partitioned<number>]> = [

@@ -132,6 +132,9 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
         checking.openUnsafe()
       }
     })
+    // It is replaced, and not removed, where its end and this one came together.
+    const replaced = slots.get(subscription.id)
+    if (replaced !== undefined) deliveries.ended(replaced)
     slots.set(subscription.id, slot)
     used.openUnsafe()
   })

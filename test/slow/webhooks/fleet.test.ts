@@ -64,7 +64,7 @@ describePostgres(`${size} endpoints on Postgres, of which some are dead, slow an
   it.runIf(isWhole)("cost the others less than twice the time", { timeout }, async () => {
     // Where the machine is the limit, all are late, and no receiver is to blame.
     const eased = { ...plan, perSecond: plan.perSecond / 2, seconds: 40, flood: 10_000 }
-    const outcome = await compare({ ...eased, store: { postgres: server().port } }, 2)
+    const outcome = await compare({ ...eased, store: { postgres: server().port } }, 4)
     console.log(outcome)
     expect(outcome.problems, `EFFECT_EVENTS_SEED=${seed}`).toEqual([])
     expect(outcome.troubled / outcome.calm, `EFFECT_EVENTS_SEED=${seed}`).toBeLessThan(2)

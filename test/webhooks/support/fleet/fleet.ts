@@ -148,8 +148,10 @@ export const compare = async (plan: Plan, rounds: number): Promise<Comparison> =
   const spans: ReadonlyArray<Array<readonly [number, number]>> = [[], []]
   try {
     await fleet.create()
-    // What is compiled at first is in neither.
-    await fleet.write(writesOf({ ...plan, seconds: Math.min(10, plan.seconds) }))
+    // What is compiled at first is in neither, on either path.
+    await fleet.behave({ isTroubled: true })
+    await fleet.write(writesOf(plan))
+    await fleet.behave({ isTroubled: false })
     await fleet.drain()
     for (let round = 0; round < rounds; round++) {
       for (const isTroubled of round % 2 === 0 ? [false, true] : [true, false]) {

@@ -35,7 +35,7 @@ const confirmed = (question, yes) => new Promise((resolve) => {
 const figureNames = [
   ["pending", "waiting"], ["age", "oldest"], ["rate", "delivered"], ["inFlight", "in flight"], ["breaker", "breaker"], ["lease", "lease"],
   ["accepted", "accepted"], ["delivered", "delivered in all"], ["filtered", "filtered"], ["dropped", "dropped"],
-  ["deadLetters", "dead letters"], ["undelivered", "undelivered"]
+  ["deadLetters", "dead letters"], ["deadLettered", "dead-lettered"], ["undelivered", "undelivered"]
 ]
 const figureOf = (view, key) => {
   if (key === "age") return view.age === null ? "–" : spell(view.age)
@@ -44,6 +44,8 @@ const figureOf = (view, key) => {
   if (key === "lease" && view.lease === "standby" && view.control && view.control.state !== "active") return "released"
   if (key === "breaker" || key === "lease") return view[key]
   if (key === "deadLetters") return view.deadLetters === null ? null : count(view.deadLetters)
+  // Where they cannot be listed.
+  if (key === "deadLettered" && (view.deadLetters !== null || view.counts.deadLettered === 0)) return null
   return count(key in view ? view[key] : view.counts[key])
 }
 

@@ -413,6 +413,27 @@ describe("the API of a portal", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("describes in OpenAPI what authorize goes by", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const scheme = { type: "http", scheme: "bearer" } as const
+      const securityOf = Effect.fnUntraced(function* (securityScheme: typeof scheme | undefined) {
+        const { send } = yield* portal(webhooks, { securityScheme })
+        const { components, paths } = yield* documentAt(send("/portal/openapi.json"))
+        const operations = Object.values(paths).flatMap((methods) => Object.values(methods))
+        return { schemes: components.securitySchemes, of: operations.map(({ security }) => security) }
+      })
+      const { of, schemes } = yield* securityOf(scheme)
+      assert.deepStrictEqual(schemes, { tenant: scheme })
+      assert.deepStrictEqual(
+        of,
+        Array.from({ length: 16 }, () => [{ tenant: [] }])
+      )
+      const without = yield* securityOf(undefined)
+      assert.deepStrictEqual([without.schemes, without.of[0]], [{}, []])
+    }).pipe(Effect.scoped, quiet)
+  )
+
   it.effect("describes itself in OpenAPI, with the names of its schemas", () =>
     Effect.gen(function* () {
       const { webhooks } = yield* started(makeReceivers())
@@ -440,11 +461,15 @@ const Document = Schema.Struct({
         summary: Schema.optionalKey(Schema.String),
         description: Schema.optionalKey(Schema.String),
         requestBody: Schema.optionalKey(Schema.Struct({ required: Schema.Boolean })),
+        security: Schema.Unknown,
         responses: Schema.Record(Schema.String, Schema.Unknown)
       })
     )
   ),
-  components: Schema.Struct({ schemas: Schema.Record(Schema.String, Schema.Unknown) })
+  components: Schema.Struct({
+    schemas: Schema.Record(Schema.String, Schema.Unknown),
+    securitySchemes: Schema.Unknown
+  })
 })
 
 const documentAt = (sent: Effect.Effect<Response>) =>

@@ -10,6 +10,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { HttpApiSchemaError } from "effect/http-api/HttpApiError"
+import * as OpenApi from "effect/http-api/OpenApi"
 import * as Layer from "effect/Layer"
 import * as EffectPath from "effect/Path"
 import * as SchemaIssue from "effect/SchemaIssue"
@@ -33,6 +34,11 @@ export interface HttpApiOptions<in out A, in out E = never, in out R = never> {
   readonly path: `/${string}`
   /** The tenant of a request: nothing, and any failure, refuses it. */
   readonly authorize: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<string | undefined, E, R>
+  /**
+   * What `authorize` goes by, for the description in OpenAPI, such as `{ type: "http", scheme: "bearer" }`: generated clients ask for it.
+   * It checks nothing. Without it the description names no security.
+   */
+  readonly securityScheme?: OpenApi.OpenAPISecurityScheme | undefined
   /** What a customer may have sent to an endpoint to try it: without it there is none. */
   readonly testEvent?: Omit<Message<A>, "id"> | undefined
 }
@@ -122,7 +128,7 @@ export const layerHttpApi = <I, A, E = never, R = never>(
 
 const make = Effect.fnUntraced(function* <I, A, E, R>(
   tag: Context.Key<I, Administered<A>>,
-  { authorize, path, testEvent }: HttpApiOptions<A, E, R>
+  { authorize, path, securityScheme, testEvent }: HttpApiOptions<A, E, R>
 ) {
   const self = yield* Effect.service(tag)
   const provide = capture(yield* Effect.context<Exclude<R, Scope.Scope>>())
@@ -165,7 +171,8 @@ const make = Effect.fnUntraced(function* <I, A, E, R>(
   )
   const prefixed = webhookApi.prefix(asPath(base))
   // The types of both differ in their paths, which are only known when they run.
-  const served = base === "" ? (webhookApi as unknown as typeof prefixed) : prefixed
+  const api = base === "" ? (webhookApi as unknown as typeof prefixed) : prefixed
+  const served = securityScheme === undefined ? api : api.annotate(OpenApi.Transform, securedBy(securityScheme))
   return HttpApiBuilder.layer(served, { openapiPath: asPath(`${base}/openapi.json`) }).pipe(
     Layer.provide([
       HttpApiBuilder.group(served, "endpoints", (handlers) => handlers.handleAll(endpointHandlers(self, testEvent))),
@@ -202,6 +209,23 @@ const refused = ({ cause, kind }: OfRequest): Effect.Effect<never, InvalidReques
 const notJson = new InvalidRequest({
   problems: [{ in: "headers", field: "content-type", problem: "Expected application/json" }]
 })
+
+/** Has every operation of the description ask for the scheme. */
+const securedBy = (scheme: OpenApi.OpenAPISecurityScheme) => (document: Record<string, unknown>) => {
+  // It is given what `OpenApi.fromApi` has made.
+  const { components, paths, ...rest } = document as unknown as OpenApi.OpenAPISpec
+  const secured = Object.entries(paths).map(([path, operations]) => [
+    path,
+    Object.fromEntries(
+      Object.entries(operations).map(([method, operation]) => [method, { ...operation, security: [{ tenant: [] }] }])
+    )
+  ])
+  return {
+    ...rest,
+    components: { ...components, securitySchemes: { tenant: scheme } },
+    paths: Object.fromEntries(secured)
+  }
+}
 
 /** The headers of every answer. */
 const apiHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" }

@@ -21,7 +21,7 @@ import { EventQueue, EventSink, RetryingSink, RetryStrategy } from "effect-event
 import * as TestSink from "effect-events/testing/TestSink"
 import { collector } from "./support/collector.ts"
 import { runs } from "./support/runs.ts"
-import { open, settle, withLogs } from "./support/virtual.ts"
+import { open, pass, settle, withLogs } from "./support/virtual.ts"
 
 /** A queue over a sink, with what it drops. */
 const dropping = <A, E>(sink: EventSink.EventSink<A, E>, options: EventQueue.Options = {}) =>
@@ -906,6 +906,21 @@ describe("scope close", () => {
         assert.include(logs[0]!.line, "event-1")
         assert.include(logs[0]!.line, "event-2")
         assert.notInclude(logs[0]!.line, "4111-1111")
+      })
+    )
+  )
+
+  it.effect("without onDropped the log has every event that is dropped while it drains", () =>
+    withLogs((logs) =>
+      Effect.gen(function* () {
+        const sink = EventSink.make((_: number) => Effect.andThen(Effect.sleep("1 second"), Effect.die("dead")))
+        const { close, part: queue } = yield* open(EventQueue.make(sink))
+        yield* EventSink.writeAll(queue, range(7))
+        const closing = yield* Effect.forkChild(close)
+        yield* pass(8)
+        yield* Fiber.join(closing)
+        const events = logs.map(({ line }) => Number(/"events":(\d+)/.exec(line)?.[1]))
+        assert.deepStrictEqual(events, [1, 1, 2, 3])
       })
     )
   )

@@ -31,10 +31,10 @@ export interface Report<in A> {
   /** Logs an event whose report refuses to end. */
   readonly unreported: (event: A) => Effect.Effect<void>
   /**
-   * Waits for reports under way, in at most 5 seconds, and interrupts those that are not over by then. Logs what has not
-   * been logged.
+   * Waits for `close`, and beside it for reports under way, in at most 5 seconds, and interrupts those that are not over by
+   * then. Logs after both what has not been logged: events are dropped until the close is over.
    */
-  readonly finish: Effect.Effect<void>
+  readonly finish: (close: Effect.Effect<unknown>) => Effect.Effect<void>
 }
 
 export const makeReport = <A, E>(
@@ -155,14 +155,19 @@ export const makeReport = <A, E>(
         ids
       })
     },
-    finish: Effect.suspend(() => {
-      const fibers = [...running]
-      const over = fibers.length === 0 ? Effect.succeed(true) : within(Fiber.awaitAll(fibers), reportTimeout)
-      return Effect.flatMap(over, (isOver) => {
-        if (!isOver) for (const fiber of fibers) fiber.interruptUnsafe()
-        return logDropped()
+    finish: (close) => {
+      const reported = Effect.suspend(() => {
+        const fibers = [...running]
+        const over = fibers.length === 0 ? Effect.succeed(true) : within(Fiber.awaitAll(fibers), reportTimeout)
+        return Effect.map(over, (isOver) => {
+          if (!isOver) for (const fiber of fibers) fiber.interruptUnsafe()
+        })
       })
-    })
+      return Effect.andThen(
+        Effect.all([close, reported], { concurrency: "unbounded", discard: true }),
+        Effect.suspend(() => logDropped())
+      )
+    }
   }
 }
 

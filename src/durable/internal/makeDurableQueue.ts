@@ -142,10 +142,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     // A fiber of its own: interrupting a call interrupts only its waiting.
     Effect.runForkWith(context)(Effect.onExit(close, (exit) => Deferred.done(closing, exit)))
   }
-  yield* closeTogether(
-    begin,
-    Effect.all([Deferred.await(closing), report.finish], { concurrency: "unbounded", discard: true })
-  )
+  yield* closeTogether(begin, report.finish(Deferred.await(closing)))
   const sendSpan = makeSendSpan(() => name, context)
   const { send, write, writeSome } = makeWrites(node, writing, sendSpan)
   return Object.assign(makeSink<A, WriteError>({ node, write, writeSome }), {

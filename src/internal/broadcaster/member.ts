@@ -129,7 +129,7 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
   let gone: Fiber.Fiber<void> | undefined
   const finish = () =>
     (gone ??= Effect.runForkWith(context)(
-      Effect.andThen(shutdown.finished, Effect.andThen(report.finish, Effect.sync(onGone)))
+      Effect.andThen(shutdown.finished, Effect.andThen(report.finish(Effect.void), Effect.sync(onGone)))
     ))
   const onSinkClosed = () => {
     shutdown.begin(report.undelivered)

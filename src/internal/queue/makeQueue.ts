@@ -372,8 +372,6 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     shutdown: shutdown.awaited,
     offerUnsafe
   }
-  yield* Effect.addFinalizer(() =>
-    Effect.all([shutdown.finished, report.finish], { concurrency: "unbounded", discard: true })
-  )
+  yield* Effect.addFinalizer(() => report.finish(shutdown.finished))
   return self
 }, Effect.uninterruptible)

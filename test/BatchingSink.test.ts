@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Effect, Exit, Fiber, Latch, Scope } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Latch, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { BatchingSink, Broadcaster, EventQueue, EventSink, SinkGraph } from "effect-events"
 import { recorder } from "./support/recorder.ts"
@@ -710,6 +710,25 @@ describe("EventQueue over a batch sink", () => {
         { at: 50, events: [1, 2, 3] },
         { at: 150, events: [4] }
       ])
+    })
+  )
+
+  it.effect("has counted what it delivers, also where the write begins the batch, and shows it as accepted first", () =>
+    Effect.gen(function* () {
+      const pending: Array<number> = []
+      const queue: EventQueue.EventQueue<number> = yield* EventSink.makeBatch((_: Batch) =>
+        Effect.suspend(() => Effect.map(queue.pending, (n) => void pending.push(n)))
+      ).pipe(EventQueue.make({ batchSize: 2, maxAge: "1 hour" }))
+      const shown: Array<string> = []
+      yield* Effect.forkChild(
+        Stream.runForEach(SinkGraph.tap(queue), ({ event, what }) => Effect.sync(() => shown.push(`${what} ${event}`)))
+      )
+      yield* settle
+      yield* queue.write(1)
+      yield* queue.write(2)
+      yield* settle
+      assert.deepStrictEqual(pending, [2])
+      assert.deepStrictEqual(shown, ["accepted 1", "accepted 2", "delivered 1", "delivered 2"])
     })
   )
 

@@ -38,6 +38,8 @@ export interface Buffer<A> {
     writer?: ExternalSpan,
     receipt?: ReceiptRequest
   ) => void
+  /** Wakes the drainers for what was offered, where the offers do not: a drainer may run within the call. */
+  readonly wake?: (() => void) | undefined
   /** How many events were offered. */
   readonly offered: () => number
   /** How many events no drainer has taken. */

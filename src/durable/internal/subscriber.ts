@@ -105,6 +105,7 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
         else window.setAside(row, lane)
       }
       buffer.offerAll(offered, buffer.keyOf === undefined ? [] : offered.map(buffer.keyOf))
+      buffer.wake?.()
       const [first] = bad
       if (first !== undefined && pauses) {
         window.dirty()

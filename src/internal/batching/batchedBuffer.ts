@@ -63,6 +63,7 @@ export interface Options<in A> extends BatchLimits<A> {
 }
 
 export interface BatchedBuffer<A> extends Buffer<A> {
+  readonly wake: () => void
   /**
    * Takes leading events of one key in, as many as fit into one batch, and into one batch; `taken` is called with them before
    * a drainer can have them. The sizes come first: what they throw, this throws before it takes anything.
@@ -100,6 +101,7 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
   /** The age that the drainers sleep to which sleep: later ones sleep to the same or an earlier one. */
   let sleepsTo = Number.POSITIVE_INFINITY
   let offered = 0
+  let offeredAt = 0
   let isEnded = false
   let isStopped = false
 
@@ -260,15 +262,16 @@ export const batchedBuffer = <A>(options: Options<A>): BatchedBuffer<A> => {
     offer: (event, key, writer, receipt) => {
       const time = now()
       add(event, sizeOf?.(event) ?? 0, partitionOf(key), time, writer, receipt)
-      wake(time)
+      offeredAt = time
     },
     offerAll: (events, keys, writer, receipt) => {
       const time = now()
       const found = sizes(events)
       // The keys have been compared by `keyOf`.
       events.forEach((event, i) => void add(event, found[i]!, partitionOf(keys[i]), time, writer, receipt))
-      wake(time)
+      offeredAt = time
     },
+    wake: () => wake(offeredAt),
     offerTogether: (events, key, writer, receipt, taken) => {
       const time = now()
       let bytes = 0

@@ -116,7 +116,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     (isKeyed
       ? partitioned(yield* Queue.unbounded<Partition<A>, Cause.Done>(), pages, partitionBy, weights)
       : fifo(yield* Queue.unbounded<Page<A>, Cause.Done>(), concurrency, pages, weights))
-  const { keyOf } = buffer
+  const { keyOf, wake } = buffer
   const unsettled = () => buffer.offered() - buffer.oldest()
   const ages = makeAges(context, unsettled)
   /** What counts against the capacity. */
@@ -136,7 +136,8 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     }
   }
 
-  // The buffer first: what the comparison of keys throws comes before anything is counted.
+  // The buffer first: what the comparison of keys throws comes before anything is counted. The drainers last: one that runs within
+  // the call finds its events counted.
   const offer = (event: A, key: unknown, weight: number, writer?: WriterSpan, request?: ReceiptRequest) => {
     // Nothing is left for deliveries that have no spans.
     const left = isTraced ? writer : undefined
@@ -145,6 +146,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     account.accepted++
     ages.offer(1)
     if (account.observers !== undefined) notify(account.observers, "accepted", [event])
+    wake?.()
   }
   const offerAll = ({ events, keys, of, request, writer }: Batch<A>) => {
     const left = isTraced ? writer : undefined
@@ -153,6 +155,7 @@ export const makeQueue = Effect.fnUntraced(function* <A, E>(
     account.accepted += events.length
     ages.offer(events.length)
     if (account.observers !== undefined) notify(account.observers, "accepted", events)
+    wake?.()
   }
   /**
    * Offers `n` events whose weights must be known, and whose receipts be held, when a drainer takes them: it may within the offer.

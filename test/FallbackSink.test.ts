@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Effect, Exit, Fiber, type Layer, type Scope } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, type Layer, References, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { EventQueue, EventSink, FallbackSink, SinkGraph } from "effect-events"
 import * as TestSink from "effect-events/testing/TestSink"
@@ -213,6 +213,27 @@ describe("the breaker", () => {
       yield* sink.write(5)
       assert.deepStrictEqual(primary.received, [5])
     }).pipe(quiet)
+  )
+
+  it.effect(
+    "a probe that is interrupted between any two operations, where its fiber is made to yield, frees its place",
+    () =>
+      Effect.gen(function* () {
+        for (let allowance = 3; allowance < 9; allowance++) {
+          for (let turns = 0; turns < 8; turns++) {
+            const { primary, sink } = yield* make(scripted(fails), { breaker: { ...breaker, threshold: 1 } })
+            yield* sink.write(1)
+            yield* TestClock.adjust("10 seconds")
+            const probe = yield* Effect.forkChild(
+              Effect.provideService(sink.write(2), References.MaxOpsBeforeYield, allowance)
+            )
+            for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+            yield* Fiber.interrupt(probe)
+            yield* sink.write(3)
+            assert.strictEqual(primary.received.at(-1), 3, `${allowance} operations at a time, after ${turns} turns`)
+          }
+        }
+      }).pipe(quiet)
   )
 
   it.effect("a probe whose caller is interrupted frees its place", () =>

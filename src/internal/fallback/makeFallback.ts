@@ -175,11 +175,24 @@ export const makeFallback = (
       noteError(account, stage.failure, clock)
       stage.gate.end(pass, "failure")
     }
-    /** Writes to a stage; what it does not commit goes on by `next`. */
-    const tried = <B>(stage: Stage, pass: Pass, write: Write<B>, next: (failure: unknown) => Write<B>): Write<B> => {
-      const { log, sink } = stage
-      const attempt = Effect.onExit(bounded(stage, write), (exit) => Effect.sync(() => judge(stage, pass, exit)))
+    /** Writes to a stage unless it is left out; what it does not commit goes on by `next`. */
+    const tried = <B>(stage: Stage, write: Write<B>, next: (failure: unknown) => Write<B>): Write<B> => {
+      const { gate, log, sink } = stage
+      let pass: Pass | undefined
+      const attempt = Effect.onExitPrimitive(
+        // Inside of what notices its end: a fiber that is made to yield in between can be interrupted there, and a probe without
+        // a verdict would leave the sink out for ever.
+        Effect.suspend(() => {
+          pass = gate.begin()
+          return pass === undefined ? Effect.succeed(undefined) : bounded(stage, write)
+        }),
+        (exit) => {
+          if (pass !== undefined) judge(stage, pass, exit)
+          return undefined
+        }
+      )
       return Effect.flatMap(attempt, (exit): Write<B> => {
+        if (pass === undefined) return next(stage.failure)
         if (exit !== undefined && Exit.isSuccess(exit)) {
           const run = log.recovered()
           if (run === 0) return exit
@@ -211,8 +224,7 @@ export const makeFallback = (
       const stage = stages[place]
       if (stage === undefined) return writeLast(failure)
       const next = (failure: unknown) => from(place + 1, write, writeLast, failure)
-      const pass = stage.gate.begin()
-      return pass === undefined ? next(stage.failure) : tried(stage, pass, write(stage.sink), next)
+      return tried(stage, write(stage.sink), next)
     }
     const begins =
       <I, B>(write: (input: I) => Write<B>, committed: (b: B) => number) =>

@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import * as PartitionedSemaphore from "effect/PartitionedSemaphore"
+import { PreventSchedulerYield } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as EventSink from "./EventSink.ts"
@@ -167,9 +168,12 @@ const permitsOf =
       let hasOne = false
       const one = Effect.suspend(() => {
         writes++
-        // Noted before anything can interrupt, so that the end of the write releases it.
-        const take = Effect.uninterruptibleMask((restore) =>
-          Effect.map(restore(all.take(key, 1)), () => void (hasOne = true))
+        // Noted before anything can interrupt, so that the end of the write releases it: the cleanup of `take` is over before the
+        // region that `restore` makes, and a fiber that is made to yield in between is interrupted with a permit.
+        const take = Effect.provideService(
+          Effect.uninterruptibleMask((restore) => Effect.map(restore(all.take(key, 1)), () => void (hasOne = true))),
+          PreventSchedulerYield,
+          true
         )
         const wait = writes > permits ? untilClosed(take) : take
         // A write that waits no more and has none is not counted.

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Effect, Exit, Fiber } from "effect"
+import { Cause, Data, Effect, Exit, Fiber, References } from "effect"
 import { TestClock } from "effect/testing"
 import { Broadcaster, ConcurrencyLimitedSink, EventSink, SinkGraph } from "effect-events"
 import { randomFrom } from "./support/random.ts"
@@ -106,6 +106,32 @@ describe("make", () => {
       yield* TestClock.adjust("5 seconds")
     })
   )
+
+  // The cleanup of a `PartitionedSemaphore`'s `take` is over before the interruptible region around it, and a fiber can be made to
+  // yield in between. Before it was mended each of these lost a permit.
+  for (const [allowance, turns] of [
+    [9, 8],
+    [16, 5]
+  ] as const) {
+    it.effect(`loses no permit where a fiber is made to yield every ${allowance} operations`, () =>
+      Effect.gen(function* () {
+        const sink = EventSink.make((_: number) => Effect.andThen(Effect.yieldNow, Effect.yieldNow))
+        const { part: limited } = yield* open(
+          ConcurrencyLimitedSink.make(sink, { permits: 2, permitsPerKey: 1, by: (n) => n % 2 })
+        )
+        const write = (n: number) => Effect.provideService(limited.write(n), References.MaxOpsBeforeYield, allowance)
+        for (let round = 0; round < 5; round++) {
+          const [, ...others] = yield* Effect.forEach([0, 1, 2, 3], (n) => Effect.forkChild(write(n)))
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          for (const fiber of others) yield* Effect.forkChild(Fiber.interrupt(fiber))
+          yield* settle
+        }
+        const after = yield* Effect.forkChild(Effect.forEach([0, 1, 0], (n) => limited.write(n)))
+        yield* settle
+        assert.isDefined(after.pollUnsafe())
+      })
+    )
+  }
 
   for (const seed of range(6)) {
     it.effect(`loses no permit to interruptions, failures and defects (seed ${seed})`, () =>

@@ -130,7 +130,8 @@ export const fromEventTarget = <A>(
 
 /**
  * Lets a `WritableStream` be a sink: a write succeeds when the stream's own sink has taken the event, and waits while the stream
- * is full. The stream is locked until the scope closes, and stays open then.
+ * is full. A write that is interrupted while it waits is not made later. The stream is locked until the scope closes, and stays
+ * open then.
  *
  * @category constructors
  * @since 0.1.0
@@ -153,7 +154,8 @@ export const fromWritableStream = <A>(
       EventSink.make(
         (event: A) =>
           Effect.tryPromise({
-            try: () => writer.ready.then(() => writer.write(event)),
+            // A write that is interrupted while the stream has no room is not made when it has some.
+            try: (signal) => writer.ready.then(() => (signal.aborted ? undefined : writer.write(event))),
             catch: (cause) => new WritableFailed({ cause })
           }),
         { kind: "WritableStream", ...options }

@@ -10,7 +10,10 @@ import {
   SinkGraph
 } from "effect-events"
 import { EventEmitter } from "node:events"
-import { open, pass, settle, uncaught } from "./support/virtual.ts"
+import { open, pass, quiet, settle, uncaught } from "./support/virtual.ts"
+
+/** Lets promises settle. */
+const turn = Effect.promise(() => new Promise((done) => setImmediate(done)))
 
 const errorOf = <A, E>(exit: Exit.Exit<A, E>) => (Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)
 
@@ -89,6 +92,33 @@ describe("a sink over a WritableStream", () => {
       yield* Fiber.join(writing)
       assert.deepStrictEqual(seen, [1, 2, 3])
     })
+  )
+
+  it.effect("makes no write that was interrupted before the stream had room for it", () =>
+    Effect.gen(function* () {
+      const seen: Array<number> = []
+      const gate = Promise.withResolvers<void>()
+      const stream = new WritableStream<number>({
+        write: async (n) => {
+          await gate.promise
+          seen.push(n)
+        }
+      })
+      const sink = yield* Interop.fromWritableStream(stream)
+      const first = yield* Effect.forkChild(sink.write(1))
+      yield* turn
+      const retried = yield* sink.pipe(
+        EventSink.timeout("1 second"),
+        RetryingSink.make(ExponentialBackoff.make({ base: 0, factor: 0 }))
+      )
+      const writing = yield* Effect.forkChild(retried.write(2))
+      yield* pass(5)
+      gate.resolve()
+      yield* Fiber.join(first)
+      yield* Fiber.join(writing)
+      yield* turn
+      assert.deepStrictEqual(seen, [1, 2])
+    }).pipe(quiet)
   )
 
   it.effect("fails with what the stream refuses, and with that from then on", () =>

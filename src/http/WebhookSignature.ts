@@ -286,7 +286,7 @@ export class WebhookSignatureError extends Data.TaggedError("WebhookSignatureErr
  * **Gotchas**
  *
  * A request that is played again within the tolerance is as genuine as the first: keep the ids of accepted requests for
- * twice the tolerance, and refuse duplicates.
+ * twice the tolerance and a second, since times are compared in whole seconds, and refuse duplicates.
  *
  * One signed text, `a.5.6.x`, is that of the id `a`, the time 5 and the body `6.x`, and of `a.5`, 6 and `x`. So a message whose
  * id has a full stop, or whose body begins with digits and a full stop, can be replayed as the other. Where bodies are JSON

@@ -23,7 +23,8 @@ import type { Verification } from "./verification.ts"
 export interface Deduplication {
   /**
    * How long an id is kept, from its commit on: 10 minutes by default, or twice the tolerance of `verify` if that is
-   * longer. With a shorter window, a signed request that is replayed may be written twice.
+   * longer. With a shorter window, a signed request that is replayed may be written twice. Those of signed requests are kept for a
+   * second more, since signatures are judged in whole seconds.
    */
   readonly window?: Duration.Input | undefined
   /**
@@ -51,7 +52,8 @@ export const makeDeduplicate = Effect.fnUntraced(function* (
   const twice = Duration.times(Duration.fromInputUnsafe(verify?.tolerance ?? 0), 2)
   const byDefault = Duration.max(Duration.fromInputUnsafe(deduplicationDefaults.window), twice)
   const { maxIds = deduplicationDefaults.maxIds, window = byDefault } = options === false ? {} : options
-  const windowMillis = Duration.toMillis(Duration.fromInputUnsafe(window))
+  // A signature is judged in whole seconds, and so passes for up to a second longer than twice its tolerance.
+  const windowMillis = Duration.toMillis(Duration.fromInputUnsafe(window)) + (verify === undefined ? 0 : 1000)
   const maxSize = count("EventIngress", "deduplicate.maxIds", maxIds, 1)
   // The tolerance of a signature is judged by the wall clock, so an id that keeps out its replays must expire by that.
   const millisOf = (clock: Clock.Clock) =>

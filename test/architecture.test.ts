@@ -18,7 +18,7 @@ const floors: ReadonlyArray<string> = [
   "http/{Classification,EndpointMetrics,HealthRoutes,RegistryEvent,WebhookSignature,AddressPolicy}",
   "http/Envelope",
   "http/{CloudEvent,HttpSinkError}",
-  "http/internal/{sink/*,ingress/*,guard}",
+  "http/internal/{sink/*,ingress/*,guard,boundedBody}",
   "http/{HttpSink,EventIngress,GuardedHttpClient}",
   "http/internal/endpoint/*",
   "http/Endpoint",

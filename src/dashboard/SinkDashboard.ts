@@ -118,10 +118,11 @@ export type Options<Roots extends ReadonlyArray<Root> = ReadonlyArray<Root>, E =
  * asks for a token, and sends it as `Authorization: Bearer`; it takes one from the address too, as in `/events#token=...`, and
  * keeps it as long as its tab is open.
  *
- * A tap of the next events of a node is a stream of lines. It ends with its last event, after 10 minutes, or with its connection;
+ * A tap of the next events of a node is a stream of lines. It ends with its last event, after 10 minutes, or with its connection, read or not;
  * `authorize` is asked when it begins, and 20 are open at once at most. Without one nothing is spent on events.
  *
- * A request that changes something must have the header `x-effect-events`, and must not come from a page of another site.
+ * A request that changes something must have the header `x-effect-events`, and must not come from a page of another site. One with a
+ * field that there is not changes nothing, nor does one of more than 256 KiB, or of what `HttpServerRequest.MaxBodySize` allows where it is set.
  *
  * Health is read once a second while there is a viewer and every five seconds otherwise, and kept for 15 minutes. Stores are asked
  * for states and figures only while there is a viewer, and for 20 nodes in a second at most.

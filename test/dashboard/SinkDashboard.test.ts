@@ -260,6 +260,24 @@ describe("a dashboard", () => {
     }).pipe(Effect.scoped, Effect.provide([MemoryStore.layer, quiet]))
   )
 
+  it.live("purges nothing for a request with a field that there is not, or a body that is too large", () =>
+    Effect.gen(function* () {
+      const { queue } = yield* failing("orders")
+      yield* queue.write({ id: "a", total: 1 })
+      yield* queue.flush
+      const { post, read } = yield* serve(
+        SinkDashboard.layer({ path: "/events", roots: [queue], authorize: everybody })
+      )
+      const purge = `/events/api/nodes/${idOf(yield* read(GraphView, "/events/api/graph"), "orders")}/dead-letters/purge`
+      for (const body of [{ position: [7] }, { filters: { topic: "b" } }, { filter: { topics: "b" } }]) {
+        assert.strictEqual((yield* post(purge, body)).status, 400, JSON.stringify(body))
+      }
+      assert.strictEqual((yield* post(purge, { positions: "x".repeat(300_000) })).status, 413)
+      assert.deepStrictEqual((yield* read(Live, "/events/api/live")).jobs, [])
+      assert.strictEqual(yield* queue.deadLetters.count(), 1)
+    }).pipe(Effect.scoped, Effect.provide([MemoryStore.layer, quiet]))
+  )
+
   it.live("pauses and resumes a subscription, and logs in whose name", () =>
     Effect.gen(function* () {
       const lines: Array<string> = []
@@ -367,6 +385,39 @@ describe("a dashboard", () => {
       yield* add()
       yield* Effect.sleep("300 millis")
       assert.strictEqual(idOf(yield* read(GraphView, "/events/api/graph"), "audit", "EventSink"), id)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("compares no node that came with each that went: thousands at once would stop the process for a minute", () =>
+    Effect.gen(function* () {
+      let reads = 0
+      const made = (n: number) =>
+        Effect.map(
+          EventSink.sync((_: string) => {}),
+          (sink) => {
+            Object.defineProperty(sink.node, "name", { get: () => (reads++, `sink ${n}`) })
+            return sink
+          }
+        )
+      const many = (from: number) =>
+        Effect.forEach(
+          Array.from({ length: 300 }, (_, n) => from + n),
+          made
+        )
+      const before = yield* many(0)
+      const broadcaster = yield* Broadcaster.make(before)
+      const { read } = yield* serve(SinkDashboard.layer({ path: "/events", roots: [broadcaster], readOnly: true }))
+      yield* read(GraphView, "/events/api/graph")
+      for (const sink of yield* many(1000)) yield* Broadcaster.add(broadcaster, sink)
+      for (const sink of before) yield* Broadcaster.remove(broadcaster, sink)
+      yield* Effect.sleep("300 millis")
+      reads = 0
+      const { nodes } = yield* read(GraphView, "/events/api/graph")
+      assert.lengthOf(
+        nodes.filter(({ kind }) => kind === "EventSink"),
+        300
+      )
+      assert.isBelow(reads, 20 * 300)
     }).pipe(Effect.scoped)
   )
 })

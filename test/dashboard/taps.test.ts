@@ -168,6 +168,27 @@ describe("a tap", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("ends after ten minutes, and makes room for others, also where its viewer keeps it and reads nothing", () =>
+    Effect.gen(function* () {
+      const queue = yield* EventQueue.make(EventSink.make((_: string) => Effect.void))
+      const taps = makeTaps(false)
+      const open = Effect.gen(function* () {
+        const pull = yield* Stream.toPull(yield* taps.open(queue.node, 2))
+        assert.deepInclude((yield* pull)[0], { what: "waiting" })
+        return pull
+      })
+      const [pull] = yield* Effect.all([open, ...Array.from({ length: 19 }, () => open)])
+      assert.strictEqual((yield* Effect.flip(taps.open(queue.node, 2)))._tag, "TooManyTaps")
+      yield* queue.write("a")
+      yield* TestClock.adjust("10 minutes")
+      assert.isUndefined(queue.node.observers())
+      yield* Effect.asVoid(open)
+      // What it has is there to be read.
+      const kinds = (yield* pull).map(({ what }) => what)
+      assert.include(kinds, "accepted")
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("says that it waits, and ends after ten minutes", () =>
     Effect.gen(function* () {
       const queue = yield* EventQueue.make(EventSink.make((_: string) => Effect.void))

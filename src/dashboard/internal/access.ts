@@ -6,6 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { withBoundedBody } from "../../http/internal/boundedBody.ts"
 import { logLine } from "../../internal/failureLog.ts"
 import { Access, Caller, Refused } from "./dashboardApi.ts"
 
@@ -43,7 +44,10 @@ export const makeAccess = (authorize: Authorize | undefined, path: string) =>
       const verdict = authorize === undefined ? true : yield* judge(authorize, path)(request, access)
       if (verdict === false) return yield* new Refused({ message: "this request is not authorized" })
       const caller = { name: verdict === true ? undefined : verdict.name }
-      return HttpServerResponse.setHeaders(yield* Effect.provideService(answer, Caller, caller), apiHeaders)
+      return HttpServerResponse.setHeaders(
+        yield* Effect.provideService(withBoundedBody(answer), Caller, caller),
+        apiHeaders
+      )
     })
   )
 

@@ -286,3 +286,5 @@ export const dashboardApi = HttpApi.make("SinkDashboard")
   .add(Reading)
   .add(Changing)
   .annotateMerge(OpenApi.annotations({ title: "Sinks of a process" }))
+  // A field that there is not would be taken for one that is left out, and all dead letters be purged for some.
+  .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error" })

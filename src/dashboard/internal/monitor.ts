@@ -133,20 +133,16 @@ export const makeMonitor = Effect.fnUntraced(function* (
     sequence: 0
   })
   /** One whose node is gone, with the same name and kind: its place in the graph is another object now. */
-  const successorOf = (node: SinkNode, before: Map<SinkNode, Entry>, found: Map<SinkNode, Entry>, now: number) => {
+  const successorOf = (node: SinkNode, gone: ReadonlyMap<string, Array<Entry>>, now: number) => {
     const health = node.health(now)
-    for (const [old, entry] of before) {
-      if (old.kind !== node.kind || old.name !== node.name || found.has(old) || reached.has(old)) continue
-      before.delete(old)
-      return { ...entry, node, controls: controlsOf(node), health, delivered: health.counts.delivered }
-    }
-    return entryOf(node, health)
+    const entry = gone.get(placeOf(node))?.shift()
+    if (entry === undefined) return entryOf(node, health)
+    return { ...entry, node, controls: controlsOf(node), health, delivered: health.counts.delivered }
   }
-  let reached = new Set<SinkNode>()
 
   /** Brings nodes and edges up to date. */
   const walk = (now: number): void => {
-    reached = new Set(roots.map(({ node }) => node))
+    const reached = new Set(roots.map(({ node }) => node))
     const links: Array<readonly [SinkNode, SinkNode, boolean]> = []
     // A set is iterated in the order of insertion, what is inserted meanwhile included: nearest first.
     for (const node of reached) {
@@ -160,9 +156,15 @@ export const makeMonitor = Effect.fnUntraced(function* (
       links.length === edges.length &&
       links.every(([from, to], i) => edges[i]?.[0].node === from && edges[i]?.[1].node === to)
     if (isSame) return
-    const before = new Map(entries)
+    const gone = new Map<string, Array<Entry>>()
+    for (const [node, entry] of entries) {
+      if (reached.has(node)) continue
+      const of = gone.get(placeOf(node))
+      if (of === undefined) gone.set(placeOf(node), [entry])
+      else of.push(entry)
+    }
     const found = new Map<SinkNode, Entry>()
-    for (const node of reached) found.set(node, before.get(node) ?? successorOf(node, before, found, now))
+    for (const node of reached) found.set(node, entries.get(node) ?? successorOf(node, gone, now))
     entries = found
     byId = new Map(Array.from(found.values(), (entry) => [entry.id, entry]))
     edges = links.flatMap(([from, to, acknowledges]) => {
@@ -330,6 +332,9 @@ export const makeMonitor = Effect.fnUntraced(function* (
 })
 
 // internals
+
+/** The kind and the name of a node as a key: in JSON no two pairs have the same. */
+const placeOf = ({ kind, name }: SinkNode): string => JSON.stringify([kind, name])
 
 const textOf = (error: unknown): string | undefined =>
   error === undefined ? undefined : describeCause(Cause.fail(error)).slice(0, maxError)

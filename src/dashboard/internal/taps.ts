@@ -51,7 +51,11 @@ export const makeTaps = (content: boolean): Taps => {
           Stream.map(viewOf)
         )
         const merged = Stream.merge(passing, waits, { haltStrategy: "either" })
-        return Effect.succeed(Stream.unwrap(Effect.as(counted, merged)))
+        const tapped = Stream.unwrap(Effect.as(counted, merged))
+        // Ahead of its viewer: one that keeps its connection and reads nothing would otherwise keep the tap open.
+        return Effect.succeed(
+          Stream.callback<View>((queue) => Stream.runIntoQueue(tapped, queue), { bufferSize: events + maxWaits + 1 })
+        )
       })
   }
 }

@@ -4,6 +4,7 @@ import { HttpClient, HttpClientRequest, HttpClientResponse, HttpRouter, HttpServ
 import { HttpApiClient } from "effect/http-api"
 import { WebhookApi, WebhookEndpoints } from "effect-events/webhooks"
 import { Redelivery } from "effect-events/durable"
+import type { Envelope } from "effect-events/http"
 import { error as storeError } from "../durable/support/store.ts"
 import { pass, quiet, settle } from "../support/virtual.ts"
 import { deliver, makeReceivers, type Order, order, started, write } from "./support/webhooks.ts"
@@ -164,6 +165,38 @@ describe("the API of a portal", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("does not show a customer what a defect of the service says", () =>
+    Effect.gen(function* () {
+      const dying: Envelope.Envelope<WebhookEndpoints.Message<Order>> = {
+        contentType: "application/json",
+        join: undefined,
+        id: undefined,
+        encode: () => Effect.die(new Error("10.1.2.3 is away")),
+        decode: () => Effect.succeed([])
+      }
+      const options = { envelope: dying, plans: { once: Redelivery.none }, disableAfter: "1 second" } as const
+      const { webhooks } = yield* started(makeReceivers(), options)
+      const { clientOf } = yield* portal(webhooks)
+      const { deliveries, endpoints } = yield* clientOf("acme")
+      const ofService = "the service failed, and the receiver is not at fault"
+      const acme = { tenant: "acme", url: "https://acme.test/hook" }
+      const { endpoint: params } = yield* webhooks.create(acme)
+      const { endpoint: once } = yield* webhooks.create({ ...acme, plan: "once" })
+      yield* write(webhooks, 1)
+      yield* deliver
+      // Its operator reads it.
+      assert.include((yield* webhooks.attempts(params))[0]?.error, "10.1.2.3 is away")
+      const { attempts } = yield* deliveries.attempts({ params, query: {} })
+      assert.strictEqual(attempts[0]?.error, ofService)
+      assert.strictEqual((yield* deliveries.deadLetters({ params: once, query: {} })).deadLetters[0]?.cause, ofService)
+      assert.deepInclude(yield* endpoints.get({ params }), { state: "active", lastError: ofService })
+      yield* pass(20)
+      const { reason, state } = yield* endpoints.get({ params })
+      assert.strictEqual(state, "disabled")
+      assert.match(reason!, new RegExp(`^all attempts have failed for \\d+s: ${ofService}$`))
+    }).pipe(Effect.scoped, quiet)
+  )
+
   it.effect("has pages of endpoints and of attempts", () =>
     Effect.gen(function* () {
       const { webhooks } = yield* started(makeReceivers())
@@ -307,6 +340,12 @@ describe("the API of a portal", () => {
       `/endpoints/${"x".repeat(101)}`,
       undefined,
       ["path id Expected a value with a length of at most 100"]
+    ],
+    [
+      "a NUL, which some stores know no text with",
+      "/endpoints/ep/replay-failed",
+      { topic: "\0" },
+      ["body topic Expected no NUL"]
     ]
   ]
 
@@ -350,6 +389,47 @@ describe("the API of a portal", () => {
       }
       // Nothing is said of a request that is not authorized.
       assert.strictEqual((yield* send("/portal/endpoints", { method: "POST", body: sesame })).status, 403)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("answers 413 to a body that is too large, before it is decoded", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { send } = yield* portal(webhooks)
+      const post = (body: string, authorization = "acme") =>
+        send("/portal/endpoints", {
+          method: "POST",
+          headers: { authorization, "content-type": "application/json" },
+          body
+        })
+      assert.strictEqual((yield* post(`{"url":"https://acme.test"${" ".repeat(256 * 1024)}}`)).status, 413)
+      assert.strictEqual((yield* post(`{"url":"https://acme.test"${" ".repeat(255 * 1024)}}`)).status, 200)
+      assert.strictEqual((yield* post(" ".repeat(300_000), "")).status, 403)
+      // An answer is not many times as long as its request.
+      const response = yield* post(`{"url":"https://acme.test","topics":[${"1,".repeat(20_000)}1]}`)
+      const text = yield* Effect.promise(() => response.text())
+      const error = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(WebhookApi.InvalidRequest))(text)
+      assert.lengthOf(error.problems, 100)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("shows an endpoint with any duration that it may have", () =>
+    Effect.gen(function* () {
+      const { webhooks } = yield* started(makeReceivers())
+      const { clientOf } = yield* portal(webhooks)
+      const { endpoints } = yield* clientOf("acme")
+      const per = "700000000000000000000001 millis"
+      const { endpoint } = yield* endpoints.create({
+        payload: { url: "https://acme.test", rate: { limit: Number.MAX_SAFE_INTEGER, per } }
+      })
+      assert.match(endpoint.rate!.per, /^\d{24} millis$/)
+      yield* endpoints.update({ params: endpoint, payload: { rate: { limit: 1, per: "0.000001 millis" } } })
+      yield* webhooks.rotateSecret({ tenant: "acme", id: endpoint.id }, { keepFor: "Infinity" })
+      const { endpoints: all } = yield* endpoints.list({ query: {} })
+      assert.deepStrictEqual(
+        all.map(({ rate, secrets }) => [rate, secrets.map(({ until }) => until)]),
+        [[{ limit: 1, per: "0.000001 millis" }, [null, null]]]
+      )
     }).pipe(Effect.scoped, quiet)
   )
 

@@ -19,6 +19,7 @@ import {
   KeepFor,
   Millis,
   NewEndpointBody,
+  sought,
   TestView,
   WithSecretView
 } from "./views.ts"
@@ -117,7 +118,7 @@ const flag = (description: string) =>
 const limit = Schema.optionalKey(
   digits("how many are in the page: 50 by default, 200 at most").check(Schema.isBetween({ minimum: 1, maximum: 200 }))
 )
-const params = { id: bounded(100).annotate({ description: "the id of the endpoint" }) }
+const params = { id: sought(100).annotate({ description: "the id of the endpoint" }) }
 const reasoned = Schema.Struct({
   reason: Schema.optionalKey(bounded(500)).annotate({ description: "shown with the state" })
 })
@@ -159,7 +160,7 @@ export const Endpoints = HttpApiGroup.make("endpoints")
   .add(
     HttpApiEndpoint.get("list", "/endpoints", {
       query: {
-        after: Schema.optionalKey(bounded(100)).annotate({ description: "the `next` of the page before" }),
+        after: Schema.optionalKey(sought(100)).annotate({ description: "the `next` of the page before" }),
         limit
       },
       success: Schema.Struct({
@@ -308,7 +309,7 @@ export const Deliveries = HttpApiGroup.make("deliveries")
             description: "those given up at this time, in milliseconds since 1970, or after it"
           }),
           to: Schema.optionalKey(Millis).annotate({ description: "and before this time, in milliseconds since 1970" }),
-          topic: Schema.optionalKey(bounded(500)).annotate({ description: "a topic, or a pattern such as `order/*`" }),
+          topic: Schema.optionalKey(sought(500)).annotate({ description: "a topic, or a pattern such as `order/*`" }),
           reason: Schema.optionalKey(
             Schema.Literals(["Failed", "Died", "Undecodable", "Exhausted", "Expired", "Disabled"])
           )

@@ -43,7 +43,7 @@ export const endpointHandlers = <A>(self: Administered<A>, testEvent: Omit<Messa
         oldest: endpoint.oldest ?? null,
         failingSince: endpoint.failingSince ?? null,
         nextAttempt: endpoint.nextAttempt ?? null,
-        lastError: problemOf(endpoint.lastError)
+        lastError: failureOf(endpoint.lastError)
       }))
     ),
   update: ({ params: { id }, payload }: One & { readonly payload: typeof ChangeBody.Type }) =>
@@ -128,7 +128,7 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
             position: one.position,
             topic: one.topic,
             reason: one.reason,
-            cause: problemIn(one.cause),
+            cause: one.reason === "Undecodable" ? problemIn(one.cause) : failureIn(one.cause),
             attempts: one.attempts,
             writtenAt: one.writtenAt,
             deadLetteredAt: one.deadLetteredAt
@@ -181,7 +181,9 @@ const durationText = (duration: Duration.Duration): string => {
   const millis = Duration.toMillis(duration)
   const [unit, length] = Object.entries(units).find(([, length]) => millis % length === 0) ?? ["millis", 1]
   const count = millis / length
-  return `${count} ${count === 1 && unit !== "millis" ? unit.slice(0, -1) : unit}`
+  // A number of more than 21 digits has an exponent as text, which no duration is read with.
+  const digits = Number.isInteger(count) ? BigInt(count) : count
+  return `${digits} ${count === 1 && unit !== "millis" ? unit.slice(0, -1) : unit}`
 }
 
 /** The place that a page begins at, of which a query has both parts or none. */
@@ -219,7 +221,11 @@ const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   description: endpoint.description ?? null,
   headers: endpoint.headers,
   secretHeaders: endpoint.secretHeaders,
-  secrets: endpoint.secrets.map(({ since, until }) => ({ since, until: until ?? null })),
+  // JSON has no infinity, which a secret has that an application keeps without end.
+  secrets: endpoint.secrets.map(({ since, until = Number.POSITIVE_INFINITY }) => ({
+    since,
+    until: Number.isFinite(until) ? until : null
+  })),
   envelope: endpoint.envelope ?? null,
   plan: endpoint.plan ?? null,
   rate: endpoint.rate === undefined ? null : { limit: endpoint.rate.limit, per: durationText(endpoint.rate.per) },
@@ -228,7 +234,7 @@ const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   timeout: endpoint.timeout === undefined ? null : durationText(endpoint.timeout),
   createdAt: endpoint.createdAt,
   state: endpoint.state,
-  reason: problemOf(endpoint.reason),
+  reason: reasonOf(endpoint.reason),
   since: endpoint.since
 })
 
@@ -261,12 +267,23 @@ const outcomeOf = ({ answer, at, error, status, took }: Omit<EndpointAttempt, "e
   took,
   status: status ?? null,
   answer: answer ?? null,
-  error: problemOf(error)
+  error: failureOf(error)
 })
 
-/** What a customer reads of an error: neither its class, nor the id of the endpoint that was asked for. */
+/** What a customer reads of an error of a request: neither its class, nor the id of the endpoint that was asked for. */
 const problemIn = (error: string): string => error.replace(/(^|: )(?:HttpSinkError: )?"ep_[\w-]{24}" /, "$1")
-const problemOf = (error: string | undefined): string | null => (error === undefined ? null : problemIn(error))
+/** Any other error is a defect of this service, and what it says is not for a customer. */
+const failureIn = (error: string): string =>
+  /^(?:HttpSinkError: )?"ep_[\w-]{24}" /.test(error) ? problemIn(error) : ofService
+const ofService = "the service failed, and the receiver is not at fault"
+
+const failureOf = (error: string | undefined): string | null => (error === undefined ? null : failureIn(error))
+
+const reasonOf = (reason: string | undefined): string | null => {
+  const [, lasted, error] = /^(all attempts have failed for [^:]*: )(.*)$/s.exec(reason ?? "") ?? []
+  if (lasted !== undefined && error !== undefined) return lasted + failureIn(error)
+  return reason === undefined ? null : problemIn(reason)
+}
 
 const deliveryOf = ({ state, subscription }: DeliveryStatus): (typeof EventView.Type)["deliveries"][number] => ({
   endpoint: subscription,

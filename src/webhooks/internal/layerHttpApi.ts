@@ -16,6 +16,7 @@ import * as EffectPath from "effect/Path"
 import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Scope from "effect/Scope"
 import type { unhandled } from "effect/Types"
+import { withBoundedBody } from "../../http/internal/boundedBody.ts"
 import { capture } from "../../internal/context.ts"
 import { logLine } from "../../internal/failureLog.ts"
 import { Access, InvalidRequest, Refused, Tenant, webhookApi } from "./api.ts"
@@ -52,7 +53,10 @@ export interface HttpApiOptions<in out A, in out E = never, in out R = never> {
  * Every request asks `authorize`, which is given what the layer is built with. The errors are typed: 400 for a request that
  * does not decode, with each field and what is wrong, 403 for one that is refused, 404 for an endpoint that is not there or of another
  * tenant, 409 for one whose row this process cannot read, 422 for one that cannot be, with the field, and 503 while the store does not
- * answer. A field that the API does not have is an error too. A duration is text with its unit, such as `"10 seconds"`.
+ * answer. A field that the API does not have is an error too. A duration is text with its unit, such as `"10 seconds"`. A body of more than
+ * 256 KiB, or of what `HttpServerRequest.MaxBodySize` allows where it is set, is answered with a bare 413.
+ *
+ * What a defect of the service says, as of an envelope, is in the log and in `attempts` of the service; a customer reads that the service failed.
  *
  * `WebhookApi.api` is the API for a client.
  *
@@ -161,7 +165,7 @@ const make = Effect.fnUntraced(function* <I, A, E, R>(
       if (tenant === undefined || tenant === "")
         return yield* new Refused({ message: "this request is not authorized" })
       const answered = yield* Effect.catch(
-        Effect.provideService(answer, Tenant, { tenant }),
+        Effect.provideService(withBoundedBody(answer), Tenant, { tenant }),
         (error): Effect.Effect<never, InvalidRequest | unhandled> =>
           isOfRequest(error) ? refused(error) : Effect.fail(error)
       )
@@ -192,17 +196,22 @@ interface OfRequest extends HttpApiSchemaError {
 
 const isOfRequest = (error: unknown): error is OfRequest => HttpApiSchemaError.is(error) && error.kind in places
 
+/** An answer is not many times as long as its request. */
+const mostProblems = 100
+
 /** Its messages have what is expected, and nothing of what was sent. */
 const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const refused = ({ cause, kind }: OfRequest): Effect.Effect<never, InvalidRequest> =>
   Effect.fail(
     new InvalidRequest({
-      problems: issuesOf(cause.issue).issues.map(({ message, path = [] }) => ({
-        in: places[kind],
-        field: path.map((key) => String(typeof key === "object" ? key.key : key)).join("."),
-        problem: message
-      }))
+      problems: issuesOf(cause.issue)
+        .issues.slice(0, mostProblems)
+        .map(({ message, path = [] }) => ({
+          in: places[kind],
+          field: path.map((key) => String(typeof key === "object" ? key.key : key)).join("."),
+          problem: message
+        }))
     })
   )
 

@@ -5,6 +5,10 @@ import * as Schema from "effect/Schema"
 export const Millis = Schema.Finite.annotate({ description: "milliseconds since 1970" })
 export const bounded = (length: number) => Schema.String.check(Schema.isMaxLength(length))
 
+/** A text that is looked for: some stores know no NUL, and would fail for it as if they did not answer. */
+export const sought = (length: number) =>
+  bounded(length).check(Schema.makeFilter((text) => !text.includes("\0"), { expected: "no NUL" }))
+
 const durationPattern = /^\d+(?:\.\d+)? (?:millis|seconds?|minutes?|hours?|days?|weeks?)$/u
 
 const isDuration = Schema.isPattern(durationPattern, { expected: 'a duration with its unit, such as "10 seconds"' })

@@ -64,7 +64,10 @@ describe("Retry-After", () => {
     ["2027-01-20T10:00:00.500Z", 90.5],
     ["2027-01-20", undefined],
     ["2027-13-20T10:00:00Z", undefined],
-    ["Thu, 20 Jan 2028 10:00:00 GMT", 3600]
+    ["Thu, 20 Jan 2028 10:00:00 GMT", 3600],
+    // of a receiver that is after the time of its sender
+    [`5${",".repeat(499)}`, 5],
+    [`5${",".repeat(16_000)}`, undefined]
   ])("%j asks for %j seconds", ([header, seconds]) =>
     Effect.map(secondsOf(header), (found) => assert.strictEqual(found, seconds))
   )

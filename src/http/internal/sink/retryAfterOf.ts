@@ -9,13 +9,13 @@ import * as Result from "effect/Result"
  * forms of section 5.6.7. A time that is over is zero.
  *
  * Receivers also send fractions of seconds (rounded up), a unit (`120s`), a zone other than GMT, ISO dates, and several lines,
- * of which the longest wait counts. Any other text is nothing.
+ * of which the longest wait counts. Any other text is nothing, and so is one of more than 500 characters.
  */
 export const retryAfterOf = (
   value: string | undefined,
   max: Duration.Duration
 ): Effect.Effect<Duration.Duration | undefined> =>
-  value === undefined
+  value === undefined || value.length > maxLength
     ? Effect.undefined
     : Effect.map(Clock.currentTimeMillis, (now) => {
         const waits = linesOf(value).flatMap((line) => millisOf(line, now) ?? [])
@@ -23,6 +23,9 @@ export const retryAfterOf = (
       })
 
 // internals
+
+/** An answer has room for 16,000 lines that are nothing: to read them would take the process a second. */
+const maxLength = 500
 
 /** Several header lines come joined by commas, and two of the forms of a date have one after the day of the week. */
 const linesOf = (value: string): ReadonlyArray<string> =>

@@ -212,7 +212,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const page = HttpServerResponse.text(html, { contentType: "text/html; charset=utf-8", headers: yield* headers })
   const isShown = content === "shown"
   const settings = { monitor, jobs, taps: makeTaps(isShown), title, content: isShown }
-  const routes = options.readOnly === true ? readOnly(base, settings) : full(base, settings)
+  // Also where a program without types leaves it out.
+  const isReadOnly = options.readOnly === true || authorize === undefined
+  const routes = isReadOnly ? readOnly(base, settings) : full(base, settings)
   return Layer.mergeAll(HttpRouter.add("GET", asPath(base || "/"), page), routes).pipe(
     Layer.provide(Layer.succeed(Access, access)),
     Layer.provide(services)

@@ -106,12 +106,15 @@ describe("a dashboard", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("that is read-only has no route that changes anything", () =>
+  const readOnly: ReadonlyArray<readonly [what: string, options: { readonly readOnly: true }]> = [
+    ["that is read-only", { readOnly: true }],
+    // as a program without types has it
+    ["without authorize", {} as { readonly readOnly: true }]
+  ]
+  it.live.each(readOnly)("%s has no route that changes anything", ([, options]) =>
     Effect.gen(function* () {
       const { queue } = yield* failing("orders")
-      const { post, read, text } = yield* serve(
-        SinkDashboard.layer({ path: "/events", roots: [queue], readOnly: true })
-      )
+      const { post, read, text } = yield* serve(SinkDashboard.layer({ path: "/events", roots: [queue], ...options }))
       const graph = yield* read(GraphView, "/events/api/graph")
       const id = idOf(graph, "orders")
       for (const path of ["pause", "resume", "dead-letters/replay", "dead-letters/purge"]) {

@@ -144,15 +144,17 @@ export const isOf = (row: string, event: string): string =>
 
 /**
  * Keeps what became of `rows`: those have a `subscription`, the exchange in `keeps` where that keeps outcomes, the position of
- * their `event`, and what is not in `events` of it.
+ * their `event`, and what is not in `events` of it. An event that was resent may end twice in one statement, which can change
+ * one row of it.
  */
 export const keepOutcomes = (rows: string, state: string, { events, outcomes }: Names): string => `
   INSERT INTO ${outcomes} (event, subscription, exchange, state, at, topic, written_at)
-  SELECT ended.event, ended.subscription, ended.keeps, ${state}, ${now}, coalesce(ended.topic, event.topic),
-    coalesce(ended.written_at, event.written_at)
+  SELECT DISTINCT ON (ended.event, ended.subscription) ended.event, ended.subscription, ended.keeps, ${state} AS state, ${now},
+    coalesce(ended.topic, event.topic), coalesce(ended.written_at, event.written_at)
   FROM (${rows}) AS ended
   LEFT JOIN LATERAL (
     SELECT topic, written_at FROM ${events} WHERE position = ended.event AND ended.topic IS NULL LIMIT 1
   ) AS event ON true
   WHERE ended.keeps IS NOT NULL
+  ORDER BY ended.event, ended.subscription, state
   ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at`

@@ -329,6 +329,23 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       yield* expect(["c"], "resent again")
       expectSame([yield* deadLetters, yield* store.resend(foreign, [given[0]!])], [[], 0], "of no subscription")
     }),
+    "of one that is pending": withHeld([], function* ({ claim, expect, figures, id, send, settle, store }) {
+      yield* store.open(exchange, { retention: hour, outcomes: hour })
+      const [a, b] = (yield* send("a", "b")) ?? []
+      const resend = Effect.suspend(() => store.resend(id, nonEmpty(positions([a!, b!]))))
+      const states = Effect.map(
+        Effect.forEach([a!, b!], ({ position }) => store.status(exchange, position)),
+        (all) => all.map((status) => status?.deliveries[0]?.state._tag)
+      )
+      expectSame(yield* resend, 2, "how many were resent")
+      yield* claim([])
+      yield* settle(...(yield* expect(["a", "b", "a", "b"], "with what is pending")).map(acknowledged))
+      expectSame([(yield* figures).pending, yield* states], [0, ["Delivered", "Delivered"]], "settled in one step")
+      yield* resend
+      yield* resend
+      expectSame(yield* store.discard(id, 10), 4, "how many are deleted")
+      expectSame(yield* states, ["Purged", "Purged"], "deleted in one step")
+    }),
     "what is kept nowhere": withHeld(["a"], function* ({ expect, figures, id, send, settle, store, take }, { sleep }) {
       yield* define(store, { name: "other" })
       yield* send("b")

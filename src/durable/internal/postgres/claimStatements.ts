@@ -51,7 +51,7 @@ const isOver = `(gone OR expires_at <= ${now} OR renewed_at - ${now} > expires_a
  * arrivals are there again. Positions are to be on disk before they are given out, so that none comes a second time.
  */
 export const claimStatements = (parts: Parts) => {
-  const { arrivals, delayed, deliveries, exchanges, leases, notify, own, owners, positions, scheduled } = parts
+  const { arrivals, delayed, deliveries, exchanges, leases, notify, own, owners, nextPosition, scheduled } = parts
 
   /** What is due, and its move to the end of the order. */
   const brought = `coming AS MATERIALIZED (
@@ -68,7 +68,7 @@ brought AS (
 ),
 placed AS (
   INSERT INTO ${deliveries} (subscription, position, event, ${content})
-  SELECT subscription, nextval('${positions}'), event, ${content}
+  SELECT subscription, ${nextPosition}, event, ${content}
   FROM (SELECT * FROM brought ORDER BY due_at, event) AS sorted
 ),
 `

@@ -23,7 +23,7 @@ const grace = 60_000
  * when.
  */
 export const fillText = (parts: Parts): string => {
-  const { arrivals, deliveries, events, exchanges, fills, notify, own, positions, subscriptions } = parts
+  const { arrivals, deliveries, events, exchanges, fills, notify, own, nextPosition, subscriptions } = parts
   const isEnd = `batch.count < ${most}`
   const ended = (snapshot: string, fill: string) =>
     `${fill}.done IS NOT NULL AND txid_snapshot_xmin(${snapshot}) > ${fill}.xid AND ${fill}.since < ${now} - 1000`
@@ -58,7 +58,7 @@ filled AS (
 ),
 arrived AS (
   INSERT INTO ${arrivals} (position, subscriptions)
-  SELECT nextval('${positions}'), ARRAY[subscription] FROM filled GROUP BY subscription
+  SELECT ${nextPosition}, ARRAY[subscription] FROM filled GROUP BY subscription
 ),
 noted AS (
   UPDATE ${fills} AS fill SET

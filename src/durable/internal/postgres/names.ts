@@ -4,6 +4,8 @@ export interface Names {
   readonly schema: string
   readonly version: string
   readonly positions: string
+  /** The next of the positions, as a statement has it. */
+  readonly nextPosition: string
   readonly exchanges: string
   readonly subscriptions: string
   readonly routes: string
@@ -41,6 +43,7 @@ export const names = (schema: string, prefix: string): Names => {
     schema: quoted(schema),
     version: table("version"),
     positions: table("positions"),
+    nextPosition: `nextval('${table("positions").replaceAll("'", "''")}')`,
     exchanges: table("exchanges"),
     subscriptions: table("subscriptions"),
     routes: table("routes"),

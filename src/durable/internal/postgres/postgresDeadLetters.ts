@@ -6,7 +6,7 @@ import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric, positionO
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
-  const { arrivals, deadLetters, deliveries, events, exchanges, leases, notify, own, positions } = parts
+  const { arrivals, deadLetters, deliveries, events, exchanges, leases, notify, own, nextPosition } = parts
   const { subscriptions } = parts
   // what a drop has left is as good as gone
   const isThere = `EXISTS (SELECT FROM ${leases} WHERE subscription = $1::bigint)`
@@ -44,7 +44,7 @@ gone AS (
   RETURNING letter.attempts, ${eventOf("letter")} AS event, ${content.replaceAll(/\w+/g, "letter.$&")}, given.place
 ),
 numbered AS MATERIALIZED (
-  SELECT nextval('${positions}') AS position, sorted.* FROM (SELECT * FROM gone ORDER BY place) AS sorted
+  SELECT ${nextPosition} AS position, sorted.* FROM (SELECT * FROM gone ORDER BY place) AS sorted
 ),
 queued AS (
   INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
@@ -88,7 +88,7 @@ retained AS MATERIALIZED (
   WHERE ${set} AND given.place <> ALL(ARRAY(SELECT place FROM dead))
 ),
 numbered AS MATERIALIZED (
-  SELECT nextval('${positions}') AS position, sorted.* FROM (
+  SELECT ${nextPosition} AS position, sorted.* FROM (
     SELECT attempts, event, ${content}, place, before FROM gone
     UNION ALL
     SELECT NULL, event, NULL, NULL, NULL, NULL, place, NULL FROM retained

@@ -2,7 +2,7 @@
 import { content, now, onePlan, type Parts, pendingOf, set, storedId } from "./parts.ts"
 
 export const publishStatements = (parts: Parts) => {
-  const { arrivals, deliveries, events, exchanges, ids, joined, notify, own, positions, routes, scheduled } = parts
+  const { arrivals, deliveries, events, exchanges, ids, joined, notify, own, nextPosition, routes, scheduled } = parts
   /** `$1` the exchange, `$2` the tenant of each kind of event, `$3`, `$4` the patterns of each kind. */
   const matched = `exchange AS MATERIALIZED (
   SELECT id, version, retention > 0 AS retains, deduplication FROM ${exchanges} WHERE name = $1
@@ -36,7 +36,7 @@ matched AS MATERIALIZED (
 ${matched},
 ${counted},
 given AS MATERIALIZED (
-  SELECT nextval('${positions}') AS position, event.*,
+  SELECT ${nextPosition} AS position, event.*,
     ((SELECT counts FROM counted))[event.kind] > 1 OR (SELECT retains FROM exchange) AS shared
   FROM unnest($6::int[], $7::text[], $8::bytea[]) AS event (kind, headers, payload)
   WHERE ${set}
@@ -67,7 +67,8 @@ FROM given`)
    * The same of events of which some have an id, `$9` with the place of the first of the same id in `$10`, or a time, in
    * `$11` or after `$12`.
    *
-   * **Why one of an id is stored.** Each takes the row of its id, which waits for a transaction that has it until that ends.
+   * **Why one of an id is stored.** The first of those that are kept, the `leader`, takes the row of the id, which waits for a
+   * transaction that has it until that ends. Where none is kept the first looks for the row: its place is negative then.
    * Rows are taken in the order of their ids, so that two publishes do not wait for each other. An event is stored whose
    * position the row then has; of the others the row has the position of the original, which `doubles` answers. It is
    * changed for that too: what is read after it may be gone, and what is read before it may not be there yet. The id of an
@@ -78,23 +79,30 @@ FROM given`)
 ${matched},
 ${counted},
 given AS MATERIALIZED (
-  SELECT nextval('${positions}') AS position, event.*, coalesce(event.at, ${now} + event.delay) AS due_at
+  SELECT ${nextPosition} AS position, event.*, coalesce(event.at, ${now} + event.delay) AS due_at
   FROM unnest(
     $6::int[], $7::text[], $8::bytea[], $9::text[], $10::int[], $11::bigint[], $12::bigint[]
   ) WITH ORDINALITY AS event (kind, headers, payload, id, first, at, delay, place)
   WHERE ${set}
 ),
+led AS MATERIALIZED (
+  SELECT given.*, coalesce(CASE WHEN first IS NULL THEN 0 ELSE min(place) FILTER (WHERE kept) OVER (PARTITION BY first) END, -first)
+    AS leader
+  FROM (
+    SELECT given.*, ((SELECT counts FROM counted))[kind] > 0
+      OR ((SELECT retains FROM exchange) AND (due_at > ${now}) IS NOT TRUE) IS TRUE AS kept
+    FROM given
+  ) AS given
+),
 named AS (
   INSERT INTO ${ids} AS named (exchange, tenant, id, position, expires_at, place)
   SELECT exchange.id, given.tenant, given.id, given.position,
-    ${now} + CASE WHEN given.matched OR exchange.retains AND NOT given.waits THEN exchange.deduplication ELSE 0 END, given.place
+    ${now} + CASE WHEN given.kept THEN exchange.deduplication ELSE 0 END, given.place
   FROM (
-    SELECT position, place, first, ($2::text[])[kind] AS tenant, ${storedId("id")} AS id,
-      ((SELECT counts FROM counted))[kind] > 0 AS matched, (due_at > ${now}) IS TRUE AS waits
-    FROM given
+    SELECT position, place, leader, kept, ($2::text[])[kind] AS tenant, ${storedId("id")} AS id FROM led
   ) AS given
   CROSS JOIN exchange
-  WHERE given.first = given.place AND exchange.deduplication > 0
+  WHERE abs(given.leader) = given.place AND exchange.deduplication > 0
   ORDER BY given.tenant COLLATE "C", given.id COLLATE "C"
   ON CONFLICT (exchange, tenant, id) DO UPDATE SET
     position = CASE WHEN named.expires_at <= ${now} THEN EXCLUDED.position ELSE named.position END,
@@ -141,10 +149,10 @@ doubles AS MATERIALIZED (
   SELECT place, position FROM named WHERE (position IN (SELECT position FROM given)) IS NOT TRUE
 )
 SELECT array_agg(position ORDER BY place)::text AS positions, (SELECT counts::text FROM counted) AS matches,
-  (SELECT deduplication > 0 FROM exchange) AS deduplicates,
+  CASE WHEN (SELECT deduplication > 0 FROM exchange) THEN array_agg(leader ORDER BY place)::text END AS leaders,
   (SELECT array_agg(place)::text FROM doubles) AS doubles, (SELECT array_agg(position)::text FROM doubles) AS originals,
   (SELECT notified FROM notified) AS notified
-FROM given`)
+FROM led`)
 
   return {
     publish: publish(own),

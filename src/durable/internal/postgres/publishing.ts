@@ -70,47 +70,43 @@ const specialOf = (events: ReadonlyArray<NewEvent>) => {
     firsts.set(key, first)
     return first
   })
-  return {
-    firsts: places,
-    params: [
-      textArray(events.map(({ id = "" }) => id)),
-      array(places),
-      array(events.map(({ due }) => (due !== undefined && "at" in due ? timeOf(due.at) : undefined))),
-      array(events.map(({ due }) => (due !== undefined && "after" in due ? milliseconds(due.after) : undefined)))
-    ]
-  }
+  return [
+    textArray(events.map(({ id = "" }) => id)),
+    array(places),
+    array(events.map(({ due }) => (due !== undefined && "at" in due ? timeOf(due.at) : undefined))),
+    array(events.map(({ due }) => (due !== undefined && "after" in due ? milliseconds(due.after) : undefined)))
+  ]
 }
 
 /** Arrays as text, of positions and of each kind's matches: to read a row for each event costs more. */
 interface PublishedRow {
   readonly positions: string
   readonly matches: string
-  /** Of a publish with ids: whether they are kept, and the places of duplicates with the positions of the originals. */
-  readonly deduplicates?: boolean | null
+  /**
+   * Of a publish with ids that are kept: for each event the place of the one that takes the row of its id, negative where none of
+   * that id is kept, 0 without an id; and those places whose ids are stored already, with the positions of the originals.
+   */
+  readonly leaders?: string | null
   readonly doubles?: string | null
   readonly originals?: string | null
 }
 
-/** The answer of each event; `firsts` are the places of the first of the same id. */
-const publishedOf = (
-  row: PublishedRow | undefined,
-  kindOf: ReadonlyArray<number>,
-  firsts: ReadonlyArray<number | undefined>
-) => {
+/** The answer of each event. */
+const publishedOf = (row: PublishedRow | undefined, kindOf: ReadonlyArray<number>) => {
   const matches = numbersOf(row?.matches)
   const originals = numbersOf(row?.originals ?? undefined)
   const doubles = new Map(numbersOf(row?.doubles ?? undefined).map((place, n) => [place, originals[n] ?? 0]))
-  const published: Array<Published> = []
-  for (const [at, position] of numbersOf(row?.positions).entries()) {
-    const first = row?.deduplicates === true ? (firsts[at] ?? at + 1) : at + 1
-    const original = first === at + 1 ? doubles.get(first) : published[first - 1]?.position
-    published.push(
-      original === undefined
-        ? { position, matched: matches[(kindOf[at] ?? 0) - 1] ?? 0 }
-        : { position: original, matched: 0, isDuplicate: true }
-    )
-  }
-  return published
+  const leaders = numbersOf(row?.leaders ?? undefined)
+  const positions = numbersOf(row?.positions)
+  return positions.map((position, at): Published => {
+    const leader = leaders[at] ?? 0
+    // Before the first that is kept none is a duplicate of it.
+    const earlier = leader > 0 && leader <= at ? positions[leader - 1] : undefined
+    const original = doubles.get(Math.abs(leader)) ?? earlier
+    return original === undefined
+      ? { position, matched: matches[(kindOf[at] ?? 0) - 1] ?? 0 }
+      : { position: original, matched: 0, isDuplicate: true }
+  })
 }
 
 interface HeldRow {
@@ -145,10 +141,10 @@ export const publishing = (run: Runner, parts: Parts, announcing: Announcing, la
       array(kinds.kindOf),
       textArray(events.map(headersOf)),
       events.map(({ payload }) => payload),
-      ...(special?.params ?? [])
+      ...(special ?? [])
     ]
     const published = (rows: Effect.Effect<ReadonlyArray<PublishedRow>, EventStoreError>) =>
-      Effect.map(rows, ([row]) => publishedOf(row, kinds.kindOf, special?.firsts ?? []))
+      Effect.map(rows, ([row]) => publishedOf(row, kinds.kindOf))
     const commit = Effect.suspend(() => {
       const leads = announcing.leads()
       const text = leads ? loud : silent

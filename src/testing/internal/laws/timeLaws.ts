@@ -122,6 +122,16 @@ export const timeLaws: ReadonlyArray<Law> = [
       expectSame(texts(yield* Worker.contents(store, id)), ["1"], "what is given")
       yield* store.drop({ exchange, name: "s" })
       expectSame(yield* write(store, "1"), [true], "of one that was stored")
+      const other = yield* define(store, { topics: ["b"] })
+      const of = (topic: string) => events([topic], { id: "2", topic })
+      const published = yield* store.publish(exchange, nonEmpty([...of("a"), ...of("b"), ...of("a"), ...of("b")]))
+      expectSame(published?.map(isDuplicate), [false, false, true, true], "in one publish with one that is stored")
+      expectSame(
+        [published?.[2]?.position, published?.[3]?.position].map((one) => one === published?.[1]?.position),
+        [true, true],
+        "the position of the one that is stored"
+      )
+      expectSame(texts(yield* Worker.contents(store, other)), ["b"], "what is given of one publish")
     }),
     "of another tenant or exchange, or without a window": withStore(function* (store) {
       yield* store.open(exchange, { deduplication: hour })

@@ -498,6 +498,18 @@ SELECT $1::bigint, n, '', '1', 0 FROM generate_series(1, 300000) AS n`,
     })
   )
 
+  it.live("the name of a schema may have quotes", () =>
+    Effect.gen(function* () {
+      const { store } = yield* openStore(server(), { schema: `my "schema"'s` })
+      yield* define(store, "a")
+      yield* publish(store, "a", "1")
+      const { acknowledge, take } = yield* leaseOf(store, "a")
+      const taken = (yield* take()) ?? []
+      assert.deepStrictEqual(texts(taken), ["1"])
+      assert.deepStrictEqual(yield* acknowledge(taken), [])
+    })
+  )
+
   it.live("a user that may not make tables works with those that are there", () =>
     Effect.gen(function* () {
       yield* openStore(server(), { prefix: "granted_" })

@@ -23,7 +23,7 @@ import type { Runner } from "./runner.ts"
  */
 const subscriptionStatements = (parts: Parts) => {
   const { arrivals, deadLetters, delayed, deliveries, dropped, exchanges, fills, joined, leases, notify, own } = parts
-  const { owners, positions, routes, scheduled, subscriptions } = parts
+  const { owners, nextPosition, routes, scheduled, subscriptions } = parts
   /** `$n` are ids. */
   const which = (n: number) => `exchange = (SELECT id FROM ${exchanges} WHERE name = $1)
   AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR name = $3) AND ($${n}::bigint[] IS NULL OR id = ANY($${n}::bigint[]))`
@@ -115,7 +115,7 @@ redefined AS MATERIALIZED (
 ),
 arrived AS (
   INSERT INTO ${arrivals} (position, subscriptions, redefined)
-  SELECT nextval('${positions}'), array_agg(id), true FROM redefined HAVING count(*) > 0
+  SELECT ${nextPosition}, array_agg(id), true FROM redefined HAVING count(*) > 0
 ),
 leased AS (
   INSERT INTO ${leases} (subscription, exchange, keeps)
@@ -270,7 +270,8 @@ export const subscribing = (run: Runner, parts: Parts) => {
   })
 
   const define: Operations["define"] = Effect.fnUntraced(function* (exchange, definitions, options) {
-    const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`
+    // Half a character is stored as U+FFFD, and so in the rows of the answer.
+    const keyOf = ({ name, tenant = "" }: Pick<Definition, "name" | "tenant">) => `${tenant}\0${name}`.toWellFormed()
     const unique = [...new Map(definitions.map((one) => [keyOf(one), one])).values()]
     const tenants = textArray(unique.map(({ tenant = "" }) => tenant))
     const named = textArray(unique.map(({ name }) => name))

@@ -120,7 +120,9 @@ export const topicsOf = (topics: string) => JSON.parse(topics) as ReadonlyArray<
 
 const define = (sql: Sql, exchange: number, definition: Definition, now: Millis): void => {
   const { data, name, start, tenant = "", topics } = definition
-  const values = [JSON.stringify(topics), data === undefined ? 0 : 1, data ?? null] as const
+  // Half a character is bound as U+FFFD, and so in JSON too: the routes of these topics are found by it.
+  const wellFormed = JSON.stringify(topics.map((topic) => topic.toWellFormed()))
+  const values = [wellFormed, data === undefined ? 0 : 1, data ?? null] as const
   const [found, isSame] = sql.row<[SubscriptionId, number]>(byName, ...values, exchange, tenant, name) ?? []
   // An insert answers the id.
   const id = found ?? sql.row<[SubscriptionId]>(insert, exchange, tenant, name, now, ...values)![0]

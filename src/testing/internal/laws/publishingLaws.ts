@@ -150,6 +150,14 @@ export const publishingLaws: ReadonlyArray<Law> = [
     })
   }),
   law(3, "define makes subscriptions, and brings those of the same tenant and name to their definitions", {
+    "names and topics with half a character": withStore(function* (store) {
+      const [name, tenant, topic] = ["\ud800", "\udc00", "half/\ud83d"]
+      const matched = Effect.map(store.publish(exchange, events(["1"], { tenant, topic })), (all) => all?.[0]?.matched)
+      const id = yield* define(store, { name, tenant, topics: [topic] })
+      expectSame(yield* matched, 1, "for how many it is stored")
+      expectSame(yield* define(store, { name, tenant, topics: ["other"] }), id, "the id of one that is there")
+      expectSame(yield* matched, 0, "for how many it is stored, with other topics")
+    }),
     "other topics": withHeld(["before"], function* ({ expect, id, send, store }) {
       const data = Uint8Array.of(0, 255, 0)
       expectSame(yield* define(store, { topics: ["order/*"], data }), id, "the id of one that is there")

@@ -117,7 +117,7 @@ removed AS (
 ${answer}`),
 
     /**
-     * Also what is set aside, and waits. Of a lane that something became of, the first row has the time: that of an `Again`,
+     * Also what is set aside, and waits. Of a lane that something became of, the first row has the time: that of its `Again`,
      * its own where it was the first before, or now. Rows are set aside in order, so that pages of the index get full.
      *
      * The statement's snapshot may be older than what it waited for, such as another settlement of the same lease, and then
@@ -159,18 +159,19 @@ taken_out AS MATERIALIZED (
 ),
 moved AS MATERIALIZED (SELECT * FROM taken_out WHERE what IN ('again', 'aside')),
 lanes AS MATERIALIZED (
-  SELECT subscription, lane, max(delay) FILTER (WHERE what = 'again') AS delay
+  SELECT subscription, lane, min(position) AS position,
+    (array_agg(CASE WHEN what = 'again' THEN delay END ORDER BY position))[1] AS delay
   FROM (
-    SELECT subscription, lane, what, delay FROM moved
-    UNION ALL SELECT subscription, lane, what, delay FROM stays
-    UNION ALL SELECT subscription, ${laneOf("left_lane")}, what, NULL FROM left_lane
+    SELECT subscription, lane, position, what, delay FROM moved
+    UNION ALL SELECT subscription, lane, position, what, delay FROM stays
+    UNION ALL SELECT subscription, ${laneOf("left_lane")}, NULL, what, NULL FROM left_lane
   ) AS of_lane
   GROUP BY subscription, lane
 ),
 firsts AS MATERIALIZED (
   SELECT lanes.subscription, lanes.lane, before.at, before.position AS before, least(before.position, moved.position) AS position,
     CASE
-      WHEN lanes.delay IS NOT NULL THEN ${now} + lanes.delay
+      WHEN lanes.position = least(before.position, moved.position) AND lanes.delay IS NOT NULL THEN ${now} + lanes.delay
       WHEN before.position < coalesce(moved.position, before.position + 1) AND before.due_at IS NOT NULL THEN before.due_at
       ELSE ${now}
     END AS due_at

@@ -123,7 +123,17 @@ export const settlementLaws: ReadonlyArray<Law> = [
       yield* settle(aside(one, 1))
       const [first] = yield* expect(["e-1@1", "e-3@1"], "one set aside that comes before all of its lane")
       yield* settle(again(first, 1, hour), acknowledged(first))
-      yield* expect(["e-3@1"], "after one that waited")
+      const [last] = yield* expect(["e-3@1"], "after one that waited")
+      yield* settle(acknowledged(last))
+    }),
+    "again, behind the first": withHeld(names("e", 1, 4), function* ({ expect, settle, take }) {
+      const [one, two, three, four] = yield* take()
+      yield* settle(again(one, 1, hour), again(two, 1))
+      yield* expect(["e-3", "e-4"], "the lane waits for its first")
+      yield* settle(again(two, 1, Duration.zero, 2))
+      yield* expect(["e-3", "e-4"], "it still does")
+      yield* settle(aside(three, 2), again(four, 2, hour))
+      yield* expect(["e-3@2", "e-4@2"], "the first of a lane is due at once")
     }),
     "in a lane with the number of a position": withHeld(names("e", 1, 6), function* ({ expect, settle, take }) {
       const all = yield* take()

@@ -207,8 +207,9 @@ export const settle = (
   const isEnd = wait.attempts === 0 && Duration.isZero(wait.delay)
   const isOver = isEnd || (wait.position !== undefined && rowAt(entry, wait.position) === undefined)
   if (isOver && entry.wait === undefined) return
-  // A wait with one attempt is the first of what waits now.
-  const firstFailedAt = wait.attempts > 1 ? (entry.wait?.firstFailedAt ?? now) : now
+  // A wait with one attempt is the first of what waits now, and for a rest nothing has failed.
+  const before = wait.attempts > 1 ? entry.wait?.firstFailedAt : undefined
+  const firstFailedAt = wait.attempts === 0 ? undefined : (before ?? now)
   entry.wait = isOver
     ? undefined
     : {

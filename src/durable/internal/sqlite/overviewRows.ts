@@ -27,7 +27,7 @@ export const overviewOf = (
       oldest: least(inOrder, aside),
       nextDue: least(lane, scheduled),
       wait:
-        attempts === 0
+        until === 0
           ? undefined
           : {
               until,

@@ -157,6 +157,11 @@ export const insightLaws: ReadonlyArray<Law> = [
       ensure((third.wait?.until ?? 0) > (third.wait?.firstFailedAt ?? 0), () => `it waits: ${show(third.wait)}`)
       yield* store.settle(owner, [{ lease, settled: [], wait: { delay: Duration.zero, attempts: 0 } }])
       expectSame((yield* look).wait, undefined, "its wait, when it is ended")
+      yield* store.settle(owner, [{ lease, settled: [], wait: { delay: hour, attempts: 0, reason: "a rest" } }])
+      const { attempts, firstFailedAt, reason, until = 0 } = (yield* look).wait ?? {}
+      expectSame([attempts, firstFailedAt, reason], [0, undefined, "a rest"], "a rest that nothing has failed for")
+      ensure(until > c!.writtenAt, () => `it rests until ${until}`)
+      yield* store.settle(owner, [{ lease, settled: [], wait: { delay: Duration.zero, attempts: 0 } }])
       yield* publish(store, ["later"], { due: { after: hour } })
       ensure((yield* look).nextDue !== undefined, () => "one is to come, and nothing is due next")
       yield* store.setState({ exchange }, "paused", "for a while")

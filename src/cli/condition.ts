@@ -17,7 +17,7 @@ export const conditionOf = (
 ): Condition => {
   if (state !== "active") return { state, reason, since }
   const isWaiting = wait !== undefined && wait.attempts > 0
-  const isLater = isWaiting && wait.until > now
+  const isLater = wait !== undefined && wait.until > now
   if (owner === undefined && oldest !== undefined && !isLater) {
     return { state: "no process", reason: wait?.reason, since: wait?.until ?? oldest }
   }
@@ -26,5 +26,7 @@ export const conditionOf = (
     return { state: position === undefined ? "down" : "waiting", reason, since: firstFailedAt }
   }
   if (pending === 0) return { state: "idle", reason: undefined, since: undefined }
+  // Nothing has failed: it rests, as for the limit of a rate.
+  if (isLater) return { state: "waiting", reason: wait.reason, since: undefined }
   return { state: oldest === undefined ? "waiting" : "delivering", reason: undefined, since: undefined }
 }

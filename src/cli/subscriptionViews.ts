@@ -43,7 +43,7 @@ export const subscriptionTable = (overviews: ReadonlyArray<Overview>, style: Sty
     { title: "FOR", of: ({ condition }) => ageOf(condition.since, now), isNumber: true },
     { title: "PENDING", of: ({ overview }) => overview.pending, isNumber: true },
     { title: "OLDEST", of: ({ overview }) => ageOf(overview.oldest, now), isNumber: true },
-    { title: "NEXT DUE", of: ({ overview }) => dueOf(nextOf(overview), now), isNumber: true },
+    { title: "NEXT DUE", of: ({ overview }) => dueOf(nextOf(overview, now), now), isNumber: true },
     {
       title: "DEAD",
       of: ({ overview }) => overview.deadLetters,
@@ -126,13 +126,13 @@ const colors: Readonly<Partial<Record<Condition["state"], number>>> = {
 }
 
 /** The next attempt of what waits as a whole, and otherwise what comes due next. */
-const nextOf = ({ nextDue, wait }: Overview): number | undefined =>
-  wait !== undefined && wait.attempts > 0 ? wait.until : nextDue
+const nextOf = ({ nextDue, wait }: Overview, now: number): number | undefined =>
+  wait !== undefined && (wait.attempts > 0 || wait.until > now) ? wait.until : nextDue
 
 const reasonOf = ({ condition, overview: { wait } }: Row): string | undefined => {
   const reason = firstLine(condition.reason)
   if (condition.state !== "down" && condition.state !== "waiting") return reason
-  const failed = wait === undefined ? undefined : `${wait.attempts} failed`
+  const failed = wait === undefined || wait.attempts === 0 ? undefined : `${wait.attempts} failed`
   return [failed, reason].filter((text) => text !== undefined).join(": ") || undefined
 }
 

@@ -36,6 +36,27 @@ const states = Effect.gen(function* () {
 })
 
 describe("effect-events queues", () => {
+  it.effect("a subscription that rests for the limit of a rate waits, with and without a process", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore
+      yield* queueOf(store, "limited", ["a"])
+      const { settle } = yield* lease(store, "limited")
+      yield* settle([], { wait: { delay: Duration.days(3), attempts: 0, reason: "the limit of its rate" } })
+      const row = Effect.map(cli(store)("queues"), ({ out }) => rows(out)[1])
+      assert.strictEqual(
+        yield* row,
+        "limited | limited | waiting | - | 1 | 0s | in 3d | 0 | host-1 | the limit of its rate"
+      )
+      yield* TestClock.adjust("2 days")
+      assert.strictEqual(
+        yield* row,
+        "limited | limited | waiting | - | 1 | 2d | in 24h | 0 | - | the limit of its rate"
+      )
+      yield* TestClock.adjust("2 days")
+      assert.match((yield* row) ?? "", /^limited \| limited \| no process \| 24h \| 1 \| 4d \| - /)
+    })
+  )
+
   it.effect("shows the state of each subscription, with its reason and since when", () =>
     Effect.gen(function* () {
       const { code, err, out } = yield* cli(yield* states)("queues")

@@ -61,13 +61,16 @@ describePostgres("the faults of PostgresStore", (server) => {
         settle: settle([{ _tag: "Acknowledged", position: 1 }]),
         claim: store.claim(owner, [id], 1),
         release: store.release(owner, "all"),
-        figures: store.figures(id)
+        figures: store.figures(id),
+        define: define(store, "session"),
+        discard: store.discard(id, 1),
+        drop: store.drop({ exchange: "session" })
       }
       for (const [name, operation] of Object.entries(operations)) {
         const running = yield* other.sql.withTransaction(
           Effect.gen(function* () {
             yield* other.sql.unsafe(
-              "LOCK TABLE effect_events_deliveries, effect_events_leases, effect_events_arrivals IN ACCESS EXCLUSIVE MODE"
+              "LOCK TABLE effect_events_exchanges, effect_events_deliveries, effect_events_leases, effect_events_arrivals IN ACCESS EXCLUSIVE MODE"
             )
             const running = yield* Effect.forkChild(Effect.flip<unknown, unknown, never>(operation))
             yield* Effect.repeat(

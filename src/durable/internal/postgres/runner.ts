@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { EventStoreError, type StoreProblem } from "../../EventStore.ts"
 import { milliseconds } from "./postgresRows.ts"
 import { sqlProblemOf } from "./sqlProblem.ts"
@@ -93,7 +93,11 @@ export const makeRunner = (sql: SqlClient, timeout: Duration.Duration, lockTimeo
         `SELECT set_config('lock_timeout', $1::text, true), set_config('idle_in_transaction_session_timeout', $2::text, true), ${onDisk}`,
         [limit ?? lockTimeout, limit ?? timeout].map((duration) => String(milliseconds(duration)))
       ).unprepared
-      return outside(bounded(operation, client.withTransaction(Effect.andThen(set, steps)), true, limit))
+      // Where the connection broke the ROLLBACK dies of that, beside the error of the steps.
+      const ended = Effect.catchDefect(client.withTransaction(Effect.andThen(set, steps)), (defect) =>
+        isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)
+      )
+      return outside(bounded(operation, ended, true, limit))
     }
   }
 }

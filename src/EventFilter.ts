@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
@@ -149,13 +150,12 @@ const filtering = <A, E>(sink: EventSink.EventSink<A, E>, matches: Predicate<A>,
             matching.push(event)
             places.push(i)
           })
-          if (matching.length === 0) {
+          if (!isReadonlyArrayNonEmpty(matching)) {
             if (!refused(some.length)) return closed
             return Effect.as(noteOutcome(node, filtered, some.length), some.length)
           }
           let refusals = 0
-          // Not empty, by the condition above.
-          const written = Effect.map(writeSome(matching as [A, ...Array<A>]), (n) => {
+          const written = Effect.map(writeSome(matching), (n) => {
             const committed = places[n] ?? some.length
             refusals = committed - n
             account.delivered += n

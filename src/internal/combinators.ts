@@ -1,4 +1,5 @@
 /** Sinks from sinks: nothing here has a lifetime of its own, and each stands for the sink it wraps in pictures and health. */
+import * as Arr from "effect/Array"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -51,10 +52,8 @@ export const mapInput: {
     return {
       node: self.node,
       write: (event) => Effect.suspend(() => self.write(f(event))),
-      // A map keeps the length.
       writeSome:
-        writeSome &&
-        ((events) => Effect.suspend(() => writeSome(leading(events).map((event) => f(event)) as [A, ...Array<A>]))),
+        writeSome && ((events) => Effect.suspend(() => writeSome(Arr.map(leading(events), (event) => f(event))))),
       writeSync: writeSync && ((event) => writeSync(f(event)))
     }
   })

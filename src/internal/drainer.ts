@@ -17,7 +17,7 @@ import type { ProcessSpan } from "./processSpan.ts"
 import { leftBy, nextRequest, type ReceiptRequest, within } from "./receipt.ts"
 import { reasonOf, type Report } from "./report.ts"
 import type { Drainer, Left } from "./shutdown.ts"
-import { type Begun, commitBatches, type EventSink, SinkClosed, sinkClosedOf, WriteHalves, WriteSync } from "./sink.ts"
+import { type Begun, commitBatches, type EventSink, isSinkClosed, SinkClosed, WriteHalves, WriteSync } from "./sink.ts"
 import { makeTiming, type Timing } from "./timing.ts"
 import { maxTurn } from "./turns.ts"
 
@@ -141,7 +141,7 @@ export const startDrainer = <A, E>(options: Options<A, E>): Drainer<A> => {
     if (stopped) return Effect.void
     const n = inFlight
     setInFlight(0)
-    const isClosed = sinkClosedOf(cause) !== undefined
+    const isClosed = isSinkClosed(cause)
     const isOver = isEnding?.() === true
     // What is refused at the end of its own part is no error.
     if (!isClosed || !isOver) noteError(account, Cause.squash(cause), clock)

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { defaultDrainTimeout } from "./deadline.ts"
 import { edgeTo, noteError, type SinkNode } from "./node.ts"
 import { type Begun, type EventSink, makePart, makeSink, runWrite, SinkClosed } from "./sink.ts"
+import { leading } from "./turns.ts"
 import { makeWrites } from "./writes.ts"
 
 /** The way of one write through the limit. */
@@ -106,9 +107,7 @@ export const makeLimited = <A, E, F>(
       writeSome &&
       begins<NonEmptyReadonlyArray<A>, number>(
         (events) => events,
-        (events, most) =>
-          // At least one, and not more than there are.
-          writeSome(most < events.length ? (events.slice(0, most) as unknown as NonEmptyReadonlyArray<A>) : events),
+        (events, most) => writeSome(leading(events, most)),
         (n) => n
       )
     const close = Effect.suspend(() => {

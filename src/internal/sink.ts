@@ -135,13 +135,9 @@ export class SinkClosed extends Data.TaggedError("SinkClosed")<{
   }
 }
 
-/** The `SinkClosed` of a cause, if that is what it failed with. */
-export const sinkClosedOf = (cause: Cause.Cause<unknown>): SinkClosed | undefined => {
-  for (const reason of cause.reasons) {
-    if (Cause.isFailReason(reason) && reason.error instanceof SinkClosed) return reason.error
-  }
-  return undefined
-}
+/** Whether a cause has failed with a `SinkClosed`. */
+export const isSinkClosed = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isFailReason(reason) && reason.error instanceof SinkClosed)
 
 /** The account and the node of a part, and what it answers a write with once it is closed. */
 export const makePart = (options: Omit<NodeOptions, "account">) => {

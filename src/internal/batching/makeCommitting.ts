@@ -2,7 +2,7 @@
  * Writes that wait for the commit of their batch: each gets the verdict on its own events. The events of one write are in one
  * batch, so that after a failure none of them is written any more.
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -128,7 +128,7 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
     decide(write, write.committed > 0 ? Exit.succeed(write.committed) : Exit.failCause(cause as Cause.Cause<E>))
 
   /** Writes what still waits for its verdict, and passes over the rest. */
-  const writeLive = (items: NonEmptyReadonlyArray<Item<A, E>>): Effect.Effect<number, E | SinkClosed> =>
+  const writeLive = (items: Arr.NonEmptyReadonlyArray<Item<A, E>>): Effect.Effect<number, E | SinkClosed> =>
     Effect.suspend(() => {
       const live: Array<Item<A, E>> = []
       const places: Array<number> = []
@@ -137,9 +137,8 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
         live.push(item)
         places.push(i)
       })
-      const [first, ...others] = live
-      if (first === undefined) return Effect.as(passedOver, items.length)
-      return Effect.map(sink.writeSome([first.event, ...others.map(({ event }) => event)]), (n) => {
+      if (!Arr.isReadonlyArrayNonEmpty(live)) return Effect.as(passedOver, items.length)
+      return Effect.map(sink.writeSome(Arr.map(live, ({ event }) => event)), (n) => {
         // What outlives the close has had its verdict.
         if (account.state === "closed") return items.length
         account.delivered += n
@@ -204,7 +203,7 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
 
   /** Writes leading events that fit into one batch, and waits for their verdict. */
   const writeTogether = (
-    events: NonEmptyReadonlyArray<A>,
+    events: Arr.NonEmptyReadonlyArray<A>,
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<number, E | SinkClosed> => {
     if (account.state !== "open") return closed
@@ -240,14 +239,14 @@ export const makeCommitting = Effect.fnUntraced(function* <A, E>(sink: BatchSink
     })
   }
   /** The first event, and those behind it that have its key too, as many as a batch may have at most. */
-  const ofKey = (events: NonEmptyReadonlyArray<A>, key: unknown): NonEmptyReadonlyArray<A> => {
+  const ofKey = (events: Arr.NonEmptyReadonlyArray<A>, key: unknown): Arr.NonEmptyReadonlyArray<A> => {
     const most = Math.min(events.length, limits.batchSize, maxTurn)
     if (partitionBy === undefined) return leading(events, most)
     let n = 1
     while (n < most && Equal.equals(partitionBy(events[n]!), key)) n++
     return leading(events, n)
   }
-  const writeSome = (events: NonEmptyReadonlyArray<A>) => Effect.withFiber((fiber) => writeTogether(events, fiber))
+  const writeSome = (events: Arr.NonEmptyReadonlyArray<A>) => Effect.withFiber((fiber) => writeTogether(events, fiber))
   yield* Effect.addFinalizer(() => shutdown.finished)
   return makeSink<A, E>({ node, write: (event) => Effect.asVoid(writeSome([event])), writeSome })
 }, Effect.uninterruptible)

@@ -10,7 +10,7 @@ import { drop, noteError } from "../node.ts"
 import { type Page, sliceOf } from "../pages.ts"
 import { nextRequest, type ReceiptRequest, within } from "../receipt.ts"
 import { reasonOf } from "../report.ts"
-import { SinkClosed, sinkClosedOf } from "../sink.ts"
+import { isSinkClosed, SinkClosed } from "../sink.ts"
 import { maxTurn } from "../turns.ts"
 import type { Options, SharedDrainer } from "./delivery.ts"
 import type { Subscription, Topic } from "./topic.ts"
@@ -105,7 +105,7 @@ export const makeShared = <A>(topic: Topic<A>, context: Context.Context<never>):
       // It was stopped meanwhile, and the event is among those that it left.
       if (seat.ended.isOpen()) return undefined
       const cause = Exit.isFailure(exit) ? exit.cause : undefined
-      if (cause !== undefined && sinkClosedOf(cause) !== undefined) {
+      if (cause !== undefined && isSinkClosed(cause)) {
         closed(seat)
         return undefined
       }

@@ -1,5 +1,5 @@
 /** Sinks in order, each with a gate: what one does not commit in time goes to the next. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
@@ -251,11 +251,10 @@ export const makeFallback = (
       () => 1
     )
     const beginSome = sinks.every(({ writeSome }) => writeSome !== undefined)
-      ? begins<NonEmptyReadonlyArray<unknown>, number>((events) => {
+      ? begins<Arr.NonEmptyReadonlyArray<unknown>, number>((events) => {
           const some = leading(events)
-          // All of them have it, and a map keeps the length.
-          const inputs = (failure: unknown) =>
-            some.map((event) => inputOf(event, failure)) as unknown as NonEmptyReadonlyArray<unknown>
+          const inputs = (failure: unknown) => Arr.map(some, (event) => inputOf(event, failure))
+          // All of them take batches.
           return from(
             0,
             (sink) => sink.writeSome!(some),

@@ -1,5 +1,4 @@
 /** What routers with fixed cases have in common: each event to the one sink that its case names, single and in batches. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { edgesTo, type SinkState } from "../node.ts"
 import { filtered, noteOutcome, open } from "../receipt.ts"
@@ -105,9 +104,7 @@ const routing = (
             let n = 1
             while (n < some.length && isFor(some[n], sink)) n++
             if (sink?.writeSome === undefined) return ignored(n) ? Effect.as(noteOutcome(node, filtered, n), n) : closed
-            // Not empty: it has the first event.
-            const run = n === some.length ? some : (some.slice(0, n) as unknown as NonEmptyReadonlyArray<unknown>)
-            return Effect.map(sink.writeSome(run), (committed) => delivered(committed, committed))
+            return Effect.map(sink.writeSome(leading(some, n)), (committed) => delivered(committed, committed))
           })
       : undefined
   })

@@ -8,7 +8,7 @@ import { defaultDrainTimeout } from "../deadline.ts"
 import { edgesTo, noteError } from "../node.ts"
 import { patternsOf } from "../patternsOf.ts"
 import { filtered, noteOutcome } from "../receipt.ts"
-import { type EventSink, makePart, makeSink, runWrite, type SinkClosed, sinkClosedOf } from "../sink.ts"
+import { type EventSink, isSinkClosed, makePart, makeSink, runWrite, type SinkClosed } from "../sink.ts"
 import { makeWrites } from "../writes.ts"
 
 interface Subscription<in A, out E> {
@@ -109,7 +109,7 @@ export const makeTopics = <A, E>({ drainTimeout = defaultDrainTimeout, name, orE
     }
     const note = ({ cause }: Exit.Failure<void, unknown>) => {
       const [reason] = cause.reasons
-      if (reason === undefined || reason._tag === "Interrupt" || sinkClosedOf(cause) !== undefined) return
+      if (reason === undefined || reason._tag === "Interrupt" || isSinkClosed(cause)) return
       noteError(account, reason._tag === "Fail" ? reason.error : reason.defect, clock)
     }
 

@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 import { loopEager } from "../../../internal/eager.ts"
 import type { EnvelopeError } from "../../../internal/encoding/envelopeError.ts"
 import * as Utf8 from "../../../internal/encoding/utf8.ts"
+import { leading } from "../../../internal/turns.ts"
 import type { Join, Part } from "../../Envelope.ts"
 import { TooLarge } from "../../HttpSinkError.ts"
 
@@ -69,12 +70,10 @@ export const makeBatchContent = <A>(
         const [first] = pieces
         // Without a piece the first event was refused.
         if (first === undefined) return Effect.fail(refused!)
-        const sent = pieces.length === events.length ? events : events.slice(0, pieces.length)
         return Effect.succeed({
           body: joined(join, pieces),
           headers: headersOf(first),
-          // Not empty, since there is a piece.
-          events: sent as readonly [A, ...Array<A>]
+          events: leading(events, pieces.length)
         })
       }
       return Effect.matchCauseEffect(loopEager(next, add), {

@@ -1,6 +1,6 @@
 /** What the laws of sinks expect of a world: where its events are, in which order, and what was reported of them. */
 import * as Exit from "effect/Exit"
-import { sinkClosedOf } from "../../../internal/sink.ts"
+import { isSinkClosed } from "../../../internal/sink.ts"
 import { ensure, show } from "./evidence.ts"
 import type { Call, GivenUp, World } from "./sinkWorld.ts"
 
@@ -8,7 +8,7 @@ type Labels = ReadonlyArray<unknown>
 
 /** Whether a call failed with `SinkClosed`. */
 export const isClosed = ({ exit }: Call<unknown>): boolean =>
-  exit !== undefined && Exit.isFailure(exit) && sinkClosedOf(exit.cause) !== undefined
+  exit !== undefined && Exit.isFailure(exit) && isSinkClosed(exit.cause)
 
 /** What each receiver got; where each event goes to one of them, what both got together. */
 export const views = ({ subject, targets }: World): ReadonlyArray<Labels> =>

@@ -38,7 +38,7 @@ import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
 import type { EventId } from "./internal/sending.ts"
 import { serverOf } from "./internal/servers.ts"
 import { leaseTtlOf } from "./internal/settings.ts"
-import { whenDefined } from "./internal/writing.ts"
+import { whenOpen } from "./internal/writing.ts"
 import { sinks } from "./Redelivery.ts"
 
 export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"
@@ -363,9 +363,6 @@ export const writer = <A>(
       const context = withoutConstruction(yield* Effect.context<never>())
       const { name, schema } = options
       const { store } = serverOf(yield* EventStore, context)
-      const keeping = keepingOf({ deduplication: options.deduplication })
-      let isOpen = keeping === undefined
-      const open = Effect.map(store.open(name, keeping), () => void (isOpen = true))
       const { close, sink } = makeWriter<A>({
         ...writingOf(options),
         kind: "DurableWriter",
@@ -373,12 +370,7 @@ export const writer = <A>(
         store,
         codec: makeCodec(schema),
         addressOf: addressOf(options),
-        ready: whenDefined({
-          store,
-          isDefined: () => isOpen,
-          define: open,
-          join: store.open(name, keeping, { joins: true })
-        }),
+        ready: whenOpen(store, name, keepingOf({ deduplication: options.deduplication })),
         downstream: () => [],
         context
       })

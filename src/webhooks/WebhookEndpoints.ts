@@ -13,8 +13,9 @@ import type { HttpClient } from "effect/http/HttpClient"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { EventStore, type EventStoreError } from "../durable/EventStore.ts"
+import { keepingOf } from "../durable/internal/keepingOf.ts"
 import { serverOf } from "../durable/internal/servers.ts"
-import { whenDefined } from "../durable/internal/writing.ts"
+import { whenOpen } from "../durable/internal/writing.ts"
 import { layer as sinkLayer } from "../EventSink.ts"
 import { withoutConstruction } from "../internal/context.ts"
 import type { InvalidKey } from "./internal/keyRing.ts"
@@ -22,8 +23,7 @@ import {
   makeAddressedWriter,
   makeWebhookEndpoints,
   type WebhookEndpoints,
-  type WebhookWriter,
-  writerKeeping
+  type WebhookWriter
 } from "./internal/makeWebhookEndpoints.ts"
 import type { Options, WriterOptions } from "./internal/options.ts"
 
@@ -177,13 +177,6 @@ export const writer = <A>(
   Effect.gen(function* () {
     const { name } = options
     const { store } = serverOf(yield* EventStore, withoutConstruction(yield* Effect.context<never>()))
-    const keeping = writerKeeping(options)
-    let isOpen = keeping === undefined
-    const ready = whenDefined({
-      store,
-      isDefined: () => isOpen,
-      define: Effect.map(store.open(name, keeping), () => void (isOpen = true)),
-      join: store.open(name, keeping, { joins: true })
-    })
+    const ready = whenOpen(store, name, keepingOf({ deduplication: options.deduplication }))
     return yield* makeAddressedWriter<A>(options, { kind: "WebhookWriter", store, ready })
   })

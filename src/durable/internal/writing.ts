@@ -13,7 +13,14 @@ import type { Report } from "../../internal/report.ts"
 import { SinkClosed } from "../../internal/sink.ts"
 import { format } from "../../internal/traceparent.ts"
 import { writerSpanOf } from "../../internal/writerSpan.ts"
-import { EventStoreError, type Limits, type NewEvent, type Operations, type Published } from "../EventStore.ts"
+import {
+  EventStoreError,
+  type Keeping,
+  type Limits,
+  type NewEvent,
+  type Operations,
+  type Published
+} from "../EventStore.ts"
 import { DurableWriteError, Unencodable } from "./error.ts"
 import type { Codec } from "./eventCodec.ts"
 import { makeGroupCommit } from "./groupCommit.ts"
@@ -272,6 +279,17 @@ export const whenDefined =
   }) =>
   (): Effect.Effect<unknown, EventStoreError> =>
     isDefined() ? Effect.void : Effect.flatMapEager(store.inTransaction, (inside) => (inside ? join : define))
+
+/** That of a writer that knows no subscription: its exchange keeps what it is to keep. */
+export const whenOpen = (store: Operations, name: string, keeping: Keeping | undefined) => {
+  let isOpen = keeping === undefined
+  return whenDefined({
+    store,
+    isDefined: () => isOpen,
+    define: Effect.map(store.open(name, keeping), () => void (isOpen = true)),
+    join: store.open(name, keeping, { joins: true })
+  })
+}
 
 // internals
 

@@ -6,7 +6,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Base64Url from "effect/encoding/Base64Url"
-import * as Redacted from "effect/Redacted"
 import type { EventStoreError, Operations, Position, State, Subscription } from "../../durable/EventStore.ts"
 import { makeDeadLetters } from "../../durable/internal/deadLetters.ts"
 import type { Codec } from "../../durable/internal/eventCodec.ts"
@@ -21,7 +20,7 @@ import {
   type NewEndpoint
 } from "./model.ts"
 import { readDetail } from "./answers.ts"
-import type { Definitive, Rows } from "./row.ts"
+import { type Definitive, hidden, type Rows } from "./row.ts"
 import { headersOf, limitsOf, makeValidation, type Rules } from "./validation.ts"
 
 export interface Options<in out A> {
@@ -250,8 +249,6 @@ export const makeEndpoints = <A>({ codec, exchange, report, rows, rules, store }
 }
 
 // internals
-
-const hidden = (secret: string) => Redacted.make(secret, { label: "webhook secret" })
 
 const headerFields = (
   given: NonNullable<NewEndpoint["headers"]>

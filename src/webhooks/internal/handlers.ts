@@ -7,6 +7,7 @@ import type { DeadLetterReason, DeliveryStatus, EventStoreError } from "../../du
 import { InvalidRequest, NotFound, Tenant, Unavailable } from "./api.ts"
 import type { Administered } from "./contract.ts"
 import type { Endpoint, EndpointAttempt, Message, NewEndpoint, WithSecret } from "./model.ts"
+import { hidden } from "./row.ts"
 import type { AttemptView, ChangeBody, EndpointView, EventView, NewEndpointBody } from "./views.ts"
 
 interface One {
@@ -169,7 +170,6 @@ export const deliveryHandlers = <A>(self: Administered<A>) => ({
 const pageSize = 50
 const done = { done: true } as const
 const counted = (events: number) => ({ events })
-const hidden = (secret: string) => Redacted.make(secret, { label: "webhook secret" })
 
 /** The schema has judged it. */
 const durationOf = (text: string) => Duration.fromInputUnsafe(text as Duration.Input)
@@ -199,20 +199,12 @@ const placeOf = (
 }
 
 /** Runs for the tenant of the request. What the store's error says of the store is not for a customer. */
-const forTenant = <B, E>(
-  run: (tenant: string) => Effect.Effect<B, E | EventStoreError>
-): Effect.Effect<B, Exclude<E, EventStoreError> | Unavailable, Tenant> =>
+const forTenant = <B, E>(run: (tenant: string) => Effect.Effect<B, E | EventStoreError>) =>
   Effect.flatMap(Tenant, ({ tenant }) =>
-    Effect.mapError(run(tenant), (error) =>
-      isStoreError(error)
-        ? new Unavailable({ message: "the store does not answer: try again" })
-        : // The type of a guard does not leave out a member of a type parameter.
-          (error as Exclude<E, EventStoreError>)
+    Effect.catchTag(run(tenant), "EventStoreError", () =>
+      Effect.fail(new Unavailable({ message: "the store does not answer: try again" }))
     )
   )
-
-const isStoreError = (error: unknown): error is EventStoreError =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "EventStoreError"
 
 const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   id: endpoint.id,

@@ -12,13 +12,7 @@ import { makeWriter } from "../../durable/internal/makeWriter.ts"
 import { serverOf } from "../../durable/internal/servers.ts"
 import type { ReceiverState } from "../../durable/internal/redelivering.ts"
 import { leaseTtlOf } from "../../durable/internal/settings.ts"
-import {
-  EventStore,
-  type EventStoreError,
-  type Keeping,
-  type Operations,
-  type Subscription
-} from "../../durable/EventStore.ts"
+import { EventStore, type EventStoreError, type Operations, type Subscription } from "../../durable/EventStore.ts"
 import * as Redelivery from "../../durable/Redelivery.ts"
 import type { Receipt, SendOptions } from "../../durable/internal/sending.ts"
 import { type AcknowledgingSink, mapError, mapInput, type SinkClosed } from "../../EventSink.ts"
@@ -234,9 +228,6 @@ export const makeAddressedWriter = Effect.fnUntraced(function* <A>(
   }
   return writer
 })
-
-export const writerKeeping = ({ deduplication }: Pick<WriterOptions<never>, "deduplication">): Keeping | undefined =>
-  keepingOf({ deduplication })
 
 // internals
 

@@ -1,13 +1,14 @@
 /** What delivers to an endpoint for the time of a lease, as its row says then. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import type * as Scope from "effect/Scope"
 import type { Subscription } from "../../durable/EventStore.ts"
 import type { Receiver } from "../../durable/internal/slot.ts"
 import type { Redelivery } from "../../durable/Redelivery.ts"
 import type { EventSink } from "../../EventSink.ts"
 import type { Endpoint, Message } from "./model.ts"
-import { named } from "./named.ts"
 import type { Definitive, Rows } from "./row.ts"
 
 export interface Options<in A> {
@@ -22,7 +23,7 @@ export interface Options<in A> {
 }
 
 /** How many requests may be under way to an endpoint that is not ordered. */
-export const defaultConcurrency = 4
+const defaultConcurrency = 4
 
 /**
  * Makes the receiver of a row. It fails for a row that does not decode or decrypt, or that names what the options do not have: a key, a
@@ -35,7 +36,8 @@ export const makeReceiverOf =
       const { rows } = options
       const endpoint = yield* rows.opened(subscription)
       const { concurrency = defaultConcurrency, ordered, plan, rate } = endpoint
-      const redelivery = plan === undefined ? options.redelivery : named(options.plans, plan)
+      const redelivery =
+        plan === undefined ? options.redelivery : Option.getOrUndefined(Record.get(options.plans, plan))
       if (redelivery === undefined) {
         return yield* Effect.fail({ message: `the plan ${JSON.stringify(plan)} is none of the options'` })
       }

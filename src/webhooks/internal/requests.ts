@@ -5,6 +5,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { HttpClient, transform } from "effect/http/HttpClient"
+import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { AttemptDetail } from "../../durable/internal/attemptDetail.ts"
@@ -15,7 +17,6 @@ import { ForbiddenAddress, HttpSinkError } from "../../http/HttpSinkError.ts"
 import { makeSink, type SinkClosed } from "../../internal/sink.ts"
 import { detailOf, readDetail } from "./answers.ts"
 import type { Endpoint, Message } from "./model.ts"
-import { named } from "./named.ts"
 import type { Definitive } from "./row.ts"
 
 export interface Options<in out A> {
@@ -40,7 +41,10 @@ export const makeRequests = <A>(options: Options<A>) =>
     const { transformClient } = options
     // Waiting is not request time: neither for a permit, nor for the turn that a rate gives.
     const client = transform(options.client, begun)
-    const envelope = endpoint.envelope === undefined ? options.envelope : named(options.envelopes, endpoint.envelope)
+    const envelope =
+      endpoint.envelope === undefined
+        ? options.envelope
+        : Option.getOrUndefined(Record.get(options.envelopes, endpoint.envelope))
     if (envelope === undefined) return yield* missing("envelope", endpoint.envelope)
     const scope = yield* Effect.scope
     const headers = { ...endpoint.headers, ...endpoint.secretHeaderValues }

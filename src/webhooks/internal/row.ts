@@ -48,6 +48,9 @@ export interface Rows {
   readonly isCurrent: (subscription: Subscription) => Effect.Effect<boolean, EndpointUnreadable>
 }
 
+/** A secret of an endpoint, or the value of a secret header. */
+export const hidden = (value: string) => Redacted.make(value, { label: "webhook secret" })
+
 export const makeRows = (exchange: string, keys: KeyRing): Rows => {
   const read = ({ data, name }: Subscription) =>
     data === undefined
@@ -111,8 +114,6 @@ export const makeRows = (exchange: string, keys: KeyRing): Rows => {
 const codec = makeCodec(Plain)
 const encodeSecrets = Schema.encodeEffect(Secrets)
 const decodeSecrets = Schema.decodeEffect(Secrets)
-
-const hidden = (value: string) => Redacted.make(value, { label: "webhook secret" })
 
 /** The entries of a record that have a value. */
 const present = <R extends object>(record: R) =>

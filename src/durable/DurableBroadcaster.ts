@@ -33,18 +33,17 @@ import { NoTopics, type NotDelivering } from "./internal/error.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
 import { keepingOf } from "./internal/keepingOf.ts"
 import { type Exchange, makeDurableBroadcaster } from "./internal/makeDurableBroadcaster.ts"
-import type { Remaining } from "./internal/makeSubscription.ts"
+import type { Remaining } from "./internal/served.ts"
 import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
 import type { EventId } from "./internal/sending.ts"
 import { serverOf } from "./internal/servers.ts"
-import { leaseTtlOf } from "./internal/settings.ts"
+import { batchBytes, deliverySettingsOf } from "./internal/sharedOptions.ts"
 import { whenOpen } from "./internal/writing.ts"
-import { sinks } from "./Redelivery.ts"
 
 export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"
 export type { Identity, Options, SubscriptionOptions, WriterOptions } from "./internal/broadcasterOptions.ts"
 export { DurableWriteError, NotDelivering, NoTopics, Unencodable } from "./internal/error.ts"
-export type { Remaining } from "./internal/makeSubscription.ts"
+export type { Remaining } from "./internal/served.ts"
 export type { DurableWriter } from "./internal/makeWriter.ts"
 export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 export type { DeadLetterOptions, DeadLetterProgress, DeadLetterSelection } from "./internal/storedDeadLetters.ts"
@@ -206,32 +205,12 @@ export const subscribe: <A, E, X = never, R = never>(
   if (options.topics !== undefined && !exchange.hasTopics) {
     return yield* Effect.fail(new NoTopics({ broadcaster: exchange.name, subscription: name }))
   }
-  const concurrency = count("DurableBroadcaster.subscribe", "concurrency", options.concurrency ?? 1, 1)
-  if (concurrency === unbounded) throw new RangeError("DurableBroadcaster.subscribe: concurrency must be finite")
+  const settings = deliverySettingsOf("DurableBroadcaster.subscribe", options)
+  const drainTimeout = options.drainTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.drainTimeout)
   const sink = yield* fromSource(source)
   const member = yield* Effect.uninterruptibleMask((restore) =>
-    Effect.tap(
-      restore(
-        exchange.serve(
-          sink,
-          { name, topics, start },
-          {
-            drainTimeout:
-              options.drainTimeout === undefined ? undefined : Duration.fromInputUnsafe(options.drainTimeout),
-            leaseTtl: leaseTtlOf("DurableBroadcaster.subscribe", options.leaseTtl),
-            redelivery: options.redelivery ?? sinks,
-            onUndecodable: options.onUndecodable ?? "dead-letter",
-            onDisabled: options.onDisabled ?? "pause",
-            batchSize: count("DurableBroadcaster.subscribe", "batchSize", options.batchSize ?? 500, 1),
-            maxAge: Duration.fromInputUnsafe(options.maxAge ?? 0),
-            batchBytes,
-            concurrency,
-            partitionBy: concurrency === 1 ? undefined : options.partitionBy,
-            trace: options.trace
-          }
-        )
-      ),
-      ({ begin, shutdown }) => closeTogether(begin, shutdown)
+    Effect.tap(restore(exchange.serve(sink, { name, topics, start }, settings, drainTimeout)), ({ begin, shutdown }) =>
+      closeTogether(begin, shutdown)
     )
   )
   return {
@@ -380,10 +359,6 @@ export const writer = <A>(
   )
 
 // internals
-
-const unbounded = Number.POSITIVE_INFINITY
-/** How many bytes are read or written together at most: what one transaction keeps in memory. */
-const batchBytes = 4 * 1024 * 1024
 
 const writingOf = ({ batchSize, drainTimeout }: Pick<WriterOptions<never>, "batchSize" | "drainTimeout">) => ({
   drainTimeout: Duration.fromInputUnsafe(drainTimeout ?? defaultDrainTimeout),

@@ -13,7 +13,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -30,20 +29,19 @@ import { withoutConstruction } from "../internal/context.ts"
 import { defaultDrainTimeout } from "../internal/deadline.ts"
 import { addressOf } from "./internal/addressOf.ts"
 import { makeCodec } from "./internal/eventCodec.ts"
-import { defineOne } from "./internal/defineOne.ts"
+import { definitionRetries, defineOne } from "./internal/defineOne.ts"
 import type { DurableWriteError, NotDelivering } from "./internal/error.ts"
 import { keepingOf } from "./internal/keepingOf.ts"
 import { guarded } from "./internal/guarded.ts"
 import { type DeadLetters, makeDeadLetters } from "./internal/deadLetters.ts"
 import { serverOf } from "./internal/servers.ts"
 import { definitionOf, makeDurableQueue, storing } from "./internal/makeDurableQueue.ts"
-import type { Remaining } from "./internal/makeSubscription.ts"
+import type { Remaining } from "./internal/served.ts"
 import { type DurableWriter, makeWriter } from "./internal/makeWriter.ts"
 import type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 import type { Identity, Options, WriterOptions } from "./internal/queueOptions.ts"
-import { leaseTtlOf } from "./internal/settings.ts"
+import { batchBytes, deliverySettingsOf } from "./internal/sharedOptions.ts"
 import { whenDefined } from "./internal/writing.ts"
-import { sinks } from "./Redelivery.ts"
 import { count } from "../internal/options.ts"
 import { fromSource, type SinkClosed, type Source } from "../internal/sink.ts"
 import type { Overflow } from "../internal/overflow.ts"
@@ -52,7 +50,7 @@ import { EventStore, type EventStatus, type EventStoreError, type Subscription }
 export { DurableWriteError, NotDelivering, Unencodable } from "./internal/error.ts"
 export type { DeadLetter, DeadLetters } from "./internal/deadLetters.ts"
 export type { Identity, Options, WriterOptions } from "./internal/queueOptions.ts"
-export type { Remaining } from "./internal/makeSubscription.ts"
+export type { Remaining } from "./internal/served.ts"
 export type { DurableWriter } from "./internal/makeWriter.ts"
 export type { EventId, Receipt, SendOptions } from "./internal/sending.ts"
 export type { DeadLetterOptions, DeadLetterProgress, DeadLetterSelection } from "./internal/storedDeadLetters.ts"
@@ -213,38 +211,21 @@ const queueOf = <A, F, E, X, R>(
   )
 
 const unbounded = Number.POSITIVE_INFINITY
-/** How many bytes are read or written together at most: what one transaction keeps in memory. */
-const batchBytes = 4 * 1024 * 1024
 
 const settingsOf = <A>(options: Options<A> & { readonly onDropped?: OnDropped<A> | undefined }) => {
   const rows = count("DurableQueue.make", "capacity", options.capacity ?? unbounded, 1)
   const bytes = count("DurableQueue.make", "capacityBytes", options.capacityBytes ?? unbounded, 1)
-  const concurrency = count("DurableQueue.make", "concurrency", options.concurrency ?? 1, 1)
-  if (concurrency === unbounded) throw new RangeError("DurableQueue.make: concurrency must be finite")
   return {
+    ...deliverySettingsOf("DurableQueue.make", options),
     name: options.name,
     id: options.id,
     keeping: keepingOf({ deduplication: options.deduplication, outcomes: options.outcomes }),
     overflow: options.overflow ?? "suspend",
     limits: rows === unbounded && bytes === unbounded ? undefined : { rows, bytes },
     drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? defaultDrainTimeout),
-    leaseTtl: leaseTtlOf("DurableQueue.make", options.leaseTtl),
-    redelivery: options.redelivery ?? sinks,
-    onUndecodable: options.onUndecodable ?? "dead-letter",
-    onDisabled: options.onDisabled ?? "pause",
-    batchSize: count("DurableQueue.make", "batchSize", options.batchSize ?? 500, 1),
-    maxAge: Duration.fromInputUnsafe(options.maxAge ?? 0),
-    batchBytes,
-    concurrency,
-    // A single source keeps all keys in order anyway.
-    partitionBy: concurrency === 1 ? undefined : options.partitionBy,
-    onDropped: options.onDropped,
-    trace: options.trace
+    onDropped: options.onDropped
   } as const
 }
-
-/** The delays before another attempt of a writer to define its queue. */
-const definitionRetries = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
 
 /**
  * The layer of a queue: a place in the graph, see `EventSink.layer`. The service of the tag is a `DurableQueue`.

@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { withoutConstruction } from "../../internal/context.ts"
 import { edgeTo } from "../../internal/node.ts"
+import { makeProcessSpan } from "../../internal/processSpan.ts"
 import type { EventSink } from "../../internal/sink.ts"
 import {
   type Definition,
@@ -25,11 +26,12 @@ import type { NotDelivering } from "./error.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { flush } from "./flush.ts"
 import { keepsOutcomes } from "./keepingOf.ts"
-import { makeSubscription, type MadeSubscription, type Options as SubscriptionOptions } from "./makeSubscription.ts"
 import { makeWriter } from "./makeWriter.ts"
+import { makeServed, type Served } from "./served.ts"
 import { type EventId, eventKeyOf } from "./sending.ts"
 import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
+import type { DeliverySettings } from "./settings.ts"
 import { makeUnserved } from "./unserved.ts"
 
 export interface Settings<in out A> {
@@ -50,22 +52,9 @@ export interface Exchange<in out A> {
   readonly serve: <E>(
     sink: EventSink<A, E>,
     definition: Definition,
-    options: Omit<
-      SubscriptionOptions<A, E>,
-      | "server"
-      | "exchange"
-      | "definition"
-      | "sink"
-      | "codec"
-      | "context"
-      | "settled"
-      | "closed"
-      | "drainTimeout"
-      | "keepsOutcomes"
-    > & {
-      readonly drainTimeout: Duration.Duration | undefined
-    }
-  ) => Effect.Effect<MadeSubscription<A>, EventStoreError>
+    delivery: DeliverySettings<A>,
+    drainTimeout: Duration.Duration | undefined
+  ) => Effect.Effect<Served<A>, EventStoreError>
   readonly list: Effect.Effect<ReadonlyArray<Subscription>, EventStoreError>
   readonly status: (event: EventId | string) => Effect.Effect<EventStatus | undefined, EventStoreError>
   readonly pending: (name: string) => Effect.Effect<number, EventStoreError>
@@ -86,7 +75,7 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
   const { store } = server
   const codec = makeCodec(settings.schema)
   const { topic } = settings
-  const members = new Set<MadeSubscription<A>>()
+  const members = new Set<Served<A>>()
   const progress = Latch.makeUnsafe()
   // What it does not say stays as others say it. A store that cannot be used fails the broadcaster all the same.
   yield* keeping === undefined ? store.list({ exchange: name }) : store.open(name, keeping)
@@ -126,12 +115,16 @@ export const makeDurableBroadcaster = Effect.fnUntraced(function* <A>(settings: 
   const exchange: Exchange<A> = {
     name,
     hasTopics: topic !== undefined,
-    serve: (sink, definition, options) =>
+    serve: (sink, definition, delivery, drainTimeout = settings.drainTimeout) =>
       Effect.suspend(() => {
-        const member: MadeSubscription<A> = makeSubscription({
-          ...options,
+        const spans = { destination: () => name, subscription: () => definition.name, mode: delivery.trace }
+        const member: Served<A> = makeServed({
+          ...delivery,
+          kind: "Subscription",
+          taps: ["delivered", "deadLettered"],
           keepsOutcomes: keepsOutcomes(keeping),
-          drainTimeout: options.drainTimeout ?? settings.drainTimeout,
+          processSpan: makeProcessSpan(spans, context),
+          drainTimeout,
           server,
           exchange: name,
           definition,

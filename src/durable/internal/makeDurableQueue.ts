@@ -1,12 +1,7 @@
 /** The parts of a durable queue: an exchange with one subscription, the writers in front and the drainers behind. */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { withoutConstruction } from "../../internal/context.ts"
-import { controlledBy } from "../../internal/controls.ts"
-import { drop, edgeTo, endAccount, makeNode } from "../../internal/node.ts"
+import { drop } from "../../internal/node.ts"
 import { makeProcessSpan } from "../../internal/processSpan.ts"
 import { makeReport } from "../../internal/report.ts"
 import { makeSendSpan } from "../../internal/sendSpan.ts"
@@ -16,16 +11,13 @@ import { addressOf } from "./addressOf.ts"
 import { closeTogether } from "./closeTogether.ts"
 import { defineOne } from "./defineOne.ts"
 import { makeDeadLetters } from "./deadLetters.ts"
-import { makeDurableAccount } from "./durableAccount.ts"
-import { makeDurableLog } from "./durableLog.ts"
 import { makeCodec } from "./eventCodec.ts"
 import { joinedKeeping, keepsOutcomes } from "./keepingOf.ts"
-import { gone, makeControls } from "./makeControls.ts"
-import { makeServed } from "./served.ts"
+import { gone } from "./makeControls.ts"
+import { makeServed, type Served } from "./served.ts"
 import { purgePending } from "./purgePending.ts"
 import { serverOf } from "./servers.ts"
 import type { Settings } from "./settings.ts"
-import type { Remaining } from "./makeSubscription.ts"
 import { type EventId, eventKeyOf } from "./sending.ts"
 import { trim } from "./trim.ts"
 import { makeWrites } from "./writes.ts"
@@ -40,44 +32,12 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
   schema: Schema.ConstraintCodec<A, unknown>,
   settings: Settings<A>
 ) {
-  const { drainTimeout, limits, name, overflow } = settings
+  const { limits, name, overflow } = settings
   const context = withoutConstruction(yield* Effect.context<never>())
   const server = serverOf(yield* EventStore, context)
   const { store } = server
   const codec = makeCodec(schema)
-  const account = makeDurableAccount()
-  const { counts } = account
-  const node = makeNode({
-    kind: "DurableQueue",
-    name,
-    account: counts,
-    acknowledges: "store",
-    taps: ["accepted", "delivered", "dropped", "deadLettered"],
-    update: account.update,
-    drops: ["Overflow"],
-    filters: true,
-    isTimed: true,
-    attempts: account.attempts,
-    stored: () => served.stored(),
-    refresh: Effect.suspend(() => served.refresh),
-    downstream: () => [edgeTo(sink, false)],
-    breaker: () => (served.serving()?.isWaiting() === true ? "open" : "closed"),
-    oldestAge: (now) => served.oldestAge(now)
-  })
-  controlledBy(
-    node,
-    makeControls({
-      store,
-      which: { exchange: name, name },
-      id: Effect.suspend(() => served.id),
-      subscriber: () => served.serving()?.subscriber
-    })
-  )
-  refuseMemoryBelow(node, sink.node)
-  const log = makeDurableLog<A>(node, counts, Context.get(context, Clock.Clock))
-  const report = makeReport<A, never>(node, settings.onDropped, context)
   const itself = { exchange: name, name }
-  const closing = Deferred.makeUnsafe<Remaining<A>>()
 
   const dropped = (events: ReadonlyArray<A>, unreadable: number) => {
     drop(counts, "Overflow", events.length + unreadable)
@@ -86,8 +46,11 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     void report.aside(events, { _tag: "Overflow" })
     return log.unreadable(unreadable)
   }
-  const served = makeServed<A, E>({
+  const served: Served<A> = makeServed<A, E>({
     ...settings,
+    kind: "DurableQueue",
+    taps: ["accepted", "delivered", "dropped", "deadLettered"],
+    drops: ["Overflow"],
     keepsOutcomes: keepsOutcomes(settings.keeping),
     processSpan: makeProcessSpan({ destination: () => name, mode: settings.trace }, context),
     server,
@@ -95,18 +58,18 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     definition: definitionOf(name),
     sink,
     codec,
-    account,
-    node,
-    log,
     context,
     // Without limits no writer waits for room.
     changed: limits && (() => writing.wake()),
-    onSinkClosed: () => begin(),
     before:
       overflow !== "drop-oldest" || limits === undefined
         ? undefined
-        : (serving) => (take) => trim(serving, limits, store, codec, settings.batchBytes, take, dropped)
+        : (serving, take) => trim(serving, limits, store, codec, settings.batchBytes, take, dropped),
+    beside: Effect.suspend(() => writing.close)
   })
+  const { account, begin, log, node, shutdown } = served
+  const { counts } = account
+  const report = makeReport<A, never>(node, settings.onDropped, context)
   const writing = makeWriting<A>({
     ...settings,
     exchange: name,
@@ -129,20 +92,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
 
   const setState = (state: "active" | "paused", reason?: string) =>
     Effect.map(Effect.andThen(served.id, store.setState(itself, state, reason)), () => served.noted(state))
-  const close = Effect.gen(function* () {
-    const inFlight = yield* served.close(drainTimeout, writing.close)
-    const count = account.remain()
-    endAccount(counts)
-    yield* log.closed(count, inFlight.length)
-    return { count, inFlight }
-  })
-  const begin = () => {
-    if (counts.state !== "open") return
-    counts.state = "closing"
-    // A fiber of its own: interrupting a call interrupts only its waiting.
-    Effect.runForkWith(context)(Effect.onExit(close, (exit) => Deferred.done(closing, exit)))
-  }
-  yield* closeTogether(begin, report.finish(Deferred.await(closing)))
+  yield* closeTogether(begin, report.finish(shutdown))
   const sendSpan = makeSendSpan(() => name, context)
   const { send, write, writeSome } = makeWrites(node, writing, sendSpan)
   return Object.assign(makeSink<A, WriteError>({ node, write, writeSome }), {
@@ -150,10 +100,7 @@ export const makeDurableQueue = Effect.fnUntraced(function* <A, E>(
     status: (event: EventId | string) => store.status(name, eventKeyOf(event)),
     pending: Effect.flatMap(served.id, (id) => Effect.map(store.figures(id), (figures) => figures?.pending ?? 0)),
     flush: served.flush,
-    shutdown: Effect.suspend(() => {
-      begin()
-      return Deferred.await(closing)
-    }),
+    shutdown,
     purge: Effect.flatMap(served.id, (id) => purgePending(store, id)),
     deadLetters: makeDeadLetters(served.id, store, codec),
     pause: (reason?: string) => setState("paused", reason),

@@ -1,69 +1,97 @@
-/** A subscription of an exchange as this process defines and serves it, from its construction to its close. */
+/** A queue's subscription, or one of a broadcaster, as this process defines and serves it, from its construction to its close. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import { refuseMemoryBelow } from "../../internal/acknowledgement.ts"
 import { Delivering } from "../../internal/context.ts"
+import { controlledBy } from "../../internal/controls.ts"
 import { monotonicMillis } from "../../internal/monotonic.ts"
-import type { StoredHealth } from "../../internal/node.ts"
+import { edgeTo, endAccount, makeNode, type NodeOptions, type SinkNode } from "../../internal/node.ts"
 import type { Definition, EventStoreError, Keeping, Millis, State, SubscriptionId } from "../EventStore.ts"
-import { defineOne } from "./defineOne.ts"
+import { definitionRetries, defineOne } from "./defineOne.ts"
+import { type DurableAccount, makeDurableAccount } from "./durableAccount.ts"
+import { type DurableLog, makeDurableLog } from "./durableLog.ts"
 import type { NotDelivering } from "./error.ts"
 import { flush } from "./flush.ts"
-import type { DeliveryServer, Serving, SubscriberOptions } from "./serving.ts"
+import { makeControls } from "./makeControls.ts"
+import type { DeliveryServer, Serving, Subscriber, SubscriberOptions } from "./serving.ts"
+import type { DeliverySettings } from "./settings.ts"
 import { makeSubscriber } from "./subscriber.ts"
 
-export interface Options<in out A, out E> extends Omit<
-  SubscriberOptions<A, E>,
-  "id" | "context" | "changed" | "settled" | "found" | "before" | "disable"
-> {
+/**
+ * What the close of a durable part leaves in its store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Remaining<out A> {
+  /** How many events there are; if the store does not say so at the end, as far as this process has seen. */
+  readonly count: number
+  /** Those of them that were in flight when the time was up: the receiver may have them. */
+  readonly inFlight: ReadonlyArray<A>
+}
+
+export interface Options<in out A, out E>
+  extends
+    DeliverySettings<A>,
+    Pick<SubscriberOptions<A, E>, "sink" | "codec" | "keepsOutcomes" | "processSpan" | "context">,
+    Pick<NodeOptions, "kind" | "taps" | "drops"> {
   readonly server: DeliveryServer
   readonly exchange: string
   readonly definition: Definition
+  readonly drainTimeout: Duration.Duration
   /** What the exchange is to keep, if this part says so. */
   readonly keeping?: Keeping | undefined
-  readonly context: Context.Context<never>
   /** Runs after every commit that this process knows of. */
   readonly changed?: (() => void) | undefined
   /** Runs after each settlement, by this process or perhaps by another. */
   readonly settled?: (() => void) | undefined
   /** Comes before each take. */
-  readonly before: ((serving: Serving<A>) => SubscriberOptions<A, E>["before"]) | undefined
+  readonly before?:
+    | ((
+        serving: Serving<A>,
+        take: Parameters<NonNullable<Subscriber["before"]>>[0]
+      ) => Effect.Effect<void, EventStoreError>)
+    | undefined
+  /** What closes beside the delivery. */
+  readonly beside?: Effect.Effect<void> | undefined
+  /** Runs at the end of the close, also of one that the sink below has begun. */
+  readonly closed?: (() => void) | undefined
 }
 
 export interface Served<in out A> {
+  readonly node: SinkNode
+  readonly account: DurableAccount
+  readonly log: DurableLog<A>
   /** The id, once the subscription is defined; an attempt to define it before. */
   readonly id: Effect.Effect<SubscriptionId, EventStoreError>
   readonly serving: () => Serving<A> | undefined
   /** Whether this process delivers it, or will as soon as the store gives it the lease. */
   readonly serves: () => boolean
-  /** What is known of it in the store, for metrics and health. */
-  readonly stored: () => StoredHealth
-  /** How long the oldest has waited at `now`: as far as this process has read, or else as the store answered last. */
-  readonly oldestAge: (now: Millis) => number | undefined
-  /** Asks the store for that. */
-  readonly refresh: Effect.Effect<void>
   /** This process has changed its state in the store. */
   readonly noted: (state: State) => void
   /** Waits until all that was stored before the call is settled, by any process. */
   readonly flush: Effect.Effect<void, EventStoreError | NotDelivering>
-  /** Closes it and what ends beside it, and answers the events that are in flight still. */
-  readonly close: (timeout: Duration.Duration, beside: Effect.Effect<void>) => Effect.Effect<ReadonlyArray<A>>
+  readonly shutdown: Effect.Effect<Remaining<A>>
+  /** Begins the shutdown, and does not wait. */
+  readonly begin: () => void
 }
 
 /** How often at most the size of a subscription is read, in milliseconds: some stores must count. */
 const refreshAfter = 5_000
 /** The same for one that another process may deliver, and for which nothing is known to be stored. */
 const refreshIdleAfter = 30_000
-/** The delays before another attempt to define it, in milliseconds. */
-const [minDelay, maxDelay] = [100, 5_000]
 
 export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
-  const { account, context, definition, exchange, log, server } = options
+  const { context, definition, exchange, server, sink } = options
   const { store } = server
   const clock = Context.get(context, Clock.Clock)
+  const account = makeDurableAccount()
+  const { counts } = account
   const progress = Latch.makeUnsafe()
   let known: SubscriptionId | undefined
   let serving: Serving<A> | undefined
@@ -72,7 +100,9 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
   /** Whether nothing has changed since the size was asked for. */
   let isFresh = false
   let isClosing = false
+  const isLeased = () => serving?.subscriber.lease() !== undefined
 
+  const which = { exchange, tenant: definition.tenant ?? "", name: definition.name }
   const id: Effect.Effect<SubscriptionId, EventStoreError> = Effect.suspend(() =>
     known !== undefined
       ? Effect.succeed(known)
@@ -105,16 +135,14 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
   const changed = () => {
     isFresh = false
     // It may be a settlement by the process that delivers.
-    if (serving?.subscriber.lease() === undefined) progressed()
+    if (!isLeased()) progressed()
     options.changed?.()
     if (refreshing !== undefined || isClosing) return
     // What waits is seen to be gone, however soon it goes. Many that are idle ask for nothing.
-    const isHeld = serving?.subscriber.lease() !== undefined
-    if (account.stored() === 0 && (isHeld || monotonicMillis(clock) - refreshedAt < refreshIdleAfter)) return
+    if (account.stored() === 0 && (isLeased() || monotonicMillis(clock) - refreshedAt < refreshIdleAfter)) return
     refreshing = Effect.runForkWith(context)(refresh)
     refreshing.addObserver(() => (refreshing = undefined))
   }
-  const which = { exchange, tenant: definition.tenant ?? "", name: definition.name }
   const disable = (reason: string) => Effect.map(store.setState(which, "disabled", reason), () => noted("disabled"))
 
   let state: State | undefined
@@ -130,9 +158,9 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
   let oldest: Millis | undefined
   /** Asks the store, which may take its time: without an answer the last one stays. Answers whether that is over. */
   const overview = Effect.suspend(() => {
-    const counted = account.counts.deadLettered
+    const counted = counts.deadLettered
     return Effect.map(Effect.option(Effect.timeout(store.overview(which), refreshAfter)), (answer) => {
-      const isOver = account.counts.deadLettered === counted
+      const isOver = counts.deadLettered === counted
       const found = answer._tag === "Some" ? answer.value[0] : undefined
       if (found === undefined || !isOver) return isOver
       state = found.state
@@ -141,66 +169,100 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
       return isOver
     })
   })
-  const begin = Effect.gen(function* () {
+  const serves = () => !isClosing && serving?.subscriber.isOpen() !== false
+  const node = makeNode({
+    kind: options.kind,
+    name: definition.name,
+    account: counts,
+    acknowledges: "store",
+    taps: options.taps,
+    drops: options.drops,
+    update: account.update,
+    filters: true,
+    isTimed: true,
+    attempts: account.attempts,
+    stored: () => ({
+      isLeased: isLeased() && !server.isStale(),
+      state: serves() || isClosing || serving === undefined ? state : "paused",
+      deadLetters: deadLetters && Math.max(0, deadLetters.stored + counts.deadLettered - deadLetters.counted)
+    }),
+    // What was dead-lettered while the store answered may be in the answer, or not.
+    refresh: Effect.asVoid(Effect.repeat(overview, { until: (isOver) => isOver, times: 3 })),
+    downstream: () => [edgeTo(sink, false)],
+    breaker: () => (serving?.isWaiting() === true ? "open" : "closed"),
+    oldestAge: (now) => {
+      // What a process delivers that does not wait is not as old as it was.
+      const isBehind = !isLeased() || serving?.isWaiting() === true
+      const written = serving?.rows.oldest() ?? (isBehind ? oldest : undefined)
+      return written === undefined ? undefined : Math.max(0, now - written)
+    }
+  })
+  controlledBy(node, makeControls({ store, which, id, subscriber: () => serving?.subscriber }))
+  refuseMemoryBelow(node, sink.node)
+  const log = makeDurableLog<A>(node, counts, clock)
+  const { before } = options
+  const beginning = Effect.gen(function* () {
     // The part that is made around it is whole by then.
     yield* Effect.yieldNow
     const subscription = yield* id
-    const delivering = Context.add(context, Delivering, options.node)
-    const before: SubscriberOptions<A, E>["before"] =
-      options.before === undefined
-        ? undefined
-        : (take) => {
-            const trimming = serving === undefined ? undefined : options.before?.(serving)
-            return trimming === undefined ? Effect.void : trimming(take)
-          }
     serving = yield* makeSubscriber<A, E>(server, {
       ...options,
       id: subscription,
-      context: delivering,
+      node,
+      account,
+      log,
+      context: Context.add(context, Delivering, node),
+      onSinkClosed: () => begin(),
       changed,
       found,
       settled: () => {
         progressed()
         changed()
       },
-      before,
+      before: before && ((take) => (serving === undefined ? Effect.void : before(serving, take))),
       disable
     })
     serving.begin()
   })
-  const serves = () => !isClosing && serving?.subscriber.isOpen() !== false
-  let delay = minDelay
-  const beginning = Effect.runForkWith(context)(
-    Effect.retry(
-      Effect.tapError(begin, (error) =>
-        Effect.suspend(() => {
-          const rest = delay
-          delay = Math.min(2 * rest, maxDelay)
-          return Effect.andThen(log.troubled(error), Effect.sleep(rest))
-        })
-      ),
-      { while: () => true }
+  const begun = Effect.runForkWith(context)(Effect.retry(Effect.tapError(beginning, log.troubled), definitionRetries))
+
+  const closing = Deferred.makeUnsafe<Remaining<A>>()
+  // What is settled by then is not in the store any more.
+  const last = Effect.map(read, (pending) => {
+    if (pending !== undefined) account.exactly(pending)
+  })
+  const close = Effect.gen(function* () {
+    isClosing = true
+    begun.interruptUnsafe()
+    refreshing?.interruptUnsafe()
+    const { beside = Effect.void, drainTimeout } = options
+    const inFlight =
+      serving === undefined ? yield* Effect.as(beside, []) : yield* serving.close(drainTimeout, beside, last)
+    const count = account.remain()
+    endAccount(counts)
+    yield* log.closed(count, inFlight.length)
+    return { count, inFlight }
+  })
+  const begin = () => {
+    if (counts.state !== "open") return
+    counts.state = "closing"
+    // A fiber of its own: interrupting a call interrupts only its waiting.
+    Effect.runForkWith(context)(
+      Effect.onExit(close, (exit) => {
+        options.closed?.()
+        return Deferred.done(closing, exit)
+      })
     )
-  )
+  }
 
   return {
+    node,
+    account,
+    log,
     id,
     serving: () => serving,
     serves,
     noted,
-    stored: () => ({
-      isLeased: serving?.subscriber.lease() !== undefined && !server.isStale(),
-      state: serves() || isClosing || serving === undefined ? state : "paused",
-      deadLetters: deadLetters && Math.max(0, deadLetters.stored + account.counts.deadLettered - deadLetters.counted)
-    }),
-    oldestAge: (now) => {
-      // What a process delivers that does not wait is not as old as it was.
-      const isBehind = serving?.subscriber.lease() === undefined || serving.isWaiting()
-      const written = serving?.rows.oldest() ?? (isBehind ? oldest : undefined)
-      return written === undefined ? undefined : Math.max(0, now - written)
-    },
-    // What was dead-lettered while the store answered may be in the answer, or not.
-    refresh: Effect.asVoid(Effect.repeat(overview, { until: (isOver) => isOver, times: 3 })),
     flush: flush(
       {
         store,
@@ -208,21 +270,14 @@ export const makeServed = <A, E>(options: Options<A, E>): Served<A> => {
         progress,
         serves,
         // Without the lease what it has settled is settled by another process.
-        holds: (through) => serving?.subscriber.lease() !== undefined && serving.rows.hasUpTo(through)
+        holds: (through) => isLeased() && serving?.rows.hasUpTo(through) === true
       },
       Effect.map(id, (subscription) => [subscription])
     ),
-    close: (timeout, beside) =>
-      Effect.suspend(() => {
-        isClosing = true
-        beginning.interruptUnsafe()
-        refreshing?.interruptUnsafe()
-        if (serving === undefined) return Effect.as(beside, [])
-        // What is settled by then is not in the store any more.
-        const last = Effect.map(read, (pending) => {
-          if (pending !== undefined) account.exactly(pending)
-        })
-        return serving.close(timeout, beside, last)
-      })
+    begin,
+    shutdown: Effect.suspend(() => {
+      begin()
+      return Deferred.await(closing)
+    })
   }
 }

@@ -17,31 +17,21 @@ import type {
   Taken,
   Wanted
 } from "../EventStore.ts"
-import type { Redelivery } from "../Redelivery.ts"
 import type { DurableAccount } from "./durableAccount.ts"
 import type { DurableLog } from "./durableLog.ts"
 import type { Codec } from "./eventCodec.ts"
 import type { ReceiverState } from "./redelivering.ts"
 import type { Row, Rows } from "./rows.ts"
+import type { DeliverySettings } from "./settings.ts"
 
 /** What a subscription that the process serves is made of. */
-export interface SubscriberOptions<in out A, out E> {
+export interface SubscriberOptions<in out A, out E> extends Omit<DeliverySettings<A>, "trace"> {
   readonly id: SubscriptionId
   readonly node: SinkNode
   readonly sink: EventSink<A, E>
   readonly codec: Codec<A>
   readonly account: DurableAccount
   readonly log: DurableLog<A>
-  readonly leaseTtl: Duration.Duration
-  readonly batchSize: number
-  /** How long an event waits for a batch to fill up. */
-  readonly maxAge: Duration.Duration
-  readonly batchBytes: number
-  readonly concurrency: number
-  readonly partitionBy: ((event: A) => unknown) | undefined
-  readonly redelivery: Redelivery
-  readonly onUndecodable: "dead-letter" | "pause"
-  readonly onDisabled: "dead-letter" | "pause"
   /** Whether attempts are reported to the store, with their times. */
   readonly keepsOutcomes: boolean
   /** Disables the subscription in the store, for all processes. */

@@ -1,34 +1,38 @@
+/** What the options of a queue or a subscription say of its delivery, with their defaults in place. */
 import * as Duration from "effect/Duration"
 import type { OnDropped } from "../../Dropped.ts"
-import type { Keeping, Limits } from "../EventStore.ts"
-import type { Redelivery } from "../Redelivery.ts"
 import type { Overflow } from "../../internal/overflow.ts"
 import type { TraceMode } from "../../internal/processSpan.ts"
+import type { Redelivery } from "../Redelivery.ts"
+import type { Keeping, Limits } from "./port/records.ts"
 
-/** The options of a durable queue, with their defaults in place. */
-export interface Settings<in A> {
-  readonly name: string
-  readonly id: ((event: A) => string) | undefined
-  readonly keeping: Keeping | undefined
-  readonly overflow: Overflow
-  readonly limits: Limits | undefined
-  readonly drainTimeout: Duration.Duration
+export interface DeliverySettings<in A> {
   readonly leaseTtl: Duration.Duration
   readonly redelivery: Redelivery
   readonly onUndecodable: "dead-letter" | "pause"
   readonly onDisabled: "dead-letter" | "pause"
   /** How many events, and bytes of them, are appended, read and acknowledged together at most. */
   readonly batchSize: number
+  readonly batchBytes: number
   /** How long an event waits for a batch to fill up. */
   readonly maxAge: Duration.Duration
-  readonly batchBytes: number
   /**
    * How many writes are under way at once, and the key of their order; a throw of `partitionBy` is the event's fault.
    */
   readonly concurrency: number
   readonly partitionBy: ((event: A) => unknown) | undefined
-  readonly onDropped: OnDropped<A> | undefined
   readonly trace: TraceMode | undefined
+}
+
+/** Those of a durable queue. */
+export interface Settings<in A> extends DeliverySettings<A> {
+  readonly name: string
+  readonly id: ((event: A) => string) | undefined
+  readonly keeping: Keeping | undefined
+  readonly overflow: Overflow
+  readonly limits: Limits | undefined
+  readonly drainTimeout: Duration.Duration
+  readonly onDropped: OnDropped<A> | undefined
 }
 
 /** A lease is renewed three times in its life, so a shorter one would keep a process busy. */

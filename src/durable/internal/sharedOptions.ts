@@ -1,8 +1,10 @@
 /** The options that queues, broadcasters and subscriptions have in common. */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type * as Schema from "effect/Schema"
+import { count } from "../../internal/options.ts"
 import type { TraceMode } from "../../internal/processSpan.ts"
-import type { Redelivery } from "../Redelivery.ts"
+import { type Redelivery, sinks } from "../Redelivery.ts"
+import { type DeliverySettings, leaseTtlOf } from "./settings.ts"
 
 /** The events of an exchange, which is a queue or a broadcaster, and their ids. */
 export interface EventOptions<in out A> {
@@ -93,4 +95,26 @@ export interface DeliveryOptions<in A> {
    * the default, or as its parent. A batch of several events has links in any case.
    */
   readonly trace?: TraceMode | undefined
+}
+
+/** How many bytes are read or written together at most: what one transaction keeps in memory. */
+export const batchBytes = 4 * 1024 * 1024
+
+/** What they say, with their defaults in place. */
+export const deliverySettingsOf = <A>(where: string, options: DeliveryOptions<A>): DeliverySettings<A> => {
+  const concurrency = count(where, "concurrency", options.concurrency ?? 1, 1)
+  if (concurrency === Number.POSITIVE_INFINITY) throw new RangeError(`${where}: concurrency must be finite`)
+  return {
+    leaseTtl: leaseTtlOf(where, options.leaseTtl),
+    redelivery: options.redelivery ?? sinks,
+    onUndecodable: options.onUndecodable ?? "dead-letter",
+    onDisabled: options.onDisabled ?? "pause",
+    batchSize: count(where, "batchSize", options.batchSize ?? 500, 1),
+    batchBytes,
+    maxAge: Duration.fromInputUnsafe(options.maxAge ?? 0),
+    concurrency,
+    // A single source keeps all keys in order anyway.
+    partitionBy: concurrency === 1 ? undefined : options.partitionBy,
+    trace: options.trace
+  }
 }

@@ -13,11 +13,11 @@ import type { Buffer, Page } from "../../internal/pages.ts"
 import { fifo, type Partition, partitioned } from "../../internal/queue/buffer.ts"
 import { type EventSink, WriteSync } from "../../internal/sink.ts"
 import type { Claimed, Lease, Limits, Position, Wanted } from "../EventStore.ts"
-import type { Redelivery } from "../Redelivery.ts"
 import type { DurableLog } from "./durableLog.ts"
 import { makeLanes } from "./lanes.ts"
 import { makeRedelivering, type ReceiverState, retryAfterOf } from "./redelivering.ts"
 import { makeRows, type Row } from "./rows.ts"
+import type { DeliverySettings } from "./settings.ts"
 import { reasonOf } from "./toDeadLetter.ts"
 import { makeUnsettled } from "./unsettled.ts"
 
@@ -26,14 +26,11 @@ const atOnce = { attempts: 0, firstFailedAt: undefined, failingSince: undefined 
 /** How many deliveries of one lane are taken at once, at most. */
 const perLane = 16
 
-export interface Options<in out A> {
+export interface Options<in out A> extends Pick<
+  DeliverySettings<A>,
+  "batchSize" | "maxAge" | "concurrency" | "partitionBy" | "redelivery"
+> {
   readonly sink: EventSink<A, unknown>
-  readonly batchSize: number
-  /** How long an event waits for a batch to fill up. */
-  readonly maxAge: Duration.Duration
-  readonly concurrency: number
-  readonly partitionBy: ((event: A) => unknown) | undefined
-  readonly redelivery: Redelivery
   readonly context: Context.Context<never>
   readonly log: Pick<DurableLog, "planDied">
   /** A lease is of no use any more. */

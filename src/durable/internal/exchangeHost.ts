@@ -8,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
@@ -237,9 +238,4 @@ export const makeExchangeHost = <A>(options: Options<A>): ExchangeHost => {
 // internals
 
 const isSameAs = (one: Subscription, other: Subscription | undefined): boolean =>
-  other !== undefined &&
-  one.topics.join("\n") === other.topics.join("\n") &&
-  (one.data ?? none).length === (other.data ?? none).length &&
-  (one.data ?? none).every((byte, i) => byte === other.data?.[i])
-
-const none = new Uint8Array()
+  other !== undefined && Equal.equals(one.topics, other.topics) && Equal.equals(one.data, other.data)

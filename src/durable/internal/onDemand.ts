@@ -8,8 +8,6 @@ import { constVoid } from "effect/Function"
 export interface OnDemand {
   /** There is something to do. */
   readonly start: () => void
-  /** Whether no turn is under way. */
-  readonly isIdle: () => boolean
   readonly interrupt: () => void
 }
 
@@ -35,7 +33,7 @@ export const makeOnDemand = (
       if (isNeeded()) start()
     })
   }
-  return { start, isIdle: () => fiber === undefined, interrupt: () => fiber?.interruptUnsafe() }
+  return { start, interrupt: () => fiber?.interruptUnsafe() }
 }
 
 /**

@@ -1,5 +1,7 @@
 /** A subscription of a memory store with all that is stored for it: plain values, without effects and without a clock. */
 import * as Duration from "effect/Duration"
+import * as Equal from "effect/Equal"
+import { patternsOf } from "../../../internal/patternsOf.ts"
 import type {
   Bounds,
   Claimed,
@@ -78,10 +80,7 @@ export const makeEntry = (subscription: Subscription): Entry => ({
 export const isMatch = ({ tenant, topics }: Subscription, of: { readonly tenant: string; readonly topic: string }) =>
   tenant === of.tenant && topics.some((pattern) => matches(pattern, of.topic))
 
-const matches = (pattern: string, topic: string): boolean =>
-  pattern === "*" ||
-  (pattern === topic && topic !== "") ||
-  (pattern.endsWith("/*") && topic.startsWith(pattern.slice(0, -1)))
+const matches = (pattern: string, topic: string): boolean => patternsOf(topic).includes(pattern)
 
 /** When a claim finds something, never before the wait of the whole subscription is over. */
 export const dueAt = ({ pending, scheduled, wait, wakeAt }: Entry): Millis =>
@@ -91,20 +90,12 @@ export const wake = (entry: Entry, at: Millis = atOnce): void => {
   entry.wakeAt = Math.min(entry.wakeAt, at)
 }
 
-const isSame = (one: ReadonlyArray<unknown> | Uint8Array = [], other: ReadonlyArray<unknown> | Uint8Array = []) =>
-  one.length === other.length && one.every((each: unknown, at: number) => each === other[at])
-
-export const isOfData = (entry: Entry | undefined, given: Uint8Array): boolean => {
-  const { data } = entry?.subscription ?? { data: undefined }
-  return data !== undefined && isSame(data, given)
-}
+export const isOfData = (entry: Entry | undefined, given: Uint8Array): boolean =>
+  Equal.equals(entry?.subscription.data, given)
 
 export const redefine = (entry: Entry, subscription: Subscription): void => {
   const { data, topics } = entry.subscription
-  const isAsBefore =
-    isSame(topics, subscription.topics) &&
-    isSame(data, subscription.data) &&
-    (data === undefined) === (subscription.data === undefined)
+  const isAsBefore = Equal.equals(topics, subscription.topics) && Equal.equals(data, subscription.data)
   entry.subscription = subscription
   entry.isRedefined ||= entry.owner !== undefined && !isAsBefore
 }

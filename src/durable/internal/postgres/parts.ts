@@ -158,3 +158,11 @@ export const keepOutcomes = (rows: string, state: string, { events, outcomes }: 
   WHERE ended.keeps IS NOT NULL
   ORDER BY ended.event, ended.subscription, state
   ON CONFLICT (event, subscription) DO UPDATE SET state = EXCLUDED.state, at = EXCLUDED.at`
+
+/** That for the deliveries `gone` of the subscription `$1`, which are purged. */
+export const keepPurged = (names: Names): string =>
+  keepOutcomes(
+    `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${names.leases} AS lease ON lease.subscription = $1::bigint`,
+    "'Purged'",
+    names
+  )

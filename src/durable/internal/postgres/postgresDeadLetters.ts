@@ -1,8 +1,17 @@
 /** The dead letters of a subscription. */
 import * as Effect from "effect/Effect"
 import type { DeadLetterFilter, Operations } from "../../EventStore.ts"
-import { content, eventOf, isOf, isTopicOf, keepOutcomes, now, type Parts, set, sharedOf } from "./parts.ts"
-import { array, type DeadLetterRow, deadLetterOf, limit, type Numeric, positionOf, timeOf } from "./postgresRows.ts"
+import { content, eventOf, isOf, isTopicOf, keepPurged, now, type Parts, set, sharedOf } from "./parts.ts"
+import {
+  array,
+  countOf,
+  type CountRow,
+  type DeadLetterRow,
+  deadLetterOf,
+  limit,
+  positionOf,
+  timeOf
+} from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 const deadLetterStatements = (parts: Parts) => {
@@ -21,7 +30,16 @@ const deadLetterStatements = (parts: Parts) => {
   AND ($6::bigint IS NULL OR letter.dead_lettered_at >= $6::bigint)
   AND ($7::bigint IS NULL OR letter.dead_lettered_at < $7::bigint)`
 
-  const purged = `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint`
+  /** What is numbered goes to the end of the order. */
+  const queued = `queued AS (
+  INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
+  SELECT $1::bigint, position, attempts, event, ${content} FROM numbered ORDER BY position
+),
+arrived AS (
+  INSERT INTO ${arrivals} (position, subscriptions)
+  SELECT min(position), ARRAY[$1::bigint] FROM numbered HAVING count(*) > 0
+)
+SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM numbered`
 
   return {
     count: `SELECT count(*) AS rows ${selected}`,
@@ -46,15 +64,7 @@ gone AS (
 numbered AS MATERIALIZED (
   SELECT ${nextPosition} AS position, sorted.* FROM (SELECT * FROM gone ORDER BY place) AS sorted
 ),
-queued AS (
-  INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
-  SELECT $1::bigint, position, attempts, event, ${content} FROM numbered ORDER BY position
-),
-arrived AS (
-  INSERT INTO ${arrivals} (position, subscriptions)
-  SELECT min(position), ARRAY[$1::bigint] FROM numbered HAVING count(*) > 0
-)
-SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM numbered`,
+${queued}`,
 
     /**
      * The position of a dead letter is its own or that of its event. An event that is retained is kept for some time more: what
@@ -95,15 +105,7 @@ numbered AS MATERIALIZED (
     ORDER BY place, before
   ) AS sorted
 ),
-queued AS (
-  INSERT INTO ${deliveries} (subscription, position, attempts, event, ${content})
-  SELECT $1::bigint, position, attempts, event, ${content} FROM numbered ORDER BY position
-),
-arrived AS (
-  INSERT INTO ${arrivals} (position, subscriptions)
-  SELECT min(position), ARRAY[$1::bigint] FROM numbered HAVING count(*) > 0
-)
-SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified FROM numbered`,
+${queued}`,
 
     purge: `WITH ${own},
 gone AS (
@@ -111,14 +113,10 @@ gone AS (
   WHERE subscription = $1::bigint AND position = ANY($2::bigint[]) AND ${isThere} AND ${set}
   RETURNING ${eventOf("letter")} AS event, topic, written_at
 ),
-ended AS (${keepOutcomes(purged, "'Purged'", parts)}
+ended AS (${keepPurged(parts)}
 )
 SELECT count(*) AS rows FROM gone`
   }
-}
-
-interface CountRow {
-  readonly rows: Numeric
 }
 
 const filterOf = ({ cause, from, position, reason, to, topic }: DeadLetterFilter) => [
@@ -133,7 +131,6 @@ const filterOf = ({ cause, from, position, reason, to, topic }: DeadLetterFilter
 
 export const deadLettering = (run: Runner, parts: Parts) => {
   const text = deadLetterStatements(parts)
-  const countOf = ([row]: ReadonlyArray<CountRow>) => Number(row?.rows ?? 0)
   return {
     countDeadLetters: (subscription, filter) =>
       Effect.map(run.read<CountRow>("countDeadLetters", text.count, [subscription, ...filterOf(filter)]), countOf),

@@ -1,8 +1,8 @@
 /** Deletes what is pending of a subscription. */
 import * as Effect from "effect/Effect"
 import type { Operations } from "../../EventStore.ts"
-import { eventOf, keepOutcomes, now, ofLane, type Parts } from "./parts.ts"
-import { limit, type Numeric } from "./postgresRows.ts"
+import { eventOf, keepPurged, now, ofLane, type Parts } from "./parts.ts"
+import { countOf, type CountRow, limit } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 /**
@@ -29,7 +29,6 @@ const discardStatements = (parts: Parts) => {
     "delivery.position <> ALL(ARRAY(SELECT position FROM alone))",
     "1"
   )
-  const purged = `SELECT gone.*, lease.subscription, lease.keeps FROM gone JOIN ${leases} AS lease ON lease.subscription = $1::bigint`
 
   return {
     lock: `SELECT subscription FROM ${leases} WHERE subscription = $1::bigint FOR NO KEY UPDATE`,
@@ -53,7 +52,7 @@ gone AS MATERIALIZED (
   SELECT * FROM ordered UNION ALL SELECT event, topic, written_at FROM aside
   UNION ALL SELECT event, topic, written_at FROM alone UNION ALL SELECT * FROM coming
 ),
-ended AS (${keepOutcomes(purged, "'Purged'", parts)}
+ended AS (${keepPurged(parts)}
 ),
 woken AS (
   UPDATE ${leases} SET
@@ -67,7 +66,7 @@ SELECT count(*) AS rows, CASE WHEN count(*) > 0 THEN ${notify} END AS notified F
 export const discarding = (run: Runner, parts: Parts): Operations["discard"] => {
   const text = discardStatements(parts)
   const statement = (text: string, params: ReadonlyArray<unknown>) =>
-    run.client.unsafe<{ readonly rows: Numeric }>(text, params).unprepared
+    run.client.unsafe<CountRow>(text, params).unprepared
   return (subscription, most) =>
     Effect.map(
       run.transaction(
@@ -77,6 +76,6 @@ export const discarding = (run: Runner, parts: Parts): Operations["discard"] => 
           length === 0 ? Effect.succeed([]) : statement(text.discard, [subscription, Math.max(0, limit(most))])
         )
       ),
-      ([row]) => Number(row?.rows ?? 0)
+      countOf
     )
 }

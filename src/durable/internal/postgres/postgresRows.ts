@@ -45,6 +45,12 @@ export const causeOf = (cause: string): string => cause.slice(0, 20_000).replace
 export const numberOf = (value: Numeric | null | undefined): number | undefined =>
   value === null || value === undefined ? undefined : Number(value)
 
+export interface CountRow {
+  readonly rows: Numeric
+}
+
+export const countOf = ([row]: ReadonlyArray<CountRow>): number => Number(row?.rows ?? 0)
+
 export interface SubscriptionRow {
   readonly id: Numeric
   readonly tenant: string

@@ -73,21 +73,22 @@ export const makeRunner = (sql: SqlClient, timeout: Duration.Duration, lockTimeo
 
   const outside: Runner["outside"] = Effect.updateContext(Context.omit(client.transactionService))
 
+  const alone =
+    (isPrepared: boolean, commits: boolean): Run =>
+    <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) => {
+      const statement = client.unsafe<Row>(text, params)
+      return outside(bounded(operation, isPrepared ? statement : statement.unprepared, commits))
+    }
   return {
     client,
     bounded,
     outside,
     inTransaction: Effect.map(Effect.serviceOption(client.transactionService), ({ _tag }) => _tag === "Some"),
-    read: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
-      outside(bounded(operation, client.unsafe<Row>(text, params).unprepared, false)),
-    write: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
-      outside(bounded(operation, client.unsafe<Row>(text, params).unprepared, true)),
-    join: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
-      bounded(operation, client.unsafe<Row>(text, params), false),
-    prepared: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
-      outside(bounded(operation, client.unsafe<Row>(text, params), true)),
-    preparedRead: <Row extends object>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
-      outside(bounded(operation, client.unsafe<Row>(text, params), false)),
+    read: alone(false, false),
+    write: alone(false, true),
+    join: (operation, text, params) => bounded(operation, client.unsafe(text, params), false),
+    prepared: alone(true, true),
+    preparedRead: alone(true, false),
     transaction: (operation, steps, limit) => {
       const set = client.unsafe(
         `SELECT set_config('lock_timeout', $1::text, true), set_config('idle_in_transaction_session_timeout', $2::text, true), ${onDisk}`,

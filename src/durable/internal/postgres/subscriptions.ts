@@ -1,12 +1,15 @@
 /** Exchanges, their subscriptions, and how much is stored for them. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import type { Bounds, Definition, Figures, Operations, Which } from "../../EventStore.ts"
 import { fillText } from "./filling.ts"
 import { dueAt, now, type Parts, pendingOf, set } from "./parts.ts"
 import {
   array,
   clock,
+  countOf,
+  type CountRow,
   limit,
   milliseconds,
   type Numeric,
@@ -216,10 +219,6 @@ interface OpenedRow {
   readonly outcomes: Numeric
 }
 
-interface CountRow {
-  readonly rows: Numeric
-}
-
 interface FiguresRow extends CountRow {
   readonly bytes: Numeric
   readonly dead_letters: Numeric
@@ -242,7 +241,6 @@ export const subscribing = (run: Runner, parts: Parts) => {
     name ?? null,
     ids === undefined ? null : array(ids)
   ]
-  const countOf = (rows: ReadonlyArray<CountRow>) => Number(rows[0]?.rows ?? 0)
   const statement = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
     run.client.unsafe<Row>(text, params).unprepared
 
@@ -305,7 +303,7 @@ export const subscribing = (run: Runner, parts: Parts) => {
     if (!joins && unique.some(({ start }) => start === "oldest")) {
       const ids = array(Array.from(defined.values(), ({ id }) => id))
       // pass by pass
-      while (Number((yield* run.write<CountRow>("define", fill, [ids]))[0]?.rows ?? 0) > 0);
+      while (countOf(yield* run.write<CountRow>("define", fill, [ids])) > 0);
     }
     return definitions.flatMap((definition) => defined.get(keyOf(definition)) ?? [])
   })
@@ -369,9 +367,5 @@ export const subscribing = (run: Runner, parts: Parts) => {
 const isAs = (row: SubscriptionRow | undefined, { data, replaces, topics }: Definition): boolean =>
   row !== undefined &&
   replaces === undefined &&
-  isSame(row.topics, topics) &&
-  isSame(row.data ?? [], data ?? []) &&
-  (row.data === null) === !data
-
-const isSame = <A>(one: ArrayLike<A>, other: ArrayLike<A>): boolean =>
-  one.length === other.length && Array.from(one).every((each, at) => each === other[at])
+  Equal.equals(row.topics, topics) &&
+  Equal.equals(row.data ?? undefined, data)

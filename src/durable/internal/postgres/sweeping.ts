@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { Operations } from "../../EventStore.ts"
 import { fillText } from "./filling.ts"
 import { first, isOf, now, type Parts, set } from "./parts.ts"
-import type { Numeric } from "./postgresRows.ts"
+import { countOf, type CountRow, type Numeric } from "./postgresRows.ts"
 import type { Runner } from "./runner.ts"
 
 /** How many rows of a table one statement removes, and how many events it looks at. */
@@ -94,8 +94,7 @@ AND NOT EXISTS (SELECT FROM ${leases} AS lease WHERE lease.owner = owner.id)`
   }
 }
 
-interface SweptRow {
-  readonly rows: Numeric
+interface SweptRow extends CountRow {
   readonly last?: Numeric | null
 }
 
@@ -110,8 +109,8 @@ export const sweeping = (run: Runner, parts: Parts): Operations["sweep"] => {
     const kept = yield* run.write<SweptRow>("sweep", text.kept, [])
     yield* run.write("sweep", text.owners, [])
     const seen = yield* run.write<SweptRow>("sweep", text.events, [position])
-    const isEnd = Number(seen[0]?.rows ?? 0) < most
+    const isEnd = countOf(seen) < most
     position = isEnd ? 0 : Number(seen[0]?.last ?? 0)
-    return !isEnd || Number(kept[0]?.rows ?? 0) >= most || [filled, dropped].some(([row]) => Number(row?.rows ?? 0) > 0)
+    return !isEnd || countOf(kept) >= most || [filled, dropped].some((rows) => countOf(rows) > 0)
   })
 }

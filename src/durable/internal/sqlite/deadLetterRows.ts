@@ -12,7 +12,7 @@ import { keepOutcomes } from "./outcomeRows.ts"
 import { atMost, type Sql, type Value } from "./prepared.ts"
 import { removeRows } from "./removeRows.ts"
 import { type EventColumns, eventOf } from "./takeDeliveries.ts"
-import { isMoved, isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqliteSchema.ts"
+import { byId, isMoved, isPosition, lastPosition, positionOf, rowAt, setPosition } from "./sqliteSchema.ts"
 
 export const listDeadLetters = (
   sql: Sql,
@@ -149,7 +149,6 @@ const page = `SELECT ${positionOf}, payload, topic, content_type, trace, written
 const inOrder = "ORDER BY dead_lettered_at, d.id LIMIT +?"
 const count = "SELECT count(*) FROM leases l JOIN dead_letters d ON d.subscription = l.subscription"
 const matching = "WHERE l.subscription = ? AND dead_lettered_at >= ?"
-const byId = `id = ${rowAt("?")}`
 const remove = `DELETE FROM dead_letters WHERE ${byId} RETURNING event, attempts`
 const removeMoved = `DELETE FROM dead_letters WHERE event = ? AND ${isMoved} AND subscription = ? RETURNING event, attempts`
 const isRetained = `SELECT 1 FROM subscriptions s CROSS JOIN exchanges x ON x.id = s.exchange

@@ -9,7 +9,7 @@ import type {
   SubscriptionId
 } from "../../EventStore.ts"
 import { atMost, type Sql, type Value } from "./prepared.ts"
-import { isPosition, positionOf, rowAt } from "./sqliteSchema.ts"
+import { byId, isPosition, positionOf, rowAt } from "./sqliteSchema.ts"
 
 export type Ended = "Delivered" | "Dropped" | "Purged"
 
@@ -101,7 +101,6 @@ const selecting = {
   dead_letters: ofShared("dead_letters")
 }
 const ofEvent = `${outcome("position")}, topic, written_at FROM events WHERE position = ?`
-const byId = `id = ${rowAt("?")}`
 const topicOf = "(SELECT topic FROM events e WHERE e.position = d.event)"
 const eventAt = `SELECT ifnull(event, ${positionOf}), ifnull(topic, ${topicOf}) FROM deliveries d WHERE ${byId}
   UNION ALL SELECT event, ${topicOf} FROM delayed d WHERE ${byId}`

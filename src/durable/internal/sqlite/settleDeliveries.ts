@@ -4,7 +4,7 @@ import type { Owner, Position, Settled, Settlement } from "../../EventStore.ts"
 import { type Ended, keepAttempts, keepOutcomeOf, keepOutcomes } from "./outcomeRows.ts"
 import { after, type Sql } from "./prepared.ts"
 import { removeRows } from "./removeRows.ts"
-import { positionOf, rowAt, runs } from "./sqliteSchema.ts"
+import { byId, positionOf, rowAt, runs } from "./sqliteSchema.ts"
 
 type Of<Tag extends Settled["_tag"]> = Extract<Settled, { readonly _tag: Tag }>
 
@@ -140,7 +140,6 @@ const run = `id BETWEEN ${rowAt("?")} AND ${rowAt("?")}`
 const sumOfRun = `SELECT count(*), total(length(payload)), count(event) FROM deliveries WHERE ${run}`
 const bytesOfRun = `SELECT total(length(payload)) FROM events WHERE position IN (SELECT event FROM deliveries WHERE ${run})`
 const removeRun = `DELETE FROM deliveries WHERE ${run}`
-const byId = `id = ${rowAt("?")}`
 const removeOne = `DELETE FROM deliveries WHERE ${byId}`
 const inOrderAt = `SELECT event, attempts FROM deliveries WHERE ${byId}`
 const eventOfDelivery = `INSERT INTO events SELECT ?, topic, content_type, trace, written_at, payload FROM deliveries

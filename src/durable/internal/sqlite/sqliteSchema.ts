@@ -16,6 +16,7 @@ export const maxPosition = 2 ** positionBits - 1
 /** The number of a row. Parameters come as floating point, which an integer `|` is not: `<<` makes one of them. */
 export const rowAt = (position: string, subscription = "?"): string =>
   `((${subscription} << ${positionBits}) | ${position})`
+export const byId = `id = ${rowAt("?")}`
 export const positionOf = `id & ${maxPosition}`
 /** The rows of one subscription, which is given twice. */
 export const ofSubscription = `id BETWEEN ${rowAt("0")} AND ${rowAt(String(maxPosition))}`

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Administration from "../durable/Administration.ts"
 import type { DeadLetterFilter, EventStoreError, Page, Position } from "../durable/EventStore.ts"
 import { failure, misuse } from "./cliFailure.ts"
-import { confirm } from "./confirm.ts"
+import { confirm, yes } from "./confirm.ts"
 import { deadLetterTable, deadLetterText, deadLetterView } from "./deadLetterViews.ts"
 import { progress } from "./progress.ts"
 import { answer, withStore } from "./rootCommand.ts"
@@ -138,11 +138,7 @@ const purge = Command.make(
     ...subscription,
     ...filter,
     all,
-    yes: Flag.Boolean("yes").pipe(
-      Flag.withAlias("y"),
-      Flag.withDescription("Deletes without a question"),
-      Flag.withDefault(false)
-    )
+    yes
   },
   ({ yes, ...asked }) =>
     withStore(

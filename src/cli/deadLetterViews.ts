@@ -1,6 +1,8 @@
 /** Dead letters, as JSON and as text. */
 import * as Base64 from "effect/encoding/Base64"
+import * as Result from "effect/Result"
 import type { StoredDeadLetter } from "../durable/EventStore.ts"
+import { decodeExactly } from "../internal/encoding/utf8.ts"
 import type { Json } from "./rootCommand.ts"
 import { ageOf, firstLine, isoOf, printable, printableLines, type Style, table } from "./table.ts"
 
@@ -77,13 +79,7 @@ export const deadLetterText = (one: StoredDeadLetter, hasPayload: boolean, { now
 // internals
 
 /** Its text, where it is one. */
-const decoded = (payload: Uint8Array): string | undefined => {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload)
-  } catch {
-    return undefined
-  }
-}
+const decoded = (payload: Uint8Array): string | undefined => Result.getOrUndefined(decodeExactly(payload))
 
 const payloadView = (payload: Uint8Array): Json => {
   const text = decoded(payload)

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Administration from "../durable/Administration.ts"
 import type { Overview } from "../durable/EventStore.ts"
 import { failure, misuse } from "./cliFailure.ts"
-import { confirm } from "./confirm.ts"
+import { confirm, yes } from "./confirm.ts"
 import { progress } from "./progress.ts"
 import { answer, withStore } from "./rootCommand.ts"
 import { statusText, statusView, subscriptionTable, subscriptionView } from "./subscriptionViews.ts"
@@ -22,12 +22,6 @@ const subscription = Argument.String("subscription").pipe(
 )
 
 const tenant = Flag.String("tenant").pipe(Flag.withDescription("Only of this tenant"), Flag.optional)
-
-const yes = Flag.Boolean("yes").pipe(
-  Flag.withAlias("y"),
-  Flag.withDescription("Deletes without a question"),
-  Flag.withDefault(false)
-)
 
 const queues = Command.make("queues", { exchange: Argument.optional(exchange), tenant }, ({ exchange, tenant }) =>
   withStore(

@@ -25,7 +25,6 @@ import type * as ExponentialBackoff from "../ExponentialBackoff.ts"
 import * as RetryingSink from "../RetryingSink.ts"
 import * as Classification from "./Classification.ts"
 import * as HttpSink from "./HttpSink.ts"
-import { nodeControlsOf } from "./internal/endpoint/endpointControls.ts"
 import { makeEndpointCounts } from "./internal/endpoint/endpointCounts.ts"
 import { type EndpointState, gone, makeEndpointState, type State } from "./internal/endpoint/endpointState.ts"
 import { makeEndpointStrategy } from "./internal/endpoint/endpointStrategy.ts"
@@ -240,7 +239,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Endpoint<A>, Invalid
       onDropped: onDropped as OnDropped<A, HttpSink.HttpSinkError>
     })
     counts.watch(queue.node)
-    controlledBy(queue.node, nodeControlsOf(state, attempts))
+    controlledBy(queue.node, state.controls(attempts))
     const { flush, offerUnsafe, pending, shutdown } = queue
     const self = yield* filtered(queue, options)
     return {

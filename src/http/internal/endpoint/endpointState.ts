@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import { HttpClientError, TransportError } from "effect/http/HttpClientError"
 import * as Latch from "effect/Latch"
+import type { SinkControls } from "../../../internal/controls.ts"
 import { logLine } from "../../../internal/failureLog.ts"
 import { monotonicMillis } from "../../../internal/monotonic.ts"
 import { type EventSink, makeSink, type SinkClosed } from "../../../internal/sink.ts"
@@ -54,6 +55,8 @@ export interface EndpointState {
     retrying: EventSink<A, HttpSinkError>,
     onDisabled: (event: A) => Effect.Effect<void>
   ) => EventSink<A, HttpSinkError>
+  /** What it can be asked to do beside writes, in the words of the core. */
+  readonly controls: (attempts: SinkControls["attempts"]) => SinkControls
 }
 
 /** Makes the state of an endpoint that is enabled; `url` is what may be shown of where it posts to. */
@@ -123,19 +126,32 @@ export const makeEndpointState = (name: string, url: string, disableAfter: Durat
           )
     )
 
+  const enable = Effect.suspend(() => {
+    if (state._tag === "Enabled") return Effect.void
+    latch.closeUnsafe()
+    state = enabled
+    return logLine(part, "Info", "is enabled again")
+  })
+  const disable = Clock.clockWith((clock) => {
+    if (state._tag === "Disabled") return Effect.void
+    turnOff(clock.currentTimeMillisUnsafe(), undefined)
+    return logLine(part, "Info", "is disabled by hand")
+  })
+
   return {
     current: () => state,
     disabled: latch.await,
-    enable: Effect.suspend(() => {
-      if (state._tag === "Enabled") return Effect.void
-      latch.closeUnsafe()
-      state = enabled
-      return logLine(part, "Info", "is enabled again")
-    }),
-    disable: Clock.clockWith((clock) => {
-      if (state._tag === "Disabled") return Effect.void
-      turnOff(clock.currentTimeMillisUnsafe(), undefined)
-      return logLine(part, "Info", "is disabled by hand")
+    enable,
+    disable,
+    controls: (attempts) => ({
+      state: Effect.sync(() =>
+        state._tag === "Enabled"
+          ? { state: "active", reason: undefined, since: undefined }
+          : { state: "disabled", reason: state.error?.reason.message ?? "disabled by hand", since: state.since }
+      ),
+      disable,
+      enable,
+      attempts
     }),
     judging: ({ node, write, writeSome }, onUnsendable) =>
       makeSink({

@@ -18,7 +18,6 @@ const receiver = (sink: EventSink.EventSink<number, unknown>): Receiver<number> 
   sink,
   redelivery: every,
   concurrency: 1,
-  onDisabled: "pause",
   spacing: undefined
 })
 const encode = (text: string) => new TextEncoder().encode(text)

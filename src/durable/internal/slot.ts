@@ -26,7 +26,6 @@ export interface Receiver<in A> {
   readonly redelivery: Redelivery
   /** How many attempts may be under way at once: 1 keeps all events in order. */
   readonly concurrency: number
-  readonly onDisabled: "pause" | "dead-letter"
   /** The least time from the begin of an attempt to that of the next, also over processes: of a limited rate. */
   readonly spacing: Duration.Duration | undefined
 }
@@ -147,6 +146,7 @@ export const openSlot = Effect.fnUntraced(function* <A>(
     log,
     partitionBy: undefined,
     onUndecodable: "dead-letter",
+    onDisabled: "pause",
     disable: (reason) => options.disable(subscription, reason),
     processSpan: options.processSpan?.(subscription),
     changed: () => {},

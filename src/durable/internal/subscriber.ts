@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { startDrainer } from "../../internal/drainer.ts"
 import { noteError, notify } from "../../internal/node.ts"
-import type { Page } from "../../internal/pages.ts"
+import { pageOf } from "../../internal/pages.ts"
 import { type Drainer, endDrainer } from "../../internal/shutdown.ts"
 import { parse } from "../../internal/traceparent.ts"
 import type { Delivery, Settled, Taken, Wanted } from "../EventStore.ts"
@@ -297,7 +297,10 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
           if (options.keepsOutcomes) begins()
           takenUnder = state.generation
           at = 0
-          return pageOf(found, options.processSpan !== undefined)
+          if (options.processSpan === undefined) return pageOf(found)
+          return pageOf(
+            found.map(({ event, trace }) => ({ event, writer: trace === undefined ? undefined : parse(trace) }))
+          )
         },
         wait: Effect.suspend(() => {
           if (!canDeliver()) return resumed.await
@@ -438,12 +441,3 @@ export const makeSubscriber = Effect.fnUntraced(function* <A, E>(
   }
   return serving
 })
-
-// internals
-
-const pageOf = <A>(rows: ReadonlyArray<Row<A>>, isTraced: boolean): Page<A> => {
-  const page = rows.map(({ event }) => event)
-  return isTraced
-    ? Object.assign(page, { writers: rows.map(({ trace }) => (trace === undefined ? undefined : parse(trace))) })
-    : page
-}

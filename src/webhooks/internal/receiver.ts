@@ -46,7 +46,6 @@ export const makeReceiverOf =
         sink,
         redelivery,
         concurrency: ordered ? 1 : concurrency,
-        onDisabled: "pause" as const,
         spacing: rate && Duration.divideUnsafe(rate.per, rate.limit)
       }
     })

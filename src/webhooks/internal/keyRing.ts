@@ -99,17 +99,18 @@ export const makeKeyRing = Effect.fnUntraced(function* ({ current, old = [] }: K
         const detail = `this process does not have the key ${JSON.stringify(sealed.key)}`
         return yield* new EndpointUnreadable({ id: endpoint.id, reason: "UnknownKey", detail })
       }
-      const undecryptable = new EndpointUnreadable({
-        id: endpoint.id,
-        reason: "Undecryptable",
-        detail: `its secrets do not decrypt with the key ${JSON.stringify(sealed.key)}`
-      })
+      const undecryptable = () =>
+        new EndpointUnreadable({
+          id: endpoint.id,
+          reason: "Undecryptable",
+          detail: `its secrets do not decrypt with the key ${JSON.stringify(sealed.key)}`
+        })
       const bytes = Result.getOrUndefined(Base64.decode(sealed.sealed)) ?? new Uint8Array()
-      if (bytes.length < Aead.aes256Gcm.nonceLength) return yield* undecryptable
+      if (bytes.length < Aead.aes256Gcm.nonceLength) return yield* undecryptable()
       const nonce = bytes.slice(0, Aead.aes256Gcm.nonceLength)
       const options = { nonce, aad: boundTo(exchange, endpoint) }
       // The error of the decryption says nothing more, for good reason.
-      const plain = yield* Effect.mapError(aead.decrypt(key, bytes.slice(nonce.length), options), () => undecryptable)
+      const plain = yield* Effect.mapError(aead.decrypt(key, bytes.slice(nonce.length), options), undecryptable)
       return Redacted.make(Utf8.decodeLeniently(plain), { label: "webhook secrets" })
     })
   }

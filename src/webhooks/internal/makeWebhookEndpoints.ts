@@ -34,7 +34,7 @@ import type { Addressed, InvalidEvent, Message } from "./model.ts"
 import type { Options, WriterOptions } from "./options.ts"
 import { makeReceiverOf } from "./receiver.ts"
 import { makeRequests } from "./requests.ts"
-import { makeRows } from "./row.ts"
+import { makeRows, shownOf } from "./row.ts"
 import { aboutOf, loggedOf, makeWebhookLog } from "./webhookLog.ts"
 
 /**
@@ -174,7 +174,7 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
           const cell: Said = { detail: undefined }
           const asked = yield* Clock.currentTimeMillis
           const id = newId()
-          const sent = yield* requests(endpoint, yield* rows.shown(found)).pipe(
+          const sent = yield* requests(endpoint, shownOf(found, endpoint)).pipe(
             Effect.flatMap((sink) => Effect.provideService(sink.write({ ...test, id }), AttemptDetail, cell)),
             Effect.result
           )

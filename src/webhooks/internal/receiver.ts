@@ -9,7 +9,7 @@ import type { Receiver } from "../../durable/internal/slot.ts"
 import type { Redelivery } from "../../durable/Redelivery.ts"
 import type { EventSink } from "../../EventSink.ts"
 import type { Endpoint, Message } from "./model.ts"
-import type { Definitive, Rows } from "./row.ts"
+import { type Definitive, type Rows, shownOf } from "./row.ts"
 
 export interface Options<in A> {
   readonly rows: Rows
@@ -41,7 +41,7 @@ export const makeReceiverOf =
       if (redelivery === undefined) {
         return yield* Effect.fail({ message: `the plan ${JSON.stringify(plan)} is none of the options'` })
       }
-      const sink = yield* options.requests(endpoint, yield* rows.shown(subscription))
+      const sink = yield* options.requests(endpoint, shownOf(subscription, endpoint))
       return {
         sink,
         redelivery,

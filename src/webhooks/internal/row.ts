@@ -109,6 +109,13 @@ export const makeRows = (exchange: string, keys: KeyRing): Rows => {
   }
 }
 
+/** What may be shown of an endpoint whose row was opened. */
+export const shownOf = (subscription: Subscription, { secretHeaderValues: _, ...endpoint }: Definitive): Endpoint => ({
+  ...endpoint,
+  secrets: endpoint.secrets.map(({ since, until }) => ({ since, until })),
+  ...stateOf(subscription)
+})
+
 // internals
 
 const codec = makeCodec(Plain)

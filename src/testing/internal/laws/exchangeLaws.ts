@@ -275,13 +275,13 @@ export const exchangeLaws: ReadonlyArray<Law> = [
       expectSame((yield* list()).length, 15, "how many, once one is acknowledged")
     }),
     "when they are kept no longer": withHeld(["a"], function* ({ id, lease, owner, store, take }, { sleep }) {
-      yield* store.open(exchange, { outcomes: Worker.short })
+      yield* store.open(exchange, { outcomes: Worker.longer })
       const [a] = yield* take()
       const attempts = [{ position: a!.position, at: 1, took: 1, error: undefined }]
       yield* store.settle(owner, [{ lease, settled: [acknowledged(a)], attempts }])
       const count = Effect.map(store.attempts(id, { limit: 10 }), ({ length }) => length)
       expectSame(yield* count, 1, "kept")
-      yield* sleep(Worker.pastShort)
+      yield* sleep(Worker.pastLonger)
       for (let more = true; more; more = yield* store.sweep);
       expectSame(yield* count, 0, "swept")
     })

@@ -95,14 +95,14 @@ export const insightLaws: ReadonlyArray<Law> = [
       expectSame(last?.[9], { at: 12_000, took: 12, error: undefined }, "the last attempt")
     }),
     "when they are kept no longer": withHeld([], function* ({ send, settle, store, take }, { sleep }) {
-      yield* store.open(exchange, { outcomes: Worker.short })
+      yield* store.open(exchange, { outcomes: Worker.longer })
       yield* define(store, { name: "other" })
       yield* send("a")
       const [a] = yield* take()
       yield* settle(acknowledged(a))
       const outcome = Effect.map(store.status(exchange, a!.position), (status) => tagOf(status, 1))
       expectSame(yield* outcome, "Delivered", "kept")
-      yield* sleep(Worker.pastShort)
+      yield* sleep(Worker.pastLonger)
       for (let more = true; more; more = yield* store.sweep);
       expectSame(yield* outcome, "Unknown", "swept")
       yield* store.open(exchange, { outcomes: Duration.zero })

@@ -383,8 +383,9 @@ export const publishingLaws: ReadonlyArray<Law> = [
     swept: withStore(function* (store, { sleep }) {
       yield* store.open("kept", { retention: Worker.short })
       const pending = yield* define(store, { name: "pending" }, "kept")
+      const other = yield* define(store, { name: "other" }, "kept")
       yield* store.publish("kept", events(["1", "2"]))
-      yield* settleAll(store, yield* define(store, { name: "other", start: "oldest" }, "kept"))
+      yield* settleAll(store, other)
       yield* sleep(Worker.pastShort)
       yield* sweepAll(store)
       const late = yield* define(store, { name: "late", start: "oldest" }, "kept")

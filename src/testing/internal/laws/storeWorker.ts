@@ -14,6 +14,9 @@ export const infinite = Number.POSITIVE_INFINITY
 export const hour = Duration.hours(1)
 export const short = Duration.millis(40)
 export const pastShort = 80
+/** Within this there is time for a few calls, also on a busy machine. */
+export const longer = Duration.millis(400)
+export const pastLonger = 800
 
 /** Of a take: all that may be given. */
 export const everything = { limits: { rows: infinite, bytes: infinite }, except: [], busy: [], perLane: 100_000 }

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Schedule, Stream } from "effect"
+import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { EventSink } from "effect-events"
 import { MemoryStore, Redelivery } from "effect-events/durable"
@@ -428,6 +429,28 @@ describe("health", () => {
         }
         assert.strictEqual((yield* webhooks.get(endpoint)).pending, 0)
       }
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.effect("a defect of the service disables no endpoint, however long it lasts", () =>
+    Effect.gen(function* () {
+      let isBroken = true
+      const receivers = makeReceivers()
+      const { webhooks } = yield* started(receivers, {
+        disableAfter: "15 minutes",
+        redelivery: Redelivery.make(Schedule.spaced("1 minute"), { jitter: 0 }),
+        transformClient: () => HttpClient.transform((request) => (isBroken ? Effect.die(new Error("a bug")) : request))
+      })
+      const { endpoint } = yield* webhooks.create(acme)
+      yield* write(webhooks, 1)
+      const minute = Effect.andThen(TestClock.adjust("1 minute"), settle)
+      yield* Effect.replicateEffect(minute, 30, { discard: true })
+      const found = yield* webhooks.get(endpoint)
+      assert.deepInclude(found, { state: "active", pending: 1 })
+      assert.isDefined(found.failingSince)
+      isBroken = false
+      yield* minute
+      assert.deepInclude(yield* webhooks.get(endpoint), { state: "active", pending: 0, failingSince: undefined })
     }).pipe(Effect.scoped, quiet)
   )
 

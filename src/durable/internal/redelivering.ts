@@ -22,6 +22,8 @@ export type ReceiverState =
       readonly isFirst: boolean
       readonly since: Millis
       readonly reason: string
+      /** Whether the delivery died, as of an envelope: that says nothing of the receiver. */
+      readonly isDefect: boolean
     }
   | { readonly _tag: "Answering" }
 
@@ -46,7 +48,7 @@ export interface Redelivering {
   /** The receiver has answered: it took an event, or refused one for good. */
   readonly answered: () => void
   /** An attempt has failed without such an answer. */
-  readonly failed: (reason: string) => void
+  readonly failed: (reason: string, isDefect: boolean) => void
   /** The event that has failed last is waited for no more: in order the head is another. */
   readonly passed: () => void
   /** The subscription makes no attempt for a while, which nothing has failed for. */
@@ -153,11 +155,11 @@ export const makeRedelivering = (
       failingSince = undefined
       receiver?.({ _tag: "Answering" })
     },
-    failed: (reason) => {
+    failed: (reason, isDefect) => {
       if (receiver === undefined) return
       const isFirst = failingSince === undefined
       failingSince ??= clock.currentTimeMillisUnsafe()
-      receiver({ _tag: "Failing", isFirst, since: failingSince, reason })
+      receiver({ _tag: "Failing", isFirst, since: failingSince, reason, isDefect })
     },
     passed: endWait,
     rest: (delay, reason) => {

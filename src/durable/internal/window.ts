@@ -216,13 +216,13 @@ export const makeWindow = Effect.fnUntraced(function* <A>(options: Options<A>) {
     /** An event is given up, with an answer of the receiver or without. */
     ended: ({ position }: Row<A>, isAnswer: boolean, takenUnder: number, cause: Cause.Cause<unknown>) => {
       if (isAnswer) return redelivering.answered()
-      redelivering.failed(reasonOf(cause))
+      redelivering.failed(reasonOf(cause), !cause.reasons.some(Cause.isFailReason))
       if (concurrency === 1) redelivering.passed()
       else stepped(position, takenUnder, undefined, reasonOf(cause))
     },
     /** An event waits for its next attempt: before all others, before those of its key, or by itself. */
     again: (row: Row<A>, delay: Duration.Duration, takenUnder: number, cause: Cause.Cause<unknown>) => {
-      redelivering.failed(reasonOf(cause))
+      redelivering.failed(reasonOf(cause), !cause.reasons.some(Cause.isFailReason))
       if (concurrency === 1) {
         row.outcome = "remaining"
         redelivering.wait(row, delay, reasonOf(cause))

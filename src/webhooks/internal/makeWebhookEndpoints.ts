@@ -121,9 +121,10 @@ export const makeWebhookEndpoints = Effect.fnUntraced(function* <A>(options: Opt
     const at = clock.currentTimeMillisUnsafe()
     const { name, tenant } = subscription
     if (state._tag === "Answering") return health.report({ type: "recovered", tenant, endpoint: name, at })
-    const { isFirst, reason, since } = state
+    const { isDefect, isFirst, reason, since } = state
     if (isFirst) health.report({ type: "failing", tenant, endpoint: name, at, reason })
-    if (at - since < disableAfter) return
+    // A defect of this service takes no customer's endpoint away.
+    if (isDefect || at - since < disableAfter) return
     const lasted = Duration.format(Duration.seconds(Math.floor((at - since) / 1000)))
     // Where the store fails, the next attempt that does comes here again.
     Effect.runForkWith(context)(Effect.exit(disable(subscription, `all attempts have failed for ${lasted}: ${reason}`)))

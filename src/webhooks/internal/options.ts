@@ -101,7 +101,8 @@ export interface Options<in out A> extends WriterOptions<A> {
   readonly plans?: Readonly<Record<string, Redelivery>> | undefined
   /**
    * For how long all attempts of an endpoint may fail, of whichever events, before it is disabled, and keeps its events until it is enabled: 2 days by
-   * default, which comes before the end of `Redelivery.webhooks`. `Duration.infinity` never disables one.
+   * default, which comes before the end of `Redelivery.webhooks`. `Duration.infinity` never disables one, nor does an attempt that ends in a
+   * defect, as of an envelope.
    */
   readonly disableAfter?: Duration.Input | undefined
   /** What answers mean: `Classification.standardWebhooks` by default, under which a redirect is a failure. 410 always disables. */

@@ -226,7 +226,8 @@ const viewOf = (endpoint: Endpoint): typeof EndpointView.Type => ({
   timeout: endpoint.timeout === undefined ? null : durationText(endpoint.timeout),
   createdAt: endpoint.createdAt,
   state: endpoint.state,
-  reason: reasonOf(endpoint.reason),
+  // No defect disables an endpoint.
+  reason: endpoint.reason === undefined ? null : problemIn(endpoint.reason),
   since: endpoint.since
 })
 
@@ -270,12 +271,6 @@ const failureIn = (error: string): string =>
 const ofService = "the service failed, and the receiver is not at fault"
 
 const failureOf = (error: string | undefined): string | null => (error === undefined ? null : failureIn(error))
-
-const reasonOf = (reason: string | undefined): string | null => {
-  const [, lasted, error] = /^(all attempts have failed for [^:]*: )(.*)$/s.exec(reason ?? "") ?? []
-  if (lasted !== undefined && error !== undefined) return lasted + failureIn(error)
-  return reason === undefined ? null : problemIn(reason)
-}
 
 const deliveryOf = ({ state, subscription }: DeliveryStatus): (typeof EventView.Type)["deliveries"][number] => ({
   endpoint: subscription,

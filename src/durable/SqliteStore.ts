@@ -85,7 +85,8 @@ export interface Options {
  * Those of a process that hangs or is paused are free when their time is over. That time is of Effect's `Clock`: the
  * machine's own, which all processes on it share. When it is set back, a lease from further ahead than it lasts is over.
  *
- * A process keeps up to 16 MiB of the file in memory.
+ * A process keeps up to 16 MiB of the file in memory. No file is written in a folder for temporary files, which may be
+ * full or read-only.
  *
  * Limits count exactly, by whichever process an event is published. `drop` answers at once; what it leaves is removed by
  * `sweep`, as are retained events, ids and outcomes whose time is over, a thousand rows at a time. What has a time of its own

@@ -493,6 +493,16 @@ describe("SqliteStore.layer", () => {
       }
     }
 
+    it.live.skipIf(!canMount)("(needs the right to mount) for temporary files is no concern of the store", () =>
+      Effect.gen(function* () {
+        const temporary = yield* disk("64k")
+        yield* Effect.ignore(Effect.try(() => fs.writeFileSync(join(temporary, "ballast"), Buffer.alloc(100_000))))
+        const discarding = yield* child("discard", yield* file, "env", `SQLITE_TMPDIR=${temporary}`)
+        for (const _ of [1, 2]) assert.strictEqual(yield* nextLine(discarding), "discarded 1000")
+        assert.strictEqual(yield* ended(discarding), 0)
+      })
+    )
+
     it.live("a limit of the process on the size of its files", () =>
       Effect.gen(function* () {
         const filename = yield* file

@@ -70,6 +70,20 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, EventSto
       return
     }
   }),
+  /** Discards 1,000 events for each of the two subscriptions that share them, and says what becomes of it. */
+  discard: Effect.gen(function* () {
+    const store = yield* Store
+    const defined = yield* store.define("shared", [
+      { name: "one", topics: ["*"] },
+      { name: "other", topics: ["*"] }
+    ])
+    const event = { payload: Buffer.alloc(300) }
+    yield* store.publish("shared", [event, ...Array.from({ length: 999 }, () => event)])
+    for (const { id } of defined) {
+      const outcome = yield* Effect.result(store.discard(id, 1_000))
+      yield* say(outcome._tag === "Success" ? `discarded ${outcome.success}` : outcome.failure.message)
+    }
+  }),
   /** Has the lease for 30 seconds, says its epoch, and says when it is lost. */
   own: Effect.gen(function* () {
     const reader = yield* makeReader(yield* Store, "30 seconds")

@@ -245,6 +245,9 @@ export const makeDatabase = (filename: string): Database => {
       const mode = db.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"]
       if (mode !== "wal") return failed("Other", `no write-ahead log can be kept beside ${filename}`)
       db.exec(`PRAGMA journal_size_limit = ${logLimit}; PRAGMA cache_size = -${cacheSize}`)
+      // Otherwise a statement that changes more than 16 pages needs a file in the folder for temporary files, whose disk may be
+      // full, and which may be read-only in a container.
+      db.exec("PRAGMA temp_store = MEMORY")
       if (found) {
         db.exec("BEGIN IMMEDIATE")
         const refused = migrate(db)

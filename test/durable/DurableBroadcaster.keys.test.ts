@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Deferred, Effect, Schedule } from "effect"
 import { EventSink } from "effect-events"
-import { DurableBroadcaster, MemoryStore } from "effect-events/durable"
+import { DurableBroadcaster, MemoryStore, Redelivery } from "effect-events/durable"
 import { TestClock } from "effect/testing"
 import * as TestSink from "effect-events/testing/TestSink"
 import { pass, quiet, settle } from "../support/virtual.ts"
@@ -52,5 +52,42 @@ describe("a subscription by keys", () => {
       yield* pass(1)
       assert.deepStrictEqual(received, [3, 13])
     }).pipe(quiet)
+  )
+
+  it.effect(
+    "keeps the order of a key whose events were set aside, when it is redefined while the receiver is down",
+    () =>
+      Effect.gen(function* () {
+        const memory = yield* MemoryStore.makeMemory
+        const { orders, subscribe } = yield* started(memory)
+        const received: Array<number> = []
+        const failing = new Set([1, 2, 3, 7])
+        const hanging = new Set([8])
+        const busy = yield* Deferred.make<void, string>()
+        const sink = yield* EventSink.make((n: number) =>
+          Effect.suspend(() => {
+            if (hanging.delete(n)) return Deferred.await(busy)
+            return failing.has(n) ? Effect.fail("no") : Effect.sync(() => void received.push(n))
+          })
+        )
+        const redelivery = Redelivery.make(Schedule.spaced("1 second"), { jitter: 0 })
+        const options = { concurrency: 2, batchSize: 20, partitionBy: key, redelivery, drainTimeout: 0 }
+        yield* subscribe(sink, { name: "keyed", topics: ["order/*"], ...options })
+        for (const n of [8, 1, 2, 3, 7, 17, 27]) yield* Effect.andThen(orders.write(n), settle)
+        failing.clear()
+        hanging.add(1)
+        // Both drainers are busy: the events of key 7 are taken from the store again, and wait in memory.
+        yield* TestClock.adjust("1 second")
+        yield* Deferred.fail(busy, "no")
+        yield* settle
+        const store = yield* operationsOver(memory)
+        yield* store.define("orders", [{ name: "keyed", topics: ["order/odd", "order/even"] }])
+        yield* orders.write(37)
+        yield* pass(60)
+        assert.deepStrictEqual(
+          received.filter((n) => key(n) === 7),
+          [7, 17, 27, 37]
+        )
+      }).pipe(quiet)
   )
 })

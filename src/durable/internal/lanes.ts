@@ -97,7 +97,9 @@ export const makeLanes = <A>(keyOf: (event: A) => unknown): Lanes<A> => {
         else asleep.delete(lane)
       }
       for (const [lane, first] of after) if (first <= through) after.delete(lane)
-      if (!more) {
+      // The store gives nothing during a wait either, and this process may take that for over: only with deliveries in the answer is
+      // a lane without any of them empty.
+      if (!more && deliveries.length > 0) {
         const kept = new Set<number | undefined>(busy)
         for (const { lane } of deliveries) kept.add(lane)
         for (const { lane } of unsettled) kept.add(lane)

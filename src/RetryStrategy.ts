@@ -162,24 +162,31 @@ export const combine =
         const [first, second] = Array.isArray(idle) ? idle : []
         const a = self.start(event, first)
         const b = that.start(event, second)
+        /** Both have heard that the attempt failed: where one of them dies of it, the attempt has not died too. */
+        let isJudged = false
         const proceed = (): Effect.Effect<void, P | P2> | undefined => {
           const wait: Effect.Effect<void, P | P2> | undefined = a.proceed() ?? b.proceed()
           // One may have closed again while the other was waited for.
           return wait && Effect.andThen(wait, (): Effect.Effect<void, P | P2> => proceed() ?? Effect.void)
         }
         return {
-          proceed,
+          proceed: () => {
+            isJudged = false
+            return proceed()
+          },
           due: () => laterOf(a.due?.(), b.due?.()),
-          failure: (error) =>
-            sideBySide(
+          failure: (error) => {
+            isJudged = true
+            return sideBySide(
               Effect.suspend(() => a.failure(error)),
               Effect.suspend(() => b.failure(error))
-            ),
+            )
+          },
           success: () => both(a.success, b.success),
           abandon: (hasDied) =>
             both(
-              () => a.abandon(hasDied),
-              () => b.abandon(hasDied)
+              () => a.abandon(hasDied && !isJudged),
+              () => b.abandon(hasDied && !isJudged)
             )
         }
       },

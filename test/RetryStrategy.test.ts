@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Schedule } from "effect"
 import { TestClock } from "effect/testing"
-import { Breaker, RetryStrategy } from "effect-events"
+import { Breaker, RetryingSink, RetryStrategy } from "effect-events"
+import * as TestSink from "effect-events/testing/TestSink"
 import { settle } from "./support/virtual.ts"
 
 /** What a scripted strategy does after each failure: waits so many milliseconds, or gives up. */
@@ -176,6 +177,37 @@ describe("combine", () => {
       assert.strictEqual(breaker.breaker(), on === "success" ? "closed" : "open")
       yield* Fiber.interrupt(fiber)
     })
+  )
+
+  it.effect.each([true, false])(
+    "a breaker counts an attempt once whose failure the other dies of, or that dies",
+    (isFirst) =>
+      Effect.gen(function* () {
+        const breaker = yield* Breaker.make({ threshold: 4, backoff: "10 seconds" })
+        let dies = true
+        const beside = RetryStrategy.make<unknown>(() => ({
+          proceed: () => undefined,
+          failure: () => (dies ? Effect.die("dead") : Effect.void),
+          success: () => undefined,
+          abandon: () => undefined
+        }))
+        const both = isFirst
+          ? beside.pipe(RetryStrategy.combine<unknown, never, never>(breaker))
+          : breaker.pipe(RetryStrategy.combine(beside))
+        const sink = yield* TestSink.make<number, "busy">((attempt) =>
+          attempt === 3 ? Effect.die("broken") : Effect.fail("busy")
+        )
+        const retrying = yield* RetryingSink.make(sink, both)
+        yield* Effect.exit(retrying.write(1))
+        dies = false
+        // Its second attempt dies.
+        yield* Effect.exit(retrying.write(2))
+        assert.strictEqual(sink.attempts, 3)
+        assert.strictEqual(breaker.breaker(), "closed")
+        dies = true
+        yield* Effect.exit(retrying.write(3))
+        assert.strictEqual(breaker.breaker(), "open")
+      })
   )
 
   it.effect("has nothing to wait for when neither has: Effect.void itself", () =>

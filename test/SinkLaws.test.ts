@@ -1,5 +1,5 @@
 import { assert, describe, it, vi } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Random } from "effect"
 import { EventQueue, EventSink } from "effect-events"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broken, honest } from "./broken/subjects.ts"
@@ -40,6 +40,35 @@ describe("SinkLaws", () => {
       )
     })
   })
+
+  it.live("answers the seed that a violation is found with again, at once", () =>
+    Effect.gen(function* () {
+      let rounds = 0
+      const unlucky = SinkLaws.subject({
+        name: "a sink that swallows what it gets, in one life of five",
+        make: (receiver) =>
+          Effect.flatMap(Random.next, (n) => {
+            rounds++
+            return EventSink.make((event: unknown) => (n < 0.8 ? receiver.write(event) : Effect.void))
+          })
+      })
+      const [first] = yield* SinkLaws.check(unlucky, { laws: [9] })
+      const seed = /seed "(.*?)"/.exec(first?.what ?? "")?.[1]
+      assert.isAbove(rounds, 1)
+      rounds = 0
+      const [again] = yield* SinkLaws.check(unlucky, { laws: [9], seed })
+      assert.deepStrictEqual(again, first)
+      assert.strictEqual(rounds, 1)
+    })
+  )
+
+  it.live("dies of a law that there is not", () =>
+    Effect.gen(function* () {
+      const sink = SinkLaws.subject({ name: "a sink", make: (receiver) => EventSink.make(receiver.write) })
+      const exit = yield* Effect.exit(SinkLaws.check(sink, { laws: [1, 18] }))
+      assert.include(String(exit), "there is no law 18: the laws are 0 to 17")
+    })
+  )
 
   it.live.runIf(isFull)("finds a sink that spins", () =>
     Effect.gen(function* () {

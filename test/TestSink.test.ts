@@ -113,6 +113,15 @@ describe("failing", () => {
   )
 })
 
+describe("failing, with any value as the error", () => {
+  it.effect("fails with that value, and not with a TestError", () =>
+    Effect.gen(function* () {
+      const sink = yield* TestSink.failing<number, undefined>({ error: () => undefined })
+      assert.isUndefined(yield* Effect.flip(sink.write(1)))
+    })
+  )
+})
+
 describe("slow", () => {
   it.effect("takes its time over each write", () =>
     Effect.gen(function* () {

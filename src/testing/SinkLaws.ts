@@ -90,11 +90,12 @@ export const laws: ReadonlyArray<Law> = [...closingLaws, ...deliveryLaws, ...adm
  * **Details**
  *
  * Each scenario answers its first violation, with the evidence. A random scenario is played several times, and the
- * violation has the seed that it was found with. A sink with two `targets` is judged with either of them misbehaving.
+ * violation has the seed that it was found with: with that as `seed` it is played first. A sink with two `targets` is judged with either of them misbehaving.
  *
  * **Gotchas**
  *
- * The sink must take its time from Effect's `Clock`. Real timers and sockets do not move with virtual time.
+ * The sink must take its time from Effect's `Clock`. Real timers and sockets do not move with virtual time. For law 2 a write
+ * that is not with the receiver after 20 milliseconds waits in the sink: what the sink does before must take less time here.
  *
  * @category checking
  * @since 0.1.0
@@ -110,7 +111,8 @@ const judge = Effect.fnUntraced(function* (subject: Subject, scenario: Play | Sc
   const receivers = subject.targets === undefined ? [""] : [", at the first receiver", ", at the second receiver"]
   for (const [misbehaving, receiver] of receivers.entries()) {
     for (let round = 1; round <= times; round++) {
-      const seed = times === 1 ? first : `${first}-${round}`
+      // The first round has the seed itself: the one of a violation plays its round again.
+      const seed = round === 1 ? first : `${first}-${round}`
       const wrong = yield* run(subject, row, misbehaving, seed)
       if (wrong !== undefined) return `${receiver}${times === 1 ? "" : ` (seed "${seed}")`}: ${wrong}`
     }

@@ -172,7 +172,7 @@ export const failing: {
   ): Making<A, Exclude<E, EventSink.SinkClosed>>
 } = <A, E>(options: FailingOptions & { readonly error?: ((attempt: number) => E) | undefined } = {}) =>
   misbehaving<A, E | TestError>(options, (attempt) =>
-    Effect.fail(options.error?.(attempt) ?? new TestError({ attempt }))
+    Effect.fail(options.error === undefined ? new TestError({ attempt }) : options.error(attempt))
   )
 
 /**

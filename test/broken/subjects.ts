@@ -1,5 +1,5 @@
 /** The laws, each with a sink that breaks it, and the same sinks without their defects. */
-import { EventQueue, RetryingSink } from "effect-events"
+import { BatchingSink, EventQueue, EventSink, RetryingSink } from "effect-events"
 import { Effect } from "effect"
 import * as SinkLaws from "effect-events/testing/SinkLaws"
 import { broadcaster } from "./broadcaster.ts"
@@ -129,6 +129,16 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
   [8, subject({ name: "a sink that swallows errors", make: swallowing }), [0]],
   [8, subject({ name: "a sink that logs events", make: logging })],
   [9, handmade("a queue that a batch enters one by one", 3, "a batch enters one by one")],
+  [
+    9,
+    subject({
+      name: "a sink that commits no batch of two",
+      make: (receiver) =>
+        EventSink.makeBatch((events: ReadonlyArray<unknown>): Effect.Effect<void, unknown> =>
+          events.length > 1 ? Effect.fail("a batch") : receiver.write(events[0])
+        )
+    })
+  ],
   [10, handmade("a queue that a defect ends", undefined, "a defect ends it")],
   [10, handmade("a queue that an interruption ends", undefined, "an interruption ends it")],
   [11, handmade("a queue whose fiber stays", undefined, "its fiber stays")],
@@ -155,6 +165,16 @@ export const broken: ReadonlyArray<readonly [law: number, SinkLaws.Subject, more
   [0, keeping("a durable queue that stores twice", "a write is stored twice"), [7, 10, 13, 17]],
   // Nor does its close wait for a batch, or give up one.
   [15, batching("a sink that batches by Stream.groupedWithin", (receiver) => regrouping(receiver, 20)), [2, 5]],
+  // An age of nothing is an age.
+  [
+    15,
+    subject({
+      name: "a sink that is said to hold nothing",
+      batches: { maxAge: 0 },
+      make: (receiver) => regrouping(receiver, 20)
+    }),
+    [2, 5]
+  ],
   [16, handmade("a queue with room for no large batch", 2, "a batch waits for more room than there is")],
   [17, handmade("a queue that delivers two at a time", undefined, "two are delivered at a time")],
   [17, keyed("a queue by keys that delivers two of a key at a time", undefined, "two are delivered at a time")],
@@ -228,6 +248,20 @@ export const honest = [
   keyed("a queue by keys made by hand", undefined),
   keyed("a queue of 2 by keys made by hand", 2),
   fanning("a broadcaster made by hand", false),
+  // A sink may take its time.
+  subject({
+    name: "a queue over a sink that is slow itself",
+    queued: true,
+    deadline: "40 seconds",
+    make: (receiver, onDropped) =>
+      EventSink.make((event: unknown) => Effect.delay(receiver.write(event), 200)).pipe(EventQueue.make({ onDropped })),
+    shutdown: (queue) => queue.shutdown
+  }),
+  subject({
+    name: "BatchingSink of a long age",
+    batches: { maxAge: "10 seconds" },
+    make: (receiver) => BatchingSink.make(receiver.batch, { maxAge: "10 seconds" })
+  }),
   keeping("a durable queue made by hand"),
   subject({
     name: "a tee made by hand",

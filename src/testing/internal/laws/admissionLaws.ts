@@ -75,6 +75,15 @@ export const admissionLaws: ReadonlyArray<Law> = [
       yield* Effect.sleep("1 minute")
       const what = `after interruptions the receiver is well, and a write ${outcome(call)} and did not arrive`
       ensure(Account.isReceived(world, 1_000), what)
+      if (subject.capacity === undefined || subject.capacity >= 2) {
+        const { call, labels } = world.write(1_001, 1_002)
+        yield* Effect.sleep("1 minute")
+        const what = `after interruptions the receiver is well, and a batch ${outcome(call)} and did not arrive`
+        ensure(
+          labels.every((label) => Account.isReceived(world, label)),
+          what
+        )
+      }
       if (!(yield* world.close())) return
       const received = Account.taken(world)
       for (const labels of batches) {

@@ -22,7 +22,7 @@ export interface Violation {
  * @since 0.1.0
  */
 export interface CheckOptions {
-  /** The numbers of the laws to check: all that concern the subject by default. */
+  /** The numbers of the laws to check: all that concern the subject by default. A number that no law has is a defect. */
   readonly laws?: ReadonlyArray<number> | undefined
   /** What the random scenarios begin from: the same by default, so that every run is the same. */
   readonly seed?: string | undefined
@@ -50,6 +50,13 @@ export const checkLaws = <Subject, Scenario>(
 ): Effect.Effect<ReadonlyArray<Violation>> =>
   Effect.gen(function* () {
     const violations: Array<Violation> = []
+    const known = laws.map(({ number }) => number)
+    const unknown = numbers?.find((number) => !known.includes(number))
+    if (unknown !== undefined) {
+      return yield* Effect.die(
+        new RangeError(`there is no law ${unknown}: the laws are ${known[0]} to ${known.at(-1)}`)
+      )
+    }
     for (const { concerns, number, scenarios, title } of laws) {
       if (numbers?.includes(number) === false || !concerns(subject)) continue
       for (const [name, scenario] of Object.entries(scenarios)) {

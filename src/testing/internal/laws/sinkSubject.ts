@@ -88,7 +88,7 @@ export interface SubjectOptions<A, S extends EventSink<A, unknown>, B> {
     | undefined
   /**
    * It collects events into batches: no event waits for others for longer than `maxAge`, a batch that fails is written again
-   * in smaller ones, and a write that waits for its batch at the close may still be committed.
+   * in smaller ones, and a write that waits for its batch at the close may still be tried.
    */
   readonly batches?: { readonly maxAge: Duration.Input } | undefined
   /** An event that it filters out. */

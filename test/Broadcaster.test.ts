@@ -568,6 +568,34 @@ describe("maxLag", () => {
       )
   )
 
+  it.effect.each(["remove", "shutdown"] as const)(
+    "reports what an evicted sink leaves, and returns none of it: %s",
+    (how) =>
+      Effect.gen(function* () {
+        const broadcaster = yield* Broadcaster.make<number>()
+        const sink = yield* made(TestSink.hanging<number>())
+        const dropped: Array<number> = []
+        yield* Broadcaster.add(broadcaster, sink, {
+          maxLag: 2,
+          onDropped: ({ event }) =>
+            Effect.delay(
+              Effect.sync(() => void dropped.push(event)),
+              "1 second"
+            )
+        })
+        yield* EventSink.writeAll(broadcaster, [1, 2, 3])
+        yield* settle
+        const ending: Effect.Effect<ReadonlyArray<unknown>> =
+          how === "remove" ? Broadcaster.remove(broadcaster, sink) : broadcaster.shutdown
+        const left = yield* Effect.forkChild(ending, { startImmediately: true })
+        yield* settle
+        assert.isUndefined(left.pollUnsafe(), "it waits for the reports")
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(left), [])
+        assert.deepStrictEqual(dropped, [1, 2, 3])
+      })
+  )
+
   it.effect("judges nothing once the broadcaster closes: what was published is delivered and read", () =>
     Effect.gen(function* () {
       const evicted: Array<number> = []

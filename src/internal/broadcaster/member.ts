@@ -162,9 +162,14 @@ export const makeMember = <A, E>(options: Options<A, E>, shared: Shared<A>): Mem
     lag,
     evict: () => {
       const missed = lag()
+      // They are dropped: a call of `remove` or of `shutdown` meanwhile waits for their reports, and returns none of them.
       shutdown.begin(
-        (list) => report.undelivered(list, "Lagged"),
-        () => close(Duration.zero, "dropped")
+        () => Effect.void,
+        () =>
+          close(Duration.zero, "dropped").pipe(
+            Effect.flatMap((list) => report.undelivered(list, "Lagged")),
+            Effect.map(() => [])
+          )
       )
       finish()
       onEvicted(missed)

@@ -164,7 +164,8 @@ const makeSecret = (value: SecretInput, option: string | undefined): Effect.Effe
   WebCrypto.use((crypto) => {
     const bytes = readKey(Redacted.value(value))
     if (Result.isFailure(bytes)) return Effect.fail(new InvalidSecret({ ...bytes.failure, option }))
-    const subtle: Subtle | undefined = crypto?.subtle
+    // Of the platform's overloads TypeScript compares the last, which is not the one in use everywhere.
+    const subtle = crypto?.subtle as Subtle | undefined
     if (subtle === undefined) return Effect.die(new Error("crypto.subtle is missing: see effect/crypto/WebCrypto"))
     const key = Effect.promise(() =>
       subtle.importKey("raw", bytes.success, { name: "HMAC", hash: "SHA-256" }, false, ["sign"])

@@ -119,7 +119,8 @@ export interface Sized<in A> {
    * What an event weighs, such as its bytes: a finite number from 0 on. `capacity` then counts weight in place of events,
    * under every overflow policy, and an event heavier than all of it is accepted alone, when the queue is empty. It is called once
    * for each event, by its write; what it throws, or another answer, is a defect of that write, and the event is not
-   * accepted. Without a `capacity` it is not called.
+   * accepted. Without a `capacity` it is not called. Sums of fractions are rounded, so that an event that exactly fills the
+   * capacity may have no room: give whole numbers.
    */
   readonly size?: ((event: A) => number) | undefined
 }

@@ -862,6 +862,11 @@ export const broken: ReadonlyArray<Broken> = [
     flaw: (store) => ({ changes: Stream.concat(Stream.take(store.changes, 1), Stream.never) })
   },
   {
+    name: "changes says that all there was are settlements",
+    law: 22,
+    flaw: (store) => ({ changes: Stream.map(store.changes, () => "settled" as const) })
+  },
+  {
     name: "changes has nothing of other handles",
     law: 22,
     flaw: (store, { map }) => {

@@ -4,7 +4,8 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import type { Delivery, Lease, Operations, Settled } from "../../../durable/EventStore.ts"
+import * as Stream from "effect/Stream"
+import type { Change, Delivery, Lease, Operations, Settled } from "../../../durable/EventStore.ts"
 import { ensure, expectSame, names, show } from "./expectations.ts"
 import { acknowledged, again, aside, dead } from "./settled.ts"
 import * as Worker from "./storeWorker.ts"
@@ -47,6 +48,32 @@ export const processLaws: ReadonlyArray<Law> = [
       yield* expect("0 pending of undefined, active")
       yield* others.drop({ exchange })
       yield* expect("dropped")
+    }),
+    "commits that are no settlements": withHandles(function* (mine, others, world) {
+      yield* define(mine)
+      const elements = { all: 0, arrivals: 0 }
+      const note = (change: Change) => {
+        elements.all++
+        if (change !== "settled") elements.arrivals++
+      }
+      yield* Effect.forkScoped(Stream.runForEach(mine.changes, (change) => Effect.sync(() => note(change))))
+      yield* world.until(
+        () => elements.all > 0,
+        () => "changes had no first element"
+      )
+      const expect = Effect.fnUntraced(function* (what: string, commit: Effect.Effect<unknown, unknown>) {
+        const { arrivals } = elements
+        yield* commit
+        yield* world.until(
+          () => elements.arrivals > arrivals,
+          () => `${what}: changes had no element, or said that there were only settlements,`
+        )
+      })
+      for (const store of [mine, others]) {
+        yield* expect("published", publish(store, ["e"]))
+        yield* Worker.setState(store, "paused")
+        yield* expect("active again", Worker.setState(store, "active"))
+      }
     }),
     "several listeners, and commits before there is one": withHandles(function* (mine, others, world) {
       const id = yield* define(mine)

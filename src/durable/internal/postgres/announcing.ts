@@ -47,7 +47,8 @@ export const announcing = Effect.fnUntraced(function* (notify: Effect.Effect<unk
   const announcing: Announcing = {
     leads: () => {
       const now = monotonicMillis(clock)
-      if (now - last < interval) return false
+      // What is late is notified for this one too, and at its time, which no other takes away.
+      if (isLate || now - last < interval) return false
       last = now
       return true
     },

@@ -175,7 +175,7 @@ const answersFromTheFirst = async (project: string): Promise<void> => {
     for (;;) {
       const outcome = await fetch(`http://127.0.0.1:${ports.get("3000")}/events`, {
         headers: { connection: "close" },
-        signal: AbortSignal.timeout(timeLimit / 4)
+        signal: AbortSignal.timeout(timeLimit)
       }).catch((error: unknown) => {
         const isAccepted = error instanceof Error && error.name === "TimeoutError"
         if (isAccepted || Date.now() > end) throw error
